@@ -1,0 +1,192 @@
+"""The configuration of a run: one YAML file, dotted overrides, nothing unknown accepted.
+
+Everything here is public: it is chosen before any private data are read, and it goes
+into the plan's digest and the release's card as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from medvae.errors import UsageError
+from medvae.volume import Modality
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+# Public, written into SECURITY.md: no plan of a larger epsilon is made at all.
+MAX_EPSILON = 50.0
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """The grid that the model sees; public constants, never measured on the data."""
+
+    modality: Modality = "mri"
+    size: tuple[Count, Count, Count] = (32, 48, 32)
+    spacing: tuple[Positive, Positive, Positive] | None = None
+    window: tuple[float, float] = (-1000.0, 1000.0)
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    labels: Annotated[int, Field(ge=0, le=32)] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DataConfig:
+        if not self.window[0] < self.window[1]:
+            raise ValueError("data.window must be [low, high] with low < high")
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError("data.percentiles must be [low, high] within 0..100")
+        return self
+
+
+class ModelConfig(_Section):
+    """Which network; presets are in `medvae.model.presets`."""
+
+    kind: Literal["conv", "transformer"] = "conv"
+    preset: Literal["tiny", "small", "base"] = "small"
+    front_end: Literal["dct", "none"] = "dct"
+    latent_channels: Count = 4
+    conditions: tuple[str, ...] = ()
+
+
+class PretrainConfig(_Section):
+    """The public stage: procedural volumes only, no patient."""
+
+    init: str | None = "shipped"
+    steps: Annotated[int, Field(ge=0)] = 300
+    batch: Count = 4
+    learning_rate: Positive = 1e-3
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-4
+    latent_noise: Annotated[float, Field(ge=0)] = 0.1
+    adversarial: Annotated[float, Field(ge=0)] = 0.0
+
+
+class PrivacyConfig(_Section):
+    """What is promised to each patient.
+
+    delta: None means the largest power of ten not above 1/(10 N), N the public number
+    of patients.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON, allow_inf_nan=False)] = 8.0
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
+class AtlasConfig(_Section):
+    """The DP deformable atlas; `share` is its part of the budget (0: no atlas)."""
+
+    share: Share = 0.6
+    samples: Annotated[int, Field(ge=0)] = 64
+    steps: Annotated[int, Field(ge=0)] = 100
+
+
+class FinetuneConfig(_Section):
+    """DP-SGD on the real patients; `share` is its part of the budget (0: none)."""
+
+    share: Share = 0.2
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    steps: Annotated[int, Field(ge=0)] = 40
+    clip: Positive = 1.0
+    views: Annotated[int, Field(ge=1, le=64)] = 2
+    learning_rate: Positive = 1e-3
+    parameters: Literal["auto", "all", "bias", "film", "lora"] = "auto"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9
+
+
+class PriorConfig(_Section):
+    """The latent prior; `share` is its part of the budget."""
+
+    share: Share = 0.2
+    rank: Annotated[int, Field(ge=0, le=256)] = 16
+    clip: Positive = 1.0
+    kind: Literal["gaussian", "mixture", "flow"] = "gaussian"
+
+
+class ComputeConfig(_Section):
+    """Knobs that cannot change what is promised, and so are not part of the plan."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    chunk: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Count = 10
+
+
+class RunConfig(_Section):
+    """One run, whole."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    atlas: AtlasConfig = AtlasConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    prior: PriorConfig = PriorConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _shares(self) -> RunConfig:
+        total = self.atlas.share + self.finetune.share + self.prior.share
+        if not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"atlas.share + finetune.share + prior.share must be 1, not {total:g}")
+        return self
+
+    def public(self) -> dict[str, Any]:
+        """Everything that may influence the result, as JSON values (no compute knobs)."""
+        return self.model_dump(mode="json", exclude={"compute"})
+
+
+def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """Read a YAML configuration and apply `key.path=value` overrides.
+
+    Raises:
+        UsageError: the file is missing or not YAML, a key is unknown, a value is wrong.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).splitlines()[0]
+        raise UsageError(f"configuration {path} is not valid YAML: {line}") from error
+    raw = {} if raw is None else raw
+    if not isinstance(raw, dict):
+        raise UsageError(f"configuration {path} must be a mapping of sections, such as data:")
+    for item in overrides:
+        _override(raw, item)
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"configuration {path}: {_first_error(error)}") from error
+
+
+def _override(raw: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {item!r} must have the form section.key=value")
+    *parents, leaf = key.split(".")
+    node = raw
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"--set {key}: {parent} is not a section")
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {key}: {text!r} is not a YAML value") from error
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {where} (known keys are in configs/ and the README)"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason} (got {first['input']!r})" if first["loc"] else reason

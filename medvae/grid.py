@@ -1,0 +1,124 @@
+"""From a patient's volume to the model's grid and back.
+
+The grid (size, spacing, window) is a public constant of the configuration. Intensities
+are scaled per volume, so nothing is learnt from the cohort here: CT by a fixed window in
+Hounsfield units, MRI by the volume's own percentiles (Nyul and Udupa 1999 give the reason).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medvae.config import DataConfig
+from medvae.volume import Volume
+
+Array = npt.NDArray[np.float32]
+
+# MRI has no units: synthetic volumes are written on this public scale.
+MRI_SCALE = 1000.0
+
+
+@dataclass(frozen=True)
+class Gridded:
+    """A volume on the model's grid.
+
+    Attributes:
+        image: [X, Y, Z] float32 in [-1, 1].
+        mask: [X, Y, Z] uint8 labels, or None.
+    """
+
+    image: Array
+    mask: npt.NDArray[np.uint8] | None
+
+
+def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[float, float]]:
+    """Scale to [-1, 1]; returns the scaled voxels and the (low, high) that map to -1 and 1.
+
+    Non-finite voxels are outside the image by definition and become `low`.
+    """
+    values = voxels.astype(np.float32)
+    finite = np.isfinite(values)
+    if data.modality == "ct":
+        low, high = data.window
+    else:
+        inside = values[finite]
+        low, high = (
+            (float(v) for v in np.percentile(inside, data.percentiles))
+            if inside.size
+            else (0.0, 1.0)
+        )
+        if high - low <= 1e-6 * max(abs(low), abs(high), 1e-6):
+            high = low + 1.0
+    scaled = (np.where(finite, values, low) - low) / (high - low) * 2.0 - 1.0
+    return np.clip(scaled, -1.0, 1.0).astype(np.float32), (low, high)
+
+
+def denormalise(image: Array, limits: tuple[float, float]) -> Array:
+    """Invert `normalise` (but for what it clipped)."""
+    low, high = limits
+    return ((np.clip(image, -1.0, 1.0) + 1.0) / 2.0 * (high - low) + low).astype(np.float32)
+
+
+def to_grid(volume: Volume, data: DataConfig) -> Gridded:
+    """Resample to the grid's spacing where one is set, scale, and crop or pad to its size."""
+    image, _ = normalise(volume.voxels, data)
+    mask = volume.mask
+    if data.spacing is not None:
+        zoom = [have / want for have, want in zip(volume.spacing, data.spacing, strict=True)]
+        if any(abs(z - 1.0) > 1e-3 for z in zoom):
+            image = _resample(image, zoom, order=1)
+            mask = None if mask is None else _resample(mask, zoom, order=0)
+    image = crop_or_pad(image, data.size, mode="edge")
+    if mask is not None:
+        mask = crop_or_pad(mask, data.size, mode="constant")
+    return Gridded(image, mask)
+
+
+def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.NDArray[Any]:
+    if order:
+        # Blur before thinning out, or fine structure folds back as aliasing.
+        sigma = [max(0.0, (1 / z - 1) * 0.5) for z in zoom]
+        voxels = ndimage.gaussian_filter(voxels, sigma, mode="nearest")
+    # grid_mode: voxels are little boxes, so the physical extent is kept, not the centres.
+    resampled: npt.NDArray[Any] = ndimage.zoom(voxels, zoom, order=order, mode="nearest", grid_mode=True)
+    return resampled
+
+
+def crop_or_pad(
+    voxels: npt.NDArray[Any], size: tuple[int, int, int], mode: str
+) -> npt.NDArray[Any]:
+    """Take the centre, or pad on both sides: mode "edge" repeats the border, "constant" is 0."""
+    for axis, want in enumerate(size):
+        have = voxels.shape[axis]
+        if have > want:
+            start = (have - want) // 2
+            voxels = np.take(voxels, range(start, start + want), axis=axis)
+        elif have < want:
+            before = (want - have) // 2
+            pads = [(0, 0)] * voxels.ndim
+            pads[axis] = (before, want - have - before)
+            voxels = np.pad(voxels, pads, mode=mode)  # type: ignore[call-overload]
+    return np.ascontiguousarray(voxels)
+
+
+def grid_affine(data: DataConfig) -> npt.NDArray[np.float64]:
+    """The public geometry of synthetic volumes: RAS+, the grid's centre at the origin."""
+    spacing = np.array(data.spacing or (1.0, 1.0, 1.0))
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = -spacing * (np.array(data.size) - 1) / 2.0
+    return affine
+
+
+def from_grid(image: Array, data: DataConfig, mask: npt.NDArray[np.uint8] | None = None) -> Volume:
+    """A synthetic volume in the cohort's public geometry and units (int16).
+
+    CT is in Hounsfield units; MRI runs from 0 to `MRI_SCALE` in arbitrary units.
+    """
+    limits = data.window if data.modality == "ct" else (0.0, MRI_SCALE)
+    voxels = np.rint(denormalise(image, limits)).astype(np.int16)
+    return Volume(voxels, grid_affine(data), data.modality, mask)
