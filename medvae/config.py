@@ -20,9 +20,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
-# Public, written into SECURITY.md: no plan of a larger epsilon is made at all.
-MAX_EPSILON = 50.0
-
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,7 +73,7 @@ class PrivacyConfig(_Section):
     of patients.
     """
 
-    epsilon: Annotated[float, Field(gt=0, le=MAX_EPSILON, allow_inf_nan=False)] = 8.0
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 

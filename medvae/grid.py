@@ -41,7 +41,7 @@ def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[
 
     Non-finite voxels are outside the image by definition and become `low`.
     """
-    values = voxels.astype(np.float32)
+    values = voxels.astype(np.float64)
     finite = np.isfinite(values)
     if data.modality == "ct":
         low, high = data.window
@@ -52,8 +52,9 @@ def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[
             if inside.size
             else (0.0, 1.0)
         )
-        if high - low <= 1e-6 * max(abs(low), abs(high), 1e-6):
-            high = low + 1.0
+        # A flat volume has no contrast to scale: it becomes -1 everywhere.
+        flat = 1e-6 * max(abs(low), abs(high), 1e-6)
+        high = low + max(high - low, flat)
     scaled = (np.where(finite, values, low) - low) / (high - low) * 2.0 - 1.0
     return np.clip(scaled, -1.0, 1.0).astype(np.float32), (low, high)
 
@@ -85,7 +86,9 @@ def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.ND
         sigma = [max(0.0, (1 / z - 1) * 0.5) for z in zoom]
         voxels = ndimage.gaussian_filter(voxels, sigma, mode="nearest")
     # grid_mode: voxels are little boxes, so the physical extent is kept, not the centres.
-    resampled: npt.NDArray[Any] = ndimage.zoom(voxels, zoom, order=order, mode="nearest", grid_mode=True)
+    resampled: npt.NDArray[Any] = ndimage.zoom(
+        voxels, zoom, order=order, mode="nearest", grid_mode=True
+    )
     return resampled
 
 

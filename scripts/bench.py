@@ -1,0 +1,50 @@
+"""Run one benchmark, print its table and targets, write its JSON.
+
+A benchmark NAME is the module scripts/bench_NAME.py with `main(quick) -> dict` holding
+`machine`, `results` and `targets: [{name, value, target, met}]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+NAMES = sorted(path.stem.removeprefix("bench_") for path in HERE.glob("bench_*.py"))
+
+
+def show(outcome: dict[str, Any]) -> None:
+    """Print the targets as a table; the benchmark itself prints its results."""
+    if not outcome["targets"]:
+        return
+    width = max(len(target["name"]) for target in outcome["targets"])
+    print(f"\n{'target':{width}}  {'seen':>12}  {'wanted':>12}")
+    for target in outcome["targets"]:
+        value = target["value"]
+        seen = "not run" if value is None else f"{value:.4g}"
+        verdict = "met" if target["met"] else "MISSED"
+        print(f"{target['name']:{width}}  {seen:>12}  {target['target']!s:>12}  {verdict}")
+
+
+def run() -> int:
+    """Parse the arguments and run; the exit code says that it ran, not that targets were met."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--quick", action="store_true", help="a smaller run of the same path")
+    parser.add_argument("--json", type=Path, help="write the outcome here")
+    args = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    outcome = importlib.import_module(f"bench_{args.name}").main(quick=args.quick)
+    show(outcome)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(outcome, indent=2, allow_nan=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,69 @@
+"""Configurations: every shipped one loads, and nothing wrong gets in."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from medvae.config import RunConfig, load_config
+from medvae.errors import UsageError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("name", ["demo", "mri", "ct", "quick"])
+def test_shipped_configurations_load(name: str) -> None:
+    cfg = load_config(CONFIGS / f"{name}.yaml")
+    assert cfg.privacy.epsilon > 0
+    assert all(n % 8 == 0 for n in cfg.data.size)
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("privacy.epsilom=3", "epsilom"),
+        ("nothing.at=all", "nothing"),
+        ("privacy.epsilon=0", "epsilon"),
+        ("privacy.epsilon=-1", "epsilon"),
+        ("privacy.epsilon=.nan", "epsilon"),
+        ("privacy.epsilon=.inf", "epsilon"),
+        ("finetune.sample_rate=1.5", "sample_rate"),
+        ("prior.share=0.9", "share"),
+        ("data.size=[8, 8]", "size"),
+        ("data.modality=pet", "modality"),
+        ("data.window=[100, -100]", "window"),
+        ("no-equals-sign", "no-equals-sign"),
+    ],
+)
+def test_what_is_wrong_is_named(override: str, word: str) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        load_config(CONFIGS / "mri.yaml", [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "data: {", "\x00"])
+def test_files_that_are_no_configuration(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"bad\.yaml"):
+        load_config(path)
+
+
+def test_overrides_win_and_compute_knobs_stay_outside_the_plan() -> None:
+    cfg = load_config(CONFIGS / "mri.yaml", ["privacy.epsilon=3", "compute.chunk=2"])
+    assert cfg.privacy.epsilon == 3
+    assert cfg.compute.chunk == 2
+    assert "compute" not in cfg.public()
+    assert RunConfig.model_validate(cfg.model_dump()) == cfg
+
+
+def test_the_public_configuration_is_plain_json() -> None:
+    assert not any(
+        isinstance(v, float) and not math.isfinite(v)
+        for section in yaml.safe_load(yaml.safe_dump(RunConfig().public())).values()
+        if isinstance(section, dict)
+        for v in section.values()
+    )

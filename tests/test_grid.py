@@ -1,0 +1,115 @@
+"""The model's grid: scaling, cropping, resampling, geometry and units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from medvae.config import DataConfig
+from medvae.grid import crop_or_pad, denormalise, from_grid, grid_affine, normalise, to_grid
+from medvae.volume import Volume
+
+SHAPES = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+def _volume(shape: tuple[int, int, int], modality: str = "mri", mask: bool = False) -> Volume:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, shape).astype(np.uint8) if mask else None
+    return Volume(rng.normal(500, 200, shape).astype(np.float32), np.eye(4), modality, labels)
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        SHAPES,
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    )
+)
+def test_any_voxels_scale_into_the_unit_range(voxels: np.ndarray) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for modality in ("mri", "ct"):
+            scaled, (low, high) = normalise(voxels, DataConfig(modality=modality))
+            assert scaled.shape == voxels.shape
+            assert np.isfinite(scaled).all()
+            assert np.abs(scaled).max() <= 1
+            assert low < high
+
+
+@given(st.floats(1e-3, 1e6), st.floats(-1e5, 1e5))
+def test_mri_scaling_ignores_gain_and_offset(gain: float, offset: float) -> None:
+    """A scanner's arbitrary units must not reach the model."""
+    voxels = _volume((8, 9, 10)).voxels.astype(np.float64)
+    first, _ = normalise(voxels, DataConfig())
+    second, _ = normalise(voxels * gain + offset, DataConfig())
+    assert np.abs(first - second).max() < 1e-3
+
+
+def test_hounsfield_units_survive_the_round_trip() -> None:
+    voxels = np.linspace(-1000, 1000, 1000, dtype=np.float32).reshape(10, 10, 10)
+    scaled, limits = normalise(voxels, DataConfig(modality="ct"))
+    assert np.abs(denormalise(scaled, limits) - voxels).max() < 0.01
+
+
+def test_hounsfield_window_is_fixed_not_measured() -> None:
+    air = np.full((4, 4, 4), -1000, np.int16)
+    assert (normalise(air, DataConfig(modality="ct"))[0] == -1).all()
+    water = np.zeros((4, 4, 4), np.int16)
+    assert (normalise(water, DataConfig(modality="ct"))[0] == 0).all()
+
+
+@given(SHAPES, SHAPES)
+def test_crop_and_pad_keep_the_centre(have: tuple, want: tuple) -> None:
+    voxels = np.arange(np.prod(have)).reshape(have)
+    got = crop_or_pad(voxels, want, "edge")
+    assert got.shape == want
+    middle = tuple(
+        slice((w - min(h, w)) // 2, (w - min(h, w)) // 2 + min(h, w))
+        for h, w in zip(have, want, strict=True)
+    )
+    inner = tuple(
+        slice((h - min(h, w)) // 2, (h - min(h, w)) // 2 + min(h, w))
+        for h, w in zip(have, want, strict=True)
+    )
+    assert np.array_equal(got[middle], voxels[inner])
+
+
+def test_resampling_keeps_the_physical_extent_and_image_with_mask() -> None:
+    data = DataConfig(size=(16, 16, 16), spacing=(2.0, 2.0, 2.0))
+    voxels = np.zeros((32, 32, 32), np.float32)
+    voxels[8:24, 8:24, 8:24] = 100
+    mask = (voxels > 0).astype(np.uint8)
+    gridded = to_grid(Volume(voxels, np.eye(4), "mri", mask), data)
+    assert gridded.mask is not None
+    assert gridded.mask.sum() == 8**3
+    inside, outside = gridded.image[gridded.mask == 1], gridded.image[gridded.mask == 0]
+    assert inside.mean() > 0.8
+    assert outside.mean() < -0.8
+
+
+def test_synthetic_volumes_have_the_public_geometry_and_units() -> None:
+    data = DataConfig(modality="ct", size=(4, 6, 8), spacing=(0.5, 0.5, 2.0))
+    image = np.linspace(-1, 1, 4 * 6 * 8, dtype=np.float32).reshape(4, 6, 8)
+    volume = from_grid(image, data)
+    assert volume.voxels.dtype == np.int16
+    assert (volume.voxels.min(), volume.voxels.max()) == (-1000, 1000)
+    assert volume.spacing == (0.5, 0.5, 2.0)
+    centre = grid_affine(data) @ [1.5, 2.5, 3.5, 1]
+    assert np.allclose(centre, [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_a_volume_survives_its_bytes(mask: bool) -> None:
+    volume = _volume((5, 6, 7), mask=mask)
+    again = Volume.from_bytes(volume.to_bytes())
+    assert np.array_equal(again.voxels, volume.voxels)
+    assert np.array_equal(again.affine, volume.affine)
+    assert (again.mask is None) == (volume.mask is None)
+    assert again.modality == volume.modality
+
+
+def test_a_volume_keeps_no_key_that_is_not_allowed() -> None:
+    with pytest.raises(ValueError, match="patient_name"):
+        Volume(np.zeros((2, 2, 2), np.int16), np.eye(4), "ct", meta={"patient_name": "A"})
