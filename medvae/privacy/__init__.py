@@ -1,1 +1,64 @@
-"""."""
+"""The privacy engine: plans, accounts, sampling, noise and DP-SGD over patients.
+
+Names are loaded on first use, so that reading a plan or a ledger does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medvae.privacy.accounting import Mechanism, default_delta, epsilon, epsilon_prv
+    from medvae.privacy.engine import DPTrainer, StepInfo
+    from medvae.privacy.gaussian import gaussian_release
+    from medvae.privacy.guard import check
+    from medvae.privacy.keys import run_key
+    from medvae.privacy.ledger import Ledger, Spent
+    from medvae.privacy.noise import NoiseSource
+    from medvae.privacy.plan import Plan, StageRequest, make_plan
+    from medvae.privacy.sampler import PoissonSampler
+
+_HOMES = {
+    "DPTrainer": "engine",
+    "Ledger": "ledger",
+    "Mechanism": "accounting",
+    "NoiseSource": "noise",
+    "Plan": "plan",
+    "PoissonSampler": "sampler",
+    "Spent": "ledger",
+    "StageRequest": "plan",
+    "StepInfo": "engine",
+    "check": "guard",
+    "default_delta": "accounting",
+    "epsilon": "accounting",
+    "epsilon_prv": "accounting",
+    "gaussian_release": "gaussian",
+    "make_plan": "plan",
+    "run_key": "keys",
+}
+
+__all__ = [
+    "DPTrainer",
+    "Ledger",
+    "Mechanism",
+    "NoiseSource",
+    "Plan",
+    "PoissonSampler",
+    "Spent",
+    "StageRequest",
+    "StepInfo",
+    "check",
+    "default_delta",
+    "epsilon",
+    "epsilon_prv",
+    "gaussian_release",
+    "make_plan",
+    "run_key",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

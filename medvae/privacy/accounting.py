@@ -1,0 +1,161 @@
+"""What a set of mechanisms costs: epsilon by privacy loss distributions, and a second opinion.
+
+Every mechanism here is a Gaussian sum over patients, Poisson-sampled at rate q and repeated;
+a one-shot release is q = 1, one step. All compose into one number.
+
+Sources: Koskela, Jälkö, Honkela 2020 and Doroshenko et al. 2022 (PLD, connect-the-dots) through
+`dp_accounting`; Gopi, Lee, Wutschitz 2021 (PRV) through Opacus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from medvae.errors import UsageError
+
+# Width of the privacy-loss grid. The estimate is pessimistic (an upper bound) at any width;
+# 1e-3 is within 5e-4 of 1e-4 on the grid of the tests, and ten times faster.
+INTERVAL = 1e-3
+
+# Beyond this many steps, or noise this small, the grid no longer fits in memory.
+MAX_STEPS = 10_000_000
+MIN_NOISE = 0.05
+
+Event = tuple[float, float, int]
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """One Gaussian mechanism over patients.
+
+    Attributes:
+        name: what it is for; unique inside a plan, and the name of its noise stream.
+        sample_rate: q in (0, 1], the Poisson probability of each patient in each step.
+        steps: number of times it is run, at least 1.
+        noise_multiplier: standard deviation of the noise divided by the clip norm (the L2
+            sensitivity under zero-out adjacency); at least 0.05.
+
+    Raises:
+        UsageError: a value out of range, NaN or infinite.
+    """
+
+    name: str
+    sample_rate: float
+    steps: int
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise UsageError("a mechanism must have a name, such as 'finetune'")
+        if not _is_real(self.sample_rate) or not 0 < self.sample_rate <= 1:
+            raise UsageError(
+                f"{self.name}: sample_rate must be in (0, 1], not {self.sample_rate!r}"
+            )
+        if type(self.steps) is not int or not 1 <= self.steps <= MAX_STEPS:
+            raise UsageError(
+                f"{self.name}: steps must be a whole number in 1..{MAX_STEPS}, not {self.steps!r}"
+            )
+        if not _is_real(self.noise_multiplier) or not MIN_NOISE <= self.noise_multiplier <= 1e6:
+            raise UsageError(
+                f"{self.name}: noise_multiplier must be in [{MIN_NOISE}, 1e6],"
+                f" not {self.noise_multiplier!r}"
+            )
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+
+
+def default_delta(patients: int) -> float:
+    """The largest power of ten that is not above 1/(10 N), N the public number of patients.
+
+    Raises:
+        UsageError: `patients` is not a positive whole number.
+    """
+    if type(patients) is not int or patients < 1:
+        raise UsageError(f"the number of patients must be a positive whole number: {patients!r}")
+    return float(f"1e-{1 + len(str(patients - 1)) if patients > 1 else 1}")
+
+
+def check_delta(delta: float) -> float:
+    """`delta` itself. UsageError unless it is in [1e-15, 1): below that floats cannot tell."""
+    if not _is_real(delta) or not 1e-15 <= delta < 1:
+        raise UsageError(f"delta must be in [1e-15, 1), such as 1e-5, not {delta!r}")
+    return float(delta)
+
+
+def events(mechanisms: Iterable[Mechanism]) -> tuple[Event, ...]:
+    """The mechanisms as a canonical multiset: (noise, q, steps), sorted, equal ones merged.
+
+    Un-sampled Gaussians compose exactly into one of noise 1/sqrt(sum steps/noise^2)
+    (Dong, Roth, Su 2022, corollary 3.3), so that any number of them costs one grid.
+    """
+    sampled: dict[tuple[float, float], int] = {}
+    precision = 0.0
+    for one in mechanisms:
+        if one.sample_rate == 1:
+            precision += one.steps / one.noise_multiplier**2
+        else:
+            key = (float(one.noise_multiplier), float(one.sample_rate))
+            sampled[key] = sampled.get(key, 0) + one.steps
+    merged = [(noise, rate, steps) for (noise, rate), steps in sampled.items()]
+    if precision:
+        merged.append((precision**-0.5, 1.0, 1))
+    return tuple(sorted(merged))
+
+
+def epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
+    """The epsilon at `delta` of all `mechanisms` run on the same patients, one after another.
+
+    Formal guarantee: the composition is (epsilon, delta)-DP under add-or-remove and zero-out
+    adjacency of one patient, for adaptively chosen mechanisms; an upper bound whatever the grid.
+
+    Raises:
+        UsageError: delta out of range.
+    """
+    return epsilon_of_events(events(mechanisms), check_delta(delta))
+
+
+@lru_cache(maxsize=4096)
+def epsilon_of_events(merged: tuple[Event, ...], delta: float) -> float:
+    """`epsilon` of a canonical multiset; memoised, since patients share their histories."""
+    if not merged:
+        return 0.0
+    total: Any = None
+    for event in merged:
+        part = _distribution(event)
+        total = part if total is None else total.compose(part)
+    value = float(total.get_epsilon_for_delta(delta))
+    return max(value, 0.0)
+
+
+@lru_cache(maxsize=64)
+def _distribution(event: Event) -> Any:
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    noise, rate, steps = event
+    one = pld.from_gaussian_mechanism(
+        noise, value_discretization_interval=INTERVAL, sampling_prob=rate
+    )
+    return one.self_compose(steps) if steps > 1 else one
+
+
+def epsilon_prv(mechanisms: Iterable[Mechanism], delta: float) -> float:
+    """The same figure by Opacus' PRV accountant: an upper bound with a stated error of 0.01.
+
+    Raises:
+        UsageError: delta out of range.
+    """
+    from opacus.accountants import PRVAccountant
+
+    check_delta(delta)
+    merged = events(mechanisms)
+    if not merged:
+        return 0.0
+    accountant = PRVAccountant()
+    accountant.history = list(merged)
+    return max(float(accountant.get_epsilon(delta)), 0.0)

@@ -1,0 +1,299 @@
+"""DP-SGD over patients: one clipped gradient each, noise once, every constant public."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import nn
+
+from medvae.errors import MedvaeError, UsageError
+from medvae.privacy import parallel
+from medvae.privacy.accounting import Mechanism
+from medvae.privacy.clipping import Clipping, PatientOptimizer
+from medvae.privacy.guard import Buffers, check
+from medvae.privacy.noise import NoiseSource
+from medvae.privacy.state import dump_state, load_state
+
+Precision = Literal["auto", "fp32", "bf16"]
+Loss = Callable[[nn.Module, Any], torch.Tensor]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What happened in a step. PRIVATE to the tenant: none of it may leave in a release.
+
+    Attributes:
+        step: its index.
+        patients: patients that this process was given.
+        zeroed: those of them whose gradient was not finite, or that had nothing to learn from.
+    """
+
+    step: int
+    patients: int
+    zeroed: int
+
+
+class DPTrainer:
+    """Moves the trainable parameters of a model by differentially private steps.
+
+    Formal guarantee: if every call of `step(i, ...)` gets a Poisson sample of the patients at
+    the mechanism's rate (`PoissonSampler`), each patient in it once, then the weights after all
+    steps (and their moving average, and the optimizer's state) are an output of `mechanism`:
+    per step the sum of per-patient gradients, each of L2 norm at most clip (1 + 1e-6), plus
+    Gaussian noise of standard deviation noise_multiplier * clip. Source: Abadi et al. 2016,
+    with the privacy unit of one patient.
+
+    | case | what happens |
+    |---|---|
+    | an empty batch | a noise-only step |
+    | NaN or infinity in a patient's loss or gradient | that patient counts as zero |
+    | None for a patient, no views | counts as zero |
+    | a parameter that a patient's loss does not reach | zero gradient for that patient |
+    | an exception in the loss | raised; the step has not happened and can be run again |
+    | gradients left by another backward | dropped |
+    | a buffer that moves | UsageError |
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        mechanism: Mechanism,
+        clip: float,
+        divisor: float,
+        noise: NoiseSource,
+        clipping: Clipping = "flat",
+        precision: Precision = "fp32",
+        chunk: int = 1,
+        ema: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            model: passes `guard.check`; on its device.
+            optimizer: a plain torch optimizer over all trainable parameters of `model`.
+            mechanism: from the plan; its name is the noise stream, its steps the limit.
+            clip: largest L2 norm of a patient's gradient; public.
+            divisor: public, usually sample_rate * patients.
+            noise: the run's source.
+            clipping: "flat" or "auto-s".
+            precision: of forward and backward; "bf16" keeps weights, clipping and sums in
+                float32; "auto" takes bf16 where the processor has it.
+            chunk: patients through one vectorised pass; 1: one backward a patient; 0: decided
+                by a measurement on synthetic data at the first step.
+            ema: decay in [0, 1) of the moving average of the weights; 0: none.
+
+        Raises:
+            UsageError: a model, an optimizer or a constant that cannot be right.
+        """
+        check(model)
+        self.model = model
+        self.mechanism = mechanism
+        self.steps_done = 0
+        self.chunk = _check_chunk(chunk)
+        self._names = _names(model, optimizer)
+        self._optimizer = PatientOptimizer(
+            optimizer,
+            mechanism=mechanism,
+            clip=clip,
+            divisor=divisor,
+            noise=noise,
+            clipping=clipping,
+        )
+        self._parameters: list[nn.Parameter] = list(self._optimizer.params)
+        self._device = self._parameters[0].device
+        self.precision = _resolve(precision, self._device)
+        self._buffers = Buffers(model)
+        self._ema = _check_ema(ema)
+        self._average = [one.detach().clone() for one in self._parameters] if ema else []
+        self._identity = _identity(mechanism, clip, divisor, clipping, ema, self._names)
+
+    def step(self, step: int, patients: Iterable[Any], loss: Loss) -> StepInfo:
+        """One private step.
+
+        Args:
+            step: `steps_done`: steps are taken in order, each once.
+            patients: the sampled patients (of this rank: see `mine`), in any form that `loss`
+                understands; loaded lazily if it is a generator. One item is ONE PATIENT, with
+                all of his or her views.
+            loss: `loss(model, patient)` -> scalar, the mean over that patient's views. It must
+                not look at another patient.
+
+        Raises:
+            UsageError: a step out of turn or beyond the plan, or a loss that is no scalar.
+            MedvaeError: another rank failed in this step.
+        """
+        self._expect(step)
+        self._optimizer.forget()
+        given = zeroed = 0
+        failure: Exception | None = None
+        try:
+            for group in self._groups(patients, loss):
+                given += len(group)
+                zeroed += self._accumulate(group, loss)
+            self._buffers.check()
+        except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again
+            failure = error
+        self._finish(step, failure)
+        return StepInfo(step, given, zeroed)
+
+    def mine(self, batch: Sequence[Item]) -> Sequence[Item]:
+        """This rank's share of a sampled batch."""
+        return parallel.mine(batch)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the trainable parameters by name: the moving average if there is one."""
+        source = self._average or self._parameters
+        return {name: one.detach().clone() for name, one in zip(self._names, source, strict=True)}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All that a resumed trainer needs, as a flat mapping of tensors (for safetensors).
+
+        It holds weights that were released under DP and no un-noised sums; with the run's secret
+        it would reveal those, so it is sealed like everything else.
+        """
+        return dump_state(self)
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on where `state_dict` was taken; the steps that follow are bit-identical.
+
+        Raises:
+            UsageError: the state is of another plan, model or optimizer.
+        """
+        load_state(self, state)
+
+    def _expect(self, step: int) -> None:
+        if step != self.steps_done:
+            raise UsageError(
+                f"{self.mechanism.name}: step {step} is out of turn, the next one is"
+                f" {self.steps_done}; each step of a plan is taken once"
+            )
+        if step >= self.mechanism.steps:
+            raise UsageError(
+                f"{self.mechanism.name}: all {self.mechanism.steps} steps that were charged have"
+                " been taken"
+            )
+
+    def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterable[list[Any]]:
+        for patient in patients:
+            yield [patient]
+
+    def _accumulate(self, group: list[Any], loss: Loss) -> int:
+        gradients = self._one_backward(group[0], loss)
+        if gradients is None:
+            return 1
+        return self._optimizer.accumulate(gradients)
+
+    def _one_backward(self, patient: Any, loss: Loss) -> list[torch.Tensor] | None:
+        """Gradients [1, *shape] of one patient; None if there is nothing to learn from."""
+        for parameter in self._parameters:
+            parameter.grad = None
+        if patient is None:
+            return None
+        with torch.enable_grad():
+            with self._autocast():
+                value = loss(self.model, patient)
+            _check_scalar(value)
+            if not value.requires_grad:
+                if bool(value.isfinite()):
+                    raise UsageError("the loss does not depend on any trainable parameter")
+                return None
+            value.backward()  # type: ignore[no-untyped-call]
+        del value
+        gradients = []
+        for parameter in self._parameters:
+            gradient = parameter.grad
+            parameter.grad = None
+            gradient = torch.zeros_like(parameter) if gradient is None else gradient
+            gradients.append(gradient[None])
+        return gradients
+
+    def _finish(self, step: int, failure: Exception | None) -> None:
+        """Sums of all ranks, noise, update. Sensitive tensors are gone when it returns."""
+        try:
+            if failure is not None and parallel.world()[1] == 1:
+                raise failure
+            failed = parallel.add_up(self._optimizer.sums(), failed=failure is not None)
+            if failure is not None:
+                raise failure
+            if failed:
+                raise MedvaeError(f"step {step} failed on another rank; see its message")
+            self._optimizer.finish(step)
+        finally:
+            # Un-noised gradients and sums must not outlive the step (a later crash dump or
+            # checkpoint would hold them).
+            self._optimizer.forget()
+        self.steps_done = step + 1
+        with torch.no_grad():
+            for average, parameter in zip(self._average, self._parameters, strict=False):
+                average.lerp_(parameter, 1 - self._ema)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        enabled = self.precision == "bf16"
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _check_scalar(value: object) -> None:
+    if not isinstance(value, torch.Tensor) or value.dim() != 0:
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise UsageError(
+            f"the loss of a patient must be one number (the mean over the views), not {shape}"
+        )
+
+
+def _check_chunk(chunk: int) -> int:
+    if type(chunk) is not int or chunk < 0:
+        raise UsageError(f"chunk must be 0 (automatic) or more, not {chunk!r}")
+    return chunk
+
+
+def _check_ema(ema: float) -> float:
+    if not 0 <= ema < 1:
+        raise UsageError(f"ema must be in [0, 1), not {ema!r}")
+    return float(ema)
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the optimizer's parameters, in its order."""
+    names = {id(one): name for name, one in model.named_parameters() if one.requires_grad}
+    handed = [one for group in optimizer.param_groups for one in group["params"]]
+    missing = [name for key, name in names.items() if key not in {id(one) for one in handed}]
+    if missing:
+        raise UsageError(
+            f"parameter {missing[0]} is trainable but not in the optimizer: hand it over, or"
+            " freeze it with requires_grad_(False)"
+        )
+    if not handed or any(id(one) not in names for one in handed):
+        raise UsageError("the optimizer must hold trainable parameters of the model, and no other")
+    return [names[id(one)] for one in handed]
+
+
+def _resolve(precision: Precision, device: torch.device) -> str:
+    if precision not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"precision must be 'auto', 'fp32' or 'bf16', not {precision!r}")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if device.type == "cpu" and native else "fp32"
+
+
+def _identity(
+    mechanism: Mechanism,
+    clip: float,
+    divisor: float,
+    clipping: str,
+    ema: float,
+    names: list[str],
+) -> bytes:
+    """SHA-256 over everything that a resumed run must share with the one it resumes."""
+    facts = [repr(mechanism), clip, divisor, clipping, ema, names]
+    return hashlib.sha256(json.dumps(facts).encode()).digest()

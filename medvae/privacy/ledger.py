@@ -1,0 +1,234 @@
+"""The privacy account of every patient of a tenant: durable, monotone, without refunds.
+
+The journal beneath is append-only and sealed by its owner; this file decides what is written
+into it and what the entries add up to. An entry charges a whole plan to a list of pseudonyms.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from medvae.errors import BudgetError, IntegrityError, UsageError
+from medvae.privacy.accounting import Mechanism, check_delta, epsilon_of_events, events
+from medvae.privacy.plan import MAX_EPSILON, Plan, mechanism_from_dict, mechanism_to_dict
+
+_VERSION = 1
+
+
+class AppendOnly(Protocol):
+    """A journal: `append` returns when the record is durable; entries come back in order."""
+
+    def append(self, record: bytes) -> object:
+        """Add a record durably."""
+
+    def entries(self) -> list[bytes]:
+        """All records, oldest first; raises when the chain is broken."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where the most exposed of some patients stands.
+
+    Attributes:
+        limit: the tenant's largest epsilon a patient.
+        spent: the largest epsilon that any of the patients has been charged, at the smallest
+            delta among that patient's entries.
+        remaining: limit - spent, never below 0. Epsilons do not add up: a plan of this epsilon
+            usually fits with room to spare.
+        events: number of ledger entries that touch these patients.
+        delta: the smallest delta of those entries; 0 when there are none.
+    """
+
+    limit: float
+    spent: float
+    remaining: float
+    events: int
+    delta: float
+
+
+@dataclass(frozen=True)
+class _Entry:
+    run: str
+    plan: str
+    dataset: str
+    subjects: frozenset[str]
+    mechanisms: tuple[Mechanism, ...]
+    delta: float
+
+
+class Ledger:
+    """Accounts per patient over a journal.
+
+    Formal guarantee: if every private step of a run follows a successful `debit` of its plan,
+    then for every patient the composition of everything ever run on his or her data is
+    (limit, delta)-DP, delta the smallest of the entries' deltas; across data sets, versions,
+    copies and re-imports, because the account is the pseudonym's and not the data set's.
+
+    | case | what happens |
+    |---|---|
+    | the same run, plan, data set and subjects again | nothing: a resume is free |
+    | the same run id with anything else | UsageError: it cannot be used to reset |
+    | a crash before the record is durable | nothing was charged, nothing was run |
+    | a crash after it | charged; the resumed run finds its entry |
+    | a damaged or foreign record | IntegrityError: it is never skipped |
+    """
+
+    def __init__(self, journal: AppendOnly, limit: float) -> None:
+        """Args: the journal, and the tenant's epsilon limit in (0, 1000]. UsageError if not."""
+        ok = isinstance(limit, int | float) and type(limit) is not bool and math.isfinite(limit)
+        if not ok or not 0 < limit <= MAX_EPSILON:
+            raise UsageError(f"the epsilon limit must be in (0, {MAX_EPSILON:g}], not {limit!r}")
+        self._journal = journal
+        self.limit = float(limit)
+
+    def debit(self, run_id: str, plan: Plan, subjects: Sequence[str], dataset: str) -> None:
+        """Charge `plan` to every one of `subjects`, durably, or raise and charge nobody.
+
+        Call it with the journal's writer lock held, and before the first private step.
+
+        Args:
+            run_id: the run's name; a second debit of the same run costs nothing.
+            plan: the whole of what the run will do.
+            subjects: pseudonyms; their number must be the plan's public number of patients.
+            dataset: name and version, for the record.
+
+        Raises:
+            BudgetError: some patients would pass the limit.
+            UsageError: no subjects, duplicates, a number other than the plan's, or a run id that
+                was used for something else.
+            IntegrityError: the journal holds a record that cannot be read.
+        """
+        entry = _new_entry(run_id, plan, subjects, dataset)
+        entries = self._read()
+        for old in entries:
+            if old.run == run_id:
+                if old == entry:
+                    return
+                raise UsageError(
+                    f"run {run_id!r} is already in the ledger with another plan, data set or"
+                    " patients; choose a new name"
+                )
+        self._check_limit(entries, entry)
+        self._journal.append(_encode(entry, plan))
+
+    def check(self, plan: Plan, subjects: Sequence[str]) -> None:
+        """Raise what `debit` of a new run would raise, and charge nobody."""
+        self._check_limit(self._read(), _new_entry("(planned)", plan, subjects, "(planned)"))
+
+    def spent(self, subjects: Sequence[str] | None = None) -> Spent:
+        """The account of the most exposed of `subjects` (None: of all patients ever charged).
+
+        Raises:
+            IntegrityError: the journal holds a record that cannot be read.
+        """
+        wanted = None if subjects is None else frozenset(subjects)
+        entries = self._read()
+        histories = _histories(entries, wanted)
+        worst = max((_cost(entries, history) for history in histories), default=0.0)
+        touched = {index for history in histories for index in history}
+        delta = min((entries[index].delta for index in touched), default=0.0)
+        return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), delta)
+
+    def _check_limit(self, entries: list[_Entry], entry: _Entry) -> None:
+        after = [*entries, entry]
+        over, worst = 0, 0.0
+        for history, count in _histories(after, entry.subjects).items():
+            cost = _cost(after, history)
+            worst = max(worst, cost)
+            over += count if cost > self.limit else 0
+        if over:
+            raise BudgetError(
+                f"run {entry.run!r} would take {over} of {len(entry.subjects)} patients to epsilon"
+                f" {worst:.3f}, past the limit of {self.limit:g}; lower --epsilon, or leave those"
+                " patients out"
+            )
+
+    def _read(self) -> list[_Entry]:
+        entries = [_decode(record) for record in self._journal.entries()]
+        runs = [entry.run for entry in entries]
+        if len(set(runs)) != len(runs):
+            raise IntegrityError("the privacy ledger holds two entries of one run; restore it")
+        return entries
+
+
+def _histories(
+    entries: Sequence[_Entry], wanted: frozenset[str] | None
+) -> dict[tuple[int, ...], int]:
+    """Distinct histories (indices of entries) and how many patients share each."""
+    of_patient: dict[str, list[int]] = {}
+    for index, entry in enumerate(entries):
+        chosen = entry.subjects if wanted is None else entry.subjects & wanted
+        for subject in chosen:
+            of_patient.setdefault(subject, []).append(index)
+    counts: dict[tuple[int, ...], int] = {}
+    for indices in of_patient.values():
+        key = tuple(indices)
+        counts[key] = counts.get(key, 0) + 1
+    return counts
+
+
+def _cost(entries: Sequence[_Entry], history: tuple[int, ...]) -> float:
+    chosen = [entries[index] for index in history]
+    merged = events(one for entry in chosen for one in entry.mechanisms)
+    return epsilon_of_events(merged, min(entry.delta for entry in chosen))
+
+
+def _new_entry(run_id: str, plan: Plan, subjects: Sequence[str], dataset: str) -> _Entry:
+    if not isinstance(run_id, str) or not run_id:
+        raise UsageError("a debit needs the run's name")
+    if not isinstance(dataset, str) or not dataset:
+        raise UsageError("a debit needs the data set's name and version")
+    unique = frozenset(subjects)
+    if not unique or len(unique) != len(subjects) or not all(_is_name(one) for one in unique):
+        raise UsageError("a debit needs the patients' pseudonyms, each of them once")
+    if len(unique) != plan.patients:
+        raise UsageError(
+            f"the plan was made for {plan.patients} patients and the data set {dataset} has"
+            f" {len(unique)}; make the plan again"
+        )
+    if not plan.mechanisms:
+        raise UsageError("a plan without mechanisms cannot be charged; make it with make_plan")
+    return _Entry(run_id, plan.digest().hex(), dataset, unique, plan.mechanisms, plan.delta)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _encode(entry: _Entry, plan: Plan) -> bytes:
+    document = {
+        "version": _VERSION,
+        "run": entry.run,
+        "plan": entry.plan,
+        "dataset": entry.dataset,
+        "subjects": sorted(entry.subjects),
+        "mechanisms": [mechanism_to_dict(one) for one in entry.mechanisms],
+        "delta": entry.delta,
+        "epsilon": plan.epsilon,
+    }
+    return json.dumps(document, sort_keys=True, allow_nan=False).encode()
+
+
+def _decode(record: bytes) -> _Entry:
+    try:
+        raw: dict[str, Any] = json.loads(record)
+        if raw["version"] != _VERSION:
+            raise ValueError(f"version {raw['version']!r}")
+        subjects, texts = raw["subjects"], (raw["run"], raw["plan"], raw["dataset"])
+        if not subjects or len(set(subjects)) != len(subjects):
+            raise ValueError("subjects")
+        if not all(_is_name(one) for one in (*subjects, *texts)):
+            raise ValueError("names")
+        mechanisms = tuple(mechanism_from_dict(one) for one in raw["mechanisms"])
+        if not mechanisms:
+            raise ValueError("no mechanisms")
+        return _Entry(*texts, frozenset(subjects), mechanisms, check_delta(raw["delta"]))
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise IntegrityError(
+            f"the privacy ledger holds a record that cannot be read ({error}); restore the tenant"
+            " from a copy whose log verifies"
+        ) from error
