@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from medvae.errors import BudgetError, IntegrityError, UsageError
-from medvae.privacy.accounting import Mechanism, check_delta, epsilon_of_events, events
+from medvae.privacy.accounting import Mechanism, check_delta, epsilon, epsilon_of_events, events
 from medvae.privacy.plan import MAX_EPSILON, Plan, mechanism_from_dict, mechanism_to_dict
 
 _VERSION = 1
@@ -132,6 +132,27 @@ class Ledger:
         touched = {index for history in histories for index in history}
         delta = min((entries[index].delta for index in touched), default=0.0)
         return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), delta)
+
+    def holds(self, run_id: str, plan: Plan) -> bool:
+        """Whether exactly this plan was debited for this run."""
+        digest = plan.digest().hex()
+        return any(entry.run == run_id and entry.plan == digest for entry in self._read())
+
+    def history(self, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The debits that touch any of `subjects` (None: all), oldest first, as JSON values."""
+        wanted = None if subjects is None else frozenset(subjects)
+        return [
+            {
+                "run": entry.run,
+                "dataset": entry.dataset,
+                "patients": len(entry.subjects),
+                "mechanisms": len(entry.mechanisms),
+                "epsilon": epsilon(entry.mechanisms, entry.delta),
+                "delta": entry.delta,
+            }
+            for entry in self._read()
+            if wanted is None or wanted & entry.subjects
+        ]
 
     def _check_limit(self, entries: list[_Entry], entry: _Entry) -> None:
         after = [*entries, entry]
