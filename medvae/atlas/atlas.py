@@ -1,0 +1,169 @@
+"""A released atlas: what it holds, what can be drawn from it, how it is stored.
+
+Everything here is computed from released numbers: drawing any number of samples costs no
+privacy (post-processing, Dwork and Roth 2014, proposition 2.1).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.atlas import intensity, spectrum
+from medvae.atlas.basis import Array, Basis, Shape
+from medvae.atlas.displacement import invert, warp
+from medvae.atlas.features import channels, label_map
+from medvae.atlas.registration import Registrar
+from medvae.atlas.render import TO_EDGES, resize_labels, sharpen
+from medvae.atlas.study import channel_weights, registrar
+from medvae.errors import IntegrityError
+from medvae.grid import Gridded
+
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A deformable template and the statistics of how patients differ from it.
+
+    Attributes:
+        template: [1 + L, X, Y, Z] standardised mean image, signed distances minus 1.
+        centre: [3, K] mean displacement coefficients, voxels.
+        deviation: [3, K] their standard deviation between patients.
+        factor: [R, R] Cholesky factor of the correlation of the first R whitened
+            coefficients (R = 3 r, component by component of the r lowest functions).
+        residual: [SHELLS] power of what the template leaves unexplained.
+        grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
+        sizes: [L] cube root of label volumes over the template's own.
+    """
+
+    template: Array
+    centre: Array
+    deviation: Array
+    factor: Array
+    residual: Array
+    grey: Array
+    grey_deviation: Array
+    sizes: Array
+
+    @property
+    def shape(self) -> Shape:
+        _, x, y, z = self.template.shape
+        return x, y, z
+
+    @property
+    def labels(self) -> int:
+        return len(self.template) - 1
+
+    @cached_property
+    def _registrar(self) -> Registrar:
+        return registrar(self.shape)
+
+    @property
+    def basis(self) -> Basis:
+        """Of one component of a displacement."""
+        return self._registrar.basis
+
+    @cached_property
+    def _sharp(self) -> Array:
+        return sharpen(self.template[0], self.residual)
+
+    @cached_property
+    def _distances(self) -> Array:
+        return resize_labels(self.template[1:] + 1.0, self.sizes)
+
+    def mean_image(self) -> Image:
+        """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame."""
+        return intensity.impose(self._sharp, intensity.curve(self.grey)).astype(np.float32)
+
+    def mean_mask(self) -> Mask | None:
+        """[X, Y, Z] the template's labels, or None for an atlas without."""
+        return label_map(self._distances) if self.labels else None
+
+    def sample_field(self, rng: np.random.Generator) -> Array:
+        """[3, X, Y, Z] a displacement in voxels that pulls the template onto a new patient."""
+        whitened = rng.standard_normal(self.centre.shape)
+        low = len(self.factor) // 3
+        whitened[:, :low] = (self.factor @ whitened[:, :low].ravel()).reshape(3, low)
+        return self.basis.synthesise(self.centre + self.deviation * whitened)
+
+    def from_template(self, image: npt.NDArray[np.floating], field: Array) -> Image:
+        """An image [X, Y, Z] of the template's frame, deformed by a field."""
+        return warp(image, field, order=3).astype(np.float32)
+
+    def mask_from_template(self, field: Array) -> Mask | None:
+        """The template's labels deformed by the same field, or None."""
+        return label_map(warp(self._distances, field)) if self.labels else None
+
+    def register(self, volume: Gridded) -> Array:
+        """[3, X, Y, Z] the field that pulls the template onto a volume."""
+        coefficients = self._registrar.register(
+            channels(volume, self.labels),
+            self.template,
+            channel_weights(self.labels),
+            start=self.centre,
+            centre=self.centre,
+        )
+        return self.basis.synthesise(coefficients)
+
+    def to_template(self, volume: Gridded) -> tuple[Image, Array]:
+        """The volume's image brought into the template's frame, and its field.
+
+        `from_template(image, field)` gives the volume back but for interpolation.
+        """
+        field = self.register(volume)
+        values = np.nan_to_num(volume.image, nan=-1.0, posinf=1.0, neginf=-1.0)
+        return warp(values, invert(field), order=3).astype(np.float32), field
+
+    def draw(self, rng: np.random.Generator) -> tuple[Image, Mask | None, Array]:
+        """One synthetic (image, mask, field); image in [-1, 1]."""
+        field = self.sample_field(rng)
+        texture = spectrum.texture(self.shape, (1.0 - TO_EDGES) * self.residual, rng)
+        raw = warp(self._sharp, field, order=3) + texture
+        grey = self.grey + self.grey_deviation * rng.standard_normal(len(self.grey))
+        image = intensity.impose(raw, intensity.curve(grey)).astype(np.float32)
+        return image, self.mask_from_template(field), field
+
+    def sample(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
+        """n pairs of image and mask, lazily; pair i depends on (seed, i) alone."""
+        for number in range(n):
+            image, mask, _ = self.draw(np.random.default_rng([seed, number]))
+            yield image, mask
+
+    def to_tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Flat float32 arrays, and the format as JSON bytes under "facts"."""
+        facts = json.dumps({"format": 1}).encode()
+        arrays: dict[str, npt.NDArray[Any]] = {
+            field.name: np.ascontiguousarray(getattr(self, field.name), dtype=np.float32)
+            for field in fields(self)
+        }
+        return {**arrays, "facts": np.frombuffer(facts, dtype=np.uint8).copy()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, npt.NDArray[Any]]) -> Atlas:
+        """Read back `to_tensors`.
+
+        Raises:
+            IntegrityError: an array is missing, of a wrong size, or not finite.
+        """
+        try:
+            arrays = {
+                field.name: np.asarray(tensors[field.name], dtype=np.float64)
+                for field in fields(cls)
+            }
+        except KeyError as error:
+            raise IntegrityError(f"stored atlas lacks its array {error}") from error
+        for name, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
+        atlas = cls(**arrays)
+        if atlas.template.ndim != 4 or atlas.centre.shape != (3, len(atlas.basis)):
+            raise IntegrityError("stored atlas has arrays that do not fit one another")
+        return atlas

@@ -1,0 +1,161 @@
+"""Fit an atlas: one noisy release after another, registration in between.
+
+Formal guarantee: the result depends on the patients through `release` alone, one Gaussian
+mechanism per name of `mechanisms`, each on per-patient vectors whose sensitivity is argued
+where the vector is made (`template`, `motion` below, `scales`, `intensity`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from medvae.atlas import intensity, mechanisms, scales, spectrum
+from medvae.atlas.atlas import Atlas
+from medvae.atlas.basis import Array
+from medvae.atlas.displacement import prior_deviation, warp
+from medvae.atlas.mechanisms import Release
+from medvae.atlas.motion import Covariance, MotionCode
+from medvae.atlas.scales import ScaleCode, Scales
+from medvae.atlas.statistics import shells
+from medvae.atlas.study import Patients, Study
+from medvae.atlas.template import CLIP, Layout
+from medvae.config import RunConfig
+from medvae.grid import Gridded
+from medvae.progress import SILENT, Progress
+
+Key = tuple[int, int]
+
+
+def fit(
+    patients: Patients, release: Release, cfg: RunConfig, *, progress: Progress = SILENT
+) -> Atlas:
+    """Release an atlas of the patients.
+
+    Args:
+        patients: the cohort on the grid `cfg.data.size`; labels above `cfg.data.labels`
+            are background.
+        release: Gaussian mechanisms by the names of `mechanisms(cfg, ...)`.
+    """
+    # Matrices are small: more threads only wait for one another, and one thread always adds
+    # in the same order, so a run repeats bit for bit.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return _fit(patients, release, cfg, progress)
+
+
+def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
+    planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
+    study = Study(patients, cfg, progress)
+    template = _mean(study, release)
+    centre = np.zeros((3, len(study.registrar.basis)))
+    if mechanisms.REFINE in planned:
+        template = _refine(study, release, template, centre)
+    centre = _motion(study, release, template)
+    grey = _grey(study, release)
+    found = _scales(study, release, template, centre, grey)
+    spread = np.ones(len(study.registrar.basis))
+    for shell, power in zip(shells(study.registrar.basis.frequency), found.motion, strict=True):
+        spread[shell] = np.sqrt(power)
+    deviation = np.tile(spread * prior_deviation(study.registrar.basis), (3, 1))
+    factor = np.eye(3)
+    if mechanisms.COVARIANCE in planned:
+        factor = _covariance(study, release, centre, deviation)
+    return Atlas(
+        template=template,
+        centre=centre,
+        deviation=deviation,
+        factor=factor,
+        residual=found.residual,
+        grey=grey,
+        grey_deviation=np.sqrt(found.intensity),
+        sizes=found.sizes,
+    )
+
+
+def _mean(study: Study, release: Release) -> Array:
+    """Channels [1 + L, X, Y, Z]: the mean over patients as they lie on the grid."""
+    noise = release.sigma(mechanisms.MEAN, CLIP)
+    layout = Layout.plan(study.shape, study.labels, noise)
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        return layout.encode(study.channels(volume))
+
+    vectors = study.vectors(mechanisms.MEAN, measure)
+    released = release(mechanisms.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
+    return layout.decode(released, noise)
+
+
+def _refine(study: Study, release: Release, template: Array, centre: Array) -> Array:
+    """The template plus the mean of what patients, registered to it, still differ by."""
+    noise = release.sigma(mechanisms.REFINE, CLIP)
+    layout = Layout.plan(study.shape, study.labels, noise)
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        seen = study.channels(volume)
+        field = study.register(seen, key, template, centre)
+        return layout.encode(study.to_template(seen, field) - template)
+
+    vectors = study.vectors(mechanisms.REFINE, measure)
+    released = release(mechanisms.REFINE, vectors, clip=CLIP, dimension=layout.dimension)
+    return template + layout.decode(released, noise)
+
+
+def _motion(study: Study, release: Release, template: Array) -> Array:
+    """[3, K] the mean displacement."""
+    code = MotionCode(study.registrar.basis)
+    start = np.zeros((3, len(code.basis)))
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        return code.encode(study.register(study.channels(volume), key, template, start))
+
+    vectors = study.vectors(mechanisms.MOTION, measure)
+    noise = release.sigma(mechanisms.MOTION, code.clip)
+    released = release(mechanisms.MOTION, vectors, clip=code.clip, dimension=code.dimension)
+    return code.decode(released, noise)
+
+
+def _grey(study: Study, release: Release) -> Array:
+    """[COUNT] mean quantile coefficients."""
+    clip = intensity.CLIP
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        return intensity.describe(volume.image.astype(np.float64))
+
+    vectors = study.vectors(mechanisms.INTENSITY, measure)
+    return release(mechanisms.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
+
+
+def _scales(study: Study, release: Release, template: Array, centre: Array, grey: Array) -> Scales:
+    """Powers, spreads and sizes, with the patients registered around the mean field."""
+    basis = study.registrar.basis
+    code = ScaleCode(basis, study.shape, study.labels)
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        seen = study.channels(volume)
+        field = study.register(seen, key, template, centre)
+        moved = warp(template, basis.synthesise(field))
+        found = Scales(
+            scales.motion_power(field - centre, basis),
+            spectrum.shell_power(seen[0] - moved[0]),
+            (intensity.describe(volume.image.astype(np.float64)) - grey) ** 2,
+            scales.label_sizes(seen[1:] + 1.0, moved[1:] + 1.0),
+        )
+        return code.encode(found)
+
+    vectors = study.vectors(mechanisms.SCALES, measure)
+    noise = release.sigma(mechanisms.SCALES, scales.CLIP)
+    released = release(mechanisms.SCALES, vectors, clip=scales.CLIP, dimension=code.dimension)
+    return code.decode(released, noise)
+
+
+def _covariance(study: Study, release: Release, centre: Array, deviation: Array) -> Array:
+    """[R, R] factor of the correlation of the lowest whitened displacement coefficients."""
+    code = Covariance()
+
+    def measure(_: Gridded, key: Key) -> Array:
+        return code.encode((study.fields[key] - centre) / deviation)
+
+    vectors = study.vectors(mechanisms.COVARIANCE, measure)
+    noise = release.sigma(mechanisms.COVARIANCE, code.clip)
+    released = release(mechanisms.COVARIANCE, vectors, clip=code.clip, dimension=code.dimension)
+    return code.decode(released, noise)

@@ -1,0 +1,67 @@
+"""Which Gaussian releases an atlas is made of, and how they share its budget.
+
+Every release is one Gaussian mechanism on a per-patient vector: the mean over the
+patient's volumes of a function of that volume and of what has been released before,
+clipped to L2 norm C; the sum over patients plus noise, divided by the public number N.
+Removing a patient (their vector becomes zero) moves the result by at most C / N, whatever
+the function: sensitivity C / N for all of them. Registration uses the patient's own
+volume and released templates only, so the releases compose adaptively (Dong, Roth and Su
+2022, theorem 4).
+
+Formal guarantee: none of its own. A plan composes the releases named here with the rest
+of the run; the shares are of the squared signal-to-noise of the atlas's part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.config import RunConfig
+
+# Squared signal-to-noise per patient that the atlas as a whole must have before a second
+# mean and a covariance are worth their part. Fixed on procedural cohorts.
+REFINE_FROM = 30.0
+
+MEAN, REFINE, MOTION = "atlas-mean", "atlas-refine", "atlas-motion"
+SCALES, INTENSITY, COVARIANCE = "atlas-scales", "atlas-intensity", "atlas-covariance"
+
+
+class Release(Protocol):
+    """A Gaussian mechanism bound to a plan."""
+
+    def __call__(
+        self,
+        name: str,
+        vectors: Iterable[npt.NDArray[np.float64]],
+        *,
+        clip: float,
+        dimension: int,
+    ) -> npt.NDArray[np.float64]:
+        """[dimension] sum of clipped per-patient vectors plus noise, over the public N."""
+
+    def sigma(self, name: str, clip: float) -> float:
+        """Noise deviation of each coordinate of the result, for that clip (0: no noise)."""
+
+
+def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[str, float]]:
+    """(name, share of the atlas's budget) in order of release; the shares sum to 1.
+
+    Public: `masks` is whether the configuration has labels, `patients` the public N.
+    """
+    if cfg.atlas.share == 0:
+        return []
+    strength = cfg.privacy.epsilon * cfg.atlas.share * patients
+    if strength < REFINE_FROM * 6:
+        return [(MEAN, 0.7), (MOTION, 0.12), (SCALES, 0.1), (INTENSITY, 0.08)]
+    return [
+        (MEAN, 0.3),
+        (REFINE, 0.4),
+        (MOTION, 0.1),
+        (SCALES, 0.06),
+        (INTENSITY, 0.04),
+        (COVARIANCE, 0.1),
+    ]

@@ -1,0 +1,113 @@
+"""How much patients differ: power of fields and residuals, spread of grey values, sizes.
+
+Sensitivity. Each figure is a bounded function of one volume, written as its deviation
+from a public expectation in units of a public spread; the vector of all of them, over the
+square root of their number, is clipped to `CLIP` per patient: the mean moves by at most
+CLIP / N.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvae.atlas import intensity, spectrum
+from medvae.atlas.basis import Array, Basis
+from medvae.atlas.displacement import prior_deviation
+from medvae.atlas.features import label_map
+from medvae.atlas.statistics import shells
+
+CLIP = 1.0
+# Public: how far the cohort's mean may be from the expectation, in individual spreads.
+COHORT = 0.7
+# Public: part of an image's power that a template leaves unexplained.
+UNEXPLAINED = 0.6
+# Public: deviation of a quantile function's coefficients between volumes.
+QUANTILE_DEVIATION = 0.06
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Mean figures over patients.
+
+    Attributes:
+        motion: [S] power of displacements by shell, over the public prior's.
+        residual: [SHELLS] power of image residuals by shell, of a standardised image.
+        intensity: [COUNT] variance of quantile coefficients.
+        sizes: [L] cube root of a label's volume over the template label's.
+    """
+
+    motion: Array
+    residual: Array
+    intensity: Array
+    sizes: Array
+
+
+@dataclass(frozen=True)
+class ScaleCode:
+    """The figures as one vector around public expectations."""
+
+    basis: Basis
+    shape: tuple[int, int, int]
+    labels: int
+
+    def _expectation(self) -> tuple[Array, Array]:
+        """Expected figure and spread between individuals, [S + SHELLS + COUNT + L]."""
+        motion = np.ones(len(shells(self.basis.frequency)))
+        grey = np.ones(intensity.COUNT)
+        residual = np.full(spectrum.SHELLS, UNEXPLAINED)
+        sizes = np.ones(self.labels)
+        expected = np.concatenate([motion, residual, grey, sizes])
+        spread = np.concatenate([motion * 0.7, residual, grey * 1.4, sizes * 0.2])
+        return expected, spread
+
+    @property
+    def dimension(self) -> int:
+        return len(self._expectation()[0])
+
+    def encode(self, scales: Scales) -> Array:
+        """One volume's figures as a vector of norm about 1."""
+        figures = np.concatenate(
+            [
+                scales.motion,
+                scales.residual / spectrum.expected_power(self.shape),
+                scales.intensity / QUANTILE_DEVIATION**2,
+                scales.sizes,
+            ]
+        )
+        expected, spread = self._expectation()
+        bounded = np.clip((figures - expected) / spread, -3.0, 3.0)
+        return np.asarray(bounded / np.sqrt(self.dimension))
+
+    def decode(self, released: Array, noise: float) -> Scales:
+        """Released means, shrunk to the expectation; powers never below a tenth of it."""
+        expected, spread = self._expectation()
+        trust = COHORT**2 / (COHORT**2 + noise**2 * self.dimension)
+        figures = expected + spread * released * np.sqrt(self.dimension) * trust
+        figures = np.clip(figures, 0.1 * expected, 4.0 * expected)
+        edges = np.cumsum([len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT])
+        motion, residual, grey, sizes = np.split(figures, edges)
+        return Scales(
+            motion,
+            residual * spectrum.expected_power(self.shape),
+            grey * QUANTILE_DEVIATION**2,
+            np.clip(sizes, 0.6, 1.6),
+        )
+
+
+def motion_power(coefficients: Array, basis: Basis) -> Array:
+    """[S] mean square of displacement coefficients [3, K] over the prior's, by shell."""
+    whitened = coefficients / prior_deviation(basis)
+    return np.array([(whitened[:, shell] ** 2).mean() for shell in shells(basis.frequency)])
+
+
+def label_sizes(distances: Array, template: Array) -> Array:
+    """[L] cube root of label volumes over the template's (1 where either is empty)."""
+    have, want = label_map(distances), label_map(template)
+    sizes = np.ones(len(distances))
+    for label in range(1, len(distances) + 1):
+        count, reference = (have == label).sum(), (want == label).sum()
+        if count and reference:
+            sizes[label - 1] = np.cbrt(count / reference)
+    return sizes
