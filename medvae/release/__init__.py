@@ -1,1 +1,22 @@
-"""."""
+"""Releases: a signed folder of synthetic volumes, and how a recipient checks it.
+
+create   volumes + facts -> gate -> BIDS or DICOM + card + report + manifest + signature
+verify   folder (+ public key) -> valid or not, and what is wrong
+"""
+
+from medvae.release.bundle import create
+from medvae.release.check import VerifyResult, verify
+from medvae.release.facts import Check, GateInputs, PrivacyFacts, ReleaseFacts, ReleaseResult
+from medvae.release.nifti import write_nifti
+
+__all__ = [
+    "Check",
+    "GateInputs",
+    "PrivacyFacts",
+    "ReleaseFacts",
+    "ReleaseResult",
+    "VerifyResult",
+    "create",
+    "verify",
+    "write_nifti",
+]

@@ -1,0 +1,241 @@
+"""`create`: volumes in, a signed folder out, all or nothing.
+
+The folder is built beside its place under a hidden name, every file is hashed and fsynced,
+the result is verified as a recipient would, and only then renamed into place. Whatever
+stops the work on the way leaves the target as it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medvae.errors import IntegrityError, UsageError
+from medvae.progress import SILENT, Progress
+from medvae.release import manifest as mf
+from medvae.release.bids import BidsWriter, json_text
+from medvae.release.card import make_card
+from medvae.release.cardtext import card_markdown, readme
+from medvae.release.check import verify
+from medvae.release.croissant import croissant
+from medvae.release.facts import Check, Format, GateInputs, ReleaseFacts, ReleaseResult
+from medvae.release.figures import contact_sheet, histogram
+from medvae.release.gate import VoxelGate, check_privacy
+from medvae.release.report import render
+from medvae.release.survey import Survey
+from medvae.volume import Volume
+
+
+def create(
+    volumes: Iterable[Volume],
+    out: Path,
+    *,
+    facts: ReleaseFacts,
+    sign: Callable[[bytes], bytes],
+    public_key: bytes,
+    gate: GateInputs | None = None,
+    fmt: Format = "bids",
+    progress: Progress = SILENT,
+) -> ReleaseResult:
+    """Write, gate, describe and sign a release.
+
+    Args:
+        volumes: synthetic ones on the public grid; taken one by one, so memory does not
+            depend on their number. Not touched before the privacy gate has passed.
+        out: where the release will be; must not exist, or be an empty folder.
+        sign: Ed25519 signature (64 bytes) over the bytes given.
+        public_key: PEM of the key that belongs to `sign`.
+        gate: what to ask for beyond the facts (default: nothing more).
+        fmt: "bids" (NIfTI) or "dicom" (one series a volume).
+
+    Raises:
+        UsageError: the target is not free, or a fact cannot be used.
+        BudgetError: the model may not be released (see `gate.check_privacy`).
+        InputError: a volume may not be released (see `gate.VoxelGate`).
+        IntegrityError: the finished folder does not verify.
+    """
+    gate = gate or GateInputs()
+    out = _free_target(Path(out))
+    checks = [*check_privacy(facts.privacy, gate), *gate.checks]
+    for check in gate.checks:
+        if not check.passed:
+            raise UsageError(f"the gate's check {check.name!r} failed: {check.detail}")
+    signer = mf.fingerprint(public_key)
+    with _staging(out) as folder:
+        checks, count = _fill(folder, volumes, facts, checks, signer, fmt, progress)
+        (folder / mf.SIGNER).write_bytes(public_key)
+        entries = _seal(folder, sign, progress)
+        problems = verify(folder).problems
+        if problems:
+            raise IntegrityError(f"the release does not verify, nothing was kept: {problems[0]}")
+        _publish(folder, out)
+    return ReleaseResult(
+        path=out,
+        volumes=count,
+        files=len(entries),
+        bytes=sum(entry.size for entry in entries.values()),
+        epsilon=facts.privacy.epsilon if facts.privacy.training == "private" else None,
+        delta=facts.privacy.delta if facts.privacy.training == "private" else None,
+        passed=all(check.passed for check in checks),
+        checks=tuple(checks),
+        signer=signer,
+        report=out / "report.html",
+    )
+
+
+def _fill(
+    folder: Path,
+    volumes: Iterable[Volume],
+    facts: ReleaseFacts,
+    checks: list[Check],
+    signer: str,
+    fmt: Format,
+    progress: Progress,
+) -> tuple[list[Check], int]:
+    """Volumes first, then everything that describes them."""
+    voxels = VoxelGate(facts.data, facts.volumes)
+    low, high = voxels.range
+    survey = Survey(low, high, facts.data.labels)
+    writer = _writer(folder, facts, fmt)
+    progress.start("release", facts.volumes or 0)
+    for volume in volumes:
+        voxels.look(volume)
+        writer.add(volume)
+        survey.add(volume)
+        progress.advance(voxels.count)
+    checks = [*checks, *voxels.close()]
+    writer.finish()
+    progress.finish(f"{voxels.count} volumes")
+    card = make_card(facts, checks, voxels.count, voxels.masks, signer)
+    _describe(folder, card, survey, writer)
+    return checks, voxels.count
+
+
+def _writer(folder: Path, facts: ReleaseFacts, fmt: Format) -> BidsWriter:
+    if fmt == "bids":
+        return BidsWriter(folder, facts)
+    raise UsageError(f"unknown release format {fmt!r}; use bids or dicom")
+
+
+def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: BidsWriter) -> None:
+    data = card["data"]
+    assert isinstance(data, dict)
+    unit = "Hounsfield units" if data["modality"] == "ct" else "arbitrary units"
+    subtitle = f"{len(survey.shown)} of {survey.count} volumes, middle slices; synthetic"
+    (folder / "card.json").write_bytes(json_text(card))
+    (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")
+    (folder / "README.md").write_text(readme(card), encoding="utf-8")
+    sheet = contact_sheet(survey, str(card["name"]), subtitle)
+    (folder / "contact-sheet.png").write_bytes(sheet)
+    (folder / "histogram.png").write_bytes(histogram(survey, unit))
+    metadata = croissant(
+        card,
+        images=writer.images,
+        labels=writer.labels,
+        encoding=writer.encoding,
+        table_sha256=mf.read_entry(folder / "participants.tsv").sha256,
+    )
+    (folder / "croissant.json").write_bytes(json_text(metadata))
+    (folder / "report.html").write_text(render(card, survey, sheet), encoding="utf-8")
+
+
+def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> dict[str, mf.Entry]:
+    """Hash and fsync every file, then write the manifest and its signature."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    progress.start("seal", len(files))
+    entries = {}
+    for done, path in enumerate(files, 1):
+        path.chmod(0o644)
+        entries[path.relative_to(folder).as_posix()] = mf.read_entry(path, sync=True)
+        progress.advance(done)
+    data = mf.encode(entries)
+    (folder / mf.MANIFEST).write_bytes(data)
+    (folder / mf.SIGNATURE).write_bytes(sign(mf.signed_bytes(data)))
+    for name in mf.UNLISTED:
+        (folder / name).chmod(0o644)
+        mf.read_entry(folder / name, sync=True)
+    for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        path.chmod(0o755)
+        _sync_folder(path)
+    progress.finish()
+    return entries
+
+
+def _free_target(out: Path) -> Path:
+    """The absolute target, if a release may be put there."""
+    out = Path(os.path.abspath(out))  # noqa: PTH100 (resolve() would follow a link in its place)
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"{out} is not a folder; name a new folder for the release")
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty; name a new folder for the release")
+    return out
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """A hidden folder beside `out`, gone afterwards unless it was renamed.
+
+    Its builder holds a lock on it, so that what a crash left behind can be told from what
+    another process still builds, and is cleared away.
+    """
+    prefix = f".{out.name}.partial-"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f"{glob.escape(prefix)}*"):
+            _clear(left)
+        folder, lock = _locked_folder(out.parent, prefix)
+    except OSError as error:
+        raise UsageError(f"cannot write a release at {out}: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, lock
+        # Another process cleared it between its making and its locking.
+        os.close(lock)
+
+
+def _clear(left: Path) -> None:
+    """Remove a folder that nobody builds in any more."""
+    try:
+        lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(left, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(lock)
+
+
+def _publish(folder: Path, out: Path) -> None:
+    try:
+        folder.rename(out)
+    except OSError as error:
+        raise UsageError(f"{out} was taken while the release was built; name another") from error
+    _sync_folder(out.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,170 @@
+"""The data-set card: what a release is, what protects the patients, what it is good for.
+
+The privacy statement follows the parts that NIST SP 800-226 ("Guidelines for Evaluating
+Differential Privacy Guarantees", 2025) says a claim must state: parameters, unit of privacy,
+neighbouring relation, mechanisms and composition, trust model, implementation and side
+channels, data collection, and what the claim does not cover.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from medvae import __version__
+from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
+
+SCHEMA = "medvae-card-1"
+
+
+def make_card(
+    facts: ReleaseFacts, checks: Sequence[Check], volumes: int, masks: int, signer: str
+) -> dict[str, Any]:
+    """The card as JSON values. Everything in it is public; nothing is measured on patients."""
+    data = facts.data
+    return {
+        "schema": SCHEMA,
+        "name": facts.name,
+        "version": facts.version,
+        "created": facts.created,
+        "license": facts.license,
+        "signer": signer,
+        "generator": {"name": "medvae", "version": __version__, **facts.software},
+        "data": {
+            "volumes": volumes,
+            "label_maps": masks,
+            "modality": data.modality,
+            "body_part": facts.body_part,
+            "grid": list(data.size),
+            "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
+            "units": "HU" if data.modality == "ct" else "arbitrary, 0 to 1000",
+            "labels": label_table(facts),
+            "seed": facts.seed,
+        },
+        "privacy": privacy_statement(facts.privacy),
+        "model": dict(facts.model),
+        "configuration": dict(facts.config),
+        "gate": {
+            "passed": all(check.passed for check in checks),
+            "checks": [check.to_json() for check in checks],
+        },
+        "intended_use": list(_INTENDED),
+        "out_of_scope": list(_OUT_OF_SCOPE),
+        "known_limits": [*known_limits(facts), *facts.limits],
+    }
+
+
+def label_table(facts: ReleaseFacts) -> dict[str, str]:
+    """Label value (as text) -> name."""
+    names = facts.label_names
+    return {
+        str(i): names[i - 1] if i <= len(names) else f"label {i}"
+        for i in range(1, facts.data.labels + 1)
+    }
+
+
+def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
+    """The statement, part by part. For a public model it says that no patient was read."""
+    if privacy.training == "public":
+        return {
+            "guarantee": "no patient data",
+            "summary": "The model was made from public and procedurally generated data only. "
+            "No patient of the releasing institution was read, so no privacy budget applies.",
+        }
+    assert privacy.epsilon is not None
+    assert privacy.delta is not None
+    return {
+        "guarantee": "differential privacy",
+        "summary": _summary(privacy),
+        "epsilon": privacy.epsilon,
+        "delta": privacy.delta,
+        "unit": "the patient: all volumes of one person together, however many there are",
+        "neighbouring_relation": "zero-out: one patient's whole contribution is replaced by "
+        "nothing; the number of patients is public (an unbounded, add/remove type of relation "
+        "with N fixed)",
+        "patients": privacy.patients,
+        "trust_model": "central: the institution that holds the scans runs the training and is "
+        "trusted with them; whoever receives this release is not trusted at all",
+        "mechanisms": [dict(mechanism) for mechanism in privacy.mechanisms],
+        "composition": "all mechanisms above composed in one plan, fixed and debited before "
+        "the first private step; sampling the model is post-processing and costs nothing more",
+        "accountant": privacy.accountant,
+        "cross_check_epsilon": privacy.cross_check,
+        "plan_digest": privacy.plan_digest,
+        "per_patient_limit": privacy.tenant_limit,
+        "interpretation": interpretation(privacy.epsilon, privacy.delta),
+        "side_channels": "Noise and sampling come from a cryptographic generator keyed by a "
+        "secret that is destroyed after the run. Gaussian noise is drawn in floating point; its "
+        "rounding is not covered by the proof. Time, memory and power of the training machine "
+        "are not covered: only this folder is released.",
+        "assumptions": [
+            "every volume was assigned to the right patient when it was read in",
+            "the configuration was chosen without looking at these patients' data",
+            "the noise key was not disclosed",
+        ],
+        "not_covered": [
+            "what others publish about the same patients: their losses add to this one",
+            "facts about groups or about medicine: these are what the data set is for",
+            "data collection: rights to use the scans are for the institution to establish",
+        ],
+    }
+
+
+def _summary(privacy: PrivacyFacts) -> str:
+    return (
+        f"Everything in this release that depends on the {privacy.patients} patients was "
+        f"computed under ({privacy.epsilon:g}, {privacy.delta:g})-differential privacy at the "
+        "level of the patient."
+    )
+
+
+def interpretation(epsilon: float, delta: float) -> str:
+    """What epsilon means for one person, in worst-case odds, without comfort.
+
+    For pure epsilon the posterior of an attacker who starts at 1:1 odds is at most
+    e^eps / (1 + e^eps); with delta this holds but for an event of probability about delta.
+    """
+    posterior = 100 / (1 + math.exp(-epsilon))
+    worst = "above 99.9%" if posterior > 99.9 else f"at most {posterior:.1f}%"
+    return (
+        "Worst case over all attackers: somebody who knows everything but whether one person "
+        f"took part, and holds it for a coin toss (50%), could come to be {worst} sure from "
+        f"this release (but for a chance of about {delta:g}). The bound holds against any "
+        "attack, also future ones; attacks that are known today do far worse."
+        + (
+            " An epsilon of this size is usual for images, but as a bound alone it is weak: "
+            "weigh it together with the recipients and a data use agreement."
+            if epsilon > 3
+            else ""
+        )
+    )
+
+
+_INTENDED = (
+    "developing and testing software that reads, moves, shows or segments such volumes",
+    "teaching, challenges and prototypes that would otherwise wait for access to patients",
+    "pre-training and augmentation, when the result is then checked on real patients",
+)
+_OUT_OF_SCOPE = (
+    "diagnosis, treatment or any decision about a person",
+    "evidence that an algorithm works on patients: test on real ones",
+    "epidemiology: frequencies and effect sizes of the real cohort are not preserved",
+    "attempts to find out who took part",
+)
+
+
+def known_limits(facts: ReleaseFacts) -> list[str]:
+    """What every release of this kind cannot do."""
+    limits = [
+        "Fine structure is smoother than in real scans; small lesions may be absent or wrong.",
+        "Rare anatomy is under-represented: the guarantee makes any one patient's features "
+        "invisible, and so the rare ones too.",
+        "Fidelity was not measured on patients for this card, because such figures would "
+        "themselves be private; ask the institution, or measure on your own patients.",
+    ]
+    if facts.data.modality == "mri":
+        limits.append("Intensities are in arbitrary units from 0 to 1000, not a scanner's.")
+    if facts.data.labels:
+        limits.append("Labels were generated with the images; no person has checked them.")
+    return limits

@@ -1,0 +1,135 @@
+"""The card as Markdown, and the data set's README: for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+_NOTICE = (
+    "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
+    "treatment.**"
+)
+_VERIFY = """```
+medvae release verify FOLDER --public-key KEY.pem
+```
+
+says whether every file is as it was released. `manifest.json` lists the SHA-256 of each file
+and `manifest.sig` is an Ed25519 signature over it. The key in `signer.pem` came with this
+folder: get the publisher's key, or at least its fingerprint, by another way and compare.
+"""
+
+
+def card_markdown(card: dict[str, Any]) -> str:
+    """CARD.md, from the same facts as card.json."""
+    parts = [
+        f"# {card['name']}: data-set card",
+        _NOTICE,
+        f"Version {card['version']}, {card['created']}. Licence: {card['license']}.",
+        "## Privacy",
+        *_privacy(card["privacy"]),
+        "## Data",
+        _table(card["data"]),
+        "## Model",
+        _table(card["model"]) if card["model"] else "Not described.",
+        "## Intended use",
+        _bullets(card["intended_use"]),
+        "## Out of scope",
+        _bullets(card["out_of_scope"]),
+        "## Known limits",
+        _bullets(card["known_limits"]),
+        "## Gate",
+        _checks(card["gate"]["checks"]),
+        "## Is it genuine?",
+        f"Signed by `{card['signer']}`.",
+        _VERIFY,
+    ]
+    return "\n\n".join(parts).rstrip() + "\n"
+
+
+def readme(card: dict[str, Any]) -> str:
+    """README.md of the data set (BIDS wants one)."""
+    data = card["data"]
+    what = "CT" if data["modality"] == "ct" else "MRI"
+    body = f" of the {data['body_part']}" if data["body_part"] else ""
+    masks = f" and {data['label_maps']} label maps" if data["label_maps"] else ""
+    ct = (
+        "\n\nBIDS has no CT yet: images lie in `ct/` as its proposal BEP024 has it, and "
+        "`.bidsignore` says so."
+        if data["modality"] == "ct"
+        else ""
+    )
+    return (
+        f"# {card['name']}\n\n{_NOTICE}\n\n"
+        f"{data['volumes']} synthetic {what} volumes{body}{masks}, "
+        f"{' x '.join(str(n) for n in data['grid'])} voxels of "
+        f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{ct}\n\n"
+        f"{card['privacy']['summary']}\n\n"
+        "`report.html` shows the images and the evidence, `CARD.md` (`card.json`) says what the "
+        "data are good for and what they are not, `croissant.json` describes them to machines.\n\n"
+        f"## Is it genuine?\n\n{_VERIFY}"
+    )
+
+
+def _privacy(privacy: dict[str, Any]) -> list[str]:
+    if "epsilon" not in privacy:
+        return [privacy["summary"]]
+    rows = {
+        "epsilon": f"{privacy['epsilon']:g}",
+        "delta": f"{privacy['delta']:g}",
+        "unit of privacy": privacy["unit"],
+        "neighbouring relation": privacy["neighbouring_relation"],
+        "patients": privacy["patients"],
+        "trust model": privacy["trust_model"],
+        "composition": privacy["composition"],
+        "accountant": privacy["accountant"],
+        "second accountant": _number(privacy["cross_check_epsilon"]),
+        "plan": privacy["plan_digest"] or "-",
+        "limit per patient": _number(privacy["per_patient_limit"]),
+        "side channels": privacy["side_channels"],
+    }
+    mechanisms = privacy["mechanisms"]
+    keys = list(dict.fromkeys(key for mechanism in mechanisms for key in mechanism))
+    lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
+    for mechanism in mechanisms:
+        lines.append("| " + " | ".join(_cell(mechanism.get(key, "")) for key in keys) + " |")
+    return [
+        privacy["summary"],
+        privacy["interpretation"],
+        _table(rows),
+        "Mechanisms:",
+        "\n".join(lines),
+        "The claim assumes that:",
+        _bullets(privacy["assumptions"]),
+        "It does not cover:",
+        _bullets(privacy["not_covered"]),
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _table(rows: dict[str, Any]) -> str:
+    lines = ["| | |", "| --- | --- |"]
+    lines += [f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    """One cell: no pipe or line break of a value may break the table."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{k}: {v}" for k, v in value.items()) or "-"
+    elif isinstance(value, list | tuple):
+        value = " x ".join(str(item) for item in value)
+    elif isinstance(value, float):
+        value = f"{value:.6g}"
+    return str(value).replace("|", "\\|").replace("\n", " ").strip() or "-"
+
+
+def _bullets(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _checks(checks: Sequence[dict[str, Any]]) -> str:
+    marks = {True: "passed", False: "FAILED"}
+    return _bullets([f"{c['name']}: {marks[c['passed']]}: {c['detail']}" for c in checks])

@@ -1,0 +1,116 @@
+"""Croissant 1.0 metadata (MLCommons): the data set as machines look for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+
+
+def croissant(
+    card: dict[str, Any], *, images: str, labels: str | None, encoding: str, table_sha256: str
+) -> dict[str, Any]:
+    """The JSON-LD.
+
+    Args:
+        images, labels: globs relative to the release.
+        encoding: media type of the images.
+        table_sha256: of participants.tsv.
+    """
+    files: list[dict[str, Any]] = [
+        {
+            "@type": "cr:FileObject",
+            "@id": "participants",
+            "name": "participants",
+            "description": "One line for each synthetic volume.",
+            "contentUrl": "participants.tsv",
+            "encodingFormat": "text/tab-separated-values",
+            "sha256": table_sha256,
+        },
+        _file_set("images", "The synthetic volumes.", images, encoding),
+    ]
+    if labels is not None:
+        files.append(_file_set("labels", "Their label maps.", labels, "application/gzip"))
+    column = {
+        "@type": "cr:Field",
+        "@id": "synthetic/participant_id",
+        "name": "participant_id",
+        "description": "Number of the sample; stands for no person.",
+        "dataType": "sc:Text",
+        "source": {
+            "fileObject": {"@id": "participants"},
+            "extract": {"column": "participant_id"},
+        },
+    }
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "name": card["name"],
+        "description": f"Synthetic {card['data']['modality'].upper()} volumes. "
+        f"{card['privacy']['summary']} Not for diagnosis or treatment.",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "license": card["license"],
+        "version": card["version"],
+        "datePublished": card["created"],
+        "isLiveDataset": False,
+        "keywords": ["synthetic data", "differential privacy", "medical imaging"],
+        "rai:dataLimitations": card["known_limits"],
+        "rai:dataUseCases": card["intended_use"],
+        "rai:personalSensitiveInformation": "None of a person: see card.json for the guarantee.",
+        "distribution": files,
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "synthetic",
+                "name": "synthetic",
+                "description": "The synthetic volumes.",
+                "field": [column],
+            }
+        ],
+    }
+
+
+def _file_set(name: str, description: str, pattern: str, encoding: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": name,
+        "name": name,
+        "description": description,
+        "encodingFormat": encoding,
+        "includes": pattern,
+    }

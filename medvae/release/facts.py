@@ -1,0 +1,247 @@
+"""What a release must be told, and what it answers: plain facts, no voxels and no secrets.
+
+Whatever stands in these classes is printed on the card. Nothing here may be computed from
+private data without having been paid for in the plan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from medvae.config import DataConfig
+from medvae.errors import IntegrityError
+
+Training = Literal["private", "public", "unprotected"]
+Format = Literal["bids", "dicom"]
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+@dataclass(frozen=True)
+class PrivacyFacts:
+    """What protects the patients behind the model.
+
+    Attributes:
+        training: "private" (every number learnt from patients came out of a planned and
+            debited mechanism), "public" (no patient was read), or "unprotected" (trained on
+            patients without differential privacy: never released).
+        epsilon, delta: the guarantee of the whole plan, all stages composed.
+        planned_epsilon: the target that the plan was made and debited for.
+        patients: N, public under zero-out adjacency.
+        mechanisms: one mapping each: name, sample_rate, steps, noise_multiplier.
+        accountant: how epsilon was computed; `cross_check` is a second accountant's epsilon.
+        plan_digest: hex digest of the plan that the ledger debited.
+        debited: whether the ledger holds the whole plan; False is refused, None (nobody
+            looked) is printed as nothing.
+        tenant_limit: the largest epsilon that one patient may spend at this tenant.
+    """
+
+    training: Training
+    epsilon: float | None = None
+    delta: float | None = None
+    planned_epsilon: float | None = None
+    patients: int | None = None
+    mechanisms: tuple[Mapping[str, Any], ...] = ()
+    accountant: str = "privacy loss distribution (PLD), dp-accounting, pessimistic"
+    cross_check: float | None = None
+    plan_digest: str = ""
+    debited: bool | None = None
+    tenant_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.training not in get_args(Training):
+            raise ValueError(f"training must be private, public or unprotected: {self.training!r}")
+
+    @classmethod
+    def from_model(
+        cls,
+        facts: Mapping[str, Any],
+        *,
+        debited: bool | None = None,
+        tenant_limit: float | None = None,
+    ) -> PrivacyFacts:
+        """From a sealed model's own facts: its kind and its plan.
+
+        Raises:
+            IntegrityError: the kind is unknown, or the plan is not one or was changed.
+        """
+        kind: Any = facts.get("kind")
+        if kind not in get_args(Training):
+            raise IntegrityError(f"the model does not say how it was trained (kind {kind!r})")
+        if kind != "private":
+            return cls(kind)
+        from medvae.privacy import Plan, epsilon_prv
+
+        raw = facts.get("plan")
+        if not raw:
+            raise IntegrityError("the model was trained on patients but carries no plan")
+        plan = Plan.from_json(raw if isinstance(raw, str) else json.dumps(raw))
+        target = facts.get("config", {}).get("privacy", {}).get("epsilon")
+        return cls(
+            training="private",
+            epsilon=plan.epsilon,
+            delta=plan.delta,
+            planned_epsilon=target,
+            patients=plan.patients,
+            mechanisms=tuple(asdict(mechanism) for mechanism in plan.mechanisms),
+            cross_check=epsilon_prv(plan.mechanisms, plan.delta),
+            plan_digest=plan.digest().hex(),
+            debited=debited,
+            tenant_limit=tenant_limit,
+        )
+
+
+@dataclass(frozen=True)
+class ReleaseFacts:
+    """A release's public description.
+
+    Attributes:
+        name: title of the synthetic data set, chosen by a person.
+        data: the public grid (modality, size, spacing, window, labels).
+        privacy: see `PrivacyFacts`.
+        seed: of the generation.
+        volumes: how many were asked for (None: whatever comes, but at least one).
+        model: facts of the model that may be public (name, kind, parameters, digest...).
+        config: the public configuration (`RunConfig.public()`).
+        suffix: BIDS suffix of MR images ("T1w", "T2w", "FLAIR", "PDw", ...).
+        body_part: in words, for instance "hippocampus" or "chest".
+        label_names: names of the mask's labels 1, 2, ...
+        limits: known limits to add to those that every release has.
+        created: ISO date. Part of the input, so that equal inputs give equal bytes.
+        license: SPDX name or a sentence; the releasing institution decides.
+        version: of the data set.
+        software: versions that made the release.
+    """
+
+    name: str
+    data: DataConfig
+    privacy: PrivacyFacts
+    seed: int = 0
+    volumes: int | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = "T1w"
+    body_part: str = ""
+    label_names: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    created: str = field(default_factory=_today)
+    license: str = "to be set by the releasing institution"
+    version: str = "1.0.0"
+    software: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_model(
+        cls,
+        facts: Mapping[str, Any],
+        *,
+        n: int,
+        seed: int,
+        name: str | None = None,
+        debited: bool | None = None,
+        tenant_limit: float | None = None,
+        **more: Any,
+    ) -> ReleaseFacts:
+        """From a sealed model's facts; only what is named here is taken over.
+
+        Args:
+            facts: `Artifact.facts` (kind, plan, config, model).
+            n, seed: of the generation.
+            name: title (default: by modality).
+            debited, tenant_limit: what the tenant's ledger says.
+            more: other attributes of `ReleaseFacts` (suffix, body_part, license, ...).
+
+        Raises:
+            IntegrityError: the facts do not hold a configuration, a kind or a plan.
+        """
+        config = facts.get("config")
+        try:
+            data = DataConfig.model_validate(config["data"])  # type: ignore[index]
+        except (TypeError, KeyError, ValueError) as error:
+            raise IntegrityError("the model's facts hold no usable configuration") from error
+        modality = "CT" if data.modality == "ct" else "MRI"
+        return cls(
+            name=name or f"Synthetic {modality} volumes",
+            data=data,
+            privacy=PrivacyFacts.from_model(facts, debited=debited, tenant_limit=tenant_limit),
+            seed=seed,
+            volumes=n,
+            model={"kind": facts["kind"], **facts.get("model", {})},
+            config=config or {},
+            **more,
+        )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question of the gate and its answer, as printed on the card."""
+
+    name: str
+    passed: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """What the gate asks for beyond the facts.
+
+    Attributes:
+        epsilon_limit: refuse a model above this epsilon (None: the plan's own target).
+        checks: further answers. They are printed on the card, so they must not depend on
+            private data; an audit against patients stays in the tenant.
+    """
+
+    epsilon_limit: float | None = None
+    checks: Sequence[Check] = ()
+
+
+@dataclass(frozen=True)
+class ReleaseResult:
+    """A finished release: signed, and in its place.
+
+    Attributes:
+        path: the folder.
+        volumes: images in it.
+        files: files under the manifest.
+        bytes: their size together.
+        epsilon, delta: as on the card (None for a public model).
+        passed: every check of the gate (a release that fails one is not made at all).
+        checks: the gate's answers.
+        signer: fingerprint of the signing key.
+        report: the HTML report inside the folder.
+    """
+
+    path: Path
+    volumes: int
+    files: int
+    bytes: int
+    epsilon: float | None
+    delta: float | None
+    passed: bool
+    checks: tuple[Check, ...]
+    signer: str
+    report: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values for the command line."""
+        return {
+            "release": str(self.path),
+            "report": str(self.report),
+            "volumes": self.volumes,
+            "files": self.files,
+            "bytes": self.bytes,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "passed": self.passed,
+            "checks": [check.to_json() for check in self.checks],
+            "signer": self.signer,
+        }

@@ -1,0 +1,111 @@
+"""PNG pictures of a release: the contact sheet and the histogram.
+
+Written without dates or version strings, so that equal volumes give equal files.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+
+from medvae.release.survey import Survey, slice_of
+from medvae.volume import Volume
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+LABEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
+PLANES = ("sagittal", "coronal", "axial")
+_INK, _GREY = "#1b1f24", "#6a737d"
+
+
+def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
+    """The volumes kept by the survey, one a column, the middle slice of each plane a row."""
+    from matplotlib.figure import Figure
+
+    shown = survey.shown
+    columns = len(shown)
+    heights = [max(_frame(v, axis) for v in shown) for axis in (2, 1, 0)]
+    cell, head, side = 1.45, 0.95, 0.75
+    size = (side + cell * columns + 0.15, head + cell * sum(heights) + 0.35)
+    figure = Figure(figsize=size, dpi=110, facecolor="white")
+    grid = figure.add_gridspec(
+        3, columns, height_ratios=heights, wspace=0.04, hspace=0.04,
+        left=side / size[0], right=1 - 0.15 / size[0],
+        bottom=0.3 / size[1], top=1 - head / size[1],
+    )  # fmt: skip
+    for row, axis in enumerate((2, 1, 0)):
+        for column, volume in enumerate(shown):
+            axes = figure.add_subplot(grid[row, column])
+            _panel(axes, volume, axis, survey)
+            if row == 0:
+                axes.set_title(f"{column + 1:04d}", fontsize=8, color=_GREY, pad=3)
+            if column == 0:
+                axes.set_ylabel(PLANES[axis], fontsize=8, color=_GREY)
+    left, top = side / size[0], size[1]
+    figure.text(left, 1 - 0.36 / top, title, fontsize=12, color=_INK, weight="bold")
+    figure.text(left, 1 - 0.60 / top, subtitle, fontsize=8.5, color=_GREY)
+    return _png(figure)
+
+
+def _frame(volume: Volume, axis: int) -> float:
+    """Physical height over width of a slice."""
+    across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
+    return up / across
+
+
+def _panel(axes: Any, volume: Volume, axis: int, survey: Survey) -> None:
+    index = best_slice(volume, axis)
+    across, up = [volume.spacing[a] for a in range(3) if a != axis]
+    picture = slice_of(volume.voxels, axis, index)
+    axes.imshow(
+        picture, cmap="gray", vmin=survey.low, vmax=survey.high,
+        aspect=up / across, interpolation="bilinear",
+    )  # fmt: skip
+    if volume.mask is not None:
+        labels = slice_of(volume.mask, axis, index)
+        for value in range(1, survey.labels + 1):
+            inside = labels == value
+            if inside.any() and not inside.all():
+                colour = LABEL_COLOURS[(value - 1) % len(LABEL_COLOURS)]
+                axes.contour(inside, levels=[0.5], colors=[colour], linewidths=1.1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def best_slice(volume: Volume, axis: int) -> int:
+    """The slice that shows most of the labels, or the middle one."""
+    if volume.mask is not None and volume.mask.any():
+        others = tuple(a for a in range(3) if a != axis)
+        return int(np.argmax((volume.mask > 0).sum(axis=others)))
+    return volume.shape[axis] // 2
+
+
+def histogram(survey: Survey, unit: str) -> bytes:
+    """Share of voxels a bin, over all synthetic volumes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 2.8), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    share = survey.counts / max(int(survey.counts.sum()), 1) * 100
+    axes.stairs(share, survey.edges, fill=True, color="#56B4E9", alpha=0.55)
+    axes.stairs(share, survey.edges, color="#0072B2", linewidth=1.2)
+    axes.set_xlim(survey.low, survey.high)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(unit, fontsize=9, color=_INK)
+    axes.set_ylabel("% of voxels", fontsize=9, color=_INK)
+    axes.set_title(
+        f"Intensities of {survey.count} synthetic volumes", fontsize=10, loc="left", color=_INK
+    )
+    axes.tick_params(labelsize=8, colors=_GREY)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()

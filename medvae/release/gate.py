@@ -1,0 +1,180 @@
+"""The gate: what must hold before a synthetic volume may leave.
+
+Two halves. `check_privacy` asks what protects the patients, before anything is generated.
+`VoxelGate` looks at every volume as it passes, in memory that does not grow with a volume's
+number but for 16 bytes of digest each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medvae.config import DataConfig
+from medvae.errors import BudgetError, InputError, UsageError
+from medvae.grid import MRI_SCALE
+from medvae.release.facts import Check, GateInputs, PrivacyFacts
+from medvae.volume import Volume
+
+# Two accountants round differently; a claim may be this much below what is recomputed.
+_ROUNDING = 1e-3
+
+
+def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
+    """Whether a model with these facts may be released at all.
+
+    Raises:
+        BudgetError: trained on patients without differential privacy, or with an epsilon
+            that is not finite, not planned, not debited or above a limit.
+    """
+    if privacy.training == "public":
+        return [Check("privacy", True, "the model was made from public and procedural data only")]
+    if privacy.training == "unprotected":
+        raise BudgetError(
+            "this model was trained on patients without differential privacy and can never be "
+            "released; train one with a finite epsilon (medvae train --epsilon)"
+        )
+    epsilon, delta = _guarantee(privacy)
+    planned = privacy.planned_epsilon if privacy.planned_epsilon is not None else epsilon
+    limits = {
+        "the plan's target": planned,
+        "the tenant's limit": privacy.tenant_limit,
+        "the limit asked for": gate.epsilon_limit,
+    }
+    for name, limit in limits.items():
+        if limit is not None and not epsilon <= limit * (1 + _ROUNDING):
+            raise BudgetError(f"the model's epsilon {epsilon:g} is above {name}, {limit:g}")
+    cost = _recomputed(privacy, delta)
+    if not cost <= epsilon * (1 + _ROUNDING):
+        raise BudgetError(
+            f"the model claims epsilon {epsilon:g}, but its mechanisms compose to {cost:g}; "
+            "it cannot be released"
+        )
+    if privacy.debited is False:
+        raise BudgetError(
+            "the ledger holds no debit for this model's plan; it cannot be released, because "
+            "nothing says that its patients' budgets were charged"
+        )
+    checks = [
+        Check("privacy", True, f"patient-level ({epsilon:g}, {delta:g})-differential privacy"),
+        Check("accounting", True, f"epsilon {cost:.4g} recomputed from the mechanisms"),
+        Check("plan", True, f"within its target, {planned:g}"),
+    ]
+    if privacy.debited:
+        checks.append(Check("ledger", True, "the patients' budgets were charged beforehand"))
+    return checks
+
+
+def _recomputed(privacy: PrivacyFacts, delta: float) -> float:
+    """Epsilon of the mechanisms by this program's own accountant, whatever the model says."""
+    from medvae.privacy import Mechanism, epsilon
+
+    try:
+        mechanisms = [Mechanism(**one) for one in privacy.mechanisms]
+        return epsilon(mechanisms, delta)
+    except (TypeError, UsageError) as error:
+        raise BudgetError(f"the model's mechanisms cannot be accounted for: {error}") from error
+
+
+def _guarantee(privacy: PrivacyFacts) -> tuple[float, float]:
+    epsilon, delta = privacy.epsilon, privacy.delta
+    if epsilon is None or not math.isfinite(epsilon) or epsilon <= 0:
+        raise BudgetError(
+            f"a release needs a model with a finite epsilon above 0, and this one says {epsilon}"
+        )
+    if delta is None or not 0 < delta < 1:
+        raise BudgetError(f"a release needs a delta between 0 and 1, and this model says {delta}")
+    if not privacy.patients or not privacy.mechanisms:
+        raise BudgetError("the model does not say how many patients and which mechanisms it had")
+    return epsilon, delta
+
+
+@dataclass
+class VoxelGate:
+    """Looks at volumes one by one; `close` gives the checks.
+
+    Raises (from `look` and `close`):
+        InputError: a volume is not finite, constant, out of the public range, on another
+            grid, a copy of an earlier one, or the number is wrong. The release stops there.
+    """
+
+    data: DataConfig
+    expected: int | None = None
+    count: int = 0
+    masks: int = 0
+    _seen: dict[bytes, int] = field(default_factory=dict)
+
+    def look(self, volume: Volume) -> None:
+        """Refuse what must not go out; volumes are counted from 1 in messages."""
+        self.count += 1
+        where = f"synthetic volume {self.count}"
+        self._geometry(volume, where)
+        values = volume.voxels
+        if not np.isfinite(values).all():
+            raise InputError(f"{where} holds voxels that are not finite; the model is not usable")
+        low, high = self.range
+        least, most = float(values.min()), float(values.max())
+        if least == most:
+            raise InputError(f"{where} is constant ({least:g}); the model is not usable")
+        if least < low or most > high:
+            raise InputError(
+                f"{where} runs from {least:g} to {most:g}, outside the public range "
+                f"{low:g} to {high:g}; the model is not usable"
+            )
+        self._distinct(volume, where)
+        self._labels(volume, where)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Public limits of the voxels: the CT window, or the scale that MRI is written on."""
+        return self.data.window if self.data.modality == "ct" else (0.0, MRI_SCALE)
+
+    def close(self) -> list[Check]:
+        """The checks, once all volumes have passed."""
+        if self.count == 0:
+            raise InputError("the model gave no volume; there is nothing to release")
+        if self.expected is not None and self.count != self.expected:
+            raise InputError(f"{self.expected} volumes were asked for and {self.count} came")
+        low, high = self.range
+        checks = [
+            Check("number", True, f"{self.count} volumes, as asked for"),
+            Check("voxels", True, f"finite, not constant, within {low:g} to {high:g}"),
+            Check("distinct", True, "no two volumes are identical"),
+            Check("geometry", True, "every volume lies on the public grid"),
+        ]
+        if self.masks:
+            checks.append(Check("masks", True, f"{self.masks} label maps, labels as declared"))
+        return checks
+
+    def _geometry(self, volume: Volume, where: str) -> None:
+        if volume.modality != self.data.modality:
+            raise InputError(f"{where} is {volume.modality}, not {self.data.modality}")
+        if volume.shape != self.data.size:
+            raise InputError(f"{where} is {volume.shape}, not on the public grid {self.data.size}")
+        if self.data.spacing is not None and not np.allclose(
+            volume.spacing, self.data.spacing, rtol=1e-3
+        ):
+            raise InputError(f"{where} has voxels of {volume.spacing} mm, not {self.data.spacing}")
+        if volume.meta:
+            # A header value can only have come from a patient: synthetic ones have none.
+            raise InputError(f"{where} carries header facts {sorted(volume.meta)}; none may leave")
+
+    def _distinct(self, volume: Volume, where: str) -> None:
+        digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()[:16]
+        first = self._seen.setdefault(digest, self.count)
+        if first != self.count:
+            raise InputError(f"{where} is identical to volume {first}; the model has collapsed")
+
+    def _labels(self, volume: Volume, where: str) -> None:
+        before = self.count - 1
+        if self.masks != (before if volume.mask is not None else 0):
+            raise InputError(f"{where}: either all volumes have a mask or none")
+        if volume.mask is None:
+            return
+        self.masks += 1
+        top = int(volume.mask.max())
+        if top > self.data.labels:
+            raise InputError(f"{where} has label {top}, but {self.data.labels} are declared")

@@ -1,0 +1,127 @@
+"""The manifest: every file of a release by path, size and SHA-256, and how it is signed.
+
+The manifest is canonical JSON, so that one set of files has one manifest; the signature is
+over a fixed prefix and those bytes, so that it can never be taken for a signature over
+something else made with the same key. `manifest.sig` is the 64 raw bytes of Ed25519
+(RFC 8032): there is no second spelling of it that would also verify.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medvae.errors import AccessError
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+SIGNER = "signer.pem"
+# The manifest and its signature cannot name themselves.
+UNLISTED = frozenset({MANIFEST, SIGNATURE})
+FORMAT = "medvae-release-1"
+_DOMAIN = b"medvae release manifest v1\x00"
+_CHUNK = 1 << 20
+_PEM = re.compile(
+    rb"\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END PUBLIC KEY-----\s*"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One regular file: bytes and lower-case hex SHA-256."""
+
+    size: int
+    sha256: str
+
+
+def signed_bytes(manifest: bytes) -> bytes:
+    """What the signature is over."""
+    return _DOMAIN + manifest
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII only, no NaN, and a final newline."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return text.encode("ascii") + b"\n"
+
+
+def encode(entries: dict[str, Entry]) -> bytes:
+    """The manifest of these files (path with "/" relative to the release -> entry)."""
+    files = [
+        {"path": path, "size": entry.size, "sha256": entry.sha256}
+        for path, entry in sorted(entries.items())
+    ]
+    return canonical({"format": FORMAT, "hash": "sha256", "files": files})
+
+
+def decode(data: bytes) -> dict[str, Entry]:
+    """Read `encode` back.
+
+    Raises:
+        ValueError: not a manifest, or not in its one canonical form.
+    """
+    try:
+        files = json.loads(data)["files"]
+        entries = {
+            str(item["path"]): Entry(int(item["size"]), str(item["sha256"])) for item in files
+        }
+    except (KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError("it does not list files by path, size and sha256") from error
+    if encode(entries) != data:
+        raise ValueError("it is not in canonical form")
+    return entries
+
+
+def read_entry(path: Path, *, sync: bool = False) -> Entry:
+    """Hash one regular file in steps of 1 MiB, following no link; `sync` also fsyncs it.
+
+    Raises:
+        OSError: it cannot be read, or is a link (ELOOP).
+        ValueError: it is not a regular file.
+    """
+    # NONBLOCK: a pipe put in place of a file must not make the reader wait for ever.
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("not a regular file")
+        digest, size = hashlib.sha256(), 0
+        while chunk := os.read(handle, _CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        if sync:
+            os.fsync(handle)
+        return Entry(size, digest.hexdigest())
+    finally:
+        os.close(handle)
+
+
+def key_bytes(pem: bytes) -> bytes:
+    """The DER inside a PEM public key.
+
+    Raises:
+        AccessError: it is not one PEM public key.
+    """
+    found = _PEM.fullmatch(pem)
+    try:
+        if found is None:
+            raise binascii.Error
+        return base64.b64decode(b"".join(found[1].split()), validate=True)
+    except binascii.Error:
+        raise AccessError(
+            "the public key is not a PEM file with one PUBLIC KEY (Ed25519)"
+        ) from None
+
+
+def fingerprint(pem: bytes) -> str:
+    """How a person names a key: "SHA256:" and the hex digest of its DER."""
+    return "SHA256:" + hashlib.sha256(key_bytes(pem)).hexdigest()

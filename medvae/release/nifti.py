@@ -1,0 +1,80 @@
+"""NIfTI-1 files that are the same, byte for byte, whenever they are written."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.volume import Volume
+
+# NIfTI code for "scanner anatomical": millimetres, RAS+.
+_SCANNER = 1
+
+
+# In each synthetic file itself, should it be parted from its folder (at most 79 characters).
+SYNTHETIC = "synthetic (medvae)"
+
+
+def nifti(
+    voxels: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    *,
+    display: tuple[float, float] = (0.0, 0.0),
+    description: str = "",
+) -> bytes:
+    """A NIfTI-1 file of voxels [X, Y, Z] (int16, uint8 or float32).
+
+    The affine is in sform and qform (a shear only in sform). `display` is the window that
+    viewers open with; (0, 0) leaves it to them.
+    """
+    import nibabel as nib
+
+    image = nib.Nifti1Image(voxels, affine)
+    header = image.header
+    image.set_sform(affine, _SCANNER)
+    image.set_qform(affine, _SCANNER)
+    header.set_xyzt_units("mm", "sec")
+    header.set_slope_inter(1.0, 0.0)
+    header["descrip"] = description.encode("ascii")
+    header["cal_min"], header["cal_max"] = display
+    return bytes(image.to_bytes())
+
+
+def gzipped(data: bytes) -> bytes:
+    """gzip whose header carries neither a time nor a name."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=out, mtime=0) as packed:
+        packed.write(data)
+    return out.getvalue()
+
+
+def write_nifti(
+    volume: Volume, folder: Path, stem: str, *, suffix: str = ".nii.gz", description: str = ""
+) -> list[Path]:
+    """Write `stem` + suffix, and `stem_dseg` + suffix when there is a mask.
+
+    Voxels keep their type (int16 or float32). Returns the files written.
+    """
+    parts = {stem: volume.voxels}
+    if volume.mask is not None:
+        parts[f"{stem}_dseg"] = volume.mask
+    files = []
+    for name, voxels in parts.items():
+        data = nifti(voxels, volume.affine, description=description)
+        path = folder / f"{name}{suffix}"
+        path.write_bytes(gzipped(data) if suffix.endswith(".gz") else data)
+        files.append(path)
+    return files
+
+
+def as_int16(voxels: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
+    """Round to int16; the gate has seen that the values fit."""
+    if voxels.dtype == np.int16:
+        return voxels
+    rounded: npt.NDArray[np.int16] = np.rint(voxels).astype(np.int16)
+    return rounded

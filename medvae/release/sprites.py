@@ -1,0 +1,122 @@
+"""Slices as sprites: all frames of one plane in one small PNG, for the report's viewer."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.release.figures import LABEL_COLOURS, PLANES, best_slice
+from medvae.release.survey import Survey, slice_of
+from medvae.volume import Volume
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Limits that keep a report at a few megabytes whatever the size of the volumes.
+_FRAMES = 40
+_EDGE = 160
+_PIXELS = 4_000_000
+_ALPHA = 110
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """One plane of one volume.
+
+    Attributes:
+        plane: "axial", "coronal" or "sagittal".
+        frames: number of slices, stacked from top to bottom.
+        middle: the frame to show first.
+        aspect: physical width over height of a frame.
+        image, overlay: data URIs (PNG); overlay is None without labels.
+    """
+
+    plane: str
+    frames: int
+    middle: int
+    aspect: float
+    image: str
+    overlay: str | None
+
+
+def sprites(survey: Survey, most: int = 6) -> list[list[Sprite]]:
+    """Three sprites for each of the first volumes, as many as the pixel budget allows."""
+    sheets: list[list[Sprite]] = []
+    spent = 0
+    for volume in survey.shown[:most]:
+        sheets.append([_sprite(volume, axis, survey) for axis in (2, 1, 0)])
+        spent += sum(_cost(volume, axis) for axis in range(3))
+        if spent + spent // len(sheets) > _PIXELS:
+            break
+    return sheets
+
+
+def _chosen(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Evenly spread indices, the ends included."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
+
+
+def _cost(volume: Volume, axis: int) -> int:
+    a, b = (min(n, _EDGE) for i, n in enumerate(volume.shape) if i != axis)
+    return a * b * min(volume.shape[axis], _FRAMES)
+
+
+def _sprite(volume: Volume, axis: int, survey: Survey) -> Sprite:
+    frames = _chosen(volume.shape[axis], _FRAMES)
+    across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
+    grey = _stack(volume.voxels, axis, frames)
+    scaled = (grey.astype(np.float32) - survey.low) / (survey.high - survey.low) * 255
+    overlay = None
+    if volume.mask is not None:
+        overlay = _overlay(_stack(volume.mask, axis, frames).astype(np.uint8))
+    wanted = best_slice(volume, axis)
+    return Sprite(
+        plane=PLANES[axis],
+        frames=len(frames),
+        middle=int(np.abs(frames - wanted).argmin()),
+        aspect=across / up,
+        image=_grey(np.clip(scaled, 0, 255).astype(np.uint8)),
+        overlay=overlay,
+    )
+
+
+def _stack(
+    array: npt.NDArray[np.generic], axis: int, frames: npt.NDArray[np.intp]
+) -> npt.NDArray[np.generic]:
+    pictures = []
+    for frame in frames:
+        picture = slice_of(array, axis, int(frame))
+        rows, columns = (_chosen(n, _EDGE) for n in picture.shape)
+        pictures.append(picture[np.ix_(rows, columns)])
+    return np.concatenate(pictures)
+
+
+def _grey(pixels: npt.NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    return _uri(Image.fromarray(pixels))
+
+
+def _overlay(labels: npt.NDArray[np.uint8]) -> str:
+    from PIL import Image
+
+    colours = [(0, 0, 0)]
+    for colour in LABEL_COLOURS:
+        colours.append((int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)))
+    # More labels than colours: they repeat, the background stays clear.
+    shades = np.where(labels > 0, (labels - 1) % len(LABEL_COLOURS) + 1, 0).astype(np.uint8)
+    picture = Image.fromarray(shades)
+    picture.putpalette([value for colour in colours for value in colour])
+    return _uri(picture, transparency=bytes([0] + [_ALPHA] * len(LABEL_COLOURS)))
+
+
+def _uri(picture: Image.Image, transparency: bytes | None = None) -> str:
+    out = io.BytesIO()
+    extra = {} if transparency is None else {"transparency": transparency}
+    picture.save(out, format="PNG", optimize=True, **extra)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -1,0 +1,61 @@
+"""What figures and report need of the volumes, gathered as they pass.
+
+Memory does not depend on the number of volumes: a histogram, and the first few volumes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.volume import Volume
+
+BINS = 64
+
+
+@dataclass
+class Survey:
+    """Histogram of all volumes and copies of the first `keep`.
+
+    Attributes:
+        low, high: public range of the voxels, the histogram's ends.
+        labels: declared labels.
+        counts: [BINS] voxels a bin, over all volumes.
+        label_voxels: [labels + 1] voxels a label, over all masks.
+        shown: the first volumes.
+    """
+
+    low: float
+    high: float
+    labels: int = 0
+    keep: int = 8
+    count: int = 0
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    label_voxels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    shown: list[Volume] = field(default_factory=list)
+
+    def add(self, volume: Volume) -> None:
+        self.count += 1
+        counts, _ = np.histogram(volume.voxels, bins=BINS, range=(self.low, self.high))
+        self.counts += counts
+        if volume.mask is not None:
+            here = np.bincount(volume.mask.ravel(), minlength=self.labels + 1)
+            self.label_voxels = here + (self.label_voxels if self.label_voxels.size else 0)
+        if len(self.shown) < self.keep:
+            self.shown.append(volume)
+
+    @property
+    def edges(self) -> npt.NDArray[np.float64]:
+        """[BINS + 1] borders of the bins, in the volumes' unit."""
+        return np.linspace(self.low, self.high, BINS + 1)
+
+
+def slice_of(array: npt.NDArray[np.generic], axis: int, index: int) -> npt.NDArray[np.generic]:
+    """A slice as it is looked at: superior (or anterior) at the top.
+
+    Columns run as the array's axis does: the patient's right (or front) is on the right of
+    the picture, as neurologists look at it.
+    """
+    return np.flipud(np.take(array, index, axis=axis).T)
