@@ -1,1 +1,37 @@
-"""."""
+"""Sealed storage: a vault of tenants, each with its own keys. It sees bytes only.
+
+    Vault    tenants: create, list, open, recover, erase, scrub       vault.py
+    Tenant   objects, journals, audit trail, keys, care               tenant.py
+
+Behind them, one module a concept: format (what is sealed, bound to what) and keys have no
+I/O; keyring, catalogue, bytestore and lock are what lies on the disk; session holds an
+unlocked tenant together; batch, rotation, verify, repair work on it.
+"""
+
+from medvae.vault.audit import LogReport
+from medvae.vault.bytestore import ByteStore
+from medvae.vault.fileio import atomic_write
+from medvae.vault.journal import Journal
+from medvae.vault.providers import Provider, Recipient
+from medvae.vault.repair import Collected, RepairReport
+from medvae.vault.signing import verify_signature
+from medvae.vault.tenant import Tenant
+from medvae.vault.vault import TenantInfo, Vault
+from medvae.vault.verify import Damage, VerifyReport
+
+__all__ = [
+    "ByteStore",
+    "Collected",
+    "Damage",
+    "Journal",
+    "LogReport",
+    "Provider",
+    "Recipient",
+    "RepairReport",
+    "Tenant",
+    "TenantInfo",
+    "Vault",
+    "VerifyReport",
+    "atomic_write",
+    "verify_signature",
+]

@@ -1,0 +1,201 @@
+"""The audit trail of a tenant: a journal of events, with signed checkpoints.
+
+Events carry the codes of DICOM PS3.15 A.5 (audit trail message format profile; the codes
+are those of PS3.16 CID 400 and 401) beside the name that medvae gives them. Every
+`CHECKPOINT` events, and whenever asked, a checkpoint is appended: the Ed25519 signature of
+the chain so far, which can be shown to somebody outside.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidSignature
+
+from medvae.errors import IntegrityError
+from medvae.vault import format, journal
+from medvae.vault.heads import Change
+from medvae.vault.keys import Keys
+from medvae.vault.session import Session
+
+NAME: Final = "audit"
+CHECKPOINT: Final = 64
+_MOST_REFUSALS: Final = 1000
+
+# medvae's events -> (PS3.16 CID 400 code, meaning). What is not here is application activity.
+_ACTIVITY: Final = ("110100", "Application Activity")
+_SECURITY: Final = ("110113", "Security Alert")
+CODES: Final[dict[str, tuple[str, str]]] = {
+    "ingest": ("110107", "Import"),
+    "import": ("110107", "Import"),
+    "export": ("110106", "Export"),
+    "release": ("110106", "Export"),
+    "access": ("110103", "DICOM Instances Accessed"),
+    "train": ("110103", "DICOM Instances Accessed"),
+    "evaluate": ("110103", "DICOM Instances Accessed"),
+    "dataset": ("110105", "DICOM Study Deleted"),
+    "subject": ("110110", "Patient Record"),
+    "query": ("110112", "Query"),
+    "log": ("110101", "Audit Log Used"),
+    "open": ("110114", "User Authentication"),
+    "tenant": _SECURITY,
+    "keys": _SECURITY,
+    "verify": _SECURITY,
+    "repair": _SECURITY,
+    "refused": _SECURITY,
+}
+# PS3.15 A.5.2: EventOutcomeIndicator.
+OUTCOMES: Final = {"success": "0", "minor": "4", "failure": "8", "major": "12", "refused": "8"}
+
+
+@dataclass(frozen=True)
+class LogReport:
+    """What `log verify` found. head is "COUNT:HEX", to be kept elsewhere as an anchor."""
+
+    valid: bool
+    events: int
+    checkpoints: int
+    head: str
+    problem: str | None = None
+
+
+def code(event: str) -> tuple[str, str]:
+    """The DICOM code and meaning of an event, by the first word of its name."""
+    word = event.replace("-", " ").replace("_", " ").replace(".", " ").split(" ")[0]
+    if event.startswith("dataset") and not event.endswith(("delete", "erase")):
+        return CODES["query"]
+    return CODES.get(word, _ACTIVITY)
+
+
+def describe(event: str, outcome: str, details: dict[str, Any]) -> dict[str, Any]:
+    """The event as it is stored."""
+    number, meaning = code(event)
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": event,
+        "code": number,
+        "meaning": meaning,
+        "outcome": outcome,
+        "user": _user(),
+        "process": os.getpid(),
+        "details": details,
+    }
+
+
+def record(session: Session, event: str, outcome: str, details: dict[str, Any]) -> None:
+    """Append an event, durably."""
+    raw = _encode(describe(event, outcome, details))
+    with session.changing() as (connection, keys, change):
+        _append(connection, keys, change, raw)
+
+
+def note_refusal(connection: sqlite3.Connection, event: str, details: dict[str, Any]) -> None:
+    """Keep a refusal that happened without keys until somebody with keys comes.
+
+    Not sealed and not chained: it holds no more than time, account and reason. At most
+    1,000 are kept, so that knocking on the door cannot fill the disk.
+    """
+    (count,) = connection.execute("SELECT COUNT(*) FROM refusals").fetchone()
+    if count < _MOST_REFUSALS:
+        stored = describe(event, "refused", details)
+        connection.execute("INSERT INTO refusals VALUES(?, ?)", (stored["time"], _encode(stored)))
+
+
+def absorb_refusals(session: Session) -> None:
+    """Move what `note_refusal` kept into the journal."""
+    with session.looking() as (connection, _):
+        (count,) = connection.execute("SELECT COUNT(*) FROM refusals").fetchone()
+    if not count:
+        return
+    with session.changing() as (connection, keys, change):
+        for (raw,) in connection.execute("SELECT event FROM refusals ORDER BY time").fetchall():
+            try:
+                stored = json.loads(raw)
+            except ValueError:
+                stored = describe("refused", "refused", {"unreadable": True})
+            _append(connection, keys, change, _encode({**stored, "unsealed": True}))
+        connection.execute("DELETE FROM refusals")
+
+
+def events(session: Session) -> list[dict[str, Any]]:
+    """Every event, oldest first, with its number; checkpoints left out.
+
+    Raises:
+        IntegrityError: the chain is broken.
+    """
+    with session.looking() as (connection, keys):
+        return [stored for stored, _, _ in _parsed(connection, keys) if "checkpoint" not in stored]
+
+
+def checkpoint(session: Session) -> None:
+    """Sign the chain as it is."""
+    with session.changing() as (connection, keys, change):
+        _checkpoint(connection, keys, change)
+
+
+def verify(session: Session) -> LogReport:
+    """Check the chain and every signature; what is wrong is reported, not raised."""
+    count, checkpoints = 0, 0
+    with session.looking() as (connection, keys):
+        public = keys.signer().public_key()
+        total, link = journal.tail(connection, journal.index(keys, NAME))
+        head = f"{total}:{link.hex()}"
+        try:
+            for stored, number, before in _parsed(connection, keys):
+                if "checkpoint" in stored:
+                    signature = bytes.fromhex(stored["checkpoint"])
+                    public.verify(signature, _signed(keys, number, before))
+                    checkpoints += 1
+                else:
+                    count += 1
+        except IntegrityError as error:
+            return LogReport(False, count, checkpoints, head, str(error))
+        except (InvalidSignature, ValueError):
+            problem = f"checkpoint {checkpoints} is not signed by this tenant"
+            return LogReport(False, count, checkpoints, head, problem)
+    return LogReport(True, count, checkpoints, head)
+
+
+def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: bytes) -> None:
+    number = journal.append(connection, keys, change, NAME, raw)
+    if (number + 2) % CHECKPOINT == 0:
+        _checkpoint(connection, keys, change)
+
+
+def _checkpoint(connection: sqlite3.Connection, keys: Keys, change: Change) -> None:
+    number, before = journal.tail(connection, journal.index(keys, NAME))
+    signature = keys.signer().sign(_signed(keys, number, before))
+    raw = _encode({"checkpoint": signature.hex()})
+    journal.append(connection, keys, change, NAME, raw)
+
+
+def _signed(keys: Keys, number: int, before: bytes) -> bytes:
+    return format.context("checkpoint", keys.tenant_id, number, before)
+
+
+def _parsed(
+    connection: sqlite3.Connection, keys: Keys
+) -> Iterator[tuple[dict[str, Any], int, bytes]]:
+    """Each record with its number and the link before it."""
+    before = bytes(32)
+    for number, (raw, link) in enumerate(journal.opened(connection, keys, NAME)):
+        yield {"number": number, **json.loads(raw)}, number, before
+        before = link
+
+
+def _encode(stored: dict[str, Any]) -> bytes:
+    return json.dumps(stored, sort_keys=True, default=str).encode()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())

@@ -1,0 +1,140 @@
+"""A transaction over objects: everything in it becomes visible in one commit, or nothing.
+
+Staged files belong to nobody until `commit`: publish them -> one catalogue transaction ->
+delete the files that nothing refers to any more. The caller holds the writer lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from medvae.errors import NotFoundError, UsageError
+from medvae.vault import catalogue, format, objects, rotation
+from medvae.vault.catalogue import Row
+from medvae.vault.heads import Change
+from medvae.vault.session import Session
+
+
+class Batch:
+    """Pending changes, seen by reads through the same tenant handle before the commit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # The row before the batch (None: new) and after it (None: deleted), by id.
+        self._before: dict[bytes, Row | None] = {}
+        self._after: dict[bytes, Row | None] = {}
+        self._names: dict[bytes, bytes | None] = {}
+        self._erases = False
+
+    def put(self, kind: str, data: format.Buffer, name: str | None, replace: bool) -> Row:
+        """Seal and stage; see Tenant.put."""
+        old = self.named(kind, name) if name is not None else None
+        if old is not None and not replace:
+            raise UsageError(f"{kind} {name} exists already: choose another name, or delete it")
+        session = self._session
+        row = objects.stage(session.keys, session.store, kind, data, name, old)
+        self._set(row.object_id, row)
+        if row.lookup is not None:
+            self._names[row.lookup] = row.object_id
+        return row
+
+    def delete(self, kind: str, object_id: bytes) -> None:
+        """Mark as deleted; the commit destroys its key."""
+        row = self.row(object_id)
+        if row is None or row.kind != kind:
+            raise NotFoundError(f"there is no {kind} {object_id.hex()} in this tenant")
+        self._set(object_id, None)
+        if row.lookup is not None:
+            self._names[row.lookup] = None
+        self._erases = True
+
+    def row(self, object_id: bytes) -> Row | None:
+        """The row as this batch would leave it."""
+        if object_id in self._after:
+            return self._after[object_id]
+        return find_id(self._session, object_id)
+
+    def named(self, kind: str, name: str) -> Row | None:
+        """The row of a name as this batch would leave it."""
+        lookup = objects.lookup(self._session.keys, kind, name)
+        if lookup in self._names:
+            object_id = self._names[lookup]
+            return None if object_id is None else self.row(object_id)
+        return find_lookup(self._session, lookup)
+
+    def is_staged(self, row: Row) -> bool:
+        """Whether the row's file is still waiting to be published."""
+        return self._after.get(row.object_id) == row
+
+    def pending(self) -> dict[bytes, Row | None]:
+        """Rows as this batch would leave them, by id; None for a deleted one."""
+        return dict(self._after)
+
+    def abandon(self) -> None:
+        """Forget everything."""
+        self._session.store.discard([row.key for row in self._after.values() if row])
+        self._after.clear()
+
+    def commit(self) -> None:
+        """Make all of it visible.
+
+        Raises:
+            OSError, AccessError: the disk or the store refuses; nothing has changed then.
+        """
+        if not self._after:
+            return
+        session = self._session
+        fresh = [row.key for row in self._after.values() if row is not None]
+        try:
+            session.store.publish(fresh)
+            if self._erases:
+                rotation.rotate(session, also=self._apply)
+            else:
+                with session.changing() as (connection, _, change):
+                    self._apply(connection, change)
+        except BaseException:
+            self._withdraw(fresh)
+            raise
+        stale = [row.key for row in self._before.values() if row is not None]
+        session.store.delete([key for key in stale if key not in fresh])
+
+    def _set(self, object_id: bytes, row: Row | None) -> None:
+        if object_id in self._after:
+            earlier = self._after[object_id]
+            if earlier is not None:
+                self._session.store.discard([earlier.key])
+        else:
+            self._before[object_id] = find_id(self._session, object_id)
+        self._after[object_id] = row
+
+    def _apply(self, connection: sqlite3.Connection, change: Change) -> None:
+        for object_id in self._after:
+            old = self._before[object_id]
+            if old is not None:
+                catalogue.remove(connection, object_id)
+                change.take(old)
+        for row in self._after.values():
+            if row is not None:
+                catalogue.insert(connection, row)
+                change.add(row)
+
+    def _withdraw(self, fresh: list[str]) -> None:
+        """Take back files of a failed commit, unless the commit succeeded after all."""
+        session = self._session
+        with session.looking() as (connection, _):
+            kept = {row.key for row in catalogue.select(connection)}
+        unused = [key for key in fresh if key not in kept]
+        session.store.discard(unused)
+        session.store.delete(unused)
+
+
+def find_id(session: Session, object_id: bytes) -> Row | None:
+    """The committed row of an id."""
+    with session.looking() as (connection, _):
+        return next(catalogue.select(connection, "id = ?", object_id), None)
+
+
+def find_lookup(session: Session, lookup: bytes) -> Row | None:
+    """The committed row of a name's index."""
+    with session.looking() as (connection, _):
+        return next(catalogue.select(connection, "lookup = ?", lookup), None)

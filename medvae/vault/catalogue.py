@@ -1,0 +1,255 @@
+"""The catalogue of a tenant: SQLite in WAL mode with synchronous=FULL.
+
+It holds no plaintext: opaque ids, kinds, sizes and SHA-256 of ciphertext (so that a scrub
+needs no key), and for each object a small sealed record with its data key and its name.
+That record is bound to every other column of its row, so a changed row does not open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from medvae.errors import AccessError, IntegrityError, MedvaeError
+from medvae.vault import fileio, format
+
+FILE: Final = "catalogue.db"
+# Another process may hold the write lock for one commit, at most a rotation.
+_BUSY_SECONDS: Final = 60.0
+_SCHEMA: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE objects(
+    id BLOB PRIMARY KEY, kind TEXT NOT NULL, version INTEGER NOT NULL, lookup BLOB UNIQUE,
+    size INTEGER NOT NULL, sha256 BLOB NOT NULL, epoch INTEGER NOT NULL,
+    born INTEGER NOT NULL, sealed BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX objects_by_kind ON objects(kind);
+CREATE TABLE journal(
+    name BLOB NOT NULL, number INTEGER NOT NULL, sealed BLOB NOT NULL, link BLOB NOT NULL,
+    PRIMARY KEY(name, number)) WITHOUT ROWID;
+CREATE TABLE heads(sequence INTEGER PRIMARY KEY, sealed BLOB NOT NULL, head BLOB NOT NULL);
+CREATE TABLE refusals(time TEXT NOT NULL, event TEXT NOT NULL);
+"""
+_COLUMNS: Final = "id, kind, version, lookup, size, sha256, epoch, born, sealed"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object.
+
+    lookup: HMAC of (kind, name), or None when it has no name.
+    size, sha256: of the ciphertext. epoch: whose key wraps `sealed`. born: the epoch in
+    which the data key was made. sealed: data key and name.
+    """
+
+    object_id: bytes
+    kind: str
+    version: int
+    lookup: bytes | None
+    size: int
+    sha256: bytes
+    epoch: int
+    born: int
+    sealed: bytes
+
+    @property
+    def key(self) -> str:
+        """The name of its ciphertext in the byte store."""
+        text = self.object_id.hex()
+        return f"{text[:2]}/{text}-{self.version}"
+
+    def label(self) -> str:
+        """How messages call it."""
+        return f"{self.kind} {self.object_id.hex()}"
+
+
+def row_context(tenant_id: bytes, row: Row) -> bytes:
+    """What `sealed` is bound to: every other column, and the tenant."""
+    return format.context(
+        "row",
+        tenant_id,
+        row.kind,
+        row.object_id,
+        row.version,
+        row.lookup,
+        row.size,
+        row.sha256,
+        row.epoch,
+        row.born,
+    )
+
+
+class Catalogue:
+    """One connection a process; safe to use from several threads and after a fork."""
+
+    def __init__(self, folder: Path, tenant: str) -> None:
+        self._path = folder / FILE
+        self._tenant = tenant
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._abandoned: list[sqlite3.Connection] = []
+        self._pid = 0
+
+    @staticmethod
+    def create(folder: Path, tenant_id: bytes, epoch: int) -> None:
+        """Make an empty catalogue, mode 0600."""
+        path = folder / FILE
+        fileio.new_file(path, b"")
+        connection = sqlite3.connect(path, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
+            meta = [("format", format.FORMAT), ("tenant", tenant_id), ("epoch", epoch)]
+            connection.executemany("INSERT INTO meta VALUES(?, ?)", meta)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+        fileio.fsync_folder(folder)
+
+    def close(self) -> None:
+        """Close the connection of this process."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A consistent snapshot to read from."""
+        with self._lock, self._errors():
+            connection = self._connect()
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is durable when the block ends, or none of it."""
+        with self._lock, self._errors():
+            connection = self._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database and empty it, if no reader objects."""
+        with self._lock, self._errors():
+            self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def check(self) -> str | None:
+        """What SQLite's own check finds wrong, or None."""
+        with self.reading() as connection:
+            (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        return None if first == "ok" else str(first)
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is not None and self._pid == os.getpid():
+            return self._connection
+        if self._connection is not None:
+            # A connection must not be used, nor closed, on the other side of a fork.
+            self._abandoned.append(self._connection)
+        for suffix in ("", "-wal", "-shm"):
+            path = self._path.with_name(FILE + suffix)
+            if path.is_symlink():
+                raise IntegrityError(f"{path} is a symbolic link, which is not followed")
+        if not self._path.is_file():
+            raise IntegrityError(
+                f"the catalogue of tenant {self._tenant} is missing ({self._path}): restore it "
+                "from a backup"
+            )
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA mmap_size=0")
+        self._connection, self._pid = connection, os.getpid()
+        return connection
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            self._fail(error)
+        except sqlite3.IntegrityError as error:
+            raise MedvaeError(f"catalogue of tenant {self._tenant}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+
+    def _fail(self, error: sqlite3.OperationalError) -> None:
+        code = getattr(error, "sqlite_errorcode", None) or 0
+        primary = code & 0xFF
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise AccessError(
+                f"the catalogue of tenant {self._tenant} is in use by another process: try "
+                "again when it is done"
+            ) from error
+        if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise AccessError(
+                f"the catalogue of tenant {self._tenant} cannot be written ({error}): check the "
+                f"space and the permissions of {self._path.parent}"
+            ) from error
+        raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.Error) -> IntegrityError:
+        return IntegrityError(
+            f"the catalogue of tenant {self._tenant} is damaged ({error}): restore "
+            f"{self._path} from a backup"
+        )
+
+
+def epoch_of(connection: sqlite3.Connection) -> int:
+    """The current epoch's number."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+    if row is None or not isinstance(row[0], int):
+        raise sqlite3.DatabaseError("no epoch number in it")
+    return row[0]
+
+
+def select(connection: sqlite3.Connection, where: str = "", *values: Any) -> Iterator[Row]:
+    """Rows in the order of their ids; `where` is SQL written in this package only."""
+    clause = f"WHERE {where}" if where else ""
+    query = f"SELECT {_COLUMNS} FROM objects {clause} ORDER BY id"  # noqa: S608
+    return (Row(*record) for record in connection.execute(query, values))
+
+
+def insert(connection: sqlite3.Connection, row: Row) -> None:
+    """Add a row, or replace the one with its id."""
+    marks = ", ".join("?" * 9)
+    connection.execute(
+        f"INSERT OR REPLACE INTO objects({_COLUMNS}) VALUES({marks})",
+        (
+            row.object_id,
+            row.kind,
+            row.version,
+            row.lookup,
+            row.size,
+            row.sha256,
+            row.epoch,
+            row.born,
+            row.sealed,
+        ),
+    )
+
+
+def remove(connection: sqlite3.Connection, object_id: bytes) -> None:
+    """Drop a row."""
+    connection.execute("DELETE FROM objects WHERE id = ?", (object_id,))

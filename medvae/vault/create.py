@@ -1,0 +1,148 @@
+"""Making a tenant: keys, store, and a recovery drill before it exists for anybody.
+
+Everything happens in a folder `.creating-...`. Only when a sealed object has been read back
+with the recovery key, from the recovery file as it lies on the disk, does the folder get
+the tenant's name. A crash before that leaves no tenant.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medvae.errors import AccessError, MedvaeError, UsageError
+from medvae.vault import fileio, heads, identity, keyring
+from medvae.vault import format as sealing
+from medvae.vault.bytestore import LocalStore
+from medvae.vault.catalogue import Catalogue
+from medvae.vault.identity import Identity
+from medvae.vault.keyring import Keyring
+from medvae.vault.keys import Keys
+from medvae.vault.providers import HpkeProvider, hpke_recipient
+from medvae.vault.recipients import now
+from medvae.vault.session import Session
+from medvae.vault.tenant import Tenant
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `create_tenant` was asked for."""
+
+    name: str
+    identity: Path
+    recovery: Path
+    passphrase: str | None
+    epsilon_limit: float
+    store: str
+
+
+def build(folder: Path, request: Request) -> None:
+    """Fill `folder` with a tenant, write identity and recovery files, pass the drill.
+
+    Raises:
+        UsageError: the recovery file exists already, or the two paths are one.
+        AccessError: a key file cannot be written or the drill fails.
+    """
+    if request.identity.absolute() == request.recovery.absolute():
+        raise UsageError("identity and recovery key must be two files: keep them apart")
+    if os.path.lexists(request.recovery):
+        raise UsageError(
+            f"{request.recovery} exists already, and a recovery key is never overwritten: name "
+            "another file with --recovery-out"
+        )
+    owner = load_or_new(request.identity, request.passphrase)
+    safe = Identity.new()
+    keys = Keys(secrets.token_bytes(16), 1, sealing.new_key(), sealing.new_key())
+    pin = {keys.tenant_id.hex(): keys.signer_public().hex()}
+    owner = replace(owner, pins={**owner.pins, **pin})
+    safe = replace(safe, pins=pin)
+    _files(folder, request, keys, owner, safe)
+    write_identity(request.identity, owner, request.passphrase)
+    _new_file(request.recovery, identity.encode(safe, None, "recovery"))
+    try:
+        drill(folder, request, owner)
+    except BaseException:
+        request.recovery.unlink()
+        raise
+
+
+def drill(folder: Path, request: Request, owner: Identity) -> None:
+    """Seal something with the identity, read it back with the recovery file.
+
+    Raises:
+        MedvaeError: what was read is not what was sealed.
+    """
+    probe = secrets.token_bytes(4096)
+    first = Tenant(Session(folder, request.name, HpkeProvider(owner)))
+    try:
+        object_id = first.put("drill", probe)
+        restored = identity.load(request.recovery, offline=True)
+        second = Tenant(Session(folder, request.name, HpkeProvider(restored)))
+        try:
+            same = hmac.compare_digest(second.get("drill", object_id), probe)
+        finally:
+            second.close()
+        if not same:
+            raise MedvaeError("the recovery drill failed: the recovery key reads other bytes")
+        first.delete("drill", object_id)
+        first.record("tenant create", recipients=[one.fingerprint for one in first.recipients()])
+        first.record("recovery drill")
+    finally:
+        first.close()
+
+
+def load_or_new(path: Path, passphrase: str | None) -> Identity:
+    """The identity at `path`, or a new one: one person may hold several tenants."""
+    if os.path.lexists(path):
+        return identity.load(path, passphrase)
+    return Identity.new()
+
+
+def write_identity(path: Path, owner: Identity, passphrase: str | None) -> None:
+    """Write or replace an identity file, mode 0600, in a folder made for it if need be."""
+    try:
+        path.parent.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
+        fileio.atomic_write(path, identity.encode(owner, passphrase, "identity"))
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _files(folder: Path, request: Request, keys: Keys, owner: Identity, safe: Identity) -> None:
+    LocalStore.create(folder)
+    Catalogue.create(folder, keys.tenant_id, keys.number)
+    created = now()
+    ring = Keyring(
+        tenant=request.name,
+        tenant_id=keys.tenant_id,
+        created=created,
+        epsilon_limit=request.epsilon_limit,
+        signer=keys.signer_public(),
+        store=request.store,
+        recipients=(),
+        epochs=(),
+    )
+    chosen = (
+        hpke_recipient(owner.public(), "identity", created),
+        hpke_recipient(safe.public(), "recovery", created),
+    )
+    ring = keyring.add_epoch(ring, keys, chosen)
+    fileio.new_file(folder / keyring.FILE, keyring.encode(ring))
+    catalogue = Catalogue(folder, request.name)
+    with catalogue.writing() as connection:
+        heads.Change(keys).commit(connection)
+    catalogue.close()
+
+
+def _new_file(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
+        fileio.new_file(path, data)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> AccessError:
+    return AccessError(f"the key file {path} cannot be written: {error.strerror or error}")

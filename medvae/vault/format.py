@@ -1,0 +1,132 @@
+"""Format version 1: how bytes are sealed, and what each seal is bound to.
+
+Large data: one Cobblestone-256 message (C2SP chunked encryption: 16 KiB chunks, key
+commitment, truncation protection). Keys and small records: AES-256-GCM-SIV (RFC 8452) with
+a random 96-bit nonce in front. Both authenticate a context, so that a sealed thing opens
+only as what it was sealed as (borg 2: authenticate the meaning as well as the bytes).
+No I/O here.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+
+FORMAT: Final = 1
+KEY: Final = 32
+PIECE: Final = 1 << 20  # fits a core's L2 cache; a multiple of the chunk
+_MAGIC: Final = b"medvae-vault"
+_CHUNK: Final = 16 * 1024  # Cobblestone's plaintext chunk
+_HEADER: Final = 24 + 32  # its nonce and its key commitment
+_TAG: Final = 16
+_NONCE: Final = 12
+# Room for the header and for the tags of one piece, with some to spare.
+_SLACK: Final = _HEADER + (PIECE // _CHUNK + 2) * (_TAG + 64) + _CHUNK
+
+Buffer = bytes | bytearray | memoryview
+
+
+def context(*parts: str | int | bytes | None) -> bytes:
+    """The unambiguous encoding of `parts` that a seal is bound to.
+
+    Every part is preceded by its type and its length (64 bits), and the format version
+    comes first, so no two different lists of parts share an encoding.
+    """
+    encoded = [_MAGIC, FORMAT.to_bytes(4, "big")]
+    for part in parts:
+        if part is None:
+            encoded.append(b"n")
+            continue
+        if isinstance(part, str):
+            mark, raw = b"s", part.encode()
+        elif isinstance(part, int):
+            mark, raw = b"i", part.to_bytes(16, "big")
+        else:
+            mark, raw = b"b", part
+        encoded += [mark, len(raw).to_bytes(8, "big"), raw]
+    return b"".join(encoded)
+
+
+def new_key() -> bytes:
+    """32 bytes from the operating system's CSPRNG."""
+    return secrets.token_bytes(KEY)
+
+
+def sealed_size(size: int) -> int:
+    """Bytes of the sealed message for `size` bytes of plaintext."""
+    return _HEADER + size + _TAG * (size // _CHUNK + 1)
+
+
+def opened_size(size: int) -> int:
+    """Bytes of plaintext in a sealed message of `size` bytes.
+
+    Raises:
+        ValueError: no message has that size.
+    """
+    chunks, rest = divmod(size - _HEADER, _CHUNK + _TAG)
+    if size < _HEADER + _TAG or rest < _TAG:
+        raise ValueError(f"no sealed message has {size} bytes")
+    return size - _HEADER - _TAG * (chunks + 1)
+
+
+def seal(key: bytes, bound: bytes, data: Buffer) -> Iterator[memoryview]:
+    """Seal `data` under a fresh `key`; yields the message in pieces of about 1 MiB.
+
+    Each piece is valid until the next is asked for: the buffer is reused, which is what
+    makes this run at memory speed.
+    """
+    view = memoryview(data).cast("B")
+    buffer = memoryview(bytearray(min(len(view), PIECE) + _SLACK))
+    encryptor = Cobblestone256Encryptor(key, bound)
+    for start in range(0, len(view), PIECE):
+        count = encryptor.update_into(view[start : start + PIECE], buffer)
+        yield buffer[:count]
+    yield memoryview(encryptor.finalize())
+
+
+def unseal_into(key: bytes, bound: bytes, pieces: Iterable[Buffer], out: memoryview) -> int:
+    """Open a sealed message into `out`; returns the number of plaintext bytes.
+
+    `out` holds unauthenticated bytes until this returns. On any failure it is overwritten
+    with zeros, so nothing of a damaged message can be handed out by mistake.
+
+    Raises:
+        InvalidTag: any bit, the length, the order, the key or the context is wrong.
+    """
+    decryptor = Cobblestone256Decryptor(key, bound)
+    done = 0
+    try:
+        for piece in pieces:
+            done += decryptor.update_into(piece, out[done:])
+        tail = decryptor.finalize()
+        if done + len(tail) != len(out):
+            raise InvalidTag
+        out[done:] = tail
+    except BaseException as error:
+        out[:] = bytes(len(out))
+        if isinstance(error, ValueError):  # the message is longer than `out`
+            raise InvalidTag from error
+        raise
+    return len(out)
+
+
+def wrap(key: bytes, bound: bytes, secret: Buffer) -> bytes:
+    """Seal a key or a small record: nonce, ciphertext, tag."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCMSIV(key).encrypt(nonce, secret, bound)
+
+
+def unwrap(key: bytes, bound: bytes, sealed: bytes) -> bytes:
+    """Open what `wrap` made.
+
+    Raises:
+        InvalidTag: any bit, the key or the context is wrong.
+    """
+    if len(sealed) < _NONCE + _TAG:
+        raise InvalidTag
+    return AESGCMSIV(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)

@@ -1,0 +1,171 @@
+"""The state of a catalogue, committed to with every transaction.
+
+Each transaction appends a head. It seals, under the tenant's root, a multiset hash of all
+rows (objects and journal records): the sum modulo 2^256 of an HMAC of each (MSet-Add-Hash,
+Clarke et al., ASIACRYPT 2003; sealed, because known sums would help to forge). And it
+chains: head_n = SHA-256(head_(n-1), n, sealed_n). So rows that were removed, added or put
+back by somebody without keys are found by `verify`; and a whole store put back, or forked,
+is found by anybody who kept one earlier head (an anchor).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+
+from medvae.errors import IntegrityError
+from medvae.vault import format
+from medvae.vault.catalogue import Row, row_context, select
+from medvae.vault.keys import Keys
+
+_MODULUS: Final = 1 << 256
+GENESIS: Final = bytes(32)
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head of the chain."""
+
+    sequence: int
+    sealed: bytes
+    head: bytes
+
+
+class Change:
+    """The rows that a transaction adds and takes away."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._mac_key = keys.derive("state row")
+        self.delta = 0
+
+    def add(self, row: Row) -> None:
+        """`row` is in the catalogue now."""
+        self.delta += self.object_hash(row)
+
+    def take(self, row: Row) -> None:
+        """`row` no longer is."""
+        self.delta -= self.object_hash(row)
+
+    def add_record(self, name: bytes, number: int, link: bytes) -> None:
+        """A journal record was appended."""
+        self.delta += self.record_hash(name, number, link)
+
+    def object_hash(self, row: Row) -> int:
+        """The hash of an object's row."""
+        return self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
+
+    def record_hash(self, name: bytes, number: int, link: bytes) -> int:
+        """The hash of a journal record."""
+        return self._hash(format.context("record", name, number, link))
+
+    def _hash(self, data: bytes) -> int:
+        return int.from_bytes(hmac.digest(self._mac_key, data, hashlib.sha256), "big")
+
+    def commit(self, connection: sqlite3.Connection) -> Head:
+        """Append the head of this transaction.
+
+        Raises:
+            IntegrityError: the last head is not one of this tenant's.
+        """
+        before = last(connection)
+        total = 0 if before is None else open_state(self._keys, before, previous(connection))
+        total = (total + self.delta) % _MODULUS
+        parent = GENESIS if before is None else before.head
+        head = _seal(self._keys, 1 if before is None else before.sequence + 1, parent, total)
+        connection.execute(
+            "INSERT INTO heads VALUES(?, ?, ?)", (head.sequence, head.sealed, head.head)
+        )
+        return head
+
+
+def last(connection: sqlite3.Connection) -> Head | None:
+    """The newest head."""
+    row = connection.execute("SELECT * FROM heads ORDER BY sequence DESC LIMIT 1").fetchone()
+    return None if row is None else Head(*row)
+
+
+def previous(connection: sqlite3.Connection) -> bytes:
+    """The link before the newest head."""
+    query = "SELECT head FROM heads ORDER BY sequence DESC LIMIT 1 OFFSET 1"
+    row = connection.execute(query).fetchone()
+    return GENESIS if row is None else bytes(row[0])
+
+
+def open_state(keys: Keys, head: Head, parent: bytes) -> int:
+    """The sum sealed in a head.
+
+    Raises:
+        IntegrityError: it was not made by this tenant, or was changed.
+    """
+    try:
+        sealed = format.unwrap(
+            keys.derive("state"), _context(keys, head.sequence, parent), head.sealed
+        )
+    except InvalidTag:
+        raise IntegrityError(
+            f"head {head.sequence} of the catalogue does not open with this tenant's keys: the "
+            "catalogue was changed outside medvae, restore it from a backup"
+        ) from None
+    return int.from_bytes(sealed, "big")
+
+
+def chain(connection: sqlite3.Connection) -> Iterator[tuple[Head, bytes]]:
+    """Every head with the link before it, checked to form one chain; needs no key.
+
+    Raises:
+        IntegrityError: a head is missing or was changed.
+    """
+    parent, expected = GENESIS, 1
+    for record in connection.execute("SELECT * FROM heads ORDER BY sequence"):
+        head = Head(*record)
+        if head.sequence != expected or head.head != link(parent, head.sequence, head.sealed):
+            raise IntegrityError(
+                f"head {expected} of the catalogue is missing or was changed: restore the "
+                "catalogue from a backup"
+            )
+        yield head, parent
+        parent, expected = head.head, expected + 1
+
+
+def check_rows(connection: sqlite3.Connection, keys: Keys) -> None:
+    """Every row there is accounts for the newest head, no more and no fewer.
+
+    Raises:
+        IntegrityError: rows were removed, added, or put back from an earlier state.
+    """
+    newest, parent = None, GENESIS
+    for newest, parent in chain(connection):  # noqa: B007
+        pass
+    change = Change(keys)
+    for row in select(connection):
+        change.add(row)
+    for name, number, record in connection.execute("SELECT name, number, link FROM journal"):
+        change.add_record(name, number, record)
+    stated = 0 if newest is None else open_state(keys, newest, parent)
+    if stated != change.delta % _MODULUS:
+        raise IntegrityError(
+            "the rows of the catalogue are not those of its last commit: some were removed, "
+            "added or put back outside medvae; restore the catalogue from a backup"
+        )
+
+
+def link(parent: bytes, sequence: int, sealed: bytes) -> bytes:
+    """The chain value of a head."""
+    return hashlib.sha256(format.context("head", parent, sequence, sealed)).digest()
+
+
+def _seal(keys: Keys, sequence: int, parent: bytes, total: int) -> Head:
+    bound = _context(keys, sequence, parent)
+    sealed = format.wrap(keys.derive("state"), bound, total.to_bytes(32, "big"))
+    return Head(sequence, sealed, link(parent, sequence, sealed))
+
+
+def _context(keys: Keys, sequence: int, parent: bytes) -> bytes:
+    return format.context("state", keys.tenant_id, sequence, parent)

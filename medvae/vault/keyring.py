@@ -1,0 +1,247 @@
+"""The key ring of a tenant: who may open it, and the epoch key wrapped to each of them.
+
+`keyring.json` is readable text. It is authenticated as a whole by an HMAC under the
+tenant's root, which is checked as soon as the ring is unlocked: a recipient slipped in by
+somebody who can write to the disk is found before anything is wrapped to it. Normally it
+holds one epoch; during a rotation, for a moment, the old and the new one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+
+from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
+from medvae.vault import fileio, format
+from medvae.vault.keys import Keys
+from medvae.vault.providers import Provider, Recipient, UnwrapError, slot_context, wrap_for
+
+FILE: Final = "keyring.json"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch key, wrapped: `slots` by recipient's fingerprint, and the root under it."""
+
+    number: int
+    slots: dict[str, bytes] = field(repr=False)
+    root: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The contents of `keyring.json`."""
+
+    tenant: str
+    tenant_id: bytes
+    created: str
+    epsilon_limit: float
+    signer: bytes
+    store: str
+    recipients: tuple[Recipient, ...]
+    epochs: tuple[Epoch, ...]
+    mac: bytes = b""
+
+    def epoch(self, number: int) -> Epoch | None:
+        """The wrapped epoch of that number, if the ring has it."""
+        return next((epoch for epoch in self.epochs if epoch.number == number), None)
+
+    def latest(self) -> int:
+        """The number of the newest epoch."""
+        return max(epoch.number for epoch in self.epochs)
+
+
+def encode(ring: Keyring) -> bytes:
+    """The bytes of the file."""
+    return (json.dumps(_fields(ring), indent=1) + "\n").encode()
+
+
+def signed(ring: Keyring, keys: Keys) -> Keyring:
+    """The ring with its authentication code."""
+    return replace(ring, mac=keys.mac("keyring", _authenticated(ring)))
+
+
+def save(folder: Path, ring: Keyring) -> None:
+    """Replace the file atomically, then overwrite the blocks of the old one."""
+    path = folder / FILE
+    # Only this descriptor reaches the old blocks once the name is gone, so a crash in
+    # between can never overwrite the ring that is in use.
+    old = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fileio.atomic_write(path, encode(ring))
+        fileio.write_all(old, bytes(os.fstat(old).st_size))
+        os.fsync(old)
+    finally:
+        os.close(old)
+
+
+def load(folder: Path, tenant: str) -> Keyring:
+    """Read the ring; nothing in it is to be trusted before `unlock`.
+
+    Raises:
+        NotFoundError: the tenant has none. IntegrityError: it is damaged.
+    """
+    path = folder / FILE
+    problem: Exception | None = None
+    for _ in range(3):  # a ring replaced while it was read reads as zeros: read again
+        try:
+            ring = _decode(fileio.read_small(path))
+        except FileNotFoundError:
+            raise NotFoundError(f"tenant {tenant} does not exist in this vault") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = error
+            continue
+        if ring.tenant != tenant:
+            raise IntegrityError(
+                f"the folder of tenant {tenant} holds the key ring of tenant {ring.tenant}: "
+                "a tenant's folder must not be renamed or copied"
+            )
+        return ring
+    raise IntegrityError(
+        f"the key ring of tenant {tenant} is damaged ({path}): restore it from a backup"
+    ) from problem
+
+
+def unlock(ring: Keyring, provider: Provider, number: int) -> Keys:
+    """The keys of epoch `number`.
+
+    Raises:
+        AccessError: the provider is not among the tenant's recipients.
+        IntegrityError: the slot, the root or the list of recipients was changed.
+    """
+    name = provider.fingerprint()
+    epoch = ring.epoch(number)
+    if epoch is None:
+        raise IntegrityError(f"the key ring of tenant {ring.tenant} lacks epoch {number}")
+    if name not in epoch.slots:
+        raise AccessError(
+            f"this identity ({name[:8]}) is not among the recipients of tenant {ring.tenant}: "
+            "use the identity that it was created with, or its recovery key"
+        )
+    try:
+        key = provider.unwrap(epoch.slots[name], slot_context(ring.tenant_id, number, name))
+        root = format.unwrap(key, _root_context(ring.tenant_id, number), epoch.root)
+    except (UnwrapError, InvalidTag, ValueError) as error:
+        raise IntegrityError(
+            f"the key slot of identity {name[:8]} in tenant {ring.tenant} is damaged: restore "
+            "keyring.json from a backup, or use another recipient"
+        ) from error
+    keys = Keys(ring.tenant_id, number, key, root)
+    _check(ring, keys, provider)
+    return keys
+
+
+def add_epoch(ring: Keyring, keys: Keys, recipients: Iterable[Recipient]) -> Keyring:
+    """The ring with `keys.epoch` wrapped for `recipients` beside what it had; signed."""
+    chosen = tuple(recipients)
+    if len(chosen) < 2:
+        raise MedvaeError(f"tenant {ring.tenant} must keep at least two recipients")
+    slots = {
+        one.fingerprint: wrap_for(
+            one, keys.epoch, slot_context(keys.tenant_id, keys.number, one.fingerprint)
+        )
+        for one in chosen
+    }
+    root = format.wrap(keys.epoch, _root_context(keys.tenant_id, keys.number), keys.root)
+    kept = tuple(epoch for epoch in ring.epochs if epoch.number != keys.number)
+    epochs = (*kept, Epoch(keys.number, slots, root))
+    return signed(replace(ring, recipients=chosen, epochs=epochs), keys)
+
+
+def only_epoch(ring: Keyring, keys: Keys) -> Keyring:
+    """The ring with every epoch but the keys' dropped; signed."""
+    epochs = tuple(epoch for epoch in ring.epochs if epoch.number == keys.number)
+    return signed(replace(ring, epochs=epochs), keys)
+
+
+def _check(ring: Keyring, keys: Keys, provider: Provider) -> None:
+    if not hmac.compare_digest(ring.mac, keys.mac("keyring", _authenticated(ring))):
+        raise IntegrityError(
+            f"the key ring of tenant {ring.tenant} was changed outside medvae (recipients, "
+            "limits or slots): restore keyring.json from a backup"
+        )
+    pinned = provider.pins().get(ring.tenant_id.hex())
+    known = keys.signer_public()
+    if ring.signer != known or (pinned is not None and pinned != known.hex()):
+        raise IntegrityError(
+            f"tenant {ring.tenant} is not the tenant that this identity was made for: its "
+            "signature key differs"
+        )
+
+
+def _root_context(tenant_id: bytes, number: int) -> bytes:
+    return format.context("root", tenant_id, number)
+
+
+def _fields(ring: Keyring) -> dict[str, Any]:
+    return {
+        "medvae": "keyring",
+        "format": format.FORMAT,
+        "tenant": ring.tenant,
+        "id": ring.tenant_id.hex(),
+        "created": ring.created,
+        "epsilon_limit": ring.epsilon_limit,
+        "signer": ring.signer.hex(),
+        "store": ring.store,
+        "recipients": [asdict(one) for one in ring.recipients],
+        "epochs": [
+            {
+                "number": epoch.number,
+                "slots": {name: _text(slot) for name, slot in epoch.slots.items()},
+                "root": _text(epoch.root),
+            }
+            for epoch in ring.epochs
+        ],
+        "mac": ring.mac.hex(),
+    }
+
+
+def _authenticated(ring: Keyring) -> bytes:
+    return json.dumps(_fields(replace(ring, mac=b"")), sort_keys=True).encode()
+
+
+def _decode(raw: bytes) -> Keyring:
+    stored = json.loads(raw)
+    if stored["medvae"] != "keyring" or stored["format"] != format.FORMAT:
+        raise ValueError("not a key ring of a format that is known")
+    limit = float(stored["epsilon_limit"])
+    if not math.isfinite(limit):
+        raise ValueError("epsilon_limit is not finite")
+    epochs = tuple(
+        Epoch(
+            int(epoch["number"]),
+            {str(name): _raw(slot) for name, slot in epoch["slots"].items()},
+            _raw(epoch["root"]),
+        )
+        for epoch in stored["epochs"]
+    )
+    if not epochs:
+        raise ValueError("no epoch")
+    return Keyring(
+        tenant=str(stored["tenant"]),
+        tenant_id=bytes.fromhex(stored["id"]),
+        created=str(stored["created"]),
+        epsilon_limit=limit,
+        signer=bytes.fromhex(stored["signer"]),
+        store=str(stored["store"]),
+        recipients=tuple(Recipient(**one) for one in stored["recipients"]),
+        epochs=epochs,
+        mac=bytes.fromhex(stored["mac"]),
+    )
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _raw(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)

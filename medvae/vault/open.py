@@ -1,0 +1,49 @@
+"""From the file that a user names to the provider that unwraps keys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from medvae.errors import AccessError, NotFoundError
+from medvae.vault import fileio, identity
+from medvae.vault.identity import Argon2
+from medvae.vault.keyring import Keyring
+from medvae.vault.providers import HpkeProvider, Provider, passphrase_identity
+
+
+def provider_for(
+    path: Path | None, passphrase: str | None, ring: Keyring | None = None
+) -> Provider:
+    """The provider of an identity file, of a key server's file, or of a passphrase alone.
+
+    Raises:
+        NotFoundError, AccessError, IntegrityError: as `identity.load`.
+    """
+    if path is None:
+        return _by_passphrase(passphrase, ring)
+    if _is_transit(path):
+        from medvae.vault import transit
+
+        return transit.from_file(path)
+    return HpkeProvider(identity.load(path, passphrase))
+
+
+def _is_transit(path: Path) -> bool:
+    try:
+        return bool(json.loads(fileio.read_small(path)).get("medvae") == "transit")
+    except (OSError, ValueError, AttributeError):
+        return False  # not JSON or not there: the identity reader says what is wrong
+
+
+def _by_passphrase(passphrase: str | None, ring: Keyring | None) -> Provider:
+    if not passphrase or ring is None:
+        raise NotFoundError("no identity file is named: give --identity, or a passphrase")
+    for one in ring.recipients:
+        if "argon2" not in one.settings:
+            continue
+        cost = Argon2(**one.settings["argon2"])
+        key = passphrase_identity(passphrase, bytes.fromhex(one.settings["salt"]), cost)
+        if key.fingerprint() == one.fingerprint:
+            return HpkeProvider(key)
+    raise AccessError(f"this passphrase is not among the recipients of tenant {ring.tenant}")

@@ -1,0 +1,71 @@
+"""Who may open a tenant: adding and removing recipients, and recovering with a safe's key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from medvae.errors import NotFoundError, UsageError
+from medvae.vault import audit, keyring, rotation
+from medvae.vault.providers import Recipient
+from medvae.vault.session import Session
+
+FEWEST: Final = 2
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def add(session: Session, recipient: Recipient) -> None:
+    """Wrap the current epoch to one more key; the caller holds the writer lock.
+
+    Raises:
+        UsageError: it is a recipient already.
+    """
+    session.prune()
+    ring, keys = session.ring, session.keys
+    if any(one.fingerprint == recipient.fingerprint for one in ring.recipients):
+        raise UsageError(f"{recipient.fingerprint[:8]} is a recipient of {ring.tenant} already")
+    grown = keyring.add_epoch(ring, keys, (*ring.recipients, recipient))
+    keyring.save(session.folder, grown)
+    session.adopt(grown, keys.number)
+    audit.record(session, "keys add", "success", _details(recipient))
+
+
+def remove(session: Session, fingerprint: str) -> int:
+    """A new epoch without that key; the caller holds the writer lock.
+
+    What the key could open before, a copy made before still opens to it: when it is in
+    wrong hands, `reseal` as well.
+    """
+    ring = session.ring
+    found = [one for one in ring.recipients if one.fingerprint.startswith(fingerprint)]
+    if len(found) != 1 or len(fingerprint) < 8:
+        raise NotFoundError(
+            f"no single recipient of {ring.tenant} has the fingerprint {fingerprint!r}: give at "
+            "least its first 8 digits"
+        )
+    if found[0].fingerprint == session.provider.fingerprint():
+        raise UsageError("the identity in use cannot remove itself: use another recipient")
+    left = [one for one in ring.recipients if one != found[0]]
+    if len(left) < FEWEST:
+        raise UsageError(f"tenant {ring.tenant} must keep two recipients: add another one first")
+    number = rotation.rotate(session, recipients=left)
+    audit.record(session, "keys remove", "success", {**_details(found[0]), "epoch": number})
+    return number
+
+
+def relabel(recipient: Recipient, label: str) -> Recipient:
+    """The same key under another label."""
+    return replace(recipient, label=label)
+
+
+def _details(recipient: Recipient) -> dict[str, str]:
+    return {
+        "fingerprint": recipient.fingerprint,
+        "kind": recipient.kind,
+        "label": recipient.label,
+    }

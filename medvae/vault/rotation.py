@@ -1,0 +1,122 @@
+"""New keys: a new epoch for everybody (`rotate`), new data keys (`reseal`).
+
+A rotation survives a crash at any point. The ring first holds both epochs; then one
+catalogue transaction re-wraps every row; then the ring drops the old epoch. The catalogue
+says which epoch counts, so whatever was done at the crash, one of the two opens everything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from medvae.errors import IntegrityError
+from medvae.progress import SILENT, Progress
+from medvae.vault import catalogue, format, keyring, objects
+from medvae.vault.catalogue import Row
+from medvae.vault.heads import Change
+from medvae.vault.keys import Keys
+from medvae.vault.providers import Recipient
+from medvae.vault.session import Session
+
+_GOAL: Final = "reseal"
+
+Also = Callable[[sqlite3.Connection, Change], None]
+
+
+def rotate(
+    session: Session, *, recipients: Sequence[Recipient] | None = None, also: Also | None = None
+) -> int:
+    """Start a new epoch and destroy the old one; the caller holds the writer lock.
+
+    recipients: those of the new epoch, by default the same. also: changes to make in the
+    same transaction, before the rows are re-wrapped: rows deleted there are erased, for
+    their keys are wrapped by an epoch key that no longer exists.
+
+    Returns the number of the new epoch.
+    """
+    session.refresh()
+    old, ring = session.keys, session.ring
+    keys = Keys(old.tenant_id, old.number + 1, format.new_key(), old.root)
+    both = keyring.add_epoch(ring, keys, recipients or ring.recipients)
+    keyring.save(session.folder, both)
+    try:
+        with session.changing() as (connection, _, change):
+            if also is not None:
+                also(connection, change)
+            _rewrap(connection, change, old, keys)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (keys.number,))
+    except BaseException:
+        session.prune()
+        raise
+    session.adopt(both, keys.number)
+    session.prune()
+    session.catalogue.checkpoint()
+    return keys.number
+
+
+def reseal(session: Session, progress: Progress = SILENT) -> int:
+    """Give every object a new data key and new ciphertext; returns how many it did.
+
+    For when data keys may have leaked: re-wrapping does not help then. Starts with a
+    rotation. Can be interrupted at any point; the next call goes on.
+    """
+    goal = _goal(session)
+    if goal is None:
+        goal = rotate(session, also=_set_goal)
+    with session.looking() as (connection, _):
+        todo = [row.object_id for row in catalogue.select(connection, "born < ?", goal)]
+    progress.start("reseal", len(todo))
+    for done, object_id in enumerate(todo, 1):
+        _reseal_one(session, object_id)
+        progress.advance(done)
+    with session.changing() as (connection, _, _change):
+        connection.execute("DELETE FROM meta WHERE key = ?", (_GOAL,))
+    progress.finish(f"{len(todo)} objects")
+    return len(todo)
+
+
+def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys) -> None:
+    for row in list(catalogue.select(connection)):
+        data_key, name = objects.open_row(old, row)
+        fresh = objects.seal_row(new, row, data_key, name)
+        connection.execute(
+            "UPDATE objects SET epoch = ?, sealed = ? WHERE id = ?",
+            (fresh.epoch, fresh.sealed, fresh.object_id),
+        )
+        change.take(row)
+        change.add(fresh)
+
+
+def _reseal_one(session: Session, object_id: bytes) -> None:
+    with session.looking() as (connection, keys):
+        old = next(catalogue.select(connection, "id = ?", object_id))
+    _, name = objects.open_row(keys, old)
+    try:
+        data = objects.read(keys, session.store, old)
+    except FileNotFoundError:
+        raise IntegrityError(f"{old.label()}: {objects.missing(old)}") from None
+    row = objects.stage(keys, session.store, old.kind, data, name, old)
+    session.store.publish([row.key])
+    with session.changing() as (connection, _, change):
+        _swap(connection, change, old, row)
+    session.store.delete([old.key])
+
+
+def _swap(connection: sqlite3.Connection, change: Change, old: Row, new: Row) -> None:
+    catalogue.insert(connection, new)
+    change.take(old)
+    change.add(new)
+
+
+def _goal(session: Session) -> int | None:
+    with session.looking() as (connection, _):
+        row = connection.execute("SELECT value FROM meta WHERE key = ?", (_GOAL,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _set_goal(connection: sqlite3.Connection, change: Change) -> None:
+    # Inside the rotation's transaction: the epoch that it is about to begin.
+    goal = catalogue.epoch_of(connection) + 1
+    connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (_GOAL, goal))

@@ -1,0 +1,130 @@
+"""An unlocked tenant: its keys, catalogue, byte store and lock, held together.
+
+`looking` and `changing` are the only ways to the catalogue. They see to it that the keys in
+hand are those of the catalogue's epoch (another process may have rotated them), and that
+every change ends in a head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from medvae.errors import IntegrityError, UsageError
+from medvae.vault import fileio, heads, keyring
+from medvae.vault.bytestore import ByteStore
+from medvae.vault.catalogue import Catalogue, epoch_of
+from medvae.vault.heads import Change
+from medvae.vault.keyring import Keyring
+from medvae.vault.keys import Keys
+from medvae.vault.lock import WriterLock
+from medvae.vault.providers import Provider
+from medvae.vault.stores import open_store
+
+_TRIES: Final = 5
+
+
+class Session:
+    """See the module. Bound to one tenant and one provider for its whole life."""
+
+    def __init__(self, folder: Path, name: str, provider: Provider) -> None:
+        fileio.check_private(folder, f"the folder of tenant {name}")
+        self.folder = folder
+        self.name = name
+        self.provider = provider
+        self.ring = keyring.load(folder, name)
+        self.catalogue = Catalogue(folder, name)
+        self.lock = WriterLock(folder, name)
+        self.keys = self._unlock_current()
+        self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
+        self._check_catalogue()
+
+    @contextlib.contextmanager
+    def looking(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
+        """A snapshot of the catalogue and the keys of its epoch."""
+        self.refresh()
+        with self.catalogue.reading() as connection:
+            yield connection, self.keys
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
+        """One transaction; the rows told to the Change go into its head."""
+        self.refresh()
+        with self.catalogue.writing() as connection:
+            if epoch_of(connection) != self.keys.number:  # rotated since: nobody can now
+                self.adopt(keyring.load(self.folder, self.name), epoch_of(connection))
+            change = Change(self.keys)
+            yield connection, self.keys, change
+            change.commit(connection)
+
+    @contextlib.contextmanager
+    def writer(self, wait: float) -> Iterator[None]:
+        """The tenant's single-writer lock; clears up after a writer that died.
+
+        Raises:
+            AccessError: another writer holds it longer than `wait` seconds.
+        """
+        crashed = self.lock.acquire(wait)
+        try:
+            if crashed:
+                self.clear_up()
+            yield
+        finally:
+            self.lock.release()
+
+    def clear_up(self) -> int:
+        """Drop staged files and half a rotation; the caller holds the lock."""
+        self.prune()
+        return self.store.sweep()
+
+    def prune(self) -> None:
+        """Destroy every epoch key but that of the catalogue's epoch."""
+        self.refresh()
+        ring = keyring.load(self.folder, self.name)
+        if len(ring.epochs) > 1:
+            keyring.save(self.folder, keyring.only_epoch(ring, self.keys))
+            self.adopt(keyring.load(self.folder, self.name), self.keys.number)
+
+    def adopt(self, ring: Keyring, number: int) -> None:
+        """Take the keys of epoch `number` of `ring`."""
+        keys = keyring.unlock(ring, self.provider, number)
+        if hasattr(self, "keys") and keys.root != self.keys.root:
+            raise IntegrityError(
+                f"the key ring of tenant {self.name} was replaced by that of another tenant"
+            )
+        self.ring, self.keys = ring, keys
+
+    def refresh(self) -> None:
+        """Take up the epoch that the catalogue is in."""
+        with self.catalogue.reading() as connection:
+            number = epoch_of(connection)
+        if number != self.keys.number:
+            self._unlock_current()
+
+    def _unlock_current(self) -> Keys:
+        # The ring and the catalogue are two files: read again if a rotation came between.
+        for attempt in range(_TRIES):
+            with self.catalogue.reading() as connection:
+                number = epoch_of(connection)
+            ring = keyring.load(self.folder, self.name)
+            if ring.epoch(number) is not None or attempt == _TRIES - 1:
+                break
+        self.adopt(ring, number)
+        return self.keys
+
+    def _check_catalogue(self) -> None:
+        with self.catalogue.reading() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+            if row is None or row[0] != 1:
+                raise UsageError(f"tenant {self.name} has a format that this medvae cannot read")
+            newest = heads.last(connection)
+            if newest is None:
+                raise IntegrityError(f"the catalogue of tenant {self.name} has lost its heads")
+            heads.open_state(self.keys, newest, heads.previous(connection))
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.catalogue.close()

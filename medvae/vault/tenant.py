@@ -1,0 +1,379 @@
+"""An open tenant: the handle that all work with a tenant's data goes through.
+
+It is bound to the tenant's keys when it is opened. None of its methods takes a tenant or a
+path, so no call can mix two tenants up.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from medvae.errors import IntegrityError, NotFoundError, UsageError
+from medvae.progress import SILENT, Progress
+from medvae.vault import (
+    anchor,
+    audit,
+    catalogue,
+    format,
+    objects,
+    recipients,
+    repair,
+    rotation,
+    signing,
+)
+from medvae.vault import verify as checking
+from medvae.vault.audit import LogReport
+from medvae.vault.batch import Batch, find_id, find_lookup
+from medvae.vault.catalogue import Row
+from medvae.vault.journal import Journal
+from medvae.vault.providers import Recipient
+from medvae.vault.repair import Collected, RepairReport
+from medvae.vault.session import Session
+from medvae.vault.verify import VerifyReport
+
+_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_LONGEST_NAME: Final = 1024
+_WAIT_SECONDS: Final = 10.0
+_DAY: Final = 86400.0
+
+
+class Tenant:
+    """See the module. Made by `Vault.open` and `Vault.create_tenant`.
+
+    Safe to use from several threads. After a fork the child may read and record; it does
+    not hold the parent's writer lock.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._batch: Batch | None = None
+        self._batch_thread = 0
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+        return self._session.name
+
+    @property
+    def root(self) -> Path:
+        """The tenant's folder; only for messages and for backups."""
+        return self._session.folder
+
+    @property
+    def epsilon_limit(self) -> float:
+        """The largest epsilon that may be spent on a patient of this tenant."""
+        return self._session.ring.epsilon_limit
+
+    @property
+    def epoch(self) -> int:
+        """The number of the current epoch."""
+        return self._session.keys.number
+
+    def close(self) -> None:
+        """Close the catalogue; the handle must not be used afterwards."""
+        self._session.close()
+
+    # Objects
+
+    def put(
+        self, kind: str, data: format.Buffer, *, name: str | None = None, replace: bool = False
+    ) -> str:
+        """Seal an object and return its id (32 hex digits).
+
+        A name is unique among the objects of its kind. With `replace` an object of that
+        name gets the new contents under the same id. Durable when this returns, or, inside
+        `transaction`, when that ends.
+
+        Raises:
+            UsageError: the name exists and `replace` is false, or kind or name is not valid.
+            AccessError: another process is writing, or the disk refuses.
+        """
+        _check_names(kind, name)
+        with self._changes() as batch:
+            return batch.put(kind, data, name, replace).object_id.hex()
+
+    def get(self, kind: str, object_id: str) -> bytes:
+        """The contents of an object, authenticated as a whole before any is returned.
+
+        Raises:
+            NotFoundError: there is no such object of that kind.
+            IntegrityError: it is damaged; the message names it and the reason.
+        """
+        return bytes(self.get_buffer(kind, object_id))
+
+    def get_buffer(self, kind: str, object_id: str) -> bytearray:
+        """`get` without the last copy: for volumes on their way into an array."""
+        return self._read(kind, _raw_id(kind, object_id))
+
+    def get_named(self, kind: str, name: str) -> bytes:
+        """The contents of a named object; raises as `get`."""
+        _check_names(kind, name)
+        row = self._named(kind, name)
+        if row is None:
+            raise NotFoundError(f"there is no {kind} {name} in tenant {self.name}")
+        return bytes(self._read(kind, row.object_id))
+
+    def find(self, kind: str, name: str) -> str | None:
+        """The id of a named object, or None."""
+        _check_names(kind, name)
+        row = self._named(kind, name)
+        return None if row is None else row.object_id.hex()
+
+    def names(self, kind: str) -> list[str]:
+        """The names of all named objects of a kind, sorted.
+
+        Raises:
+            IntegrityError: a catalogue row was changed.
+        """
+        batch = self._own_batch()
+        with self._session.looking() as (connection, keys):
+            query = "kind = ? AND lookup IS NOT NULL"
+            rows = {row.object_id: row for row in catalogue.select(connection, query, kind)}
+            for object_id, row in (batch.pending() if batch else {}).items():
+                rows.pop(object_id, None)
+                if row is not None and row.kind == kind and row.lookup is not None:
+                    rows[object_id] = row
+            return sorted(objects.open_row(keys, row)[1] or "" for row in rows.values())
+
+    def ids(self, kind: str) -> list[str]:
+        """The ids of all objects of a kind, sorted."""
+        with self._session.looking() as (connection, _):
+            return [row.object_id.hex() for row in catalogue.select(connection, "kind = ?", kind)]
+
+    def size(self, kind: str, object_id: str) -> int:
+        """Bytes of an object's contents. Raises NotFoundError."""
+        return objects.plain_size(self._row(kind, _raw_id(kind, object_id)))
+
+    def delete(self, kind: str, object_id: str) -> None:
+        """Erase an object: its key is gone, also from backups of the catalogue.
+
+        The wrapped data key is deleted, the survivors are re-wrapped into a new epoch, and
+        the old epoch's key is destroyed. Delete many objects in one `transaction`.
+
+        Raises:
+            NotFoundError: there is no such object of that kind.
+        """
+        with self._changes() as batch:
+            batch.delete(kind, _raw_id(kind, object_id))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All puts and deletes in the block become visible in one commit, or none does.
+
+        Holds the writer lock. A transaction inside another is part of it. Journals are not
+        part of it: a record is durable at once.
+        """
+        with self._changes():
+            yield
+
+    @contextlib.contextmanager
+    def writer(self, wait: float = 0.0) -> Iterator[None]:
+        """Be the tenant's only writer; the lock is given back even if the process dies.
+
+        Raises:
+            AccessError: another one writes; names its process id.
+        """
+        with self._session.writer(wait):
+            yield
+
+    # Keyed functions of the tenant
+
+    def pseudonym(self, source: str) -> str:
+        """A stable pseudonym, "S" and 16 base32 characters (80 bits).
+
+        Formal guarantee: HMAC-SHA256 under a key of this tenant; without it, nobody can
+        test a guess of `source`, nor link the pseudonyms of two tenants.
+        """
+        mac = self._session.keys.mac("pseudonym", source.encode())
+        return "S" + base64.b32encode(mac[:10]).decode()
+
+    def digest(self, data: format.Buffer, purpose: str) -> str:
+        """A keyed fingerprint (HMAC-SHA256, hex); different purposes do not compare."""
+        return self._session.keys.mac(f"digest {purpose}", bytes(data)).hex()
+
+    def derive(self, purpose: str, *parts: bytes) -> bytes:
+        """A 32-byte key for the caller, by HKDF-SHA256 from the tenant's stable root."""
+        return self._session.keys.derive("caller", purpose.encode(), *parts)
+
+    def sign(self, data: bytes) -> bytes:
+        """The Ed25519 signature of a release, 64 bytes."""
+        return signing.sign(self._session.keys, data)
+
+    def public_key(self) -> bytes:
+        """The key that verifies it, PEM."""
+        return signing.public_key(self._session.keys)
+
+    # Journals and the audit trail
+
+    def journal(self, name: str) -> Journal:
+        """An append-only journal; made by its first record.
+
+        Raises:
+            UsageError: the name is kept for the vault's own audit trail.
+        """
+        if name == audit.NAME:
+            raise UsageError("the audit trail is written with Tenant.record only")
+        return Journal(self._session, name)
+
+    def record(self, event: str, *, outcome: str = "success", **fields: Any) -> None:
+        """Append an event to the audit trail; failures and refusals are events too.
+
+        fields: JSON values. They are sealed, but must not hold patients' data all the same.
+
+        Raises:
+            UsageError: `outcome` is not one of success, minor, failure, major, refused.
+        """
+        if outcome not in audit.OUTCOMES:
+            raise UsageError(f"outcome {outcome!r} is not one of {', '.join(audit.OUTCOMES)}")
+        audit.record(self._session, event, outcome, fields)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The audit trail, oldest first. Raises IntegrityError when it was changed."""
+        return audit.events(self._session)
+
+    def verify_log(self) -> LogReport:
+        """Check the audit trail's chain and signatures."""
+        return audit.verify(self._session)
+
+    def export_log(self, style: str = "json") -> Iterator[str]:
+        """The audit trail as lines: "json", or "syslog" (RFC 5424)."""
+        from medvae.vault import export
+
+        return export.lines(self._session, style)
+
+    def anchor(self) -> str:
+        """A signed line that names the present state; keep it away from the vault."""
+        return anchor.make(self._session)
+
+    def check_anchor(self, line: str) -> None:
+        """Raises IntegrityError when the tenant was rolled back to before an anchor."""
+        anchor.check(self._session, line)
+
+    # Care
+
+    def verify(
+        self,
+        *,
+        read_data: bool = False,
+        only: set[str] | None = None,
+        progress: Progress = SILENT,
+    ) -> VerifyReport:
+        """Check catalogue, journals and files; with `read_data` open every object.
+
+        only: ids of the objects to check.
+        """
+        return checking.verify(self._session, read_data=read_data, only=only, progress=progress)
+
+    def repair(self, progress: Progress = SILENT) -> RepairReport:
+        """Move damaged files aside and say what is lost; nothing is overwritten."""
+        with self._session.writer(_WAIT_SECONDS):
+            return repair.repair(self._session, progress)
+
+    def gc(self, older_than: float = _DAY) -> Collected:
+        """Remove files that nothing refers to, older than so many seconds."""
+        with self._session.writer(_WAIT_SECONDS):
+            return repair.collect(self._session, older_than)
+
+    def rotate(self) -> int:
+        """New epoch key, every data key re-wrapped; returns the epoch's number."""
+        with self._session.writer(_WAIT_SECONDS):
+            number = rotation.rotate(self._session)
+            audit.record(self._session, "keys rotate", "success", {"epoch": number})
+        return number
+
+    def reseal(self, progress: Progress = SILENT) -> int:
+        """New data keys for all objects; resumable. Returns how many it did."""
+        with self._session.writer(_WAIT_SECONDS):
+            count = rotation.reseal(self._session, progress)
+            audit.record(self._session, "keys reseal", "success", {"objects": count})
+        return count
+
+    def recipients(self) -> list[Recipient]:
+        """Who can open this tenant."""
+        return list(self._session.ring.recipients)
+
+    def add_recipient(self, recipient: Recipient) -> None:
+        """Let another key open this tenant, from the current epoch on."""
+        with self._session.writer(_WAIT_SECONDS):
+            recipients.add(self._session, recipient)
+
+    def remove_recipient(self, fingerprint: str) -> int:
+        """Take a key away: a new epoch that is not wrapped to it. Returns its number.
+
+        Raises:
+            UsageError: fewer than two would be left, or it is the key in use.
+            NotFoundError: there is no such recipient.
+        """
+        with self._session.writer(_WAIT_SECONDS):
+            return recipients.remove(self._session, fingerprint)
+
+    # Inside
+
+    def _own_batch(self) -> Batch | None:
+        return self._batch if self._batch_thread == threading.get_ident() else None
+
+    @contextlib.contextmanager
+    def _changes(self) -> Iterator[Batch]:
+        inside = self._own_batch()
+        if inside is not None:
+            yield inside
+            return
+        with self._session.writer(_WAIT_SECONDS):
+            batch = Batch(self._session)
+            self._batch, self._batch_thread = batch, threading.get_ident()
+            try:
+                yield batch
+            except BaseException:
+                batch.abandon()
+                raise
+            finally:
+                self._batch, self._batch_thread = None, 0
+            batch.commit()
+
+    def _named(self, kind: str, name: str) -> Row | None:
+        batch = self._own_batch()
+        if batch is not None:
+            return batch.named(kind, name)
+        return find_lookup(self._session, objects.lookup(self._session.keys, kind, name))
+
+    def _row(self, kind: str, object_id: bytes) -> Row:
+        batch = self._own_batch()
+        row = batch.row(object_id) if batch is not None else find_id(self._session, object_id)
+        if row is None or row.kind != kind:
+            raise NotFoundError(f"there is no {kind} {object_id.hex()} in tenant {self.name}")
+        return row
+
+    def _read(self, kind: str, object_id: bytes) -> bytearray:
+        session, batch = self._session, self._own_batch()
+        row = self._row(kind, object_id)
+        while True:
+            staged = batch is not None and batch.is_staged(row)
+            try:
+                return objects.read(session.keys, session.store, row, staged=staged)
+            except (FileNotFoundError, IntegrityError) as error:
+                # A writer may have replaced or re-wrapped it since the row was read.
+                newer = self._row(kind, object_id)
+                if newer == row:
+                    if isinstance(error, IntegrityError):
+                        raise
+                    raise IntegrityError(f"{row.label()}: {objects.missing(row)}") from None
+                row = newer
+
+
+def _check_names(kind: str, name: str | None) -> None:
+    if not _KIND.fullmatch(kind):
+        raise UsageError(f"{kind!r} is not a kind of object: expected a-z, 0-9 and - only")
+    if name is not None and not 0 < len(name.encode()) <= _LONGEST_NAME:
+        raise UsageError(f"a name has 1 to {_LONGEST_NAME} bytes, not {len(name.encode())}")
+
+
+def _raw_id(kind: str, object_id: str) -> bytes:
+    if re.fullmatch(r"[0-9a-f]{32}", object_id):
+        return bytes.fromhex(object_id)
+    raise NotFoundError(f"there is no {kind} {object_id!r}: an object's id has 32 hex digits")

@@ -1,0 +1,263 @@
+"""The vault: a folder of tenants. What can be done to a tenant from outside of it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
+from medvae.progress import SILENT, Progress
+from medvae.vault import audit, create, fileio, keyring, recipients, rotation, verify
+from medvae.vault import identity as identities
+from medvae.vault.catalogue import Catalogue
+from medvae.vault.lock import WriterLock
+from medvae.vault.open import provider_for
+from medvae.vault.providers import HpkeProvider, hpke_recipient
+from medvae.vault.session import Session
+from medvae.vault.stores import LOCAL, open_store
+from medvae.vault.tenant import Tenant
+from medvae.vault.verify import VerifyReport
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_ERASED: Final = ".erased-"
+_CREATING: Final = ".creating-"
+_MAKING: Final = "making"
+_WAIT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True)
+class TenantInfo:
+    """What can be told of a tenant without its keys."""
+
+    name: str
+    created: str
+    epoch: int
+
+
+class Vault:
+    """A folder that holds tenants, each with its own keys, store and log.
+
+    No method takes a tenant and the path of anything inside it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root)
+
+    def create_tenant(
+        self,
+        name: str,
+        *,
+        identity: Path,
+        recovery: Path,
+        passphrase: str | None = None,
+        epsilon_limit: float = 20.0,
+        store: str = LOCAL,
+    ) -> Tenant:
+        """Make a tenant; it exists only once a recovery drill has worked.
+
+        identity: written with mode 0600, sealed by `passphrase` if there is one. A file that
+            is an identity already is used, and remembers the new tenant too.
+        recovery: written with mode 0600, without a passphrase, for a safe. Must not exist.
+        store: where sealed objects lie: "local", or "s3://BUCKET/PREFIX".
+
+        Raises:
+            UsageError: the name is not valid or taken, the recovery file exists, the limit
+                is not a finite positive number.
+            AccessError: a file cannot be written, or the passphrase is wrong.
+        """
+        _check_name(name)
+        if not (math.isfinite(epsilon_limit) and epsilon_limit > 0):
+            raise UsageError(f"the epsilon limit must be a finite number > 0, not {epsilon_limit}")
+        if (self._root / name).exists():
+            raise UsageError(f"tenant {name} exists already: choose another name")
+        self._make_root()
+        self._sweep()
+        request = create.Request(name, identity, recovery, passphrase, epsilon_limit, store)
+        temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
+        fileio.private_folder(temporary)
+        lock = WriterLock(temporary, name, _MAKING)
+        lock.acquire(0.0)  # tells a sweep that this creation is alive
+        try:
+            create.build(temporary, request)
+            self._claim(temporary, name)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        finally:
+            lock.release()
+        return self.open(name, identity=identity, passphrase=passphrase)
+
+    def tenants(self) -> list[TenantInfo]:
+        """Every tenant, by name; needs no keys. A damaged one is listed with epoch 0."""
+        return [self._info(name) for name in self._names()]
+
+    def open(
+        self, name: str, *, identity: Path | None = None, passphrase: str | None = None
+    ) -> Tenant:
+        """Open a tenant with an identity file, a key server's file, or a passphrase alone.
+
+        Raises:
+            NotFoundError: no such tenant, or no such file.
+            AccessError: the identity is not among the tenant's recipients, the passphrase
+                is wrong or missing. The refusal goes into the tenant's audit trail.
+            IntegrityError: the tenant's keys or its catalogue were changed.
+        """
+        folder = self._folder(name)
+        ring = keyring.load(folder, name)
+        try:
+            session = Session(folder, name, provider_for(identity, passphrase, ring))
+        except AccessError as error:
+            self._note_refusal(folder, name, str(error))
+            raise
+        audit.absorb_refusals(session)
+        return Tenant(session)
+
+    def recover(
+        self, name: str, *, recovery: Path, identity: Path, passphrase: str | None = None
+    ) -> Path:
+        """Make a new identity with the recovery key; returns the path of its file.
+
+        An identity file that is at that path already (its passphrase may be lost) is kept
+        beside it as `NAME.replaced-TIME`. The tenant starts a new epoch; the lost identity
+        stays a recipient until it is removed.
+
+        Raises:
+            NotFoundError, AccessError, IntegrityError: as `open`.
+        """
+        folder = self._folder(name)
+        try:
+            key = HpkeProvider(identities.load(recovery, offline=True))
+            session = Session(folder, name, key)
+        except AccessError as error:
+            self._note_refusal(folder, name, str(error))
+            raise
+        try:
+            pins = {session.keys.tenant_id.hex(): session.keys.signer_public().hex()}
+            owner = replace(identities.Identity.new(), pins=pins)
+            with session.writer(_WAIT_SECONDS):
+                _set_aside(identity)
+                create.write_identity(identity, owner, passphrase)
+                entry = hpke_recipient(owner.public(), "identity", recipients.now())
+                recipients.add(session, entry)
+                rotation.rotate(session)
+            audit.record(session, "keys recover", "success", {"fingerprint": entry.fingerprint})
+        finally:
+            session.close()
+        return identity
+
+    def erase(self, name: str) -> None:
+        """Destroy a tenant: its wrapped keys first, then everything else.
+
+        Without the key ring nothing of the tenant can be opened any more, wherever copies
+        of its objects or its catalogue may lie. Copies of the key ring must be destroyed too.
+
+        Raises:
+            NotFoundError: no such tenant. AccessError: somebody is writing to it.
+        """
+        folder = self._folder(name)
+        lock = WriterLock(folder, name)
+        lock.acquire(0.0)
+        try:
+            gone = self._root / f"{_ERASED}{secrets.token_hex(8)}"
+            folder.rename(gone)
+            fileio.fsync_folder(self._root)
+        finally:
+            lock.release()
+        self._sweep()
+
+    def scrub(self, name: str, progress: Progress = SILENT) -> VerifyReport:
+        """Check a tenant's files against its catalogue; needs no keys."""
+        folder = self._folder(name)
+        ring = keyring.load(folder, name)
+        catalogue = Catalogue(folder, name)
+        try:
+            return verify.scrub(catalogue, open_store(ring.store, folder, ring.tenant_id), progress)
+        finally:
+            catalogue.close()
+
+    def _names(self) -> Iterator[str]:
+        if not self._root.is_dir():
+            return
+        for path in sorted(self._root.iterdir()):
+            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                yield path.name
+
+    def _info(self, name: str) -> TenantInfo:
+        try:
+            ring = keyring.load(self._root / name, name)
+        except (IntegrityError, NotFoundError):
+            return TenantInfo(name, "", 0)
+        return TenantInfo(name, ring.created, ring.latest())
+
+    def _folder(self, name: str) -> Path:
+        _check_name(name)
+        folder = self._root / name
+        if not folder.is_dir():
+            raise NotFoundError(f"tenant {name} does not exist in the vault {self._root}")
+        fileio.check_private(self._root, "the vault")
+        fileio.check_private(folder, f"the folder of tenant {name}")
+        return folder
+
+    def _make_root(self) -> None:
+        try:
+            self._root.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise AccessError(f"the vault {self._root} cannot be made: {reason}") from error
+        fileio.check_private(self._root, "the vault")
+
+    def _claim(self, temporary: Path, name: str) -> None:
+        try:
+            temporary.rename(self._root / name)
+        except OSError as error:
+            raise UsageError(f"tenant {name} exists already: choose another name") from error
+        (self._root / name / _MAKING).unlink()
+        fileio.fsync_folder(self._root)
+
+    def _sweep(self) -> None:
+        """Finish erasures and creations that were cut off."""
+        for path in self._root.iterdir():
+            if path.name.startswith(_ERASED):
+                fileio.shred(path / keyring.FILE)
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name.startswith(_CREATING):
+                _sweep_creation(path)
+
+    def _note_refusal(self, folder: Path, name: str, reason: str) -> None:
+        catalogue = Catalogue(folder, name)
+        with contextlib.suppress(MedvaeError), catalogue.writing() as connection:
+            audit.note_refusal(connection, "open", {"reason": reason})
+        catalogue.close()
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a name of a tenant: expected 1 to 63 of a-z, 0-9, - and _, "
+            "beginning with a letter or a digit"
+        )
+
+
+def _sweep_creation(path: Path) -> None:
+    lock = WriterLock(path, path.name, _MAKING)
+    try:
+        lock.acquire(0.0)
+    except (AccessError, OSError):
+        return  # somebody is at it
+    shutil.rmtree(path, ignore_errors=True)
+    lock.release()
+
+
+def _set_aside(path: Path) -> None:
+    if os.path.lexists(path):
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path.rename(path.with_name(f"{path.name}.replaced-{stamp}"))
