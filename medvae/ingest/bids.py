@@ -1,0 +1,109 @@
+"""What names say in a BIDS data set (Brain Imaging Data Structure 1.10)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import PurePosixPath
+
+from medvae.ingest.trees import File, Tree
+
+SUBJECT = re.compile(r"^sub-([A-Za-z0-9]+)$")
+NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
+NIFTI = (".nii.gz", ".nii")
+# Suffixes in anat/ that are not scans.
+NOT_SCANS = ("dseg", "probseg", "mask", "defacemask")
+# Entities that a segmentation has and its scan has not.
+OF_SEGMENTATIONS = ("space", "label", "desc", "atlas", "seg", "res", "den", "hemi")
+MOST_PARTICIPANTS = 1 << 24
+
+
+def stem(name: str) -> str:
+    """A file name without the NIfTI ending."""
+    for ending in NIFTI:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def is_nifti(name: str) -> bool:
+    """Whether the name (not the content) is that of a NIfTI file."""
+    return name.lower().endswith(NIFTI)
+
+
+def is_dataset(tree: Tree, top: set[str]) -> bool:
+    """Whether these names at the top of a tree are those of a BIDS data set."""
+    return tree.find("dataset_description.json") is not None or any(
+        SUBJECT.match(name) for name in top
+    )
+
+
+def subject_of(name: str) -> str | None:
+    """The `sub-` label of a file, from its own name or a folder's; None without one."""
+    path = PurePosixPath(name)
+    named = NAMED.match(path.name)
+    if named:
+        return named.group(1)
+    found = [m.group(1) for part in path.parts[:-1] if (m := SUBJECT.match(part))]
+    return found[0] if found else None
+
+
+def is_scan(name: str) -> bool:
+    """Whether a NIfTI name is that of an anatomical scan."""
+    path = PurePosixPath(name)
+    return path.parent.name == "anat" and _suffix(path.name) not in NOT_SCANS
+
+
+def is_segmentation(name: str) -> bool:
+    """Whether a NIfTI name is that of a mask or segmentation."""
+    return _suffix(PurePosixPath(name).name) in NOT_SCANS
+
+
+def modality_of(name: str) -> str | None:
+    """From the folder and the suffix: everything in anat/ is MRI but for CT."""
+    path = PurePosixPath(name)
+    if _suffix(path.name).lower() == "ct":
+        return "ct"
+    return "mri" if path.parent.name == "anat" else None
+
+
+def segmentation_for(name: str, siblings: list[File]) -> File | None:
+    """The one `_dseg` file among `siblings` whose entities are those of the scan `name`.
+
+    None where there is none, or where several would fit and none carries the plain name.
+    """
+    wanted = _entities(PurePosixPath(name).name)
+    fitting = [
+        file
+        for file in siblings
+        if _suffix(PurePosixPath(file.name).name) == "dseg"
+        and _entities(PurePosixPath(file.name).name) == wanted
+    ]
+    plain = [file for file in fitting if stem(file.name).endswith("_".join(wanted) + "_dseg")]
+    chosen = plain or fitting
+    return chosen[0] if len(chosen) == 1 else None
+
+
+def participants(data: bytes) -> dict[str, dict[str, str]]:
+    """participants.tsv: subject -> its `age` and `sex` columns; empty where unreadable."""
+    try:
+        text = data[:MOST_PARTICIPANTS].decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
+    except (UnicodeDecodeError, csv.Error):
+        return {}
+    return {
+        str(row.get("participant_id") or "").removeprefix("sub-"): {
+            key: str(row.get(key) or "") for key in ("age", "sex")
+        }
+        for row in rows
+    }
+
+
+def _suffix(name: str) -> str:
+    return stem(name).rpartition("_")[2]
+
+
+def _entities(name: str) -> list[str]:
+    parts = stem(name).split("_")[:-1]
+    return [p for p in parts if p.partition("-")[0] not in OF_SEGMENTATIONS and "-" in p]

@@ -1,0 +1,63 @@
+"""What the reading process may not do, set on itself before it sees any input.
+
+Limits of the operating system, not of Python: a parser that is tricked cannot write a
+file, grow without bound, run for ever or leave a core dump of a patient behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import resource
+import sys
+from pathlib import Path
+
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+DESCRIPTORS = 128
+
+
+def confine(memory: int) -> None:
+    """Set the limits that hold for the life of the process; there is no way back.
+
+    Args:
+        memory: bytes of address space that may be used beyond what is used now.
+    """
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
+    _limit(resource.RLIMIT_NPROC, 0)
+    _limit(resource.RLIMIT_AS, _address_space() + memory)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        # A core dump piped to a handler ignores RLIMIT_CORE; a process that is not
+        # dumpable has none.
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def allow_cpu(seconds: int) -> None:
+    """Let the process use `seconds` more of processor time, then be killed (SIGXCPU)."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _limit(which: int, value: int) -> None:
+    """Lower a limit, soft and hard. A system without this limit keeps the others."""
+    with contextlib.suppress(ValueError, OSError):
+        _, hard = resource.getrlimit(which)
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(which, (value, value))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use (0 where the system does not tell)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()

@@ -1,0 +1,122 @@
+"""Opening a DICOM file: which elements are read at all, and bounds before any is."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, BinaryIO
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from medvae.errors import InputError
+
+# Values are checked where they are used; pydicom's own checks warn by quoting them.
+config.settings.reading_validation_mode = config.IGNORE
+
+MARK = b"DICM"
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+MOST_INFLATED = 1 << 29
+HEAD = 1 << 16
+
+# Attributes that say what a file is, and to which series it belongs.
+IDENTITY = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "Modality",
+    "ImageType",
+    "BurnedInAnnotation",
+    "PhotometricInterpretation",
+    "SamplesPerPixel",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "BitsAllocated",
+    "ImageOrientationPatient",
+    "EchoNumbers",
+    "EchoTime",
+    "DiffusionBValue",
+    "TemporalPositionIdentifier",
+]
+# What a volume is made of: pixels, geometry, scale, and the allow-listed description.
+CONTENT = [
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "PlanarConfiguration",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "RepetitionTime",
+    "InversionTime",
+    "FlipAngle",
+    "MagneticFieldStrength",
+    "KVP",
+    "ConvolutionKernel",
+]
+DEMOGRAPHICS = ["PatientAge", "PatientSex"]
+
+
+def is_dicom(file: BinaryIO) -> bool:
+    """Whether the first bytes are those of DICOM, with or without the 128-byte preamble."""
+    start = file.read(132)
+    file.seek(0)
+    if start[128:] == MARK:
+        return True
+    # Without the preamble, the data begin with group 0002 or 0008 and a small element.
+    group, element = start[:2], start[2:4]
+    return (
+        group in (b"\x02\x00", b"\x08\x00", b"\x00\x08")
+        and element[:1] <= b"\x18"
+        and (start[4:6].isalpha() or start[6:8] == b"\0\0")
+    )
+
+
+def read_dataset(file: BinaryIO, tags: list[str], *, pixels: bool = False) -> Dataset:
+    """The named elements of a file; the rest is skipped without being kept.
+
+    Raises:
+        InputError: not DICOM, damaged, or compressed beyond bounds.
+    """
+    _check_deflated(file)
+    wanted: list[Any] = list(tags)
+    try:
+        return pydicom.dcmread(
+            file, force=True, stop_before_pixels=not pixels, specific_tags=wanted
+        )
+    except (InvalidDicomError, EOFError) as error:
+        raise InputError("it is not a whole DICOM file: truncated or damaged") from error
+
+
+def _check_deflated(file: BinaryIO) -> None:
+    """Measure a deflated data set in bounded memory before pydicom inflates it all at once."""
+    head = file.read(HEAD)
+    if DEFLATED in head and head[128:132] == MARK:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        file.seek(144 + int.from_bytes(head[140:144], "little"))
+        total = 0
+        packed = file.read(HEAD)
+        try:
+            while packed and not inflate.eof:
+                total += len(inflate.decompress(packed, 1 << 24))
+                if total > MOST_INFLATED:
+                    raise InputError(f"it unpacks to more than {MOST_INFLATED} bytes")
+                packed = inflate.unconsumed_tail or file.read(HEAD)
+        except zlib.error as error:
+            raise InputError("its compressed data are damaged") from error
+    file.seek(0)

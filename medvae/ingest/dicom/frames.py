@@ -1,0 +1,154 @@
+"""The frames of one DICOM file: decoded pixels with their place and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from medvae.errors import InputError
+from medvae.ingest.dicom.values import floats, number, text, whole
+from medvae.ingest.normalise import Voxels
+
+MOST_FRAMES = 100_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice.
+
+    Attributes:
+        pixels: [rows, columns], as stored.
+        position: [3] of the first pixel's centre, millimetres, LPS+.
+        orientation: [6], directions along a row and along a column.
+        spacing: [2], between rows and between columns, millimetres.
+        padding: lowest and highest stored value that means "outside the image", or None.
+    """
+
+    pixels: Voxels
+    position: npt.NDArray[np.float64]
+    orientation: npt.NDArray[np.float64]
+    spacing: npt.NDArray[np.float64]
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+
+    @property
+    def normal(self) -> npt.NDArray[np.float64]:
+        """[3], the direction slices are stacked in."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+
+def frames_of(data: Dataset, most_voxels: int) -> Iterator[Frame]:
+    """All frames of a file: one of a plain image, many of an enhanced one.
+
+    Raises:
+        InputError: no geometry, sizes out of bounds, pixels that cannot be decoded.
+    """
+    count = _checked_size(data, most_voxels)
+    shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    own = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    if count > 1 and len(own) != count:
+        raise InputError("it has several frames without a place for each")
+    padding = _padding(data)
+    pixels = _decoded(data, count)
+    for index in range(count):
+        where = _Lookup(data, shared, own[index] if own else Dataset())
+        yield Frame(
+            pixels[index],
+            where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+            _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
+            where.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+            *where.scale(),
+            padding,
+        )
+
+
+def _checked_size(data: Dataset, most_voxels: int) -> int:
+    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+    count = whole(data, "NumberOfFrames") or 1
+    if rows < 1 or columns < 1 or not 1 <= count <= MOST_FRAMES:
+        raise InputError("its size is impossible: the header is damaged")
+    if rows * columns * count > most_voxels:
+        raise InputError("it has more voxels than are allowed in one volume")
+    if whole(data, "BitsAllocated") not in (8, 16, 32):
+        raise InputError("its pixels are not of 8, 16 or 32 bits")
+    if "PixelData" not in data:
+        raise InputError("it has no pixels")
+    if "ModalityLUTSequence" in data:
+        raise InputError("its intensities go through a table instead of a linear scale")
+    if text(data, "RescaleType").upper() not in ("", "HU", "US", "NORMALIZED", "SIGNAL INTENSITY"):
+        raise InputError("its intensities are in another unit than Hounsfield or signal units")
+    return count
+
+
+def _decoded(data: Dataset, count: int) -> Voxels:
+    """[count, rows, columns] of the stored values, unused bits cleared."""
+    try:
+        pixels = np.asarray(data.pixel_array)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever their C libraries do
+        raise InputError(
+            "its pixels cannot be decoded: damaged, truncated or an unsupported compression"
+        ) from error
+    expected = (count, int(data.Rows), int(data.Columns))
+    if pixels.size != expected[0] * expected[1] * expected[2] or pixels.dtype.kind not in "iu":
+        raise InputError("its pixels do not have the size that its header claims")
+    return pixels.reshape(expected)
+
+
+class _Lookup:
+    """A frame's value: its own group, then the shared one, then the image's top level."""
+
+    def __init__(self, data: Dataset, shared: Dataset, own: Dataset) -> None:
+        self._data, self._groups = data, (own, shared)
+
+    def numbers(self, group: str, name: str, count: int) -> npt.NDArray[np.float64]:
+        for place in self._places(group):
+            found = floats(place, name, count)
+            if found:
+                return np.array(found)
+        raise InputError(f"its header lacks {name}, so its place in space is unknown")
+
+    def scale(self) -> tuple[float, float]:
+        for place in self._places("PixelValueTransformationSequence"):
+            slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
+            if slope is not None:
+                return slope, intercept or 0.0
+        return 1.0, 0.0
+
+    def _places(self, group: str) -> Iterator[Dataset]:
+        for holder in self._groups:
+            items = holder.get(group)
+            if items:
+                yield items[0]
+        yield self._data
+
+
+def _directions(orientation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    row, column = orientation[:3], orientation[3:]
+    lengths = np.sqrt([row @ row, column @ column])
+    if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
+        raise InputError("its directions are not at right angles: the header is damaged")
+    return np.concatenate([row / lengths[0], column / lengths[1]])
+
+
+def _padding(data: Dataset) -> tuple[int, int] | None:
+    low = whole(data, "PixelPaddingValue")
+    if low is None:
+        return None
+    high = whole(data, "PixelPaddingRangeLimit")
+    ends = sorted(_signed(data, v) for v in (low, low if high is None else high))
+    return ends[0], ends[1]
+
+
+def _signed(data: Dataset, value: int) -> int:
+    """Writers disagree on the sign of the padding value: read it as the pixels are."""
+    bits = whole(data, "BitsAllocated") or 16
+    if whole(data, "PixelRepresentation") == 1:
+        return value - (1 << bits) if value >= 1 << (bits - 1) else value
+    return value + (1 << bits) if value < 0 else value

@@ -1,0 +1,205 @@
+"""Slices into one volume: order, geometry, scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from medvae.errors import InputError
+from medvae.ingest import facts
+from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
+from medvae.ingest.dicom.frames import Frame, frames_of
+from medvae.ingest.dicom.headers import CLASSES, series_key, why_not
+from medvae.ingest.dicom.values import number, text
+from medvae.ingest.normalise import Affine, Voxels, checked, closest_canonical, rescaled
+from medvae.ingest.records import Limits
+from medvae.volume import Modality, Volume
+
+# Of the distance between slices:
+SAME_POSITION = 0.02
+GAP = 1.5
+UNEVEN = 0.2
+# Shift of a slice against its neighbour within the plane: more is a tilted gantry.
+TILT = 0.01
+SAME_DIRECTION = 1e-3
+SAME_SPACING = 1e-3
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+AIR = -1024
+
+
+def series_job(
+    job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
+) -> tuple[dict[str, Any], bytes]:
+    """Job: the files of one `key` -> {"ok": {}} and a volume's bytes."""
+    tags = IDENTITY + CONTENT + (DEMOGRAPHICS if job["keep_demographics"] else [])
+    frames: list[Frame] = []
+    first: Dataset | None = None
+    room = limits.voxels
+    for file in files:
+        data = read_dataset(file, tags, pixels=True)
+        if why_not(data) or series_key(data) != job["key"]:
+            raise InputError("its files changed while they were being read: try again")
+        frames.extend(frames_of(data, room))
+        room = limits.voxels - len(frames) * frames[0].pixels.size
+        first = first if first is not None else _without_pixels(data)
+    if first is None:
+        raise InputError("it has no files")
+    modality = cast(Modality, CLASSES[text(first, "SOPClassUID")])
+    frames = in_order(frames)
+    affine = geometry(frames, number(first, "SliceThickness"))
+    voxels, affine = closest_canonical(_voxels(frames, modality), affine)
+    meta = describe(first, modality) | job["meta"]
+    return {"ok": {}}, Volume(voxels, affine, modality, None, meta).to_bytes()
+
+
+def _without_pixels(data: Dataset) -> Dataset:
+    if "PixelData" in data:
+        del data.PixelData
+    return data
+
+
+def in_order(frames: list[Frame]) -> list[Frame]:
+    """Frames by position along the normal; copies of one frame once.
+
+    Raises:
+        InputError: different directions, sizes or spacings; two frames at one position.
+    """
+    one = frames[0]
+    for frame in frames:
+        if frame.pixels.shape != one.pixels.shape:
+            raise InputError("its slices differ in size")
+        if np.abs(frame.orientation - one.orientation).max() > 10 * SAME_DIRECTION:
+            raise InputError("its slices differ in direction")
+        if np.abs(frame.spacing - one.spacing).max() > SAME_SPACING * one.spacing.max():
+            raise InputError("its slices differ in pixel spacing")
+    normal = one.normal
+    frames = sorted(frames, key=lambda frame: float(frame.position @ normal))
+    places = np.array([frame.position @ normal for frame in frames])
+    steps = np.diff(places)
+    apart = steps[steps > 1e-3]
+    same = SAME_POSITION * float(np.median(apart)) if apart.size else 1e-3
+    kept = [frames[0]]
+    clashes = 0
+    for frame, step in zip(frames[1:], steps, strict=True):
+        if step > same:
+            kept.append(frame)
+        elif not _is_copy(frame, kept[-1]):
+            clashes += 1
+    if clashes:
+        raise InputError(
+            f"{clashes} of its slices lie where another lies: several time points or "
+            "acquisitions in one series, to be split first"
+        )
+    return kept
+
+
+def _is_copy(one: Frame, other: Frame) -> bool:
+    same_place = np.abs(one.position - other.position).max() < 1e-3
+    return bool(same_place and np.array_equal(one.pixels, other.pixels))
+
+
+def geometry(frames: list[Frame], thickness: float | None) -> Affine:
+    """Voxel index [column, row, slice] to RAS+ millimetres (PS3.3 C.7.6.2.1.1).
+
+    Raises:
+        InputError: missing or unevenly spaced slices, a tilted gantry, no known spacing.
+    """
+    one = frames[0]
+    if len(frames) == 1:
+        if thickness is None or thickness <= 0:
+            raise InputError("it is a single slice of unknown thickness")
+        step = one.normal * thickness
+    else:
+        step = _step(frames)
+    affine = np.eye(4)
+    affine[:3, 0] = one.orientation[:3] * one.spacing[1]
+    affine[:3, 1] = one.orientation[3:] * one.spacing[0]
+    affine[:3, 2] = step
+    affine[:3, 3] = one.position
+    rows, columns = one.pixels.shape
+    return checked(LPS_TO_RAS @ affine, (columns, rows, len(frames)))
+
+
+def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
+    """From one slice to the next, checked on all of them."""
+    positions = np.array([frame.position for frame in frames])
+    normal = frames[0].normal
+    along = positions @ normal
+    steps = np.diff(along)
+    median = float(np.median(steps))
+    if steps.max() > GAP * median:
+        missing = int(np.rint(steps[steps > GAP * median] / median - 1).sum())
+        raise InputError(f"about {max(missing, 1)} slices are missing between its slices")
+    step: npt.NDArray[np.float64] = (positions[-1] - positions[0]) / (len(frames) - 1)
+    even = positions[0] + np.arange(len(frames))[:, None] * step
+    if np.abs((positions - even) @ normal).max() > UNEVEN * median:
+        raise InputError("its slices are not evenly spaced: resample it first")
+    aside = step - (step @ normal) * normal
+    if np.sqrt(aside @ aside) > TILT * median:
+        angle = np.degrees(np.arctan2(np.sqrt(aside @ aside), median))
+        raise InputError(f"its gantry is tilted by {angle:.1f} degrees: resample it first")
+    if np.sqrt(((positions - even) ** 2).sum(axis=1)).max() > UNEVEN * median:
+        raise InputError("its slices are shifted against one another: resample it first")
+    return step
+
+
+def _voxels(frames: list[Frame], modality: str) -> Voxels:
+    """[column, row, slice], rescaled; pixels marked as padding become air (CT) or 0 (MRI)."""
+    scales = {(frame.slope, frame.intercept) for frame in frames}
+    if len(scales) == 1:
+        slope, intercept = scales.pop()
+        stored = np.stack([frame.pixels.T for frame in frames], axis=2)
+        voxels = rescaled(stored, slope, intercept)
+    else:
+        values = [frame.pixels.T * frame.slope + frame.intercept for frame in frames]
+        voxels = rescaled(np.stack(values, axis=2))
+    for z, frame in enumerate(frames):
+        if frame.padding is not None:
+            low, high = frame.padding
+            outside = ((frame.pixels >= low) & (frame.pixels <= high)).T
+            voxels[:, :, z][outside] = AIR if modality == "ct" else 0
+    return voxels
+
+
+@dataclass(frozen=True)
+class _Where:
+    """A key of META_KEYS, and where it stands in plain and in enhanced images."""
+
+    key: str
+    plain: str
+    group: str = ""
+    enhanced: str = ""
+
+
+MR = (
+    _Where("echo_time", "EchoTime", "MREchoSequence", "EffectiveEchoTime"),
+    _Where("repetition_time", "RepetitionTime", "MRTimingAndRelatedParametersSequence"),
+    _Where("inversion_time", "InversionTime", "MRModifierSequence", "InversionTimes"),
+    _Where("flip_angle", "FlipAngle", "MRTimingAndRelatedParametersSequence"),
+    _Where("field_strength", "MagneticFieldStrength"),
+)
+CT = (_Where("kvp", "KVP", "CTXRayDetailsSequence"),)
+
+
+def describe(data: Dataset, modality: str) -> dict[str, Any]:
+    """The allow-listed description of a series."""
+    shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    thickness = _Where("slice_thickness", "SliceThickness", "PixelMeasuresSequence")
+    meta: dict[str, Any] = {}
+    for where in (thickness, *(CT if modality == "ct" else MR)):
+        value = number(data, where.plain)
+        if value is None and where.group:
+            group = (shared.get(where.group) or [Dataset()])[0]
+            value = number(group, where.enhanced or where.plain)
+        found = facts.number(where.key, value)
+        if found is not None:
+            meta[where.key] = found
+    kernel = text(data, "ConvolutionKernel")
+    if modality == "ct" and kernel:
+        meta["convolution_kernel_class"] = facts.kernel_class(kernel.partition("\\")[0])
+    return meta | facts.demographics(text(data, "PatientAge"), text(data, "PatientSex"))

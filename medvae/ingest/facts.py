@@ -1,0 +1,82 @@
+"""The little of a source's description that may stay with a volume (META_KEYS), as bounded
+numbers and fixed words. No text of the source passes through here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+# Key -> (lowest, highest, decimals); out of range is dropped. Times in ms, angles in
+# degrees, thickness in mm, field in tesla, kvp in kilovolt.
+NUMBERS: dict[str, tuple[float, float, int]] = {
+    "slice_thickness": (0.01, 100.0, 2),
+    "echo_time": (0.0, 2000.0, 1),
+    "repetition_time": (0.0, 60000.0, 0),
+    "inversion_time": (0.0, 20000.0, 0),
+    "flip_angle": (0.0, 360.0, 0),
+    "field_strength": (0.01, 25.0, 1),
+    "kvp": (20.0, 300.0, 0),
+}
+SEXES = ("M", "F", "O")
+OLDEST = 90
+
+SOFT = ("STANDARD", "SOFT", "SMOOTH", "BODY", "BRAIN")
+SHARP = ("BONE", "LUNG", "EDGE", "DETAIL", "SHARP", "YA", "YB", "YC", "YD")
+# Siemens (B31f, Br40d, H60s, Qr49) and Canon/Toshiba (FC52) number their kernels by sharpness.
+SIEMENS = re.compile(r"^[A-Z][a-z]?(\d{2})")
+CANON = re.compile(r"^FC(\d{2})")
+SHARP_FROM = 50
+PHILIPS = {"A": "soft", "B": "soft", "C": "soft", "D": "sharp", "E": "sharp", "L": "sharp"}
+
+
+def number(key: str, value: Any) -> float | None:
+    """The value of a numeric key, rounded; None where it is no number in its range."""
+    low, high, decimals = NUMBERS[key]
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not math.isfinite(found) or not low <= found <= high:
+        return None
+    return round(found, decimals)
+
+
+def kernel_class(text: str) -> str:
+    """ "soft", "sharp" or "other" for a CT convolution kernel's name."""
+    text = text.strip()
+    if text in PHILIPS:
+        return PHILIPS[text]
+    numbered = CANON.match(text) or SIEMENS.match(text)
+    if numbered:
+        return "sharp" if int(numbered.group(1)) >= SHARP_FROM else "soft"
+    upper = text.upper()
+    if upper.startswith(SHARP):
+        return "sharp"
+    return "soft" if upper.startswith(SOFT) else "other"
+
+
+def age_group(text: str) -> str | None:
+    """A ten-year group ("40-49", from 90 on "90+") for "045Y", "45" or "18M"; None if unclear."""
+    match = re.fullmatch(r"\s*(\d{1,3})(?:\.\d+)?\s*([YMWD]?)\s*", text)
+    if not match:
+        return None
+    years = int(match.group(1)) if match.group(2) in ("", "Y") else 0
+    if match.group(2) == "M":
+        years = int(match.group(1)) // 12
+    if years >= OLDEST:
+        return f"{OLDEST}+"
+    return f"{years // 10 * 10}-{years // 10 * 10 + 9}"
+
+
+def sex(text: str) -> str | None:
+    """M, F or O; None for anything else."""
+    letter = text.strip().upper()[:1]
+    return letter if letter in SEXES else None
+
+
+def demographics(age: str, sex_text: str) -> dict[str, str]:
+    """`age_group` and `sex`, where they are clear."""
+    found = {"age_group": age_group(age), "sex": sex(sex_text)}
+    return {key: value for key, value in found.items() if value is not None}

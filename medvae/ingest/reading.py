@@ -1,0 +1,209 @@
+"""`read`: any sources in, volumes and refusals out, one at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from medvae.errors import InputError, IntegrityError, UsageError
+from medvae.ingest.groups import series_tasks
+from medvae.ingest.records import (
+    DEFAULT_LIMITS,
+    Ingested,
+    Limits,
+    Quarantined,
+    WorkerDiedError,
+    printable,
+)
+from medvae.ingest.sandbox import Pool
+from medvae.ingest.subjects import Subjects
+from medvae.ingest.tasks import Options, Scanning, Step, Task, table_at_top, table_for
+from medvae.ingest.trees import Archive, Folder, Listed, SingleFile, Tree
+from medvae.progress import SILENT, Progress
+from medvae.volume import MODALITIES, Volume
+
+KINDS = ("nifti", "headers", "series", "directory", "members", "content")
+
+
+def read(
+    sources: Sequence[Path],
+    *,
+    subjects: Path | None = None,
+    labels: Path | None = None,
+    modality: str | None = None,
+    keep_demographics: bool = False,
+    label_column: str | None = None,
+    workers: int = 1,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress = SILENT,
+    notes: Callable[[str], None] | None = None,
+) -> Iterator[Ingested | Quarantined]:
+    """Read scans from files, folders and archives, each in a confined process.
+
+    Args:
+        sources: NIfTI files, folders (of NIfTI, BIDS, DICOM, or images/ beside labels/),
+            zip archives of these, DICOMDIR files.
+        subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
+            the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
+        labels: a folder of masks (or one mask) with the file names of the images.
+        modality: "ct" or "mri"; DICOM of the other is refused, NIfTI is taken to be it.
+            Without it NIfTI is guessed where its numbers leave no doubt.
+        keep_demographics: keep the ten-year age group and the sex.
+        label_column: a further column of the table to keep as the volume's label.
+        workers: reading processes.
+        progress: told of files done (of all files found).
+        notes: told, once a read, what the user should know (a guessed modality, subjects
+            that are only file names).
+
+    Yields:
+        In the order of the sources, one `Ingested` or `Quarantined` a scan. Memory holds
+        `workers` + 1 volumes and, for DICOM, the names of a source's files.
+
+    Raises:
+        UsageError: an argument that cannot be right.
+        InputError: a source that is not there, or a table that is not one.
+    """
+    if modality is not None and modality not in MODALITIES:
+        raise UsageError(f"modality must be ct or mri, not {printable(str(modality))!r}")
+    if workers < 1:
+        raise UsageError(f"workers must be at least 1, not {workers}")
+    if subjects is not None and Path(subjects).is_dir():
+        raise InputError(f"{printable(str(subjects))} is a folder: expected a table of subjects")
+    for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
+        if not Path(path).exists():
+            raise InputError(f"{printable(str(path))} does not exist: check the path")
+    options = Options(modality, keep_demographics, label_column, limits)
+    reading = _Reading(options, workers, progress, notes or (lambda note: None))
+    return reading.run([Path(s) for s in sources], subjects, labels)
+
+
+class _Reading:
+    """The state of one `read`."""
+
+    def __init__(
+        self, options: Options, workers: int, progress: Progress, notes: Callable[[str], None]
+    ) -> None:
+        self._options = options
+        self._workers = workers
+        self._progress = progress
+        self._notes = notes
+        self._pool = Pool(workers, KINDS, options.limits)
+        self._done = 0
+        self._by_name = 0
+        self._guessed = {"ct": 0, "mri": 0}
+        self._masks_left_out = 0
+
+    def run(
+        self, sources: list[Path], subjects: Path | None, labels: Path | None
+    ) -> Iterator[Ingested | Quarantined]:
+        """All results; every table is read before the first of them."""
+        try:
+            self._pool.start()
+            limits = self._options.limits
+            given = table_for(SingleFile(subjects, limits), self._options) if subjects else None
+            masks = self._tree(labels) if labels else None
+            scans = [self._scanning(path, given, masks) for path in sources]
+            self._progress.start("ingest", sum(s.count() for s in scans if isinstance(s, Scanning)))
+            yield from self._results(self._steps(scans))
+            tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
+            for table in tables.values():
+                yield from table.unmet()
+            self._progress.finish()
+            self._tell()
+        finally:
+            self._pool.stop()
+
+    def _scanning(
+        self, path: Path, given: Subjects | None, masks: Tree | None
+    ) -> Scanning | Quarantined:
+        try:
+            tree = self._tree(path)
+        except (InputError, WorkerDiedError) as error:
+            return Quarantined(printable(str(path)), str(error))
+        table = given if given is not None else table_at_top(tree, self._options)
+        return Scanning(tree, self._options, table, masks)
+
+    def _tree(self, path: Path) -> Tree:
+        limits = self._options.limits
+        if path.is_dir():
+            return Folder(path, limits)
+        if path.name.upper() == "DICOMDIR":
+            return Listed(path, limits, self._pool)
+        if path.suffix.lower() == ".zip":
+            return Archive(path, limits, self._pool)
+        return SingleFile(path, limits)
+
+    def _steps(self, scans: list[Scanning | Quarantined]) -> Iterator[Step]:
+        for scan in scans:
+            if isinstance(scan, Quarantined):
+                yield scan
+                continue
+            yield from scan.tasks()
+            yield from series_tasks(scan.strangers, self._pool, self._options, scan.table)
+            scan.strangers.clear()
+
+    def _results(self, steps: Iterator[Step]) -> Iterator[Ingested | Quarantined]:
+        """Run tasks on the pool, a few ahead of the one that is yielded, in order."""
+        ahead: deque[tuple[int, Future[Ingested | Quarantined] | Quarantined]] = deque()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="ingest") as threads:
+            try:
+                for step in steps:
+                    if isinstance(step, Task):
+                        ahead.append((step.weight, threads.submit(self._run_task, step)))
+                    elif isinstance(step, Quarantined):
+                        ahead.append((1, step))
+                    else:
+                        self._advance(1)
+                    while len(ahead) > self._workers:
+                        yield self._next(ahead)
+                while ahead:
+                    yield self._next(ahead)
+            finally:
+                # An early end (the caller stopped, or Ctrl-C) must not wait for a long job.
+                for _, waiting in ahead:
+                    if isinstance(waiting, Future):
+                        waiting.cancel()
+                self._pool.interrupt()
+
+    def _next(
+        self, ahead: deque[tuple[int, Future[Ingested | Quarantined] | Quarantined]]
+    ) -> Ingested | Quarantined:
+        weight, waiting = ahead.popleft()
+        result = waiting.result() if isinstance(waiting, Future) else waiting
+        self._advance(weight)
+        return result
+
+    def _advance(self, files: int) -> None:
+        self._done += files
+        self._progress.advance(self._done)
+
+    def _run_task(self, task: Task) -> Ingested | Quarantined:
+        try:
+            answer, data = self._pool.run(task.name, task.files, **task.job)
+            volume = Volume.from_bytes(bytes(data))
+            facts: dict[str, Any] = answer["ok"]
+        except (InputError, WorkerDiedError) as error:
+            return Quarantined(task.source, str(error))
+        except (IntegrityError, KeyError, TypeError):
+            return Quarantined(task.source, "the reading process did not answer with a volume")
+        self._by_name += task.own_subject
+        self._masks_left_out += bool(facts.get("note"))
+        if facts.get("guessed"):
+            self._guessed[volume.modality] += 1
+        return Ingested(task.source, task.subject, volume)
+
+    def _tell(self) -> None:
+        """What the user should know, once."""
+        if self._by_name:
+            self._notes(
+                f"{self._by_name} images name no patient, so each file counts as a patient of "
+                "its own and privacy is per file: give a table of subjects if any share one"
+            )
+        for modality, count in self._guessed.items():
+            if count:
+                self._notes(f"{count} images were taken to be {modality} by their numbers")
+        if self._masks_left_out:
+            self._notes(f"{self._masks_left_out} masks did not fit their image and were left out")

@@ -1,0 +1,129 @@
+"""Exact, bounded reads from plain and gzip-compressed files."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.errors import InputError
+
+CHUNK = 1 << 18
+# A file may end in padding; more than this after the last voxel is something else.
+MOST_TRAILING = 1 << 20
+GZIP = b"\x1f\x8b"
+
+CUT_SHORT = "it ends before its header says it does: the file is truncated"
+
+
+class Stream(Protocol):
+    """Bytes in order, read exactly."""
+
+    def read(self, size: int) -> npt.NDArray[np.uint8]:
+        """Exactly `size` bytes. Raises InputError where there are fewer."""
+
+    def finish(self) -> None:
+        """Check what is left. Raises InputError where the file is damaged."""
+
+
+def open_stream(file: BinaryIO) -> Stream:
+    """A reader for the file, compressed or not as its first bytes (not its name) say.
+
+    Raises:
+        InputError: the file is empty.
+    """
+    start = file.read(2)
+    file.seek(0)
+    if not start:
+        raise InputError("the file is empty")
+    return Gunzip(file) if start == GZIP else Plain(file)
+
+
+class Plain:
+    """A file as it is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = file.seek(0, io.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int) -> npt.NDArray[np.uint8]:
+        # Compared with the file's size before memory is set aside for a claim.
+        if size > self._left:
+            raise InputError(CUT_SHORT)
+        data = np.empty(size, np.uint8)
+        view = memoryview(data.data)
+        while view:
+            got = self._file.readinto(view)  # type: ignore[attr-defined]
+            if not got:
+                raise InputError(CUT_SHORT)
+            view = view[got:]
+        self._left -= size
+        return data
+
+    def finish(self) -> None:
+        if self._left > MOST_TRAILING:
+            raise InputError("it holds more data than its header declares")
+
+
+class Gunzip:
+    """A gzip file, of any number of members; never unpacks more than is asked for."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._packed = b""
+        self._inflate = zlib.decompressobj(wbits=31)
+
+    def read(self, size: int) -> npt.NDArray[np.uint8]:
+        data = np.empty(size, np.uint8)
+        at = 0
+        while at < size:
+            piece = self._some(size - at)
+            if not piece:
+                raise InputError(CUT_SHORT)
+            data[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+            at += len(piece)
+        return data
+
+    def finish(self) -> None:
+        """Read to the end, so that the checksum of the last member is compared."""
+        left = MOST_TRAILING
+        while piece := self._some(CHUNK):
+            left -= len(piece)
+            if left < 0:
+                raise InputError("it unpacks to more data than its header declares")
+
+    def _some(self, most: int) -> bytes:
+        """Between 1 and `most` bytes; none at the end."""
+        while True:
+            if self._inflate.eof and not self._next_member():
+                return b""
+            if not self._packed:
+                self._packed = self._file.read(CHUNK)
+                if not self._packed:
+                    raise InputError("its compressed data are cut short")
+            try:
+                piece = self._inflate.decompress(self._packed, most)
+            except zlib.error as error:
+                raise InputError("its compressed data are damaged") from error
+            self._packed = self._inflate.unconsumed_tail
+            if piece:
+                return piece
+
+    def _next_member(self) -> bool:
+        rest = (self._inflate.unused_data + self._file.read(CHUNK)).lstrip(b"\0")
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._packed = rest
+        if not rest.startswith(GZIP):
+            # Nothing, or padding that is not gzip: the archive has ended.
+            self._packed = b""
+            self._inflate.decompress(_EMPTY)
+            return False
+        return True
+
+
+# A complete gzip file of nothing: leaves a decompressor at its end.
+_EMPTY = zlib.compress(b"", wbits=31)

@@ -1,0 +1,126 @@
+"""Which patient each file belongs to, from a table (`filename,subject[,label...]`)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from medvae.errors import InputError
+from medvae.ingest.records import Quarantined, printable
+
+MOST_BYTES = 1 << 28
+LONGEST_LABEL = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    line: int
+    subject: str
+    label: str | int | float | None
+
+
+@dataclass
+class Subjects:
+    """The table, and which of its lines have met their file.
+
+    Attributes:
+        source: what to call the table in messages.
+        rows: by the name written in the table, with "/" between folders.
+    """
+
+    source: str
+    rows: dict[str, Row]
+    clashes: dict[str, str] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
+
+    def of(self, name: str) -> Row:
+        """The row for a file: by its relative name, its bare name, or a folder it lies in.
+
+        Raises:
+            InputError: no row, an empty subject, or two rows that disagree.
+        """
+        path = PurePosixPath(name)
+        folders = [str(parent) for parent in path.parents if str(parent) != "."]
+        bare = [PurePosixPath(folder).name for folder in folders]
+        for key in [name, path.name, *folders, *bare]:
+            if key not in self.rows:
+                continue
+            self.met.add(key)
+            if key in self.clashes:
+                raise InputError(self.clashes[key])
+            row = self.rows[key]
+            if not row.subject:
+                raise InputError(f"line {row.line} of {self.source} gives it no subject")
+            return row
+        raise InputError(f"{self.source} does not name it: add a line with its subject")
+
+    def unmet(self) -> Iterator[Quarantined]:
+        """The lines whose file was not found; to be asked when every file has been seen."""
+        for name, row in self.rows.items():
+            if name not in self.met:
+                reason = f"line {row.line} names {printable(name)!r}, which is not there"
+                yield Quarantined(self.source, reason)
+
+
+def parse_subjects(data: bytes, source: str, label_column: str | None) -> Subjects:
+    """Read a table.
+
+    Raises:
+        InputError: not a table in UTF-8 with the columns `filename` and `subject`.
+    """
+    source = printable(source)
+    expected = f"{source} is not a table of subjects: expected the columns filename,subject"
+    if len(data) > MOST_BYTES:
+        raise InputError(f"{source} is too large for a table of subjects: more than 256 MiB")
+    try:
+        text = data.decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        comma = max(",;\t", key=first.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
+        columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
+        reader.fieldnames = columns
+        needed = {"filename", "subject"} | ({label_column.lower()} if label_column else set())
+        if not needed <= set(columns):
+            missing = ", ".join(sorted(needed - set(columns)))
+            raise InputError(f"{expected}, and {printable(missing)} is missing")
+        table = Subjects(source, {})
+        for row in reader:
+            _add(table, reader.line_num, row, label_column)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{expected}, in UTF-8") from error
+    return table
+
+
+def _add(table: Subjects, line: int, row: dict[str, str | None], label_column: str | None) -> None:
+    name = (row["filename"] or "").strip().replace("\\", "/").removeprefix("./").rstrip("/")
+    subject = clean_subject(row["subject"] or "")
+    if not name and not subject:
+        return
+    label = _label(row.get(label_column.lower()) or "") if label_column else None
+    known = table.rows.get(name)
+    if known and known.subject != subject:
+        lines = f"lines {known.line} and {line} of {table.source}"
+        table.clashes[name] = f"{lines} give it different subjects: keep one"
+    table.rows.setdefault(name, Row(line, subject, label))
+
+
+def clean_subject(text: str) -> str:
+    """One spelling of an identifier: Unicode NFC, without blanks around it."""
+    return unicodedata.normalize("NFC", text.replace("\0", "")).strip()
+
+
+def _label(text: str) -> str | int | float | None:
+    """A label as a number where it is one, else its text; None where it is empty or too long."""
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text if 0 < len(text) <= LONGEST_LABEL else None

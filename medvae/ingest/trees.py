@@ -1,0 +1,313 @@
+"""Where input files lie: a folder, a zip archive, or one file, all seen as trees of names.
+
+A folder is opened component by component without following links, so that a link put
+there between looking and opening leads nowhere; devices and pipes are never opened for
+reading. Names inside an archive are only ever compared, never used as paths.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from medvae.errors import InputError
+from medvae.ingest.records import Limits, Quarantined, printable
+from medvae.ingest.sandbox import Pool
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# O_NONBLOCK: opening a named pipe must not wait for a writer.
+FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+MOST_DEPTH = 64
+
+
+class Tree(Protocol):
+    """Files under one source."""
+
+    label: str
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        """All files in a fixed order, and what cannot be looked at."""
+
+    def find(self, name: str) -> File | None:
+        """The file of this relative name, if it is there."""
+
+    def has_folder(self, name: str) -> bool:
+        """Whether a folder of this name lies at the top."""
+
+    def top(self) -> set[str]:
+        """The names at the top."""
+
+    def beside(self, folder: str) -> list[File]:
+        """The files directly in a folder."""
+
+    def open(self, name: str) -> int:
+        """A descriptor for `name` (for an archive: of the archive). Raises InputError."""
+
+    def read(self, name: str, most: int) -> bytes:
+        """The first `most` bytes of a small text file. Raises InputError."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file: `name` is relative to its tree, `member` its name inside an archive."""
+
+    tree: Tree
+    name: str
+    member: str | None = None
+
+    def open(self) -> int:
+        return self.tree.open(self.name)
+
+    @property
+    def source(self) -> str:
+        """What to call it in messages."""
+        if not self.name:
+            return printable(self.tree.label)
+        return printable(f"{self.tree.label}/{self.name}")
+
+
+class SingleFile:
+    """A tree of one file that the user named, link or not."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.label = str(path)
+        self._path = path
+        self._limits = limits
+        self.file = File(self, "")
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        yield self.file
+
+    def find(self, name: str) -> File | None:
+        return None if name else self.file
+
+    def has_folder(self, name: str) -> bool:
+        return False
+
+    def top(self) -> set[str]:
+        return set()
+
+    def beside(self, folder: str) -> list[File]:
+        return []
+
+    def open(self, name: str) -> int:
+        return _open_regular(str(self._path), FILE, None, self._limits)
+
+    def read(self, name: str, most: int) -> bytes:
+        return _read(self.open(name), most)
+
+
+class Folder:
+    """A folder and all that lies under it."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.label = str(path)
+        self._root = os.path.realpath(path)
+        self._limits = limits
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        yield from self._walk("", 0)
+
+    def _walk(self, folder: str, depth: int) -> Iterator[File | Quarantined]:
+        here = PurePosixPath(folder)
+        if depth > MOST_DEPTH:
+            yield Quarantined(File(self, folder).source, "folders are nested too deeply")
+            return
+        try:
+            with os.scandir(os.path.join(self._root, folder)) as found:  # noqa: PTH118
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            yield Quarantined(File(self, folder).source, "the folder cannot be opened")
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = str(here / entry.name)
+            if entry.is_symlink() and entry.is_dir():
+                yield Quarantined(File(self, name).source, "it is a link to a folder: not followed")
+            elif entry.is_dir(follow_symlinks=False):
+                yield from self._walk(name, depth + 1)
+            else:
+                yield File(self, name)
+
+    def find(self, name: str) -> File | None:
+        there = name and os.path.lexists(os.path.join(self._root, name))  # noqa: PTH118
+        return File(self, name) if there else None
+
+    def has_folder(self, name: str) -> bool:
+        return os.path.isdir(os.path.join(self._root, name))  # noqa: PTH112, PTH118
+
+    def top(self) -> set[str]:
+        try:
+            return set(os.listdir(self._root))  # noqa: PTH208
+        except OSError:
+            return set()
+
+    def beside(self, folder: str) -> list[File]:
+        try:
+            names = sorted(os.listdir(os.path.join(self._root, folder)))  # noqa: PTH118, PTH208
+        except OSError:
+            return []
+        return [File(self, str(PurePosixPath(folder) / name)) for name in names]
+
+    def read(self, name: str, most: int) -> bytes:
+        return _read(self.open(name), most)
+
+    def open(self, name: str) -> int:
+        try:
+            return self._open_unlinked(name)
+        except LinkedError:
+            # A link inside the source (as data managers use) is resolved once, and the
+            # place it names opened without following any further link.
+            real = os.path.realpath(os.path.join(self._root, name))  # noqa: PTH118
+            if os.path.commonpath([real, self._root]) != self._root:
+                raise InputError("it is a link that leads out of the source") from None
+            try:
+                return self._open_unlinked(os.path.relpath(real, self._root))
+            except LinkedError:
+                raise InputError("it is a link that cannot be followed") from None
+
+    def _open_unlinked(self, name: str) -> int:
+        parts = PurePosixPath(name).parts
+        if not parts or ".." in parts or name.startswith("/"):
+            raise InputError("its name leads out of the source")
+        folder = _open(self._root, FOLDER, None)
+        try:
+            for part in parts[:-1]:
+                deeper = _open(part, FOLDER | os.O_NOFOLLOW, folder)
+                os.close(folder)
+                folder = deeper
+            return _open_regular(parts[-1], FILE | os.O_NOFOLLOW, folder, self._limits)
+        finally:
+            os.close(folder)
+
+
+class Listed(Folder):
+    """The files that a DICOMDIR lists, under the folder it lies in.
+
+    The list is the worker's reading of a foreign file: every name is opened like any
+    other of the folder, so none can lead out of it.
+    """
+
+    def __init__(self, path: Path, limits: Limits, pool: Pool) -> None:
+        super().__init__(path.parent, limits)
+        answer, _ = pool.run("directory", [SingleFile(path, limits).file])
+        self._names = ["/".join(str(part) for part in parts) for parts in answer["ok"]]
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        for name in self._names:
+            yield File(self, name)
+
+    def find(self, name: str) -> File | None:
+        return None
+
+    def has_folder(self, name: str) -> bool:
+        return False
+
+    def top(self) -> set[str]:
+        return set()
+
+
+class Archive:
+    """A zip archive; its list of names is read by the worker."""
+
+    def __init__(self, path: Path, limits: Limits, pool: Pool) -> None:
+        self.label = str(path)
+        self._file = SingleFile(path, limits)
+        self._pool = pool
+        answer, _ = pool.run("members", [self._file.file])
+        self._names: dict[str, str] = {}
+        self._unsafe: list[str] = []
+        for name, _ in answer["ok"]:
+            parts = PurePosixPath(str(name).replace("\\", "/")).parts
+            if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+                self._unsafe.append(str(name))
+            elif not any(p.startswith(".") or p == "__MACOSX" for p in parts):
+                self._names["/".join(parts)] = str(name)
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        for name in self._unsafe:
+            yield Quarantined(
+                printable(f"{self.label}/{name}"), "its name leads out of the archive"
+            )
+        for name in sorted(self._names):
+            yield File(self, name, self._names[name])
+
+    def find(self, name: str) -> File | None:
+        return File(self, name, self._names[name]) if name in self._names else None
+
+    def has_folder(self, name: str) -> bool:
+        return any(n.startswith(f"{name}/") for n in self._names)
+
+    def top(self) -> set[str]:
+        return {name.partition("/")[0] for name in self._names}
+
+    def beside(self, folder: str) -> list[File]:
+        names = [n for n in self._names if str(PurePosixPath(n).parent) == folder]
+        return [File(self, name, self._names[name]) for name in sorted(names)]
+
+    def open(self, name: str) -> int:
+        return self._file.open("")
+
+    def read(self, name: str, most: int) -> bytes:
+        _, data = self._pool.run("content", [File(self, name, self._names[name])], most=most)
+        return bytes(data)
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(most)
+
+
+class LinkedError(Exception):
+    """The last component of a name, or a folder on the way, is a symbolic link."""
+
+
+def _open(path: str, flags: int, folder: int | None) -> int:
+    try:
+        return os.open(path, flags, dir_fd=folder)
+    except FileNotFoundError as error:
+        raise InputError("there is no such file") from error
+    except PermissionError as error:
+        raise InputError("it may not be read: its permissions forbid it") from error
+    except (OSError, ValueError) as error:
+        if flags & os.O_NOFOLLOW and _is_link(path, folder):
+            raise LinkedError from error
+        raise InputError("it cannot be opened") from error
+
+
+def _is_link(path: str, folder: int | None) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path, dir_fd=folder).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _open_regular(path: str, flags: int, folder: int | None, limits: Limits) -> int:
+    """Open what is a regular file of a bearable size; a device is closed without a read."""
+    try:
+        before = os.stat(path, dir_fd=folder, follow_symlinks=not flags & os.O_NOFOLLOW)
+    except FileNotFoundError as error:
+        raise InputError("there is no such file") from error
+    except (OSError, ValueError) as error:
+        raise InputError("it cannot be opened") from error
+    if stat.S_ISLNK(before.st_mode):
+        raise LinkedError
+    if not stat.S_ISREG(before.st_mode):
+        # Opening a device can already do something (rewind a tape), so do not.
+        raise InputError("it is not a regular file")
+    descriptor = _open(path, flags, folder)
+    after = os.fstat(descriptor)
+    reason = ""
+    if not stat.S_ISREG(after.st_mode):
+        reason = "it is not a regular file"
+    elif after.st_size > limits.file_bytes:
+        reason = f"it is larger than the {limits.file_bytes} bytes allowed for one file"
+    if reason:
+        os.close(descriptor)
+        raise InputError(reason)
+    return descriptor
