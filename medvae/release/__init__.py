@@ -6,6 +6,7 @@ verify   folder (+ public key) -> valid or not, and what is wrong
 
 from medvae.release.bundle import create
 from medvae.release.check import VerifyResult, verify
+from medvae.release.dicom import write_dicom
 from medvae.release.facts import Check, GateInputs, PrivacyFacts, ReleaseFacts, ReleaseResult
 from medvae.release.nifti import write_nifti
 
@@ -18,5 +19,6 @@ __all__ = [
     "VerifyResult",
     "create",
     "verify",
+    "write_dicom",
     "write_nifti",
 ]

@@ -15,20 +15,23 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from medvae.errors import IntegrityError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
-from medvae.release.bids import BidsWriter, json_text
+from medvae.release.bids import BidsWriter
 from medvae.release.card import make_card
 from medvae.release.cardtext import card_markdown, readme
 from medvae.release.check import verify
 from medvae.release.croissant import croissant
-from medvae.release.facts import Check, Format, GateInputs, ReleaseFacts, ReleaseResult
+from medvae.release.dicom import DicomWriter
+from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
 from medvae.release.figures import contact_sheet, histogram
 from medvae.release.gate import VoxelGate, check_privacy
 from medvae.release.report import render
 from medvae.release.survey import Survey
+from medvae.release.tables import json_text
 from medvae.volume import Volume
 
 
@@ -40,7 +43,7 @@ def create(
     sign: Callable[[bytes], bytes],
     public_key: bytes,
     gate: GateInputs | None = None,
-    fmt: Format = "bids",
+    fmt: str = "bids",
     progress: Progress = SILENT,
 ) -> ReleaseResult:
     """Write, gate, describe and sign a release.
@@ -95,7 +98,7 @@ def _fill(
     facts: ReleaseFacts,
     checks: list[Check],
     signer: str,
-    fmt: Format,
+    fmt: str,
     progress: Progress,
 ) -> tuple[list[Check], int]:
     """Volumes first, then everything that describes them."""
@@ -117,17 +120,35 @@ def _fill(
     return checks, voxels.count
 
 
-def _writer(folder: Path, facts: ReleaseFacts, fmt: Format) -> BidsWriter:
+class Writer(Protocol):
+    """A format: `add` volumes one by one, then `finish`."""
+
+    encoding: str
+
+    @property
+    def images(self) -> str: ...
+
+    @property
+    def labels(self) -> str | None: ...
+
+    def add(self, volume: Volume) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def _writer(folder: Path, facts: ReleaseFacts, fmt: str) -> Writer:
     if fmt == "bids":
         return BidsWriter(folder, facts)
+    if fmt == "dicom":
+        return DicomWriter(folder, facts)
     raise UsageError(f"unknown release format {fmt!r}; use bids or dicom")
 
 
-def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: BidsWriter) -> None:
+def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Writer) -> None:
     data = card["data"]
     assert isinstance(data, dict)
     unit = "Hounsfield units" if data["modality"] == "ct" else "arbitrary units"
-    subtitle = f"{len(survey.shown)} of {survey.count} volumes, middle slices; synthetic"
+    subtitle = f"{len(survey.shown)} of {survey.count} volumes, one slice a plane; synthetic"
     (folder / "card.json").write_bytes(json_text(card))
     (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")
     (folder / "README.md").write_text(readme(card), encoding="utf-8")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from medvae.config import DataConfig
-from medvae.errors import IntegrityError
+from medvae.errors import IntegrityError, UsageError
+
+_LONGEST = 200
 
 Training = Literal["private", "public", "unprotected"]
-Format = Literal["bids", "dicom"]
 
 
 def _today() -> str:
@@ -135,6 +136,17 @@ class ReleaseFacts:
     license: str = "to be set by the releasing institution"
     version: str = "1.0.0"
     software: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lines = (self.name, self.body_part, self.created, self.license, self.version)
+        for text in (*lines, *self.label_names):
+            # They go into tables and headings, where a tab or a line break would be structure.
+            if not text.isprintable() or len(text) > _LONGEST:
+                raise UsageError(
+                    f"{text[:40]!r} must be one line of at most {_LONGEST} printable characters"
+                )
+        if not self.name.strip():
+            raise UsageError("a release needs a name")
 
     @classmethod
     def from_model(

@@ -101,6 +101,14 @@ def test_a_limit_that_was_asked_for(make: Make, tmp_path: Path) -> None:
     assert nothing_left(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\x1b[2J", "", "x" * 201])
+def test_names_are_one_printable_line(text: str) -> None:
+    with pytest.raises(UsageError):
+        facts(name=text)
+    with pytest.raises(UsageError, match="one line"):
+        facts(label_names=(text or "\0",))
+
+
 def test_facts_of_a_sealed_model(make: Make) -> None:
     """What a model says of itself becomes the card, and nothing else of it does."""
     config = RunConfig.model_validate({"data": MRI.model_dump(), "privacy": {"epsilon": 4.0}})

@@ -1,0 +1,278 @@
+"""A release as plain DICOM: one CT or MR Image Storage series for each volume.
+
+    SYNTH0001/IM00001.dcm ...      one file a slice, uncompressed, Explicit VR Little Endian
+    labels/SYNTH0001_dseg.nii.gz   label maps stay NIfTI; they lie over the series in space
+
+Every file says that it is synthetic (DICOM PS3.3 C.7.1.1, C.7.6.1, C.8.13.2): patient name
+SYNTH^0001, Patient Identity Removed YES, image type DERIVED\\SECONDARY, Content Qualification
+RESEARCH, and descriptions in words. Window and rescale are the same for all slices. UIDs are
+new, under 2.25 (a UUID as a number), and follow from the voxels, so that equal releases are
+equal byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae import __version__
+from medvae.errors import InputError
+from medvae.release.facts import ReleaseFacts
+from medvae.release.gate import VoxelGate
+from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
+from medvae.release.tables import write_tables
+from medvae.volume import Volume
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+MR_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+_EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+# Names the program that wrote the file: the name-based UUID of "medvae".
+_IMPLEMENTATION = "2.25.16329016320837015170768518408284650988"
+# Unpaired body parts among the defined terms of PS3.16 annex L; others are left unsaid.
+_BODY_PARTS = {
+    "ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PANCREAS", "PELVIS",
+    "PROSTATE", "SPINE", "SPLEEN", "UTERUS",
+}  # fmt: skip
+# Windows that a reader of CT expects, after the whole range: (centre, width).
+_CT_WINDOWS = {"soft tissue": (40, 400), "lung": (-600, 1500)}
+
+
+class DicomWriter:
+    """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
+
+    encoding = "application/dicom"
+    images = "SYNTH*/*.dcm"
+
+    def __init__(self, root: Path, facts: ReleaseFacts) -> None:
+        self._root = root
+        self._facts = facts
+        self._count = 0
+        self._masks = 0
+
+    @property
+    def labels(self) -> str | None:
+        """A glob of the label maps, or None."""
+        return "labels/*_dseg.nii.gz" if self._masks else None
+
+    def add(self, volume: Volume) -> None:
+        """Write one series, and its label map."""
+        self._count += 1
+        stem = f"SYNTH{self._count:04d}"
+        low, high = VoxelGate(self._facts.data).range
+        series = Series(stem, self._facts.created, self._facts.body_part, (low, high))
+        write_series(volume, self._root / stem, series)
+        if volume.mask is not None:
+            self._masks += 1
+            folder = self._root / "labels"
+            folder.mkdir(exist_ok=True)
+            data = nifti(volume.mask, volume.affine, description=SYNTHETIC)
+            (folder / f"{stem}_dseg.nii.gz").write_bytes(gzipped(data))
+
+    def finish(self) -> None:
+        """Everything that belongs to the data set as a whole."""
+        names = [f"SYNTH{index:04d}" for index in range(1, self._count + 1)]
+        write_tables(self._root, self._facts, names)
+
+
+class Series:
+    """What the slices of one series share besides the volume itself."""
+
+    def __init__(
+        self, patient: str, created: str, body_part: str, limits: tuple[float, float]
+    ) -> None:
+        self.patient = patient
+        self.date = created[:10].replace("-", "")
+        self.body_part = body_part.upper()
+        self.limits = limits
+
+
+def write_dicom(volume: Volume, folder: Path, stem: str) -> list[Path]:
+    """Write one synthetic volume as the series `folder`/`stem`/IM*.dcm; returns the files.
+
+    Raises:
+        InputError: the geometry cannot be said in DICOM (a sheared affine).
+    """
+    voxels = as_int16(volume.voxels)
+    limits = (float(voxels.min()), float(voxels.max()))
+    return write_series(volume, folder / stem, Series(stem.upper()[:64], "", "", limits))
+
+
+def write_series(volume: Volume, folder: Path, series: Series) -> list[Path]:
+    """One file a slice into the new folder `folder`, in the order of their position."""
+    from pydicom import dcmwrite
+
+    voxels, affine = _upright(as_int16(volume.voxels), volume.affine)
+    base = _series_dataset(volume, voxels, series)
+    folder.mkdir(parents=True)
+    files = []
+    for index in range(voxels.shape[2]):
+        slice_ = _slice_dataset(base, voxels, affine, index)
+        path = folder / f"IM{index + 1:05d}.dcm"
+        dcmwrite(path, slice_, enforce_file_format=True)
+        files.append(path)
+    return files
+
+
+def _upright(
+    voxels: npt.NDArray[np.int16], affine: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64]]:
+    """Flip in-plane axes so that columns run to the patient's left and rows to the back.
+
+    That is how an axial slice is shown. Returns the voxels and their affine in LPS.
+    """
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    for axis in (0, 1):
+        direction = lps[:3, axis]
+        if direction[np.abs(direction).argmax()] < 0:
+            lps[:3, 3] += direction * (voxels.shape[axis] - 1)
+            lps[:3, axis] = -direction
+            voxels = np.flip(voxels, axis)
+    unit = lps[:3, :3] / np.linalg.norm(lps[:3, :3], axis=0)
+    if not np.allclose(unit.T @ unit, np.eye(3), atol=1e-4):
+        raise InputError("a sheared geometry cannot be written as DICOM; release it as BIDS")
+    return voxels, lps
+
+
+def _uid(*parts: bytes | str) -> str:
+    """A UID that follows from its parts: 2.25 and a name-based UUID."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return f"2.25.{uuid.UUID(bytes=digest.digest()[:16], version=5).int}"
+
+
+def _series_dataset(volume: Volume, voxels: npt.NDArray[np.int16], series: Series) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    ct = volume.modality == "ct"
+    content = hashlib.sha256(np.ascontiguousarray(voxels).data).digest()
+    root = (series.patient, series.date, content)
+    made = Dataset()
+    made.SpecificCharacterSet = "ISO_IR 100"
+    made.SOPClassUID = CT_STORAGE if ct else MR_STORAGE
+    made.StudyInstanceUID = _uid("study", *root)
+    made.SeriesInstanceUID = _uid("series", *root)
+    made.FrameOfReferenceUID = _uid("frame of reference", *root)
+    _say_who(made, series)
+    made.Modality = "CT" if ct else "MR"
+    made.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if ct else "OTHER"]
+    _say_how(made, ct)
+    _say_pixels(made, voxels, ct, series.limits)
+    return made
+
+
+def _say_who(made: Dataset, series: Series) -> None:
+    """Patient, study and series: nobody, and it says so."""
+    number = "".join(c for c in series.patient if c.isdigit()) or series.patient
+    made.PatientName = f"SYNTH^{number}"
+    made.PatientID = series.patient
+    made.PatientBirthDate = ""
+    made.PatientSex = ""
+    made.PatientIdentityRemoved = "YES"
+    made.DeidentificationMethod = "Synthetic: generated by a model, no person was imaged"
+    made.StudyID = "1"
+    made.AccessionNumber = ""
+    made.ReferringPhysicianName = ""
+    made.StudyDate = made.SeriesDate = made.ContentDate = series.date
+    made.StudyTime = made.SeriesTime = made.ContentTime = "000000" if series.date else ""
+    made.StudyDescription = "SYNTHETIC DATA - NOT FOR DIAGNOSIS"
+    made.SeriesDescription = "SYNTHETIC DATA - NOT FOR DIAGNOSIS"
+    made.SeriesNumber = 1
+    made.PatientPosition = "HFS"
+    made.PositionReferenceIndicator = ""
+    if series.body_part in _BODY_PARTS:
+        made.BodyPartExamined = series.body_part
+
+
+def _say_how(made: Dataset, ct: bool) -> None:
+    """Equipment and acquisition: there was none."""
+    made.Manufacturer = "medvae"
+    made.ManufacturerModelName = "generative model"
+    made.SoftwareVersions = __version__
+    made.ContentQualification = "RESEARCH"
+    made.BurnedInAnnotation = "NO"
+    made.DerivationDescription = "Sampled from a generative model; not an acquisition"
+    made.LossyImageCompression = "00"
+    made.AcquisitionNumber = 1
+    if ct:
+        made.KVP = None
+    else:
+        # Research mode, no variant: the enumerated values that claim nothing.
+        made.ScanningSequence = "RM"
+        made.SequenceVariant = "NONE"
+        made.ScanOptions = ""
+        made.MRAcquisitionType = "3D"
+        made.RepetitionTime = None
+        made.EchoTime = None
+        made.EchoTrainLength = None
+
+
+def _say_pixels(
+    made: Dataset, voxels: npt.NDArray[np.int16], ct: bool, limits: tuple[float, float]
+) -> None:
+    made.SamplesPerPixel = 1
+    made.PhotometricInterpretation = "MONOCHROME2"
+    made.Columns, made.Rows = voxels.shape[0], voxels.shape[1]
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit = 15
+    made.PixelRepresentation = 1
+    low, high = limits
+    windows = {"full range": ((low + high) / 2, max(high - low, 1.0))}
+    if ct:
+        made.RescaleIntercept, made.RescaleSlope, made.RescaleType = 0, 1, "HU"
+        windows |= _CT_WINDOWS
+    made.WindowCenter = [centre for centre, _ in windows.values()]
+    made.WindowWidth = [width for _, width in windows.values()]
+    made.WindowCenterWidthExplanation = list(windows)
+
+
+def _slice_dataset(
+    base: Dataset,
+    voxels: npt.NDArray[np.int16],
+    affine: npt.NDArray[np.float64],
+    index: int,
+) -> Dataset:
+    """One slice: `base` with its own number, place and pixels."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
+
+    made = Dataset()
+    made.update(base)
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    columns, rows, normal = (affine[:3, axis] / steps[axis] for axis in range(3))
+    position = affine[:3, 3] + index * affine[:3, 2]
+    made.SOPInstanceUID = _uid("instance", str(base.SeriesInstanceUID), str(index))
+    made.InstanceNumber = index + 1
+    made.PixelSpacing = [_decimal(steps[1]), _decimal(steps[0])]
+    made.SliceThickness = _decimal(steps[2])
+    if base.Modality == "MR":
+        made.SpacingBetweenSlices = _decimal(steps[2])
+    made.ImageOrientationPatient = [_decimal(v) for v in (*columns, *rows)]
+    made.ImagePositionPatient = [_decimal(v) for v in position]
+    made.SliceLocation = _decimal(position @ normal)
+    # DICOM wants rows one after another: [Y, X].
+    made.PixelData = np.ascontiguousarray(voxels[:, :, index].T).astype("<i2").tobytes()
+    made["PixelData"].VR = "OW"
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = base.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION)
+    meta.ImplementationVersionName = "MEDVAE"
+    made.file_meta = meta
+    return made
+
+
+def _decimal(value: float) -> str:
+    """A DICOM decimal string: at most 16 characters."""
+    text = f"{value + 0.0:.10g}"
+    return "0" if text in ("-0", "0") else text[:16]

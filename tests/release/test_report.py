@@ -1,0 +1,106 @@
+"""The report: whole in itself, closed to the outside, and it works in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from medvae.release import ReleaseResult
+from tests.release.made import CT, MRI, facts
+
+Make = Callable[..., ReleaseResult]
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Page(HTMLParser):
+    """Collects every attribute, and the text of style and script."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.raw: dict[str, str] = {"style": "", "script": ""}
+        self.tags: set[str] = set()
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._inside = tag if tag in self.raw else ""
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside] += data
+
+
+@pytest.mark.parametrize("data", [MRI, CT], ids=["mri", "ct"])
+def test_nothing_is_loaded_from_anywhere(make: Make, data: object) -> None:
+    page = Page(make(data).report.read_text())
+    for tag, name, value in page.attributes:
+        if name in ("src", "href", "action", "data", "poster", "srcset", "background"):
+            assert value.startswith("data:image/png;base64,"), (tag, name, value[:60])
+        assert not name.startswith("on"), "no script in attributes"
+        assert name != "style", "no style in attributes: the policy would refuse it"
+    assert not page.tags & {"link", "iframe", "object", "embed", "base", "form", "a"}
+    for url in re.findall(r"url\(([^)]{0,40})", page.raw["style"]):
+        assert url.startswith("data:image/png;base64,")
+    assert "@import" not in page.raw["style"]
+    for word in ("fetch", "XMLHttpRequest", "import(", "http", "eval"):
+        assert word not in page.raw["script"]
+
+
+def test_the_policy_allows_this_style_and_this_script_only(make: Make) -> None:
+    page = Page(make().report.read_text())
+    (policy,) = [v for tag, name, v in page.attributes if tag == "meta" and v.startswith("default")]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for kind in ("style", "script"):
+        digest = hashlib.sha256(page.raw[kind].encode()).digest()
+        assert f"{kind}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+
+
+def test_words_from_outside_stay_words(make: Make) -> None:
+    nasty = "<script>alert(1)</script>{{signer}} \"'&| # x"
+    result = make(
+        facts=facts(name=nasty, model={"name": nasty}, limits=(nasty,), label_names=(nasty, "b"))
+    )
+    page = Page(result.report.read_text())
+    assert "alert(1)" not in page.raw["script"]
+    assert "<script>alert" not in result.report.read_text()
+    assert "{{signer}}" in result.report.read_text()
+
+
+def test_many_labels_and_large_grids_stay_small(make: Make) -> None:
+    grid = MRI.model_copy(update={"size": (96, 80, 64), "spacing": None, "labels": 12})
+    assert make(grid, n=8).report.stat().st_size < 8_000_000
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_it_works_in_a_browser(make: Make, tmp_path: Path) -> None:
+    """The script runs under the policy, moves the slices, and nothing is refused."""
+    report = make().report
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+            "--enable-logging=stderr", "--v=0", "--dump-dom", report.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
+    assert "Refused" not in done.stderr
+    # The script writes each layer's place when the page opens.
+    assert done.stdout.count("background-position-y:") >= 6 + 6
