@@ -26,14 +26,18 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """The grid that the model sees; public constants, never measured on the data."""
+    """The grid that the model sees; public constants, never measured on the data.
+
+    labels: how many labels the masks have; 0 for none, -1 for what the data set declares
+    (its label scheme is taken as public, as its number of patients is).
+    """
 
     modality: Modality = "mri"
     size: tuple[Count, Count, Count] = (32, 48, 32)
     spacing: tuple[Positive, Positive, Positive] | None = None
     window: tuple[float, float] = (-1000.0, 1000.0)
     percentiles: tuple[float, float] = (0.5, 99.5)
-    labels: Annotated[int, Field(ge=0, le=32)] = 0
+    labels: Annotated[int, Field(ge=-1, le=32)] = -1
 
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:
