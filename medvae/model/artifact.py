@@ -1,0 +1,151 @@
+"""A trained model as bytes: tensors and facts in one safetensors file, read strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from medvae.config import ModelConfig, RunConfig
+from medvae.errors import IntegrityError
+from medvae.model.base import VAE
+from medvae.model.presets import build
+
+FORMAT = 1
+PARTS = ("model", "prior", "atlas")
+KINDS = ("public", "private", "unprotected")
+# No header of ours comes near this; a larger one is an attack on the reader's memory.
+_MAX_HEADER = 16 << 20
+
+
+@dataclass
+class Artifact:
+    """Everything that `generate` needs and a release may state.
+
+    Attributes:
+        tensors: "part.name" to tensor, part one of `PARTS`; all finite.
+        facts: JSON values: format, kind ("public": no patient was seen; "private": under the
+            plan's guarantee; "unprotected": without, never to be released), private (a
+            patient was seen), epsilon and delta (of the plan, 0 where public), config
+            (`RunConfig.public()`), model (what `load_model` needs), plan (or None), and what
+            stages wish to state. No un-noised figure of a patient is among them.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one part, without its prefix."""
+        start = f"{name}."
+        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
+
+    def parameters(self) -> int:
+        """How many trained numbers the network has."""
+        return sum(t.numel() for t in self.part("model").values())
+
+    def config(self) -> RunConfig:
+        """The configuration that the artifact was made with.
+
+        Raises:
+            IntegrityError: it is missing or not a configuration.
+        """
+        try:
+            return RunConfig.model_validate(self.facts["config"])
+        except (KeyError, ValidationError) as error:
+            raise IntegrityError(f"the model's configuration cannot be read: {error}") from error
+
+    def to_bytes(self) -> bytes:
+        """The sealed form; equal artifacts give equal bytes."""
+        _check(self.tensors, self.facts)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in sorted(self.tensors.items())}
+        text = json.dumps(self.facts, sort_keys=True, allow_nan=False)
+        return save_tensors(tensors, metadata={"facts": text})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Artifact:
+        """Read back `to_bytes`.
+
+        Raises:
+            IntegrityError: not an artifact, another format, unknown parts, non-finite values.
+        """
+        try:
+            size = int.from_bytes(data[:8], "little")
+            if not 2 <= size <= min(_MAX_HEADER, len(data) - 8):
+                raise ValueError("its header does not fit the file")
+            facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["facts"])
+            tensors = load_tensors(data)
+            _check(tensors, facts)
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise IntegrityError(f"stored bytes are not a model: {error}") from error
+        return cls(tensors, facts)
+
+
+def _check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Raises ValueError naming what is wrong."""
+    if facts.get("format") != FORMAT:
+        raise ValueError(f"format {facts.get('format')!r} is not {FORMAT}")
+    if facts.get("kind") not in KINDS:
+        raise ValueError(f"kind {facts.get('kind')!r} is none of {KINDS}")
+    for key, value in tensors.items():
+        if key.partition(".")[0] not in PARTS or not key.partition(".")[2]:
+            raise ValueError(f"unknown tensor {key!r}")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"tensor {key!r} has values that are not finite")
+
+
+def model_facts(cfg: ModelConfig, model: VAE) -> dict[str, Any]:
+    """What `load_model` needs besides the weights."""
+    return {
+        "config": cfg.model_dump(mode="json"),
+        "channels": model.channels,
+        "dims": model.dims,
+        "latent_noise": model.latent_noise,
+        "kl_weight": model.kl_weight,
+    }
+
+
+def load_model(artifact: Artifact) -> VAE:
+    """The network of an artifact, in evaluation mode, without gradients.
+
+    Raises:
+        IntegrityError: the weights are not those of the network that the facts name.
+    """
+    try:
+        facts = artifact.facts["model"]
+        model = build(
+            ModelConfig.model_validate(facts["config"]),
+            int(facts["channels"]),
+            dims=int(facts["dims"]),
+            latent_noise=float(facts["latent_noise"]),
+            kl_weight=float(facts["kl_weight"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"the model's description cannot be read: {error}") from error
+    load_weights(model, artifact.part("model"))
+    return model.eval().requires_grad_(False)
+
+
+def load_weights(model: VAE, weights: dict[str, Tensor]) -> None:
+    """Copy weights into a network: same names, same shapes, floating point.
+
+    Raises:
+        IntegrityError: naming the first tensor that does not fit.
+    """
+    wanted = model.state_dict()
+    odd = sorted(set(wanted) ^ set(weights))
+    if odd:
+        raise IntegrityError(f"the weights are of another network: {odd[0]} is missing or unknown")
+    for name, target in wanted.items():
+        if weights[name].shape != target.shape or not weights[name].is_floating_point():
+            raise IntegrityError(
+                f"weight {name} has shape {tuple(weights[name].shape)}, "
+                f"expected {tuple(target.shape)}"
+            )
+    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in weights.items()})

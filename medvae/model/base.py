@@ -1,0 +1,103 @@
+"""What every volume model can do: encode, decode, sample, and say what it lost.
+
+Models never mix samples: GroupNorm or LayerNorm only, no dropout, no running statistics,
+so one patient's gradient is one patient's. Every constant of the loss is public.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from medvae.errors import UsageError
+
+# Crops flatter than this (on the [-1, 1] scale) are treated as if they had this deviation.
+FLAT = 0.02
+
+# In the loss, samples fainter than this count as if they had this deviation: noise of one
+# size drowns them anyway, and they must not rule the training.
+FAINT = 0.15
+
+
+class VAE(nn.Module, ABC):
+    """A variational auto-encoder of volumes.
+
+    Attributes:
+        channels: channels of a volume.
+        dims: 2 or 3 spatial axes.
+        factor: every spatial size is a multiple of it; latents are that much smaller.
+        latent_channels: channels of a latent.
+        latent_noise: deviation of the posterior that the decoder is trained to bear, as a
+            part of the latents' own deviation (which is 1 on procedural volumes).
+        kl_weight: weight of the Kullback-Leibler term, a latent number.
+    """
+
+    factor: ClassVar[int] = 4
+
+    def __init__(
+        self, channels: int, dims: int, latent_channels: int, latent_noise: float, kl_weight: float
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.dims = dims
+        self.latent_channels = latent_channels
+        self.latent_noise = latent_noise
+        self.kl_weight = kl_weight
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, *S] in [-1, 1] to posterior mean and log variance, [B, L, *S / factor]."""
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """[B, L, *S / factor] to [B, C, *S], near [-1, 1] but not clipped."""
+
+    def sample(self, mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+        """A draw of the posterior from standard normal `noise` of the latent's shape."""
+        return mean + torch.exp(0.5 * logvar) * noise
+
+    def canvas(self, z: Tensor) -> Tensor:
+        """Latents [B, L, *G] laid out so that neighbours in space are neighbours: [B, M, *H].
+
+        Orthonormal, and one to one where H * M = G * L; the prior works on it.
+        """
+        return z
+
+    def from_canvas(self, image: Tensor) -> Tensor:
+        """Invert `canvas`."""
+        return image
+
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape [L, *S / factor] of one latent.
+
+        Raises:
+            UsageError: a size is no multiple of the factor, or the number of axes is wrong.
+        """
+        if len(size) != self.dims or any(n % self.factor or n < self.factor for n in size):
+            raise UsageError(
+                f"the model takes {self.dims} sizes that are multiples of {self.factor}, "
+                f"not {'x'.join(map(str, size))}: change data.size"
+            )
+        return (self.latent_channels, *[n // self.factor for n in size])
+
+    def loss(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Per-sample loss, [B]: relative squared error plus weighted divergence from N(0, I).
+
+        The error is relative to each sample's own variance (with a floor), so that faint
+        and strong contrast count alike; nothing of another sample enters. Without
+        `noise` (standard normal, of the latents' shape) the posterior mean is decoded.
+        """
+        return self.losses(x, noise)[0]
+
+    def losses(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`loss` and the reconstruction [B, C, *S] that it judged."""
+        mean, logvar = self.encode(x)
+        restored = self.decode(mean if noise is None else self.sample(mean, logvar, noise))
+        axes = tuple(range(1, x.ndim))
+        variance = x.var(dim=axes, correction=0) + FAINT**2
+        error = (restored - x).square().mean(dim=axes) / variance
+        divergence = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean(dim=axes)
+        return error + self.kl_weight * divergence, restored

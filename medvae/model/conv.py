@@ -1,0 +1,215 @@
+"""Convolutional models: MONAI's AutoencoderKL, and its blocks around an exact linear path.
+
+`LinearPathVAE` codes a volume by `frontend.analyse` and lets two small networks of
+AutoencoderKL's residual blocks, on the half-resolution grid, correct the code and the
+reconstruction. Both networks start at zero, so training starts from the linear code, and
+both see volumes with mean 0 and deviation 1 and give the deviation back, so the model
+follows any change of brightness and contrast exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from monai.networks.blocks import Convolution
+from monai.networks.nets.autoencoderkl import AEKLResBlock, AutoencoderKL
+from torch import Tensor, nn
+
+from medvae.model import frontend
+from medvae.model.base import FLAT, VAE
+
+GROUPS = 8
+EPS = 1e-6
+
+# What the networks add is small beside a deviation of 1. With this factor one step of an
+# Adam-like optimizer on the last convolution changes the output by less than that.
+RESIDUAL = 0.1
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: channels, and residual blocks before and after the latent."""
+
+    width: int
+    encoder_blocks: int
+    decoder_blocks: int
+
+
+def _conv(dims: int, inputs: int, outputs: int) -> nn.Module:
+    conv: nn.Module = Convolution(
+        dims, inputs, outputs, strides=1, kernel_size=3, padding=1, conv_only=True
+    )
+    return conv
+
+
+class _Trunk(nn.Module):
+    """Convolution, residual blocks, normalisation, convolution; the last one starts at 0."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.first = _conv(dims, inputs, width)
+        self.blocks = nn.ModuleList(
+            AEKLResBlock(dims, width, GROUPS, EPS, width) for _ in range(blocks)
+        )
+        self.norm = nn.GroupNorm(GROUPS, width, eps=EPS)
+        self.last = _conv(dims, width, outputs)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        for block in self.blocks:
+            h = block(h)
+        result: Tensor = self.last(F.silu(self.norm(h)))
+        return RESIDUAL * result.float()
+
+
+class LinearPathVAE(VAE):
+    """The linear code of `frontend`, corrected by networks on the half-resolution grid.
+
+    The latent is the half-resolution image folded to channels: 2**d of them a channel of
+    the volume, all of one deviation (`latent_scale`, a public constant, makes it about 1).
+    Fewer `latent_channels` keep that many fixed mixtures of neighbours, lowest frequency
+    first; an eighth of the numbers of a 3-D volume is `latent_channels = 8`.
+    """
+
+    latent_scale: Tensor
+    mixture: Tensor
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        channels: int = 1,
+        dims: int = 3,
+        latent_channels: int = 8,
+        latent_noise: float = 0.1,
+        kl_weight: float = 1e-4,
+    ) -> None:
+        folds = 2**dims
+        super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
+        self.shape = shape
+        self.register_buffer("latent_scale", torch.tensor(0.5))
+        self.register_buffer("mixture", _mixture(dims, latent_channels))
+        self.encoder = _Trunk(
+            dims, 2 * folds * channels, 2 * channels, shape.width, shape.encoder_blocks
+        )
+        self.decoder = _Trunk(
+            dims, (folds + 1) * channels, folds * channels, shape.width, shape.decoder_blocks
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        half = frontend.analyse(x)
+        linear = frontend.synthesise(half)
+        mean, deviation = _moments(linear)
+        seen = torch.cat([(x - mean) / deviation, (x - linear) / deviation], dim=1)
+        change, spread = self.encoder(frontend.fold(seen)).chunk(2, dim=1)
+        z = self._fold((half + change * deviation) / self.latent_scale)
+        # The posterior may widen but never become a point: the decoder stays robust.
+        logvar = 2.0 * math.log(max(self.latent_noise, 1e-3)) + F.softplus(spread - 4.0)
+        return z, self._fold_power(logvar)
+
+    def decode(self, z: Tensor) -> Tensor:
+        half = self._unfold(z.float()) * self.latent_scale
+        linear = frontend.synthesise(half)
+        mean, deviation = _moments(linear)
+        seen = frontend.fold((linear - mean) / deviation)
+        change = self.decoder(torch.cat([seen, half / deviation], dim=1))
+        return linear + frontend.unfold(change) * deviation
+
+    def canvas(self, z: Tensor) -> Tensor:
+        if self.mixture.shape[0] < self.mixture.shape[1]:
+            return z
+        return self._unfold(z)
+
+    def from_canvas(self, image: Tensor) -> Tensor:
+        if self.mixture.shape[0] < self.mixture.shape[1]:
+            return image
+        return self._fold(image)
+
+    def _fold(self, half: Tensor) -> Tensor:
+        return self._mix(frontend.fold(half), self.mixture)
+
+    def _unfold(self, z: Tensor) -> Tensor:
+        return frontend.unfold(self._mix(z, self.mixture.T))
+
+    def _fold_power(self, logvar: Tensor) -> Tensor:
+        """The log variance of a latent: that of its neighbours, averaged (all alike in size)."""
+        folded = frontend.fold(logvar)
+        parts = folded.reshape(len(folded), self.channels, -1, *folded.shape[2:])
+        parts = parts.mean(2, keepdim=True)
+        return parts.expand(-1, -1, self.mixture.shape[0], *parts.shape[3:]).flatten(1, 2)
+
+    def _mix(self, x: Tensor, matrix: Tensor) -> Tensor:
+        parts = x.reshape(len(x), self.channels, matrix.shape[1], *x.shape[2:])
+        mixed: Tensor = torch.einsum("ij,bcj...->bci...", matrix, parts).flatten(1, 2)
+        return mixed
+
+
+def _moments(linear: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each sample's linear part, [B, 1, ...]; the deviation >= FLAT."""
+    axes = tuple(range(1, linear.ndim))
+    mean = linear.mean(dim=axes, keepdim=True)
+    variance = linear.var(dim=axes, keepdim=True, correction=0)
+    return mean, (variance + FLAT**2).sqrt()
+
+
+def _mixture(dims: int, keep: int) -> Tensor:
+    """[keep, 2**dims] with orthonormal rows: what of 2**dims neighbours is kept.
+
+    All of them: the identity. Fewer: the Haar functions of lowest order, rotated among
+    themselves by a cosine transform so that all rows carry like variance.
+    """
+    folds = 2**dims
+    if keep > folds:
+        raise ValueError(f"latent_channels is at most {folds} in {dims}-D, not {keep}")
+    if keep == folds:
+        return torch.eye(folds)
+    haar = torch.ones(1, 1)
+    pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) * 0.5**0.5
+    order = torch.zeros(1)
+    for _ in range(dims):
+        haar = torch.kron(haar, pair)
+        order = (order[:, None] + torch.tensor([0.0, 1.0])).flatten()
+    lowest = haar[torch.argsort(order, stable=True)[:keep]]
+    return frontend.cosine_basis(keep).T @ lowest
+
+
+class PlainVAE(VAE):
+    """MONAI's AutoencoderKL as it is: the baseline without a linear path."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        channels: int = 1,
+        dims: int = 3,
+        latent_channels: int = 8,
+        latent_noise: float = 0.1,
+        kl_weight: float = 1e-4,
+    ) -> None:
+        super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
+        self.network = AutoencoderKL(
+            spatial_dims=dims,
+            in_channels=channels,
+            out_channels=channels,
+            channels=(shape.width, 2 * shape.width, 2 * shape.width),
+            num_res_blocks=(1, 1, max(1, shape.encoder_blocks)),
+            attention_levels=(False, False, False),
+            latent_channels=self.latent_channels,
+            norm_num_groups=GROUPS,
+            with_encoder_nonlocal_attn=False,
+            with_decoder_nonlocal_attn=False,
+        )
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = self.network.encode(x)
+        floor = max(self.latent_noise, 1e-3) ** 2
+        return mean.float(), (deviation.float().square() + floor).log()
+
+    def decode(self, z: Tensor) -> Tensor:
+        restored: Tensor = self.network.decode(z)
+        return restored.float()

@@ -1,0 +1,1 @@
+"""Small pre-trained networks, made by scripts/pretrain_public.py from procedural data alone."""

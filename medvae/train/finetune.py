@@ -1,0 +1,135 @@
+"""DP-SGD on the real patients: one clipped gradient each, few parameters, all constants public."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medvae.config import RunConfig
+from medvae.grid import Gridded
+from medvae.model import VAE, parameters_for
+from medvae.model.adapters import choose
+from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
+from medvae.progress import Progress
+from medvae.train.procedural import batch
+from medvae.train.public import MEASURE_STREAM, crop_size
+from medvae.train.state import CheckpointStore, pack, unpack
+from medvae.train.views import views
+
+STAGE = "finetune"
+Volumes = Callable[[int], list[Gridded]]
+
+
+def finetune(
+    model: VAE,
+    volumes: Volumes,
+    cfg: RunConfig,
+    mechanism: Mechanism,
+    *,
+    patients: int,
+    key: bytes,
+    noise: NoiseSource,
+    store: CheckpointStore,
+    progress: Progress,
+) -> None:
+    """Train in place by `mechanism`; goes on from the store's state, bit by bit.
+
+    Formal guarantee: that of `DPTrainer`: the weights after all steps are an output of
+    `mechanism`. Clip norm, divisor, choice of parameters and steps depend on public
+    numbers alone; no loss is reported.
+
+    Args:
+        model: afterwards frozen, with the moving average of its weights.
+        volumes: patient index to all of his or her volumes.
+        cfg: the run.
+        mechanism: from the plan.
+        patients: the public number N.
+        key: 32 bytes, for sampling.
+        noise: the run's source.
+        store: where the state is kept.
+        progress: told steps, nothing else.
+    """
+    names = select(model, cfg, patients)
+    sampler = PoissonSampler(key, patients, mechanism.sample_rate, f"{STAGE} patients")
+    trainer = DPTrainer(
+        model,
+        torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=cfg.finetune.learning_rate,
+            weight_decay=0.0,
+        ),
+        mechanism=mechanism,
+        clip=cfg.finetune.clip * gradient_scale(model, cfg),
+        divisor=max(1.0, mechanism.sample_rate * patients),
+        noise=noise,
+        precision=cfg.compute.precision,
+        ema=cfg.finetune.ema,
+    )
+    saved = store.load()
+    if saved is not None:
+        trainer.load_state_dict(unpack(saved)[0])
+    progress.start("DP-SGD", mechanism.steps)
+    for step in range(trainer.steps_done, mechanism.steps):
+        batch_of = trainer.mine(sampler.batch(step))
+        trainer.step(step, _items(batch_of, volumes, cfg, noise, step, model), _loss)
+        progress.advance(step + 1, f"{len(names)} tensors")
+        if (step + 1) % cfg.compute.checkpoint_every == 0:
+            store.save(pack(trainer.state_dict(), {"stage": STAGE}))
+    model.load_state_dict(trainer.weights(), strict=False)
+    model.requires_grad_(False)
+    progress.finish()
+
+
+def select(model: VAE, cfg: RunConfig, patients: int) -> list[str]:
+    """Leave only the chosen parameters trainable; by `adapters.choose` where it says auto."""
+    choice = cfg.finetune.parameters
+    share = cfg.privacy.epsilon * cfg.finetune.share**0.5
+    chosen = choose(model, patients, share) if choice == "auto" else choice
+    picked = parameters_for(model, chosen)
+    model.requires_grad_(False)
+    for _, parameter in picked:
+        parameter.requires_grad_(True)
+    return [name for name, _ in picked]
+
+
+def gradient_scale(model: VAE, cfg: RunConfig) -> float:
+    """The median norm of one procedural volume's gradient: the unit of the clip norm, public."""
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    values = batch(crop_size(cfg), cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 64, 9)
+    x = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
+    norms = []
+    for one in x.to(wanted[0].device):
+        found = torch.autograd.grad(model.loss(one[None]).sum(), wanted, allow_unused=True)
+        square = sum(float(g.square().sum()) for g in found if g is not None)
+        norms.append(square**0.5)
+    return float(torch.tensor(norms).median().clamp_min(1e-6))
+
+
+def _items(
+    chosen: Any,
+    volumes: Volumes,
+    cfg: RunConfig,
+    noise: NoiseSource,
+    step: int,
+    model: VAE,
+) -> Iterator[tuple[Tensor, Tensor] | None]:
+    """Views and latent noise of each sampled patient, one patient in memory at a time."""
+    device = next(model.parameters()).device
+    for index in chosen:
+        generator = noise.generator(stream=f"{STAGE} views", step=step, index=index)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        x = views(volumes(index), cfg.finetune.views, seed)
+        if x is None:
+            yield None
+            continue
+        x = x.expand(-1, model.channels, *[-1] * model.dims)
+        shape = (len(x), *model.latent_shape(tuple(x.shape[2:])))
+        yield x.to(device), torch.randn(shape, generator=generator).to(device)
+
+
+def _loss(model: nn.Module, item: tuple[Tensor, Tensor]) -> Tensor:
+    assert isinstance(model, VAE)
+    return model.loss(*item).mean()

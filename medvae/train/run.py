@@ -1,0 +1,266 @@
+"""A private run: [atlas -> VAE on atlas samples] -> DP-SGD -> latent prior, resumable.
+
+Formal guarantee: the artifact is a function of the outputs of the plan's mechanisms, of
+public constants and of the key's noise; it is as private as their composition, which the
+plan accounts for. No loss, count or figure of a patient is reported on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from medvae.atlas import Atlas
+from medvae.atlas import fit as fit_atlas
+from medvae.atlas import mechanisms as atlas_mechanisms
+from medvae.config import RunConfig
+from medvae.errors import UsageError
+from medvae.grid import Gridded
+from medvae.model import VAE, Artifact, LatentPrior
+from medvae.model.artifact import FORMAT, model_facts
+from medvae.privacy import NoiseSource, Plan
+from medvae.progress import SILENT, Progress
+from medvae.train import finetune as dp
+from medvae.train import prior_fit
+from medvae.train.codes import Codes
+from medvae.train.loop import Schedule, train_freely
+from medvae.train.public import dims_of, start, wants_bf16
+from medvae.train.release import PlannedRelease
+from medvae.train.stages import Stages
+from medvae.train.state import CheckpointStore, Forgetful
+
+Request = tuple[str, float, float, int]
+
+
+class Patients(Protocol):
+    """The cohort, decrypted in memory only."""
+
+    subjects: list[str]
+
+    def __len__(self) -> int: ...
+
+    def volumes(self, index: int) -> list[Gridded]: ...
+
+
+def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
+    """What a run asks of the budget: (name, share, sample rate, steps), shares adding up to 1.
+
+    Public: depends on the configuration and the number of patients alone. Stages without
+    steps or rank hand their share to the others.
+    """
+    wanted: list[Request] = []
+    if dims_of(cfg) == 3:
+        for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
+            wanted.append((name, cfg.atlas.share * part, 1.0, 1))
+    elif cfg.atlas.share > 0:
+        raise UsageError("an atlas needs volumes: set atlas.share to 0 for a grid of one slice")
+    tune = cfg.finetune
+    if tune.steps > 0:
+        wanted.append((dp.STAGE, tune.share, tune.sample_rate, tune.steps))
+    for name, part in prior_fit.SPLIT.items():
+        wanted.append((name, cfg.prior.share * part, 1.0, 1))
+    wanted = [one for one in wanted if one[1] > 0]
+    if not any(name in prior_fit.SPLIT for name, *_ in wanted) and cfg.atlas.share == 0:
+        raise UsageError("nothing to draw from: give atlas.share or prior.share some budget")
+    total = sum(one[1] for one in wanted)
+    return [(name, share / total, rate, steps) for name, share, rate, steps in wanted]
+
+
+def train(
+    cfg: RunConfig,
+    plan: Plan,
+    patients: Patients,
+    *,
+    key: bytes,
+    init: Artifact | None = None,
+    checkpoint: CheckpointStore | None = None,
+    device: str = "cpu",
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Run the plan. Interrupted and run again with the same arguments, it ends the same.
+
+    Args:
+        cfg: what the plan was made from.
+        plan: already debited.
+        patients: as many as the plan says.
+        key: 32 bytes, bound to plan and data set; all private randomness comes from it.
+        init: a public model to start from; None: the shipped one, or fresh weights.
+        checkpoint: where the state is kept after each stage and every few steps.
+        device: "cpu" or "cuda".
+        progress: told stages and steps.
+
+    Raises:
+        UsageError: the number of patients is not the plan's, or `init` is another network
+            or was trained on patients.
+    """
+    if len(patients) != plan.patients:
+        raise UsageError(
+            f"the plan is for {plan.patients} patients and the data set has {len(patients)}; "
+            "make a plan for this data set"
+        )
+    stages = Stages.resume(checkpoint or Forgetful())
+    noise = NoiseSource(key)
+    model = _initial(cfg, init).to(device)
+    atlas = _atlas(cfg, plan, patients, noise, stages, progress)
+    if atlas is not None:
+        _curriculum(model, atlas, cfg, stages, progress)
+    _finetune(model, patients, cfg, plan, key, noise, stages, progress)
+    prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
+    return _artifact(cfg, plan, model, prior, atlas)
+
+
+def _initial(cfg: RunConfig, init: Artifact | None) -> VAE:
+    from medvae.model.artifact import load_weights
+
+    if init is None:
+        return start(cfg)
+    if init.facts.get("private", True):
+        raise UsageError("a model that was trained on patients cannot start another run")
+    model = start(
+        cfg.model_copy(update={"pretrain": cfg.pretrain.model_copy(update={"init": None})})
+    )
+    if init.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
+        raise UsageError("--init is another network than the configuration's section model")
+    load_weights(model, init.part("model"))
+    return model
+
+
+def _atlas(
+    cfg: RunConfig,
+    plan: Plan,
+    patients: Patients,
+    noise: NoiseSource,
+    stages: Stages,
+    progress: Progress,
+) -> Atlas | None:
+    if cfg.atlas.share == 0:
+        return None
+    done = stages.result("atlas")
+    if done is None:
+        atlas = fit_atlas(patients, PlannedRelease(plan, noise), cfg, progress=progress)
+        tensors = {k: torch.from_numpy(v.copy()) for k, v in atlas.to_tensors().items()}
+        done = stages.finish("atlas", tensors)
+    # Read back also when just made: a resumed run must see the same rounded numbers.
+    return Atlas.from_tensors({k: v.numpy() for k, v in done.items()})
+
+
+def _curriculum(
+    model: VAE, atlas: Atlas, cfg: RunConfig, stages: Stages, progress: Progress
+) -> None:
+    """The VAE on samples of the released atlas: post-processing, free, and as long as one likes."""
+    done = stages.result("curriculum")
+    if done is None:
+        images = [image for image, _ in atlas.sample(cfg.atlas.samples, cfg.seed)]
+        drawn = torch.from_numpy(np.stack(images))[:, None] if images else None
+        steps = cfg.atlas.steps if images else 0
+        size = cfg.pretrain.batch
+
+        def batches(step: int) -> torch.Tensor:
+            assert drawn is not None
+            chosen = [(step * size + i) % len(drawn) for i in range(size)]
+            return drawn[chosen].to(next(model.parameters()).device)
+
+        rate = cfg.pretrain.learning_rate / 4.0
+        schedule = Schedule(steps, rate, cfg.seed, bf16=wants_bf16(cfg))
+        train_freely(
+            model,
+            batches,
+            schedule,
+            stage="VAE on atlas samples",
+            progress=progress,
+            store=stages.store("curriculum"),
+        )
+        done = stages.finish("curriculum", model.state_dict())
+    model.load_state_dict(done)
+
+
+def _finetune(
+    model: VAE,
+    patients: Patients,
+    cfg: RunConfig,
+    plan: Plan,
+    key: bytes,
+    noise: NoiseSource,
+    stages: Stages,
+    progress: Progress,
+) -> None:
+    if dp.STAGE not in {one.name for one in plan.mechanisms}:
+        model.requires_grad_(False)
+        return
+    done = stages.result(dp.STAGE)
+    if done is None:
+        dp.finetune(
+            model,
+            patients.volumes,
+            cfg,
+            plan.mechanism(dp.STAGE),
+            patients=plan.patients,
+            key=key,
+            noise=noise,
+            store=stages.store(dp.STAGE),
+            progress=progress,
+        )
+        done = stages.finish(dp.STAGE, model.state_dict())
+    model.load_state_dict(done)
+    model.requires_grad_(False)
+
+
+def _prior(
+    model: VAE,
+    atlas: Atlas | None,
+    patients: Patients,
+    cfg: RunConfig,
+    plan: Plan,
+    noise: NoiseSource,
+    stages: Stages,
+    progress: Progress,
+) -> LatentPrior | None:
+    mechanisms = {one.name: one for one in plan.mechanisms if one.name in prior_fit.SPLIT}
+    if not mechanisms:
+        return None
+    codes = Codes(model, atlas, patients.volumes, cfg)
+    done = stages.result("prior")
+    if done is None:
+        prior = prior_fit.fit_prior(
+            codes,
+            plan.patients,
+            codes.shape,
+            codes.public(),
+            cfg.prior,
+            mechanisms,
+            noise,
+            progress,
+        )
+        done = stages.finish("prior", prior.to_tensors())
+    return LatentPrior.from_tensors(done, codes.shape)
+
+
+def _artifact(
+    cfg: RunConfig, plan: Plan, model: VAE, prior: LatentPrior | None, atlas: Atlas | None
+) -> Artifact:
+    tensors = {f"model.{k}": v.cpu() for k, v in model.state_dict().items()}
+    if prior is not None:
+        tensors |= {f"prior.{k}": v for k, v in prior.to_tensors().items()}
+    if atlas is not None:
+        arrays = atlas.to_tensors()
+        tensors |= {f"atlas.{k}": torch.from_numpy(v.copy()) for k, v in arrays.items()}
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": "private",
+        "private": True,
+        "epsilon": plan.epsilon,
+        "delta": plan.delta,
+        "config": cfg.public(),
+        "model": model_facts(cfg.model, model),
+        "plan": plan.to_json(),
+        "stages": list(_names(one.name for one in plan.mechanisms)),
+    }
+    return Artifact(tensors, facts)
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    """Stages in order, each once: what comes before the dot or the dash of a mechanism."""
+    return list(dict.fromkeys(name.replace("-", ".").partition(".")[0] for name in names))

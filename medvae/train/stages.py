@@ -1,0 +1,74 @@
+"""A run's state over its stages: results of finished ones, and where the current one stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from medvae.train.state import CheckpointStore, pack, prefixed, under, unpack
+
+_PARTIAL = "partial"
+
+
+@dataclass
+class Stages:
+    """Finished stages' tensors, and the unfinished one's own checkpoint as bytes."""
+
+    _store: CheckpointStore
+    _done: list[str] = field(default_factory=list)
+    _tensors: dict[str, Tensor] = field(default_factory=dict)
+    _partial: tuple[str, bytes] | None = None
+
+    @classmethod
+    def resume(cls, store: CheckpointStore) -> Stages:
+        """From what the store holds; IntegrityError when that is no checkpoint."""
+        data = store.load()
+        if data is None:
+            return cls(store)
+        tensors, facts = unpack(data)
+        partial = tensors.pop(_PARTIAL, None)
+        state = cls(store, list(facts["done"]), tensors)
+        if partial is not None:
+            state._partial = (facts["stage"], bytes(partial.numpy().tobytes()))
+        return state
+
+    def result(self, stage: str) -> dict[str, Tensor] | None:
+        """What a finished stage left, or None."""
+        return under(stage, self._tensors) if stage in self._done else None
+
+    def finish(self, stage: str, result: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Keep a stage's result durably, drop its partial state, and give the result back."""
+        copied = {k: v.detach().cpu().clone() for k, v in result.items()}
+        self._tensors |= prefixed(stage, copied)
+        self._done.append(stage)
+        self._partial = None
+        self._save()
+        return copied
+
+    def store(self, stage: str) -> CheckpointStore:
+        """Where a stage keeps its own state while it runs."""
+        return _StageStore(self, stage)
+
+    def _save(self) -> None:
+        tensors = dict(self._tensors)
+        facts = {"done": self._done, "stage": ""}
+        if self._partial is not None:
+            facts["stage"] = self._partial[0]
+            tensors[_PARTIAL] = torch.frombuffer(bytearray(self._partial[1]), dtype=torch.uint8)
+        self._store.save(pack(tensors, facts))
+
+
+@dataclass(frozen=True)
+class _StageStore:
+    stages: Stages
+    stage: str
+
+    def load(self) -> bytes | None:
+        partial = self.stages._partial
+        return partial[1] if partial is not None and partial[0] == self.stage else None
+
+    def save(self, data: bytes) -> None:
+        self.stages._partial = (self.stage, data)
+        self.stages._save()
