@@ -34,14 +34,14 @@ class Atlas:
     """A deformable template and the statistics of how patients differ from it.
 
     Attributes:
-        template: [1 + L, X, Y, Z] standardised mean image, signed distances minus 1.
+        template: [1 + L, X, Y, Z] standardised mean image and mean shape channels.
         centre: [3, K] mean displacement coefficients, voxels.
         deviation: [3, K] their standard deviation between patients.
         factor: [R, R] Cholesky factor of the correlation of the first R whitened
             coefficients (R = 3 r, component by component of the r lowest functions).
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
-        sizes: [L] cube root of label volumes over the template's own.
+        size: [1] cube root of the labels' volume over that of the template's own.
     """
 
     template: Array
@@ -51,7 +51,7 @@ class Atlas:
     residual: Array
     grey: Array
     grey_deviation: Array
-    sizes: Array
+    size: Array
 
     @property
     def shape(self) -> Shape:
@@ -76,8 +76,12 @@ class Atlas:
         return sharpen(self.template[0], self.residual)
 
     @cached_property
-    def _distances(self) -> Array:
-        return resize_labels(self.template[1:] + 1.0, self.sizes)
+    def _shapes(self) -> Array:
+        return (
+            resize_labels(self.template[1:], float(self.size[0]))
+            if self.labels
+            else self.template[1:]
+        )
 
     def mean_image(self) -> Image:
         """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame."""
@@ -85,7 +89,7 @@ class Atlas:
 
     def mean_mask(self) -> Mask | None:
         """[X, Y, Z] the template's labels, or None for an atlas without."""
-        return label_map(self._distances) if self.labels else None
+        return label_map(self._shapes) if self.labels else None
 
     def sample_field(self, rng: np.random.Generator) -> Array:
         """[3, X, Y, Z] a displacement in voxels that pulls the template onto a new patient."""
@@ -100,7 +104,7 @@ class Atlas:
 
     def mask_from_template(self, field: Array) -> Mask | None:
         """The template's labels deformed by the same field, or None."""
-        return label_map(warp(self._distances, field)) if self.labels else None
+        return label_map(warp(self._shapes, field)) if self.labels else None
 
     def register(self, volume: Gridded) -> Array:
         """[3, X, Y, Z] the field that pulls the template onto a volume."""

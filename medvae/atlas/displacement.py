@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import ndimage
 
 from medvae.atlas.basis import Array, Basis, Shape
@@ -30,29 +31,58 @@ def prior_deviation(basis: Basis) -> Array:
     return np.asarray(RMS_VOXELS * np.sqrt(power / power.sum()))
 
 
+def sample(values: npt.NDArray[np.floating], where: Array) -> Array:
+    """values [C, X, Y, Z] at voxel coordinates [3, ...], linearly; edges repeat outside.
+
+    PyTorch's sampler, for it computes the corners and weights of a point once for all
+    channels: ten times faster than one interpolation a channel.
+    """
+    lead = where.shape[1:]
+    size = np.maximum(np.array(values.shape[1:]) - 1, 1)
+    points = (where.reshape(3, -1) * (2.0 / size[:, None]) - 1.0)[::-1].T
+    grid = torch.from_numpy(np.ascontiguousarray(points)).reshape(1, -1, 1, 1, 3)
+    source = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None]
+    found = torch.nn.functional.grid_sample(
+        source, grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    return np.asarray(found.numpy().reshape(len(values), *lead))
+
+
 def warp(values: npt.NDArray[np.floating], field: Array, order: int = 1) -> Array:
-    """values[..., x + u(x)] for values [X, Y, Z] or [C, X, Y, Z]; edges repeat outside."""
+    """values[..., x + u(x)] for values [X, Y, Z] or [C, X, Y, Z]; edges repeat outside.
+
+    Order 1 is linear, 3 a cubic spline: slower, and without the blur.
+    """
     where = identity(values.shape[-3:]) + field
+    if order == 1:
+        found = sample(values.reshape(-1, *values.shape[-3:]), where)
+        return found.reshape(values.shape)
     if values.ndim == 3:
-        return _sample(values, where, order)
-    return np.stack([_sample(channel, where, order) for channel in values])
+        return _spline(values, where, order)
+    return np.stack([_spline(channel, where, order) for channel in values])
 
 
-def _sample(values: npt.NDArray[np.floating], where: Array, order: int) -> Array:
-    sampled = ndimage.map_coordinates(values.astype(np.float64), where, order=order, mode="nearest")
-    return np.asarray(sampled, dtype=np.float64)
+def _spline(values: npt.NDArray[np.floating], where: Array, order: int) -> Array:
+    found = ndimage.map_coordinates(values.astype(np.float64), where, order=order, mode="nearest")
+    return np.asarray(found, dtype=np.float64)
 
 
 def invert(field: Array, iterations: int = 12) -> Array:
     """The field v with x + v(x) + u(x + v(x)) = x, by fixed-point iteration.
 
+    Solved on every second voxel (fields are smooth) and interpolated by cubic splines.
     Converges where |du| < 1; elsewhere the field folds and has no inverse, and what is
     returned is merely finite.
     """
-    inverse = -field
+    shape: Shape = field.shape[1:]
+    axes = [np.linspace(0, n - 1, (n + 1) // 2) for n in shape]
+    coarse = np.stack(np.meshgrid(*axes, indexing="ij"))
+    inverse = np.zeros_like(coarse)
     for _ in range(iterations):
-        inverse = -warp(field, inverse)
-    return inverse
+        inverse = -sample(field, coarse + inverse)
+    scale = [(len(axis) - 1) / max(n - 1, 1) for axis, n in zip(axes, shape, strict=True)]
+    where = identity(shape) * np.array(scale)[:, None, None, None]
+    return np.stack([_spline(component, where, 3) for component in inverse])
 
 
 def jacobian(field: Array) -> Array:

@@ -38,19 +38,31 @@ def signed_distance(inside: npt.NDArray[np.bool_]) -> Array:
 
 
 def channels(volume: Gridded, labels: int) -> Array:
-    """[1 + labels, X, Y, Z]: the standardised image, then signed distances minus 1.
+    """[1 + labels, X, Y, Z]: the standardised image, then what `shape_channels` makes of labels.
 
-    Minus 1, so that a label that is not there is all 0: a public mean taken out.
     A volume without a mask counts as one where every voxel is background.
     """
     image = standardise(volume.image)
     mask = volume.mask if volume.mask is not None else np.zeros(image.shape, np.uint8)
-    distances = [signed_distance(mask == label) - 1.0 for label in range(1, labels + 1)]
-    return np.stack([image, *distances])
+    return np.concatenate([image[None], shape_channels(mask, labels)])
 
 
-def label_map(distances: Array) -> npt.NDArray[np.uint8]:
-    """[X, Y, Z] labels of signed distances [L, X, Y, Z]: the most inside wins, 0 if none."""
-    nearest = distances.argmin(axis=0)
-    inside = np.take_along_axis(distances, nearest[None], axis=0)[0] < 0
-    return np.asarray(np.where(inside, nearest + 1, 0), dtype=np.uint8)
+def shape_channels(mask: npt.NDArray[np.uint8], labels: int) -> Array:
+    """[L, X, Y, Z]: signed distance of all labels together, then who is nearer.
+
+    Averages of separate signed distances come apart where labels touch; an average of the
+    distance to their union does not. The channels after it are S_l - mean S for the first
+    L - 1 labels (the last is minus their sum). Boundaries are where channels are 0, so they
+    stay where they are when a release clips, that is scales, a patient's channels.
+    """
+    if labels == 0:
+        return np.zeros((0, *mask.shape))
+    union = signed_distance((mask > 0) & (mask <= labels))
+    each = np.stack([signed_distance(mask == label) for label in range(1, labels + 1)])
+    return np.concatenate([union[None], (each - each.mean(axis=0))[:-1]])
+
+
+def label_map(shapes: Array) -> npt.NDArray[np.uint8]:
+    """[X, Y, Z] labels of `shape_channels` [L, X, Y, Z], L at least 1."""
+    nearness = np.concatenate([shapes[1:], -shapes[1:].sum(axis=0, keepdims=True)])
+    return np.asarray(np.where(shapes[0] < 0.0, nearness.argmin(axis=0) + 1, 0), dtype=np.uint8)

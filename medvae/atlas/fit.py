@@ -19,7 +19,7 @@ from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.scales import ScaleCode, Scales
 from medvae.atlas.statistics import shells
 from medvae.atlas.study import Patients, Study
-from medvae.atlas.template import CLIP, Layout
+from medvae.atlas.template import CLIP, REFINE_CLIP, Layout
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
@@ -68,7 +68,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         residual=found.residual,
         grey=grey,
         grey_deviation=np.sqrt(found.intensity),
-        sizes=found.sizes,
+        size=np.array([found.size]),
     )
 
 
@@ -87,7 +87,7 @@ def _mean(study: Study, release: Release) -> Array:
 
 def _refine(study: Study, release: Release, template: Array, centre: Array) -> Array:
     """The template plus the mean of what patients, registered to it, still differ by."""
-    noise = release.sigma(mechanisms.REFINE, CLIP)
+    noise = release.sigma(mechanisms.REFINE, REFINE_CLIP)
     layout = Layout.plan(study.shape, study.labels, noise)
 
     def measure(volume: Gridded, key: Key) -> Array:
@@ -96,7 +96,7 @@ def _refine(study: Study, release: Release, template: Array, centre: Array) -> A
         return layout.encode(study.to_template(seen, field) - template)
 
     vectors = study.vectors(mechanisms.REFINE, measure)
-    released = release(mechanisms.REFINE, vectors, clip=CLIP, dimension=layout.dimension)
+    released = release(mechanisms.REFINE, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
     return template + layout.decode(released, noise)
 
 
@@ -128,7 +128,7 @@ def _grey(study: Study, release: Release) -> Array:
 def _scales(study: Study, release: Release, template: Array, centre: Array, grey: Array) -> Scales:
     """Powers, spreads and sizes, with the patients registered around the mean field."""
     basis = study.registrar.basis
-    code = ScaleCode(basis, study.shape, study.labels)
+    code = ScaleCode(basis, study.shape)
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
@@ -138,7 +138,7 @@ def _scales(study: Study, release: Release, template: Array, centre: Array, grey
             scales.motion_power(field - centre, basis),
             spectrum.shell_power(seen[0] - moved[0]),
             (intensity.describe(volume.image.astype(np.float64)) - grey) ** 2,
-            scales.label_sizes(seen[1:] + 1.0, moved[1:] + 1.0),
+            scales.relative_size(seen[1:], moved[1:]),
         )
         return code.encode(found)
 

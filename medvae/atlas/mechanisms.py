@@ -56,12 +56,12 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
         return []
     strength = cfg.privacy.epsilon * cfg.atlas.share * patients
     if strength < REFINE_FROM * 6:
-        return [(MEAN, 0.7), (MOTION, 0.12), (SCALES, 0.1), (INTENSITY, 0.08)]
+        return [(MEAN, 0.7), (MOTION, 0.12), (INTENSITY, 0.08), (SCALES, 0.1)]
     return [
-        (MEAN, 0.3),
-        (REFINE, 0.4),
+        (MEAN, 0.2),
+        (REFINE, 0.5),
         (MOTION, 0.1),
-        (SCALES, 0.06),
         (INTENSITY, 0.04),
+        (SCALES, 0.06),
         (COVARIANCE, 0.1),
     ]

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medvae.atlas.basis import Array, Basis, Shape
+from medvae.atlas.displacement import sample
 
 # Public constants. Neighbouring voxels do not disagree independently: one independent
 # residual per so many voxels.
 CORRELATED_VOXELS = 64.0
-MAX_POINTS = 6000
+MAX_POINTS = 3000
 MAX_STEP_VOXELS = 3.0
 
 
@@ -73,7 +74,7 @@ class Registrar:
             if blur != previous:
                 target = _blur(fixed, blur)[:, *self.points.T]
                 moving = _blur(template, blur)
-                slopes = np.stack([np.stack(np.gradient(channel)) for channel in moving])
+                slopes = np.concatenate([np.stack(np.gradient(channel)) for channel in moving])
                 previous = blur
             step = self._step(coefficients, target, moving, slopes, scale, centre)
             coefficients = coefficients + step
@@ -90,8 +91,9 @@ class Registrar:
     ) -> Array:
         """One damped Gauss-Newton step [3, K], at most `MAX_STEP_VOXELS` anywhere."""
         where = self.points.T + coefficients @ self.functions.T
-        residual = target - np.stack([_at(channel, where) for channel in moving])
-        slope = np.stack([[_at(axis, where) for axis in channel] for channel in slopes])
+        count = len(target)
+        found = sample(np.concatenate([moving, slopes]), where)
+        residual, slope = target - found[:count], found[count:].reshape(count, 3, -1)
         K = len(self.basis)
         hessian = np.zeros((3, K, 3, K))
         for a in range(3):
@@ -113,7 +115,3 @@ def _blur(channels: Array, sigma: float) -> Array:
     if sigma <= 0:
         return channels
     return np.stack([ndimage.gaussian_filter(c, sigma, mode="nearest") for c in channels])
-
-
-def _at(values: Array, where: Array) -> Array:
-    return np.asarray(ndimage.map_coordinates(values, where, order=1, mode="nearest"))

@@ -9,11 +9,10 @@ import numpy as np
 
 from medvae.atlas import spectrum
 from medvae.atlas.basis import Array
-from medvae.atlas.features import label_map
 
 # Public: part of the unexplained power that goes into the template's own edges rather
 # than into texture, and the largest amplification that this may take.
-TO_EDGES = 0.5
+TO_EDGES = 0.75
 MAX_GAIN = 3.0
 
 
@@ -29,26 +28,21 @@ def sharpen(template: Array, residual: Array) -> Array:
     return spectrum.filtered(template, np.clip(gains, 1.0, MAX_GAIN))
 
 
-def resize_labels(distances: Array, sizes: Array) -> Array:
-    """Signed distances [L, X, Y, Z] moved in or out so that label volumes scale by sizes^3.
+def resize_labels(shapes: Array, size: float) -> Array:
+    """Shape channels [L, X, Y, Z] with the boundary moved until all labels scale by size^3.
 
-    Averaging signed distances thins what is thin; the released sizes undo it. A label that
-    the template does not have is left alone.
+    Averaging signed distances thins what is thin; the released size undoes it.
     """
-    moved = distances.copy()
-    labels = label_map(distances)
-    wanted = [(labels == i + 1).sum() * sizes[i] ** 3 for i in range(len(distances))]
-    for _ in range(2):
-        for i, count in enumerate(wanted):
-            if count < 1:
-                continue
-            low, high = -0.5, 0.5
-            base = moved[i].copy()
-            for _ in range(12):
-                middle = (low + high) / 2
-                moved[i] = base + middle
-                if (label_map(moved) == i + 1).sum() > count:
-                    low = middle
-                else:
-                    high = middle
+    wanted = (shapes[0] < 0.0).sum() * size**3
+    if wanted < 1:
+        return shapes
+    low, high = -0.5, 0.5
+    for _ in range(16):
+        middle = (low + high) / 2
+        if (shapes[0] + middle < 0.0).sum() > wanted:
+            low = middle
+        else:
+            high = middle
+    moved = shapes.copy()
+    moved[0] += high
     return moved

@@ -15,7 +15,6 @@ import numpy as np
 from medvae.atlas import intensity, spectrum
 from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import prior_deviation
-from medvae.atlas.features import label_map
 from medvae.atlas.statistics import shells
 
 CLIP = 1.0
@@ -35,13 +34,13 @@ class Scales:
         motion: [S] power of displacements by shell, over the public prior's.
         residual: [SHELLS] power of image residuals by shell, of a standardised image.
         intensity: [COUNT] variance of quantile coefficients.
-        sizes: [L] cube root of a label's volume over the template label's.
+        size: cube root of the volume of all labels over the template's.
     """
 
     motion: Array
     residual: Array
     intensity: Array
-    sizes: Array
+    size: float
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,15 @@ class ScaleCode:
 
     basis: Basis
     shape: tuple[int, int, int]
-    labels: int
 
     def _expectation(self) -> tuple[Array, Array]:
-        """Expected figure and spread between individuals, [S + SHELLS + COUNT + L]."""
+        """Expected figure and spread between individuals, [S + SHELLS + COUNT + 1]."""
         motion = np.ones(len(shells(self.basis.frequency)))
         grey = np.ones(intensity.COUNT)
         residual = np.full(spectrum.SHELLS, UNEXPLAINED)
-        sizes = np.ones(self.labels)
-        expected = np.concatenate([motion, residual, grey, sizes])
-        spread = np.concatenate([motion * 0.7, residual, grey * 1.4, sizes * 0.2])
+        size = np.ones(1)
+        expected = np.concatenate([motion, residual, grey, size])
+        spread = np.concatenate([motion * 0.7, residual, grey * 1.4, size * 0.15])
         return expected, spread
 
     @property
@@ -73,7 +71,7 @@ class ScaleCode:
                 scales.motion,
                 scales.residual / spectrum.expected_power(self.shape),
                 scales.intensity / QUANTILE_DEVIATION**2,
-                scales.sizes,
+                [scales.size],
             ]
         )
         expected, spread = self._expectation()
@@ -87,12 +85,12 @@ class ScaleCode:
         figures = expected + spread * released * np.sqrt(self.dimension) * trust
         figures = np.clip(figures, 0.1 * expected, 4.0 * expected)
         edges = np.cumsum([len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT])
-        motion, residual, grey, sizes = np.split(figures, edges)
+        motion, residual, grey, size = np.split(figures, edges)
         return Scales(
             motion,
             residual * spectrum.expected_power(self.shape),
             grey * QUANTILE_DEVIATION**2,
-            np.clip(sizes, 0.6, 1.6),
+            float(np.clip(size[0], 0.7, 1.4)),
         )
 
 
@@ -102,12 +100,9 @@ def motion_power(coefficients: Array, basis: Basis) -> Array:
     return np.array([(whitened[:, shell] ** 2).mean() for shell in shells(basis.frequency)])
 
 
-def label_sizes(distances: Array, template: Array) -> Array:
-    """[L] cube root of label volumes over the template's (1 where either is empty)."""
-    have, want = label_map(distances), label_map(template)
-    sizes = np.ones(len(distances))
-    for label in range(1, len(distances) + 1):
-        count, reference = (have == label).sum(), (want == label).sum()
-        if count and reference:
-            sizes[label - 1] = np.cbrt(count / reference)
-    return sizes
+def relative_size(shapes: Array, template: Array) -> float:
+    """Cube root of the volume of all labels over the template's (1 where either has none)."""
+    if not len(shapes):
+        return 1.0
+    have, want = (shapes[0] < 0.0).sum(), (template[0] < 0.0).sum()
+    return float(np.cbrt(have / want)) if have and want else 1.0

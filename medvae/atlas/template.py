@@ -1,8 +1,9 @@
-"""The template: a mean image and mean signed distances, released under noise.
+"""The template: a mean image and mean shape channels, released under noise.
 
 Sensitivity. A patient's vector is the mean over the patient's volumes of `encode`, clipped
 to `CLIP`; the release is the noisy sum over the public number of patients N, so a patient
-moves it by at most CLIP / N. `decode` and all that follows is post-processing.
+moves it by at most CLIP / N (REFINE_CLIP / N for the residual mean). `decode` and all that
+follows is post-processing.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ import numpy as np
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.statistics import best_limit, power_law, shrink, weights
 
-# Public constants, measured on public anatomy (crops of the MNI152 template for images)
-# and on procedural labels, never on a cohort: power ~ (1 + (f / corner)^2)^(-slope / 2).
-IMAGE_CORNER, IMAGE_SLOPE = 0.03, 3.4
-SHAPE_CORNER, SHAPE_SLOPE = 0.03, 5.0
-# Root mean square of a label's signed distance minus 1, for a label of usual size.
-SHAPE_RMS = 0.5
-# Typical vectors have norm about 1 by construction.
-CLIP = 1.0
+# Public constants, measured on public anatomy (200 crops of the MNI152 template) for images
+# and on pairs of random ellipsoids for shapes, never on a cohort:
+# power ~ (1 + (f / corner)^2)^(-slope / 2).
+IMAGE_CORNER, IMAGE_SLOPE = 0.03, 3.7
+SHAPE_CORNER, SHAPE_SLOPE = 0.03, 6.0
+# Root mean squares of the union's (about its mean) and of the other shape channels, from the
+# same ellipsoids; the union's mean depends on how much of the grid the labels fill.
+UNION_RMS, NEARER_RMS = 0.38, 0.17
+UNION_MEAN = 0.8
+# Parts of a vector's squared norm.
+IMAGE_PART, UNION_PART = 0.5, 0.35
+# Typical norms of a patient's vector, and of what a registered template leaves of it.
+CLIP = 0.8
+REFINE_CLIP = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,33 +36,34 @@ class Layout:
     """How channels [1 + L, X, Y, Z] become one vector of norm about 1, and back.
 
     Attributes:
-        image, shape: bases of the image and of the signed distances.
-        image_weights, shape_weights: what a coefficient is multiplied by in the vector.
-        labels: L.
+        image, shape: bases of the image and of the shape channels.
+        image_weights: [Ki] what a coefficient is multiplied by in the vector.
+        shape_weights: [L, Ks] the same of each shape channel.
     """
 
     image: Basis
     shape: Basis
     image_weights: Array
     shape_weights: Array
-    labels: int
 
     @classmethod
     def plan(cls, grid: Shape, labels: int, noise: float) -> Layout:
         """The layout for a vector noise deviation; public, for it sees no data."""
-        part = np.sqrt(0.5) if labels else 1.0
-        shape_part = np.sqrt(0.5 / max(labels, 1)) / SHAPE_RMS
-        image = Basis.below(grid, best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / part))
-        shape = Basis.below(grid, best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / shape_part))
+        parts = _parts(labels)
+        first = parts[1] if labels else 1.0
+        image = Basis.below(grid, best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0]))
+        shape = Basis.below(grid, best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first))
         image_power = power_law(image.frequency, IMAGE_CORNER, IMAGE_SLOPE)
-        shape_power = power_law(shape.frequency, SHAPE_CORNER, SHAPE_SLOPE)
         return cls(
-            image, shape, part * weights(image_power), shape_part * weights(shape_power), labels
+            image,
+            shape,
+            parts[0] * weights(image_power),
+            parts[1:, None] * _shape_weights(shape.frequency, labels),
         )
 
     @property
     def dimension(self) -> int:
-        return len(self.image) + self.labels * len(self.shape)
+        return len(self.image) + self.shape_weights.size
 
     def encode(self, channels: Array) -> Array:
         """[dimension] weighted coefficients of channels [1 + L, X, Y, Z]."""
@@ -70,9 +78,28 @@ class Layout:
             vector[:split] / self.image_weights, noise / self.image_weights, self.image.frequency
         )
         fields = [self.image.synthesise(image)]
-        for part in vector[split:].reshape(self.labels, -1):
-            shape = shrink(
-                part / self.shape_weights, noise / self.shape_weights, self.shape.frequency
-            )
+        parts = vector[split:].reshape(self.shape_weights.shape)
+        for part, factors in zip(parts, self.shape_weights, strict=True):
+            shape = shrink(part / factors, noise / factors, self.shape.frequency)
             fields.append(self.shape.synthesise(shape))
         return np.stack(fields)
+
+
+def _shape_weights(frequency: Array, labels: int) -> Array:
+    """[L, K]: the union has a mean of any size, up to 1, which must not use up the clip."""
+    power = np.tile(power_law(frequency, SHAPE_CORNER, SHAPE_SLOPE), (labels, 1))
+    power[:1, 0] = (UNION_MEAN / UNION_RMS) ** 2
+    # `weights` keeps the power; here a typical vector's norm shall be 1.
+    rows = [weights(row) / np.sqrt(row.sum()) for row in power]
+    return np.array(rows).reshape(power.shape)
+
+
+def _parts(labels: int) -> Array:
+    """[1 + L] what each channel is multiplied by, so that a typical vector has norm 1."""
+    if labels == 0:
+        return np.ones(1)
+    others = labels - 1
+    union = UNION_PART if others else 1.0 - IMAGE_PART
+    nearer = (1.0 - IMAGE_PART - UNION_PART) / max(others, 1)
+    squares = [IMAGE_PART, union / UNION_RMS**2, *[nearer / NEARER_RMS**2] * others]
+    return np.asarray(np.sqrt(np.array(squares)))

@@ -1,0 +1,158 @@
+"""What a released atlas can draw, and how it is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medvae.atlas import Atlas, fit
+from medvae.atlas.displacement import jacobian
+from medvae.errors import IntegrityError
+from medvae.grid import Gridded
+from tests.atlas.cohorts import SIZE, Cohort, Recorder, anatomy, cohort, config
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
+
+
+def test_noiseless_atlas_shows_the_cohorts_anatomy(fitted):
+    atlas, _ = fitted
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    mask = atlas.mask_from_template(atlas.basis.synthesise(atlas.centre))
+    assert _overlap(mask == 1, typical.mask == 1) > 0.85
+    assert _overlap(mask == 2, typical.mask == 2) > 0.85
+    assert np.corrcoef(atlas.template[0].ravel(), typical.image.ravel())[0, 1] > 0.9
+    assert np.corrcoef(atlas.mean_image().ravel(), typical.image.ravel())[0, 1] > 0.8
+
+
+def test_samples_are_coherent_pairs_and_differ(fitted):
+    atlas, _ = fitted
+    pairs = list(atlas.sample(8, seed=1))
+    for image, mask in pairs:
+        assert image.dtype == np.float32
+        assert mask.dtype == np.uint8
+        assert image.shape == mask.shape == SIZE
+        assert np.isfinite(image).all()
+        assert np.abs(image).max() <= 1.0
+        assert set(np.unique(mask)) == {0, 1, 2}
+        inside = [image[mask == label].mean() for label in (0, 1, 2)]
+        assert inside[1] > inside[0] > inside[2]
+    assert np.std([(mask == 1).sum() for _, mask in pairs]) > 0
+    centres = np.array([np.argwhere(mask == 1).mean(axis=0) for _, mask in pairs])
+    assert centres.std(axis=0).max() > 0.1
+
+
+def test_sample_depends_on_seed_and_index_alone(fitted):
+    atlas, _ = fitted
+    first = list(atlas.sample(3, seed=7))
+    again = list(atlas.sample(2, seed=7))
+    other = next(iter(atlas.sample(1, seed=8)))
+    assert all(np.array_equal(a[0], b[0]) for a, b in zip(first, again, strict=False))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(first, again, strict=False))
+    assert not np.array_equal(first[0][0], other[0])
+    assert not np.array_equal(first[0][0], first[1][0])
+
+
+def test_fitting_twice_gives_the_same_atlas(fitted):
+    atlas, _ = fitted
+    again = fit(cohort(), Recorder(divisor=6), config())
+    for name, values in atlas.to_tensors().items():
+        assert np.array_equal(values, again.to_tensors()[name]), name
+
+
+def test_round_trip_through_tensors(fitted):
+    atlas, _ = fitted
+    stored = atlas.to_tensors()
+    back = Atlas.from_tensors(stored)
+    assert all(np.array_equal(stored[name], back.to_tensors()[name]) for name in stored)
+    here, there = next(iter(back.sample(1, 3))), next(iter(Atlas.from_tensors(stored).sample(1, 3)))
+    assert np.array_equal(here[0], there[0])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda t: t.pop("centre"),
+        lambda t: t.update(grey=np.full(6, np.nan, np.float32)),
+        lambda t: t.update(centre=np.zeros((3, 2), np.float32)),
+        lambda t: t.update(template=np.zeros(5, np.float32)),
+    ],
+)
+def test_damaged_tensors_are_refused(fitted, damage):
+    tensors = fitted[0].to_tensors()
+    damage(tensors)
+    with pytest.raises(IntegrityError, match="stored atlas"):
+        Atlas.from_tensors(tensors)
+
+
+def test_to_template_aligns_and_from_template_returns(fitted):
+    atlas, _ = fitted
+    patient = anatomy(np.random.default_rng(77), shift=2.0)
+    flat, field = atlas.to_template(patient)
+    template = atlas.mean_image()
+    before = np.abs(patient.image - template).mean()
+    assert np.abs(flat - template).mean() < 0.75 * before
+    assert _overlap(atlas.mask_from_template(field) == 1, patient.mask == 1) > 0.85
+    returned = atlas.from_template(flat, field)
+    inner = (slice(3, -3),) * 3
+    assert (
+        np.abs(returned - patient.image)[inner].mean()
+        < 0.35 * np.abs(flat - patient.image)[inner].mean()
+    )
+
+
+def test_sampled_fields_hardly_fold(fitted):
+    atlas, _ = fitted
+    folded = [
+        (jacobian(atlas.sample_field(np.random.default_rng(seed))) <= 0).mean()
+        for seed in range(20)
+    ]
+    assert np.mean(folded) < 0.005
+
+
+def test_without_masks_images_come_alone():
+    patients = cohort(masked=False)
+    atlas = fit(patients, Recorder(divisor=6), config(labels=0))
+    image, mask = next(iter(atlas.sample(1, 0)))
+    assert mask is None
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    assert np.corrcoef(atlas.mean_image().ravel(), typical.image.ravel())[0, 1] > 0.85
+    assert image.shape == SIZE
+
+
+def _blank(value: float, label: int | None) -> Gridded:
+    mask = None if label is None else np.full(SIZE, label, np.uint8)
+    return Gridded(np.full(SIZE, value, np.float32), mask)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        _blank(0.0, 0),
+        _blank(-1.0, None),
+        _blank(np.nan, 1),
+        _blank(np.inf, 9),
+        Gridded(np.where(np.indices(SIZE)[0] > 9, np.nan, 0.5).astype(np.float32), None),
+    ],
+    ids=["constant", "no-mask", "nan-all-label", "inf-unknown-label", "half-nan"],
+)
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_degenerate_volumes_leave_finite_atlases(odd, noise):
+    patients = Cohort([[odd], [anatomy(np.random.default_rng(1))]])
+    atlas = fit(patients, Recorder(divisor=2, noise=noise), config())
+    assert all(np.isfinite(values).all() for values in atlas.to_tensors().values())
+    for image, mask in atlas.sample(2, 0):
+        assert np.isfinite(image).all()
+        assert mask.max() <= 2
+    flat, field = atlas.to_template(odd)
+    assert np.isfinite(flat).all()
+    assert np.isfinite(field).all()
+
+
+def test_one_patient_and_drowning_noise_still_give_an_atlas():
+    atlas = fit(
+        Cohort([[anatomy(np.random.default_rng(1))]]), Recorder(1, noise=100.0), config(2, 0.1)
+    )
+    image, _ = next(iter(atlas.sample(1, 0)))
+    assert np.isfinite(image).all()

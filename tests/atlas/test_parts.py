@@ -1,0 +1,182 @@
+"""The parts: bases, fields, registration, histograms, spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from medvae.atlas import intensity, spectrum
+from medvae.atlas.basis import Basis, pack, unpack
+from medvae.atlas.displacement import invert, jacobian, prior_deviation, warp
+from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
+from medvae.atlas.render import resize_labels, sharpen
+from medvae.atlas.statistics import power_law, shells, shrink, weights
+from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.template import Layout
+from tests.atlas.cohorts import SIZE, anatomy
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60))
+@settings(max_examples=25, deadline=None)
+def test_basis_is_isometric_and_never_lengthens(x, y, z, count):
+    basis = Basis((x, y, z), count)
+    rng = np.random.default_rng(0)
+    coefficients = rng.standard_normal((2, len(basis)))
+    field = basis.synthesise(coefficients)
+    assert np.allclose(basis.analyse(field), coefficients)
+    assert np.allclose((field**2).mean(axis=(1, 2, 3)), (coefficients**2).sum(axis=1))
+    noise = rng.standard_normal((x, y, z))
+    assert np.linalg.norm(basis.analyse(noise)) <= np.sqrt((noise**2).mean()) * (1 + 1e-9)
+    points = np.array([[0, 0, 0], [x - 1, y - 1, z - 1]])
+    assert np.allclose(basis.at(points) @ coefficients.T, field[:, *points.T].T)
+
+
+@given(st.integers(1, 12))
+def test_packed_symmetric_matrices_keep_their_norm(size):
+    matrix = np.random.default_rng(size).standard_normal((size, size))
+    matrix = matrix + matrix.T
+    assert np.linalg.norm(pack(matrix)) == pytest.approx(np.linalg.norm(matrix))
+    assert np.allclose(unpack(pack(matrix)), matrix)
+
+
+def _field(seed: int, scale: float = 1.0) -> np.ndarray:
+    basis = registrar(SIZE).basis
+    rng = np.random.default_rng(seed)
+    return basis.synthesise(scale * prior_deviation(basis) * rng.standard_normal((3, len(basis))))
+
+
+def test_fields_invert():
+    field = _field(0, 0.6)
+    assert (jacobian(field) > 0).all()
+    there_and_back = invert(field) + warp(field, invert(field))
+    inner = (slice(None), *(slice(5, -5),) * 3)
+    assert np.abs(there_and_back[inner]).mean() < 0.05
+
+
+def test_jacobian_of_a_stretch_and_a_fold():
+    place = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij"))
+    assert np.allclose(jacobian(0.1 * place), 1.1**3)
+    assert (jacobian(np.stack([-2 * place[0], 0 * place[1], 0 * place[2]])) < 0).all()
+
+
+def test_linear_warp_agrees_with_splines_of_order_one():
+    image = anatomy(np.random.default_rng(0)).image
+    field = _field(1)
+    where = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij")) + field
+    expected = ndimage.map_coordinates(image.astype(float), where, order=1, mode="nearest")
+    assert np.allclose(warp(image, field), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_registration_finds_a_known_field(labels):
+    tool = registrar(SIZE)
+    template = channels(anatomy(np.random.default_rng(0), shift=0.0), labels)
+    true = np.zeros((3, len(tool.basis)))
+    true[:, 0] = [1.5, -1.0, 0.5]
+    true[1, 1] = 0.5
+    fixed = warp(template, tool.basis.synthesise(true))
+    zero = np.zeros_like(true)
+    found = tool.register(fixed, template, channel_weights(labels), start=zero, centre=zero)
+    error = warp(template, tool.basis.synthesise(found)) - fixed
+    before = template - fixed
+    assert (error**2).mean() < 0.15 * (before**2).mean()
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_shape_channels_give_the_labels_back(labels):
+    mask = anatomy(np.random.default_rng(3)).mask % (labels + 1)
+    mask[2:5, 2:5, 2:5] = labels
+    shapes = shape_channels(mask, labels)
+    assert shapes.shape == (labels, *SIZE)
+    assert (label_map(shapes) == mask).mean() > 0.999
+    assert not label_map(shape_channels(np.zeros(SIZE, np.uint8), labels)).any()
+    assert (signed_distance(np.ones(SIZE, bool)) < 0).all()
+
+
+@given(st.floats(-1.5, 1.5), st.integers(0, 5))
+@settings(max_examples=20, deadline=None)
+def test_quantile_curves_are_monotone_and_imposed_exactly(size, which):
+    coefficients = np.zeros(intensity.COUNT)
+    coefficients[which] = size
+    curve = intensity.curve(coefficients)
+    assert (np.diff(curve) >= 0).all()
+    assert np.abs(curve).max() <= 1
+    image = np.random.default_rng(0).standard_normal(SIZE)
+    imposed = intensity.impose(image, curve)
+    assert np.allclose(np.quantile(imposed, intensity.RANKS), curve, atol=0.05)
+    order = np.argsort(image, axis=None)
+    assert (np.diff(imposed.ravel()[order]) >= 0).all()
+
+
+def test_quantiles_describe_what_they_restore():
+    image = anatomy(np.random.default_rng(0)).image
+    restored = intensity.impose(image, intensity.curve(intensity.describe(image)))
+    assert np.abs(restored - image).mean() < 0.12
+
+
+def test_texture_has_the_power_it_was_given():
+    power = np.linspace(0.4, 0.02, spectrum.SHELLS)
+    rng = np.random.default_rng(0)
+    seen = np.mean([spectrum.shell_power(spectrum.texture(SIZE, power, rng)) for _ in range(60)], 0)
+    assert np.allclose(seen, power, rtol=0.25)
+    field = rng.standard_normal(SIZE)
+    assert spectrum.shell_power(field).sum() == pytest.approx((field**2).mean())
+
+
+def test_sharpening_adds_the_missing_power_to_edges():
+    image = channels(anatomy(np.random.default_rng(0)), 0)[0]
+    flat = sharpen(image, np.zeros(spectrum.SHELLS))
+    assert np.allclose(flat, image)
+    crisp = sharpen(image, np.full(spectrum.SHELLS, 0.05))
+    assert np.corrcoef(crisp.ravel(), image.ravel())[0, 1] > 0.7
+    assert (np.diff(crisp, axis=0) ** 2).mean() > (np.diff(image, axis=0) ** 2).mean()
+
+
+def test_labels_are_resized_to_the_released_size():
+    mask = anatomy(np.random.default_rng(0), shift=0.0).mask
+    # Blurred, because distances of voxels come in whole steps and means of them do not.
+    shapes = ndimage.gaussian_filter(shape_channels(mask, 2), (0, 1, 1, 1))
+    before = label_map(shapes)
+    after = label_map(resize_labels(shapes, 1.15))
+    assert (after > 0).sum() / (before > 0).sum() == pytest.approx(1.15**3, rel=0.03)
+    for label in (1, 2):
+        assert (after == label).sum() > 1.2 * (before == label).sum()
+    empty = shape_channels(np.zeros(SIZE, np.uint8), 2)
+    assert np.array_equal(resize_labels(empty, 1.3), empty)
+
+
+def test_shrinkage_returns_the_release_at_no_noise_and_nothing_of_noise_alone():
+    frequency = np.linspace(0, 0.2, 200)
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(200)
+    assert np.allclose(shrink(values, np.zeros(200), frequency), values)
+    noise = np.full(200, 1.0)
+    kept = np.mean(
+        [(shrink(rng.standard_normal(200), noise, frequency) ** 2).mean() for _ in range(20)]
+    )
+    assert kept < 0.15
+    assert sum(s.stop - s.start for s in shells(frequency)) == 200
+
+
+def test_weights_are_the_best_for_a_power_law():
+    power = power_law(np.linspace(0, 0.3, 300), 0.03, 3.4)
+    best = weights(power)
+    assert (best**2 * power).sum() == pytest.approx(power.sum())
+    flat = np.ones(300)
+    tilted = power**-0.5 * np.sqrt(power.sum() / 300)
+    for other in (flat, tilted):
+        assert (best**-2.0).sum() < (other**-2.0).sum()
+
+
+def test_layout_round_trip_and_norm():
+    seen = channels(anatomy(np.random.default_rng(0)), 2)
+    layout = Layout.plan(SIZE, 2, 0.0)
+    vector = layout.encode(seen)
+    assert vector.shape == (layout.dimension,)
+    assert 0.3 < np.linalg.norm(vector) < 1.5
+    back = layout.decode(vector, 0.0)
+    assert ((back - seen) ** 2).mean() < 0.2 * (seen**2).mean()
+    assert Layout.plan(SIZE, 2, 0.2).dimension < layout.dimension
