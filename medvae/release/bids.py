@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from medvae import __version__
 from medvae.errors import UsageError
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
-from medvae.release.tables import json_text, write_tables
+from medvae.release.tables import VERSION, json_text, write_tables
 from medvae.volume import Volume
 
 BIDS_VERSION = "1.10.0"
@@ -95,7 +94,7 @@ class BidsWriter:
             "Modality": "CT" if ct else "MR",
             "Description": "Synthetic image; no person was scanned",
             "Synthetic": True,
-            "GeneratedBy": [{"Name": "medvae", "Version": __version__}],
+            "GeneratedBy": [{"Name": "medvae", "Version": VERSION}],
             "SampleIndex": self._count,
             "Units": "HU" if ct else "arbitrary",
         }
@@ -146,7 +145,7 @@ class BidsWriter:
             "GeneratedBy": [
                 {
                     "Name": "medvae",
-                    "Version": __version__,
+                    "Version": VERSION,
                     "Description": "Sampled from a generative model; card.json says which.",
                 }
             ],

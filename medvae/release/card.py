@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from medvae import __version__
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
+from medvae.release.tables import VERSION
 
 SCHEMA = "medvae-card-1"
 
@@ -30,7 +30,7 @@ def make_card(
         "created": facts.created,
         "license": facts.license,
         "signer": signer,
-        "generator": {"name": "medvae", "version": __version__, **facts.software},
+        "generator": {"name": "medvae", "version": VERSION, **facts.software},
         "data": {
             "volumes": volumes,
             "label_maps": masks,

@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from medvae import __version__
 from medvae.errors import InputError
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
-from medvae.release.tables import write_tables
+from medvae.release.tables import VERSION, write_tables
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ def _say_how(made: Dataset, ct: bool) -> None:
     """Equipment and acquisition: there was none."""
     made.Manufacturer = "medvae"
     made.ManufacturerModelName = "generative model"
-    made.SoftwareVersions = __version__
+    made.SoftwareVersions = VERSION
     made.ContentQualification = "RESEARCH"
     made.BurnedInAnnotation = "NO"
     made.DerivationDescription = "Sampled from a generative model; not an acquisition"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from medvae.release.facts import ReleaseFacts
+
+# Of the installed distribution.
+VERSION = version("medvae-private")
 
 _PARTICIPANTS = {
     "participant_id": {"Description": "Number of the sample; stands for no person"},
