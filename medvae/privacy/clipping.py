@@ -103,7 +103,9 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         """The un-noised sums so far, one tensor a parameter; zeros before the first patient."""
         for parameter in self.params:
             if parameter.summed_grad is None:
-                parameter.summed_grad = torch.zeros_like(parameter)
+                parameter.summed_grad = torch.zeros_like(
+                    parameter, memory_format=torch.contiguous_format
+                )
         return [parameter.summed_grad for parameter in self.params]
 
     def forget(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from medvae.errors import MedvaeError, UsageError
-from medvae.privacy import parallel
+from medvae.privacy import batched, parallel
 from medvae.privacy.accounting import Mechanism
 from medvae.privacy.clipping import Clipping, PatientOptimizer
+from medvae.privacy.convolution import LeanConvolutions
 from medvae.privacy.guard import Buffers, check
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
@@ -182,14 +183,40 @@ class DPTrainer:
             )
 
     def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterable[list[Any]]:
+        """Runs of up to `chunk` consecutive patients of one shape."""
+        group: list[Any] = []
+        kind: object = None
         for patient in patients:
-            yield [patient]
+            if self.chunk == 0 and patient is not None:
+                self.chunk = self._choose_chunk(patient, loss)
+            this = batched.signature(patient) if self.chunk > 1 else None
+            if group and (this is None or this != kind or len(group) >= self.chunk):
+                yield group
+                group = []
+            group.append(patient)
+            kind = this
+        if group:
+            yield group
+
+    def _choose_chunk(self, patient: Any, loss: Loss) -> int:
+        return batched.fastest_chunk(
+            lambda group: self._one_backward(group[0], loss) or [],
+            lambda group: self._vectorised(group, loss),
+            patient,
+        )
 
     def _accumulate(self, group: list[Any], loss: Loss) -> int:
+        if len(group) > 1:
+            return self._optimizer.accumulate(self._vectorised(group, loss))
         gradients = self._one_backward(group[0], loss)
         if gradients is None:
             return 1
         return self._optimizer.accumulate(gradients)
+
+    def _vectorised(self, group: Sequence[Any], loss: Loss) -> list[torch.Tensor]:
+        named = dict(zip(self._names, self._parameters, strict=True))
+        with self._autocast():
+            return batched.gradients(self.model, loss, named, group)
 
     def _one_backward(self, patient: Any, loss: Loss) -> list[torch.Tensor] | None:
         """Gradients [1, *shape] of one patient; None if there is nothing to learn from."""
@@ -197,7 +224,8 @@ class DPTrainer:
             parameter.grad = None
         if patient is None:
             return None
-        with torch.enable_grad():
+        # Also around backward: activation checkpointing runs the forward pass again there.
+        with torch.enable_grad(), self._convolutions():
             with self._autocast():
                 value = loss(self.model, patient)
             _check_scalar(value)
@@ -206,7 +234,6 @@ class DPTrainer:
                     raise UsageError("the loss does not depend on any trainable parameter")
                 return None
             value.backward()  # type: ignore[no-untyped-call]
-        del value
         gradients = []
         for parameter in self._parameters:
             gradient = parameter.grad
@@ -238,6 +265,9 @@ class DPTrainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.precision == "bf16"
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    def _convolutions(self) -> AbstractContextManager[Any]:
+        return LeanConvolutions() if self._device.type == "cpu" else nullcontext()
 
 
 def _check_scalar(value: object) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -26,10 +27,9 @@ from medvae.privacy.keys import derive
 # Normals added up (and divided by 2) to make one; each from its own pair of uniforms.
 SUM_OF = 4
 
-# Outputs of one block. Small enough for the second-level cache, and below the size at which
-# torch splits work over threads: a block is always computed whole and by one thread, so the
-# values depend neither on the number of threads nor on how many were asked for. (Blocks in
-# several Python threads were measured slower than in one: the operations are too short.)
+# Outputs of one block: its arrays stay in the second-level cache. A block is always computed
+# whole, so values do not depend on how many were asked for; and by numpy in one thread, so not
+# on the number of threads either (split over threads, such short operations were slower).
 BLOCK = 4096
 
 # Standard normals are multiples of 2^-20 (exact in float32 up to 16 standard deviations).
@@ -38,7 +38,12 @@ GRID_BITS = 20
 _PAIRS = BLOCK // 2 * SUM_OF
 _BYTES = 2 * _PAIRS * 8
 _ZEROS = bytes(_BYTES)
-_MASK = (1 << 53) - 1
+_DROP, _SIGN = np.uint64(11), np.uint64(63)
+
+# Taylor terms of sine and cosine on [-pi/4, pi/4]: below 3e-14 of error, far inside the grid.
+# numpy's own float64 sine takes three times as long, and torch's starts threads of its own.
+_SINE = [(-1) ** k / math.factorial(2 * k + 1) for k in range(7)]
+_COSINE = [(-1) ** k / math.factorial(2 * k) for k in range(8)]
 
 
 class NoiseSource:
@@ -65,13 +70,12 @@ class NoiseSource:
             UsageError: a negative step or an empty stream.
         """
         count = math.prod(shape)
-        out = torch.empty(count, dtype=torch.float32)
-        cipher_key = self._cipher_key(stream, step)
-        work = _Workspace(cipher_key, step)
+        out = np.empty(count, dtype=np.float32)
+        work = _Workspace(self._cipher_key(stream, step), step)
         for start in range(0, count, BLOCK):
             values = work.block(start // BLOCK)
             out[start : start + BLOCK] = values[: count - start]
-        return out.reshape(tuple(shape))
+        return torch.from_numpy(out).reshape(tuple(shape))
 
     def generator(self, *, stream: str, step: int, index: int = 0) -> torch.Generator:
         """A torch generator for what is not privacy noise (crops, latent draws) of one patient.
@@ -117,7 +121,7 @@ def _keystream(key: bytes, high: int, low: int, zeros: bytes) -> bytearray:
 
 
 class _Workspace:
-    """The buffers of a request, used again for each block: fresh ones cost as much as the sines.
+    """The buffers of a request, used again for each block: fresh ones cost as much as the sums.
 
     They hold noise in clear while a request lasts, like the result itself.
     """
@@ -125,29 +129,56 @@ class _Workspace:
     def __init__(self, key: bytes, step: int) -> None:
         self._key, self._step = key, step
         self._raw = bytearray(_BYTES + 15)
-        self._uniform = torch.empty(2, _PAIRS, dtype=torch.float64)
-        self._sine = torch.empty(_PAIRS, dtype=torch.float64)
-        self._out = torch.empty(2, BLOCK // 2, dtype=torch.float64)
+        self._signs = np.empty(2 * _PAIRS, dtype=np.uint64)
+        self._floats = np.empty((5, _PAIRS))
+        self._out = np.empty((2, BLOCK // 2))
 
-    def block(self, block: int) -> torch.Tensor:
+    def block(self, block: int) -> np.ndarray:
         """BLOCK normals (float64, multiples of 2^-20): four Box-Muller pairs summed, halved.
 
-        The result is overwritten by the next call.
+        Each pair takes two 64-bit words: 53 bits of radius or of angle in one quadrant, and a
+        bit of sign. The result is overwritten by the next call.
         """
         counter = self._step.to_bytes(8, "big") + (block * (_BYTES // 16)).to_bytes(8, "big")
         cipher = Cipher(algorithms.AES(self._key), modes.CTR(counter)).encryptor()
         cipher.update_into(_ZEROS, self._raw)
-        for row, uniform in enumerate(self._uniform):
-            bits = torch.frombuffer(
-                self._raw, dtype=torch.int64, count=_PAIRS, offset=8 * row * _PAIRS
-            )
-            uniform.copy_(bits.bitwise_and_(_MASK))
-        # (0, 1]: the logarithm of the radius must be finite.
-        radius = self._uniform[0].add_(1.0).mul_(2.0**-53).log_().mul_(-2.0).sqrt_()
-        angle = self._uniform[1].mul_(2 * math.pi * 2.0**-53)
-        torch.sin(angle, out=self._sine)
-        parts = (angle.cos_().mul_(radius), self._sine.mul_(radius))
-        for half, part in zip(self._out, parts, strict=True):
-            torch.sum(part.view(SUM_OF, -1), 0, out=half)
-        scale = 2.0**GRID_BITS / math.sqrt(SUM_OF)
-        return self._out.mul_(scale).round_().mul_(2.0**-GRID_BITS).view(-1)
+        bits = np.frombuffer(self._raw, dtype="<u8", count=2 * _PAIRS)
+        np.left_shift(bits, _SIGN, out=self._signs)
+        np.right_shift(bits, _DROP, out=bits)
+        radius, angle, square, sine, cosine = self._floats
+        # (0, 1]: the logarithm must be finite.
+        np.add(bits[:_PAIRS], 1.0, out=radius)
+        radius *= 2.0**-53
+        np.log(radius, out=radius)
+        radius *= -1.0
+        np.sqrt(radius, out=radius)
+        np.multiply(bits[_PAIRS:], math.pi / 2 * 2.0**-53, out=angle)
+        angle -= math.pi / 4
+        np.multiply(angle, angle, out=square)
+        _horner(square, _SINE, sine)
+        sine *= angle
+        _horner(square, _COSINE, cosine)
+        # Turned by pi/4 (times sqrt(2), which the radius above has left out) the angle is in
+        # the first quadrant; two signs spread it over the circle.
+        np.add(cosine, sine, out=angle)
+        cosine -= sine
+        for half, part, signs in zip(
+            self._out, (cosine, angle), self._signs.reshape(2, -1), strict=True
+        ):
+            part *= radius
+            word = part.view(np.uint64)
+            np.bitwise_xor(word, signs, out=word)
+            np.sum(part.reshape(SUM_OF, -1), axis=0, out=half)
+        self._out *= 2.0**GRID_BITS / math.sqrt(SUM_OF)
+        np.rint(self._out, out=self._out)
+        self._out *= 2.0**-GRID_BITS
+        return self._out.reshape(-1)
+
+
+def _horner(x: np.ndarray, coefficients: list[float], out: np.ndarray) -> None:
+    """The polynomial sum of coefficients[k] x^k, into `out`."""
+    np.multiply(x, coefficients[-1], out=out)
+    for coefficient in coefficients[-2:0:-1]:
+        out += coefficient
+        out *= x
+    out += coefficients[0]
