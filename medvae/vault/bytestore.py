@@ -79,6 +79,9 @@ class ByteStore(Protocol):
     def quarantine(self, key: str) -> str:
         """Move a damaged object aside, without changing it; returns where it is."""
 
+    def purge(self) -> None:
+        """Delete everything, after the tenant's keys were destroyed."""
+
 
 class LocalStore:
     """A folder a tenant: objects/ab/<id>-<version>, tmp/, quarantine/."""
@@ -96,7 +99,7 @@ class LocalStore:
     def stage(self, key: str, pieces: Iterable[memoryview]) -> Stored:
         """Write into tmp/, fsync."""
         path = self._folder / STAGING / secrets.token_hex(16)
-        _checked(key)
+        checked(key)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(path, flags, fileio.PRIVATE_FILE)
         try:
@@ -119,7 +122,9 @@ class LocalStore:
                 with contextlib.suppress(FileExistsError):
                     fileio.private_folder(target.parent)
             if os.path.lexists(target):
-                raise MedvaeError(f"object file {key} exists already")
+                # Left by a commit that was cut off, or newer than a catalogue that was put
+                # back: nothing refers to it, but it is not for us to destroy.
+                self.quarantine(key)
             self._staged[key].rename(target)
             del self._staged[key]
             folders.add(target.parent)
@@ -191,8 +196,11 @@ class LocalStore:
         fileio.fsync_folder(self._path(key).parent)
         return f"{QUARANTINE}/{name}"
 
+    def purge(self) -> None:
+        """Nothing to do: the tenant's folder goes as a whole."""
+
     def _path(self, key: str) -> Path:
-        _checked(key)
+        checked(key)
         folder = self._folder / OBJECTS / key[:2]
         if folder.is_symlink() or folder.parent.is_symlink():
             raise IntegrityError(f"object folder {folder} is a symbolic link, not followed")
@@ -224,7 +232,8 @@ def hashed(pieces: Iterable[memoryview]) -> Stored:
     return Stored(size, digest.digest())
 
 
-def _checked(key: str) -> str:
+def checked(key: str) -> str:
+    """The key, if it is one. Raises MedvaeError."""
     if not KEY.fullmatch(key):
         raise MedvaeError(f"{key!r} is not the key of an object")
     return key

@@ -19,4 +19,14 @@ def open_store(url: str, folder: Path, tenant_id: bytes) -> ByteStore:
     """
     if url == LOCAL:
         return LocalStore(folder)
+    if url.startswith("s3://"):
+        from medvae.vault import s3store
+
+        return s3store.connect(url, tenant_id)
     raise UsageError(f"{url!r} is not a store: expected local or s3://BUCKET/PREFIX")
+
+
+def check_url(url: str) -> None:
+    """Raises UsageError as `open_store` would."""
+    if url != LOCAL:
+        open_store(url, Path(), bytes(16))

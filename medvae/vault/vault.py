@@ -18,12 +18,13 @@ from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundErro
 from medvae.progress import SILENT, Progress
 from medvae.vault import audit, create, fileio, keyring, recipients, rotation, verify
 from medvae.vault import identity as identities
+from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
 from medvae.vault.open import provider_for
 from medvae.vault.providers import HpkeProvider, hpke_recipient
 from medvae.vault.session import Session
-from medvae.vault.stores import LOCAL, open_store
+from medvae.vault.stores import LOCAL, check_url, open_store
 from medvae.vault.tenant import Tenant
 from medvae.vault.verify import VerifyReport
 
@@ -75,6 +76,7 @@ class Vault:
             AccessError: a file cannot be written, or the passphrase is wrong.
         """
         _check_name(name)
+        check_url(store)
         if not (math.isfinite(epsilon_limit) and epsilon_limit > 0):
             raise UsageError(f"the epsilon limit must be a finite number > 0, not {epsilon_limit}")
         if (self._root / name).exists():
@@ -164,6 +166,7 @@ class Vault:
             NotFoundError: no such tenant. AccessError: somebody is writing to it.
         """
         folder = self._folder(name)
+        store = self._store_of(folder, name)
         lock = WriterLock(folder, name)
         lock.acquire(0.0)
         try:
@@ -173,6 +176,8 @@ class Vault:
         finally:
             lock.release()
         self._sweep()
+        if store is not None:
+            store.purge()
 
     def scrub(self, name: str, progress: Progress = SILENT) -> VerifyReport:
         """Check a tenant's files against its catalogue; needs no keys."""
@@ -183,6 +188,13 @@ class Vault:
             return verify.scrub(catalogue, open_store(ring.store, folder, ring.tenant_id), progress)
         finally:
             catalogue.close()
+
+    def _store_of(self, folder: Path, name: str) -> ByteStore | None:
+        try:
+            ring = keyring.load(folder, name)
+        except (IntegrityError, NotFoundError):
+            return None  # a ring that is damaged or gone must not stand in erasure's way
+        return open_store(ring.store, folder, ring.tenant_id)
 
     def _names(self) -> Iterator[str]:
         if not self._root.is_dir():
