@@ -94,8 +94,10 @@ class Volume:
         }
         if self.mask is not None:
             tensors["mask"] = np.ascontiguousarray(self.mask, dtype=np.uint8)
-        facts = {"modality": self.modality, "meta": json.dumps(self.meta, sort_keys=True)}
-        return save_tensors(tensors, metadata=facts)
+        facts = json.dumps({"modality": self.modality, "meta": self.meta}, sort_keys=True)
+        # One key alone: several are written in an order that changes from run to run, and
+        # equal volumes must give equal bytes.
+        return save_tensors(tensors, metadata={"facts": facts})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Volume:
@@ -106,14 +108,15 @@ class Volume:
         """
         try:
             header_size = int.from_bytes(data[:8], "little")
-            facts = json.loads(data[8 : 8 + header_size])["__metadata__"]
+            header = json.loads(data[8 : 8 + header_size])
+            facts = json.loads(header["__metadata__"]["facts"])
             tensors = load_tensors(data)
             return cls(
                 voxels=tensors["voxels"],
                 affine=tensors["affine"],
                 modality=facts["modality"],
                 mask=tensors.get("mask"),
-                meta=json.loads(facts["meta"]),
+                meta=facts["meta"],
             )
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"stored bytes are not a volume: {error}") from error
