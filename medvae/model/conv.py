@@ -139,12 +139,12 @@ class LinearPathVAE(VAE):
     def _fold_power(self, logvar: Tensor) -> Tensor:
         """The log variance of a latent: that of its neighbours, averaged (all alike in size)."""
         folded = frontend.fold(logvar)
-        parts = folded.reshape(len(folded), self.channels, -1, *folded.shape[2:])
+        parts = folded.reshape(folded.shape[0], self.channels, -1, *folded.shape[2:])
         parts = parts.mean(2, keepdim=True)
         return parts.expand(-1, -1, self.mixture.shape[0], *parts.shape[3:]).flatten(1, 2)
 
     def _mix(self, x: Tensor, matrix: Tensor) -> Tensor:
-        parts = x.reshape(len(x), self.channels, matrix.shape[1], *x.shape[2:])
+        parts = x.reshape(x.shape[0], self.channels, matrix.shape[1], *x.shape[2:])
         mixed: Tensor = torch.einsum("ij,bcj...->bci...", matrix, parts).flatten(1, 2)
         return mixed
 

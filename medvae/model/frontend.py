@@ -19,6 +19,7 @@ spectrum near f ** -4 in three dimensions, so the gain grows like f.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -92,13 +93,8 @@ def synthesise(h: Tensor) -> Tensor:
     with torch.autocast(h.device.type, enabled=False):
         scale = 2.0 ** (len(size) / 2)
         x = cosine_transform(h.float()).flatten(2) * (scale / gain)
-        full = x.new_zeros(*x.shape[:2], size_of(size)).index_copy(2, index, x)
+        full = x.new_zeros(*x.shape[:2], math.prod(size)).index_copy(2, index, x)
         return cosine_transform(full.unflatten(2, list(size)), inverse=True)
-
-
-def size_of(size: tuple[int, ...]) -> int:
-    """How many voxels a volume of this shape has."""
-    return int(torch.tensor(size).prod())
 
 
 def fold(x: Tensor) -> Tensor:

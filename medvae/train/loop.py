@@ -15,6 +15,7 @@ from torch import Tensor
 from medvae.errors import IntegrityError, MedvaeError
 from medvae.model.base import VAE
 from medvae.progress import Progress
+from medvae.train.optimizer import Momentum
 from medvae.train.state import (
     CheckpointStore,
     optimizer_tensors,
@@ -84,7 +85,7 @@ def train_freely(
         MedvaeError: the loss is no longer finite.
     """
     wanted = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(wanted, lr=schedule.learning_rate, betas=(0.9, 0.99))
+    optimizer = Momentum(model, schedule.learning_rate)
     first = _resume(model, optimizer, store, stage)
     running = 0.0
     model.train()

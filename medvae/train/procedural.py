@@ -108,9 +108,8 @@ def _soft(distance: Array, width: float) -> Array:
 
 def _slope(field: Array) -> float:
     """The typical change of a field from one voxel to the next."""
-    return (
-        float(np.sqrt(sum(np.mean(np.diff(field, axis=a) ** 2) for a in range(field.ndim)))) + 1e-6
-    )
+    steps = [np.diff(field, axis=axis) for axis in range(field.ndim) if field.shape[axis] > 1]
+    return float(np.sqrt(sum(np.mean(step**2) for step in steps))) + 1e-6
 
 
 def _value(random: np.random.Generator, modality: Modality) -> float:
@@ -131,7 +130,8 @@ def _levels(field: _Fields, random: np.random.Generator, modality: Modality) -> 
 
 
 def _ellipsoid(field: _Fields, random: np.random.Generator) -> Array:
-    axes = np.exp(random.uniform(np.log(2.0), np.log(0.5 * max(field.size)), len(field.size)))
+    longest = max(3.0, 0.5 * max(field.size))
+    axes = np.exp(random.uniform(np.log(2.0), np.log(longest), len(field.size)))
     square = np.zeros(field.size, dtype=np.float32)
     for x, radius in zip(field.coordinates(), axes, strict=True):
         square = square + (x / np.float32(radius)) ** 2

@@ -1,0 +1,117 @@
+"""A model as bytes: back unchanged, or refused with a reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from medvae.config import RunConfig
+from medvae.errors import IntegrityError, UsageError
+from medvae.model import Artifact, load_model
+from medvae.model.export import export_model
+from medvae.train.public import public_artifact, start
+
+CFG = RunConfig.model_validate(
+    {
+        "data": {"size": (8, 8, 8)},
+        "model": {"preset": "tiny", "latent_channels": 8},
+        "pretrain": {"init": None},
+    }
+)
+
+
+def artifact() -> Artifact:
+    return public_artifact(CFG, start(CFG))
+
+
+def test_round_trip_gives_the_same_network() -> None:
+    one = artifact()
+    data = one.to_bytes()
+    other = Artifact.from_bytes(data)
+    assert other.facts == one.facts
+    assert other.to_bytes() == data
+    x = torch.rand(1, 1, 8, 8, 8)
+    assert torch.equal(load_model(one).encode(x)[0], load_model(other).encode(x)[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.floats(0, 1, exclude_max=True), cut=st.booleans())
+def test_damage_is_refused_or_changes_nothing_but_weights(position: float, cut: bool) -> None:
+    data = bytearray(artifact().to_bytes())
+    where = int(position * len(data))
+    if cut:
+        data = data[:where]
+    else:
+        data[where] ^= 0x40
+    try:
+        damaged = Artifact.from_bytes(bytes(data))
+        load_model(damaged)
+    except IntegrityError:
+        return
+    assert not cut
+    for value in damaged.tensors.values():
+        assert not value.is_floating_point() or torch.isfinite(value).all()
+
+
+def changed(**values: Any) -> bytes:
+    one = artifact()
+    facts = one.facts | values.pop("facts", {})
+    tensors = one.tensors | values
+    return save(
+        {k: v.contiguous() for k, v in tensors.items() if v is not None},
+        metadata={"facts": json.dumps(facts)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not a model"),
+        (b"\xff" * 64, "not a model"),
+        (changed(facts={"format": 2}), "format"),
+        (changed(facts={"kind": "shareware"}), "kind"),
+        (changed(**{"other.x": torch.zeros(1)}), "unknown tensor"),
+        (changed(**{"model.latent_scale": torch.tensor(float("nan"))}), "not finite"),
+    ],
+)
+def test_what_is_no_artifact_is_named(data: bytes, reason: str) -> None:
+    with pytest.raises(IntegrityError, match=reason):
+        Artifact.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model.latent_scale": torch.zeros(3)}, "latent_scale has shape"),
+        ({"model.extra": torch.zeros(3)}, "another network"),
+        ({"model.latent_scale": None}, "another network"),
+        ({"facts": {"model": {}}}, "description"),
+    ],
+)
+def test_weights_of_another_network_are_refused(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(IntegrityError, match=reason):
+        load_model(Artifact.from_bytes(changed(**change)))
+
+
+def test_the_torchscript_export_computes_the_same(tmp_path: Any) -> None:
+    one = artifact()
+    files = export_model(one, tmp_path / "out", "torchscript")
+    assert {f.name for f in files} == {"encoder.pt", "decoder.pt", "model.json"}
+    x = torch.rand(1, 1, 8, 8, 8)
+    encoder = torch.jit.load(str(tmp_path / "out" / "encoder.pt"))
+    torch.testing.assert_close(encoder(x), load_model(one).encode(x)[0])
+
+
+def test_the_safetensors_export_reads_back(tmp_path: Any) -> None:
+    one = artifact()
+    weights, facts = export_model(one, tmp_path, "safetensors")
+    assert Artifact.from_bytes(weights.read_bytes()).to_bytes() == one.to_bytes()
+    assert json.loads(facts.read_text())["kind"] == "public"
+    with pytest.raises(UsageError, match="--format"):
+        export_model(one, tmp_path, "pickle")
