@@ -1,0 +1,5 @@
+"""`python -m medvae` is `medvae`."""
+
+from medvae.cli import main
+
+main()

@@ -1,0 +1,18 @@
+"""The journey for Python programs: what the command line does, with values instead of text.
+
+    import medvae
+
+    clinic = medvae.create_tenant("vault", "radiology")
+    clinic.ingest(["scans/"], dataset="hippocampus", modality="mri")
+    clinic.train("configs/mri.yaml", "hippocampus", name="hippo8", epsilon=8)
+    clinic.release("hippo8", n=50, out="release/")
+
+Everything heavy is imported by the verb that needs it, so that importing this is quick.
+"""
+
+from __future__ import annotations
+
+from medvae.api.session import Session, create_tenant, default_identity, default_vault
+from medvae.api.session import open_session as open
+
+__all__ = ["Session", "create_tenant", "default_identity", "default_vault", "open"]

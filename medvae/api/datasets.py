@@ -1,0 +1,328 @@
+"""Data sets: immutable, versioned lists of sealed volumes, by patient pseudonym."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api.files import REAL, fresh_folder
+from medvae.errors import IntegrityError, NotFoundError, UsageError
+from medvae.progress import Progress
+from medvae.volume import Volume
+
+if TYPE_CHECKING:
+    from medvae.vault import Tenant
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+Manifest = dict[str, Any]
+
+
+def check_name(name: str) -> None:
+    """Refuse what could not be told from a version or a path.
+
+    Raises:
+        UsageError: the name has other characters than letters, digits, `_`, `.`, `-`.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name: use letters, digits, '_', '.' and '-', at most 63 of them"
+        )
+
+
+def add_version(tenant: Tenant, name: str, entries: list[dict[str, Any]]) -> tuple[Manifest, int]:
+    """The newest version plus `entries` as the next version; the manifest and the number added.
+
+    A volume that the data set already holds for the same patient adds nothing; where
+    nothing is added the newest version stays the newest.
+    """
+    latest = _versions(tenant, name)
+    volumes = list(load(tenant, name)["volumes"]) if latest else []
+    known = {(entry["digest"], entry["subject"]) for entry in volumes}
+    fresh = []
+    for entry in entries:
+        key = (entry["digest"], entry["subject"])
+        if key not in known:
+            known.add(key)
+            fresh.append(entry)
+    if latest and not fresh:
+        return load(tenant, name), 0
+    manifest = {
+        "name": name,
+        "version": (max(latest) if latest else 0) + 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "volumes": [*volumes, *fresh],
+    }
+    _store(tenant, manifest)
+    return manifest, len(fresh)
+
+
+def _store(tenant: Tenant, manifest: Manifest) -> None:
+    data = json.dumps(manifest, sort_keys=True).encode()
+    signed = json.dumps({"manifest": data.decode(), "signature": tenant.sign(data).hex()})
+    tenant.put("dataset", signed.encode(), name=f"{manifest['name']}@{manifest['version']}")
+
+
+def _versions(tenant: Tenant, name: str) -> list[int]:
+    found = []
+    for label in tenant.names("dataset"):
+        base, _, version = label.rpartition("@")
+        if base == name:
+            found.append(int(version))
+    return found
+
+
+def resolve(tenant: Tenant, ref: str) -> str:
+    """`name` becomes `name@newest`.
+
+    Raises:
+        NotFoundError: there is no such data set or version.
+    """
+    name, at, version = ref.partition("@")
+    versions = _versions(tenant, name)
+    if not versions:
+        known = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
+        has = ", ".join(known) or "none"
+        raise NotFoundError(f"tenant {tenant.name} has no data set {name!r}; it has: {has}")
+    if not at:
+        return f"{name}@{max(versions)}"
+    if not version.isdigit() or int(version) not in versions:
+        has = ", ".join(str(v) for v in sorted(versions))
+        raise NotFoundError(f"data set {name} has no version {version!r}; it has: {has}")
+    return f"{name}@{int(version)}"
+
+
+def load(tenant: Tenant, ref: str) -> Manifest:
+    """A data set's manifest, its signature checked.
+
+    Raises:
+        NotFoundError: there is no such data set.
+        IntegrityError: the manifest does not bear this tenant's signature or another's name.
+    """
+    from medvae.vault import verify_signature
+
+    label = resolve(tenant, ref)
+    signed = json.loads(tenant.get_named("dataset", label))
+    data = signed["manifest"].encode()
+    if not verify_signature(tenant.public_key(), bytes.fromhex(signed["signature"]), data):
+        raise IntegrityError(f"the manifest of data set {label} is not signed by its tenant")
+    manifest: Manifest = json.loads(data)
+    if f"{manifest['name']}@{manifest['version']}" != label:
+        raise IntegrityError(f"the manifest stored for {label} is that of another data set")
+    return manifest
+
+
+def digest(manifest: Manifest) -> bytes:
+    """What a run binds itself to: this manifest and no other."""
+    import hashlib
+
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).digest()
+
+
+def subjects(manifest: Manifest) -> list[str]:
+    """The patients' pseudonyms, each once, in a fixed order."""
+    return sorted({entry["subject"] for entry in manifest["volumes"]})
+
+
+def declared_labels(manifest: Manifest) -> int:
+    """The number of labels that the masks have; 0 where a volume comes without a mask."""
+    volumes = manifest["volumes"]
+    return max(e["labels"] for e in volumes) if all(e["mask"] for e in volumes) else 0
+
+
+def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
+    """One volume of a manifest, decrypted in memory and checked against its keyed digest.
+
+    Raises:
+        IntegrityError: the stored object is damaged or is not the one of the manifest.
+    """
+    data = tenant.get("volume", entry["object"])
+    if tenant.digest(data, "volume") != entry["digest"]:
+        raise IntegrityError(f"object {entry['object']} is not the volume that its data set lists")
+    return Volume.from_bytes(data)
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    volumes = manifest["volumes"]
+    return {
+        "dataset": manifest["name"],
+        "version": manifest["version"],
+        "created": manifest["created"],
+        "subjects": len(subjects(manifest)),
+        "volumes": len(volumes),
+        "modality": sorted({entry["modality"] for entry in volumes}),
+        "masks": sum(entry["mask"] for entry in volumes),
+        "labels": declared_labels(manifest),
+    }
+
+
+def listing(tenant: Tenant) -> list[dict[str, Any]]:
+    """The newest version of every data set."""
+    names = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
+    return [_summary(load(tenant, name)) for name in names]
+
+
+def show(tenant: Tenant, ref: str) -> dict[str, Any]:
+    """Counts and geometry of a data set. These are figures of private data: not for release."""
+    manifest = load(tenant, ref)
+    volumes = manifest["volumes"]
+    per_subject = Counter(entry["subject"] for entry in volumes)
+    axes = list(zip(*(entry["shape"] for entry in volumes), strict=True))
+    steps = list(zip(*(entry["spacing"] for entry in volumes), strict=True))
+    return _summary(manifest) | {
+        "versions": sorted(_versions(tenant, manifest["name"])),
+        "volumes_per_subject": dict(sorted(Counter(per_subject.values()).items())),
+        "shape": {"min": [min(a) for a in axes], "max": [max(a) for a in axes]},
+        "spacing": {"min": [min(s) for s in steps], "max": [max(s) for s in steps]},
+    }
+
+
+def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> dict[str, Any]:
+    """Write plain NIfTI files named by pseudonym: the steward's decision, and logged as one.
+
+    Raises:
+        UsageError: `out` exists and is not an empty folder.
+    """
+    from medvae.release import write_nifti
+
+    manifest = load(tenant, ref)
+    label = f"{manifest['name']}@{manifest['version']}"
+    fresh_folder(out)
+    tenant.record("export", dataset=label, volumes=len(manifest["volumes"]))
+    counts: Counter[str] = Counter()
+    files = []
+    progress.start(f"Exporting {label}", len(manifest["volumes"]))
+    for done, entry in enumerate(manifest["volumes"], 1):
+        volume = open_volume(tenant, entry)
+        counts[entry["subject"]] += 1
+        stem = f"{entry['subject']}_{counts[entry['subject']]}"
+        files += write_nifti(volume, out, stem, description=REAL)
+        progress.advance(done)
+    progress.finish()
+    return {"dataset": label, "files": [str(path) for path in files]}
+
+
+def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
+    """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds."""
+    resolve(tenant, ref)
+    name, at, _ = ref.partition("@")
+    doomed = [resolve(tenant, ref)] if at else [f"{name}@{v}" for v in _versions(tenant, name)]
+    with tenant.writer():
+        lost = _volumes_only_in(tenant, doomed)
+        with tenant.transaction():
+            for label in doomed:
+                tenant.delete("dataset", _object(tenant, label))
+            for stored in sorted(lost):
+                tenant.delete("volume", stored)
+        tenant.record("dataset delete", dataset=ref, volumes=len(lost))
+    return {"deleted": sorted(doomed), "volumes": len(lost)}
+
+
+def _object(tenant: Tenant, label: str) -> str:
+    stored = tenant.find("dataset", label)
+    if stored is None:
+        raise NotFoundError(f"tenant {tenant.name} has no data set {label}")
+    return stored
+
+
+def _volumes_only_in(tenant: Tenant, doomed: list[str]) -> set[str]:
+    inside: set[str] = set()
+    outside: set[str] = set()
+    for label in tenant.names("dataset"):
+        held = {entry["object"] for entry in load(tenant, label)["volumes"]}
+        (inside if label in doomed else outside).update(held)
+    return inside - outside
+
+
+def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
+    """Remove a patient from every version of every data set.
+
+    The ledger keeps the patient's events under the pseudonym (a budget is never refunded);
+    the models that were trained on the patient are named, for the steward to decide on.
+
+    Raises:
+        NotFoundError: no data set holds this patient.
+    """
+    pseudonym = tenant.pseudonym(source_id)
+    changed: list[str] = []
+    lost: set[str] = set()
+    kept: set[str] = set()
+    with tenant.writer():
+        manifests = {label: load(tenant, label) for label in tenant.names("dataset")}
+        for label, manifest in manifests.items():
+            mine = [entry for entry in manifest["volumes"] if entry["subject"] == pseudonym]
+            kept |= {e["object"] for e in manifest["volumes"] if e["subject"] != pseudonym}
+            lost |= {entry["object"] for entry in mine}
+            if mine:
+                changed.append(label)
+        if not changed:
+            raise NotFoundError(f"no data set of tenant {tenant.name} holds patient {source_id!r}")
+        models = _models_of(tenant, pseudonym)
+        with tenant.transaction():
+            for label in changed:
+                _drop(tenant, manifests[label], pseudonym)
+            for stored in sorted(lost - kept):
+                tenant.delete("volume", stored)
+        tenant.record(
+            "subject erase", subject=pseudonym, volumes=len(lost - kept), datasets=changed
+        )
+    return {
+        "subject": pseudonym,
+        "datasets": changed,
+        "volumes": len(lost - kept),
+        "models": models,
+    }
+
+
+def _drop(tenant: Tenant, manifest: Manifest, pseudonym: str) -> None:
+    rest = [entry for entry in manifest["volumes"] if entry["subject"] != pseudonym]
+    label = f"{manifest['name']}@{manifest['version']}"
+    tenant.delete("dataset", _object(tenant, label))
+    if rest:
+        _store(tenant, manifest | {"volumes": rest})
+
+
+def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
+    """Every run that was charged to this patient, from the ledger."""
+    from medvae.privacy import Ledger
+
+    book = Ledger(tenant.journal("ledger"), limit=tenant.epsilon_limit)
+    return sorted({entry["run"].partition("#")[0] for entry in book.history([pseudonym])})
+
+
+def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress) -> dict[str, Any]:
+    """Check stored objects; `read_data` also decrypts them all.
+
+    The result lists the damage; the command line turns any into exit code 4.
+    """
+    only = None
+    if ref is not None:
+        manifest = load(tenant, ref)
+        only = {entry["object"] for entry in manifest["volumes"]}
+        only.add(_object(tenant, f"{manifest['name']}@{manifest['version']}"))
+    report = tenant.verify(read_data=read_data, only=only, progress=progress)
+    damaged = [{"object": d.object, "reason": d.reason} for d in report.damaged]
+    if ref is None and not damaged:
+        damaged = _lost_volumes(tenant)
+    tenant.record(
+        "verify",
+        outcome="failure" if damaged else "success",
+        objects=report.objects,
+        damaged=len(damaged),
+    )
+    return {"objects": report.objects, "damaged": damaged, "read_data": read_data}
+
+
+def _lost_volumes(tenant: Tenant) -> list[dict[str, str]]:
+    """Volumes that a data set lists and the catalogue no longer knows."""
+    lost = []
+    for label in tenant.names("dataset"):
+        for entry in load(tenant, label)["volumes"]:
+            if tenant.find("volume", entry["digest"]) != entry["object"]:
+                reason = f"missing: listed by {label}, not in the catalogue"
+                lost.append({"object": entry["object"], "reason": reason})
+    return lost

@@ -1,0 +1,117 @@
+"""Is this machine fit for the journey? Versions, accelerator, and known answers."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medvae.errors import MedvaeError
+
+_PACKAGES = ("torch", "monai", "opacus", "cryptography", "nibabel", "pydicom", "dp-accounting")
+
+
+def examine(device: str = "auto") -> dict[str, Any]:
+    """Every check with its outcome; `ok` is true when all hold."""
+    checks: dict[str, Callable[[], str]] = {
+        "machine": _machine,
+        "memory": _memory,
+        "packages": _packages,
+        "accelerator": lambda: _accelerator(device),
+        "sealing": _sealing,
+        "accountant": _accountant,
+        "noise": _noise,
+    }
+    done = [_try(name, check) for name, check in checks.items()]
+    return {"ok": all(check["ok"] for check in done), "checks": done}
+
+
+def _try(name: str, check: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"name": name, "ok": True, "detail": check()}
+    except Exception as error:  # noqa: BLE001 - a doctor reports what is broken, whatever it is
+        return {"name": name, "ok": False, "detail": f"{type(error).__name__}: {error}"}
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    python = platform.python_version()
+    return f"{platform.system()} {platform.machine()}, {cores} cores, Python {python}"
+
+
+def _memory() -> str:
+    free = shutil.disk_usage(Path.cwd()).free
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if total < 4 << 30:
+        raise MedvaeError(f"{total >> 20} MiB of memory; training wants 4 GiB or more")
+    return f"{total >> 30} GiB of memory, {free >> 30} GiB of disk free"
+
+
+def _packages() -> str:
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError as error:
+            raise MedvaeError(f"{package} is not installed") from error
+    return ", ".join(found)
+
+
+def _accelerator(device: str) -> str:
+    import torch
+
+    from medvae.api.device import pick
+
+    chosen = pick(device)
+    if chosen.type == "cuda":
+        return torch.cuda.get_device_name(chosen)
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else False
+    return f"{chosen}, {torch.get_num_threads()} threads, bf16 {'yes' if bf16 else 'no'}"
+
+
+def _sealing() -> str:
+    """A whole tenant: made, written, read back, and a flipped byte found."""
+    from medvae.errors import IntegrityError
+    from medvae.vault import Vault
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        vault = Vault(root / "vault")
+        tenant = vault.create_tenant("self-test", identity=root / "key", recovery=root / "spare")
+        stored = tenant.put("self-test", b"known")
+        if tenant.get("self-test", stored) != b"known":
+            raise IntegrityError("a sealed object does not read back")
+        if tenant.verify(read_data=True).damaged:
+            raise IntegrityError("a fresh vault does not verify")
+    return "Cobblestone-256, MLKEM768-X25519, recovery drill: pass"
+
+
+def _accountant() -> str:
+    """The Gaussian mechanism has a closed form (Balle and Wang 2018, Theorem 8)."""
+    from scipy.special import ndtr
+
+    from medvae.privacy import Mechanism, epsilon
+
+    sigma, delta = 2.0, 1e-5
+    seen = epsilon([Mechanism("self-test", 1.0, 1, sigma)], delta)
+    mean = 1 / (2 * sigma)
+    exact = float(ndtr(mean - seen * sigma) - math.exp(seen) * ndtr(-mean - seen * sigma))
+    if not abs(exact - delta) < 0.02 * delta:
+        raise MedvaeError(f"PLD gives epsilon {seen:.4f} where delta is {exact:.3g}, not {delta}")
+    return f"PLD agrees with the closed form: epsilon {seen:.3f} at sigma 2, delta 1e-5"
+
+
+def _noise() -> str:
+    from medvae.privacy import NoiseSource
+
+    drawn = NoiseSource(b"\0" * 32).normal((200_000,), stream="self-test", step=0)
+    mean, deviation = float(drawn.mean()), float(drawn.std())
+    if abs(mean) > 0.02 or abs(deviation - 1) > 0.02:
+        raise MedvaeError(f"noise has mean {mean:.3f} and deviation {deviation:.3f}")
+    return "AES-CTR normals: mean 0, deviation 1"

@@ -1,0 +1,87 @@
+"""Evaluation and attacks: figures on private patients, which stay in the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api import datasets, models
+from medvae.errors import NotFoundError, UsageError
+from medvae.progress import Progress
+
+if TYPE_CHECKING:
+    from medvae.api.session import Session
+    from medvae.volume import Volume
+
+
+def real_volumes(session: Session, ref: str) -> Iterator[tuple[str, Volume]]:
+    """(pseudonym, volume) of a data set, opened one at a time."""
+    manifest = datasets.load(session.tenant, ref)
+    for entry in manifest["volumes"]:
+        yield entry["subject"], datasets.open_volume(session.tenant, entry)
+
+
+def _synthetic(
+    session: Session, what: str, n: int, progress: Progress
+) -> tuple[Iterator[Volume], Any]:
+    """Volumes of a model of the tenant, or of a folder of NIfTI files; and its grid."""
+    if session.tenant.find("model", what) is not None:
+        artifact = models.load(session.tenant, what)
+        order = models.Order(n, Path(), seed=0)
+        grid = artifact.config().data
+        return models.draw(session, artifact, order, progress)[1], grid
+    if Path(what).is_dir():
+        return _folder(Path(what)), None
+    raise NotFoundError(f"{what!r} is neither a model of tenant {session.tenant.name} nor a folder")
+
+
+def _folder(folder: Path) -> Iterator[Volume]:
+    from medvae import ingest as stage
+
+    for item in stage.read([folder], modality=None):
+        if isinstance(item, stage.Quarantined):
+            raise UsageError(f"{item.source}: {item.reason}")
+        yield item.volume
+
+
+def evaluate(
+    session: Session, what: str, against: str, n: int, progress: Progress
+) -> dict[str, Any]:
+    """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
+    from medvae import evaluate as stage
+
+    volumes, grid = _synthetic(session, what, n, progress)
+    real = list(real_volumes(session, against))
+    metrics = stage.evaluate(volumes, real, data=grid, progress=progress)
+    session.tenant.record("evaluate", what=what, dataset=against)
+    return {
+        "what": what,
+        "against": datasets.resolve(session.tenant, against),
+        "metrics": metrics,
+        "releasable": False,
+    }
+
+
+def audit(
+    session: Session, model: str, against: str | None, n: int, progress: Progress
+) -> dict[str, Any]:
+    """Attack a model with the patients that it was trained on.
+
+    `against` names a data set with patients that it never saw (those of the training set
+    are left out); without it the membership attack cannot be run, and is said not to be.
+    """
+    from medvae import audit as stage
+
+    ref = models.show(session.tenant, model)["dataset"]
+    if ref is None:
+        raise UsageError(f"model {model} was trained on no patient: there is nothing to attack")
+    members = list(real_volumes(session, ref))
+    known = {subject for subject, _ in members}
+    others: list[tuple[str, Volume]] = []
+    if against is not None:
+        others = [(s, v) for s, v in real_volumes(session, against) if s not in known]
+    volumes, grid = _synthetic(session, model, n, progress)
+    report = stage.audit(volumes, members, data=grid, others=others, progress=progress)
+    session.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
+    return {"model": model, "members": ref, "against": against} | report.to_json()

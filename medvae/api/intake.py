@@ -1,0 +1,132 @@
+"""Ingest: scans in, one sealed object a volume, and a new version of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api import datasets
+from medvae.errors import InputError, MedvaeError
+from medvae.progress import Progress
+from medvae.volume import Volume
+
+if TYPE_CHECKING:
+    from medvae.vault import Tenant
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read the sources; see `medvae.ingest.read`."""
+
+    subjects: Path | None = None
+    labels: Path | None = None
+    modality: str | None = None
+    label_column: str | None = None
+    demographics: bool = False
+
+
+@dataclass
+class _Taken:
+    """What one ingest has found so far."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def ingest(
+    tenant: Tenant, sources: list[Path], dataset: str, options: Options, progress: Progress
+) -> dict[str, Any]:
+    """Read, de-identify, seal; good files are kept and bad ones listed.
+
+    A volume is stored once: what an interrupted ingest has sealed is found again by its
+    keyed digest, so that running it again goes on where it stopped.
+
+    Raises:
+        InputError: nothing was usable (exit 3); the vault stays as it was.
+        NotFoundError: a source does not exist.
+        UsageError: the data set's name is not one.
+    """
+    datasets.check_name(dataset)
+    with tenant.writer():
+        taken = _Taken()
+        try:
+            _take(tenant, _read(sources, options, taken.notes, progress), taken)
+            if not taken.entries:
+                raise InputError(_nothing(sources, taken))
+            manifest, added = datasets.add_version(tenant, dataset, taken.entries)
+        except MedvaeError as error:
+            tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
+            raise
+        tenant.record(
+            "ingest",
+            dataset=f"{dataset}@{manifest['version']}",
+            added=added,
+            quarantined=len(taken.quarantined),
+        )
+    return {
+        "dataset": dataset,
+        "version": manifest["version"],
+        "subjects": len({entry["subject"] for entry in manifest["volumes"]}),
+        "volumes": len(manifest["volumes"]),
+        "added": added,
+        "masks": sum(entry["mask"] for entry in manifest["volumes"]),
+        "quarantined": taken.quarantined,
+        "notes": taken.notes,
+    }
+
+
+def _read(
+    sources: list[Path], options: Options, notes: list[str], progress: Progress
+) -> Iterable[Any]:
+    from medvae import ingest as stage
+
+    return stage.read(
+        sources,
+        subjects=options.subjects,
+        labels=options.labels,
+        modality=options.modality,
+        label_column=options.label_column,
+        keep_demographics=options.demographics,
+        notes=notes.append,
+        progress=progress,
+    )
+
+
+def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
+    from medvae.ingest import Quarantined
+
+    for item in items:
+        if isinstance(item, Quarantined):
+            taken.quarantined.append({"source": item.source, "reason": item.reason})
+        else:
+            taken.entries.append(_seal(tenant, item.volume, item.subject))
+
+
+def _seal(tenant: Tenant, volume: Volume, subject: str) -> dict[str, Any]:
+    """Store a volume under its keyed digest; returns its line of the manifest."""
+    data = volume.to_bytes()
+    digest = tenant.digest(data, "volume")
+    stored = tenant.find("volume", digest) or tenant.put("volume", data, name=digest)
+    return {
+        "object": stored,
+        "digest": digest,
+        "subject": tenant.pseudonym(subject),
+        "modality": volume.modality,
+        "shape": list(volume.shape),
+        "spacing": [round(step, 4) for step in volume.spacing],
+        "mask": volume.mask is not None,
+        "labels": 0 if volume.mask is None else int(volume.mask.max()),
+    }
+
+
+def _nothing(sources: list[Path], taken: _Taken) -> str:
+    where = ", ".join(str(source) for source in sources)
+    if not taken.quarantined:
+        return f"no scan was found in {where}; expected NIfTI files, DICOM series or a BIDS folder"
+    first = taken.quarantined[0]
+    more = len(taken.quarantined) - 1
+    others = f" ({more} more were refused as well)" if more else ""
+    return f"nothing usable in {where}: {first['source']}: {first['reason']}{others}"

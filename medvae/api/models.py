@@ -1,0 +1,181 @@
+"""Models: listing, export, and what is drawn from them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api.device import pick
+from medvae.api.files import REAL, SYNTHETIC, fresh_folder
+from medvae.errors import BudgetError, NotFoundError, UsageError
+from medvae.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from medvae.api.session import Session
+    from medvae.model import Artifact
+    from medvae.vault import Tenant
+    from medvae.volume import Volume
+
+MAX_VOLUMES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `generate` was asked for."""
+
+    n: int
+    out: Path
+    seed: int | None = None
+    fmt: str = "nifti"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n <= MAX_VOLUMES:
+            raise UsageError(f"-n must be between 1 and {MAX_VOLUMES}, not {self.n}")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed must be between 0 and 2^63-1, not {self.seed}")
+
+
+def load(tenant: Tenant, name: str) -> Artifact:
+    """A model, opened in memory.
+
+    Raises:
+        NotFoundError: there is no such model; the message lists those there are.
+        IntegrityError: it is damaged.
+    """
+    from medvae.model import Artifact
+
+    if tenant.find("model", name) is None:
+        has = ", ".join(tenant.names("model")) or "none"
+        raise NotFoundError(f"tenant {tenant.name} has no model {name!r}; it has: {has}")
+    return Artifact.from_bytes(tenant.get_named("model", name))
+
+
+def listing(tenant: Tenant) -> list[dict[str, Any]]:
+    """Every model with its guarantee and where it came from."""
+    return [_summary(tenant, name) for name in tenant.names("model")]
+
+
+def _summary(tenant: Tenant, name: str) -> dict[str, Any]:
+    if tenant.find("run", name) is None:
+        return {"model": name, "private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
+    run = json.loads(tenant.get_named("run", name))
+    return {
+        "model": name,
+        "private": True,
+        "epsilon": run.get("epsilon"),
+        "delta": run.get("delta"),
+        "dataset": run["dataset"],
+        "finished": run.get("finished"),
+    }
+
+
+def show(tenant: Tenant, name: str) -> dict[str, Any]:
+    """A model's facts: configuration, plan, guarantee, size."""
+    artifact = load(tenant, name)
+    return _summary(tenant, name) | {
+        "parameters": parameters(artifact),
+        "bytes": sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
+        "facts": artifact.facts,
+    }
+
+
+def parameters(artifact: Artifact) -> int:
+    """Numbers in the network (prior and atlas not counted)."""
+    return sum(tensor.numel() for tensor in artifact.part("model").values())
+
+
+def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:
+    """Write a model's weights in the open.
+
+    Raises:
+        BudgetError: the model was trained on patients without a finite epsilon.
+        UsageError: the format is not known, or `out` is not an empty folder.
+    """
+    from medvae.model.export import export_model
+
+    artifact = load(tenant, name)
+    require_guarantee(name, artifact)
+    fresh_folder(out)
+    files = export_model(artifact, out, fmt)
+    tenant.record("export", model=name, format=fmt)
+    return {"model": name, "format": fmt, "files": [str(path) for path in files]}
+
+
+def require_guarantee(name: str, artifact: Artifact) -> None:
+    """Refuse what would leave the vault without a differential-privacy guarantee."""
+    if artifact.facts["kind"] not in ("public", "private"):
+        raise BudgetError(f"model {name} was trained on patients without privacy and may not leave")
+
+
+def generate(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+    """Draw volumes from a model and write them; nothing more is spent (post-processing).
+
+    Raises:
+        BudgetError: the model has no guarantee.
+        UsageError: `out` is not an empty folder.
+    """
+    from medvae.release import write_nifti
+
+    artifact = load(session.tenant, name)
+    require_guarantee(name, artifact)
+    fresh_folder(order.out)
+    seed, drawn = draw(session, artifact, order, progress)
+    files: list[Path] = []
+    for index, volume in enumerate(drawn, 1):
+        stem = f"synth{index:04d}"
+        files += write_nifti(volume, order.out, stem, description=SYNTHETIC)
+    session.tenant.record("generate", model=name, volumes=order.n)
+    return {"model": name, "seed": seed, "n": order.n, "files": [str(path) for path in files]}
+
+
+def draw(
+    session: Session, artifact: Artifact, order: Order, progress: Progress
+) -> tuple[int, Iterator[Volume]]:
+    """The seed that is used (fresh where none was given) and the volumes, one at a time."""
+    from medvae.generate import generate as stage
+
+    seed = secrets.randbits(62) if order.seed is None else order.seed
+    return seed, stage(artifact, order.n, seed, device=str(pick(session.device)), progress=progress)
+
+
+def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+    """Encode and decode one scan on its own grid.
+
+    The reconstruction is of a real patient: it is written only where the user said, and
+    logged; PSNR (dB) and SSIM are over the whole volume at the model's intensity scale.
+    """
+    from medvae.evaluate import compare
+    from medvae.model.reconstruct import reconstruct as decode
+    from medvae.release import write_nifti
+
+    artifact = load(session.tenant, name)
+    data = artifact.config().data
+    volume = _one_scan(source, data.modality)
+    made = decode(artifact, volume, device=str(pick(session.device)))
+    if out.exists():
+        raise UsageError(f"{out} exists; name a new file")
+    suffix = ".nii.gz" if out.name.endswith(".nii.gz") else ".nii"
+    if not out.name.endswith(suffix):
+        raise UsageError(f"-o {out} must end in .nii or .nii.gz")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_nifti(made, out.parent, out.name.removesuffix(suffix), suffix=suffix, description=REAL)
+    session.tenant.record("reconstruct", model=name)
+    figures = compare(volume, made, data)
+    return {"model": name, "file": str(out), "psnr": figures.psnr, "ssim": figures.ssim}
+
+
+def _one_scan(source: Path, modality: str) -> Volume:
+    from medvae import ingest as stage
+    from medvae.errors import InputError
+
+    found = list(stage.read([source], modality=modality))
+    if len(found) != 1:
+        raise InputError(f"{source} holds {len(found)} scans; give exactly one")
+    if isinstance(found[0], stage.Quarantined):
+        raise InputError(f"{source}: {found[0].reason}")
+    return found[0].volume

@@ -1,0 +1,93 @@
+"""Releases: generate, gate, write, describe, sign."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api import models
+from medvae.errors import MedvaeError, UsageError
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.api.session import Session
+    from medvae.vault import Tenant
+
+
+@dataclass(frozen=True)
+class Order:
+    """What `release create` was asked for; the words are printed on the card."""
+
+    n: int
+    out: Path
+    seed: int | None = None
+    fmt: str = "bids"
+    title: str = ""
+    body_part: str = ""
+    suffix: str = "T1w"
+    label_names: tuple[str, ...] = ()
+    licence: str = ""
+
+
+def create(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+    """A signed folder of synthetic volumes; refused where the gate says no.
+
+    Raises:
+        BudgetError: the model has no finite guarantee, or none that its plan covers.
+        UsageError: the folder is taken or the format is unknown.
+    """
+    from medvae import release
+
+    if order.fmt not in ("bids", "dicom"):
+        raise UsageError(f"--format must be bids or dicom, not {order.fmt!r}")
+    tenant = session.tenant
+    try:
+        artifact = models.load(tenant, name)
+        wanted = models.Order(order.n, order.out, order.seed)
+        seed, drawn = models.draw(session, artifact, wanted, SILENT)
+        more = {"license": order.licence} if order.licence else {}
+        facts = release.ReleaseFacts.from_model(
+            artifact.facts,
+            n=order.n,
+            seed=seed,
+            name=order.title or None,
+            debited=_debited(tenant, name),
+            tenant_limit=tenant.epsilon_limit,
+            suffix=order.suffix,
+            body_part=order.body_part,
+            label_names=order.label_names,
+            **more,
+        )
+        made = release.create(
+            drawn,
+            order.out,
+            facts=facts,
+            sign=tenant.sign,
+            public_key=tenant.public_key(),
+            fmt=order.fmt,
+            progress=progress,
+        )
+    except MedvaeError as error:
+        tenant.record("release", outcome="failure", model=name, reason=type(error).__name__)
+        raise
+    tenant.record("release", model=name, volumes=made.volumes, signer=made.signer)
+    result = made.to_json()
+    return result | {
+        "model": name,
+        "n": made.volumes,
+        "epsilon": result["epsilon"] or 0.0,
+        "delta": result["delta"] or 0.0,
+    }
+
+
+def _debited(tenant: Tenant, name: str) -> bool:
+    """Whether the ledger holds the plan of this model's run. A public model needs none."""
+    from medvae.api.training import ledger
+    from medvae.privacy import Plan
+
+    if tenant.find("run", name) is None:
+        return False
+    run = json.loads(tenant.get_named("run", name))
+    return ledger(tenant).holds(run["id"], Plan.from_json(run["plan"]))

@@ -1,0 +1,311 @@
+"""A session: one tenant's vault, opened with an identity, and the verbs of the journey."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.errors import NotFoundError, UsageError
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.vault import Tenant, Vault
+
+PathLike = str | os.PathLike[str]
+
+# Of NIST SP 800-226's scale: above about 20 the guarantee says little about one patient.
+DEFAULT_EPSILON_LIMIT = 20.0
+
+
+def default_vault() -> Path:
+    """`MEDVAE_VAULT`, or the user's data folder."""
+    chosen = os.environ.get("MEDVAE_VAULT")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(chosen) if chosen else data / "medvae" / "vault"
+
+
+def default_identity(tenant: str) -> Path:
+    """`MEDVAE_IDENTITY`, or a file named after the tenant in the user's configuration folder."""
+    chosen = os.environ.get("MEDVAE_IDENTITY")
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(chosen) if chosen else settings / "medvae" / f"{tenant}.identity"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open tenant; each method is one verb of the command line.
+
+    Every method raises the errors of `medvae.errors`; results are JSON-ready dictionaries
+    with at least the keys that DESIGN's command-line contract names.
+    """
+
+    vault: Vault
+    tenant: Tenant
+    device: str = "auto"
+
+    def ingest(
+        self,
+        sources: Sequence[PathLike],
+        dataset: str,
+        *,
+        subjects: PathLike | None = None,
+        labels: PathLike | None = None,
+        modality: str | None = None,
+        label_column: str | None = None,
+        demographics: bool = False,
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Read scans, de-identify them, seal them, and make a new version of a data set."""
+        from medvae.api import intake
+
+        paths = [Path(source) for source in sources]
+        options = intake.Options(
+            subjects=None if subjects is None else Path(subjects),
+            labels=None if labels is None else Path(labels),
+            modality=modality,
+            label_column=label_column,
+            demographics=demographics,
+        )
+        return intake.ingest(self.tenant, paths, dataset, options, progress)
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Every data set, newest version of each, with counts."""
+        from medvae.api import datasets
+
+        return datasets.listing(self.tenant)
+
+    def dataset(self, ref: str) -> dict[str, Any]:
+        """One data set (`name` or `name@version`): counts, shapes, spacings; no patient named."""
+        from medvae.api import datasets
+
+        return datasets.show(self.tenant, ref)
+
+    def export_dataset(
+        self, ref: str, out: PathLike, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Write the volumes as plain NIfTI: they leave the vault, and it is logged."""
+        from medvae.api import datasets
+
+        return datasets.export(self.tenant, ref, Path(out), progress)
+
+    def delete_dataset(self, ref: str) -> dict[str, Any]:
+        """Delete a data set and every volume that no other data set holds."""
+        from medvae.api import datasets
+
+        return datasets.delete(self.tenant, ref)
+
+    def erase_subject(self, source_id: str) -> dict[str, Any]:
+        """A patient withdraws: volumes gone, models trained on the patient listed."""
+        from medvae.api import datasets
+
+        return datasets.erase_subject(self.tenant, source_id)
+
+    def verify(
+        self, ref: str | None = None, *, read_data: bool = False, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Check what is stored; `read_data` also opens and authenticates everything."""
+        from medvae.api import datasets
+
+        return datasets.verify(self.tenant, ref, read_data, progress)
+
+    def plan(
+        self,
+        config: PathLike,
+        dataset: str,
+        *,
+        epsilon: float | None = None,
+        overrides: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """What a training would spend and cost, before anything is spent."""
+        from medvae.api import training
+
+        return training.plan(self.tenant, _config(config, overrides, epsilon), dataset)
+
+    def pretrain(
+        self,
+        config: PathLike,
+        name: str,
+        *,
+        overrides: Sequence[str] = (),
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Train the public stage on procedural volumes; no patient is involved."""
+        from medvae.api import training
+
+        return training.pretrain(self, _config(config, overrides), name, progress)
+
+    def train(
+        self,
+        config: PathLike,
+        dataset: str,
+        name: str,
+        *,
+        epsilon: float | None = None,
+        init: str | None = None,
+        resume: bool = False,
+        overrides: Sequence[str] = (),
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Train under patient-level differential privacy; the whole plan is debited first."""
+        from medvae.api import training
+
+        request = training.Request(dataset, name, init, resume)
+        return training.train(self, _config(config, overrides, epsilon), request, progress)
+
+    def budget(self, dataset: str | None = None) -> dict[str, Any]:
+        """Epsilon spent and left, for the patient who has spent most."""
+        from medvae.api import training
+
+        return training.budget(self.tenant, dataset)
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every model of the tenant."""
+        from medvae.api import models
+
+        return models.listing(self.tenant)
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One model's facts."""
+        from medvae.api import models
+
+        return models.show(self.tenant, name)
+
+    def export_model(self, name: str, out: PathLike, fmt: str = "safetensors") -> dict[str, Any]:
+        """Write a model's weights to a folder; a model without a guarantee is refused."""
+        from medvae.api import models
+
+        return models.export(self.tenant, name, Path(out), fmt)
+
+    def generate(
+        self,
+        model: str,
+        n: int,
+        out: PathLike,
+        *,
+        seed: int | None = None,
+        fmt: str = "nifti",
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Write `n` synthetic volumes; the same seed gives the same voxels."""
+        from medvae.api import models
+
+        return models.generate(self, model, models.Order(n, Path(out), seed, fmt), progress)
+
+    def reconstruct(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
+        """Encode and decode one scan on its own grid; gives PSNR and SSIM."""
+        from medvae.api import models
+
+        return models.reconstruct(self, model, Path(source), Path(out))
+
+    def evaluate(
+        self, what: str, against: str, *, n: int = 32, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Fidelity, diversity and use of a model's (or a folder's) volumes beside real ones."""
+        from medvae.api import evaluation
+
+        return evaluation.evaluate(self, what, against, n, progress)
+
+    def audit(
+        self, model: str, *, against: str | None = None, n: int = 32, progress: Progress = SILENT
+    ) -> dict[str, Any]:
+        """Attack a model: membership, copies of patients."""
+        from medvae.api import evaluation
+
+        return evaluation.audit(self, model, against, n, progress)
+
+    def release(
+        self,
+        model: str,
+        n: int,
+        out: PathLike,
+        *,
+        progress: Progress = SILENT,
+        **words: Any,
+    ) -> dict[str, Any]:
+        """Generate, gate, write, describe and sign a synthetic data set.
+
+        `words`: seed, fmt ("bids" or "dicom"), title, body_part, suffix, label_names, licence.
+        """
+        from medvae.api import releases
+
+        return releases.create(self, model, releases.Order(n, Path(out), **words), progress)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The audit trail, oldest first."""
+        return self.tenant.events()
+
+
+def open_session(
+    vault: PathLike | None = None,
+    tenant: str | None = None,
+    *,
+    identity: PathLike | None = None,
+    passphrase: str | None = None,
+    device: str = "auto",
+) -> Session:
+    """Open a tenant.
+
+    Raises:
+        NotFoundError: no such vault or tenant.
+        AccessError: the identity does not open it.
+        UsageError: no tenant is named and the vault holds none or several.
+    """
+    from medvae.vault import Vault
+
+    root = default_vault() if vault is None else Path(vault)
+    store = Vault(root)
+    name = tenant or os.environ.get("MEDVAE_TENANT") or _only_tenant(store, root)
+    key = default_identity(name) if identity is None else Path(identity)
+    secret = passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None
+    return Session(store, store.open(name, identity=key, passphrase=secret), device)
+
+
+def create_tenant(
+    vault: PathLike | None,
+    name: str,
+    *,
+    identity: PathLike | None = None,
+    recovery: PathLike | None = None,
+    passphrase: str | None = None,
+    epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
+) -> Session:
+    """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
+
+    Raises:
+        UsageError: the tenant or one of the files exists, or the limit is no budget.
+    """
+    from medvae.vault import Vault
+
+    if not 0 < epsilon_limit < float("inf"):
+        raise UsageError(f"--epsilon-limit must be a positive number, not {epsilon_limit}")
+    store = Vault(default_vault() if vault is None else Path(vault))
+    key = default_identity(name) if identity is None else Path(identity)
+    spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)
+    secret = passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None
+    tenant = store.create_tenant(
+        name, identity=key, recovery=spare, passphrase=secret, epsilon_limit=epsilon_limit
+    )
+    return Session(store, tenant)
+
+
+def _only_tenant(store: Vault, root: Path) -> str:
+    names = [info.name for info in store.tenants()]
+    if not names:
+        raise NotFoundError(
+            f"the vault {root} has no tenant; make one with: medvae tenant create NAME"
+        )
+    if len(names) > 1:
+        raise UsageError(f"name a tenant with --tenant; this vault has {', '.join(names)}")
+    return names[0]
+
+
+def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> Any:
+    from medvae.config import load_config
+
+    chosen = list(overrides)
+    if epsilon is not None:
+        chosen.append(f"privacy.epsilon={float(epsilon)!r}")
+    return load_config(Path(path), chosen)

@@ -1,0 +1,19 @@
+"""medvae doctor"""
+
+from __future__ import annotations
+
+from medvae.cli.output import show
+from medvae.cli.settings import settings
+from medvae.errors import MedvaeError
+
+
+def run() -> int:
+    """Machine, accelerator, versions, and a self-test of the cryptography and the accountant."""
+    from medvae.api.doctor import examine
+
+    result = examine(settings.device)
+    lines = [
+        f"{'ok ' if c['ok'] else 'BAD'}  {c['name']:<20} {c['detail']}" for c in result["checks"]
+    ]
+    show(result, lines)
+    return 0 if result["ok"] else MedvaeError.exit_code

@@ -1,0 +1,29 @@
+"""medvae generate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import plural, show
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+
+Number = Annotated[int, typer.Option("-n", help="How many volumes.")]
+Folder = Annotated[Path, typer.Option("-o", "--out", help="A new folder.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same voxels.")]
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Name of a model.")],
+    n: Number,
+    out: Folder,
+    fmt: Annotated[str, typer.Option("--format", help="nifti or dicom")] = "nifti",
+    seed: Seed = None,
+) -> None:
+    """Draw synthetic volumes from a model. Costs no privacy."""
+    with progress() as bar:
+        result = settings.session().generate(model, n, out, seed=seed, fmt=fmt, progress=bar)
+    show(result, [f"{plural(n, 'volume')} in {out} (seed {result['seed']})."])

@@ -1,0 +1,56 @@
+"""medvae ingest"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import note, plural, show
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+
+
+def run(
+    source: Annotated[
+        list[Path], typer.Argument(help="Files, folders, zip archives or DICOMDIRs.")
+    ],
+    dataset: Annotated[str, typer.Option("-d", "--dataset", help="Name of the data set.")],
+    subjects: Annotated[
+        Path | None, typer.Option(help="CSV with the columns filename and subject.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Folder of masks named like the images.")
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="mri or ct, where the files do not say.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="CSV column to keep as the class of a volume.")
+    ] = None,
+    demographics: Annotated[
+        bool, typer.Option("--demographics", help="Keep age group and sex.")
+    ] = False,
+) -> None:
+    """Read scans, de-identify them and seal them as a data set."""
+    with progress() as bar:
+        result = settings.session().ingest(
+            list(source),
+            dataset,
+            subjects=subjects,
+            labels=labels,
+            modality=modality,
+            label_column=label_column,
+            demographics=demographics,
+            progress=bar,
+        )
+    for remark in result["notes"]:
+        note(f"Note: {remark}")
+    lines = [
+        f"{dataset}@{result['version']}: {plural(result['volumes'], 'volume')} of "
+        f"{plural(result['subjects'], 'patient')} ({result['added']} new)."
+    ]
+    for bad in result["quarantined"]:
+        lines.append(f"  refused {bad['source']}: {bad['reason']}")
+    show(result, lines)

@@ -1,0 +1,65 @@
+"""What a verb shows: one JSON object, or lines and tables for a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from medvae.cli.settings import settings
+
+
+def show(result: dict[str, Any], lines: Iterable[str] = ()) -> None:
+    """Print the result: as JSON with --json, otherwise the lines (none with -q)."""
+    if settings.json:
+        print(json.dumps(result, default=str, allow_nan=False))
+    elif not settings.quiet:
+        for line in lines:
+            print(line)
+
+
+def note(text: str) -> None:
+    """A remark beside the result, on stderr."""
+    if not settings.quiet:
+        print(text, file=sys.stderr)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Columns aligned with spaces: readable, and easy to cut with other tools."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max([len(head), *(len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [list(headers), *cells]
+    ]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 volume`, `2 volumes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes in a unit that a person reads."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

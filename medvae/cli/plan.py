@@ -1,0 +1,36 @@
+"""medvae plan"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medvae.cli.output import duration, show, size, table
+from medvae.cli.settings import settings
+
+Config = Annotated[Path, typer.Option("-c", "--config", help="A YAML file; see configs/.")]
+Dataset = Annotated[str, typer.Option("-d", "--dataset", help="name or name@version")]
+Epsilon = Annotated[float | None, typer.Option(help="Instead of privacy.epsilon.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, repeatable")]
+
+
+def run(config: Config, dataset: Dataset, epsilon: Epsilon = None, set_: Overrides = None) -> None:
+    """What a training would spend and take. Reads no voxel, spends nothing."""
+    result = settings.session().plan(config, dataset, epsilon=epsilon, overrides=set_ or [])
+    show(result, _lines(result))
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    columns = ("name", "noise_multiplier", "sample_rate", "steps", "epsilon_alone")
+    rows = [[stage[column] for column in columns] for stage in result["stages"]]
+    budget = result["budget"]
+    cost = result["cost"]
+    return [
+        f"{result['dataset']}: {result['patients']} patients; "
+        f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for all stages together",
+        *table(columns, rows),
+        f"Budget: {budget['spent']:.4g} of {budget['limit']:g} spent by the patient who spent most",
+        f"About {duration(cost['seconds'])} and {size(cost['memory_bytes'])} of memory here.",
+    ]

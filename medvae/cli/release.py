@@ -1,0 +1,83 @@
+"""medvae release create | verify"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.generate import Folder, Number, Seed
+from medvae.cli.output import plural, show
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+from medvae.errors import IntegrityError
+
+app = typer.Typer(help="Releases: signed folders of synthetic volumes.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    model: str,
+    n: Number,
+    out: Folder,
+    fmt: Annotated[str, typer.Option("--format", help="bids or dicom")] = "bids",
+    seed: Seed = None,
+    title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",
+    body_part: Annotated[str, typer.Option(help="In words, such as hippocampus.")] = "",
+    suffix: Annotated[str, typer.Option(help="BIDS suffix of MR images.")] = "T1w",
+    label: Annotated[
+        list[str] | None, typer.Option(help="Name of mask label 1, 2, ...; repeatable.")
+    ] = None,
+    license_: Annotated[str, typer.Option("--license", help="Of the data set, as SPDX.")] = "",
+) -> None:
+    """Generate, gate, write, describe and sign a synthetic data set."""
+    with progress() as bar:
+        result = settings.session().release(
+            model,
+            n,
+            out,
+            seed=seed,
+            fmt=fmt,
+            title=title,
+            body_part=body_part,
+            suffix=suffix,
+            label_names=tuple(label or ()),
+            licence=license_,
+            progress=bar,
+        )
+    lines = [
+        f"Release: {result['release']}",
+        f"Report:  {result['report']}",
+        f"{plural(n, 'volume')}; epsilon {result['epsilon']:.4g} for each patient; "
+        f"signed by {result['signer']}",
+    ]
+    show(result, lines)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    public_key: Annotated[
+        Path | None, typer.Option(help="The signer's key, got by another way.")
+    ] = None,
+) -> int:
+    """Check a release; needs no vault. A changed, added or missing file ends with exit code 4."""
+    from medvae.release import verify as check
+
+    result = check(folder, public_key)
+    lines = [f"{folder}: {'valid' if result.valid else 'NOT VALID'}; signer {result.signer}"]
+    lines += [f"  {problem}" for problem in result.problems]
+    if result.valid and public_key is None:
+        lines.append(
+            "Compare the signer with the one that the hospital publishes, or give --public-key."
+        )
+    facts = {
+        "valid": result.valid,
+        "signer": result.signer,
+        "files": result.files,
+        "problems": result.problems,
+        "trusted": result.trusted,
+    }
+    show(facts, lines)
+    return 0 if result.valid else IntegrityError.exit_code

@@ -1,0 +1,74 @@
+"""medvae tenant create | list | erase"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import note, show, table
+from medvae.cli.settings import settings
+from medvae.errors import UsageError
+
+app = typer.Typer(
+    help="Tenants: the unit of isolation, each with its own keys.", no_args_is_help=True
+)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Letters, digits, '-' and '_'.")],
+    recovery_out: Annotated[
+        Path | None, typer.Option(help="Where the recovery key goes; move it off this machine.")
+    ] = None,
+    epsilon_limit: Annotated[
+        float, typer.Option(help="Most epsilon that any patient of this tenant may spend.")
+    ] = 20.0,
+) -> None:
+    """Make a tenant: keys, store, and a drill that the recovery key really opens it."""
+    from medvae.api import create_tenant, default_identity
+
+    identity = Path(settings.identity) if settings.identity else default_identity(name)
+    recovery = recovery_out or identity.parent / f"{name}.recovery"
+    create_tenant(
+        settings.vault_path,
+        name,
+        identity=identity,
+        recovery=recovery,
+        epsilon_limit=epsilon_limit,
+    )
+    result = {"tenant": name, "identity": str(identity), "recovery": str(recovery)}
+    lines = [
+        f"Tenant {name} is ready in {settings.vault_path}.",
+        f"Identity:  {identity}",
+        f"Recovery:  {recovery}  (keep it off this machine; it opens everything)",
+    ]
+    show(result | {"vault": str(settings.vault_path), "epsilon_limit": epsilon_limit}, lines)
+
+
+@app.command("list")
+def list_() -> None:
+    """Every tenant of the vault."""
+    from medvae.vault import Vault
+
+    found = Vault(settings.vault_path).tenants()
+    rows = [(info.name, info.created, info.epoch) for info in found]
+    tenants = [{"tenant": n, "created": c, "epoch": e} for n, c, e in rows]
+    lines = table(("tenant", "created", "epoch"), rows) if rows else ["No tenant yet."]
+    show({"tenants": tenants}, lines)
+
+
+@app.command()
+def erase(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Really erase; there is no way back.")] = False,
+) -> None:
+    """Erase a tenant by destroying its keys."""
+    from medvae.vault import Vault
+
+    if not yes:
+        raise UsageError(f"erasing tenant {name} cannot be undone; say --yes to do it")
+    Vault(settings.vault_path).erase(name)
+    note("Backups that hold the old keys and an identity can still open the old data.")
+    show({"erased": name}, [f"Tenant {name} is erased."])

@@ -1,0 +1,38 @@
+"""medvae train"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import duration, show
+from medvae.cli.plan import Config, Dataset, Epsilon, Overrides
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+
+
+def run(
+    config: Config,
+    dataset: Dataset,
+    name: Annotated[str, typer.Option(help="Name of the run and of its model.")],
+    epsilon: Epsilon = None,
+    init: Annotated[str | None, typer.Option(help="A model made by medvae pretrain.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this run.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Train under patient-level differential privacy. The whole plan is debited first."""
+    with progress() as bar:
+        result = settings.session().train(
+            config,
+            dataset,
+            name,
+            epsilon=epsilon,
+            init=init,
+            resume=resume,
+            overrides=set_ or [],
+            progress=bar,
+        )
+    guarantee = f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for each patient"
+    took = duration(result["seconds"])
+    show(result, [f"Model {name}: {guarantee}; {result['steps']} private steps in {took}."])

@@ -1,0 +1,30 @@
+"""medvae verify"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import plural, show
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+from medvae.errors import IntegrityError
+
+
+def run(
+    dataset: Annotated[
+        str | None, typer.Option("-d", "--dataset", help="Only this data set.")
+    ] = None,
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Also decrypt and authenticate everything.")
+    ] = False,
+) -> int:
+    """Check what is stored. Damage ends with exit code 4."""
+    with progress() as bar:
+        result = settings.session().verify(dataset, read_data=read_data, progress=bar)
+    how = "read and authenticated" if read_data else "checked"
+    lines = [f"{plural(result['objects'], 'object')} {how}, {len(result['damaged'])} damaged."]
+    lines += [f"  {d['object']}: {d['reason']}" for d in result["damaged"]]
+    show(result, lines)
+    return IntegrityError.exit_code if result["damaged"] else 0

@@ -1,0 +1,7 @@
+"""The journey, start to end, on a cohort made on the spot."""
+
+from __future__ import annotations
+
+from medvae.demo.journey import run
+
+__all__ = ["run"]

@@ -1,0 +1,247 @@
+"""The command-line contract: verbs, JSON keys and exit codes that others build on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.cli.conftest import QUICK, Clinic
+
+pytestmark = pytest.mark.xdist_group("journey")
+
+
+def test_tenant_create_writes_a_private_identity_and_a_recovery_key(clinic: Clinic) -> None:
+    identity = clinic.root / "key"
+    assert identity.stat().st_mode & 0o777 == 0o600
+    assert (clinic.root / "spare").stat().st_mode & 0o777 == 0o600
+    assert [t["tenant"] for t in clinic("tenant", "list").json["tenants"]] == ["clinic"]
+
+
+def test_ingest_counts_patients_not_files(journey: Clinic) -> None:
+    shown = journey("dataset", "show", "phantoms").json
+    assert (shown["subjects"], shown["volumes"], shown["masks"]) == (10, 12, 12)
+    assert journey("dataset", "list").json["datasets"][0]["dataset"] == "phantoms"
+
+
+def test_ingesting_the_same_files_again_makes_no_new_version(clinic: Clinic, scans: Path) -> None:
+    first = clinic("ingest", scans, "-d", "d", "--modality", "mri").json
+    again = clinic("ingest", scans, "-d", "d", "--modality", "mri").json
+    assert first["quarantined"] == again["quarantined"] == []
+    assert (first["version"], again["version"], again["added"]) == (1, 1, 0)
+
+
+def test_plan_names_every_stage_and_spends_nothing(journey: Clinic) -> None:
+    before = journey("budget").json
+    planned = journey("plan", "-c", QUICK, "-d", "phantoms", "--epsilon", "4").json
+    assert 3.9 < planned["epsilon"] <= 4.0
+    assert {"atlas", "finetune", "prior"} <= {
+        re.split("[.-]", s["name"])[0] for s in planned["stages"]
+    }
+    assert all(stage["noise_multiplier"] > 0 for stage in planned["stages"])
+    assert journey("budget").json == before
+
+
+def test_train_spends_what_it_says(journey: Clinic) -> None:
+    budget = journey("budget", "-d", "phantoms").json
+    model = journey("model", "show", "first").json
+    assert model["epsilon"] == pytest.approx(budget["spent"], abs=0.05)
+    assert budget["remaining"] == pytest.approx(budget["limit"] - budget["spent"])
+    assert len(budget["events"]) == 1
+
+
+def test_resuming_a_finished_run_costs_nothing(journey: Clinic) -> None:
+    before = journey("budget").json
+    again = journey("train", "-c", QUICK, "-d", "phantoms", "--name", "first", "--resume").json
+    assert again["model"] == "first"
+    assert journey("budget").json == before
+
+
+def test_the_secret_of_a_finished_run_is_gone(journey: Clinic) -> None:
+    from medvae import api
+
+    session = api.open(journey.root / "vault", "clinic", identity=journey.root / "key")
+    assert session.tenant.names("run-secret") == []
+    assert session.tenant.names("checkpoint") == []
+
+
+def test_the_same_seed_gives_the_same_voxels(journey: Clinic, tmp_path: Path) -> None:
+    files = [
+        journey("generate", "first", "-n", "2", "-o", tmp_path / name, "--seed", "5").json["files"]
+        for name in "ab"
+    ]
+    other = journey("generate", "first", "-n", "2", "-o", tmp_path / "c", "--seed", "6").json
+    voxels = [nib.load(group[0]).get_fdata() for group in (*files, other["files"])]
+    assert np.array_equal(voxels[0], voxels[1])
+    assert not np.array_equal(voxels[0], voxels[2])
+    assert voxels[0].shape == (16, 24, 16)
+
+
+def test_reconstruct_keeps_grid_and_geometry(journey: Clinic, scans: Path, tmp_path: Path) -> None:
+    source = next((scans / "images").glob("*.nii.gz"))
+    out = tmp_path / "rec.nii.gz"
+    figures = journey("reconstruct", "first", "-i", source, "-o", out).json
+    assert np.allclose(nib.load(out).affine, nib.load(source).affine)
+    assert nib.load(out).shape == nib.load(source).shape
+    assert figures["psnr"] > 10
+    assert -1 <= figures["ssim"] <= 1
+
+
+def test_release_is_signed_and_a_changed_byte_is_refused(journey: Clinic, tmp_path: Path) -> None:
+    folder = tmp_path / "release"
+    made = journey("release", "create", "first", "-n", "3", "-o", folder).json
+    assert made["passed"]
+    assert 0 < made["epsilon"] <= 8
+    good = journey("release", "verify", folder).json
+    assert good["valid"]
+    victim = max(folder.rglob("*.nii.gz"))
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(bytes(data))
+    bad = journey("release", "verify", folder, ok=False)
+    assert bad.code == 4
+    assert not bad.json["valid"]
+
+
+def test_evaluate_and_audit_answer(journey: Clinic) -> None:
+    metrics = journey("evaluate", "first", "--against", "phantoms", "-n", "4").json["metrics"]
+    assert metrics
+    audited = journey("audit", "first", "-n", "4", ok=False).json
+    assert isinstance(audited["passed"], bool)
+    assert audited["findings"]
+
+
+def test_the_log_tells_the_journey(journey: Clinic) -> None:
+    events = {event["event"] for event in journey("log").json["events"]}
+    assert {"ingest", "train"} <= events
+    assert journey("log", "verify").json["valid"]
+
+
+def test_verify_finds_a_flipped_byte_and_train_refuses(clinic: Clinic, scans: Path) -> None:
+    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    assert clinic("verify", "--read-data").json["damaged"] == []
+    objects = [
+        p for p in (clinic.root / "vault").rglob("*") if p.is_file() and p.stat().st_size > 9000
+    ]
+    victim = max(p for p in objects if p.suffix not in (".db", ".sqlite", ".db-wal"))
+    data = bytearray(victim.read_bytes())
+    data[5000] ^= 0x10
+    victim.write_bytes(bytes(data))
+    found = clinic("verify", ok=False)
+    assert found.code == 4
+    assert len(found.json["damaged"]) == 1
+    refused = clinic("train", "-c", QUICK, "-d", "d", "--name", "r", ok=False)
+    assert refused.code == 4
+    assert clinic("budget").json["spent"] == 0
+
+
+@pytest.mark.parametrize("epsilon", ["0", "-1", "nan", "inf"])
+def test_an_epsilon_that_is_none_is_a_usage_error(journey: Clinic, epsilon: str) -> None:
+    asked = ("-c", QUICK, "-d", "phantoms", f"--epsilon={epsilon}")
+    assert journey("plan", *asked, ok=False).code == 2
+    assert journey("train", *asked, "--name", "none", ok=False).code == 2
+
+
+def test_a_budget_is_not_passed(journey: Clinic) -> None:
+    before = journey("budget").json
+    asked = ("-c", QUICK, "-d", "phantoms", "--name", "over")
+    assert journey("train", *asked, "--epsilon", "21", ok=False).code == 6
+    refused = journey("train", *asked, "--epsilon", "19", ok=False)
+    assert refused.code == 6
+    assert len(refused.err.splitlines()) == 1
+    assert journey("budget").json == before
+    assert all(m["model"] != "over" for m in journey("model", "list").json["models"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("dataset", "show", "nothing"), 7),
+        (("model", "show", "nothing"), 7),
+        (("generate", "nothing", "-n", "1", "-o", "x"), 7),
+        (("train", "-c", QUICK, "-d", "nothing", "--name", "r"), 7),
+        (("train", "-c", "no-such.yaml", "-d", "phantoms", "--name", "r"), 2),
+        (("train", "-c", QUICK, "-d", "phantoms", "--name", "r", "--set", "privacy.epsilom=1"), 2),
+        (("train", "-c", QUICK, "-d", "phantoms", "--name", "first"), 2),
+        (("generate", "first", "-n", "0", "-o", "x"), 2),
+        (("tenant", "create", "clinic"), 2),
+        (("tenant", "create", "../up"), 2),
+        (("tenant", "erase", "clinic"), 2),
+        (("-t", "ghost", "budget"), 7),
+        (("ingest", "/no/such/place", "-d", "d"), 3),
+    ],
+)
+def test_errors_are_one_sentence_with_their_code(
+    journey: Clinic, words: tuple[str, ...], code: int
+) -> None:
+    got = journey(*words, ok=False)
+    assert got.code == code, got.err
+    assert len(got.err.strip().splitlines()) == 1
+    assert "Traceback" not in got.err
+    assert got.json["exit_code"] == code
+
+
+def test_another_identity_does_not_open_a_tenant(journey: Clinic, tmp_path: Path) -> None:
+    stranger = Clinic(tmp_path)
+    stranger("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
+    got = journey("--identity", tmp_path / "key", "budget", ok=False)
+    assert got.code == 5
+
+
+def test_good_files_are_kept_and_bad_ones_listed(
+    clinic: Clinic, scans: Path, tmp_path: Path
+) -> None:
+    good = next((scans / "images").glob("*.nii.gz"))
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "good.nii.gz").write_bytes(good.read_bytes())
+    (tmp_path / "mixed" / "cut.nii.gz").write_bytes(good.read_bytes()[:800])
+    (tmp_path / "mixed" / "empty.nii.gz").write_bytes(b"")
+    (tmp_path / "mixed" / "text.nii").write_text("not an image")
+    got = clinic("ingest", tmp_path / "mixed", "-d", "mixed", "--modality", "mri").json
+    assert got["volumes"] == 1
+    refused = {Path(q["source"]).name for q in got["quarantined"]}
+    assert refused == {"cut.nii.gz", "empty.nii.gz", "text.nii"}
+    (tmp_path / "mixed" / "good.nii.gz").unlink()
+    nothing = clinic("ingest", tmp_path / "mixed", "-d", "none", "--modality", "mri", ok=False)
+    assert nothing.code == 3
+    assert [d["dataset"] for d in clinic("dataset", "list").json["datasets"]] == ["mixed"]
+
+
+def test_nothing_of_a_patient_lies_in_the_open(journey: Clinic, scans: Path) -> None:
+    """Names of files and patients, and runs of raw voxels, are nowhere under the vault."""
+    image = next((scans / "images").glob("*.nii.gz"))
+    raw = np.asarray(nib.load(image).dataobj).astype("<i2").tobytes()
+    needles = [b"CANARY-PATIENT", b"CANARY-FILE", raw[4000:4064], b"phantoms"]
+    for path in journey.root.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(needle in data for needle in needles), path
+
+
+def test_help_is_quick_and_light() -> None:
+    code = (
+        "import sys\nfrom medvae.cli.main import run\nrun(['--help'])\nprint(sorted(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not any(f"'{heavy}'" in out.stdout for heavy in ("torch", "monai", "numpy", "pydicom"))
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "medvae", "--help"], capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.5
+
+
+def test_global_options_may_stand_anywhere(journey: Clinic) -> None:
+    from medvae.cli.settings import hoist, settings
+
+    assert hoist(["budget", "--json", "-t", "a", "--vault=/v", "-d", "x"]) == ["budget", "-d", "x"]
+    assert (settings.json, settings.tenant, settings.vault) == (True, "a", "/v")
+    assert json.loads(journey("budget").out)
