@@ -39,6 +39,7 @@ class Session:
         self.catalogue = Catalogue(folder, name)
         self.lock = WriterLock(folder, name)
         self.keys = self._unlock_current()
+        self._cleared = False
         self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
         self._check_catalogue()
 
@@ -69,8 +70,10 @@ class Session:
         """
         crashed = self.lock.acquire(wait)
         try:
-            if crashed:
+            # A power loss may take the traces of a crash with it: look once in any case.
+            if crashed or not self._cleared:
                 self.clear_up()
+                self._cleared = True
             yield
         finally:
             self.lock.release()
