@@ -12,6 +12,8 @@ import resource
 import sys
 from pathlib import Path
 
+from medvae.ingest import landlock
+
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 128
@@ -34,6 +36,12 @@ def confine(memory: int) -> None:
         # dumpable has none.
         libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        landlock.forbid_paths(_libraries())
+
+
+def _libraries() -> set[str]:
+    """Where this program's own modules and shared libraries lie."""
+    return {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/lib", "/lib64"} - {"", "/"}
 
 
 def allow_cpu(seconds: int) -> None:

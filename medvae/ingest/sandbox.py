@@ -85,7 +85,8 @@ class Sandbox:
         try:
             sock.settimeout(self._limits.wall_seconds)
             wire.send(sock, request)
-            head, body = self._serve(sock, files, deadline)
+            gone: list[InputError] = []
+            head, body = self._serve(sock, files, deadline, gone)
         except TimeoutError as error:
             self.stop()
             raise WorkerDiedError(
@@ -97,14 +98,20 @@ class Sandbox:
             # Left in the middle of a job (an interrupt): the next would get its answer.
             self.stop()
             raise
+        if gone:
+            raise gone[0]
         if "refused" in head:
             raise InputError(printable(str(head["refused"])))
         return head, body
 
     def _serve(
-        self, sock: socket.socket, files: Sequence[Source], deadline: float
+        self,
+        sock: socket.socket,
+        files: Sequence[Source],
+        deadline: float,
+        gone: list[InputError],
     ) -> tuple[dict[str, Any], bytearray]:
-        """Hand over files as the worker asks for them, until it answers."""
+        """Hand over files as it asks for them, until it answers; `gone`: those that cannot be."""
         waiting = iter(files)
         most = self._limits.voxels * BYTES_PER_VOXEL + (1 << 20)
         while True:
@@ -118,7 +125,8 @@ class Sandbox:
                     descriptors.append(file.open())
                     members.append(file.member)
                 wire.send_files(sock, {"members": members}, descriptors)
-            except InputError:
+            except InputError as error:
+                gone.append(error)
                 wire.send(sock, {"gone": True})
             finally:
                 for descriptor in descriptors:

@@ -127,7 +127,7 @@ class Folder:
             if entry.name.startswith("."):
                 continue
             name = str(here / entry.name)
-            if entry.is_symlink() and entry.is_dir():
+            if entry.is_symlink() and _is_folder(entry):
                 yield Quarantined(File(self, name).source, "it is a link to a folder: not followed")
             elif entry.is_dir(follow_symlinks=False):
                 yield from self._walk(name, depth + 1)
@@ -184,6 +184,14 @@ class Folder:
             return _open_regular(parts[-1], FILE | os.O_NOFOLLOW, folder, self._limits)
         finally:
             os.close(folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether a link leads to a folder (a link in a circle leads nowhere)."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 class Listed(Folder):

@@ -98,9 +98,9 @@ def write(folder: Path, slices: list[Dataset]) -> Path:
     return folder
 
 
-def series(n: int = 5, **more: Any) -> list[Dataset]:
-    """A series of `n` slices of 6 rows and 4 columns."""
-    stack = voxels((n, 6, 4))
+def series(n: int = 5, size: tuple[int, int] = (6, 4), **more: Any) -> list[Dataset]:
+    """A series of `n` slices of `size` rows and columns."""
+    stack = voxels((n, *size))
     return [slice_of(i, stack[i], **more) for i in range(n)]
 
 

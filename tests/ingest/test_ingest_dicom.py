@@ -16,7 +16,6 @@ from pydicom.sequence import Sequence
 from pydicom.uid import (
     EnhancedMRImageStorage,
     JPEG2000Lossless,
-    JPEGLSLossless,
     RLELossless,
     SecondaryCaptureImageStorage,
 )
@@ -233,10 +232,10 @@ def test_enhanced_multi_frame(tmp_path: Path) -> None:
     assert volume.meta == {"slice_thickness": 2.5, "echo_time": 12.5}
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
 def test_compressed_series_equal_the_plain_one(tmp_path: Path, syntax: Any) -> None:
-    plain = one(write(tmp_path / "plain", series(3))).volume
-    slices = series(3)
+    plain = one(write(tmp_path / "plain", series(3, (64, 48)))).volume
+    slices = series(3, (64, 48))
     for data in slices:
         data.PixelRepresentation = 0
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
 
 from medvae.errors import InputError
 from medvae.ingest.dicom.values import floats, number, text, whole
@@ -88,6 +89,9 @@ def _checked_size(data: Dataset, most_voxels: int) -> int:
 def _decoded(data: Dataset, count: int) -> Voxels:
     """[count, rows, columns] of the stored values, unused bits cleared."""
     try:
+        # One known decoder a kind, so that the same file gives the same voxels everywhere.
+        plugin = "pydicom" if data.file_meta.TransferSyntaxUID == RLELossless else "pylibjpeg"
+        data.pixel_array_options(decoding_plugin=plugin)
         pixels = np.asarray(data.pixel_array)
     except MemoryError:
         raise

@@ -138,7 +138,7 @@ def series_key(header: Dataset) -> str:
         text(header, "StudyInstanceUID"),
         text(header, "SeriesInstanceUID"),
         storage,
-        text(header, "SOPInstanceUID") if frames > 1 or storage not in CLASSES else "",
+        text(header, "SOPInstanceUID") if frames > 1 else "",
         why_not(header),
         whole(header, "Rows"),
         whole(header, "Columns"),
