@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, fresh_folder
-from medvae.errors import BudgetError, NotFoundError, UsageError
+from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
@@ -150,28 +150,70 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     logged; PSNR (dB) and SSIM are over the whole volume at the model's intensity scale.
     """
     from medvae.evaluate import compare
-    from medvae.model.reconstruct import reconstruct as decode
-    from medvae.release import write_nifti
+    from medvae.model.reconstruct import reconstruct as stage
 
     artifact = load(session.tenant, name)
     data = artifact.config().data
     volume = _one_scan(source, data.modality)
-    made = decode(artifact, volume, device=str(pick(session.device)))
+    made = stage(artifact, volume, device=str(pick(session.device)))
+    _write_scan(made, out)
+    session.tenant.record("reconstruct", model=name)
+    figures = compare(volume, made, data)
+    return {"model": name, "file": str(out), "psnr": figures.psnr, "ssim": figures.ssim}
+
+
+def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+    """A scan's latents (posterior means) as a safetensors file: as private as the scan."""
+    from medvae.model.reconstruct import encode as stage
+
+    artifact = load(session.tenant, name)
+    volume = _one_scan(source, artifact.config().data.modality)
+    data = stage(artifact, volume, device=str(pick(session.device)))
+    _write_new(out, data)
+    session.tenant.record("encode", model=name)
+    raw = volume.voxels.nbytes
+    return {"model": name, "file": str(out), "bytes": len(data), "ratio": raw / len(data)}
+
+
+def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+    """The volume of a file made by `encode` with the same model."""
+    from medvae.model.reconstruct import decode as stage
+
+    artifact = load(session.tenant, name)
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}") from error
+    volume = stage(artifact, data, device=str(pick(session.device)))
+    _write_scan(volume, out)
+    session.tenant.record("decode", model=name)
+    return {"model": name, "file": str(out), "shape": list(volume.shape)}
+
+
+def _write_new(out: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, readable by its owner alone."""
+    from medvae.vault import atomic_write
+
+    if out.exists():
+        raise UsageError(f"{out} exists; name a new file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(out, data)
+
+
+def _write_scan(volume: Volume, out: Path) -> None:
+    from medvae.release import write_nifti
+
     if out.exists():
         raise UsageError(f"{out} exists; name a new file")
     suffix = ".nii.gz" if out.name.endswith(".nii.gz") else ".nii"
     if not out.name.endswith(suffix):
         raise UsageError(f"-o {out} must end in .nii or .nii.gz")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_nifti(made, out.parent, out.name.removesuffix(suffix), suffix=suffix, description=REAL)
-    session.tenant.record("reconstruct", model=name)
-    figures = compare(volume, made, data)
-    return {"model": name, "file": str(out), "psnr": figures.psnr, "ssim": figures.ssim}
+    write_nifti(volume, out.parent, out.name.removesuffix(suffix), suffix=suffix, description=REAL)
 
 
 def _one_scan(source: Path, modality: str) -> Volume:
     from medvae import ingest as stage
-    from medvae.errors import InputError
 
     found = list(stage.read([source], modality=modality))
     if len(found) != 1:

@@ -200,6 +200,18 @@ class Session:
 
         return models.reconstruct(self, model, Path(source), Path(out))
 
+    def encode(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
+        """Write a scan's latents as a safetensors file."""
+        from medvae.api import models
+
+        return models.encode(self, model, Path(source), Path(out))
+
+    def decode(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
+        """Write the volume of a latents file."""
+        from medvae.api import models
+
+        return models.decode(self, model, Path(source), Path(out))
+
     def evaluate(
         self, what: str, against: str, *, n: int = 32, progress: Progress = SILENT
     ) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from medvae.cli import (
     audit,
     budget,
     dataset,
+    decode,
     demo,
     doctor,
+    encode,
     evaluate,
     generate,
     ingest,
@@ -23,6 +25,8 @@ from medvae.cli import (
     pretrain,
     reconstruct,
     release,
+    repair,
+    subject,
     tenant,
     train,
     verify,
@@ -44,12 +48,12 @@ def build() -> Callable[..., Any]:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_top)
-    single = (doctor, demo, ingest, verify, plan, pretrain, train, budget)
+    single = (doctor, demo, ingest, verify, repair, plan, pretrain, train, budget)
     for module in single:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
-    for group in (tenant, keys, dataset, model, release, log):
+    for group in (tenant, keys, dataset, subject, model, release, log):
         app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
-    for module in (generate, reconstruct, evaluate, audit):
+    for module in (generate, encode, decode, reconstruct, evaluate, audit):
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
     return typer.main.get_command(app)
 

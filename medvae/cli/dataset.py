@@ -1,4 +1,4 @@
-"""medvae dataset list | show | export | delete | erase-subject"""
+"""medvae dataset list | show | export | delete"""
 
 from __future__ import annotations
 
@@ -56,18 +56,3 @@ def delete(
     result = settings.session().delete_dataset(ref)
     deleted = ", ".join(result["deleted"])
     show(result, [f"Deleted {deleted} and {plural(result['volumes'], 'volume')}."])
-
-
-@app.command("erase-subject")
-def erase_subject(
-    subject: Annotated[str, typer.Argument(help="The patient's id as in the source.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Really erase.")] = False,
-) -> None:
-    """A patient withdraws: volumes erased everywhere, affected models named."""
-    if not yes:
-        raise UsageError("erasing a patient cannot be undone; say --yes to do it")
-    result = settings.session().erase_subject(subject)
-    lines = [f"Erased {plural(result['volumes'], 'volume')} of {result['subject']}."]
-    if result["models"]:
-        lines.append("Models trained on this patient: " + ", ".join(result["models"]))
-    show(result, lines)

@@ -1,4 +1,4 @@
-"""medvae keys rotate | reseal | recover"""
+"""medvae keys rotate | reseal | recover | list | new | add | remove"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import plural, show
+from medvae.cli.output import plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
@@ -50,3 +50,48 @@ def recover(
         name, recovery=recovery, identity=identity, passphrase=secret
     )
     show({"identity": str(identity), "tenant": name}, [f"New identity: {identity}"])
+
+
+@app.command("list")
+def list_() -> None:
+    """Who can open the tenant."""
+    from medvae.api import keys
+
+    found = keys.listing(settings.session().tenant)
+    columns = ("fingerprint", "kind", "label", "added")
+    rows = [[entry[column] for column in columns] for entry in found]
+    show({"recipients": found}, table(columns, rows))
+
+
+@app.command()
+def new(
+    path: Annotated[Path, typer.Argument(help="A new identity file; FILE.pub is made beside it.")],
+) -> None:
+    """Make an identity for a colleague; hand FILE.pub to somebody who can open the tenant."""
+    import os
+
+    from medvae.api import keys
+
+    made = keys.new(path, os.environ.get("MEDVAE_PASSPHRASE") or None)
+    show(made, [f"Identity: {made['identity']}", f"Public:   {made['public']}"])
+
+
+@app.command()
+def add(
+    public: Annotated[Path, typer.Argument(help="The .pub file of medvae keys new.")],
+    label: Annotated[str, typer.Option(help="Whose key it is.")] = "colleague",
+) -> None:
+    """Let another key open the tenant."""
+    from medvae.api import keys
+
+    made = keys.add(settings.session().tenant, public, label)
+    show(made, [f"{made['added']} can open the tenant now."])
+
+
+@app.command()
+def remove(fingerprint: Annotated[str, typer.Argument(help="As keys list shows it.")]) -> None:
+    """Take a key away: a new epoch begins that is not wrapped to it."""
+    epoch = settings.session().tenant.remove_recipient(fingerprint)
+    lines = [f"Removed; epoch {epoch} is in force. What that key has read already, it has read:"]
+    lines += ["run medvae keys reseal if its data keys may have been copied."]
+    show({"removed": fingerprint, "epoch": epoch}, lines)

@@ -1,0 +1,21 @@
+"""medvae decode"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import show
+from medvae.cli.settings import settings
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Name of the model that encoded.")],
+    source: Annotated[Path, typer.Option("-i", "--input", help="A file of medvae encode.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="A new .nii or .nii.gz file.")],
+) -> None:
+    """Write the volume of a latents file, on the scan's own grid."""
+    result = settings.session().decode(model, source, out)
+    show(result, [f"{out}: {' x '.join(map(str, result['shape']))}"])

@@ -1,0 +1,23 @@
+"""medvae repair"""
+
+from __future__ import annotations
+
+from medvae.cli.output import plural, show
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+from medvae.errors import IntegrityError
+
+
+def run() -> int:
+    """Move damaged files aside and say what is lost. Overwrites nothing."""
+    with progress() as bar:
+        report = settings.session().tenant.repair(progress=bar)
+    lost = [{"object": damage.object, "reason": damage.reason} for damage in report.lost]
+    result = {"objects": report.objects, "lost": lost, "quarantined": report.quarantined}
+    lines = [f"{plural(report.objects, 'object')} read, {len(lost)} lost."]
+    lines += [f"  {entry['object']}: {entry['reason']}" for entry in lost]
+    lines += [f"  moved aside: {path}" for path in report.quarantined.values()]
+    if lost:
+        lines.append("Restore the lost objects from a backup, or delete what holds them.")
+    show(result, lines)
+    return IntegrityError.exit_code if lost else 0

@@ -1,0 +1,33 @@
+"""medvae subject erase"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import plural, show
+from medvae.cli.settings import settings
+from medvae.errors import UsageError
+
+app = typer.Typer(help="Patients, by their id in the source.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Patients, by their id in the source."""
+
+
+@app.command()
+def erase(
+    subject: Annotated[str, typer.Argument(help="The patient's id as in the source.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Really erase.")] = False,
+) -> None:
+    """A patient withdraws: volumes erased everywhere, affected models named."""
+    if not yes:
+        raise UsageError("erasing a patient cannot be undone; say --yes to do it")
+    result = settings.session().erase_subject(subject)
+    lines = [f"Erased {plural(result['volumes'], 'volume')} of {result['subject']}."]
+    if result["models"]:
+        lines.append("Models trained on this patient: " + ", ".join(result["models"]))
+    show(result, lines)
