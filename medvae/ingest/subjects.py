@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -116,11 +117,14 @@ def clean_subject(text: str) -> str:
 
 
 def _label(text: str) -> str | int | float | None:
-    """A label as a number where it is one, else its text; None where it is empty or too long."""
+    """A label as a number where it is one, else its text; None where it is empty or no label."""
     text = text.strip()
+    if not 0 < len(text) <= LONGEST_LABEL or not text.isprintable():
+        return None
     for kind in (int, float):
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             continue
-    return text if 0 < len(text) <= LONGEST_LABEL else None
+        return value if math.isfinite(value) else None
+    return text
