@@ -210,16 +210,17 @@ def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
     """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds."""
     resolve(tenant, ref)
     name, at, _ = ref.partition("@")
-    doomed = [resolve(tenant, ref)] if at else [f"{name}@{v}" for v in _versions(tenant, name)]
     with tenant.writer():
-        lost = _volumes_only_in(tenant, doomed)
+        doomed = [resolve(tenant, ref)] if at else [f"{name}@{v}" for v in _versions(tenant, name)]
+        kept = {label: load(tenant, label) for label in tenant.names("dataset")}
+        for label in doomed:
+            del kept[label]
         with tenant.transaction():
             for label in doomed:
                 tenant.delete("dataset", _object(tenant, label))
-            for stored in sorted(lost):
-                tenant.delete("volume", stored)
-        tenant.record("dataset delete", dataset=ref, volumes=len(lost))
-    return {"deleted": sorted(doomed), "volumes": len(lost)}
+            lost = _sweep(tenant, kept)
+        tenant.record("dataset delete", dataset=ref, volumes=lost)
+    return {"deleted": sorted(doomed), "volumes": lost}
 
 
 def _object(tenant: Tenant, label: str) -> str:
@@ -229,13 +230,16 @@ def _object(tenant: Tenant, label: str) -> str:
     return stored
 
 
-def _volumes_only_in(tenant: Tenant, doomed: list[str]) -> set[str]:
-    inside: set[str] = set()
-    outside: set[str] = set()
-    for label in tenant.names("dataset"):
-        held = {entry["object"] for entry in load(tenant, label)["volumes"]}
-        (inside if label in doomed else outside).update(held)
-    return inside - outside
+def _sweep(tenant: Tenant, kept: dict[str, Manifest]) -> int:
+    """Delete every volume that no manifest of `kept` lists; the writer lock is held.
+
+    What an interrupted ingest sealed and never listed goes as well.
+    """
+    listed = {entry["object"] for manifest in kept.values() for entry in manifest["volumes"]}
+    doomed = [stored for stored in tenant.ids("volume") if stored not in listed]
+    for stored in doomed:
+        tenant.delete("volume", stored)
+    return len(doomed)
 
 
 def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
@@ -248,42 +252,24 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
         NotFoundError: no data set holds this patient.
     """
     pseudonym = tenant.pseudonym(source_id)
-    changed: list[str] = []
-    lost: set[str] = set()
-    kept: set[str] = set()
     with tenant.writer():
         manifests = {label: load(tenant, label) for label in tenant.names("dataset")}
-        for label, manifest in manifests.items():
-            mine = [entry for entry in manifest["volumes"] if entry["subject"] == pseudonym]
-            kept |= {e["object"] for e in manifest["volumes"] if e["subject"] != pseudonym}
-            lost |= {entry["object"] for entry in mine}
-            if mine:
-                changed.append(label)
+        kept = {
+            label: m | {"volumes": [e for e in m["volumes"] if e["subject"] != pseudonym]}
+            for label, m in manifests.items()
+        }
+        changed = sorted(label for label in kept if kept[label] != manifests[label])
         if not changed:
             raise NotFoundError(f"no data set of tenant {tenant.name} holds patient {source_id!r}")
         models = _models_of(tenant, pseudonym)
         with tenant.transaction():
             for label in changed:
-                _drop(tenant, manifests[label], pseudonym)
-            for stored in sorted(lost - kept):
-                tenant.delete("volume", stored)
-        tenant.record(
-            "subject erase", subject=pseudonym, volumes=len(lost - kept), datasets=changed
-        )
-    return {
-        "subject": pseudonym,
-        "datasets": changed,
-        "volumes": len(lost - kept),
-        "models": models,
-    }
-
-
-def _drop(tenant: Tenant, manifest: Manifest, pseudonym: str) -> None:
-    rest = [entry for entry in manifest["volumes"] if entry["subject"] != pseudonym]
-    label = f"{manifest['name']}@{manifest['version']}"
-    tenant.delete("dataset", _object(tenant, label))
-    if rest:
-        _store(tenant, manifest | {"volumes": rest})
+                tenant.delete("dataset", _object(tenant, label))
+                if kept[label]["volumes"]:
+                    _store(tenant, kept[label])
+            lost = _sweep(tenant, kept)
+        tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
+    return {"subject": pseudonym, "datasets": changed, "volumes": lost, "models": models}
 
 
 def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:

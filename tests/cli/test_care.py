@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medvae import api
 from tests.cli.conftest import Clinic
 
 pytestmark = pytest.mark.xdist_group("journey")
@@ -76,6 +77,14 @@ def test_deleting_a_data_set_keeps_what_another_holds(stocked: Clinic, scans: Pa
     assert stocked("dataset", "show", "twin").json["volumes"] == 12
     assert stocked("dataset", "delete", "twin", "--yes").json["volumes"] == 12
     assert stocked("dataset", "list").json["datasets"] == []
+
+
+def test_what_an_interrupted_ingest_left_goes_with_the_next_deletion(stocked: Clinic) -> None:
+    session = api.open(stocked.root / "vault", "clinic", identity=stocked.root / "key")
+    session.tenant.put("volume", b"sealed and never listed", name="left")
+    stocked("subject", "erase", "CANARY-PATIENT-5", "--yes")
+    assert len(session.tenant.ids("volume")) == 11
+    assert session.tenant.find("volume", "left") is None
 
 
 def test_export_gives_the_voxels_back(stocked: Clinic, scans: Path, tmp_path: Path) -> None:
