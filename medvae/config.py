@@ -54,7 +54,7 @@ class ModelConfig(_Section):
     kind: Literal["conv", "transformer"] = "conv"
     preset: Literal["tiny", "small", "base"] = "small"
     front_end: Literal["dct", "none"] = "dct"
-    latent_channels: Count = 4
+    latent_channels: Count = 8
     conditions: tuple[str, ...] = ()
 
 
@@ -82,9 +82,14 @@ class PrivacyConfig(_Section):
 
 
 class AtlasConfig(_Section):
-    """The DP deformable atlas; `share` is its part of the budget (0: no atlas)."""
+    """The DP deformable atlas; `share` is its part of the budget (0: no atlas).
+
+    public: a public template that shows the cohort's region too, or "none". "mni152" is T1
+    of the head; the atlas finds the region in it and starts from its fine structure.
+    """
 
     share: Share = 0.6
+    public: Literal["none", "mni152"] = "none"
     samples: Annotated[int, Field(ge=0)] = 64
     steps: Annotated[int, Field(ge=0)] = 100
 
@@ -103,12 +108,18 @@ class FinetuneConfig(_Section):
 
 
 class PriorConfig(_Section):
-    """The latent prior; `share` is its part of the budget."""
+    """The latent prior; `share` is its part of the budget.
+
+    kind: what fills the directions that no covariance was released for: independent normals,
+    or the latents of procedural volumes at the released strength (edges instead of haze).
+    temperature: the part of that strength that is drawn.
+    """
 
     share: Share = 0.2
     rank: Annotated[int, Field(ge=0, le=256)] = 16
     clip: Positive = 1.0
-    kind: Literal["gaussian", "mixture", "flow"] = "gaussian"
+    kind: Literal["gaussian", "structure"] = "structure"
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
 class ComputeConfig(_Section):
