@@ -19,7 +19,7 @@ from medvae.atlas import intensity, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, label_map
-from medvae.atlas.registration import Registrar
+from medvae.atlas.registration import Moving, Registrar
 from medvae.atlas.render import TO_EDGES, resize_labels, sharpen
 from medvae.atlas.study import channel_weights, registrar
 from medvae.errors import IntegrityError
@@ -66,6 +66,10 @@ class Atlas:
     def _registrar(self) -> Registrar:
         return registrar(self.shape)
 
+    @cached_property
+    def _moving(self) -> Moving:
+        return Moving(self.template)
+
     @property
     def basis(self) -> Basis:
         """Of one component of a displacement."""
@@ -110,7 +114,7 @@ class Atlas:
         """[3, X, Y, Z] the field that pulls the template onto a volume."""
         coefficients = self._registrar.register(
             channels(volume, self.labels),
-            self.template,
+            self._moving,
             channel_weights(self.labels),
             start=self.centre,
             centre=self.centre,

@@ -6,12 +6,16 @@ describes a patient by the field that pulls the template onto the patient's grid
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import ndimage
 
 from medvae.atlas.basis import Array, Basis, Shape
+
+F = TypeVar("F", np.float32, np.float64)
 
 # Public prior of anatomical variation: root mean square 2 voxels along each axis, falling
 # off as the fourth power of the frequency (a thin-plate energy) beyond a half wave of
@@ -31,7 +35,7 @@ def prior_deviation(basis: Basis) -> Array:
     return np.asarray(RMS_VOXELS * np.sqrt(power / power.sum()))
 
 
-def sample(values: npt.NDArray[np.floating], where: Array) -> Array:
+def sample(values: npt.NDArray[F], where: Array) -> npt.NDArray[F]:
     """values [C, X, Y, Z] at voxel coordinates [3, ...], linearly; edges repeat outside.
 
     PyTorch's sampler, for it computes the corners and weights of a point once for all
@@ -40,12 +44,13 @@ def sample(values: npt.NDArray[np.floating], where: Array) -> Array:
     lead = where.shape[1:]
     size = np.maximum(np.array(values.shape[1:]) - 1, 1)
     points = (where.reshape(3, -1) * (2.0 / size[:, None]) - 1.0)[::-1].T
-    grid = torch.from_numpy(np.ascontiguousarray(points)).reshape(1, -1, 1, 1, 3)
-    source = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))[None]
+    precise = np.float32 if values.dtype == np.float32 else np.float64
+    grid = torch.from_numpy(np.ascontiguousarray(points, dtype=precise)).reshape(1, -1, 1, 1, 3)
+    source = torch.from_numpy(np.ascontiguousarray(values, dtype=precise))[None]
     found = torch.nn.functional.grid_sample(
         source, grid, mode="bilinear", padding_mode="border", align_corners=True
     )
-    return np.asarray(found.numpy().reshape(len(values), *lead))
+    return np.asarray(found.numpy().reshape(len(values), *lead), dtype=values.dtype)
 
 
 def warp(values: npt.NDArray[np.floating], field: Array, order: int = 1) -> Array:
@@ -55,7 +60,8 @@ def warp(values: npt.NDArray[np.floating], field: Array, order: int = 1) -> Arra
     """
     where = identity(values.shape[-3:]) + field
     if order == 1:
-        found = sample(values.reshape(-1, *values.shape[-3:]), where)
+        flat = values.astype(np.float64).reshape(-1, *values.shape[-3:])
+        found = sample(flat, where)
         return found.reshape(values.shape)
     if values.ndim == 3:
         return _spline(values, where, order)
@@ -67,7 +73,7 @@ def _spline(values: npt.NDArray[np.floating], where: Array, order: int) -> Array
     return np.asarray(found, dtype=np.float64)
 
 
-def invert(field: Array, iterations: int = 12) -> Array:
+def invert(field: Array, iterations: int = 8) -> Array:
     """The field v with x + v(x) + u(x + v(x)) = x, by fixed-point iteration.
 
     Solved on every second voxel (fields are smooth) and interpolated by cubic splines.

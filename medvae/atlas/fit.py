@@ -10,16 +10,17 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medvae.atlas import intensity, mechanisms, scales, spectrum
+from medvae.atlas import intensity, mechanisms, public, scales, spectrum
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
 from medvae.atlas.displacement import prior_deviation, warp
 from medvae.atlas.mechanisms import Release
 from medvae.atlas.motion import Covariance, MotionCode
+from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
 from medvae.atlas.statistics import shells
 from medvae.atlas.study import Patients, Study
-from medvae.atlas.template import CLIP, REFINE_CLIP, Layout
+from medvae.atlas.template import CLIP, REACH, REFINE_CLIP, REFINE_REACH, Layout
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
@@ -46,7 +47,7 @@ def fit(
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
     planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
-    template = _mean(study, release)
+    template = _mean(study, release, cfg)
     centre = np.zeros((3, len(study.registrar.basis)))
     if mechanisms.REFINE in planned:
         template = _refine(study, release, template, centre)
@@ -72,27 +73,39 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
     )
 
 
-def _mean(study: Study, release: Release) -> Array:
-    """Channels [1 + L, X, Y, Z]: the mean over patients as they lie on the grid."""
+def _mean(study: Study, release: Release, cfg: RunConfig) -> Array:
+    """Channels [1 + L, X, Y, Z]: the mean over patients as they lie on the grid.
+
+    Where the configuration names a public template, the image is what that template shows
+    there, corrected by what the released mean says beyond doubt.
+    """
     noise = release.sigma(mechanisms.MEAN, CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise)
+    layout = Layout.plan(study.shape, study.labels, noise, REACH)
 
     def measure(volume: Gridded, _: Key) -> Array:
         return layout.encode(study.channels(volume))
 
     vectors = study.vectors(mechanisms.MEAN, measure)
     released = release(mechanisms.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
-    return layout.decode(released, noise)
+    template = layout.decode(released, noise)
+    if cfg.atlas.public == "mni152":
+        known = public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
+        start = public.start(template[0], known, study.registrar)
+        if start is not None:
+            surprise = released - layout.encode(np.concatenate([start[None], template[1:]]))
+            template[0] = start + layout.decode(surprise, noise)[0]
+    return template
 
 
 def _refine(study: Study, release: Release, template: Array, centre: Array) -> Array:
     """The template plus the mean of what patients, registered to it, still differ by."""
     noise = release.sigma(mechanisms.REFINE, REFINE_CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise)
+    layout = Layout.plan(study.shape, study.labels, noise, REFINE_REACH)
+    moving = Moving(template)
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
-        field = study.register(seen, key, template, centre)
+        field = study.register(seen, key, moving, centre)
         return layout.encode(study.to_template(seen, field) - template)
 
     vectors = study.vectors(mechanisms.REFINE, measure)
@@ -104,9 +117,10 @@ def _motion(study: Study, release: Release, template: Array) -> Array:
     """[3, K] the mean displacement."""
     code = MotionCode(study.registrar.basis)
     start = np.zeros((3, len(code.basis)))
+    moving = Moving(template)
 
     def measure(volume: Gridded, key: Key) -> Array:
-        return code.encode(study.register(study.channels(volume), key, template, start))
+        return code.encode(study.register(study.channels(volume), key, moving, start))
 
     vectors = study.vectors(mechanisms.MOTION, measure)
     noise = release.sigma(mechanisms.MOTION, code.clip)
@@ -122,17 +136,19 @@ def _grey(study: Study, release: Release) -> Array:
         return intensity.describe(volume.image.astype(np.float64))
 
     vectors = study.vectors(mechanisms.INTENSITY, measure)
-    return release(mechanisms.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
+    released = release(mechanisms.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
+    return intensity.shrink(released, release.sigma(mechanisms.INTENSITY, clip))
 
 
 def _scales(study: Study, release: Release, template: Array, centre: Array, grey: Array) -> Scales:
     """Powers, spreads and sizes, with the patients registered around the mean field."""
     basis = study.registrar.basis
     code = ScaleCode(basis, study.shape)
+    moving = Moving(template)
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
-        field = study.register(seen, key, template, centre)
+        field = study.register(seen, key, moving, centre)
         moved = warp(template, basis.synthesise(field))
         found = Scales(
             scales.motion_power(field - centre, basis),

@@ -12,8 +12,12 @@ from medvae.atlas.basis import Array, cosines
 
 LEVELS = 64
 COUNT = 6
-# Root mean square distance of two quantile functions in [-1, 1]: .5 is a large one.
-CLIP = 0.5
+# Root mean square distance of two quantile functions in [-1, 1]: .4 is a large one.
+CLIP = 0.4
+# Public deviations of each coefficient: of a cohort's mean from the public start, and
+# between volumes of one cohort. Histograms differ more in level than in detail.
+COHORT = 0.3 / np.arange(1, COUNT + 1) ** 1.5
+BETWEEN = 0.12 / np.arange(1, COUNT + 1)
 RANKS = (np.arange(LEVELS) + 0.5) / LEVELS
 # Public start: grey values spread evenly.
 BASE = 2.0 * RANKS - 1.0
@@ -24,6 +28,11 @@ def describe(image: Array) -> Array:
     values = np.clip(np.nan_to_num(image, nan=-1.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
     curve = np.quantile(values, RANKS) - BASE
     return np.asarray(curve @ cosines(LEVELS, COUNT) / LEVELS)
+
+
+def shrink(released: Array, noise: float) -> Array:
+    """[COUNT] released coefficients, drawn to 0 by their noise deviation."""
+    return np.asarray(released * COHORT**2 / (COHORT**2 + noise**2))
 
 
 def curve(coefficients: Array) -> Array:

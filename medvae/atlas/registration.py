@@ -25,6 +25,30 @@ CORRELATED_VOXELS = 64.0
 MAX_POINTS = 3000
 MAX_STEP_VOXELS = 3.0
 
+Single = npt.NDArray[np.float32]
+
+
+# One Gauss-Newton step at each blur (in voxels), from nothing or from a field nearly right.
+AFRESH = (2.0, 2.0, 1.0, 1.0, 0.5, 0.5)
+AGAIN = (1.0, 0.5, 0.5)
+
+
+class Moving:
+    """A template [C, X, Y, Z] and its slopes at every blur, worked out once for all patients."""
+
+    def __init__(self, template: Array) -> None:
+        self.template = template
+        self._blurred: dict[float, Single] = {}
+
+    def at(self, blur: float) -> Single:
+        """[4 C, X, Y, Z]: the blurred channels, then three slopes of each."""
+        if blur not in self._blurred:
+            channels = _blur(self.template, blur)
+            slopes = [np.stack(np.gradient(channel)) for channel in channels]
+            stacked = np.concatenate([channels, *slopes])
+            self._blurred[blur] = stacked.astype(np.float32)
+        return self._blurred[blur]
+
 
 @dataclass(frozen=True)
 class Registrar:
@@ -40,69 +64,61 @@ class Registrar:
     basis: Basis
     deviation: Array
     points: npt.NDArray[np.int64]
-    functions: Array
+    functions: Single
 
     @classmethod
     def on(cls, shape: Shape, basis: Basis, deviation: Array) -> Registrar:
         stride = max(1, round((np.prod(shape) / MAX_POINTS) ** (1 / 3)))
         axes = [np.arange(min(stride // 2, n - 1), n, stride) for n in shape]
         points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        return cls(basis, deviation, points, basis.at(points))
+        return cls(basis, deviation, points, basis.at(points).astype(np.float32))
 
     def register(
         self,
         fixed: Array,
-        template: Array,
+        moving: Moving,
         weights: Array,
         *,
         start: Array,
         centre: Array,
-        blurs: tuple[float, ...] = (2.0, 2.0, 1.0, 1.0, 0.5, 0.5),
+        blurs: tuple[float, ...] = AFRESH,
     ) -> Array:
-        """Coefficients [3, K] of the field that pulls `template` onto `fixed`.
+        """Coefficients [3, K] of the field that pulls the template onto `fixed`.
 
         Args:
-            fixed, template: [C, X, Y, Z] channels to be matched.
+            fixed: [C, X, Y, Z] channels to be matched.
+            moving: the template.
             weights: [C] inverse variance of a channel's disagreement.
             start, centre: [3, K] first guess, and the prior's mean.
             blurs: one Gauss-Newton step each, both sides blurred by so many voxels.
         """
         coefficients = start.copy()
         scale = weights * (np.prod(fixed.shape[1:]) / len(self.points) / CORRELATED_VOXELS)
-        previous = -1.0
+        targets: dict[float, Single] = {}
         for blur in blurs:
-            if blur != previous:
-                target = _blur(fixed, blur)[:, *self.points.T]
-                moving = _blur(template, blur)
-                slopes = np.concatenate([np.stack(np.gradient(channel)) for channel in moving])
-                previous = blur
-            step = self._step(coefficients, target, moving, slopes, scale, centre)
+            if blur not in targets:
+                targets[blur] = _blur(fixed, blur)[:, *self.points.T].astype(np.float32)
+            step = self._step(coefficients, targets[blur], moving.at(blur), scale, centre)
             coefficients = coefficients + step
         return coefficients
 
     def _step(
-        self,
-        coefficients: Array,
-        target: Array,
-        moving: Array,
-        slopes: Array,
-        scale: Array,
-        centre: Array,
+        self, coefficients: Array, target: Single, moving: Single, scale: Array, centre: Array
     ) -> Array:
         """One damped Gauss-Newton step [3, K], at most `MAX_STEP_VOXELS` anywhere."""
         where = self.points.T + coefficients @ self.functions.T
-        count = len(target)
-        found = sample(np.concatenate([moving, slopes]), where)
+        count, K = len(target), len(self.basis)
+        found = sample(moving, where)
         residual, slope = target - found[:count], found[count:].reshape(count, 3, -1)
-        K = len(self.basis)
+        weighted = slope * scale.astype(np.float32)[:, None, None]
         hessian = np.zeros((3, K, 3, K))
         for a in range(3):
             for b in range(a, 3):
-                product = np.einsum("c,cp,cp->p", scale, slope[:, a], slope[:, b])
+                product = (weighted[:, a] * slope[:, b]).sum(axis=0)
                 block = self.functions.T @ (product[:, None] * self.functions)
                 hessian[a, :, b, :] = block
                 hessian[b, :, a, :] = block.T
-        pull = np.einsum("c,cap,cp->ap", scale, slope, residual) @ self.functions
+        pull = (weighted * residual[:, None]).sum(axis=0) @ self.functions
         precision = np.tile(self.deviation**-2.0, 3)
         matrix = hessian.reshape(3 * K, 3 * K) + np.diag(precision)
         gradient = pull.ravel() - precision * (coefficients - centre).ravel()
@@ -112,6 +128,4 @@ class Registrar:
 
 
 def _blur(channels: Array, sigma: float) -> Array:
-    if sigma <= 0:
-        return channels
     return np.stack([ndimage.gaussian_filter(c, sigma, mode="nearest") for c in channels])

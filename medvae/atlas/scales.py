@@ -22,8 +22,6 @@ CLIP = 1.0
 COHORT = 0.7
 # Public: part of an image's power that a template leaves unexplained.
 UNEXPLAINED = 0.6
-# Public: deviation of a quantile function's coefficients between volumes.
-QUANTILE_DEVIATION = 0.06
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class ScaleCode:
             [
                 scales.motion,
                 scales.residual / spectrum.expected_power(self.shape),
-                scales.intensity / QUANTILE_DEVIATION**2,
+                scales.intensity / intensity.BETWEEN**2,
                 [scales.size],
             ]
         )
@@ -89,7 +87,7 @@ class ScaleCode:
         return Scales(
             motion,
             residual * spectrum.expected_power(self.shape),
-            grey * QUANTILE_DEVIATION**2,
+            grey * intensity.BETWEEN**2,
             float(np.clip(size[0], 0.7, 1.4)),
         )
 

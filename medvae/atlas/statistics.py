@@ -15,8 +15,9 @@ import numpy as np
 
 from medvae.atlas.basis import Array, Basis, Shape
 
-# Public: part of an individual's power that the mean over individuals is expected to hold.
-SHARED = 0.3
+# Public: part of an individual's power that the mean over individuals is expected to hold
+# at low frequencies; it is halved where individuals are as far out of step as `reach` says.
+SHARED = 0.5
 
 
 def power_law(frequency: Array, corner: float, slope: float) -> Array:
@@ -31,22 +32,25 @@ def weights(power: Array) -> Array:
     return np.asarray(np.sqrt(power.sum() / (root * root.sum())))
 
 
-def best_limit(shape: Shape, corner: float, slope: float, noise: float) -> float:
+def best_limit(shape: Shape, corner: float, slope: float, noise: float, reach: float) -> float:
     """The radial frequency up to which releasing pays, for weighted noise deviation `noise`.
+
+    `reach` is the frequency where half of the common power is lost to misalignment.
 
     Minimises the expected error of the shrunk release plus what is cut off. Public: it
     depends on the plan's noise and on the grid alone.
     """
     full = Basis(shape, int(np.prod(shape)))
     power = power_law(full.frequency, corner, slope)
+    common = SHARED / (1.0 + (full.frequency / reach) ** 4) * power
     best, limit = np.inf, 0.05
     for candidate in np.arange(0.03, 0.251, 0.01):
         inside = full.frequency <= candidate
         kept = power[inside]
         if not len(kept):
             continue
-        signal, dirt = SHARED * kept, (noise / weights(kept)) ** 2
-        error = (signal * dirt / (signal + dirt)).sum() + SHARED * power[~inside].sum()
+        signal, dirt = common[inside], (noise / weights(kept)) ** 2
+        error = (signal * dirt / (signal + dirt)).sum() + common[~inside].sum()
         if error < best:
             best, limit = float(error), float(candidate)
     return limit

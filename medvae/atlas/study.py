@@ -10,7 +10,7 @@ import numpy as np
 from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import invert, prior_deviation, warp
 from medvae.atlas.features import channels
-from medvae.atlas.registration import Registrar
+from medvae.atlas.registration import AFRESH, AGAIN, Moving, Registrar
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import Progress
@@ -71,11 +71,15 @@ class Study:
             self.progress.advance(patient + 1)
         self.progress.finish()
 
-    def register(self, seen: Array, key: tuple[int, int], template: Array, centre: Array) -> Array:
+    def register(self, seen: Array, key: tuple[int, int], moving: Moving, centre: Array) -> Array:
         """Coefficients [3, K] of the field that pulls the template onto channels `seen`."""
-        start = self.fields.get(key, centre)
         self.fields[key] = self.registrar.register(
-            seen, template, channel_weights(self.labels), start=start, centre=centre
+            seen,
+            moving,
+            channel_weights(self.labels),
+            start=self.fields.get(key, centre),
+            centre=centre,
+            blurs=AGAIN if key in self.fields else AFRESH,
         )
         return self.fields[key]
 

@@ -29,6 +29,9 @@ IMAGE_PART, UNION_PART = 0.5, 0.35
 # Typical norms of a patient's vector, and of what a registered template leaves of it.
 CLIP = 0.8
 REFINE_CLIP = 0.5
+# Cycles per voxel up to which patients are in step: before registration, and after one with
+# fields up to `study.FIELD_FREQUENCY`.
+REACH, REFINE_REACH = 0.05, 0.12
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,13 @@ class Layout:
     shape_weights: Array
 
     @classmethod
-    def plan(cls, grid: Shape, labels: int, noise: float) -> Layout:
+    def plan(cls, grid: Shape, labels: int, noise: float, reach: float) -> Layout:
         """The layout for a vector noise deviation; public, for it sees no data."""
         parts = _parts(labels)
         first = parts[1] if labels else 1.0
-        image = Basis.below(grid, best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0]))
-        shape = Basis.below(grid, best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first))
+        image_limit = best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0], reach)
+        shape_limit = best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first, reach)
+        image, shape = Basis.below(grid, image_limit), Basis.below(grid, shape_limit)
         image_power = power_law(image.frequency, IMAGE_CORNER, IMAGE_SLOPE)
         return cls(
             image,

@@ -12,6 +12,7 @@ from medvae.atlas import intensity, spectrum
 from medvae.atlas.basis import Basis, pack, unpack
 from medvae.atlas.displacement import invert, jacobian, prior_deviation, warp
 from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
+from medvae.atlas.registration import Moving
 from medvae.atlas.render import resize_labels, sharpen
 from medvae.atlas.statistics import power_law, shells, shrink, weights
 from medvae.atlas.study import channel_weights, registrar
@@ -79,7 +80,7 @@ def test_registration_finds_a_known_field(labels):
     true[1, 1] = 0.5
     fixed = warp(template, tool.basis.synthesise(true))
     zero = np.zeros_like(true)
-    found = tool.register(fixed, template, channel_weights(labels), start=zero, centre=zero)
+    found = tool.register(fixed, Moving(template), channel_weights(labels), start=zero, centre=zero)
     error = warp(template, tool.basis.synthesise(found)) - fixed
     before = template - fixed
     assert (error**2).mean() < 0.15 * (before**2).mean()
@@ -173,10 +174,10 @@ def test_weights_are_the_best_for_a_power_law():
 
 def test_layout_round_trip_and_norm():
     seen = channels(anatomy(np.random.default_rng(0)), 2)
-    layout = Layout.plan(SIZE, 2, 0.0)
+    layout = Layout.plan(SIZE, 2, 0.0, 0.12)
     vector = layout.encode(seen)
     assert vector.shape == (layout.dimension,)
     assert 0.3 < np.linalg.norm(vector) < 1.5
     back = layout.decode(vector, 0.0)
     assert ((back - seen) ** 2).mean() < 0.2 * (seen**2).mean()
-    assert Layout.plan(SIZE, 2, 0.2).dimension < layout.dimension
+    assert Layout.plan(SIZE, 2, 0.2, 0.12).dimension < layout.dimension
