@@ -1,1 +1,12 @@
-"""."""
+"""Measures of synthetic volumes beside real ones, all without a network.
+
+    evaluate   a set against real patients: fidelity, diversity, intensities, downstream use
+    compare    one reconstruction against its original: PSNR, SSIM, MS-SSIM
+
+Figures on private patients are private: every one says `release_ok: false`.
+"""
+
+from medvae.evaluate.reconstruction import Likeness, compare, ms_ssim, psnr, ssim
+from medvae.evaluate.run import Options, evaluate
+
+__all__ = ["Likeness", "Options", "compare", "evaluate", "ms_ssim", "psnr", "ssim"]

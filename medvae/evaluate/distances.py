@@ -1,0 +1,93 @@
+"""Distances between two sets of feature vectors: [n, d] against [m, d], float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import cdist
+
+Features = npt.NDArray[np.float64]
+
+
+def frechet(first: Features, second: Features) -> float:
+    """Squared Frechet distance between Gaussians fitted to the two sets (Heusel et al. 2017).
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Biased upwards for few samples: only figures
+    of equal n can be compared.
+    """
+    shift = first.mean(axis=0) - second.mean(axis=0)
+    one, two = _covariance(first), _covariance(second)
+    root = _root(one)
+    # The same trace as (S1 S2)^(1/2), from a symmetric matrix: no complex numbers.
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ two @ root), 0, None)).sum()
+    distance = shift @ shift + np.trace(one) + np.trace(two) - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _covariance(features: Features) -> Features:
+    return np.atleast_2d(np.cov(features, rowvar=False))
+
+
+def _root(matrix: Features) -> Features:
+    values, vectors = np.linalg.eigh(matrix)
+    root: Features = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root
+
+
+def mmd(first: Features, second: Features) -> float:
+    """Unbiased squared maximum mean discrepancy, kernel (x.y / d + 1)^3 (Binkowski et al. 2018).
+
+    Its mean is 0 when both sets come from one distribution, so it may be negative.
+    """
+    d, n, m = first.shape[1], len(first), len(second)
+
+    def kernel(a: Features, b: Features) -> Features:
+        product: Features = (a @ b.T / d + 1) ** 3
+        return product
+
+    own, other = kernel(first, first), kernel(second, second)
+    within = (own.sum() - np.trace(own)) / (n * (n - 1))
+    within += (other.sum() - np.trace(other)) / (m * (m - 1))
+    return float(within - 2 * kernel(first, second).mean())
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Each in [0, 1] but for density, which may pass 1."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def manifold(synthetic: Features, real: Features, k: int = 5) -> Manifold:
+    """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    A set's manifold is the union of balls that reach from each member to its k-th neighbour.
+    """
+    k = min(k, len(real) - 1, len(synthetic) - 1)
+    reach_real, reach_made = _reach(real, k), _reach(synthetic, k)
+    between = cdist(real, synthetic)
+    inside = between <= reach_real[:, None]
+    return Manifold(
+        precision=float(inside.any(axis=0).mean()),
+        recall=float((between <= reach_made[None, :]).any(axis=1).mean()),
+        density=float(inside.sum(axis=0).mean() / k),
+        coverage=float((between.min(axis=1) <= reach_real).mean()),
+    )
+
+
+def _reach(features: Features, k: int) -> Features:
+    distances = cdist(features, features)
+    # The 0-th neighbour is the point itself.
+    reach: Features = np.partition(distances, k, axis=1)[:, k]
+    return reach
+
+
+def spread(features: Features) -> float:
+    """Mean distance between two different members."""
+    n = len(features)
+    return float(cdist(features, features).sum() / (n * (n - 1)))

@@ -1,0 +1,280 @@
+"""`evaluate`: one dictionary of figures, each with what it was measured on and by what.
+
+The volumes come one by one; what is kept of each is its features and its place on the model's
+grid, where the downstream task needs it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import wasserstein_distance
+
+from medvae.config import DataConfig
+from medvae.errors import InputError
+from medvae.evaluate import network, texture
+from medvae.evaluate.distances import frechet, manifold, mmd, spread
+from medvae.evaluate.downstream import classification_auc, segmentation_dice
+from medvae.grid import Gridded, to_grid
+from medvae.progress import SILENT, Progress
+from medvae.volume import Volume
+
+Features = npt.NDArray[np.float64]
+BINS = 128
+_PRIVATE = "measured on private patients: stays in the tenant"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure besides the distances.
+
+    Attributes:
+        downstream: train and test a segmentation or a classifier, where labels are there.
+        iterations: of the segmentation.
+        seed: of its first weights, batches and of the split of the patients.
+        network: features of efficientnet-lite0 too, where the extra `metrics` is installed.
+    """
+
+    downstream: bool = True
+    iterations: int = 300
+    seed: int = 0
+    network: bool = True
+
+
+@dataclass
+class Cohort:
+    """What is kept of a set of volumes.
+
+    Attributes:
+        gridded: on the model's grid.
+        subjects: whose each one is.
+        labels: `meta["label"]`, or None.
+        features: extractor -> [n, d]; of the network [3 n, d], a row a plane.
+        histogram: [BINS] share of voxels by intensity in [-1, 1].
+    """
+
+    gridded: list[Gridded] = field(default_factory=list)
+    subjects: list[str] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    features: dict[str, Features] = field(default_factory=dict)
+    histogram: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+
+    def __len__(self) -> int:
+        return len(self.gridded)
+
+    @property
+    def masked(self) -> bool:
+        """Whether every volume has a mask."""
+        return bool(self.gridded) and all(pair.mask is not None for pair in self.gridded)
+
+
+def evaluate(
+    synthetic: Iterable[Volume],
+    real: Iterable[tuple[str, Volume]],
+    *,
+    data: DataConfig | None = None,
+    options: Options | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, dict[str, Any]]:
+    """Measure synthetic volumes beside real ones.
+
+    Args:
+        synthetic: at least two.
+        real: (subject, volume) pairs of at least four subjects. For an honest downstream
+            figure they should not be those that the model was trained on.
+        data: the model's grid; without one, that of the first synthetic volume.
+
+    Returns:
+        name -> {value, n_synthetic, n_real, release_ok: false, note} and, where they apply,
+        extractor, slices, `real` (the same figure between two halves of the real patients,
+        which is the best that a generator can be expected to reach).
+
+    Raises:
+        InputError: too few volumes or subjects, or another modality.
+    """
+    options = options or Options()
+    made = list(synthetic)
+    if len(made) < 2:
+        raise InputError(f"an evaluation needs at least two synthetic volumes, not {len(made)}")
+    data = data or _grid_of(made)
+    tools = _extractors(options)
+    fake = _gather(((f"s{i}", v) for i, v in enumerate(made)), data, tools, "synthetic", progress)
+    true = _gather(real, data, tools, "real", progress)
+    if len(set(true.subjects)) < 4:
+        raise InputError("an evaluation needs real volumes of at least four subjects")
+    halves = _halves(true.subjects, options.seed)
+    found: dict[str, dict[str, Any]] = {}
+    for name in tools:
+        found |= _distances(name, fake, true, halves)
+    found["intensity_wasserstein"] = _intensity(fake, true)
+    if options.downstream:
+        found |= _downstream(fake, true, halves, data, options, progress)
+    counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}
+    return {name: {**figure, **counts} for name, figure in found.items()}
+
+
+def _grid_of(made: Sequence[Volume]) -> DataConfig:
+    first = made[0]
+    labels = max((int(v.mask.max()) for v in made if v.mask is not None), default=0)
+    return DataConfig(
+        modality=first.modality, size=first.shape, spacing=first.spacing, labels=labels
+    )
+
+
+def _extractors(options: Options) -> dict[str, Any]:
+    """Name -> function of an image, giving [rows, d]."""
+    tools: dict[str, Any] = {texture.NAME: lambda image: texture.texture(image)[None]}
+    if options.network and network.available():
+        tools[network.NAME] = network.Network().features
+    return tools
+
+
+def _gather(
+    pairs: Iterable[tuple[str, Volume]],
+    data: DataConfig,
+    tools: dict[str, Any],
+    what: str,
+    progress: Progress,
+) -> Cohort:
+    cohort = Cohort()
+    rows: dict[str, list[Features]] = {name: [] for name in tools}
+    progress.start(f"features of {what} volumes", 0)
+    for subject, volume in pairs:
+        if volume.modality != data.modality:
+            raise InputError(f"a {what} volume is {volume.modality}, not {data.modality}")
+        gridded = to_grid(volume, data)
+        cohort.gridded.append(gridded)
+        cohort.subjects.append(subject)
+        cohort.labels.append(volume.meta.get("label"))
+        for name, tool in tools.items():
+            rows[name].append(tool(gridded.image))
+        counts, _ = np.histogram(gridded.image, bins=BINS, range=(-1, 1))
+        cohort.histogram += counts / gridded.image.size
+        progress.advance(len(cohort))
+    progress.finish()
+    if rows and len(cohort):
+        cohort.features = {name: np.concatenate(found) for name, found in rows.items()}
+        cohort.histogram /= len(cohort)
+    return cohort
+
+
+def _halves(subjects: Sequence[str], seed: int) -> npt.NDArray[np.bool_]:
+    """[n] bool: two halves of the subjects, never of one subject's volumes."""
+    names = sorted(set(subjects))
+    np.random.default_rng(seed).shuffle(names)
+    first = set(names[: len(names) // 2])
+    return np.array([subject in first for subject in subjects])
+
+
+def _distances(
+    name: str, fake: Cohort, true: Cohort, halves: npt.NDArray[np.bool_]
+) -> dict[str, dict[str, Any]]:
+    """Frechet, MMD, manifold and diversity on one extractor's features."""
+    one, two = fake.features[name], true.features[name]
+    rows = len(two) // len(true)
+    by_row = np.repeat(halves, rows)
+    extra: dict[str, Any] = {"extractor": name}
+    if name == network.NAME:
+        extra["slices"] = network.SLICES
+        short = "efficientnet"
+    else:
+        # Numbers of different units: each is taken in deviations of the real ones.
+        centre, scale = two.mean(axis=0), two.std(axis=0) + 1e-9
+        one, two = (one - centre) / scale, (two - centre) / scale
+        short = "texture"
+    first, second = two[by_row], two[~by_row]
+    fakes, trues = _by_volume(one, rows), _by_volume(two, rows)
+    shape = manifold(fakes, trues)
+    reference = manifold(_by_volume(first, rows), _by_volume(second, rows))
+    found = {
+        "frechet": {"value": frechet(one, two), "real": frechet(first, second)},
+        "mmd": {"value": mmd(one, two), "real": mmd(first, second)},
+        "diversity": {"value": spread(fakes) / max(spread(trues), 1e-12), "real": 1.0},
+    }
+    for part in ("precision", "recall", "density", "coverage"):
+        found[part] = {"value": getattr(shape, part), "real": getattr(reference, part)}
+    return {f"{short}_{key}": {**figure, **extra} for key, figure in found.items()}
+
+
+def _by_volume(features: Features, rows: int) -> Features:
+    """[n, rows * d] from [n * rows, d]."""
+    return features.reshape(len(features) // rows, -1)
+
+
+def _intensity(fake: Cohort, true: Cohort) -> dict[str, Any]:
+    centres = (np.arange(BINS) + 0.5) / BINS * 2 - 1
+    value = wasserstein_distance(centres, centres, fake.histogram, true.histogram)
+    return {"value": float(value), "unit": "on the model's scale, -1 to 1"}
+
+
+def _downstream(
+    fake: Cohort,
+    true: Cohort,
+    halves: npt.NDArray[np.bool_],
+    data: DataConfig,
+    options: Options,
+    progress: Progress,
+) -> dict[str, dict[str, Any]]:
+    """Train on synthetic or on half of the real patients; test on the other half of them."""
+    found: dict[str, dict[str, Any]] = {}
+    test = np.flatnonzero(~halves)
+    train = np.flatnonzero(halves)
+    if data.labels and fake.masked and true.masked:
+        scores = {}
+        for name, pairs in (
+            ("value", fake.gridded),
+            ("real", [true.gridded[i] for i in train]),
+        ):
+            scores[name] = segmentation_dice(
+                pairs,
+                [true.gridded[i] for i in test],
+                data.labels,
+                iterations=options.iterations,
+                seed=options.seed,
+                progress=progress,
+            )
+        found["segmentation_dice"] = {
+            "value": _mean(scores["value"]),
+            "real": _mean(scores["real"]),
+            "labels": [_number(value) for value in scores["value"]],
+            "task": f"UNet (8, 16, 32), {options.iterations} iterations, tested on "
+            f"{len(test)} real volumes; real: trained on {len(train)} of other patients",
+        }
+    if all(label is not None for label in (*fake.labels, *true.labels)):
+        found |= _classification(fake, true, train, test)
+    return found
+
+
+def _classification(
+    fake: Cohort, true: Cohort, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp]
+) -> dict[str, dict[str, Any]]:
+    one, two = fake.features[texture.NAME], true.features[texture.NAME]
+    truth = [true.labels[i] for i in test]
+    try:
+        value = classification_auc(one, fake.labels, two[test], truth)
+        real = classification_auc(two[train], [true.labels[i] for i in train], two[test], truth)
+    except ValueError:
+        # A class that only one side has: there is no such figure for these sets.
+        return {}
+    return {
+        "classification_auc": {
+            "value": value,
+            "real": real,
+            "extractor": texture.NAME,
+            "task": f"logistic regression, tested on {len(test)} real volumes",
+        }
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    there = [value for value in values if not math.isnan(value)]
+    return float(np.mean(there)) if there else None
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

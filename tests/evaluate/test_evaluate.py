@@ -1,0 +1,182 @@
+"""`evaluate` as a whole: the better set has the better figures, and each says what it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medvae.config import DataConfig
+from medvae.errors import InputError
+from medvae.evaluate import Options, evaluate, network, texture
+from medvae.evaluate.downstream import classification_auc, segmentation_dice
+from medvae.grid import Gridded, from_grid
+from medvae.volume import Volume
+
+SIZE = (16, 16, 12)
+DATA = DataConfig(modality="mri", size=SIZE, labels=1)
+QUICK = Options(downstream=False, network=False)
+
+
+def pair(random: np.random.Generator, blur: float = 1.0) -> Gridded:
+    """A bright ball somewhere in texture, and its mask."""
+    axes = np.meshgrid(*[np.arange(n) for n in SIZE], indexing="ij")
+    centre = random.uniform(5, 8, 3)
+    inside = sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < 14
+    texture_ = ndimage.gaussian_filter(random.normal(size=SIZE), blur) * blur
+    image = np.clip(0.5 * texture_ + inside - 0.5, -1, 1).astype(np.float32)
+    return Gridded(image, inside.astype(np.uint8))
+
+
+def cohort(n: int, seed: int, blur: float = 1.0) -> list[Volume]:
+    random = np.random.default_rng(seed)
+    pairs = [pair(random, blur) for _ in range(n)]
+    return [from_grid(p.image, DATA, p.mask) for p in pairs]
+
+
+def patients(n: int, seed: int) -> list[tuple[str, Volume]]:
+    return [(f"p{i // 2}", volume) for i, volume in enumerate(cohort(n, seed))]
+
+
+@pytest.fixture(scope="module")
+def figures() -> Callable[[float], dict[str, dict[str, object]]]:
+    real = patients(40, 1)
+    return lambda blur: evaluate(cohort(40, 2, blur), real, data=DATA, options=QUICK)
+
+
+def test_the_same_distribution_is_near_and_another_is_far(
+    figures: Callable[[float], dict[str, dict[str, float]]],
+) -> None:
+    same, other = figures(1.0), figures(2.0)
+    assert same["texture_frechet"]["value"] < 2 * same["texture_frechet"]["real"]
+    assert other["texture_frechet"]["value"] > 5 * same["texture_frechet"]["value"]
+    assert other["texture_mmd"]["value"] > 5 * abs(same["texture_mmd"]["value"])
+    assert same["texture_coverage"]["value"] > 0.7 > other["texture_coverage"]["value"]
+    assert same["texture_diversity"]["value"] == pytest.approx(1, abs=0.15)
+    assert other["intensity_wasserstein"]["value"] > same["intensity_wasserstein"]["value"]
+
+
+def test_every_figure_says_what_it_is(
+    figures: Callable[[float], dict[str, dict[str, object]]],
+) -> None:
+    found = figures(1.0)
+    json.dumps(found, allow_nan=False)
+    for name, figure in found.items():
+        assert figure["release_ok"] is False
+        assert (figure["n_synthetic"], figure["n_real"]) == (40, 40)
+        if name.startswith("texture"):
+            assert figure["extractor"] == "medvae-texture-1"
+
+
+def test_copies_of_one_volume_have_no_diversity() -> None:
+    one = cohort(1, 3)[0]
+    noise = np.random.default_rng(0)
+    made = [
+        one.with_voxels((one.voxels + noise.integers(0, 2, SIZE)).clip(0, 1000).astype(np.int16))
+        for _ in range(10)
+    ]
+    found = evaluate(made, patients(20, 1), data=DATA, options=QUICK)
+    assert found["texture_diversity"]["value"] < 0.1
+    assert found["texture_recall"]["value"] < 0.2
+
+
+def test_segmentation_learns_from_pairs_and_not_from_noise() -> None:
+    random = np.random.default_rng(0)
+    test = [pair(random) for _ in range(6)]
+    train = [pair(random) for _ in range(12)]
+    wrong = [Gridded(p.image, random.permutation(p.mask.ravel()).reshape(SIZE)) for p in train]  # type: ignore[union-attr]
+    (good,) = segmentation_dice(train, test, 1, iterations=40)
+    (bad,) = segmentation_dice(wrong, test, 1, iterations=40)
+    assert good > 0.8
+    assert bad < 0.3
+    assert segmentation_dice(train, test, 1, iterations=3) == segmentation_dice(
+        train, test, 1, iterations=3
+    )
+
+
+def test_dice_of_a_label_that_is_nowhere_is_no_number() -> None:
+    random = np.random.default_rng(0)
+    train = [pair(random) for _ in range(4)]
+    scores = segmentation_dice(train, train, 2, iterations=40)
+    assert 0 <= scores[0] <= 1
+    assert math.isnan(scores[1]) or scores[1] == 0
+
+
+def test_the_downstream_task_is_run_where_there_are_masks() -> None:
+    options = Options(iterations=5, network=False)
+    found = evaluate(cohort(6, 2), patients(12, 1), data=DATA, options=options)
+    assert found["segmentation_dice"]["release_ok"] is False
+    assert "tested on 6 real volumes" in str(found["segmentation_dice"]["task"])
+    bare = [Volume(v.voxels, v.affine, "mri") for v in cohort(6, 2)]
+    assert "segmentation_dice" not in evaluate(bare, patients(12, 1), data=DATA, options=options)
+
+
+def test_auc_against_known_answers() -> None:
+    random = np.random.default_rng(0)
+    labels = [str(i % 2) for i in range(400)]
+    shift = np.array([[float(label)] for label in labels])
+    features = random.normal(size=(400, 3)) + shift * [2.0, 0, 0]
+    # Two unit Gaussians 2 apart: AUC = Phi(2 / sqrt 2) = 0.921.
+    auc = classification_auc(features[:200], labels[:200], features[200:], labels[200:])
+    assert auc == pytest.approx(0.921, abs=0.04)
+    noise = random.normal(size=(400, 3))
+    assert classification_auc(noise[:200], labels[:200], noise[200:], labels[200:]) == (
+        pytest.approx(0.5, abs=0.1)
+    )
+    with pytest.raises(ValueError, match="classes"):
+        classification_auc(features[:3], ["a"] * 3, features[:2], ["a", "b"])
+
+
+def test_classification_where_there_are_labels() -> None:
+    def labelled(volumes: list[Volume]) -> list[Volume]:
+        return [
+            Volume(v.voxels, v.affine, "mri", None, {"label": str(i % 2)})
+            for i, v in enumerate(volumes)
+        ]
+
+    made = labelled([v for two in zip(cohort(10, 2), cohort(10, 3, 2.0), strict=True) for v in two])
+    real = labelled([v for two in zip(cohort(10, 4), cohort(10, 5, 2.0), strict=True) for v in two])
+    found = evaluate(
+        made,
+        [(f"p{i}", v) for i, v in enumerate(real)],
+        data=DATA,
+        options=Options(network=False),
+    )
+    assert found["classification_auc"]["value"] > 0.9
+
+
+def test_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(InputError, match="at least two synthetic"):
+        evaluate(cohort(1, 1), patients(8, 1), data=DATA, options=QUICK)
+    with pytest.raises(InputError, match="four subjects"):
+        evaluate(cohort(4, 1), patients(4, 1), data=DATA, options=QUICK)
+    with pytest.raises(InputError, match="is mri, not ct"):
+        evaluate(cohort(4, 1), patients(8, 1), data=DataConfig(modality="ct"), options=QUICK)
+
+
+def test_without_a_grid_the_first_synthetic_volume_gives_it() -> None:
+    assert evaluate(cohort(4, 1), patients(10, 1), options=QUICK)["texture_frechet"]["value"] >= 0
+
+
+def test_the_extractor_is_what_it_was() -> None:
+    """Figures of different versions are only comparable while this holds."""
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (12, 10, 8)], indexing="ij")
+    image = np.sin(5 * axes[0] + 2 * axes[1] * axes[2]).astype(np.float32)
+    vector = texture.texture(image)
+    assert vector.shape == (46,)
+    assert np.isfinite(texture.texture(np.zeros((8, 8, 8), np.float32))).all()
+    assert float(vector.sum()) == pytest.approx(SUM, rel=1e-4)
+
+
+SUM = 7.774062
+
+
+@pytest.mark.skipif(not network.available(), reason="the extra `metrics` is not installed")
+def test_the_network_gives_features_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    found = network.Network().features(pair(np.random.default_rng(0)).image)
+    assert found.shape == (3, 1280)
+    assert capsys.readouterr().out == ""
