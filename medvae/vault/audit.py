@@ -20,7 +20,7 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 
 from medvae.errors import IntegrityError
-from medvae.vault import format, journal
+from medvae.vault import format, heads, journal
 from medvae.vault.heads import Change
 from medvae.vault.keys import Keys
 from medvae.vault.session import Session
@@ -155,6 +155,7 @@ def verify(session: Session) -> LogReport:
                     checkpoints += 1
                 else:
                     count += 1
+            heads.check_rows(connection, keys)  # finds a tail that was cut off
         except IntegrityError as error:
             return LogReport(False, count, checkpoints, head, str(error))
         except (InvalidSignature, ValueError):

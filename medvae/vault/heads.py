@@ -53,17 +53,13 @@ class Change:
         """`row` no longer is."""
         self.delta -= self.object_hash(row)
 
-    def add_record(self, name: bytes, number: int, link: bytes) -> None:
+    def add_record(self, name: bytes, number: int, sealed: bytes, link: bytes) -> None:
         """A journal record was appended."""
-        self.delta += self.record_hash(name, number, link)
+        self.delta += self._hash(format.context("record", name, number, sealed, link))
 
     def object_hash(self, row: Row) -> int:
         """The hash of an object's row."""
         return self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
-
-    def record_hash(self, name: bytes, number: int, link: bytes) -> int:
-        """The hash of a journal record."""
-        return self._hash(format.context("record", name, number, link))
 
     def _hash(self, data: bytes) -> int:
         return int.from_bytes(hmac.digest(self._mac_key, data, hashlib.sha256), "big")
@@ -146,8 +142,8 @@ def check_rows(connection: sqlite3.Connection, keys: Keys) -> None:
     change = Change(keys)
     for row in select(connection):
         change.add(row)
-    for name, number, record in connection.execute("SELECT name, number, link FROM journal"):
-        change.add_record(name, number, record)
+    for record in connection.execute("SELECT name, number, sealed, link FROM journal"):
+        change.add_record(*record)
     stated = 0 if newest is None else open_state(keys, newest, parent)
     if stated != change.delta % _MODULUS:
         raise IntegrityError(

@@ -88,7 +88,7 @@ def append(
     sealed = format.wrap(_key(keys, name), _context(keys, name, number, before), record)
     link = _link(before, sealed)
     connection.execute("INSERT INTO journal VALUES(?, ?, ?, ?)", (key, number, sealed, link))
-    change.add_record(key, number, link)
+    change.add_record(key, number, sealed, link)
     return number
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvae.vault import Tenant, Vault, create, identity
+from medvae.vault import Tenant, Vault, identity
 
 
 @dataclass
@@ -41,10 +41,10 @@ def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parameters are in each file's header, so only writing needs to be told."""
     real = identity.encode
 
-    def cheap(one: identity.Identity, passphrase: str | None, role: str) -> bytes:
+    def cheap(one: identity.Identity, passphrase: str | None, role: str, *_: object) -> bytes:
         return real(one, passphrase, role, identity.CHEAPEST)
 
-    monkeypatch.setattr(create.identity, "encode", cheap)
+    monkeypatch.setattr(identity, "encode", cheap)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ what was synchronised before N. Of what was not, every write is kept, dropped or
 folder, at random. That is harsher than real journaling file systems.
 """
 
-# ruff: noqa: PTH  (pathlib calls the functions that are wrapped here)
+# pathlib calls the very functions that are wrapped here:
+# ruff: noqa: PTH100, PTH112, PTH120
 from __future__ import annotations
 
 import contextlib
