@@ -17,6 +17,8 @@ from medvae.atlas import Atlas
 from medvae.errors import UsageError
 from medvae.grid import from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
+from medvae.model.prior import coordinates
+from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
@@ -66,7 +68,9 @@ class _Source:
     """A model ready to draw from."""
 
     def __init__(self, artifact: Artifact, device: str) -> None:
-        self._data = artifact.config().data
+        cfg = artifact.config()
+        self._data = cfg.data
+        self._structured = cfg.prior.kind == "structure"
         self._device = torch.device(device)
         self._model: VAE = load_model(artifact).to(self._device)
         self._size = self._data.size[: self._model.dims]
@@ -96,11 +100,20 @@ class _Source:
     def _decode(self, random: np.random.Generator) -> npt.NDArray[np.float32]:
         """One at a time: processors may round a sum differently for another batch size."""
         assert self._prior is not None
-        normal = random.standard_normal((1, len(self._prior.mean)), dtype=np.float32)
-        canvas = self._prior.sample(torch.from_numpy(normal))
+        normal = torch.from_numpy(
+            random.standard_normal((1, len(self._prior.mean)), dtype=np.float32)
+        )
+        filling = self._structure(int(random.integers(1 << 62))) if self._structured else None
+        canvas = self._prior.sample(normal, filling)
         latent = self._model.from_canvas(canvas.to(self._device))
         decoded: npt.NDArray[np.float32] = self._model.decode(latent)[0, 0].cpu().numpy()
         return decoded
+
+    def _structure(self, seed: int) -> Tensor:
+        """Coordinates [1, D] of a procedural volume."""
+        image = random_volume(self._size, self._data.modality, seed, 0)
+        x = torch.from_numpy(image)[None, None].to(self._device)
+        return coordinates(self._model.canvas(self._model.encode(x)[0])).cpu()
 
     def _load_prior(self, tensors: dict[str, Tensor]) -> LatentPrior | None:
         if not tensors:

@@ -21,9 +21,9 @@ import torch
 
 from medvae.config import RunConfig
 from medvae.model.artifact import Artifact
+from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.train.loop import Schedule, train_freely
-from medvae.train.procedural import batch
 from medvae.train.public import measure_scale, public_artifact, start, wants_bf16
 from medvae.train.state import CheckpointStore, Forgetful
 from medvae.volume import Modality
@@ -140,7 +140,7 @@ def main() -> None:
     )
     recipe = {
         "made_by": "scripts/pretrain_public.py",
-        "data": "medvae.train.procedural only: no patient, no template, no download",
+        "data": "medvae.model.procedural only: no patient, no template, no download",
         "config": cfg.public(),
         "sizes": SIZES[arguments.dims],
         "stream": arguments.seed + STREAM,

@@ -4,6 +4,10 @@ Directions are cosine functions over the latent grid, lowest frequency first; th
 (what variance to expect along each) is measured on procedural volumes. Only a few numbers
 along them come from patients, each through a Gaussian release made in `medvae.train`;
 all here is post-processing.
+
+What no covariance was released for is filled in at the released strength: by independent
+normals, which look like haze, or by the latents of procedural volumes, whose directions
+depend on one another as edges want it. Neither knows anything of a patient.
 """
 
 from __future__ import annotations
@@ -58,24 +62,33 @@ def shells(dimension: int) -> Tensor:
 
 @dataclass
 class LatentPrior:
-    """N(mean, covariance): full on the first r directions, diagonal on the others.
+    """A mean, a full covariance on the first r directions, a deviation for each of the others.
 
     Attributes:
         shape: of a latent, [L, *G]; D = its product.
         mean: [D] coordinates.
         factor: [r, r] matrix F; the first r coordinates have covariance F F^T.
         deviation: [D] deviations of the others (the first r are not used).
+        structure: [D] deviations of procedural volumes, to bring theirs to 1.
     """
 
     shape: tuple[int, ...]
     mean: Tensor
     factor: Tensor
     deviation: Tensor
+    structure: Tensor
 
-    def sample(self, normal: Tensor) -> Tensor:
-        """Latents [B, *shape] from standard normals [B, D]; row by row, so batches do not mix."""
+    def sample(self, normal: Tensor, procedural: Tensor | None = None) -> Tensor:
+        """Latents [B, *shape]; row by row, so samples of a batch do not mix.
+
+        Args:
+            normal: [B, D] standard normals.
+            procedural: [B, D] coordinates of procedural volumes, to fill the directions
+                beyond the first r with; None: `normal` does.
+        """
         rank = self.factor.shape[0]
-        values = self.mean + normal * self.deviation
+        rest = normal if procedural is None else procedural / self.structure
+        values = self.mean + rest * self.deviation
         if rank:
             # One product a row: a matrix product may round differently with the batch size.
             low = torch.stack([self.factor @ row for row in normal[:, :rank]])
@@ -89,6 +102,7 @@ class LatentPrior:
             "mean": self.mean.float(),
             "factor": self.factor.float(),
             "deviation": self.deviation.float(),
+            "structure": self.structure.float(),
         }
 
     @classmethod
@@ -98,7 +112,7 @@ class LatentPrior:
         Raises:
             IntegrityError: tensors are missing or do not fit the shape.
         """
-        if set(tensors) != {"shape", "mean", "factor", "deviation"}:
+        if set(tensors) != {"shape", "mean", "factor", "deviation", "structure"}:
             raise IntegrityError(f"a latent prior does not consist of {sorted(tensors)}")
         size = 1
         for n in shape:
@@ -108,9 +122,11 @@ class LatentPrior:
             tuple(tensors["shape"].tolist()) == shape
             and tensors["mean"].shape == (size,)
             and tensors["deviation"].shape == (size,)
+            and tensors["structure"].shape == (size,)
+            and bool((tensors["structure"] > 0).all())
             and tensors["factor"].shape == (rank, rank)
             and rank <= size
         )
         if not fits:
             raise IntegrityError(f"the latent prior does not fit latents of shape {shape}")
-        return cls(shape, tensors["mean"], tensors["factor"], tensors["deviation"])
+        return cls(shape, *(tensors[k] for k in ("mean", "factor", "deviation", "structure")))

@@ -13,8 +13,8 @@ from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.model import VAE
 from medvae.model.prior import coordinates
-from medvae.train.prior_fit import PublicScale, public_scale
-from medvae.train.procedural import random_volume
+from medvae.model.procedural import random_volume
+from medvae.train.prior_fit import PublicScale, banded
 from medvae.train.public import MEASURE_STREAM, grid_size, measure_count
 
 # Coordinates are kept between the passes of the prior up to this many bytes.
@@ -56,12 +56,13 @@ class Codes:
     def public(self) -> PublicScale:
         """The scale of coordinates: on atlas samples where there is an atlas, else procedural."""
         count = measure_count(self._size)
+        images = (self._procedural(i) for i in range(count))
+        structure = banded(torch.stack([self._encode(image) for image in images]))
         if self._atlas is None:
-            images = (self._procedural(i) for i in range(count))
-            return public_scale(torch.stack([self._encode(image) for image in images]))
+            return PublicScale(structure, np.zeros(self._dimension), structure)
         reference = self._encode(torch.from_numpy(self._atlas.mean_image()))
         codes = torch.stack([self._code(one) for one in self._drawn(min(count, 32))])
-        return public_scale(codes - reference, reference)
+        return PublicScale(banded(codes - reference), reference.double().numpy(), structure)
 
     def _drawn(self, count: int) -> Iterator[Gridded]:
         assert self._atlas is not None

@@ -12,9 +12,9 @@ from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.model import VAE, parameters_for
 from medvae.model.adapters import choose
+from medvae.model.procedural import batch
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
 from medvae.progress import Progress
-from medvae.train.procedural import batch
 from medvae.train.public import MEASURE_STREAM, crop_size
 from medvae.train.state import CheckpointStore, pack, unpack
 from medvae.train.views import views

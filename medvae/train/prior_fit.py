@@ -44,25 +44,21 @@ class PublicScale:
     Attributes:
         deviation: [D] expected deviations, smooth in frequency, positive.
         reference: [D] where coordinates are counted from.
+        structure: [D] deviations of procedural volumes themselves.
     """
 
     deviation: Array
     reference: Array
+    structure: Array
 
 
-def public_scale(procedural: Tensor, reference: Tensor | None = None) -> PublicScale:
-    """Deviations from procedural coordinates [n, D], averaged over bands of frequency.
-
-    Args:
-        procedural: coordinates of procedural volumes.
-        reference: [D] a released or public centre; procedural ones are counted from 0.
-    """
-    power = procedural.double().square().mean(dim=0).numpy()
+def banded(coordinates: Tensor) -> Array:
+    """Root mean square of coordinates [n, D], averaged over bands of frequency, positive."""
+    power = coordinates.double().square().mean(dim=0).numpy()
     edges = np.unique(np.geomspace(1, len(power), 40).astype(int))
     for low, high in zip([0, *edges[:-1]], edges, strict=True):
         power[low:high] = power[low:high].mean()
-    centre = np.zeros(len(power)) if reference is None else reference.double().numpy()
-    return PublicScale(np.sqrt(power + 1e-6), centre)
+    return np.asarray(np.sqrt(power + 1e-6))
 
 
 def fit_prior(
@@ -106,7 +102,8 @@ def fit_prior(
         shape,
         torch.from_numpy(mean + public.reference).float(),
         torch.from_numpy(factor).float(),
-        torch.from_numpy(deviation).float(),
+        torch.from_numpy(deviation * cfg.temperature).float(),
+        torch.from_numpy(public.structure).float(),
     )
 
 

@@ -13,10 +13,10 @@ from medvae.model import Artifact, build
 from medvae.model.artifact import FORMAT, model_facts
 from medvae.model.base import VAE
 from medvae.model.conv import LinearPathVAE
+from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.progress import SILENT, Progress
 from medvae.train.loop import Schedule, train_freely
-from medvae.train.procedural import batch
 from medvae.train.state import CheckpointStore, Forgetful
 
 # Streams of procedural volumes: what is trained on is never measured on.

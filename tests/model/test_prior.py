@@ -24,7 +24,7 @@ SIZE = 192
 def prior() -> LatentPrior:
     factor = torch.tensor([[2.0, 0.0], [1.0, 0.5]])
     deviation = torch.linspace(1.0, 0.1, SIZE)
-    return LatentPrior(SHAPE, torch.arange(SIZE) / SIZE, factor, deviation)
+    return LatentPrior(SHAPE, torch.arange(SIZE) / SIZE, factor, deviation, torch.ones(SIZE))
 
 
 @settings(max_examples=20, deadline=None)
@@ -62,6 +62,16 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
         torch.testing.assert_close(one.sample(normal[i : i + 1])[0], together[i])
 
 
+def test_procedural_coordinates_fill_what_has_no_covariance() -> None:
+    one = prior()
+    normal, filling = torch.randn(1, SIZE), torch.randn(1, SIZE)
+    values = coordinates(one.sample(normal, filling))
+    torch.testing.assert_close(
+        values[0, 2:], (one.mean + filling[0] * one.deviation)[2:], atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(values[:, :2], coordinates(one.sample(normal))[:, :2])
+
+
 def test_tensors_come_back_and_must_fit() -> None:
     one = prior()
     again = LatentPrior.from_tensors(one.to_tensors(), SHAPE)
@@ -70,6 +80,7 @@ def test_tensors_come_back_and_must_fit() -> None:
     for broken in (
         one.to_tensors() | {"mean": torch.zeros(3)},
         one.to_tensors() | {"factor": torch.zeros(2, 3)},
+        one.to_tensors() | {"structure": torch.zeros(SIZE)},
         {k: v for k, v in one.to_tensors().items() if k != "shape"},
     ):
         with pytest.raises(IntegrityError, match="prior"):

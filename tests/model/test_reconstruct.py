@@ -10,8 +10,8 @@ from test_artifact import artifact
 
 from medvae.errors import IntegrityError
 from medvae.model import reconstruct as module
+from medvae.model.procedural import random_volume
 from medvae.model.reconstruct import decode, encode, reconstruct
-from medvae.train.procedural import random_volume
 from medvae.volume import Volume
 
 MODEL = artifact()

@@ -11,9 +11,9 @@ from medvae.errors import UsageError
 from medvae.generate import generate
 from medvae.grid import Gridded
 from medvae.model import Artifact
+from medvae.model.procedural import random_volume
 from medvae.privacy import Plan, StageRequest, make_plan
 from medvae.train import stage_requests, train
-from medvae.train.procedural import random_volume
 
 KEY = bytes(range(32))
 
