@@ -136,10 +136,7 @@ class DPTrainer:
         given = zeroed = 0
         failure: Exception | None = None
         try:
-            for group in self._groups(patients, loss):
-                given += len(group)
-                zeroed += self._accumulate(group, loss)
-            self._buffers.check()
+            given, zeroed = self._collect(patients, loss)
         except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again
             failure = error
         self._finish(step, failure)
@@ -182,6 +179,15 @@ class DPTrainer:
                 " been taken"
             )
 
+    def _collect(self, patients: Iterable[Any], loss: Loss) -> tuple[int, int]:
+        """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
+        given = zeroed = 0
+        for group in self._groups(patients, loss):
+            given += len(group)
+            zeroed += self._accumulate(group, loss)
+        self._buffers.check()
+        return given, zeroed
+
     def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterable[list[Any]]:
         """Runs of up to `chunk` consecutive patients of one shape."""
         group: list[Any] = []
@@ -206,12 +212,14 @@ class DPTrainer:
         )
 
     def _accumulate(self, group: list[Any], loss: Loss) -> int:
-        if len(group) > 1:
-            return self._optimizer.accumulate(self._vectorised(group, loss))
-        gradients = self._one_backward(group[0], loss)
-        if gradients is None:
-            return 1
-        return self._optimizer.accumulate(gradients)
+        if self.chunk > 1 and batched.signature(group[0]) is not None:
+            # Filled up to the full chunk: kernels of another batch size round differently, and
+            # a patient's gradient must not depend on how many others are there.
+            full = [*group, *[group[-1]] * (self.chunk - len(group))]
+            gradients = [one[: len(group)] for one in self._vectorised(full, loss)]
+            return self._optimizer.accumulate(gradients)
+        alone = self._one_backward(group[0], loss)
+        return 1 if alone is None else self._optimizer.accumulate(alone)
 
     def _vectorised(self, group: Sequence[Any], loss: Loss) -> list[torch.Tensor]:
         named = dict(zip(self._names, self._parameters, strict=True))

@@ -1,0 +1,107 @@
+"""Epsilon: against a closed form, against a second accountant, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from medvae.errors import UsageError
+from medvae.privacy import Mechanism, default_delta, epsilon, epsilon_prv
+from medvae.privacy.accounting import events
+
+GRID = [
+    [Mechanism("a", 1.0, 1, 1.0)],
+    [Mechanism("a", 1.0, 1, 0.5), Mechanism("b", 1.0, 3, 2.0)],
+    [Mechanism("a", 0.5, 40, 3.0), Mechanism("b", 1.0, 1, 2.0), Mechanism("c", 1.0, 4, 5.0)],
+    [Mechanism("a", 0.02, 500, 1.0)],
+    [Mechanism("a", 0.25, 100, 4.0), Mechanism("b", 0.5, 20, 2.5)],
+    [Mechanism("a", 0.9, 10, 2.0), Mechanism("b", 0.01, 100, 0.8), Mechanism("c", 1.0, 1, 3.0)],
+    [Mechanism("a", 0.5, 100, 20.0)],
+]
+
+
+def exact_gaussian(mu: float, delta: float) -> float:
+    """Balle and Wang 2018, theorem 8: delta of the Gaussian mechanism, inverted."""
+
+    def excess(eps: float) -> float:
+        high = norm.cdf(mu / 2 - eps / mu)
+        return float(high - math.exp(eps) * norm.cdf(-mu / 2 - eps / mu) - delta)
+
+    return float(brentq(excess, 0, 100))
+
+
+@pytest.mark.parametrize("mechanisms", GRID)
+@pytest.mark.parametrize("delta", [1e-3, 1e-5])
+def test_two_accountants_agree(mechanisms: list[Mechanism], delta: float) -> None:
+    assert abs(epsilon(mechanisms, delta) - epsilon_prv(mechanisms, delta)) <= 0.02
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("steps", [1, 7])
+def test_unsampled_gaussians_cost_what_the_closed_form_says(noise: float, steps: int) -> None:
+    truth = exact_gaussian(math.sqrt(steps) / noise, 1e-5)
+    found = epsilon([Mechanism("a", 1.0, steps, noise)], 1e-5)
+    assert truth - 1e-6 <= found <= truth + 1e-3
+
+
+def test_composition_is_a_multiset() -> None:
+    one, two = Mechanism("a", 0.5, 10, 2.0), Mechanism("b", 1.0, 1, 3.0)
+    assert epsilon([one, two], 1e-5) == epsilon([two, one], 1e-5)
+    split = [Mechanism("x", 0.5, 4, 2.0), Mechanism("y", 0.5, 6, 2.0), two]
+    assert events(split) == events([one, two])
+    assert epsilon([], 1e-5) == 0.0
+
+
+def test_more_of_anything_costs_more() -> None:
+    base = epsilon([Mechanism("a", 0.5, 10, 2.0)], 1e-5)
+    assert epsilon([Mechanism("a", 0.6, 10, 2.0)], 1e-5) > base
+    assert epsilon([Mechanism("a", 0.5, 11, 2.0)], 1e-5) > base
+    assert epsilon([Mechanism("a", 0.5, 10, 1.9)], 1e-5) > base
+    assert epsilon([Mechanism("a", 0.5, 10, 2.0)], 1e-6) > base
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("a", 0.0, 1, 1.0),
+        ("a", 1.1, 1, 1.0),
+        ("a", -0.5, 1, 1.0),
+        ("a", math.nan, 1, 1.0),
+        ("a", 0.5, 0, 1.0),
+        ("a", 0.5, -3, 1.0),
+        ("a", 0.5, 1.5, 1.0),
+        ("a", 0.5, True, 1.0),
+        ("a", 0.5, 1, 0.0),
+        ("a", 0.5, 1, -1.0),
+        ("a", 0.5, 1, math.nan),
+        ("a", 0.5, 1, math.inf),
+        ("a", 0.5, 1, "1"),
+        ("", 0.5, 1, 1.0),
+    ],
+)
+def test_values_out_of_range_are_refused(values: tuple) -> None:
+    with pytest.raises(UsageError):
+        Mechanism(*values)
+
+
+@pytest.mark.parametrize("delta", [0.0, -1e-5, 1.0, math.nan, math.inf, 1e-300, "1e-5"])
+def test_delta_out_of_range_is_refused(delta: float) -> None:
+    with pytest.raises(UsageError, match="delta"):
+        epsilon([Mechanism("a", 1.0, 1, 1.0)], delta)
+
+
+@pytest.mark.parametrize(
+    ("patients", "delta"), [(1, 0.1), (9, 1e-2), (10, 1e-2), (11, 1e-3), (200, 1e-4), (10**5, 1e-6)]
+)
+def test_default_delta(patients: int, delta: float) -> None:
+    assert default_delta(patients) == delta
+    assert default_delta(patients) <= 1 / (10 * patients) < 10 * delta * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("patients", [0, -1, 2.5, True])
+def test_default_delta_needs_a_count(patients: int) -> None:
+    with pytest.raises(UsageError):
+        default_delta(patients)
