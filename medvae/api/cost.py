@@ -1,40 +1,72 @@
-"""What a run will take: measured on made-up voxels of the same shape, never on a patient's."""
+"""What a run will take: timed on made-up voxels of the same shape, never on a patient's."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medvae.config import RunConfig
     from medvae.privacy import Plan
 
-# Each patient costs a forward and a backward pass per view; the peak of memory is one
-# view's activations. Overheads of the process itself, measured with `medvae train`.
-_BASE_BYTES = 500 << 20
+# The process with its libraries loaded, and floats alive per voxel and channel of the network
+# while a gradient is taken (measured with /usr/bin/time on `medvae train`).
+_BASE_BYTES = 700 << 20
+_FLOATS_PER_VOXEL = 150
+# Passes over the patients that register them to the atlas.
+_REGISTRATIONS = 4
 
 
-def estimate(cfg: RunConfig, made: Plan) -> dict[str, Any]:
-    """Seconds and bytes of the private stages, from one timed step on random voxels."""
+def estimate(cfg: RunConfig, made: Plan, volumes: int) -> dict[str, Any]:
+    """Seconds and bytes of a private run on this machine: within a factor of about two."""
+    step = _gradient_seconds(cfg)
+    private = sum(m.steps * m.sample_rate for m in made.mechanisms if m.name == "finetune")
+    seconds = private * made.patients * cfg.finetune.views * step
+    seconds += volumes * step
+    if cfg.atlas.share:
+        seconds += volumes * _REGISTRATIONS * _registration_seconds(cfg)
+        seconds += cfg.atlas.steps * cfg.pretrain.batch * step
+    x, y, z = cfg.data.size
+    return {
+        "seconds": round(seconds, 1),
+        "memory_bytes": _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL,
+    }
+
+
+def _gradient_seconds(cfg: RunConfig) -> float:
     import torch
 
     from medvae.model import build
+    from medvae.train.public import wants_bf16
 
     model = build(cfg.model)
-    voxels = torch.rand(1, 1, *cfg.data.size) * 2 - 1
-    seconds = []
-    for _ in range(2):
+    voxels = torch.rand(1, model.channels, *cfg.data.size) * 2 - 1
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=wants_bf16(cfg)):
+        return _fastest(lambda: torch.autograd.backward(model.loss(voxels).sum()))
+
+
+def _registration_seconds(cfg: RunConfig) -> float:
+    import numpy as np
+
+    from medvae.atlas.registration import Moving
+    from medvae.atlas.study import channel_weights, registrar
+
+    labels = max(cfg.data.labels, 0)
+    shape = (1 + labels, *cfg.data.size)
+    moving = Moving(np.random.default_rng(0).normal(size=shape))
+    fixed = np.random.default_rng(1).normal(size=shape)
+    tool = registrar(cfg.data.size)
+    start = np.zeros((3, len(tool.basis)))
+    weights = channel_weights(labels)
+    return _fastest(lambda: tool.register(fixed, moving, weights, start=start, centre=start))
+
+
+def _fastest(work: Callable[[], object], times: int = 2) -> float:
+    """Seconds of the faster of some runs: the first one also warms up."""
+    taken = []
+    for _ in range(times):
         began = time.perf_counter()
-        torch.autograd.backward(model.loss(voxels).sum())
-        seconds.append(time.perf_counter() - began)
-    model.zero_grad(set_to_none=True)
-    steps = sum(
-        m.steps * m.sample_rate * made.patients * (cfg.finetune.views if m.steps > 1 else 1)
-        for m in made.mechanisms
-    )
-    free = cfg.atlas.steps * cfg.pretrain.batch if cfg.atlas.share else 0
-    activations = int(voxels.numel() * 4 * 150)
-    return {
-        "seconds": round(min(seconds) * (steps + free), 1),
-        "memory_bytes": _BASE_BYTES + activations,
-    }
+        work()
+        taken.append(time.perf_counter() - began)
+    return min(taken)

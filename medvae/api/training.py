@@ -92,7 +92,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
         "dataset": f"{manifest['name']}@{manifest['version']}",
         "patients": len(patients),
         "budget": {"limit": spent.limit, "spent": spent.spent, "remaining": spent.remaining},
-        "cost": cost.estimate(cfg, made),
+        "cost": cost.estimate(cfg, made, len(manifest["volumes"])),
     }
 
 
