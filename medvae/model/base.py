@@ -6,10 +6,12 @@ so one patient's gradient is one patient's. Every constant of the loss is public
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvae.errors import UsageError
@@ -20,6 +22,11 @@ FLAT = 0.02
 # In the loss, samples fainter than this count as if they had this deviation: noise of one
 # size drowns them anyway, and they must not rule the training.
 FAINT = 0.15
+
+
+# What networks add to a linear path is small beside a deviation of 1. With this factor one
+# step of an Adam-like optimizer on the last layer changes the output by less than that.
+RESIDUAL = 0.1
 
 
 class VAE(nn.Module, ABC):
@@ -54,6 +61,13 @@ class VAE(nn.Module, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """[B, L, *S / factor] to [B, C, *S], near [-1, 1] but not clipped."""
+
+    def log_variance(self, spread: Tensor) -> Tensor:
+        """Log variance from a free number: it may widen but never becomes a point.
+
+        The floor is `latent_noise`; a decoder trained above it stays robust.
+        """
+        return 2.0 * math.log(max(self.latent_noise, 1e-3)) + F.softplus(spread - 4.0)
 
     def sample(self, mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
         """A draw of the posterior from standard normal `noise` of the latent's shape."""

@@ -9,7 +9,7 @@ follows any change of brightness and contrast exactly.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,14 +19,10 @@ from monai.networks.nets.autoencoderkl import AEKLResBlock, AutoencoderKL
 from torch import Tensor, nn
 
 from medvae.model import frontend
-from medvae.model.base import FLAT, VAE
+from medvae.model.base import FLAT, RESIDUAL, VAE
 
 GROUPS = 8
 EPS = 1e-6
-
-# What the networks add is small beside a deviation of 1. With this factor one step of an
-# Adam-like optimizer on the last convolution changes the output by less than that.
-RESIDUAL = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,19 @@ class Shape:
     width: int
     encoder_blocks: int
     decoder_blocks: int
+
+
+# Makes a network [B, inputs, *H] -> [B, outputs, *H] that starts at 0.
+Trunk = Callable[[int, int], nn.Module]
+
+
+def conv_trunks(shape: Shape, dims: int) -> tuple[Trunk, Trunk]:
+    """Residual blocks of AutoencoderKL, before and after the latent."""
+
+    def trunk(blocks: int) -> Trunk:
+        return lambda inputs, outputs: _Trunk(dims, inputs, outputs, shape.width, blocks)
+
+    return trunk(shape.encoder_blocks), trunk(shape.decoder_blocks)
 
 
 def _conv(dims: int, inputs: int, outputs: int) -> nn.Module:
@@ -70,6 +79,8 @@ class _Trunk(nn.Module):
 class LinearPathVAE(VAE):
     """The linear code of `frontend`, corrected by networks on the half-resolution grid.
 
+    `trunks` make the networks before and after the latent.
+
     The latent is the half-resolution image folded to channels: 2**d of them a channel of
     the volume, all of one deviation (`latent_scale`, a public constant, makes it about 1).
     Fewer `latent_channels` keep that many fixed mixtures of neighbours, lowest frequency
@@ -81,7 +92,7 @@ class LinearPathVAE(VAE):
 
     def __init__(
         self,
-        shape: Shape,
+        trunks: tuple[Trunk, Trunk],
         *,
         channels: int = 1,
         dims: int = 3,
@@ -91,15 +102,11 @@ class LinearPathVAE(VAE):
     ) -> None:
         folds = 2**dims
         super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
-        self.shape = shape
         self.register_buffer("latent_scale", torch.tensor(0.5))
         self.register_buffer("mixture", _mixture(dims, latent_channels))
-        self.encoder = _Trunk(
-            dims, 2 * folds * channels, 2 * channels, shape.width, shape.encoder_blocks
-        )
-        self.decoder = _Trunk(
-            dims, (folds + 1) * channels, folds * channels, shape.width, shape.decoder_blocks
-        )
+        before, after = trunks
+        self.encoder = before(2 * folds * channels, 2 * channels)
+        self.decoder = after((folds + 1) * channels, folds * channels)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = frontend.analyse(x)
@@ -108,9 +115,7 @@ class LinearPathVAE(VAE):
         seen = torch.cat([(x - mean) / deviation, (x - linear) / deviation], dim=1)
         change, spread = self.encoder(frontend.fold(seen)).chunk(2, dim=1)
         z = self._fold((half + change * deviation) / self.latent_scale)
-        # The posterior may widen but never become a point: the decoder stays robust.
-        logvar = 2.0 * math.log(max(self.latent_noise, 1e-3)) + F.softplus(spread - 4.0)
-        return z, self._fold_power(logvar)
+        return z, self._fold_power(self.log_variance(spread))
 
     def decode(self, z: Tensor) -> Tensor:
         half = self._unfold(z.float()) * self.latent_scale

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -10,12 +12,19 @@ from torch import nn
 from medvae.config import ModelConfig
 from medvae.errors import UsageError
 from medvae.model.base import VAE
-from medvae.model.conv import LinearPathVAE, PlainVAE, Shape
+from medvae.model.conv import LinearPathVAE, PlainVAE, Shape, conv_trunks
+from medvae.model.transformer import TokenShape, TransformerVAE, token_trunks
 
 CONV: dict[str, Shape] = {
     "tiny": Shape(width=8, encoder_blocks=1, decoder_blocks=1),
     "small": Shape(width=32, encoder_blocks=1, decoder_blocks=3),
     "base": Shape(width=64, encoder_blocks=2, decoder_blocks=6),
+}
+
+TRANSFORMER: dict[str, TokenShape] = {
+    "tiny": TokenShape(width=12, heads=2, encoder_blocks=1, decoder_blocks=1),
+    "small": TokenShape(width=96, heads=4, encoder_blocks=2, decoder_blocks=4),
+    "base": TokenShape(width=240, heads=8, encoder_blocks=4, decoder_blocks=8),
 }
 
 
@@ -40,10 +49,7 @@ def build(
             f"model.latent_channels is at most {2**dims} with the dct front end, "
             f"not {cfg.latent_channels}"
         )
-    kind: type[LinearPathVAE] | type[PlainVAE]
-    kind = LinearPathVAE if cfg.front_end == "dct" else PlainVAE
-    model = kind(
-        CONV[cfg.preset],
+    model = _network(cfg, dims)(
         channels=channels,
         dims=dims,
         latent_channels=cfg.latent_channels,
@@ -52,6 +58,18 @@ def build(
     )
     initialise(model, seed)
     return model
+
+
+def _network(cfg: ModelConfig, dims: int) -> Callable[..., VAE]:
+    if cfg.kind == "conv":
+        shape = CONV[cfg.preset]
+        if cfg.front_end == "none":
+            return partial(PlainVAE, shape)
+        return partial(LinearPathVAE, conv_trunks(shape, dims))
+    tokens = TRANSFORMER[cfg.preset]
+    if cfg.front_end == "none":
+        return partial(TransformerVAE, tokens)
+    return partial(LinearPathVAE, token_trunks(tokens, dims))
 
 
 def initialise(model: nn.Module, seed: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +20,10 @@ KINDS = [
     ModelConfig(preset="tiny", latent_channels=8),
     ModelConfig(preset="tiny", latent_channels=4),
     ModelConfig(preset="tiny", latent_channels=3, front_end="none"),
+    ModelConfig(preset="tiny", latent_channels=8, kind="transformer"),
+    ModelConfig(preset="tiny", latent_channels=3, kind="transformer", front_end="none"),
 ]
+NAMES = ["eighth", "sixteenth", "plain", "transformer", "plain-transformer"]
 
 
 def noisy(model: VAE, seed: int = 0) -> VAE:
@@ -29,7 +34,7 @@ def noisy(model: VAE, seed: int = 0) -> VAE:
     return model.eval()
 
 
-@pytest.mark.parametrize("cfg", KINDS, ids=["eighth", "sixteenth", "plain"])
+@pytest.mark.parametrize("cfg", KINDS, ids=NAMES)
 @settings(max_examples=8, deadline=None)
 @given(size=st.tuples(MULTIPLE, MULTIPLE, MULTIPLE), channels=st.integers(1, 2))
 def test_any_multiple_of_the_factor_goes_through(
@@ -51,7 +56,7 @@ def test_two_dimensions_go_through() -> None:
     assert model.decode(mean).shape == x.shape
 
 
-@pytest.mark.parametrize("cfg", KINDS, ids=["eighth", "sixteenth", "plain"])
+@pytest.mark.parametrize("cfg", KINDS, ids=NAMES)
 def test_a_batch_of_two_is_two_batches_of_one(cfg: ModelConfig) -> None:
     model = noisy(build(cfg))
     x = torch.rand(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1
@@ -63,13 +68,14 @@ def test_a_batch_of_two_is_two_batches_of_one(cfg: ModelConfig) -> None:
     torch.testing.assert_close(together[0], disturbed[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cfg", KINDS, ids=["eighth", "sixteenth", "plain"])
+@pytest.mark.parametrize("cfg", KINDS, ids=NAMES)
 def test_the_privacy_guard_accepts_every_network(cfg: ModelConfig) -> None:
     check(build(cfg))
 
 
-def test_a_fresh_network_is_the_linear_code() -> None:
-    model = build(ModelConfig(preset="tiny", latent_channels=8))
+@pytest.mark.parametrize("kind", ["conv", "transformer"])
+def test_a_fresh_network_is_the_linear_code(kind: Literal["conv", "transformer"]) -> None:
+    model = build(ModelConfig(preset="tiny", latent_channels=8, kind=kind))
     x = torch.rand(1, 1, 16, 20, 12)
     restored = model.decode(model.encode(x)[0])
     torch.testing.assert_close(restored, frontend.synthesise(frontend.analyse(x)))
