@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medvae.atlas import intensity, mechanisms, public, scales, spectrum
+from medvae.atlas import intensity, mechanisms, moments, public, scales, spectrum
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
 from medvae.atlas.displacement import prior_deviation, warp
+from medvae.atlas.features import shape_channels, standardise
 from medvae.atlas.mechanisms import Release
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
@@ -47,7 +48,8 @@ def fit(
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
     planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
-    template = _mean(study, release, cfg)
+    shapes = _shapes(study, release)
+    template = np.concatenate([_image(study, release, cfg), shapes])
     centre = np.zeros((3, len(study.registrar.basis)))
     if mechanisms.REFINE in planned:
         template = _refine(study, release, template, centre)
@@ -73,28 +75,46 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
     )
 
 
-def _mean(study: Study, release: Release, cfg: RunConfig) -> Array:
-    """Channels [1 + L, X, Y, Z]: the mean over patients as they lie on the grid.
+def _shapes(study: Study, release: Release) -> Array:
+    """[L, X, Y, Z] shape channels of ellipsoids with the patients' mean moments."""
+    labels = study.labels
+    if labels == 0:
+        return np.zeros((0, *study.shape))
+    clip = moments.clip(labels)
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        mask = volume.mask if volume.mask is not None else np.zeros(study.shape, np.uint8)
+        return moments.describe(mask, labels)
+
+    vectors = study.vectors(mechanisms.MOMENTS, measure)
+    dimension = moments.SIZE * labels
+    released = release(mechanisms.MOMENTS, vectors, clip=clip, dimension=dimension)
+    found = moments.shrink(released, release.sigma(mechanisms.MOMENTS, clip))
+    return shape_channels(moments.draw(found, study.shape), labels)
+
+
+def _image(study: Study, release: Release, cfg: RunConfig) -> Array:
+    """[1, X, Y, Z]: the mean image over patients as they lie on the grid.
 
     Where the configuration names a public template, the image is what that template shows
     there, corrected by what the released mean says beyond doubt.
     """
     noise = release.sigma(mechanisms.MEAN, CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise, REACH)
+    layout = Layout.plan(study.shape, 0, noise, REACH)
 
     def measure(volume: Gridded, _: Key) -> Array:
-        return layout.encode(study.channels(volume))
+        return layout.encode(standardise(volume.image)[None])
 
     vectors = study.vectors(mechanisms.MEAN, measure)
     released = release(mechanisms.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
-    template = layout.decode(released, noise)
+    mean = layout.decode(released, noise)
     if cfg.atlas.public == "mni152":
         known = public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
-        start = public.start(template[0], known, study.registrar)
+        start = public.start(mean[0], known, study.registrar)
         if start is not None:
-            surprise = released - layout.encode(np.concatenate([start[None], template[1:]]))
-            template[0] = start + layout.decode(surprise, noise)[0]
-    return template
+            surprise = released - layout.encode(start[None])
+            return start[None] + layout.decode(surprise, noise)
+    return mean
 
 
 def _refine(study: Study, release: Release, template: Array, centre: Array) -> Array:

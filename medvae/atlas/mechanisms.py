@@ -22,12 +22,23 @@ import numpy.typing as npt
 
 from medvae.config import RunConfig
 
-# Squared signal-to-noise per patient that the atlas as a whole must have before a second
-# mean and a covariance are worth their part. Fixed on procedural cohorts.
-REFINE_FROM = 30.0
+MOMENTS, MEAN, REFINE = "atlas-moments", "atlas-mean", "atlas-refine"
+MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
+SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 
-MEAN, REFINE, MOTION = "atlas-mean", "atlas-refine", "atlas-motion"
-SCALES, INTENSITY, COVARIANCE = "atlas-scales", "atlas-intensity", "atlas-covariance"
+# Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
+# a second mean and a covariance would be noise.
+REFINE_FROM = 150.0
+STRONG = {
+    MOMENTS: 0.12,
+    MEAN: 0.12,
+    REFINE: 0.5,
+    MOTION: 0.08,
+    INTENSITY: 0.04,
+    SCALES: 0.06,
+    COVARIANCE: 0.08,
+}
+WEAK = {MOMENTS: 0.35, MEAN: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
 
 
 class Release(Protocol):
@@ -55,13 +66,8 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     if cfg.atlas.share == 0:
         return []
     strength = cfg.privacy.epsilon * cfg.atlas.share * patients
-    if strength < REFINE_FROM * 6:
-        return [(MEAN, 0.7), (MOTION, 0.12), (INTENSITY, 0.08), (SCALES, 0.1)]
-    return [
-        (MEAN, 0.2),
-        (REFINE, 0.5),
-        (MOTION, 0.1),
-        (INTENSITY, 0.04),
-        (SCALES, 0.06),
-        (COVARIANCE, 0.1),
-    ]
+    shares = dict(STRONG if strength >= REFINE_FROM else WEAK)
+    if not masks:
+        del shares[MOMENTS]
+    total = sum(shares.values())
+    return [(name, share / total) for name, share in shares.items()]

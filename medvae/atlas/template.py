@@ -25,8 +25,8 @@ SHAPE_CORNER, SHAPE_SLOPE = 0.03, 6.0
 UNION_RMS, NEARER_RMS = 0.38, 0.17
 UNION_MEAN = 0.8
 # Parts of a vector's squared norm.
-IMAGE_PART, UNION_PART = 0.5, 0.35
-# Typical norms of a patient's vector, and of what a registered template leaves of it.
+IMAGE_PART, UNION_PART = 0.35, 0.45
+# Typical norms of a patient's image, and of what a registered template leaves of it.
 CLIP = 0.8
 REFINE_CLIP = 0.5
 # Cycles per voxel up to which patients are in step: before registration, and after one with

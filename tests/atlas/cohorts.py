@@ -14,7 +14,7 @@ from medvae.grid import Gridded
 SIZE = (20, 24, 20)
 
 
-def config(labels: int = 2, epsilon: float = 8.0) -> RunConfig:
+def config(labels: int = 2, epsilon: float = 40.0) -> RunConfig:
     return RunConfig.model_validate(
         {
             "data": {"size": SIZE, "labels": labels},

@@ -93,7 +93,7 @@ def test_to_template_aligns_and_from_template_returns(fitted):
     template = atlas.mean_image()
     before = np.abs(patient.image - template).mean()
     assert np.abs(flat - template).mean() < 0.75 * before
-    assert _overlap(atlas.mask_from_template(field) == 1, patient.mask == 1) > 0.85
+    assert _overlap(atlas.mask_from_template(field) == 1, patient.mask == 1) > 0.8
     returned = atlas.from_template(flat, field)
     inner = (slice(3, -3),) * 3
     assert (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medvae.atlas import intensity, spectrum
+from medvae.atlas import intensity, moments, public, spectrum
 from medvae.atlas.basis import Basis, pack, unpack
 from medvae.atlas.displacement import invert, jacobian, prior_deviation, warp
 from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
@@ -177,7 +177,32 @@ def test_layout_round_trip_and_norm():
     layout = Layout.plan(SIZE, 2, 0.0, 0.12)
     vector = layout.encode(seen)
     assert vector.shape == (layout.dimension,)
-    assert 0.3 < np.linalg.norm(vector) < 1.5
+    assert 0.3 < np.linalg.norm(vector) < 2.0
     back = layout.decode(vector, 0.0)
     assert ((back - seen) ** 2).mean() < 0.2 * (seen**2).mean()
     assert Layout.plan(SIZE, 2, 0.2, 0.12).dimension < layout.dimension
+
+
+def test_moments_draw_what_they_describe():
+    mask = anatomy(np.random.default_rng(2)).mask
+    vector = moments.describe(mask, 2)
+    drawn = moments.draw(vector, SIZE)
+    for label in (1, 2):
+        both = ((drawn == label) & (mask == label)).sum()
+        assert 2 * both / ((drawn == label).sum() + (mask == label).sum()) > 0.8
+    assert not moments.describe(np.zeros(SIZE, np.uint8), 2).any()
+    assert np.array_equal(moments.shrink(vector, 0.0), vector)
+    assert set(np.unique(moments.draw(np.full(18, 5.0), SIZE))) <= {0, 1, 2}
+
+
+def test_public_template_is_found_and_believed_only_where_it_fits():
+    rng = np.random.default_rng(0)
+    known = ndimage.gaussian_filter(rng.standard_normal((48, 56, 52)), 2.0)
+    window = (slice(12, 32), slice(20, 44), slice(18, 38))
+    crop = known[window] - known[window].mean()
+    mean = ndimage.gaussian_filter(crop / crop.std(), 1.5)
+    found = public.start(mean, known, registrar(SIZE))
+    assert np.corrcoef(found.ravel(), crop.ravel())[0, 1] > 0.9
+    other = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.0)
+    assert public.start(other / other.std(), known, registrar(SIZE)) is None
+    assert public.start(mean, known[:10], registrar(SIZE)) is None
