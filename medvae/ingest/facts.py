@@ -22,6 +22,7 @@ NUMBERS: dict[str, tuple[float, float, int]] = {
 SEXES = ("M", "F", "O")
 OLDEST = 90
 
+KERNELS = ("soft", "sharp", "other")
 SOFT = ("STANDARD", "SOFT", "SMOOTH", "BODY", "BRAIN")
 SHARP = ("BONE", "LUNG", "EDGE", "DETAIL", "SHARP", "YA", "YB", "YC", "YD")
 # Siemens (B31f, Br40d, H60s, Qr49) and Canon/Toshiba (FC52) number their kernels by sharpness.
@@ -41,6 +42,29 @@ def number(key: str, value: Any) -> float | None:
     if not math.isfinite(found) or not low <= found <= high:
         return None
     return round(found, decimals)
+
+
+def allowed(meta: dict[str, Any], label: Any) -> bool:
+    """Whether every value is one that this module makes (and the label the user's own).
+
+    The worker has read foreign bytes, so what it says is checked once more.
+    """
+    for key, value in meta.items():
+        if key in NUMBERS:
+            good = isinstance(value, float | int) and number(key, value) == value
+        elif key == "convolution_kernel_class":
+            good = value in KERNELS
+        elif key == "age_group":
+            good = (
+                isinstance(value, str) and re.fullmatch(r"[0-8]?0-[0-8]?9|90\+", value) is not None
+            )
+        elif key == "sex":
+            good = value in SEXES
+        else:
+            good = key == "label" and value == label
+        if not good:
+            return False
+    return True
 
 
 def kernel_class(text: str) -> str:

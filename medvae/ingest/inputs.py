@@ -10,6 +10,7 @@ import os
 import socket
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -101,7 +102,7 @@ def unpack(archive: zipfile.ZipFile, name: str, limits: Limits) -> BinaryIO:
                 data.write(chunk)
                 if data.tell() > member.file_size:
                     raise InputError("it unpacks to more than the zip archive declares")
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise InputError("it is damaged inside the zip archive") from error
     if data.tell() != member.file_size:
         raise InputError("it is cut short inside the zip archive")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medvae.errors import InputError, IntegrityError, UsageError
+from medvae.ingest.facts import allowed
 from medvae.ingest.groups import series_tasks
 from medvae.ingest.records import (
     DEFAULT_LIMITS,
@@ -73,11 +74,18 @@ def read(
     if subjects is not None and Path(subjects).is_dir():
         raise InputError(f"{printable(str(subjects))} is a folder: expected a table of subjects")
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
-        if not Path(path).exists():
+        if not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
     options = Options(modality, keep_demographics, label_column, limits)
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder on the way may not be entered
+        return False
 
 
 class _Reading:
@@ -184,14 +192,16 @@ class _Reading:
         try:
             answer, data = self._pool.run(task.name, task.files, **task.job)
             volume = Volume.from_bytes(bytes(data))
-            facts: dict[str, Any] = answer["ok"]
+            told: dict[str, Any] = answer["ok"]
+            if not allowed(volume.meta, task.job["meta"].get("label")):
+                raise IntegrityError("facts that are not of the kinds that are kept")
         except (InputError, WorkerDiedError) as error:
             return Quarantined(task.source, str(error))
         except (IntegrityError, KeyError, TypeError):
             return Quarantined(task.source, "the reading process did not answer with a volume")
         self._by_name += task.own_subject
-        self._masks_left_out += bool(facts.get("note"))
-        if facts.get("guessed"):
+        self._masks_left_out += bool(told.get("note"))
+        if told.get("guessed"):
             self._guessed[volume.modality] += 1
         return Ingested(task.source, task.subject, volume)
 

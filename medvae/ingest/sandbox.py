@@ -19,12 +19,14 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, Protocol
 
-from medvae.errors import InputError
+from medvae.errors import InputError, MedvaeError
 from medvae.ingest import wire
 from medvae.ingest.records import Limits, WorkerDiedError, printable
 
 # Voxels as float32, a mask, and room for the header.
 BYTES_PER_VOXEL = 5
+START_SECONDS = 300.0
+NOT_STARTED = "the process that reads scans cannot be started: install medvae again"
 
 
 class Source(Protocol):
@@ -46,6 +48,7 @@ class Sandbox:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
+        self._ready = False
 
     def start(self) -> socket.socket:
         """Start the worker if none is running; returns at once, it gets ready meanwhile."""
@@ -54,17 +57,21 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-P", "-m", "medvae.ingest.worker", str(theirs.fileno())]
-            self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [*command, str(self._limits.memory), self._kinds],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # parsers print what they read
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-                cwd="/",
-                start_new_session=True,
-            )
-        self._sock = ours
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                    [*command, str(self._limits.memory), self._kinds],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # parsers print what they read
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                    cwd="/",
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise MedvaeError(NOT_STARTED) from error
+        self._sock, self._ready = ours, False
         return ours
 
     def run(
@@ -78,8 +85,9 @@ class Sandbox:
         Raises:
             InputError: the input cannot be used (the worker's sentence).
             WorkerDiedError: the worker crashed or ran into a limit.
+            MedvaeError: it cannot be started at all.
         """
-        sock = self.start()
+        sock = self._await_ready()
         deadline = time.monotonic() + self._limits.wall_seconds
         request = {"name": name, "files": len(files), "limits": asdict(self._limits), **job}
         try:
@@ -103,6 +111,21 @@ class Sandbox:
         if "refused" in head:
             raise InputError(printable(str(head["refused"])))
         return head, body
+
+    def _await_ready(self) -> socket.socket:
+        """A worker that has loaded its modules; to fail here is no fault of any input."""
+        sock = self.start()
+        if not self._ready:
+            try:
+                wire.receive(sock, 0, time.monotonic() + START_SECONDS)
+            except (wire.ClosedError, OSError) as error:
+                self.stop()
+                raise MedvaeError(NOT_STARTED) from error
+            except BaseException:
+                self.stop()
+                raise
+            self._ready = True
+        return sock
 
     def _serve(
         self,

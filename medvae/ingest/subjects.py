@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from medvae.errors import InputError
 from medvae.ingest.records import Quarantined, printable
 
-MOST_BYTES = 1 << 28
+MOST_BYTES = 1 << 26
 LONGEST_LABEL = 64
 
 
@@ -78,7 +78,7 @@ def parse_subjects(data: bytes, source: str, label_column: str | None) -> Subjec
     source = printable(source)
     expected = f"{source} is not a table of subjects: expected the columns filename,subject"
     if len(data) > MOST_BYTES:
-        raise InputError(f"{source} is too large for a table of subjects: more than 256 MiB")
+        raise InputError(f"{source} is too large for a table of subjects: more than 64 MiB")
     try:
         text = data.decode("utf-8-sig")
         first = text.partition("\n")[0]
@@ -112,7 +112,8 @@ def _add(table: Subjects, line: int, row: dict[str, str | None], label_column: s
 
 
 def clean_subject(text: str) -> str:
-    """One spelling of an identifier: Unicode NFC, without blanks around it."""
+    """One spelling of an identifier: Unicode NFC, no blanks around it, always encodable."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", text.replace("\0", "")).strip()
 
 

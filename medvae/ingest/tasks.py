@@ -10,7 +10,7 @@ from typing import Any
 from medvae.errors import InputError
 from medvae.ingest import bids, facts
 from medvae.ingest.records import Limits, Quarantined
-from medvae.ingest.subjects import MOST_BYTES, Subjects, parse_subjects
+from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_subjects
 from medvae.ingest.trees import File, SingleFile, Tree
 
 TABLE = "subjects.csv"
@@ -139,7 +139,7 @@ class Scanning:
             return row.subject, False, meta
         if named:
             return named, False, meta
-        return bids.stem(name), True, meta
+        return clean_subject(bids.stem(name)), True, meta
 
     def _image_of(self, name: str, images: str, labels: str) -> bool:
         rest = name.removeprefix(f"{labels}/")

@@ -107,6 +107,7 @@ class Folder:
     def __init__(self, path: Path, limits: Limits) -> None:
         self.label = str(path)
         self._root = os.path.realpath(path)
+        self._identity = _identity(Path(self._root).stat())
         self._limits = limits
 
     def walk(self) -> Iterator[File | Quarantined]:
@@ -177,6 +178,8 @@ class Folder:
             raise InputError("its name leads out of the source")
         folder = _open(self._root, FOLDER, None)
         try:
+            if _identity(os.fstat(folder)) != self._identity:
+                raise InputError("its source was replaced while it was being read")
             for part in parts[:-1]:
                 deeper = _open(part, FOLDER | os.O_NOFOLLOW, folder)
                 os.close(folder)
@@ -269,6 +272,10 @@ class Archive:
 def _read(descriptor: int, most: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         return file.read(most)
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_dev, facts.st_ino
 
 
 class LinkedError(Exception):

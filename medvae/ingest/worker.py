@@ -49,6 +49,7 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")
     confine.confine(int(arguments[1]))
     inputs = Inputs(sock)
+    wire.send(sock, {"ready": True})
     while True:
         try:
             job, _ = wire.receive(sock, most_body=0)

@@ -16,6 +16,7 @@ from medvae.errors import InputError
 config.settings.reading_validation_mode = config.IGNORE
 
 MARK = b"DICM"
+META_LENGTH = b"\x02\0\0\0"
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 1 << 29
 HEAD = 1 << 16
@@ -106,9 +107,12 @@ def read_dataset(file: BinaryIO, tags: list[str], *, pixels: bool = False) -> Da
 def _check_deflated(file: BinaryIO) -> None:
     """Measure a deflated data set in bounded memory before pydicom inflates it all at once."""
     head = file.read(HEAD)
+    begin = 144 + int.from_bytes(head[140:144], "little")
+    if head[128:136] == MARK + META_LENGTH and begin > HEAD:
+        raise InputError("its file meta information is impossibly long")
     if DEFLATED in head and head[128:132] == MARK:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        file.seek(144 + int.from_bytes(head[140:144], "little"))
+        file.seek(begin)
         total = 0
         packed = file.read(HEAD)
         try:

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from medvae.errors import InputError
-from medvae.ingest.dicom.values import floats, number, text, whole
+from medvae.ingest.dicom.values import floats, number, whole
 from medvae.ingest.normalise import Voxels
 
 MOST_FRAMES = 100_000
@@ -81,8 +81,6 @@ def _checked_size(data: Dataset, most_voxels: int) -> int:
         raise InputError("it has no pixels")
     if "ModalityLUTSequence" in data:
         raise InputError("its intensities go through a table instead of a linear scale")
-    if text(data, "RescaleType").upper() not in ("", "HU", "US", "NORMALIZED", "SIGNAL INTENSITY"):
-        raise InputError("its intensities are in another unit than Hounsfield or signal units")
     return count
 
 

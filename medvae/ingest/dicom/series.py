@@ -50,6 +50,9 @@ def series_job(
     if first is None:
         raise InputError("it has no files")
     modality = cast(Modality, CLASSES[text(first, "SOPClassUID")])
+    # "US" is DICOM's word for unspecified (PS3.3 C.11.1.1.2).
+    if modality == "ct" and text(first, "RescaleType").upper() not in ("", "HU", "US"):
+        raise InputError("its intensities are in another unit than Hounsfield units")
     frames = in_order(frames)
     affine = geometry(frames, number(first, "SliceThickness"))
     voxels, affine = closest_canonical(_voxels(frames, modality), affine)

@@ -1,0 +1,228 @@
+"""Speed and memory of reading in the confined process, against plain nibabel and pydicom.
+
+Every figure is a whole fresh Python process, imports included (`cold`), or the loop over
+files alone after a first file has been read (`warm`); the two ways are run in turn, and the
+median is kept, because other work on the machine comes and goes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+END = """
+import json, resource
+# Not ru_maxrss, which a process inherits from the one that started it.
+status = open("/proc/self/status").read()
+own = int(status.partition("VmHWM:")[2].split()[0])
+child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print(json.dumps({"files": files, "bytes": size, "warm": warm, "own": own, "child": child}))
+"""
+OURS = """
+import sys, time
+from pathlib import Path
+from medvae.ingest import Ingested, read
+files = size = 0
+for result in read([Path(sys.argv[1])], modality=sys.argv[2], workers=int(sys.argv[3])):
+    assert isinstance(result, Ingested), result
+    if not files:
+        start = time.perf_counter()
+    files += 1
+    size += result.volume.voxels.nbytes
+warm = time.perf_counter() - start
+"""
+NIBABEL = """
+import sys, time
+from pathlib import Path
+import nibabel, numpy as np
+files = size = 0
+root = Path(sys.argv[1])
+for path in sorted((root / "images").iterdir()):
+    for file in (path, root / "labels" / path.name):
+        if file.exists():
+            voxels = np.asanyarray(nibabel.as_closest_canonical(nibabel.load(file)).dataobj)
+            size += voxels.nbytes if file is path else 0
+    if not files:
+        start = time.perf_counter()
+    files += 1
+warm = time.perf_counter() - start
+"""
+PYDICOM = """
+import sys, time
+from pathlib import Path
+import numpy as np, pydicom
+files = size = 0
+for folder in sorted({p.parent for p in Path(sys.argv[1]).rglob("*.dcm")}):
+    slices = [pydicom.dcmread(p) for p in sorted(folder.iterdir())]
+    slices.sort(key=lambda s: s.ImagePositionPatient[2])
+    voxels = np.stack([s.pixel_array for s in slices]) + slices[0].get("RescaleIntercept", 0)
+    size += voxels.astype(np.int16).nbytes
+    if not files:
+        start = time.perf_counter()
+    files += 1
+warm = time.perf_counter() - start
+"""
+
+
+def main(quick: bool) -> dict[str, Any]:
+    """Run all; see the module's text for what is measured."""
+    rounds = 3 if quick else 7
+    real = os.environ.get("MEDVAE_REAL_DATA")
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        small = Path(real) / "mri_hippocampus" if real else many(root / "small", 183)
+        results["small NIfTI with masks"] = versus(NIBABEL, small, "mri", rounds)
+        large = one_large(root / "large", 40 if quick else 200)
+        results["large NIfTI"] = versus(NIBABEL, large, "ct", rounds)
+        series = Path(real) / "dicom_sarcoma" if real else dicom(root / "dicom")
+        kind = "" if real else "ct"
+        results["DICOM series"] = versus(PYDICOM, series, kind, rounds)
+        few, lots = (300, 1200) if quick else (500, 5000)
+        results["memory"] = memory(root, few, lots)
+    report(results)
+    machine = {"system": platform.platform(), "python": platform.python_version()}
+    machine |= {"cores": str(os.cpu_count()), "data": "real" if real else "synthetic"}
+    return {"machine": machine, "results": results, "targets": targets(results)}
+
+
+def versus(plain: str, folder: Path, modality: str, rounds: int) -> dict[str, float]:
+    """Medians of our reading and the plain one, run in turn."""
+    runs: dict[str, list[dict[str, float]]] = {"ours": [], "two": [], "plain": []}
+    for _ in range(rounds):
+        runs["plain"].append(timed(plain, folder, modality, 1))
+        runs["ours"].append(timed(OURS, folder, modality, 1))
+        runs["two"].append(timed(OURS, folder, modality, 2))
+
+    def median(way: str, key: str) -> float:
+        return statistics.median(run[key] for run in runs[way])
+
+    files, size = runs["ours"][0]["files"], runs["ours"][0]["bytes"]
+    figures = {
+        "volumes": files,
+        "volumes_per_s": files / median("ours", "cold"),
+        "mb_per_s": size / 1e6 / median("ours", "cold"),
+        "plain_volumes_per_s": files / median("plain", "cold"),
+        "cold_ratio": median("ours", "cold") / median("plain", "cold"),
+        "two_workers_ratio": median("two", "cold") / median("plain", "cold"),
+        "reader_peak_mb": median("ours", "own") / 1024,
+        "worker_peak_mb": median("ours", "child") / 1024,
+        "plain_peak_mb": median("plain", "own") / 1024,
+    }
+    if files > 1:
+        figures["warm_ratio"] = median("ours", "warm") / median("plain", "warm")
+    return figures
+
+
+def timed(code: str, folder: Path, modality: str, workers: int) -> dict[str, float]:
+    """One fresh process; its own figures and the time of all of it."""
+    if not modality:
+        code = code.replace("modality=sys.argv[2], ", "")
+    import time
+
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code + END, folder, modality, str(workers)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures | {"cold": time.perf_counter() - start}
+
+
+def memory(root: Path, few: int, lots: int) -> dict[str, float]:
+    """Peak memory of reader and worker for few and for many files."""
+    sizes = {}
+    for count in (few, lots):
+        run = timed(OURS, many(root / f"many{count}", count), "mri", 1)
+        sizes[count] = (run["own"] + run["child"]) / 1024
+    return {
+        "few": few,
+        "many": lots,
+        "few_peak_mb": sizes[few],
+        "many_peak_mb": sizes[lots],
+        "growth_mb": sizes[lots] - sizes[few],
+    }
+
+
+def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a user would set: reading safely must not be what one waits for."""
+    wanted = [
+        ("small NIfTI: time against nibabel", results["small NIfTI with masks"]["cold_ratio"], 1.3),
+        ("large NIfTI: time against nibabel", results["large NIfTI"]["cold_ratio"], 1.3),
+        ("DICOM: time against pydicom", results["DICOM series"]["cold_ratio"], 2.0),
+        ("memory: growth from few to many files, MB", results["memory"]["growth_mb"], 8.0),
+    ]
+    return [
+        {"name": name, "value": value, "target": f"<= {most}", "met": value <= most}
+        for name, value, most in wanted
+    ]
+
+
+def report(results: dict[str, Any]) -> None:
+    for name, figures in results.items():
+        print(name)
+        for key, value in figures.items():
+            print(f"  {key:22} {value:10.2f}")
+
+
+def many(root: Path, count: int) -> Path:
+    """Small scans with masks, as the hippocampus crops are."""
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        values = draw.integers(0, 1000, (35, 51, 35)).astype(np.float32) / 7
+        for folder, data in (("images", values), ("labels", (values > 70).astype(np.uint8))):
+            path = root / folder / f"{number:05d}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = nibabel.Nifti1Image(data, np.eye(4)).to_bytes()
+            path.write_bytes(gzip.compress(raw, 1))
+    return root
+
+
+def one_large(root: Path, slices: int) -> Path:
+    """One CT-like scan of 512 x 512."""
+    (root / "images").mkdir(parents=True)
+    noise = np.random.default_rng(0).normal(0, 60, (512, 512, slices))
+    image = nibabel.Nifti1Image((noise - 200).astype(np.int16), np.diag([-0.8, -0.8, 1.5, 1]))
+    nibabel.save(image, root / "images/large.nii.gz")
+    return root
+
+
+def dicom(root: Path) -> Path:
+    """Four CT series of 60 slices."""
+    draw = np.random.default_rng(0)
+    for series in range(4):
+        folder = root / str(series)
+        folder.mkdir(parents=True)
+        uid = generate_uid()
+        for index in range(60):
+            data = Dataset()
+            data.file_meta = FileMetaDataset()
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+            data.PatientID, data.StudyInstanceUID, data.SeriesInstanceUID = f"P{series}", uid, uid
+            data.Rows = data.Columns = 256
+            data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+            data.BitsAllocated = data.BitsStored = 16
+            data.HighBit, data.PixelRepresentation = 15, 1
+            data.PixelSpacing, data.SliceThickness = [0.8, 0.8], 2.0
+            data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+            data.ImagePositionPatient = [0, 0, 2.0 * index]
+            data.RescaleSlope, data.RescaleIntercept = 1, -1024
+            data.PixelData = draw.integers(0, 2000, (256, 256)).astype("<i2").tobytes()
+            data.save_as(folder / f"{index:03d}.dcm", enforce_file_format=True)
+    return root
