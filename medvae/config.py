@@ -55,7 +55,6 @@ class ModelConfig(_Section):
     preset: Literal["tiny", "small", "base"] = "small"
     front_end: Literal["dct", "none"] = "dct"
     latent_channels: Count = 8
-    conditions: tuple[str, ...] = ()
 
 
 class PretrainConfig(_Section):
