@@ -224,7 +224,8 @@ def _downstream(
     found: dict[str, dict[str, Any]] = {}
     test = np.flatnonzero(~halves)
     train = np.flatnonzero(halves)
-    if data.labels and fake.masked and true.masked:
+    labels = data.labels if data.labels >= 0 else max(_top(fake), _top(true))
+    if labels and fake.masked and true.masked:
         scores = {}
         for name, pairs in (
             ("value", fake.gridded),
@@ -233,7 +234,7 @@ def _downstream(
             scores[name] = segmentation_dice(
                 pairs,
                 [true.gridded[i] for i in test],
-                data.labels,
+                labels,
                 iterations=options.iterations,
                 seed=options.seed,
                 progress=progress,
@@ -248,6 +249,10 @@ def _downstream(
     if all(label is not None for label in (*fake.labels, *true.labels)):
         found |= _classification(fake, true, train, test)
     return found
+
+
+def _top(cohort: Cohort) -> int:
+    return max((int(g.mask.max()) for g in cohort.gridded if g.mask is not None), default=0)
 
 
 def _classification(

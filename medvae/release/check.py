@@ -72,6 +72,7 @@ def verify(
     problems: list[str] = []
     signer, listed = _signature(folder, trusted, problems)
     good = _files(folder, listed, problems, progress)
+    problems = [shown(problem) for problem in problems]
     return VerifyResult(
         valid=not problems,
         signer=signer,
@@ -80,6 +81,11 @@ def verify(
         trusted=trusted is not None,
         advice="" if trusted is not None else _ADVICE,
     )
+
+
+def shown(text: str) -> str:
+    """One printable line: a file's name may hold anything, and must not command a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _trusted_key(path: Path) -> bytes:

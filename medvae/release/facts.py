@@ -147,6 +147,9 @@ class ReleaseFacts:
                 )
         if not self.name.strip():
             raise UsageError("a release needs a name")
+        if self.data.labels < 0:
+            # "What the data set declares" was never asked for: such a model has no labels.
+            object.__setattr__(self, "data", self.data.model_copy(update={"labels": 0}))
 
     @classmethod
     def from_model(

@@ -75,7 +75,7 @@ def decode(data: bytes) -> dict[str, Entry]:
         entries = {
             str(item["path"]): Entry(int(item["size"]), str(item["sha256"])) for item in files
         }
-    except (KeyError, TypeError, UnicodeDecodeError, RecursionError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("it does not list files by path, size and sha256") from error
     if encode(entries) != data:
         raise ValueError("it is not in canonical form")

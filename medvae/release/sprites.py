@@ -118,5 +118,5 @@ def _overlay(labels: npt.NDArray[np.uint8]) -> str:
 def _uri(picture: Image.Image, transparency: bytes | None = None) -> str:
     out = io.BytesIO()
     extra = {} if transparency is None else {"transparency": transparency}
-    picture.save(out, format="PNG", optimize=True, **extra)
+    picture.save(out, format="PNG", **extra)
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")

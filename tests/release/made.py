@@ -16,7 +16,7 @@ from medvae.release import PrivacyFacts, ReleaseFacts
 from medvae.volume import Volume
 
 MRI = DataConfig(modality="mri", size=(12, 16, 10), spacing=(1.0, 1.5, 2.0), labels=2)
-CT = DataConfig(modality="ct", size=(12, 16, 10), spacing=(0.8, 0.8, 2.5))
+CT = DataConfig(modality="ct", size=(12, 16, 10), spacing=(0.8, 0.8, 2.5), labels=0)
 MECHANISMS = (
     {"name": "atlas", "sample_rate": 1.0, "steps": 1, "noise_multiplier": 1.2},
     {"name": "finetune", "sample_rate": 0.5, "steps": 40, "noise_multiplier": 7.0},

@@ -59,6 +59,12 @@ def test_a_release_holds_what_it_says(make: Make, data: Any) -> None:
     assert {"3.59", "0.0001", "118"} <= set((result.path / "CARD.md").read_text().split())
 
 
+def test_labels_that_were_never_resolved_are_no_labels(make: Make) -> None:
+    undecided = CT.model_copy(update={"labels": -1})
+    result = make(CT, facts=facts(undecided))
+    assert json.loads((result.path / "card.json").read_text())["data"]["labels"] == {}
+
+
 def test_a_public_model_needs_no_budget(make: Make) -> None:
     result = make(facts=facts(privacy=PrivacyFacts("public")))
     assert result.epsilon is None
@@ -112,7 +118,7 @@ def test_names_are_one_printable_line(text: str) -> None:
 def test_facts_of_a_sealed_model(make: Make) -> None:
     """What a model says of itself becomes the card, and nothing else of it does."""
     config = RunConfig.model_validate({"data": MRI.model_dump(), "privacy": {"epsilon": 4.0}})
-    mechanisms = tuple(Mechanism(**one) for one in MECHANISMS)
+    mechanisms = tuple(Mechanism(**one) for one in MECHANISMS[:1])
     plan = Plan(epsilon(mechanisms, 1e-4), 1e-4, 118, mechanisms, {"clip": 1.0})
     sealed = {
         "kind": "private",

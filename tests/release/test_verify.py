@@ -143,6 +143,18 @@ def test_a_file_added(release: Path, name: str) -> None:
     assert any("was not released" in problem for problem in result.problems)
 
 
+def test_a_hostile_name_cannot_command_the_terminal(release: Path) -> None:
+    """Escape codes that would wipe the screen and print "valid", and bytes that no UTF-8 is."""
+    (release / "\x1b[2J\rvalid\n").write_text("")
+    (release / os.fsdecode(b"\xff\xfe")).write_text("")
+    (release / "\u202egnp.exe").write_text("")
+    problems = verify(release).problems
+    assert len(problems) == 3
+    for problem in problems:
+        assert problem.isprintable()
+        assert problem.encode("utf-8")
+
+
 @pytest.mark.parametrize("name", ["empty", ".git", "sub-synth0001/empty"])
 def test_an_empty_folder_added(release: Path, name: str) -> None:
     (release / name).mkdir()
@@ -255,6 +267,10 @@ def test_a_manifest_in_another_form_is_refused_even_when_signed(make: Make, key:
         b"null",
         b"\xff",
         b"[" * 100_000,
+        b'{"files":[{"path":"a","size":Infinity,"sha256":""}]}',
+        b'{"files":[{"path":"a","size":' + b"9" * 9999 + b',"sha256":""}]}',
+        b'{"files":{"a":1}}',
+        b'{"files":7}',
         data.replace(b'"size":', b'"size":0,"size":', 1),
     ):
         (release / mf.MANIFEST).write_bytes(other)
