@@ -1,0 +1,133 @@
+"""What synthetic volumes are worth, beside real ones and beside other ways to make them.
+
+    scripts/bench utility [--quick] [--json FILE]
+
+Two thirds of the patients train, the others test (split by subject, seeded). Every method gets
+the same patients, epsilon, delta and seeds; delta is 1e-4. Constants of the atlas come from
+public anatomy (MNI152) and procedural shapes. mri_hippocampus is read from MEDVAE_REAL_DATA;
+without it the procedural cohort of `utility.cohorts` stands in, and the table says so.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from utility import baselines, methods
+from utility.cohorts import Cohort, hippocampus, procedural
+from utility.measure import features, measure
+from utility.report import plots, sheet, table
+
+from medvae.grid import Gridded
+
+COUNT, ITERATIONS = 183, 300
+Make = Callable[[Cohort, int, int], list[Gridded]]
+# Gap to real in Dice points that the atlas or the pipeline may have, by epsilon.
+GAPS = {8.0: 0.05, 3.0: 0.08, 1.0: 0.20}
+
+
+def rows(quick: bool) -> list[tuple[str, float | None, int, Make]]:
+    """(method, epsilon, seed, maker); epsilon None where there is no training or no privacy."""
+    found: list[tuple[str, float | None, int, Make]] = []
+    for patients in (80,) if quick else (80, 30, 10, 3):
+        found.append((f"real, {patients} patients", None, 0, _real(patients)))
+    found.append(("no data", 0.0, 0, methods.nothing))
+    for epsilon in (8.0,) if quick else (1.0, 3.0, 8.0, math.inf):
+        for seed in range(3 if epsilon == 8.0 and not quick else 1):
+            found.append(("atlas alone", epsilon, seed, _at(methods.atlas_alone, epsilon)))
+    if quick:
+        return found
+    for epsilon in (1.0, 3.0, 8.0):
+        private = _at(methods.atlas_alone, epsilon, public="none")
+        found.append(("atlas alone, no public template", epsilon, 0, private))
+    for epsilon in (1.0, 8.0, math.inf):
+        found.append(("DCT mean + covariance", epsilon, 0, _at(baselines.dct_gaussian, epsilon)))
+        found.append(("DP-MERF", epsilon, 0, _at(baselines.merf, epsilon)))
+    found.append(("DP-SGD VAE from scratch", 8.0, 0, _at(baselines.scratch_vae, 8.0)))
+    found.append(("VAE without privacy", math.inf, 0, _at(baselines.scratch_vae, math.inf)))
+    for epsilon in (1.0, 3.0, 8.0, math.inf):
+        for seed in range(3 if epsilon == 8.0 else 1):
+            found.append(("full pipeline", epsilon, seed, _at(methods.pipeline, epsilon)))
+    return found
+
+
+def _real(patients: int) -> Make:
+    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+        return methods.real(cohort, patients)
+
+    return make
+
+
+def _at(method: Callable[..., list[Gridded]], epsilon: float, **options: Any) -> Make:
+    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+        return method(cohort, epsilon, count, seed, **options)
+
+    return make
+
+
+def main(quick: bool = False) -> dict[str, Any]:
+    """machine, results and targets; plots and contact sheets beside them in bench-utility/."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    cohort = _cohort()
+    folder = Path(os.environ.get("MEDVAE_BENCH_OUT", "bench-utility"))
+    folder.mkdir(parents=True, exist_ok=True)
+    real = features(cohort.held_out)
+    results = []
+    sheets: dict[str, list[Gridded]] = {"real": cohort.held_out[:8]}
+    for name, epsilon, seed, make in rows(quick):
+        started = time.perf_counter()
+        made = make(cohort, 48 if quick else COUNT, seed)
+        row: dict[str, Any] = {
+            "method": name,
+            "epsilon": "inf" if epsilon == math.inf else epsilon,
+            "seed": seed,
+            "seconds": time.perf_counter() - started,
+        }
+        row |= measure(
+            made,
+            real,
+            cohort.held_out,
+            cohort.data.labels,
+            seed=seed,
+            iterations=60 if quick else ITERATIONS,
+        )
+        results.append(row)
+        print(table([row], header=len(results) == 1), flush=True)
+        if seed == 0:
+            sheets[f"{name}, eps {row['epsilon']}"] = made[:8]
+            sheet(sheets, folder / "sheet.png")
+    plots(results, folder / "utility.png")
+    machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
+    machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": methods.DELTA}
+    return {"machine": machine, "results": results, "targets": targets(results)}
+
+
+def _cohort() -> Cohort:
+    real = os.environ.get("MEDVAE_REAL_DATA")
+    if real and (Path(real) / "mri_hippocampus").is_dir():
+        return hippocampus(Path(real))
+    print("MEDVAE_REAL_DATA names no mri_hippocampus: a procedural cohort stands in")
+    return procedural()
+
+
+def targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Gaps to real in Dice, for the best of atlas and pipeline as the mean over seeds."""
+    real = next(row["dice"] for row in results if row["method"].startswith("real, 80"))
+    found = []
+    for epsilon, allowed in GAPS.items():
+        means = []
+        for method in ("atlas alone", "full pipeline"):
+            rows_of = [r for r in results if r["method"] == method and r["epsilon"] == epsilon]
+            if rows_of:
+                means.append(sum(r["dice"] for r in rows_of) / len(rows_of))
+        gap = real - max(means) if means else None
+        name = f"hippocampus: Dice gap to real at epsilon {epsilon:g}"
+        met = gap is not None and gap <= allowed
+        found.append({"name": name, "value": gap, "target": f"<= {allowed}", "met": met})
+    return found

@@ -1,0 +1,109 @@
+"""Real cohorts, split by patient, and a procedural one to choose constants on."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from medvae.config import DataConfig
+from medvae.grid import Gridded, to_grid
+from medvae.volume import Volume
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Patients on the grid, some to learn from and others to test on.
+
+    Attributes:
+        train: subject -> volumes; test: the same of other subjects.
+    """
+
+    name: str
+    data: DataConfig
+    public: str
+    train: dict[str, list[Gridded]]
+    test: dict[str, list[Gridded]]
+
+    def first(self, patients: int) -> list[Gridded]:
+        """All volumes of the first patients of the training part."""
+        return [v for subject in list(self.train)[:patients] for v in self.train[subject]]
+
+    @property
+    def held_out(self) -> list[Gridded]:
+        return [v for volumes in self.test.values() for v in volumes]
+
+
+class Memory:
+    """Patients as the atlas and a run want them."""
+
+    def __init__(self, train: dict[str, list[Gridded]]) -> None:
+        self.subjects = list(train)
+        self._volumes = [train[subject] for subject in self.subjects]
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def volumes(self, index: int) -> list[Gridded]:
+        return self._volumes[index]
+
+
+def _split(
+    found: dict[str, list[Gridded]], part: float, seed: int
+) -> tuple[dict[str, list[Gridded]], dict[str, list[Gridded]]]:
+    """Two thirds of the subjects to learn from, the others to test on; never one in both."""
+    names = sorted(found)
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    count = round(part * len(order))
+    return {s: found[s] for s in order[:count]}, {s: found[s] for s in order[count:]}
+
+
+def hippocampus(folder: Path, seed: int = 0) -> Cohort:
+    """mri_hippocampus: 118 patients, of whom 80 train and 38 test."""
+    data = DataConfig(modality="mri", size=(32, 48, 32), labels=2)
+    found: dict[str, list[Gridded]] = {}
+    with (folder / "mri_hippocampus" / "subjects.csv").open() as file:
+        for row in csv.DictReader(file):
+            image = nib.load(folder / "mri_hippocampus" / "images" / row["filename"])
+            labels = nib.load(folder / "mri_hippocampus" / "labels" / row["filename"])
+            mask = np.asarray(labels.dataobj).astype(np.uint8)
+            voxels = np.asarray(image.dataobj).astype(np.float32)
+            volume = Volume(voxels, np.asarray(image.affine, np.float64), "mri", mask)
+            found.setdefault(row["subject"], []).append(to_grid(volume, data))
+    train, test = _split(found, 80 / 118, seed)
+    return Cohort("mri_hippocampus", data, "mni152", train, test)
+
+
+def procedural(seed: int = 0, patients: int = 120) -> Cohort:
+    """Two bent, touching bodies in a layered surrounding, deformed from patient to patient.
+
+    Nothing of it was measured on anybody: constants may be chosen on it.
+    """
+    size = (32, 40, 32)
+    data = DataConfig(modality="mri", size=size, labels=2)
+    rng = np.random.default_rng([seed, 1])
+    layers = ndimage.gaussian_filter(rng.standard_normal(size), 5.0)
+    found = {f"P{i:03d}": [_body(size, layers, rng)] for i in range(patients)}
+    train, test = _split(found, 2 / 3, seed)
+    return Cohort("procedural", data, "none", train, test)
+
+
+def _body(size: tuple[int, int, int], layers: np.ndarray, rng: np.random.Generator) -> Gridded:
+    place = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij"))
+    bend = [ndimage.gaussian_filter(rng.standard_normal(size), 6.0) for _ in range(3)]
+    bend = [3.0 * b / b.std() for b in bend]
+    voxels = np.stack(np.meshgrid(*(np.arange(n) for n in size), indexing="ij"))
+    seen = ndimage.map_coordinates(layers, voxels + np.stack(bend), order=1, mode="nearest")
+    half = np.array(size).reshape(3, 1, 1, 1) / 2
+    x, y, z = place + np.stack(bend) / half + rng.normal(0, 0.04, (3, 1, 1, 1))
+    radius = np.sqrt((x / 0.28) ** 2 + ((z + 0.5 * y**2) / 0.25) ** 2 + (y / 0.8) ** 2)
+    mask = np.where(radius < 1, np.where(y > 0.1, 1, 2), 0).astype(np.uint8)
+    tissue = np.digitize(seen / layers.std(), [-1.0, -0.2, 0.6])
+    image = np.array([-0.9, -0.2, 0.4, 0.8])[tissue]
+    image = np.where(mask > 0, np.where(mask == 1, 0.05, -0.05), image)
+    image = ndimage.gaussian_filter(image, 0.7) + rng.normal(0, 0.06, size)
+    return Gridded(np.clip(image, -1, 1).astype(np.float32), mask)

@@ -1,0 +1,63 @@
+"""The figures of one set of synthetic volumes beside the test patients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from medvae.evaluate import network, texture
+from medvae.evaluate.distances import frechet, manifold, mmd, spread
+from medvae.evaluate.downstream import segmentation_dice
+from medvae.grid import Gridded
+
+
+@cache
+def _network() -> network.Network | None:
+    return network.Network() if network.available() else None
+
+
+def features(volumes: Sequence[Gridded]) -> dict[str, np.ndarray]:
+    """Extractor -> [n, rows, d]."""
+    found = {"texture": np.stack([texture.texture(v.image)[None] for v in volumes])}
+    extractor = _network()
+    if extractor is not None:
+        found["efficientnet"] = np.stack([extractor.features(v.image) for v in volumes])
+    return found
+
+
+def measure(
+    made: Sequence[Gridded],
+    real: dict[str, np.ndarray],
+    test: Sequence[Gridded],
+    labels: int,
+    *,
+    seed: int,
+    iterations: int,
+) -> dict[str, Any]:
+    """Dice and, for each extractor, distances, manifold and diversity over that of real."""
+    row: dict[str, Any] = {"n": len(made)}
+    if labels and all(v.mask is not None for v in made):
+        found = segmentation_dice(made, test, labels, iterations=iterations, seed=seed)
+        row |= {"dice": float(np.nanmean(found)), "dice_labels": [float(v) for v in found]}
+    for name, one in features(made).items():
+        two = real[name]
+        if name == "texture":
+            # Numbers of different units: each is taken in deviations of the real ones.
+            centre, scale = two.mean(axis=(0, 1)), two.std(axis=(0, 1)) + 1e-9
+            one, two = (one - centre) / scale, (two - centre) / scale
+        flat, flat_real = one.reshape(-1, one.shape[-1]), two.reshape(-1, two.shape[-1])
+        by_volume, by_real = one.reshape(len(one), -1), two.reshape(len(two), -1)
+        shape = manifold(by_volume, by_real)
+        row |= {
+            f"{name}_frechet": frechet(flat, flat_real),
+            f"{name}_mmd": mmd(flat, flat_real),
+            f"{name}_diversity": spread(by_volume) / max(spread(by_real), 1e-12),
+            f"{name}_precision": shape.precision,
+            f"{name}_recall": shape.recall,
+            f"{name}_density": shape.density,
+            f"{name}_coverage": shape.coverage,
+        }
+    return row
