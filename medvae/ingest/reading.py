@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,6 +100,7 @@ class _Reading:
         self._progress = progress
         self._notes = notes
         self._pool = Pool(workers, KINDS, options.limits)
+        self._counting = threading.Lock()
         self._done = 0
         self._by_name = 0
         self._guessed = {"ct": 0, "mri": 0}
@@ -190,8 +192,10 @@ class _Reading:
 
     def _run_task(self, task: Task) -> Ingested | Quarantined:
         try:
-            answer, data = self._pool.run(task.name, task.files, **task.job)
-            volume = Volume.from_bytes(bytes(data))
+            answer, received = self._pool.run(task.name, task.files, **task.job)
+            data = bytes(received)
+            del received  # a large scan would otherwise be held three times
+            volume = Volume.from_bytes(data)
             told: dict[str, Any] = answer["ok"]
             if not allowed(volume.meta, task.job["meta"].get("label")):
                 raise IntegrityError("facts that are not of the kinds that are kept")
@@ -199,10 +203,10 @@ class _Reading:
             return Quarantined(task.source, str(error))
         except (IntegrityError, KeyError, TypeError):
             return Quarantined(task.source, "the reading process did not answer with a volume")
-        self._by_name += task.own_subject
-        self._masks_left_out += bool(told.get("note"))
-        if told.get("guessed"):
-            self._guessed[volume.modality] += 1
+        with self._counting:
+            self._by_name += task.own_subject
+            self._masks_left_out += bool(told.get("note"))
+            self._guessed[volume.modality] += bool(told.get("guessed"))
         return Ingested(task.source, task.subject, volume)
 
     def _tell(self) -> None:

@@ -237,6 +237,7 @@ def dicomdir(root: Path, names: list[list[str]]) -> Path:
     return root / "DICOMDIR"
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom dislikes such file ids
 def test_dicomdir_lists_what_is_read_and_leads_nowhere_else(tmp_path: Path) -> None:
     write(tmp_path / "secret", series(patient="SECRET", series="9.9"))
     secret = next((tmp_path / "secret").iterdir())

@@ -152,20 +152,26 @@ def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
 
 
 def _voxels(frames: list[Frame], modality: str) -> Voxels:
-    """[column, row, slice], rescaled; pixels marked as padding become air (CT) or 0 (MRI)."""
+    """[column, row, slice], rescaled; pixels marked as padding become air (CT) or 0 (MRI).
+
+    Empties `frames` as it goes, so that the slices are not held twice.
+    """
+    one = frames[0]
     scales = {(frame.slope, frame.intercept) for frame in frames}
-    if len(scales) == 1:
-        slope, intercept = scales.pop()
-        stored = np.stack([frame.pixels.T for frame in frames], axis=2)
-        voxels = rescaled(stored, slope, intercept)
-    else:
-        values = [frame.pixels.T * frame.slope + frame.intercept for frame in frames]
-        voxels = rescaled(np.stack(values, axis=2))
-    for z, frame in enumerate(frames):
+    kind = np.result_type(*{frame.pixels.dtype for frame in frames})
+    shape = (*reversed(one.pixels.shape), len(frames))
+    stored = np.empty(shape, kind if len(scales) == 1 else np.float64, order="F")
+    outside: dict[int, npt.NDArray[np.bool_]] = {}
+    for z in reversed(range(shape[2])):
+        frame = frames.pop()
+        pixels = frame.pixels.T
         if frame.padding is not None:
             low, high = frame.padding
-            outside = ((frame.pixels >= low) & (frame.pixels <= high)).T
-            voxels[:, :, z][outside] = AIR if modality == "ct" else 0
+            outside[z] = (pixels >= low) & (pixels <= high)
+        stored[:, :, z] = pixels if len(scales) == 1 else pixels * frame.slope + frame.intercept
+    voxels = rescaled(stored, *(scales.pop() if len(scales) == 1 else (1.0, 0.0)))
+    for z, where in outside.items():
+        voxels[:, :, z][where] = AIR if modality == "ct" else 0
     return voxels
 
 
