@@ -16,7 +16,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,6 +27,7 @@ from medvae.vault import fileio, format
 OBJECTS: Final = "objects"
 STAGING: Final = "tmp"
 QUARANTINE: Final = "quarantine"
+_FLUSH: Final = 8 << 20
 KEY: Final = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{30}-[0-9]{1,18})")
 
 
@@ -208,9 +209,14 @@ class LocalStore:
 
 
 def write_hashed(fd: int, pieces: Iterable[memoryview]) -> Stored:
-    """Write pieces to `fd` and hash them; large ones on a second core."""
-    digest, size = hashlib.sha256(), 0
-    with ThreadPoolExecutor(1) as pool:
+    """Write pieces to `fd` and hash them; large ones on a second core.
+
+    The disk is set to work while the rest is still being made: the last fsync, which is the
+    one that counts, then finds little left to do.
+    """
+    digest, size, flushed = hashlib.sha256(), 0, 0
+    flush: Future[None] | None = None
+    with ThreadPoolExecutor(2) as pool:
         for piece in pieces:
             # The piece's buffer is reused by its maker, so both must be done with it.
             job = pool.submit(digest.update, piece) if len(piece) > 1 << 16 else None
@@ -218,8 +224,12 @@ def write_hashed(fd: int, pieces: Iterable[memoryview]) -> Stored:
                 digest.update(piece)
             fileio.write_all(fd, piece)
             size += len(piece)
+            if size - flushed >= _FLUSH and (flush is None or flush.done()):
+                flushed, flush = size, pool.submit(os.fdatasync, fd)
             if job is not None:
                 job.result()
+    if flush is not None:
+        flush.result()
     return Stored(size, digest.digest())
 
 

@@ -68,8 +68,11 @@ class Row:
         return f"{self.kind} {self.object_id.hex()}"
 
 
-def row_context(tenant_id: bytes, row: Row) -> bytes:
-    """What `sealed` is bound to: every other column, and the tenant."""
+def row_context(tenant_id: bytes, row: Row, epoch: int | None = None) -> bytes:
+    """What `sealed` is bound to: every other column, and the tenant.
+
+    epoch: that of the row, if it is about to get another one.
+    """
     return format.context(
         "row",
         tenant_id,
@@ -79,7 +82,7 @@ def row_context(tenant_id: bytes, row: Row) -> bytes:
         row.lookup,
         row.size,
         row.sha256,
-        row.epoch,
+        row.epoch if epoch is None else epoch,
         row.born,
     )
 

@@ -9,7 +9,9 @@ No I/O here.
 
 from __future__ import annotations
 
+import functools
 import secrets
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -21,6 +23,9 @@ FORMAT: Final = 1
 KEY: Final = 32
 PIECE: Final = 1 << 20  # fits a core's L2 cache; a multiple of the chunk
 _MAGIC: Final = b"medvae-vault"
+_PREFIX: Final = _MAGIC + FORMAT.to_bytes(4, "big")
+_length: Final = struct.Struct(">Q").pack
+_INTEGER: Final = struct.Struct(">cQQQ").pack
 _CHUNK: Final = 16 * 1024  # Cobblestone's plaintext chunk
 _HEADER: Final = 24 + 32  # its nonce and its key commitment
 _TAG: Final = 16
@@ -37,19 +42,26 @@ def context(*parts: str | int | bytes | None) -> bytes:
     Every part is preceded by its type and its length (64 bits), and the format version
     comes first, so no two different lists of parts share an encoding.
     """
-    encoded = [_MAGIC, FORMAT.to_bytes(4, "big")]
+    encoded = [_PREFIX]
     for part in parts:
-        if part is None:
+        kind = type(part)
+        if kind is bytes:
+            encoded += (b"b", _length(len(part)), part)  # type: ignore[arg-type]
+        elif kind is int:
+            encoded.append(_INTEGER(b"i", 16, 0, part))
+        elif kind is str:
+            raw = part.encode()  # type: ignore[union-attr]
+            encoded += (b"s", _length(len(raw)), raw)
+        elif part is None:
             encoded.append(b"n")
-            continue
-        if isinstance(part, str):
-            mark, raw = b"s", part.encode()
-        elif isinstance(part, int):
-            mark, raw = b"i", part.to_bytes(16, "big")
         else:
-            mark, raw = b"b", part
-        encoded += [mark, len(raw).to_bytes(8, "big"), raw]
+            raise TypeError(f"a context has no part of type {kind.__name__}")
     return b"".join(encoded)
+
+
+@functools.lru_cache(maxsize=8)
+def _cipher(key: bytes) -> AESGCMSIV:
+    return AESGCMSIV(key)
 
 
 def new_key() -> bytes:
@@ -118,7 +130,7 @@ def unseal_into(key: bytes, bound: bytes, pieces: Iterable[Buffer], out: memoryv
 def wrap(key: bytes, bound: bytes, secret: Buffer) -> bytes:
     """Seal a key or a small record: nonce, ciphertext, tag."""
     nonce = secrets.token_bytes(_NONCE)
-    return nonce + AESGCMSIV(key).encrypt(nonce, secret, bound)
+    return nonce + _cipher(key).encrypt(nonce, secret, bound)
 
 
 def unwrap(key: bytes, bound: bytes, sealed: bytes) -> bytes:
@@ -129,4 +141,4 @@ def unwrap(key: bytes, bound: bytes, sealed: bytes) -> bytes:
     """
     if len(sealed) < _NONCE + _TAG:
         raise InvalidTag
-    return AESGCMSIV(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
+    return _cipher(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)

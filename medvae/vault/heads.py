@@ -47,19 +47,19 @@ class Change:
 
     def add(self, row: Row) -> None:
         """`row` is in the catalogue now."""
-        self.delta += self.object_hash(row)
+        self.delta += self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
     def take(self, row: Row) -> None:
         """`row` no longer is."""
-        self.delta -= self.object_hash(row)
+        self.delta -= self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
+
+    def swap(self, before: bytes, after: bytes) -> None:
+        """`take` and `add` in one, of rows given as their context and sealed record."""
+        self.delta += self._hash(after) - self._hash(before)
 
     def add_record(self, name: bytes, number: int, sealed: bytes, link: bytes) -> None:
         """A journal record was appended."""
         self.delta += self._hash(format.context("record", name, number, sealed, link))
-
-    def object_hash(self, row: Row) -> int:
-        """The hash of an object's row."""
-        return self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
     def _hash(self, data: bytes) -> int:
         return int.from_bytes(hmac.digest(self._mac_key, data, hashlib.sha256), "big")

@@ -62,17 +62,29 @@ def open_row(keys: Keys, row: Row) -> tuple[bytes, str | None]:
     Raises:
         IntegrityError: the row was changed, or is another tenant's or another epoch's.
     """
-    try:
-        record = format.unwrap(keys.epoch, row_context(keys.tenant_id, row), row.sealed)
-        name = record[format.KEY :].decode() if row.lookup is not None else None
-        if name is not None and lookup(keys, row.kind, name) != row.lookup:
-            raise InvalidTag
-    except (InvalidTag, ValueError) as error:
-        raise IntegrityError(
-            f"{row.label()}: its catalogue row does not open with this tenant's keys, so the "
-            "row was changed or is not this tenant's; restore the catalogue from a backup"
-        ) from error
+    record = unwrap_row(keys, row, row_context(keys.tenant_id, row))
+    if row.lookup is None:
+        return record, None
+    name = record[format.KEY :].decode()
+    if lookup(keys, row.kind, name) != row.lookup:
+        raise _changed(row)
     return record[: format.KEY], name
+
+
+def unwrap_row(keys: Keys, row: Row, bound: bytes) -> bytes:
+    """The sealed record of a row, whose context is `bound`; raises as `open_row`."""
+    try:
+        return format.unwrap(keys.epoch, bound, row.sealed)
+    except InvalidTag:
+        raise _changed(row) from None
+
+
+def _changed(row: Row) -> IntegrityError:
+    return IntegrityError(
+        f"{row.label()}: its catalogue row does not open with this tenant's keys, so the row was "
+        f"changed, or is another tenant's or that of another epoch (epoch {row.epoch}); restore "
+        "the catalogue from a backup"
+    )
 
 
 def object_context(keys: Keys, row: Row) -> bytes:

@@ -8,13 +8,13 @@ says which epoch counts, so whatever was done at the crash, one of the two opens
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from medvae.errors import IntegrityError
 from medvae.progress import SILENT, Progress
 from medvae.vault import catalogue, format, keyring, objects
-from medvae.vault.catalogue import Row
+from medvae.vault.catalogue import Row, row_context
 from medvae.vault.heads import Change
 from medvae.vault.keys import Keys
 from medvae.vault.providers import Recipient
@@ -78,15 +78,17 @@ def reseal(session: Session, progress: Progress = SILENT) -> int:
 
 
 def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys) -> None:
-    for row in list(catalogue.select(connection)):
-        data_key, name = objects.open_row(old, row)
-        fresh = objects.seal_row(new, row, data_key, name)
-        connection.execute(
-            "UPDATE objects SET epoch = ?, sealed = ? WHERE id = ?",
-            (fresh.epoch, fresh.sealed, fresh.object_id),
-        )
-        change.take(row)
-        change.add(fresh)
+    def rewrapped() -> Iterator[tuple[int, bytes, bytes]]:
+        for row in rows:
+            before = row_context(old.tenant_id, row)
+            after = row_context(new.tenant_id, row, new.number)
+            sealed = format.wrap(new.epoch, after, objects.unwrap_row(old, row, before))
+            change.swap(before + row.sealed, after + sealed)
+            yield new.number, sealed, row.object_id
+
+    rows = list(catalogue.select(connection))
+    statement = "UPDATE objects SET epoch = ?, sealed = ? WHERE id = ?"
+    connection.executemany(statement, rewrapped())
 
 
 def _reseal_one(session: Session, object_id: bytes) -> None:
