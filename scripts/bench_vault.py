@@ -157,9 +157,12 @@ def epoch(tenant: Tenant, volumes: int, size: int, compute: float) -> dict[str, 
         for data in held:
             work(bytearray(data))
 
+    buffer = bytearray(size)
+
     def from_vault() -> None:
         for object_id in ids:
-            work(tenant.get_buffer("volume", object_id))
+            tenant.get_into("volume", object_id, buffer)
+            work(buffer)
 
     first = best(from_memory, 5, time.perf_counter)
     second = best(from_vault, 5, time.perf_counter)

@@ -153,10 +153,9 @@ class LocalStore:
     def pieces(self, key: str, *, staged: bool = False) -> Iterator[memoryview]:
         """Read with a reused buffer."""
         path = self._staged[key] if staged else self._path(key)
-        buffer = memoryview(bytearray(format.PIECE))
         with fileio.opened(path) as fd:
-            while count := os.readv(fd, [buffer]):
-                yield buffer[:count]
+            large = os.fstat(fd).st_size > 4 * format.PIECE
+            yield from read_ahead(fd) if large else read_pieces(fd)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Unlink; durability does not matter, since nothing refers to them any more."""
@@ -231,6 +230,25 @@ def write_hashed(fd: int, pieces: Iterable[memoryview]) -> Stored:
     if flush is not None:
         flush.result()
     return Stored(size, digest.digest())
+
+
+def read_pieces(fd: int) -> Iterator[memoryview]:
+    """About 1 MiB at a time, in a buffer that is reused."""
+    buffer = memoryview(bytearray(format.PIECE))
+    while count := os.readv(fd, [buffer]):
+        yield buffer[:count]
+
+
+def read_ahead(fd: int) -> Iterator[memoryview]:
+    """`read_pieces` with the next piece being read while one is in use."""
+    buffers = [memoryview(bytearray(format.PIECE)) for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(os.readv, fd, [buffers[0]])
+        while count := job.result():
+            ready = buffers[0][:count]
+            buffers.reverse()
+            job = pool.submit(os.readv, fd, [buffers[0]])
+            yield ready
 
 
 def hashed(pieces: Iterable[memoryview]) -> Stored:

@@ -127,6 +127,23 @@ def unseal_into(key: bytes, bound: bytes, pieces: Iterable[Buffer], out: memoryv
     return len(out)
 
 
+def unseal(key: bytes, bound: bytes, pieces: Iterable[Buffer]) -> bytearray:
+    """Open a sealed message into new memory, each page of which is touched once.
+
+    Raises:
+        InvalidTag: any bit, the length, the order, the key or the context is wrong.
+    """
+    decryptor = Cobblestone256Decryptor(key, bound)
+    out = bytearray()
+    buffer = memoryview(b"")
+    for piece in pieces:
+        if len(buffer) < len(piece) + _SLACK:
+            buffer = memoryview(bytearray(len(piece) + _SLACK))
+        out += buffer[: decryptor.update_into(piece, buffer)]
+    out += decryptor.finalize()
+    return out
+
+
 def wrap(key: bytes, bound: bytes, secret: Buffer) -> bytes:
     """Seal a key or a small record: nonce, ciphertext, tag."""
     nonce = secrets.token_bytes(_NONCE)

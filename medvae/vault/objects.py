@@ -7,6 +7,7 @@ get: row -> data key -> size check -> unseal -> only then the bytes are handed o
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import replace
 
 from cryptography.exceptions import InvalidTag
@@ -99,8 +100,13 @@ def read(keys: Keys, store: ByteStore, row: Row, *, staged: bool = False) -> byt
         IntegrityError: naming the object and what is wrong with it.
         FileNotFoundError: its file is not there (the caller knows whether that is damage).
     """
-    out = bytearray(plain_size(row))
-    read_into(keys, store, row, memoryview(out), staged=staged)
+    data_key, pieces = _open(keys, store, row, staged)
+    try:
+        out = format.unseal(data_key, object_context(keys, row), pieces)
+    except InvalidTag:
+        raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}") from None
+    if len(out) != plain_size(row):
+        raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}")
     return out
 
 
@@ -108,17 +114,23 @@ def read_into(
     keys: Keys, store: ByteStore, row: Row, out: memoryview, *, staged: bool = False
 ) -> None:
     """`read` into a buffer of exactly `plain_size(row)` bytes; zeroed on failure."""
+    data_key, pieces = _open(keys, store, row, staged)
+    try:
+        format.unseal_into(data_key, object_context(keys, row), pieces, out)
+    except InvalidTag:
+        raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}") from None
+
+
+def _open(
+    keys: Keys, store: ByteStore, row: Row, staged: bool
+) -> tuple[bytes, Iterator[memoryview]]:
     data_key, _ = open_row(keys, row)
     actual = row.size if staged else store.size(row.key)
     if actual is None:
         raise FileNotFoundError(row.key)
     if actual != row.size:
         raise IntegrityError(f"{row.label()}: {wrong_size(row, actual)}")
-    pieces = store.pieces(row.key, staged=staged)
-    try:
-        format.unseal_into(data_key, object_context(keys, row), pieces, out)
-    except InvalidTag:
-        raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}") from None
+    return data_key, store.pieces(row.key, staged=staged)
 
 
 def plain_size(row: Row) -> int:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
@@ -30,17 +29,20 @@ from medvae.vault import (
 from medvae.vault import verify as checking
 from medvae.vault.audit import LogReport
 from medvae.vault.batch import Batch, find_id, find_lookup
+from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Row
 from medvae.vault.journal import Journal
+from medvae.vault.keys import Keys
+from medvae.vault.naming import check_object, raw_id
 from medvae.vault.providers import Recipient
 from medvae.vault.repair import Collected, RepairReport
 from medvae.vault.session import Session
 from medvae.vault.verify import VerifyReport
 
-_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_LONGEST_NAME: Final = 1024
 _WAIT_SECONDS: Final = 10.0
 _DAY: Final = 86400.0
+
+Result = TypeVar("Result")
 
 
 class Tenant:
@@ -94,7 +96,7 @@ class Tenant:
             UsageError: the name exists and `replace` is false, or kind or name is not valid.
             AccessError: another process is writing, or the disk refuses.
         """
-        _check_names(kind, name)
+        check_object(kind, name)
         with self._changes() as batch:
             return batch.put(kind, data, name, replace).object_id.hex()
 
@@ -109,11 +111,31 @@ class Tenant:
 
     def get_buffer(self, kind: str, object_id: str) -> bytearray:
         """`get` without the last copy: for volumes on their way into an array."""
-        return self._read(kind, _raw_id(kind, object_id))
+        return self._read(kind, raw_id(kind, object_id))
+
+    def get_into(self, kind: str, object_id: str, buffer: bytearray | memoryview) -> int:
+        """`get` into the beginning of a buffer that the caller uses again and again.
+
+        Returns the number of bytes. On failure that part of the buffer is zeros.
+
+        Raises:
+            UsageError: the buffer is smaller than `size`. Else as `get`.
+        """
+        raw = raw_id(kind, object_id)
+        size = objects.plain_size(self._row(kind, raw))
+        view = memoryview(buffer).cast("B")
+        if len(view) < size:
+            raise UsageError(f"{kind} {object_id} needs {size} bytes, the buffer has {len(view)}")
+
+        def into(keys: Keys, store: ByteStore, row: Row, *, staged: bool) -> int:
+            objects.read_into(keys, store, row, view[: objects.plain_size(row)], staged=staged)
+            return objects.plain_size(row)
+
+        return self._retried(kind, raw, into)
 
     def get_named(self, kind: str, name: str) -> bytes:
         """The contents of a named object; raises as `get`."""
-        _check_names(kind, name)
+        check_object(kind, name)
         row = self._named(kind, name)
         if row is None:
             raise NotFoundError(f"there is no {kind} {name} in tenant {self.name}")
@@ -121,7 +143,7 @@ class Tenant:
 
     def find(self, kind: str, name: str) -> str | None:
         """The id of a named object, or None."""
-        _check_names(kind, name)
+        check_object(kind, name)
         row = self._named(kind, name)
         return None if row is None else row.object_id.hex()
 
@@ -148,7 +170,7 @@ class Tenant:
 
     def size(self, kind: str, object_id: str) -> int:
         """Bytes of an object's contents. Raises NotFoundError."""
-        return objects.plain_size(self._row(kind, _raw_id(kind, object_id)))
+        return objects.plain_size(self._row(kind, raw_id(kind, object_id)))
 
     def delete(self, kind: str, object_id: str) -> None:
         """Erase an object: its key is gone, also from backups of the catalogue.
@@ -160,7 +182,7 @@ class Tenant:
             NotFoundError: there is no such object of that kind.
         """
         with self._changes() as batch:
-            batch.delete(kind, _raw_id(kind, object_id))
+            batch.delete(kind, raw_id(kind, object_id))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -350,12 +372,16 @@ class Tenant:
         return row
 
     def _read(self, kind: str, object_id: bytes) -> bytearray:
+        return self._retried(kind, object_id, objects.read)
+
+    def _retried(self, kind: str, object_id: bytes, action: Callable[..., Result]) -> Result:
+        """`action(keys, store, row, staged=...)`, again if a writer came in between."""
         session, batch = self._session, self._own_batch()
         row = self._row(kind, object_id)
         while True:
             staged = batch is not None and batch.is_staged(row)
             try:
-                return objects.read(session.keys, session.store, row, staged=staged)
+                return action(session.keys, session.store, row, staged=staged)
             except (FileNotFoundError, IntegrityError) as error:
                 # A writer may have replaced or re-wrapped it since the row was read.
                 newer = self._row(kind, object_id)
@@ -364,16 +390,3 @@ class Tenant:
                         raise
                     raise IntegrityError(f"{row.label()}: {objects.missing(row)}") from None
                 row = newer
-
-
-def _check_names(kind: str, name: str | None) -> None:
-    if not _KIND.fullmatch(kind):
-        raise UsageError(f"{kind!r} is not a kind of object: expected a-z, 0-9 and - only")
-    if name is not None and not 0 < len(name.encode()) <= _LONGEST_NAME:
-        raise UsageError(f"a name has 1 to {_LONGEST_NAME} bytes, not {len(name.encode())}")
-
-
-def _raw_id(kind: str, object_id: str) -> bytes:
-    if re.fullmatch(r"[0-9a-f]{32}", object_id):
-        return bytes.fromhex(object_id)
-    raise NotFoundError(f"there is no {kind} {object_id!r}: an object's id has 32 hex digits")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import secrets
 import shutil
 import time
@@ -21,6 +20,7 @@ from medvae.vault import identity as identities
 from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
+from medvae.vault.naming import check_tenant, is_tenant
 from medvae.vault.open import provider_for
 from medvae.vault.providers import HpkeProvider, hpke_recipient
 from medvae.vault.session import Session
@@ -28,7 +28,6 @@ from medvae.vault.stores import LOCAL, check_url, open_store
 from medvae.vault.tenant import Tenant
 from medvae.vault.verify import VerifyReport
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _ERASED: Final = ".erased-"
 _CREATING: Final = ".creating-"
 _MAKING: Final = "making"
@@ -75,7 +74,7 @@ class Vault:
                 is not a finite positive number.
             AccessError: a file cannot be written, or the passphrase is wrong.
         """
-        _check_name(name)
+        check_tenant(name)
         check_url(store)
         if not (math.isfinite(epsilon_limit) and epsilon_limit > 0):
             raise UsageError(f"the epsilon limit must be a finite number > 0, not {epsilon_limit}")
@@ -200,7 +199,7 @@ class Vault:
         if not self._root.is_dir():
             return
         for path in sorted(self._root.iterdir()):
-            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            if is_tenant(path.name) and path.is_dir() and not path.is_symlink():
                 yield path.name
 
     def _info(self, name: str) -> TenantInfo:
@@ -211,7 +210,7 @@ class Vault:
         return TenantInfo(name, ring.created, ring.latest())
 
     def _folder(self, name: str) -> Path:
-        _check_name(name)
+        check_tenant(name)
         folder = self._root / name
         if not folder.is_dir():
             raise NotFoundError(f"tenant {name} does not exist in the vault {self._root}")
@@ -249,14 +248,6 @@ class Vault:
         with contextlib.suppress(MedvaeError), catalogue.writing() as connection:
             audit.note_refusal(connection, "open", {"reason": reason})
         catalogue.close()
-
-
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"{name!r} is not a name of a tenant: expected 1 to 63 of a-z, 0-9, - and _, "
-            "beginning with a letter or a digit"
-        )
 
 
 def _sweep_creation(path: Path) -> None:

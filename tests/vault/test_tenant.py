@@ -20,6 +20,26 @@ def test_what_was_put_is_got(tenant: Tenant, size: int) -> None:
     assert tenant.get("volume", tenant.put("volume", data)) == data
 
 
+def test_a_buffer_that_is_used_again(tenant: Tenant) -> None:
+    sizes = [6 << 20, 70_000, 0]
+    data = [os.urandom(size) for size in sizes]
+    ids = [tenant.put("volume", one) for one in data]
+    buffer = bytearray(6 << 20)
+    for object_id, one in zip(ids, data, strict=True):
+        assert tenant.get_into("volume", object_id, buffer) == len(one)
+        assert buffer[: len(one)] == one
+    with pytest.raises(UsageError, match="needs 70000 bytes, the buffer has 10"):
+        tenant.get_into("volume", ids[1], bytearray(10))
+    (path,) = (tenant.root / "objects").glob(f"*/{ids[0]}-1")
+    raw = bytearray(path.read_bytes())
+    raw[-100_000] ^= 1
+    path.write_bytes(raw)
+    buffer[:] = b"\xaa" * len(buffer)
+    with pytest.raises(IntegrityError, match=ids[0]):
+        tenant.get_into("volume", ids[0], buffer)
+    assert not any(buffer)
+
+
 def test_another_kind_is_another_object(tenant: Tenant) -> None:
     object_id = tenant.put("volume", b"voxels")
     with pytest.raises(NotFoundError, match=object_id):

@@ -1,0 +1,46 @@
+"""What kinds, names and ids of objects look like, and names of tenants."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from medvae.errors import NotFoundError, UsageError
+
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_LONGEST_NAME: Final = 1024
+
+
+def is_tenant(name: str) -> bool:
+    """Whether a tenant may be called that."""
+    return _TENANT.fullmatch(name) is not None
+
+
+def check_tenant(name: str) -> None:
+    """Raises UsageError unless a tenant may be called that."""
+    if not is_tenant(name):
+        raise UsageError(
+            f"{name!r} is not a name of a tenant: expected 1 to 63 of a-z, 0-9, - and _, "
+            "beginning with a letter or a digit"
+        )
+
+
+def check_object(kind: str, name: str | None) -> None:
+    """Raises UsageError unless an object may be of that kind and have that name."""
+    if not _KIND.fullmatch(kind):
+        raise UsageError(f"{kind!r} is not a kind of object: expected a-z, 0-9 and - only")
+    if name is not None and not 0 < len(name.encode()) <= _LONGEST_NAME:
+        raise UsageError(f"a name has 1 to {_LONGEST_NAME} bytes, not {len(name.encode())}")
+
+
+def raw_id(kind: str, object_id: str) -> bytes:
+    """The 16 bytes of an id.
+
+    Raises:
+        NotFoundError: it is not written as one, so there is no such object.
+    """
+    if _ID.fullmatch(object_id):
+        return bytes.fromhex(object_id)
+    raise NotFoundError(f"there is no {kind} {object_id!r}: an object's id has 32 hex digits")
