@@ -15,6 +15,7 @@ _CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -34,6 +35,7 @@ _CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -84,6 +86,7 @@ def croissant(
         "description": f"Synthetic {card['data']['modality'].upper()} volumes. "
         f"{card['privacy']['summary']} Not for diagnosis or treatment.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "citeAs": f"{card['name']}, version {card['version']}, signed by {card['signer']}",
         "license": card["license"],
         "version": card["version"],
         "datePublished": card["created"],
