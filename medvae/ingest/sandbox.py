@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from medvae.errors import InputError, MedvaeError
@@ -226,7 +227,7 @@ class Pool:
 def _environment() -> dict[str, str]:
     """What the worker needs to find its modules, and nothing of the user's."""
     return {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
         "PYTHONDONTWRITEBYTECODE": "1",
         # Thread pools reserve address space, which is limited, and are not needed.
         "OPENBLAS_NUM_THREADS": "1",

@@ -93,7 +93,7 @@ def write(folder: Path, slices: list[Dataset]) -> Path:
     """Write slices under names that say nothing of their order."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(slices):
-        name = f"{(number * 7 + 3) % 97:02d}_{number}.dcm"
+        name = f"{(number * 40 + 3) % 97:02d}_{number}.dcm"
         data.save_as(folder / name, enforce_file_format=True)
     return folder
 
