@@ -46,7 +46,7 @@ def ingest(
 
     Raises:
         InputError: nothing was usable (exit 3); the vault stays as it was.
-        NotFoundError: a source does not exist.
+        InputError: or a source does not exist.
         UsageError: the data set's name is not one.
     """
     datasets.check_name(dataset)
