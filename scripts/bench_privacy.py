@@ -1,0 +1,228 @@
+"""The privacy engine beside non-private training and Opacus: time, memory, noise.
+
+Every way of training runs in processes of its own, in turns, so that a busy machine disturbs all
+alike; the fastest step counts. Memory is what training adds to a process that has its libraries,
+its network and its data (peak resident size; on CUDA, peak allocated). The bench writes
+bench-out/privacy.png.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+OUT = HERE.parent / "bench-out"
+WAYS = (
+    "non-private batch",
+    "non-private accumulation",
+    "engine fp32",
+    "engine bf16",
+    "opacus hooks",
+    "opacus functorch",
+    "opacus ghost",
+)
+
+# Measured growth of the hungriest way, MiB a voxel of one volume: larger runs are not begun.
+HUNGER = {"opacus hooks": 0.03, "opacus ghost": 0.03, "opacus functorch": 0.015}
+
+
+def main(quick: bool) -> dict[str, Any]:
+    """machine, results and targets; a table on stdout and a plot in bench-out/."""
+    sizes = (32,) if quick else (32, 48, 96)
+    results: list[dict[str, Any]] = []
+    for device in devices():
+        for size in sizes:
+            results += measure(device, size, rounds=1 if quick else 2)
+    noise = noise_rate()
+    table(results)
+    print(f"noise: {noise / 1e6:.1f} million normals a second")
+    plot(results)
+    return {
+        "machine": machine(),
+        "results": {"steps": results, "normals_a_second": noise},
+        "targets": targets(results, noise),
+    }
+
+
+def devices() -> list[str]:
+    """cpu, and cuda when there; asked of a child, to keep this process small."""
+    code = "import torch; print(torch.cuda.is_available())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return ["cpu", "cuda"] if answer.stdout.strip() == "True" else ["cpu"]
+
+
+def measure(device: str, size: int, rounds: int) -> list[dict[str, Any]]:
+    """One row for each way at this size; the best of `rounds` processes."""
+    steps = 1 if size > 64 else 3
+    rows: dict[str, dict[str, Any]] = {}
+    for _ in range(1 if size > 64 else rounds):
+        for way in WAYS:
+            found = once(way, size, steps, device)
+            best = rows.setdefault(way, found)
+            for key in ("seconds", "processor_seconds", "added_mib", "peak_mib"):
+                if key in found and key in best:
+                    best[key] = min(best[key], found[key])
+    return [{"way": way, "size": size, "device": device} | row for way, row in rows.items()]
+
+
+def once(way: str, size: int, steps: int, device: str) -> dict[str, Any]:
+    """Run one worker; {"not_run": why} when it would not fit or did not get through."""
+    needed = HUNGER.get(way, 0.0) * size**3
+    if device == "cpu" and needed > 0.8 * available():
+        return {"not_run": f"needs about {needed / 1024:.0f} GiB"}
+    command = [sys.executable, "-W", "ignore", str(HERE / "bench_privacy_worker.py")]
+    command += [way, str(size), str(steps), device]
+    # Threads that spin while they wait make every figure depend on what else the machine does.
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if run.returncode != 0:
+        lines = run.stderr.strip().splitlines() or [f"exit {run.returncode}"]
+        return {"not_run": lines[-1][:120]}
+    found: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
+    return found
+
+
+def available() -> float:
+    """Memory that can be had, MiB."""
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return float("inf")
+    fields = dict(line.split(":") for line in info.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) / 1024
+
+
+def noise_rate(count: int = 10_000_000) -> float:
+    """Normals a second, the best of five."""
+    from medvae.privacy import NoiseSource
+
+    source, best = NoiseSource(bytes(32)), float("inf")
+    for step in range(5):
+        began = time.perf_counter()
+        source.normal((count,), stream="bench", step=step)
+        best = min(best, time.perf_counter() - began)
+    return count / best
+
+
+def of(results: list[dict[str, Any]], way: str, field: str, size: int, device: str) -> float | None:
+    """One figure, or None when it was not measured."""
+    for row in results:
+        if (row["way"], row["size"], row["device"]) == (way, size, device):
+            return row.get(field)
+    return None
+
+
+def targets(results: list[dict[str, Any]], noise: float) -> list[dict[str, Any]]:
+    """The issue's figures: at 48 cubed on the CPU, and on CUDA when it was measured."""
+    wanted = [
+        ("time / non-private batch", "engine fp32", "non-private batch", "seconds", 1.0),
+        ("memory / non-private batch", "engine fp32", "non-private batch", "added_mib", 0.6),
+        ("time / Opacus hooks", "engine fp32", "opacus hooks", "seconds", 0.25),
+        ("memory / Opacus hooks", "engine fp32", "opacus hooks", "added_mib", 0.25),
+        ("time bf16 / fp32", "engine bf16", "engine fp32", "seconds", 0.4),
+    ]
+    rows = [_target(results, "cpu", *one) for one in wanted]
+    if any(row["device"] == "cuda" for row in results):
+        against = "non-private accumulation"
+        rows.append(
+            _target(results, "cuda", f"time / {against}", "engine fp32", against, "seconds", 1.15)
+        )
+        rows.append(
+            _target(
+                results, "cuda", f"memory / {against}", "engine fp32", against, "added_mib", 1.1
+            )
+        )
+    met = noise >= 20e6
+    rows.append({"name": "normals a second", "value": noise, "target": ">= 2e7", "met": met})
+    return rows
+
+
+def _target(
+    results: list[dict[str, Any]],
+    device: str,
+    name: str,
+    way: str,
+    against: str,
+    field: str,
+    limit: float,
+) -> dict[str, Any]:
+    ours, theirs = (of(results, one, field, 48, device) for one in (way, against))
+    ratio = ours / theirs if ours is not None and theirs else None
+    return {
+        "name": f"{name}, 48 cubed, {device}",
+        "value": ratio,
+        "target": f"<= {limit:g}",
+        "met": ratio is not None and ratio <= limit,
+    }
+
+
+def table(results: list[dict[str, Any]]) -> None:
+    """Print all rows, times also relative to the non-private batch of the same size."""
+    print(f"{'way':26}{'size':>5} {'device':>6}{'s/step':>9}{'cpu s':>9}{'x':>7}{'MiB':>8}{'x':>7}")
+    for row in results:
+        head = f"{row['way']:26}{row['size']:>5} {row['device']:>6}"
+        if "not_run" in row:
+            print(f"{head}  not run: {row['not_run']}")
+            continue
+        base = [
+            of(results, "non-private batch", field, row["size"], row["device"])
+            for field in ("seconds", "added_mib")
+        ]
+        relative = [
+            f"{value / one:7.2f}" if one else f"{'-':>7}"
+            for value, one in zip((row["seconds"], row["added_mib"]), base, strict=True)
+        ]
+        print(
+            f"{head}{row['seconds']:9.3f}{row['processor_seconds']:9.3f}{relative[0]}"
+            f"{row['added_mib']:8.0f}{relative[1]}"
+        )
+
+
+def plot(results: list[dict[str, Any]]) -> None:
+    """Time and memory of each way against the edge of the volume."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    ways = dict.fromkeys((row["way"], row["device"]) for row in results)
+    for panel, field, label in zip(
+        panels, ("seconds", "added_mib"), ("seconds a step", "MiB added by training"), strict=True
+    ):
+        for way, device in ways:
+            rows = [r for r in results if (r["way"], r["device"]) == (way, device) and field in r]
+            ours = way.startswith("engine")
+            panel.plot(
+                [row["size"] for row in rows],
+                [row[field] for row in rows],
+                marker="o",
+                linewidth=2.5 if ours else 1.2,
+                linestyle="-" if ours else "--",
+                label=f"{way}, {device}",
+            )
+        panel.set_xlabel("edge of the volume (voxels)")
+        panel.set_ylabel(label)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3)
+    panels[0].legend(fontsize=8)
+    OUT.mkdir(exist_ok=True)
+    figure.savefig(OUT / "privacy.png", dpi=130)
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "load": os.getloadavg()[0],
+    }
