@@ -46,14 +46,15 @@ def _folder(folder: Path) -> Iterator[Volume]:
 
 
 def evaluate(
-    session: Session, what: str, against: str, n: int, progress: Progress
+    session: Session, what: str, against: str, n: int, downstream: bool, progress: Progress
 ) -> dict[str, Any]:
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
     volumes, grid = _synthetic(session, what, n, progress)
     real = list(real_volumes(session, against))
-    metrics = stage.evaluate(volumes, real, data=grid, progress=progress)
+    options = stage.Options(downstream=downstream)
+    metrics = stage.evaluate(volumes, real, data=grid, options=options, progress=progress)
     session.tenant.record("evaluate", what=what, dataset=against)
     return {
         "what": what,

@@ -213,12 +213,21 @@ class Session:
         return models.decode(self, model, Path(source), Path(out))
 
     def evaluate(
-        self, what: str, against: str, *, n: int = 32, progress: Progress = SILENT
+        self,
+        what: str,
+        against: str,
+        *,
+        n: int = 32,
+        downstream: bool = True,
+        progress: Progress = SILENT,
     ) -> dict[str, Any]:
-        """Fidelity, diversity and use of a model's (or a folder's) volumes beside real ones."""
+        """Fidelity, diversity and use of a model's (or a folder's) volumes beside real ones.
+
+        `downstream`: also train a segmentation on them where there are masks (minutes).
+        """
         from medvae.api import evaluation
 
-        return evaluation.evaluate(self, what, against, n, progress)
+        return evaluation.evaluate(self, what, against, n, downstream, progress)
 
     def audit(
         self, model: str, *, against: str | None = None, n: int = 32, progress: Progress = SILENT

@@ -17,10 +17,16 @@ def run(
     what: Annotated[str, typer.Argument(help="A model, or a folder of synthetic volumes.")],
     against: Annotated[str, typer.Option(help="A data set of real volumes.")],
     n: Volumes = 32,
+    downstream: Annotated[
+        bool,
+        typer.Option(help="Also train a segmentation on them, where there are masks (minutes)."),
+    ] = True,
 ) -> None:
     """Fidelity, diversity and use of synthetic volumes beside real ones."""
     with progress() as bar:
-        result = settings.session().evaluate(what, against, n=n, progress=bar)
+        result = settings.session().evaluate(
+            what, against, n=n, downstream=downstream, progress=bar
+        )
     note("Figures on private patients: they stay in the tenant.")
     rows = [
         (name, figure["value"], figure.get("real"), figure.get("extractor", ""))
