@@ -13,15 +13,23 @@ from threadpoolctl import threadpool_limits
 from medvae.atlas import intensity, mechanisms, moments, public, scales, spectrum
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
-from medvae.atlas.displacement import prior_deviation, warp
+from medvae.atlas.displacement import invert, prior_deviation, warp
 from medvae.atlas.features import shape_channels, standardise
 from medvae.atlas.mechanisms import Release
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
 from medvae.atlas.statistics import shells
-from medvae.atlas.study import Patients, Study
-from medvae.atlas.template import CLIP, REACH, REFINE_CLIP, REFINE_REACH, Layout
+from medvae.atlas.study import CRUDE, IMAGE_WEIGHT, Patients, Study, channel_weights
+from medvae.atlas.template import (
+    CLIP,
+    IMAGE_PART,
+    REACH,
+    REFINE_CLIP,
+    REFINE_REACH,
+    SHARP_IMAGE_PART,
+    Layout,
+)
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
@@ -48,11 +56,11 @@ def fit(
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
     planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
-    shapes = _shapes(study, release)
-    template = np.concatenate([_image(study, release, cfg), shapes])
-    centre = np.zeros((3, len(study.registrar.basis)))
+    image, sharp = _image(study, release, cfg)
+    shapes = _shapes(study, release, image if sharp else None)
+    template = np.concatenate([image, shapes])
     if mechanisms.REFINE in planned:
-        template = _refine(study, release, template, centre)
+        template = _refine(study, release, template, sharp)
     centre = _motion(study, release, template)
     grey = _grey(study, release)
     found = _scales(study, release, template, centre, grey)
@@ -75,15 +83,27 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
     )
 
 
-def _shapes(study: Study, release: Release) -> Array:
-    """[L, X, Y, Z] shape channels of ellipsoids with the patients' mean moments."""
+def _shapes(study: Study, release: Release, image: Array | None) -> Array:
+    """[L, X, Y, Z] shape channels of ellipsoids with the patients' mean moments.
+
+    With an image [1, X, Y, Z] worth registering to, the moments are taken in its frame:
+    the labels come to lie on the anatomy that it shows.
+    """
     labels = study.labels
     if labels == 0:
         return np.zeros((0, *study.shape))
     clip = moments.clip(labels)
+    still = np.zeros((3, len(study.registrar.basis)))
+    moving = None if image is None else Moving(image)
+    weight = np.array([IMAGE_WEIGHT])
 
-    def measure(volume: Gridded, _: Key) -> Array:
+    def measure(volume: Gridded, key: Key) -> Array:
         mask = volume.mask if volume.mask is not None else np.zeros(study.shape, np.uint8)
+        if moving is not None:
+            seen = standardise(volume.image)[None]
+            field = study.register(seen, key, moving, still, weight)
+            back = invert(study.registrar.basis.synthesise(field))
+            mask = warp(mask.astype(np.float64), back, order=0).astype(np.uint8)
         return moments.describe(mask, labels)
 
     vectors = study.vectors(mechanisms.MOMENTS, measure)
@@ -93,14 +113,14 @@ def _shapes(study: Study, release: Release) -> Array:
     return shape_channels(moments.draw(found, study.shape), labels)
 
 
-def _image(study: Study, release: Release, cfg: RunConfig) -> Array:
-    """[1, X, Y, Z]: the mean image over patients as they lie on the grid.
+def _image(study: Study, release: Release, cfg: RunConfig) -> tuple[Array, bool]:
+    """[1, X, Y, Z] the mean image over patients as they lie on the grid; whether it is sharp.
 
     Where the configuration names a public template, the image is what that template shows
     there, corrected by what the released mean says beyond doubt.
     """
     noise = release.sigma(mechanisms.MEAN, CLIP)
-    layout = Layout.plan(study.shape, 0, noise, REACH)
+    layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
 
     def measure(volume: Gridded, _: Key) -> Array:
         return layout.encode(standardise(volume.image)[None])
@@ -112,20 +132,26 @@ def _image(study: Study, release: Release, cfg: RunConfig) -> Array:
         known = public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
         start = public.start(mean[0], known, study.registrar)
         if start is not None:
-            surprise = released - layout.encode(start[None])
-            return start[None] + layout.decode(surprise, noise)
-    return mean
+            crop, factor = start
+            surprise = released - layout.encode(factor * crop[None])
+            return crop[None] + layout.decode(surprise, noise), True
+    return mean, False
 
 
-def _refine(study: Study, release: Release, template: Array, centre: Array) -> Array:
+def _refine(study: Study, release: Release, template: Array, sharp: bool) -> Array:
     """The template plus the mean of what patients, registered to it, still differ by."""
     noise = release.sigma(mechanisms.REFINE, REFINE_CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise, REFINE_REACH)
+    part = SHARP_IMAGE_PART if sharp else IMAGE_PART
+    layout = Layout.plan(study.shape, study.labels, noise, REFINE_REACH, part)
     moving = Moving(template)
+    still = np.zeros((3, len(study.registrar.basis)))
+    weights = channel_weights(study.labels)
+    if sharp:
+        weights[1:] *= CRUDE
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
-        field = study.register(seen, key, moving, centre)
+        field = study.register(seen, key, moving, still, weights)
         return layout.encode(study.to_template(seen, field) - template)
 
     vectors = study.vectors(mechanisms.REFINE, measure)

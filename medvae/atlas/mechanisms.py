@@ -30,15 +30,15 @@ SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 # a second mean and a covariance would be noise.
 REFINE_FROM = 150.0
 STRONG = {
-    MOMENTS: 0.12,
     MEAN: 0.12,
+    MOMENTS: 0.12,
     REFINE: 0.5,
     MOTION: 0.08,
     INTENSITY: 0.04,
     SCALES: 0.06,
     COVARIANCE: 0.08,
 }
-WEAK = {MOMENTS: 0.35, MEAN: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
+WEAK = {MEAN: 0.35, MOMENTS: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
 
 
 class Release(Protocol):

@@ -34,8 +34,12 @@ def mni152(spacing: tuple[float, float, float]) -> Array:
     return np.asarray(ndimage.zoom(values, 1.0 / np.array(spacing), order=1))
 
 
-def start(mean: Array, public: Array, registrar: Registrar) -> Array | None:
-    """[X, Y, Z] the public crop that explains the mean best, in the mean's frame and scale.
+def start(mean: Array, public: Array, registrar: Registrar) -> tuple[Array, float] | None:
+    """[X, Y, Z] the public crop that explains the mean best, in the mean's frame, and a factor.
+
+    The crop is standardised, as an individual's image is; times the factor it has the
+    strength of the mean, which noise and misalignment have weakened.
+
 
     None where nothing of the public volume resembles the mean, or it is smaller than the
     grid. `mean` is a released, standardised mean image.
@@ -47,9 +51,9 @@ def start(mean: Array, public: Array, registrar: Registrar) -> Array | None:
         return None
     crop = standardise(public[place])
     found = warp(crop, _field(mean, crop, registrar), order=3)
-    found = found - found.mean()
+    found = standardise(found)
     smooth = ndimage.gaussian_filter(found, BLUR / 2)
-    return np.asarray(found * max(0.0, (mean * smooth).mean() / max((smooth**2).mean(), 1e-9)))
+    return found, max(0.0, float((mean * smooth).mean() / max((smooth**2).mean(), 1e-9)))
 
 
 def _field(mean: Array, crop: Array, registrar: Registrar) -> Array:

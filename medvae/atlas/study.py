@@ -19,6 +19,8 @@ from medvae.progress import Progress
 FIELD_FREQUENCY = 0.06
 # Public inverse variances of a channel's disagreement after registration.
 IMAGE_WEIGHT, SHAPE_WEIGHT = 2.0, 60.0
+# An ellipsoid drawn into a sharp public template is the cruder guide of the two.
+CRUDE = 0.1
 
 
 class Patients(Protocol):
@@ -71,12 +73,19 @@ class Study:
             self.progress.advance(patient + 1)
         self.progress.finish()
 
-    def register(self, seen: Array, key: tuple[int, int], moving: Moving, centre: Array) -> Array:
+    def register(
+        self,
+        seen: Array,
+        key: tuple[int, int],
+        moving: Moving,
+        centre: Array,
+        weights: Array | None = None,
+    ) -> Array:
         """Coefficients [3, K] of the field that pulls the template onto channels `seen`."""
         self.fields[key] = self.registrar.register(
             seen,
             moving,
-            channel_weights(self.labels),
+            channel_weights(self.labels) if weights is None else weights,
             start=self.fields.get(key, centre),
             centre=centre,
             blurs=AGAIN if key in self.fields else AFRESH,

@@ -24,8 +24,10 @@ SHAPE_CORNER, SHAPE_SLOPE = 0.03, 6.0
 # same ellipsoids; the union's mean depends on how much of the grid the labels fill.
 UNION_RMS, NEARER_RMS = 0.38, 0.17
 UNION_MEAN = 0.8
-# Parts of a vector's squared norm.
-IMAGE_PART, UNION_PART = 0.35, 0.45
+# Parts of a vector's squared norm:
+# of the image (less where a public template has shown it already), and of the union among
+# the shapes.
+IMAGE_PART, SHARP_IMAGE_PART, UNION_PART = 0.35, 0.15, 0.7
 # Typical norms of a patient's image, and of what a registered template leaves of it.
 CLIP = 0.8
 REFINE_CLIP = 0.5
@@ -50,9 +52,11 @@ class Layout:
     shape_weights: Array
 
     @classmethod
-    def plan(cls, grid: Shape, labels: int, noise: float, reach: float) -> Layout:
+    def plan(
+        cls, grid: Shape, labels: int, noise: float, reach: float, image_part: float
+    ) -> Layout:
         """The layout for a vector noise deviation; public, for it sees no data."""
-        parts = _parts(labels)
+        parts = _parts(labels, image_part)
         first = parts[1] if labels else 1.0
         image_limit = best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0], reach)
         shape_limit = best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first, reach)
@@ -98,12 +102,12 @@ def _shape_weights(frequency: Array, labels: int) -> Array:
     return np.array(rows).reshape(power.shape)
 
 
-def _parts(labels: int) -> Array:
+def _parts(labels: int, image: float) -> Array:
     """[1 + L] what each channel is multiplied by, so that a typical vector has norm 1."""
     if labels == 0:
         return np.ones(1)
     others = labels - 1
-    union = UNION_PART if others else 1.0 - IMAGE_PART
-    nearer = (1.0 - IMAGE_PART - UNION_PART) / max(others, 1)
-    squares = [IMAGE_PART, union / UNION_RMS**2, *[nearer / NEARER_RMS**2] * others]
+    union = (1.0 - image) * (UNION_PART if others else 1.0)
+    nearer = (1.0 - image) * (1.0 - UNION_PART) / max(others, 1)
+    squares = [image, union / UNION_RMS**2, *[nearer / NEARER_RMS**2] * others]
     return np.asarray(np.sqrt(np.array(squares)))

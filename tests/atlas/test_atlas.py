@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvae.atlas import Atlas, fit
-from medvae.atlas.displacement import jacobian
+from medvae.atlas import Atlas, fit, public
+from medvae.atlas.displacement import jacobian, prior_deviation, warp
+from medvae.atlas.study import registrar
+from medvae.config import RunConfig
 from medvae.errors import IntegrityError
 from medvae.grid import Gridded
 from tests.atlas.cohorts import SIZE, Cohort, Recorder, anatomy, cohort, config
@@ -156,3 +158,28 @@ def test_one_patient_and_drowning_noise_still_give_an_atlas():
     )
     image, _ = next(iter(atlas.sample(1, 0)))
     assert np.isfinite(image).all()
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_public_template_gives_the_fine_structure_and_labels_fall_onto_it(noise):
+    known = public.mni152((1.0, 1.0, 1.0))
+    size = (24, 32, 24)
+    corner = (60, 92, 48)
+    crop = known[tuple(slice(c, c + n) for c, n in zip(corner, size, strict=True))]
+    place = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij"))
+    inside = ((place / 0.5) ** 2).sum(axis=0) < 1
+    rng = np.random.default_rng(0)
+    basis = registrar(size).basis
+    deviation = 0.5 * prior_deviation(basis)
+    patients = []
+    for _ in range(10):
+        field = basis.synthesise(deviation * rng.standard_normal((3, len(basis))))
+        image = 2 * warp(crop, field) / crop.max() - 1 + rng.normal(0, 0.05, size)
+        mask = warp(inside.astype(float), field, order=0).astype(np.uint8)
+        patients.append([Gridded(np.clip(image, -1, 1).astype(np.float32), mask)])
+    cfg = config(labels=1).model_dump()
+    cfg["data"]["size"], cfg["atlas"]["public"] = size, "mni152"
+    atlas = fit(Cohort(patients), Recorder(10, noise=noise), RunConfig.model_validate(cfg))
+    assert np.corrcoef(atlas.template[0].ravel(), crop.ravel())[0, 1] > 0.75
+    drawn = atlas.mask_from_template(atlas.basis.synthesise(atlas.centre))
+    assert _overlap(drawn == 1, inside) > 0.8

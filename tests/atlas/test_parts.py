@@ -174,13 +174,13 @@ def test_weights_are_the_best_for_a_power_law():
 
 def test_layout_round_trip_and_norm():
     seen = channels(anatomy(np.random.default_rng(0)), 2)
-    layout = Layout.plan(SIZE, 2, 0.0, 0.12)
+    layout = Layout.plan(SIZE, 2, 0.0, 0.12, 0.35)
     vector = layout.encode(seen)
     assert vector.shape == (layout.dimension,)
     assert 0.3 < np.linalg.norm(vector) < 2.0
     back = layout.decode(vector, 0.0)
     assert ((back - seen) ** 2).mean() < 0.2 * (seen**2).mean()
-    assert Layout.plan(SIZE, 2, 0.2, 0.12).dimension < layout.dimension
+    assert Layout.plan(SIZE, 2, 0.2, 0.12, 0.35).dimension < layout.dimension
 
 
 def test_moments_draw_what_they_describe():
@@ -201,7 +201,10 @@ def test_public_template_is_found_and_believed_only_where_it_fits():
     window = (slice(12, 32), slice(20, 44), slice(18, 38))
     crop = known[window] - known[window].mean()
     mean = ndimage.gaussian_filter(crop / crop.std(), 1.5)
-    found = public.start(mean, known, registrar(SIZE))
+    started = public.start(mean, known, registrar(SIZE))
+    assert started is not None
+    found, factor = started
+    assert 0.3 < factor < 1.5
     assert np.corrcoef(found.ravel(), crop.ravel())[0, 1] > 0.9
     other = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.0)
     assert public.start(other / other.std(), known, registrar(SIZE)) is None
