@@ -73,10 +73,16 @@ def signature(patient: Any) -> object:
     leaves, structure = _pytree.tree_flatten(patient)
     if not leaves or not all(isinstance(leaf, torch.Tensor) for leaf in leaves):
         return None
-    if any(leaf.numel() == 0 for leaf in leaves):
+    if is_empty(patient):
         return None
     shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in leaves)
     return (str(structure), shapes)
+
+
+def is_empty(patient: Any) -> bool:
+    """Whether a tensor of the patient has no elements, as when there are no views."""
+    leaves = _pytree.tree_leaves(patient)
+    return any(isinstance(leaf, torch.Tensor) and leaf.numel() == 0 for leaf in leaves)
 
 
 def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:

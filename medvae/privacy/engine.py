@@ -230,7 +230,7 @@ class DPTrainer:
         """Gradients [1, *shape] of one patient; None if there is nothing to learn from."""
         for parameter in self._parameters:
             parameter.grad = None
-        if patient is None:
+        if patient is None or batched.is_empty(patient):
             return None
         # Also around backward: activation checkpointing runs the forward pass again there.
         with torch.enable_grad(), self._convolutions():

@@ -83,16 +83,17 @@ class NoiseSource:
         Its seed is secret and reproducible; its values are not a CSPRNG's and must not be used
         as noise of a mechanism.
         """
-        block = _keystream(self._cipher_key(f"generator {stream}", step), index, 0, bytes(8))
+        key = self._cipher_key(stream, step, "generator")
+        block = _keystream(key, index, 0, bytes(8))
         seed = int.from_bytes(block, "big") >> 1
         return torch.Generator().manual_seed(seed)
 
-    def _cipher_key(self, stream: str, step: int) -> bytes:
+    def _cipher_key(self, stream: str, step: int, use: str = "noise") -> bytes:
         if not stream:
             raise UsageError("noise needs the name of its stream")
         if type(step) is not int or not 0 <= step < 1 << 63:
             raise UsageError(f"the step of a noise stream must be 0 or more, not {step!r}")
-        return derive(self._key, f"medvae noise {step} {stream}")
+        return derive(self._key, f"medvae {use} {step} {stream}")
 
 
 def release(value: torch.Tensor, normal: torch.Tensor, std: float) -> torch.Tensor:

@@ -50,7 +50,7 @@ class Plan:
 
     Attributes:
         epsilon: what the mechanisms cost together by PLD at `delta`; never above the target.
-        delta: in (0, 1).
+        delta: below 1 / patients.
         patients: the public number of patients N.
         mechanisms: in the order of the run.
         constants: JSON values that the guarantee or the result depends on (clip norms, divisors,
@@ -69,8 +69,7 @@ class Plan:
             raise UsageError(f"the mechanisms of a plan must have different names: {names}")
         if not math.isfinite(self.epsilon) or self.epsilon < 0:
             raise UsageError(f"a plan's epsilon must be finite and positive, not {self.epsilon!r}")
-        check_delta(self.delta)
-        default_delta(self.patients)
+        _check_plan_delta(self.delta, self.patients)
         object.__setattr__(self, "mechanisms", tuple(self.mechanisms))
         object.__setattr__(self, "constants", _freeze(self.constants))
 
@@ -159,7 +158,7 @@ def make_plan(
         requests: stages whose shares add up to 1.
         patients: the public number of patients N.
         epsilon: the target, in (0, 1000].
-        delta: None means `default_delta(patients)`.
+        delta: below 1 / patients; None means `default_delta(patients)`.
         constants: JSON values bound into the plan's digest.
 
     Raises:
@@ -168,7 +167,7 @@ def make_plan(
         MedvaeError: PLD and PRV differ by more than 0.02: neither is to be trusted here.
     """
     target = _check_epsilon(epsilon)
-    delta = default_delta(patients) if delta is None else check_delta(delta)
+    delta = _check_plan_delta(default_delta(patients) if delta is None else delta, patients)
     wanted = _check_requests(list(requests))
     mechanisms = _calibrate(wanted, target, delta)
     cost = _agreed_epsilon(mechanisms, delta)
@@ -180,6 +179,19 @@ def _check_epsilon(value: float) -> float:
     if not ok or not 0 < value <= MAX_EPSILON:
         raise UsageError(f"epsilon must be in (0, {MAX_EPSILON:g}], such as 8, not {value!r}")
     return float(value)
+
+
+def _check_plan_delta(delta: float, patients: int) -> float:
+    advice = default_delta(patients)
+    check_delta(delta)
+    # A delta of 1/N allows one patient to be published whole, at an epsilon of next to nothing:
+    # it would empty every limit of its meaning.
+    if patients > 1 and delta >= 1 / patients:
+        raise UsageError(
+            f"delta {delta:g} is too large for {patients} patients: it must be below"
+            f" {1 / patients:.2g}, such as {advice:g}"
+        )
+    return float(delta)
 
 
 def _check_requests(requests: list[StageRequest]) -> list[StageRequest]:

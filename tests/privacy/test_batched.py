@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_engine import CLIP, build, distance, loss, noiseless, reference, trainer_of
+from engine_reference import CLIP, build, distance, loss, noiseless, reference, trainer_of
 from torch import nn
 
 from medvae.privacy import batched

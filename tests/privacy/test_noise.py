@@ -120,6 +120,8 @@ def test_generators_are_reproducible_and_separate() -> None:
         for i in (0, 1)
     }
     assert len(draws) == 8
+    named = NoiseSource(KEY).generator(stream="a", step=0).initial_seed()
+    assert named != NoiseSource(KEY).generator(stream="generator a", step=0).initial_seed()
     first, again = (source.generator(stream="a", step=1, index=2) for _ in range(2))
     assert torch.equal(torch.rand(9, generator=first), torch.rand(9, generator=again))
 

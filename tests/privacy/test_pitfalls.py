@@ -11,8 +11,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from engine_reference import (
+    CLIP,
+    Checkpointed,
+    build,
+    distance,
+    loss,
+    noiseless,
+    reference,
+    trainer_of,
+)
 from monai.networks.nets import VQVAE, AutoencoderKL
-from test_engine import CLIP, Checkpointed, build, distance, loss, noiseless, reference, trainer_of
 from test_parallel import weights
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -130,6 +130,12 @@ def test_constants_are_json(value) -> None:
         make_plan(STAGES, patients=10, epsilon=1.0, constants={"a": value})
 
 
+@pytest.mark.parametrize("delta", [0.9, 0.1, 1 / 200])
+def test_a_delta_that_would_publish_a_patient_is_refused(delta: float) -> None:
+    with pytest.raises(UsageError, match="too large for 200 patients"):
+        make_plan(STAGES, patients=200, epsilon=1.0, delta=delta)
+
+
 def test_a_plan_on_which_accountants_disagree_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     true = plan_module.epsilon_prv
     monkeypatch.setattr(plan_module, "epsilon_prv", lambda m, d: true(m, d) + 0.05)
