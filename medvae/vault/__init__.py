@@ -10,6 +10,7 @@ unlocked tenant together; batch, rotation, verify, repair work on it.
 
 from medvae.vault.audit import LogReport
 from medvae.vault.bytestore import ByteStore
+from medvae.vault.enrol import new_identity, recipient_of, recipient_of_passphrase
 from medvae.vault.fileio import atomic_write
 from medvae.vault.journal import Journal
 from medvae.vault.providers import Provider, Recipient
@@ -33,5 +34,8 @@ __all__ = [
     "Vault",
     "VerifyReport",
     "atomic_write",
+    "new_identity",
+    "recipient_of",
+    "recipient_of_passphrase",
     "verify_signature",
 ]

@@ -8,9 +8,9 @@ the chain so far, which can be shown to somebody outside.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
+import pwd
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -115,13 +115,26 @@ def absorb_refusals(session: Session) -> None:
     if not count:
         return
     with session.changing() as (connection, keys, change):
-        for (raw,) in connection.execute("SELECT event FROM refusals ORDER BY time").fetchall():
-            try:
-                stored = json.loads(raw)
-            except ValueError:
-                stored = describe("refused", "refused", {"unreadable": True})
-            _append(connection, keys, change, _encode({**stored, "unsealed": True}))
+        query = "SELECT time, event FROM refusals LIMIT ?"
+        for record in connection.execute(query, (_MOST_REFUSALS,)).fetchall():
+            _append(connection, keys, change, _encode(_refusal(*record)))
         connection.execute("DELETE FROM refusals")
+
+
+def _refusal(time: object, raw: object) -> dict[str, Any]:
+    """A refusal as it goes into the trail.
+
+    Anybody who can write to the disk can write into that table, so nothing is taken over
+    but short texts, in a place of their own, and the event says that it was not sealed.
+    """
+    try:
+        stored = json.loads(raw) if isinstance(raw, str | bytes) else {}
+        reason = stored["details"]["reason"]
+        user = stored["user"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        reason, user = "unreadable", "unknown"
+    event = describe("open", "refused", {"reason": str(reason)[:300], "user": str(user)[:64]})
+    return {**event, "noted": str(time)[:40], "unsealed": True}
 
 
 def events(session: Session) -> list[dict[str, Any]]:
@@ -196,7 +209,8 @@ def _encode(stored: dict[str, Any]) -> bytes:
 
 
 def _user() -> str:
+    # Not getpass.getuser: that believes the environment.
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
         return str(os.geteuid())

@@ -6,9 +6,11 @@ delete the files that nothing refers to any more. The caller holds the writer lo
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 
-from medvae.errors import NotFoundError, UsageError
+from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.vault import catalogue, format, objects, rotation
 from medvae.vault.catalogue import Row
 from medvae.vault.heads import Change
@@ -32,7 +34,8 @@ class Batch:
         if old is not None and not replace:
             raise UsageError(f"{kind} {name} exists already: choose another name, or delete it")
         session = self._session
-        row = objects.stage(session.keys, session.store, kind, data, name, old)
+        with self._disk():
+            row = objects.stage(session.keys, session.store, kind, data, name, old)
         self._set(row.object_id, row)
         if row.lookup is not None:
             self._names[row.lookup] = row.object_id
@@ -79,14 +82,15 @@ class Batch:
         """Make all of it visible.
 
         Raises:
-            OSError, AccessError: the disk or the store refuses; nothing has changed then.
+            AccessError: the disk or the store refuses; nothing has changed then.
         """
         if not self._after:
             return
         session = self._session
         fresh = [row.key for row in self._after.values() if row is not None]
         try:
-            session.store.publish(fresh)
+            with self._disk():
+                session.store.publish(fresh)
             if self._erases:
                 rotation.rotate(session, also=self._apply)
             else:
@@ -97,6 +101,17 @@ class Batch:
             raise
         stale = [row.key for row in self._before.values() if row is not None]
         session.store.delete([key for key in stale if key not in fresh])
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise AccessError(
+                f"tenant {self._session.name} cannot be written to ({reason}): nothing was "
+                f"changed; check the space and the permissions of {self._session.folder}"
+            ) from error
 
     def _set(self, object_id: bytes, row: Row | None) -> None:
         if object_id in self._after:

@@ -167,7 +167,7 @@ class Catalogue:
         if self._connection is not None:
             # A connection must not be used, nor closed, on the other side of a fork.
             self._abandoned.append(self._connection)
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-journal"):
             path = self._path.with_name(FILE + suffix)
             if path.is_symlink():
                 raise IntegrityError(f"{path} is a symbolic link, which is not followed")
@@ -190,6 +190,8 @@ class Catalogue:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except format.ContextError as error:
+            raise self._damaged(error) from error
         except sqlite3.OperationalError as error:
             self._fail(error)
         except sqlite3.IntegrityError as error:
@@ -212,7 +214,7 @@ class Catalogue:
             ) from error
         raise self._damaged(error) from error
 
-    def _damaged(self, error: sqlite3.Error) -> IntegrityError:
+    def _damaged(self, error: Exception) -> IntegrityError:
         return IntegrityError(
             f"the catalogue of tenant {self._tenant} is damaged ({error}): restore "
             f"{self._path} from a backup"
@@ -231,7 +233,38 @@ def select(connection: sqlite3.Connection, where: str = "", *values: Any) -> Ite
     """Rows in the order of their ids; `where` is SQL written in this package only."""
     clause = f"WHERE {where}" if where else ""
     query = f"SELECT {_COLUMNS} FROM objects {clause} ORDER BY id"  # noqa: S608
-    return (Row(*record) for record in connection.execute(query, values))
+    return (_row(record) for record in connection.execute(query, values))
+
+
+def _row(record: tuple[Any, ...]) -> Row:
+    """A row whose values are of the types that it was written with: SQLite keeps any."""
+    object_id, kind, version, lookup, size, sha256, epoch, born, sealed = record
+    good = (
+        type(object_id) is type(sha256) is type(sealed) is bytes
+        and len(object_id) == 16
+        and (lookup is None or type(lookup) is bytes)
+        and type(kind) is str
+        and len(kind) <= 32
+        and kind.isascii()
+        and kind.isprintable()
+        and type(version) is type(size) is type(epoch) is type(born) is int
+        and min(version, size, epoch, born) >= 0
+    )
+    if not good:
+        raise sqlite3.DatabaseError("a row of objects holds values of other types")
+    return Row(*record)
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Nothing but our tables: no trigger, no view, that would run when we write.
+
+    Raises:
+        sqlite3.DatabaseError: the schema is not that of this format.
+    """
+    found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master") if row[0]}
+    expected = {text.strip() for text in _SCHEMA.split(";") if text.strip()}
+    if found != expected:
+        raise sqlite3.DatabaseError("its tables are not those of this format")
 
 
 def insert(connection: sqlite3.Connection, row: Row) -> None:

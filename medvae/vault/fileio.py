@@ -113,12 +113,17 @@ def read_small(path: Path) -> bytes:
         FileNotFoundError, IntegrityError: as `opened`, or the file is too large.
     """
     with opened(path) as fd:
-        size = os.fstat(fd).st_size
-        if size > _SMALL:
-            raise IntegrityError(f"{path} has {size} bytes, expected at most {_SMALL}")
-        parts = []
-        while part := os.read(fd, 1 << 20):
-            parts.append(part)
+        return read_all(fd, path)
+
+
+def read_all(fd: int, path: Path) -> bytes:
+    """`read_small` from a descriptor; `path` is for the message."""
+    size = os.fstat(fd).st_size
+    if size > _SMALL:
+        raise IntegrityError(f"{path} has {size} bytes, expected at most {_SMALL}")
+    parts = []
+    while part := os.read(fd, 1 << 20):
+        parts.append(part)
     return b"".join(parts)
 
 

@@ -36,11 +36,18 @@ _SLACK: Final = _HEADER + (PIECE // _CHUNK + 2) * (_TAG + 64) + _CHUNK
 Buffer = bytes | bytearray | memoryview
 
 
+class ContextError(ValueError):
+    """A value that was read from a disk and is of no type that we wrote."""
+
+
 def context(*parts: str | int | bytes | None) -> bytes:
     """The unambiguous encoding of `parts` that a seal is bound to.
 
     Every part is preceded by its type and its length (64 bits), and the format version
     comes first, so no two different lists of parts share an encoding.
+
+    Raises:
+        ContextError: a part is of another type, negative, or above 2^64.
     """
     encoded = [_PREFIX]
     for part in parts:
@@ -48,6 +55,8 @@ def context(*parts: str | int | bytes | None) -> bytes:
         if kind is bytes:
             encoded += (b"b", _length(len(part)), part)  # type: ignore[arg-type]
         elif kind is int:
+            if not 0 <= part < 1 << 64:  # type: ignore[operator]
+                raise ContextError(f"a context has no integer {part!r}")
             encoded.append(_INTEGER(b"i", 16, 0, part))
         elif kind is str:
             raw = part.encode()  # type: ignore[union-attr]
@@ -55,7 +64,7 @@ def context(*parts: str | int | bytes | None) -> bytes:
         elif part is None:
             encoded.append(b"n")
         else:
-            raise TypeError(f"a context has no part of type {kind.__name__}")
+            raise ContextError(f"a context has no part of type {kind.__name__}")
     return b"".join(encoded)
 
 

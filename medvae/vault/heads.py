@@ -91,7 +91,11 @@ def previous(connection: sqlite3.Connection) -> bytes:
     """The link before the newest head."""
     query = "SELECT head FROM heads ORDER BY sequence DESC LIMIT 1 OFFSET 1"
     row = connection.execute(query).fetchone()
-    return GENESIS if row is None else bytes(row[0])
+    if row is None:
+        return GENESIS
+    if type(row[0]) is not bytes:
+        raise sqlite3.DatabaseError("a head is no bytes")
+    return row[0]
 
 
 def open_state(keys: Keys, head: Head, parent: bytes) -> int:
@@ -104,7 +108,7 @@ def open_state(keys: Keys, head: Head, parent: bytes) -> int:
         sealed = format.unwrap(
             keys.derive("state"), _context(keys, head.sequence, parent), head.sealed
         )
-    except InvalidTag:
+    except (InvalidTag, ValueError, TypeError):
         raise IntegrityError(
             f"head {head.sequence} of the catalogue does not open with this tenant's keys: the "
             "catalogue was changed outside medvae, restore it from a backup"
@@ -121,7 +125,12 @@ def chain(connection: sqlite3.Connection) -> Iterator[tuple[Head, bytes]]:
     parent, expected = GENESIS, 1
     for record in connection.execute("SELECT * FROM heads ORDER BY sequence"):
         head = Head(*record)
-        if head.sequence != expected or head.head != link(parent, head.sequence, head.sealed):
+        typed = type(head.sealed) is type(head.head) is bytes
+        if (
+            not typed
+            or head.sequence != expected
+            or head.head != link(parent, head.sequence, head.sealed)
+        ):
             raise IntegrityError(
                 f"head {expected} of the catalogue is missing or was changed: restore the "
                 "catalogue from a backup"

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -47,7 +48,14 @@ class Argon2:
     lanes: int
 
     def key(self, passphrase: str, salt: bytes) -> bytes:
-        """The 32-byte key of a passphrase."""
+        """The 32-byte key of a passphrase, however its accents were typed.
+
+        Raises:
+            ValueError: the parameters ask for more than a sane file does.
+        """
+        # A hostile file must not be able to ask for all the memory there is.
+        if not all(0 < asked <= most for asked, most in zip(self._values(), _LARGEST, strict=True)):
+            raise ValueError("Argon2id parameters out of range")
         kdf = Argon2id(
             salt=salt,
             length=format.KEY,
@@ -55,12 +63,15 @@ class Argon2:
             lanes=self.lanes,
             memory_cost=self.memory,
         )
-        return kdf.derive(passphrase.encode())
+        return kdf.derive(unicodedata.normalize("NFC", passphrase).encode())
+
+    def _values(self) -> tuple[int, int, int]:
+        return self.memory, self.iterations, self.lanes
 
 
 RECOMMENDED: Final = Argon2(memory=256 * 1024, iterations=3, lanes=4)  # RFC 9106 4, raised
 CHEAPEST: Final = Argon2(memory=8 * 1024, iterations=1, lanes=1)  # for tests only
-_LARGEST: Final = Argon2(memory=4 * 1024 * 1024, iterations=64, lanes=64)
+_LARGEST: Final = (4 * 1024 * 1024, 64, 64)
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,7 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
         good = header["medvae"] in ("identity", "recovery") and isinstance(header["secret"], str)
         version = header["format"]
         header["protection"], header["public"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError(f"{path} is not a medvae identity file, or is damaged") from error
     if not good:
         raise IntegrityError(f"{path} is not a medvae identity file")
@@ -191,12 +202,12 @@ def _read(path: Path, *, offline: bool) -> bytes:
     try:
         with fileio.opened(path) as fd:
             mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        if mode & 0o077 and not offline:
-            raise AccessError(
-                f"identity file {path} can be read by other accounts (mode {mode:04o}, "
-                "expected 0600): run chmod 600 on it"
-            )
-        return fileio.read_small(path)
+            if mode & 0o077 and not offline:
+                raise AccessError(
+                    f"identity file {path} can be read by other accounts (mode {mode:04o}, "
+                    "expected 0600): run chmod 600 on it"
+                )
+            return fileio.read_all(fd, path)
     except FileNotFoundError:
         raise NotFoundError(f"no identity file at {path}: name it with --identity") from None
     except PermissionError as error:
@@ -216,13 +227,8 @@ def _unlock(path: Path, header: dict[str, Any], sealed: bytes, passphrase: str |
         stored = header["protection"]
         cost = Argon2(stored["memory_kib"], stored["iterations"], stored["lanes"])
         salt = bytes.fromhex(stored["salt"])
-        # A hostile file must not be able to ask for all the memory there is.
-        within = all(
-            0 < asked <= most
-            for asked, most in zip(vars(cost).values(), vars(_LARGEST).values(), strict=True)
-        )
-        if stored["kdf"] != "argon2id" or not within:
-            raise ValueError("parameters out of range")
+        if stored["kdf"] != "argon2id":
+            raise ValueError("not Argon2id")
         key = cost.key(passphrase, salt)
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"identity file {path} is damaged: Argon2id parameters") from error

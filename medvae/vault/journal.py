@@ -104,11 +104,11 @@ def opened(connection: sqlite3.Connection, keys: Keys, name: str) -> Iterator[tu
         connection.execute(query, (index(keys, name),))
     ):
         try:
-            if number != expected or link != _link(before, sealed):
+            if number != expected or type(sealed) is not bytes or link != _link(before, sealed):
                 raise InvalidTag
             bound = _context(keys, name, number, before)
             record = format.unwrap(_key(keys, name), bound, sealed)
-        except (InvalidTag, TypeError) as error:
+        except (InvalidTag, ValueError) as error:
             raise IntegrityError(
                 f"journal {name}: record {expected} was changed, removed or moved; restore the "
                 "catalogue from a backup"
@@ -121,7 +121,12 @@ def tail(connection: sqlite3.Connection, key: bytes) -> tuple[int, bytes]:
     """How many records a journal has, and its newest link."""
     query = "SELECT number, link FROM journal WHERE name = ? ORDER BY number DESC LIMIT 1"
     row = connection.execute(query, (key,)).fetchone()
-    return (0, GENESIS) if row is None else (row[0] + 1, row[1])
+    if row is None:
+        return 0, GENESIS
+    number, link = row
+    if type(number) is not int or type(link) is not bytes:
+        raise sqlite3.DatabaseError("a journal holds values of other types")
+    return number + 1, link
 
 
 def index(keys: Keys, name: str) -> bytes:

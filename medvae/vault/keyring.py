@@ -97,7 +97,7 @@ def load(folder: Path, tenant: str) -> Keyring:
             ring = _decode(fileio.read_small(path))
         except FileNotFoundError:
             raise NotFoundError(f"tenant {tenant} does not exist in this vault") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             problem = error
             continue
         if ring.tenant != tenant:
@@ -224,8 +224,8 @@ def _decode(raw: bytes) -> Keyring:
         )
         for epoch in stored["epochs"]
     )
-    if not epochs:
-        raise ValueError("no epoch")
+    if not epochs or not all(0 < epoch.number < 1 << 62 for epoch in epochs):
+        raise ValueError("no epoch, or one of an impossible number")
     return Keyring(
         tenant=str(stored["tenant"]),
         tenant_id=bytes.fromhex(stored["id"]),

@@ -22,14 +22,15 @@ def provider_for(
     """
     if path is None:
         return _by_passphrase(passphrase, ring)
-    if _is_transit(path):
+    if is_transit(path):
         from medvae.vault import transit
 
         return transit.from_file(path)
     return HpkeProvider(identity.load(path, passphrase))
 
 
-def _is_transit(path: Path) -> bool:
+def is_transit(path: Path) -> bool:
+    """Whether a file names a key server."""
     try:
         return bool(json.loads(fileio.read_small(path)).get("medvae") == "transit")
     except (OSError, ValueError, AttributeError):
@@ -42,8 +43,11 @@ def _by_passphrase(passphrase: str | None, ring: Keyring | None) -> Provider:
     for one in ring.recipients:
         if "argon2" not in one.settings:
             continue
-        cost = Argon2(**one.settings["argon2"])
-        key = passphrase_identity(passphrase, bytes.fromhex(one.settings["salt"]), cost)
+        try:
+            cost, salt = Argon2(**one.settings["argon2"]), bytes.fromhex(one.settings["salt"])
+            key = passphrase_identity(passphrase, salt, cost)
+        except (ValueError, KeyError, TypeError):
+            continue  # not authenticated yet: whoever wrote it gets nothing but a refusal
         if key.fingerprint() == one.fingerprint:
             return HpkeProvider(key)
     raise AccessError(f"this passphrase is not among the recipients of tenant {ring.tenant}")

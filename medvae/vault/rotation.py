@@ -115,7 +115,7 @@ def _swap(connection: sqlite3.Connection, change: Change, old: Row, new: Row) ->
 def _goal(session: Session) -> int | None:
     with session.looking() as (connection, _):
         row = connection.execute("SELECT value FROM meta WHERE key = ?", (_GOAL,)).fetchone()
-    return None if row is None else int(row[0])
+    return row[0] if row is not None and isinstance(row[0], int) else None
 
 
 def _set_goal(connection: sqlite3.Connection, change: Change) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from medvae.errors import IntegrityError, UsageError
 from medvae.vault import fileio, heads, keyring
 from medvae.vault.bytestore import ByteStore
-from medvae.vault.catalogue import Catalogue, epoch_of
+from medvae.vault.catalogue import Catalogue, check_schema, epoch_of
 from medvae.vault.heads import Change
 from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
@@ -38,10 +38,14 @@ class Session:
         self.ring = keyring.load(folder, name)
         self.catalogue = Catalogue(folder, name)
         self.lock = WriterLock(folder, name)
-        self.keys = self._unlock_current()
         self._cleared = False
-        self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
-        self._check_catalogue()
+        try:
+            self.keys = self._unlock_current()
+            self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
+            self._check_catalogue()
+        except BaseException:
+            self.catalogue.close()
+            raise
 
     @contextlib.contextmanager
     def looking(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
@@ -120,6 +124,7 @@ class Session:
 
     def _check_catalogue(self) -> None:
         with self.catalogue.reading() as connection:
+            check_schema(connection)
             row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
             if row is None or row[0] != 1:
                 raise UsageError(f"tenant {self.name} has a format that this medvae cannot read")

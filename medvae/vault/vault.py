@@ -237,6 +237,8 @@ class Vault:
     def _sweep(self) -> None:
         """Finish erasures and creations that were cut off."""
         for path in self._root.iterdir():
+            if path.is_symlink():
+                continue  # not made by us, and not to be followed
             if path.name.startswith(_ERASED):
                 fileio.shred(path / keyring.FILE)
                 shutil.rmtree(path, ignore_errors=True)

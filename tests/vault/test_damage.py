@@ -6,10 +6,13 @@ MEDVAE_LONG=1; the suite takes a seeded sample of them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -265,6 +268,78 @@ def test_a_changed_row_is_found(tenant: Tenant, column: str) -> None:
     with pytest.raises(MedvaeError):
         tenant.get("volume", object_id)
     assert tenant.verify().damaged
+
+
+ODD = [None, 1.5, -1, "x", b"", 1 << 62, b"\0" * 40]
+
+
+@pytest.mark.parametrize("table", ["objects", "journal", "heads", "meta"])
+def test_values_of_other_types_are_damage_and_no_defect(place, table: str) -> None:
+    tenant = place.create("clinic")
+    object_id = tenant.put("volume", b"data", name="scan")
+    tenant.journal("ledger").append(b"debit")
+    tenant.close()
+    path = tenant.root / "catalogue.db"
+    whole = path.read_bytes()
+    with contextlib.closing(catalogue_of(tenant)) as raw:
+        columns = [row[1] for row in raw.execute(f"PRAGMA table_info({table})")]
+    for column, value in itertools.product(columns, ODD):
+        for leftover in ("catalogue.db-wal", "catalogue.db-shm"):
+            (tenant.root / leftover).unlink(missing_ok=True)
+        path.write_bytes(whole)
+        taken = contextlib.suppress(sqlite3.IntegrityError)
+        with contextlib.closing(catalogue_of(tenant)) as raw, taken:
+            raw.execute(f"UPDATE {table} SET {column} = ?", (value,))
+        with contextlib.suppress(MedvaeError), contextlib.closing(place.open("clinic")) as opened:
+            found = opened.verify().damaged or not opened.verify_log().valid
+            assert found or opened.get("volume", object_id) == b"data"
+            opened.get("volume", object_id)
+            opened.journal("ledger").entries()
+            opened.put("volume", b"more")
+
+
+@pytest.mark.parametrize("statement", [
+    "CREATE TRIGGER t AFTER DELETE ON objects BEGIN DELETE FROM heads; END",
+    "CREATE VIEW v AS SELECT * FROM objects",
+    "CREATE TABLE stash(sealed BLOB)",
+    "DROP INDEX objects_by_kind",
+])  # fmt: skip
+def test_another_schema_is_refused(place, statement: str) -> None:
+    place.create("clinic").close()
+    with sqlite3.connect(place.root / "vault/clinic/catalogue.db") as raw:
+        raw.execute(statement)
+    with pytest.raises(IntegrityError, match="tables are not those of this format"):
+        place.open("clinic")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from medvae.errors import AccessError
+from medvae.vault import Vault
+tenant = Vault(Path(sys.argv[1])).open("clinic", identity=Path(sys.argv[2]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
+try:
+    tenant.put("volume", bytes(20_000_000))
+except AccessError as error:
+    assert "nothing was changed" in str(error), error
+    assert tenant.put("volume", b"small")
+    sys.exit(7)
+"""
+
+
+def test_a_disk_that_is_full_changes_nothing(place) -> None:
+    tenant = place.create("clinic")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    args = [sys.executable, "-c", FULL_DISK, str(place.root / "vault")]
+    done = subprocess.run(
+        [*args, str(place.identity("clinic"))], env=environment, check=False, capture_output=True
+    )
+    assert done.returncode == 7, done.stderr.decode()
+    assert len(tenant.ids("volume")) == 1
+    assert list((tenant.root / "tmp").iterdir()) == []
+    assert tenant.verify(read_data=True).damaged == []
 
 
 def test_rows_removed_or_put_back_are_found(tenant: Tenant) -> None:

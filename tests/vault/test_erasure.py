@@ -97,6 +97,16 @@ def test_a_tenant_with_a_ruined_key_ring_can_be_erased(place) -> None:
     assert place.vault.tenants() == []
 
 
+def test_a_link_that_looks_like_an_erased_tenant_is_not_followed(place) -> None:
+    place.create("clinic")
+    victim = place.root / "elsewhere"
+    shutil.copytree(place.root / "vault/clinic", victim)
+    (place.root / "vault/.erased-0").symlink_to(victim)
+    (place.root / "vault/.creating-0").symlink_to(victim)
+    place.create("other")
+    assert (victim / "keyring.json").read_bytes().startswith(b"{")
+
+
 def test_a_name_can_be_used_again(place) -> None:
     first = place.create("clinic")
     object_id = first.put("volume", b"data")

@@ -181,6 +181,38 @@ def test_refusals_cannot_fill_the_disk(place, monkeypatch: pytest.MonkeyPatch) -
     assert all(one["unsealed"] for one in refused)
 
 
+def test_what_somebody_writes_among_the_refusals_is_no_event_of_ours(place) -> None:
+    """The table is not sealed: nothing in it may pass for a checkpoint or for another event."""
+    tenant = place.create("clinic")
+    tenant.close()
+    forged = [
+        json.dumps({"checkpoint": "00" * 64}),
+        json.dumps({"event": "keys rotate", "outcome": "success", "number": 0, "details": {}}),
+        "[" * 100_000,
+        "no json",
+        b"\xff",
+        7,
+    ]
+    with raw(tenant) as connection:
+        for text in forged:
+            connection.execute("INSERT INTO refusals VALUES('2026', ?)", (text,))
+    again = place.open("clinic")
+    taken = [one for one in again.events() if one.get("unsealed")]
+    assert len(taken) == len(forged)
+    assert {(one["event"], one["outcome"]) for one in taken} == {("open", "refused")}
+    assert again.verify_log().valid
+    assert len(list(again.export_log("syslog"))) == len(again.events())
+
+
+def test_the_user_is_not_taken_from_the_environment(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "dr-somebody-else")
+    tenant.record("access")
+    assert tenant.events()[-1]["user"] != "dr-somebody-else"
+
+
 def test_export_as_json_lines(tenant: Tenant) -> None:
     tenant.record("ingest", dataset="li\nver")
     lines = list(tenant.export_log())

@@ -17,7 +17,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
-from medvae.vault import Tenant, identity, transit
+from medvae.vault import (
+    Tenant,
+    identity,
+    new_identity,
+    recipient_of,
+    recipient_of_passphrase,
+    transit,
+)
 from medvae.vault.identity import CHEAPEST, RECOMMENDED, Identity
 from medvae.vault.providers import hpke_recipient, passphrase_recipient
 
@@ -155,6 +162,46 @@ def test_adding_and_removing_a_recipient(place) -> None:
         theirs.get("volume", object_id)
     assert tenant.get("volume", object_id) == b"data"
     assert [event["event"] for event in tenant.events()][-2:] == ["keys add", "keys remove"]
+
+
+def test_enrolment_by_files(place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tenant = place.create("clinic")
+    path = place.root / "colleague"
+    fingerprint = new_identity(path, "their words")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(UsageError, match="never overwritten"):
+        new_identity(path)
+    mailed = place.root / "mailed"
+    mailed.write_text(json.dumps({**json.loads(path.read_text()), "secret": ""}))
+    entry = recipient_of(mailed, "colleague")
+    assert entry.fingerprint == fingerprint
+    tenant.add_recipient(entry)
+    assert place.vault.open("clinic", identity=path, passphrase="their words").name == "clinic"
+    with pytest.raises(UsageError, match="20 characters"):
+        recipient_of_passphrase("short", "x")
+    with pytest.raises(UsageError, match="no key file"):
+        recipient_of(place.root / "missing", "x")
+    mailed.write_text(json.dumps({**json.loads(path.read_text()), "public": "AAAA"}))
+    with pytest.raises(UsageError, match="no public key"):
+        recipient_of(mailed, "x")
+
+
+def test_a_forged_passphrase_entry_asks_for_no_memory(place) -> None:
+    place.create("clinic")
+    path = place.root / "vault/clinic/keyring.json"
+    ring = json.loads(path.read_text())
+    greedy = {"salt": "00" * 16, "argon2": {"memory": 1 << 40, "iterations": 1, "lanes": 1}}
+    ring["recipients"].append({**ring["recipients"][0], "settings": greedy})
+    path.write_text(json.dumps(ring))
+    with pytest.raises(AccessError, match="not among the recipients"):
+        place.vault.open("clinic", passphrase="words")
+
+
+def test_accents_may_be_typed_either_way(tmp_path: Path) -> None:
+    path = tmp_path / "id"
+    path.write_bytes(identity.encode(Identity.new(), "Schlüssel", "identity"))
+    path.chmod(0o600)
+    identity.load(path, "Schlu\u0308ssel")
 
 
 def test_two_recipients_at_least(place) -> None:

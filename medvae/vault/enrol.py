@@ -1,0 +1,62 @@
+"""Key files of people who are to become recipients of a tenant that exists."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from medvae.errors import UsageError
+from medvae.vault import create, fileio, identity
+from medvae.vault.identity import Identity
+from medvae.vault.open import is_transit
+from medvae.vault.providers import Recipient, hpke_recipient, passphrase_recipient
+from medvae.vault.recipients import now
+
+
+def new_identity(path: Path, passphrase: str | None = None) -> str:
+    """Write a new identity file, mode 0600; returns its fingerprint.
+
+    Raises:
+        UsageError: something is at `path` already. AccessError: it cannot be written.
+    """
+    if os.path.lexists(path):
+        raise UsageError(f"{path} exists already, and an identity is never overwritten")
+    one = Identity.new()
+    create.write_identity(path, one, passphrase)
+    return one.fingerprint()
+
+
+def recipient_of(path: Path, label: str) -> Recipient:
+    """The recipient that an identity, recovery or key server's file describes.
+
+    Only the public part of the file is read: no passphrase is needed, and the secret may
+    have been cut out of it (`"secret": ""`), as somebody does who mails it.
+
+    Raises:
+        IntegrityError: the file is damaged. UsageError: it names no possible key.
+    """
+    if is_transit(path):
+        from medvae.vault import transit
+
+        return transit.from_file(path).recipient(label, now())
+    try:
+        header = identity.parse(path, fileio.read_small(path))
+        public = base64.b64decode(header["public"], validate=True)
+        identity.public_key(public)
+    except FileNotFoundError:
+        raise UsageError(f"no key file at {path}") from None
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} holds no public key") from error
+    return hpke_recipient(public, label, now())
+
+
+def recipient_of_passphrase(passphrase: str, label: str) -> Recipient:
+    """A recipient that needs nothing but a passphrase of at least 80 bits.
+
+    Raises:
+        UsageError: it is too short to carry that.
+    """
+    if len(passphrase) < 20:
+        raise UsageError("a passphrase alone must have 20 characters or more: seven dice words")
+    return passphrase_recipient(passphrase, label, now(), os.urandom(16))
