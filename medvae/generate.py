@@ -17,6 +17,7 @@ from medvae.atlas import Atlas
 from medvae.errors import UsageError
 from medvae.grid import from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
+from medvae.model.frontend import analyse, synthesise
 from medvae.model.prior import coordinates
 from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
@@ -89,10 +90,8 @@ class _Source:
         elif self._prior is None:
             image, mask, _ = self._atlas.draw(random)
         else:
-            image = self._decode(random)
-            field = self._atlas.sample_field(random)
-            image = self._atlas.from_template(image, field)
-            mask = self._atlas.mask_from_template(field)
+            drawn, mask, field = self._atlas.draw(random)
+            image = self._atlas.from_template(self._decode(random), field) + fine(drawn)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask)
 
@@ -120,6 +119,13 @@ class _Source:
             return None
         empty = torch.zeros(1, *self._model.latent_shape(self._size), device=self._device)
         return LatentPrior.from_tensors(tensors, tuple(self._model.canvas(empty).shape[1:]))
+
+
+def fine(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """What is too fine for a latent: the atlas's texture beyond the frequencies that one keeps."""
+    whole = torch.from_numpy(image).float()[None, None]
+    beyond: npt.NDArray[np.float32] = (whole - synthesise(analyse(whole)))[0, 0].numpy()
+    return beyond
 
 
 def _atlas(artifact: Artifact) -> Atlas | None:

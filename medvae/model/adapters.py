@@ -58,13 +58,21 @@ def capacity(patients: int, epsilon: float) -> float:
 
 
 def choose(model: nn.Module, patients: int, epsilon: float) -> Choice:
-    """The richest of film, bias, all whose number of parameters is within `capacity`.
+    """The richest of film, bias, lora, all whose number of parameters is within `capacity`.
 
     film, the smallest, when none is.
     """
     limit = capacity(patients, epsilon)
     best: Choice = "film"
-    for choice in ("bias", "all"):
-        if sum(p.numel() for _, p in parameters_for(model, choice)) <= limit:
+    for choice in ("bias", "lora", "all"):
+        if count(model, choice) <= limit:
             best = choice
     return best
+
+
+def count(model: nn.Module, choice: str) -> int:
+    """How many numbers a choice trains; for lora, those that `add_lora` would make."""
+    if choice != "lora":
+        return sum(p.numel() for _, p in parameters_for(model, choice))
+    inner = [p for name, p in model.named_parameters() if ".blocks." in name and p.ndim >= 2]
+    return sum(p.shape[0] + p[0].numel() for p in inner)

@@ -128,8 +128,28 @@ def load_model(artifact: Artifact) -> VAE:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"the model's description cannot be read: {error}") from error
-    load_weights(model, artifact.part("model"))
+    load_weights(model, _expand(artifact.part("model")))
     return model.eval().requires_grad_(False)
+
+
+def _expand(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that `compress` stored in 8 bits, as numbers again.
+
+    Raises:
+        IntegrityError: steps are missing or do not fit.
+    """
+    found: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        base, _, form = name.partition(":")
+        if form == "step":
+            continue
+        if form == "int8":
+            step = tensors.get(f"{base}:step")
+            if step is None or step.shape != value.shape[:1]:
+                raise IntegrityError(f"weight {base} lacks the step of its 8-bit numbers")
+            value = value.float() * step.view(-1, *[1] * (value.ndim - 1))
+        found[base] = value
+    return found
 
 
 def load_weights(model: VAE, weights: dict[str, Tensor]) -> None:

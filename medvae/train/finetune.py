@@ -12,6 +12,7 @@ from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.model import VAE, parameters_for
 from medvae.model.adapters import choose
+from medvae.model.lora import add_lora, merge_lora
 from medvae.model.procedural import batch
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
 from medvae.progress import Progress
@@ -79,6 +80,7 @@ def finetune(
         if (step + 1) % cfg.compute.checkpoint_every == 0:
             store.save(pack(trainer.state_dict(), {"stage": STAGE}))
     model.load_state_dict(trainer.weights(), strict=False)
+    merge_lora(model)
     model.requires_grad_(False)
     progress.finish()
 
@@ -88,6 +90,8 @@ def select(model: VAE, cfg: RunConfig, patients: int) -> list[str]:
     choice = cfg.finetune.parameters
     share = cfg.privacy.epsilon * cfg.finetune.share**0.5
     chosen = choose(model, patients, share) if choice == "auto" else choice
+    if chosen == "lora":
+        add_lora(model, seed=cfg.seed)
     picked = parameters_for(model, chosen)
     model.requires_grad_(False)
     for _, parameter in picked:

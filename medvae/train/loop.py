@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -56,7 +57,16 @@ class Schedule:
 
 
 Batches = Callable[[int], Tensor]
-Penalty = Callable[[Tensor, Tensor, int], Tensor]
+
+
+class Penalty(Protocol):
+    """Something that is added to the loss, with a state of its own."""
+
+    def __call__(self, x: Tensor, restored: Tensor, step: int, /) -> Tensor: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None: ...
 
 
 def train_freely(
@@ -78,7 +88,7 @@ def train_freely(
         stage: the name shown, and the checkpoint's.
         progress: told the running loss (public data: nothing is given away).
         store: where to keep and find the state.
-        penalty: (volumes, reconstruction, step) to a scalar added to the loss.
+        penalty: added to the loss (see `medvae.train.adversarial`).
 
     Raises:
         IntegrityError: the checkpoint belongs to another stage.
@@ -86,7 +96,7 @@ def train_freely(
     """
     wanted = [p for p in model.parameters() if p.requires_grad]
     optimizer = Momentum(model, schedule.learning_rate)
-    first = _resume(model, optimizer, store, stage)
+    first = _resume(model, optimizer, store, stage, penalty)
     running = 0.0
     model.train()
     progress.start(stage, schedule.steps)
@@ -103,7 +113,7 @@ def train_freely(
         running = loss.item() if step == first else 0.95 * running + 0.05 * loss.item()
         progress.advance(step + 1, f"loss {running:.4f}")
         if (step + 1) % schedule.save_every == 0 and step + 1 < schedule.steps:
-            _save(model, optimizer, store, stage, step + 1)
+            _save(model, optimizer, store, stage, step + 1, penalty)
     model.eval()
     progress.finish(f"loss {running:.4f}")
 
@@ -122,15 +132,26 @@ def _loss(model: VAE, x: Tensor, schedule: Schedule, step: int, penalty: Penalty
 
 
 def _save(
-    model: VAE, optimizer: torch.optim.Optimizer, store: CheckpointStore, stage: str, step: int
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    store: CheckpointStore,
+    stage: str,
+    step: int,
+    penalty: Penalty | None,
 ) -> None:
     tensors = prefixed("model", model.state_dict())
     tensors |= prefixed("optimizer", optimizer_tensors(optimizer))
+    if penalty is not None:
+        tensors |= prefixed("penalty", penalty.tensors())
     store.save(pack(tensors, {"stage": stage, "step": step}))
 
 
 def _resume(
-    model: VAE, optimizer: torch.optim.Optimizer, store: CheckpointStore, stage: str
+    model: VAE,
+    optimizer: torch.optim.Optimizer,
+    store: CheckpointStore,
+    stage: str,
+    penalty: Penalty | None,
 ) -> int:
     data = store.load()
     if data is None:
@@ -140,4 +161,6 @@ def _resume(
         raise IntegrityError(f"the checkpoint is of stage {facts.get('stage')!r}, not {stage!r}")
     model.load_state_dict(under("model", tensors))
     restore_optimizer(optimizer, under("optimizer", tensors))
+    if penalty is not None:
+        penalty.restore(under("penalty", tensors))
     return int(facts["step"])

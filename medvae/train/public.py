@@ -16,7 +16,8 @@ from medvae.model.conv import LinearPathVAE
 from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.progress import SILENT, Progress
-from medvae.train.loop import Schedule, train_freely
+from medvae.train.adversarial import Adversary
+from medvae.train.loop import Penalty, Schedule, train_freely
 from medvae.train.state import CheckpointStore, Forgetful
 
 # Streams of procedural volumes: what is trained on is never measured on.
@@ -67,8 +68,16 @@ def pretrain(
         stage="public stage",
         progress=progress,
         store=checkpoint or Forgetful(),
+        penalty=_adversary(cfg, model),
     )
     return public_artifact(cfg, model)
+
+
+def _adversary(cfg: RunConfig, model: VAE) -> Penalty | None:
+    weight = cfg.pretrain.adversarial
+    if weight == 0:
+        return None
+    return Adversary(model, weight, cfg.pretrain.learning_rate / 2, cfg.seed)
 
 
 def start(cfg: RunConfig, channels: int = 1) -> VAE:

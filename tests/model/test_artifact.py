@@ -14,6 +14,7 @@ from safetensors.torch import save
 from medvae.config import RunConfig
 from medvae.errors import IntegrityError, UsageError
 from medvae.model import Artifact, load_model
+from medvae.model.compress import compress
 from medvae.model.export import export_model
 from medvae.train.public import public_artifact, start
 
@@ -115,3 +116,26 @@ def test_the_safetensors_export_reads_back(tmp_path: Any) -> None:
     assert json.loads(facts.read_text())["kind"] == "public"
     with pytest.raises(UsageError, match="--format"):
         export_model(one, tmp_path, "pickle")
+
+
+@pytest.mark.parametrize(("to", "part", "loss"), [("bf16", 0.6, 0.05), ("int8", 0.4, 0.5)])
+def test_compression_is_small_and_states_its_loss(to: str, part: float, loss: float) -> None:
+    one = artifact()
+    generator = torch.Generator().manual_seed(0)
+    for name in one.part("model"):
+        if "weight" in name:
+            value = one.tensors[f"model.{name}"]
+            value += 0.02 * torch.randn(value.shape, generator=generator)
+    made = Artifact.from_bytes(compress(one, to).to_bytes())
+    facts = made.facts["compression"]
+    assert facts["bytes_after"] < part * facts["bytes_before"]
+    assert abs(facts["psnr_after"] - facts["psnr_before"]) < loss
+    x = torch.rand(1, 1, 8, 8, 8)
+    assert not torch.equal(load_model(made).encode(x)[0], load_model(one).encode(x)[0])
+    with pytest.raises(UsageError, match="already"):
+        compress(made, to)
+
+
+def test_compression_to_an_unknown_form_is_refused() -> None:
+    with pytest.raises(UsageError, match="int4"):
+        compress(artifact(), "int4")
