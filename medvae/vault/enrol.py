@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from pathlib import Path
 
@@ -28,25 +29,25 @@ def new_identity(path: Path, passphrase: str | None = None) -> str:
 
 
 def recipient_of(path: Path, label: str) -> Recipient:
-    """The recipient that an identity, recovery or key server's file describes.
+    """The recipient that a public key's, an identity's or a key server's file describes.
 
-    Only the public part of the file is read: no passphrase is needed, and the secret may
-    have been cut out of it (`"secret": ""`), as somebody does who mails it.
+    Only `"public"` is read: no passphrase is needed, and a file to hand over need hold
+    nothing else: `{"medvae": "public", "public": BASE64}`.
 
     Raises:
-        IntegrityError: the file is damaged. UsageError: it names no possible key.
+        UsageError: the file is missing, or names no possible key.
     """
     if is_transit(path):
         from medvae.vault import transit
 
         return transit.from_file(path).recipient(label, now())
     try:
-        header = identity.parse(path, fileio.read_small(path))
+        header = json.loads(fileio.read_small(path))
         public = base64.b64decode(header["public"], validate=True)
         identity.public_key(public)
     except FileNotFoundError:
         raise UsageError(f"no key file at {path}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} holds no public key") from error
     return hpke_recipient(public, label, now())
 

@@ -129,6 +129,22 @@ def test_key_and_context_are_bound() -> None:
     assert not refuses(key, b"bound", message)
 
 
+@pytest.mark.parametrize("size", [0, 1, CHUNK, 3 * CHUNK + 5])
+def test_a_buffer_of_another_size_than_the_message(size: int) -> None:
+    key, data = format.new_key(), os.urandom(size)
+    message = sealed(key, b"bound", data)
+    assert format.unseal(key, b"bound", [message]) == data
+    for wrong in {size + 1, size + CHUNK, max(size - 1, 0), size // 2} - {size}:
+        out = bytearray(b"\xaa" * wrong)
+        with pytest.raises(InvalidTag):
+            format.unseal_into(key, b"bound", [message], memoryview(out))
+        assert not any(out)
+    with pytest.raises(InvalidTag):
+        format.unseal(key, b"bound", [message[:-1]])
+    with pytest.raises(InvalidTag):
+        format.unseal(key, b"bound", [message, b"x"])
+
+
 def test_contexts_of_different_parts_differ() -> None:
     parts = [(), ("",), ("a",), ("", "a"), ("a", ""), ("ab",), ("a", "b"), (b"a",), (97,), (None,)]
     parts += [("a", None), (None, "a"), (b"", b""), (0,), (b"\0" * 16,)]

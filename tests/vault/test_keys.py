@@ -172,7 +172,8 @@ def test_enrolment_by_files(place, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="never overwritten"):
         new_identity(path)
     mailed = place.root / "mailed"
-    mailed.write_text(json.dumps({**json.loads(path.read_text()), "secret": ""}))
+    public = json.loads(path.read_text())["public"]
+    mailed.write_text(json.dumps({"medvae": "public", "public": public}))
     entry = recipient_of(mailed, "colleague")
     assert entry.fingerprint == fingerprint
     tenant.add_recipient(entry)
