@@ -61,7 +61,7 @@ def scrub(catalogue: Catalogue, store: ByteStore, progress: Progress = SILENT) -
     except IntegrityError as error:
         report.damaged.append(Damage(CATALOGUE, str(error)))
         return report
-    _files(report, store, rows, progress)
+    _files(report, store, rows, progress, catalogue)
     report.orphans = orphans(store, rows)
     return report
 
@@ -94,7 +94,8 @@ def verify(
     chosen = [row for row in rows if only is None or row.object_id.hex() in only]
     for unknown in sorted((only or set()) - {row.object_id.hex() for row in chosen}):
         report.damaged.append(Damage(unknown, "missing: not in the catalogue", unknown))
-    good = _files(report, session.store, chosen, progress, session if read_data else None)
+    catalogue, opening = session.catalogue, session if read_data else None
+    good = _files(report, session.store, chosen, progress, catalogue, opening)
     for row in good:
         _row(report, session, row)
     if only is None:
@@ -113,26 +114,46 @@ def _files(
     store: ByteStore,
     rows: list[Row],
     progress: Progress,
+    catalogue: Catalogue,
     session: Session | None = None,
 ) -> list[Row]:
-    """Check files; with a session open them too. Returns the rows without damage."""
+    """Check files; with a session open them too. Returns the rows without damage.
+
+    An object that a writer replaces or deletes meanwhile is no damage: it is judged by the
+    row that it has after its file was read.
+    """
     good = []
     progress.start("verify", len(rows))
     for done, row in enumerate(rows, 1):
         report.objects += 1
-        reason = objects.ciphertext_damage(store, row)
-        if reason is None and session is not None:
-            reason = _opens(session, row)
-        if reason is None:
-            good.append(row)
-        else:
-            report.add(row, reason)
+        seen: Row | None = row
+        reason = _damage(store, row, session)
+        while reason is not None and seen is not None:
+            newer = _current(catalogue, row.object_id)
+            if newer == seen:
+                report.add(seen, reason)
+                break
+            seen = newer
+            reason = None if newer is None else _damage(store, newer, session)
+        if reason is None and seen is not None:
+            good.append(seen)
         progress.advance(done)
     progress.finish(f"{len(report.damaged)} damaged")
     return good
 
 
+def _damage(store: ByteStore, row: Row, session: Session | None) -> str | None:
+    reason = objects.ciphertext_damage(store, row)
+    return _opens(session, row) if reason is None and session is not None else reason
+
+
+def _current(catalogue: Catalogue, object_id: bytes) -> Row | None:
+    with catalogue.reading() as connection:
+        return next(select(connection, "id = ?", object_id), None)
+
+
 def _opens(session: Session, row: Row) -> str | None:
+    session.refresh()
     try:
         objects.read(session.keys, session.store, row)
     except IntegrityError as error:
@@ -143,7 +164,11 @@ def _opens(session: Session, row: Row) -> str | None:
 
 
 def _row(report: VerifyReport, session: Session, row: Row) -> None:
+    newer = _current(session.catalogue, row.object_id)
+    if newer is None:
+        return
+    session.refresh()
     try:
-        objects.open_row(session.keys, row)
+        objects.open_row(session.keys, newer)
     except IntegrityError as error:
         report.add(row, str(error))

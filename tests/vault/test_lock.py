@@ -117,6 +117,36 @@ def test_a_fork_reads_and_leaves_the_lock_to_its_parent(place) -> None:
     assert tenant.events()[-1]["event"] == "access"
 
 
+def test_verify_while_a_writer_works_reports_no_damage(place) -> None:
+    writer = place.create("clinic")
+    for mark in range(20):
+        writer.put("volume", bytes([mark]) * 30_000, name=str(mark))
+    reader = place.open("clinic")
+    stop, failed = threading.Event(), []
+
+    def work() -> None:
+        try:
+            for turn in range(25):
+                name = str(turn % 20)
+                writer.put("volume", b"new" * 9_000, name=name, replace=True)
+                if turn % 6 == 0:
+                    writer.delete("volume", writer.find("volume", str((turn + 9) % 20)) or "")
+                    writer.put("volume", b"back", name=str((turn + 9) % 20), replace=True)
+        except BaseException as error:
+            failed.append(error)
+        stop.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    turns = 0
+    while not stop.is_set() or turns < 3:
+        assert reader.verify(read_data=turns % 2 == 0).damaged == []
+        assert place.vault.scrub("clinic").damaged == []
+        turns += 1
+    thread.join()
+    assert not failed
+
+
 def test_readers_see_commits_while_a_writer_replaces(place) -> None:
     writer = place.create("clinic")
     writer.put("checkpoint", b"0" * 50_000, name="run")
