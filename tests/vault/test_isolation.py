@@ -6,13 +6,14 @@ import itertools
 import json
 import shutil
 import sqlite3
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
 from medvae.vault import Tenant, objects, verify_signature
-from medvae.vault.catalogue import select
+from medvae.vault.catalogue import Row, select
 
 
 def files(tenant: Tenant) -> dict[str, Path]:
@@ -47,8 +48,6 @@ def test_swapped_rows_do_not_open(place) -> None:
         with tenant._session.looking() as (connection, keys):
             rows += [(keys, row) for row in select(connection)]
     for (keys, row), (_, other) in itertools.product(rows, repeat=2):
-        from dataclasses import replace
-
         moved = replace(row, sealed=other.sealed)
         if row == other:
             objects.open_row(keys, moved)
@@ -61,6 +60,22 @@ def test_swapped_rows_do_not_open(place) -> None:
         if keys.tenant_id != owner.tenant_id:
             with pytest.raises(IntegrityError, match="does not open"):
                 objects.open_row(keys, row)
+
+
+@pytest.mark.parametrize("field", [one.name for one in fields(Row)])
+def test_every_column_of_a_row_is_bound_by_its_record(place, field: str) -> None:
+    tenant = place.create("clinic")
+    tenant.put("volume", b"data", name="scan")
+    with tenant._session.looking() as (connection, keys):
+        row = next(select(connection))
+    value = getattr(row, field)
+    if isinstance(value, bytes):
+        changed = bytes([value[0] ^ 1]) + value[1:]
+    else:
+        changed = value + 1 if isinstance(value, int) else "model"
+    objects.open_row(keys, row)
+    with pytest.raises(IntegrityError, match="does not open"):
+        objects.open_row(keys, replace(row, **{field: changed}))
 
 
 def test_swapped_catalogues_key_rings_and_folders(place) -> None:
