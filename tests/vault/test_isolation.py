@@ -10,9 +10,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidTag
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
-from medvae.vault import Tenant, objects, verify_signature
+from medvae.vault import Tenant, format, objects, verify_signature
 from medvae.vault.catalogue import Row, select
 
 
@@ -76,6 +77,26 @@ def test_every_column_of_a_row_is_bound_by_its_record(place, field: str) -> None
     objects.open_row(keys, row)
     with pytest.raises(IntegrityError, match="does not open"):
         objects.open_row(keys, replace(row, **{field: changed}))
+
+
+def test_an_object_is_bound_to_its_place_even_under_its_own_key(place) -> None:
+    """As if a data key had been copied to another row, kind, version or tenant."""
+    tenant = place.create("clinic")
+    tenant.put("volume", b"data")
+    with tenant._session.looking() as (connection, keys):
+        row = next(select(connection))
+    data_key, _ = objects.open_row(keys, row)
+    message = b"".join(bytes(piece) for piece in tenant._session.store.pieces(row.key))
+    assert format.unseal(data_key, objects.object_context(keys, row), [message]) == b"data"
+    elsewhere = [
+        (replace(keys, tenant_id=b"\1" * 16), row),
+        (keys, replace(row, kind="model")),
+        (keys, replace(row, object_id=b"\1" * 16)),
+        (keys, replace(row, version=2)),
+    ]
+    for one in elsewhere:
+        with pytest.raises(InvalidTag):
+            format.unseal(data_key, objects.object_context(*one), [message])
 
 
 def test_swapped_catalogues_key_rings_and_folders(place) -> None:
