@@ -48,9 +48,9 @@ def generate(
     """
     if n < 1 or seed < 0 or seed >= 1 << 64:
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
-    wanted = range(n) if indices is None else indices
-    if any(not 0 <= i < n for i in wanted):
+    if indices is not None and any(not 0 <= i < n for i in indices):
         raise UsageError(f"indices must lie in 0..{n - 1}")
+    wanted = range(n) if indices is None else indices
     source = _Source(artifact, device)
     return _draw(source, wanted, seed, progress)
 

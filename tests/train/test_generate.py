@@ -1,0 +1,89 @@
+"""Generation: lazy, repeatable, the same however the work is shared; pairs with an atlas."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from test_run import KEY, Cohort, Memory, configuration, plan_of, same
+
+from medvae.errors import IntegrityError, UsageError
+from medvae.generate import generate
+from medvae.grid import Gridded
+from medvae.model import Artifact
+from medvae.train import train
+
+
+class Masked(Cohort):
+    """The same patients with one label: what is bright."""
+
+    def volumes(self, index: int) -> list[Gridded]:
+        return [Gridded(v.image, (v.image > 0.2).astype(np.uint8)) for v in super().volumes(index)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Artifact:
+    cfg = configuration(finetune={"steps": 0}, prior={"kind": "structure"})
+    return train(cfg, plan_of(cfg, 6), Cohort(6, cfg.data.size), key=KEY)
+
+
+def test_same_seed_same_voxels_however_the_work_is_shared(model: Artifact) -> None:
+    whole = [v.voxels for v in generate(model, 4, seed=9)]
+    longer = [v.voxels for v in itertools.islice(generate(model, 100, seed=9), 4)]
+    shards = [
+        v.voxels for half in ([0, 2], [1, 3]) for v in generate(model, 4, seed=9, indices=half)
+    ]
+    for i, order in enumerate((0, 2, 1, 3)):
+        assert np.array_equal(whole[i], longer[i])
+        assert np.array_equal(shards[i], whole[order])
+    other = next(generate(model, 1, seed=10)).voxels
+    assert not np.array_equal(other, whole[0])
+
+
+def test_volumes_come_one_at_a_time(model: Artifact) -> None:
+    drawn = generate(model, 10**9, seed=1)
+    assert next(drawn).shape == (16, 16, 16)
+
+
+def test_samples_keep_to_the_public_scale_and_geometry(model: Artifact) -> None:
+    for volume in generate(model, 3, seed=2):
+        assert volume.voxels.dtype == np.int16
+        assert volume.voxels.min() >= 0
+        assert volume.voxels.max() <= 1000
+        assert np.allclose(volume.affine[:3, 3], -7.5)
+
+
+@pytest.mark.parametrize(("n", "seed"), [(0, 1), (-1, 1), (1, -1), (1, 1 << 64)])
+def test_numbers_out_of_range_are_refused(model: Artifact, n: int, seed: int) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        generate(model, n, seed)
+
+
+def test_a_prior_of_another_model_is_refused(model: Artifact) -> None:
+    broken = Artifact({k: v for k, v in model.tensors.items() if k != "prior.mean"}, model.facts)
+    with pytest.raises(IntegrityError, match="prior"):
+        generate(broken, 1, 0)
+
+
+def test_with_an_atlas_image_and_mask_come_as_pairs_and_a_kill_changes_nothing() -> None:
+    cfg = configuration(
+        data={"labels": 1},
+        atlas={"share": 0.6, "samples": 2, "steps": 2},
+        finetune={"share": 0.1, "steps": 1},
+        prior={"share": 0.3},
+        pretrain={"batch": 1},
+    )
+    cohort, plan = Masked(4, cfg.data.size), plan_of(cfg, 4)
+    assert abs(sum(1 for m in plan.mechanisms if m.name.startswith("atlas")) - 5) <= 1
+    whole = train(cfg, plan, cohort, key=KEY)
+    store = Memory(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, plan, cohort, key=KEY, checkpoint=store)
+    store.stop_after = None
+    assert same(train(cfg, plan, cohort, key=KEY, checkpoint=store), whole)
+    volumes = list(generate(whole, 2, seed=3))
+    for volume in volumes:
+        assert volume.mask is not None
+        assert set(np.unique(volume.mask)) <= {0, 1}
+    assert not np.array_equal(volumes[0].voxels, volumes[1].voxels)
