@@ -32,6 +32,7 @@ def test_records_are_kept_in_order(place, tenant: Tenant) -> None:
 TAMPERING = [
     "UPDATE journal SET sealed = zeroblob(60) WHERE number = 1",
     "UPDATE journal SET link = zeroblob(32) WHERE number = 1",
+    "UPDATE journal SET link = zeroblob(32) WHERE number = 3",
     "DELETE FROM journal WHERE number = 1",
     "DELETE FROM journal WHERE number = 0",
     "UPDATE journal SET number = number + 10 WHERE number = 3",
