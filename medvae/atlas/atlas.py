@@ -35,6 +35,8 @@ class Atlas:
 
     Attributes:
         template: [1 + L, X, Y, Z] standardised mean image and mean shape channels.
+        fine: [X, Y, Z] what a public template adds below the released mean's resolution
+            (0 without one); a sample takes a random part of it.
         centre: [3, K] mean displacement coefficients, voxels.
         deviation: [3, K] their standard deviation between patients.
         factor: [R, R] Cholesky factor of the correlation of the first R whitened
@@ -45,6 +47,7 @@ class Atlas:
     """
 
     template: Array
+    fine: Array
     centre: Array
     deviation: Array
     factor: Array
@@ -75,9 +78,9 @@ class Atlas:
         """Of one component of a displacement."""
         return self._registrar.basis
 
-    @cached_property
-    def _sharp(self) -> Array:
-        return sharpen(self.template[0], self.residual)
+    def _sharp(self, part: float) -> Array:
+        """[X, Y, Z] the template with part of the fine structure, as crisp as an individual."""
+        return sharpen(self.template[0] + part * self.fine, self.residual)
 
     @cached_property
     def _shapes(self) -> Array:
@@ -89,7 +92,7 @@ class Atlas:
 
     def mean_image(self) -> Image:
         """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame."""
-        return intensity.impose(self._sharp, intensity.curve(self.grey)).astype(np.float32)
+        return intensity.impose(self._sharp(1.0), intensity.curve(self.grey)).astype(np.float32)
 
     def mean_mask(self) -> Mask | None:
         """[X, Y, Z] the template's labels, or None for an atlas without."""
@@ -134,7 +137,10 @@ class Atlas:
         """One synthetic (image, mask, field); image in [-1, 1]."""
         field = self.sample_field(rng)
         texture = spectrum.texture(self.shape, (1.0 - TO_EDGES) * self.residual, rng)
-        raw = warp(self._sharp, field, order=3) + texture
+        # The public structure may lie a little beside the released labels: what is learnt from
+        # the samples must not hang on it, so they have all of it, none, or anything between.
+        sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0)
+        raw = warp(sharp, field, order=3) + texture
         grey = self.grey + self.grey_deviation * rng.standard_normal(len(self.grey))
         image = intensity.impose(raw, intensity.curve(grey)).astype(np.float32)
         return image, self.mask_from_template(field), field
@@ -172,6 +178,10 @@ class Atlas:
             if not np.isfinite(values).all():
                 raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
         atlas = cls(**arrays)
-        if atlas.template.ndim != 4 or atlas.centre.shape != (3, len(atlas.basis)):
+        if (
+            atlas.template.ndim != 4
+            or atlas.fine.shape != atlas.shape
+            or atlas.centre.shape != (3, len(atlas.basis))
+        ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas

@@ -20,14 +20,14 @@ from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
 from medvae.atlas.statistics import shells
-from medvae.atlas.study import CRUDE, IMAGE_WEIGHT, Patients, Study, channel_weights
+from medvae.atlas.study import IMAGE_WEIGHT, Patients, Study
 from medvae.atlas.template import (
     CLIP,
+    COARSE_REACH,
     IMAGE_PART,
     REACH,
     REFINE_CLIP,
     REFINE_REACH,
-    SHARP_IMAGE_PART,
     Layout,
 )
 from medvae.config import RunConfig
@@ -56,11 +56,17 @@ def fit(
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
     planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
-    image, sharp = _image(study, release, cfg)
-    shapes = _shapes(study, release, image if sharp else None)
-    template = np.concatenate([image, shapes])
+    known, fine = _known(cfg), np.zeros(study.shape)
     if mechanisms.REFINE in planned:
-        template = _refine(study, release, template, sharp)
+        image, _ = _image(study, release, None)
+        template = np.concatenate([image, _shapes(study, release, None)])
+        template = _refine(study, release, template, mechanisms.REFINE, COARSE_REACH)
+        template = _refine(study, release, template, mechanisms.AGAIN, REFINE_REACH)
+        if known is not None:
+            fine = public.fine(template[0], known, study.registrar)
+    else:
+        image, sharp = _image(study, release, known)
+        template = np.concatenate([image, _shapes(study, release, image if sharp else None)])
     centre = _motion(study, release, template)
     grey = _grey(study, release)
     found = _scales(study, release, template, centre, grey)
@@ -73,6 +79,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         factor = _covariance(study, release, centre, deviation)
     return Atlas(
         template=template,
+        fine=fine,
         centre=centre,
         deviation=deviation,
         factor=factor,
@@ -113,11 +120,18 @@ def _shapes(study: Study, release: Release, image: Array | None) -> Array:
     return shape_channels(moments.draw(found, study.shape), labels)
 
 
-def _image(study: Study, release: Release, cfg: RunConfig) -> tuple[Array, bool]:
+def _known(cfg: RunConfig) -> Array | None:
+    """The public volume that the configuration names."""
+    if cfg.atlas.public == "none":
+        return None
+    return public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
+
+
+def _image(study: Study, release: Release, known: Array | None) -> tuple[Array, bool]:
     """[1, X, Y, Z] the mean image over patients as they lie on the grid; whether it is sharp.
 
-    Where the configuration names a public template, the image is what that template shows
-    there, corrected by what the released mean says beyond doubt.
+    With a public volume, it is what that shows there, corrected by what the released mean
+    says beyond doubt.
     """
     noise = release.sigma(mechanisms.MEAN, CLIP)
     layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
@@ -128,8 +142,7 @@ def _image(study: Study, release: Release, cfg: RunConfig) -> tuple[Array, bool]
     vectors = study.vectors(mechanisms.MEAN, measure)
     released = release(mechanisms.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
     mean = layout.decode(released, noise)
-    if cfg.atlas.public == "mni152":
-        known = public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
+    if known is not None:
         start = public.start(mean[0], known, study.registrar)
         if start is not None:
             crop, factor = start
@@ -138,24 +151,20 @@ def _image(study: Study, release: Release, cfg: RunConfig) -> tuple[Array, bool]
     return mean, False
 
 
-def _refine(study: Study, release: Release, template: Array, sharp: bool) -> Array:
+def _refine(study: Study, release: Release, template: Array, name: str, reach: float) -> Array:
     """The template plus the mean of what patients, registered to it, still differ by."""
-    noise = release.sigma(mechanisms.REFINE, REFINE_CLIP)
-    part = SHARP_IMAGE_PART if sharp else IMAGE_PART
-    layout = Layout.plan(study.shape, study.labels, noise, REFINE_REACH, part)
+    noise = release.sigma(name, REFINE_CLIP)
+    layout = Layout.plan(study.shape, study.labels, noise, reach, IMAGE_PART)
     moving = Moving(template)
     still = np.zeros((3, len(study.registrar.basis)))
-    weights = channel_weights(study.labels)
-    if sharp:
-        weights[1:] *= CRUDE
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
-        field = study.register(seen, key, moving, still, weights)
+        field = study.register(seen, key, moving, still)
         return layout.encode(study.to_template(seen, field) - template)
 
-    vectors = study.vectors(mechanisms.REFINE, measure)
-    released = release(mechanisms.REFINE, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
+    vectors = study.vectors(name, measure)
+    released = release(name, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
     return template + layout.decode(released, noise)
 
 

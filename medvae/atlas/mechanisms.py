@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from medvae.config import RunConfig
 
-MOMENTS, MEAN, REFINE = "atlas-moments", "atlas-mean", "atlas-refine"
+MOMENTS, MEAN = "atlas-moments", "atlas-mean"
+REFINE, AGAIN = "atlas-refine", "atlas-refine-again"
 MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
 SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 
@@ -30,13 +31,14 @@ SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 # a second mean and a covariance would be noise.
 REFINE_FROM = 150.0
 STRONG = {
-    MEAN: 0.12,
-    MOMENTS: 0.12,
-    REFINE: 0.5,
-    MOTION: 0.08,
+    MEAN: 0.08,
+    MOMENTS: 0.08,
+    REFINE: 0.22,
+    AGAIN: 0.36,
+    MOTION: 0.07,
     INTENSITY: 0.04,
     SCALES: 0.06,
-    COVARIANCE: 0.08,
+    COVARIANCE: 0.09,
 }
 WEAK = {MEAN: 0.35, MOMENTS: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
 

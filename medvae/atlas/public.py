@@ -22,6 +22,8 @@ from medvae.atlas.study import IMAGE_WEIGHT
 BELIEVED = 0.4
 # Search on every second voxel, both sides blurred by two.
 BLUR, STEP = 2.0, 2
+# Resolutions, in voxels, that a released mean may have.
+FILL_BLURS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 
 @lru_cache(maxsize=2)
@@ -54,6 +56,22 @@ def start(mean: Array, public: Array, registrar: Registrar) -> tuple[Array, floa
     found = standardise(found)
     smooth = ndimage.gaussian_filter(found, BLUR / 2)
     return found, max(0.0, float((mean * smooth).mean() / max((smooth**2).mean(), 1e-9)))
+
+
+def fine(mean: Array, public: Array, registrar: Registrar) -> Array:
+    """[X, Y, Z] the fine structure that the public volume has where the mean was taken.
+
+    Of the deformed crop, only what is finer than the blur at which it is most like the mean;
+    0 where nothing of the public volume resembles it.
+    """
+    started = start(mean, public, registrar)
+    if started is None:
+        return np.zeros(mean.shape)
+    crop, _ = started
+    blurred = {sigma: ndimage.gaussian_filter(crop, sigma) for sigma in FILL_BLURS}
+    likeness = {s: float(np.corrcoef(mean.ravel(), b.ravel())[0, 1]) for s, b in blurred.items()}
+    best = max(likeness, key=lambda sigma: likeness[sigma])
+    return np.asarray(likeness[best] * (crop - blurred[best]))
 
 
 def _field(mean: Array, crop: Array, registrar: Registrar) -> Array:

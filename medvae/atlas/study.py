@@ -19,8 +19,6 @@ from medvae.progress import Progress
 FIELD_FREQUENCY = 0.06
 # Public inverse variances of a channel's disagreement after registration.
 IMAGE_WEIGHT, SHAPE_WEIGHT = 2.0, 60.0
-# An ellipsoid drawn into a sharp public template is the cruder guide of the two.
-CRUDE = 0.1
 
 
 class Patients(Protocol):

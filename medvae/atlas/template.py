@@ -25,15 +25,14 @@ SHAPE_CORNER, SHAPE_SLOPE = 0.03, 6.0
 UNION_RMS, NEARER_RMS = 0.38, 0.17
 UNION_MEAN = 0.8
 # Parts of a vector's squared norm:
-# of the image (less where a public template has shown it already), and of the union among
-# the shapes.
-IMAGE_PART, SHARP_IMAGE_PART, UNION_PART = 0.35, 0.15, 0.7
+# of the image, and of the union among the shapes.
+IMAGE_PART, UNION_PART = 0.35, 0.7
 # Typical norms of a patient's image, and of what a registered template leaves of it.
 CLIP = 0.8
 REFINE_CLIP = 0.5
-# Cycles per voxel up to which patients are in step: before registration, and after one with
-# fields up to `study.FIELD_FREQUENCY`.
-REACH, REFINE_REACH = 0.05, 0.12
+# Cycles per voxel up to which patients are in step: before registration, after one to a crude
+# template, and after one to a good template with fields up to `study.FIELD_FREQUENCY`.
+REACH, COARSE_REACH, REFINE_REACH = 0.05, 0.07, 0.12
 
 
 @dataclass(frozen=True)
