@@ -12,7 +12,7 @@ from medvae.atlas.basis import Array
 
 # Public: part of the unexplained power that goes into the template's own edges rather
 # than into texture, and the largest amplification that this may take.
-TO_EDGES = 0.75
+TO_EDGES = 0.5
 MAX_GAIN = 3.0
 
 

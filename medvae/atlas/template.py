@@ -26,7 +26,7 @@ UNION_RMS, NEARER_RMS = 0.38, 0.17
 UNION_MEAN = 0.8
 # Parts of a vector's squared norm:
 # of the image, and of the union among the shapes.
-IMAGE_PART, UNION_PART = 0.35, 0.7
+IMAGE_PART, UNION_PART = 0.6, 0.7
 # Typical norms of a patient's image, and of what a registered template leaves of it.
 CLIP = 0.8
 REFINE_CLIP = 0.5
