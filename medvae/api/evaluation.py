@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api import datasets, models
 from medvae.errors import NotFoundError, UsageError
-from medvae.progress import Progress
+from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.session import Session
@@ -86,3 +86,25 @@ def audit(
     report = stage.audit(volumes, members, data=grid, others=others, progress=progress)
     session.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
     return {"model": model, "members": ref, "against": against} | report.to_json()
+
+
+def audit_engine(progress: Progress = SILENT) -> dict[str, Any]:
+    """Attack the gradient engine with canaries: its bound must stay below what it claims.
+
+    White-box gradient canaries and a one-run audit (Steinke, Nasr, Jagielski 2023); needs
+    no vault and no patient.
+    """
+    from medvae.privacy.audit import audit_engine as attack
+
+    report = attack(progress=progress).to_dict()
+    bounds = {name: (bound, report["claimed"]) for name, bound in report["canaries"].items()}
+    bounds["one run"] = (report["one_run"], report["claimed_run"])
+    findings = [
+        {
+            "name": name,
+            "passed": not float(bound) > claimed,
+            "sentence": f"epsilon is at least {float(bound):.3g}; claimed are {claimed:.3g}",
+        }
+        for name, (bound, claimed) in bounds.items()
+    ]
+    return report | {"findings": findings}

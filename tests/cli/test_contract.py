@@ -118,6 +118,11 @@ def test_evaluate_and_audit_answer(journey: Clinic) -> None:
     assert audited["findings"]
 
 
+def test_audit_takes_a_model_or_the_engine(journey: Clinic) -> None:
+    assert journey("audit", ok=False).code == 2
+    assert journey("audit", "first", "--engine", ok=False).code == 2
+
+
 def test_the_log_tells_the_journey(journey: Clinic) -> None:
     events = {event["event"] for event in journey("log").json["events"]}
     assert {"ingest", "train"} <= events
