@@ -2,7 +2,7 @@
 
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.fit import fit
-from medvae.atlas.mechanisms import Release, mechanisms
+from medvae.atlas.shares import Release, mechanisms
 from medvae.atlas.study import Patients
 
 __all__ = ["Atlas", "Patients", "Release", "fit", "mechanisms"]

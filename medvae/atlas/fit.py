@@ -10,15 +10,15 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medvae.atlas import intensity, mechanisms, moments, public, scales, spectrum
+from medvae.atlas import intensity, moments, public, scales, shares, spectrum
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
 from medvae.atlas.displacement import invert, prior_deviation, warp
 from medvae.atlas.features import shape_channels, standardise
-from medvae.atlas.mechanisms import Release
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
+from medvae.atlas.shares import Release
 from medvae.atlas.statistics import shells
 from medvae.atlas.study import IMAGE_WEIGHT, Patients, Study
 from medvae.atlas.template import (
@@ -54,14 +54,14 @@ def fit(
 
 
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
-    planned = {name for name, _ in mechanisms.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
+    planned = {name for name, _ in shares.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
     known, fine = _known(cfg), np.zeros(study.shape)
-    if mechanisms.REFINE in planned:
+    if shares.REFINE in planned:
         image, _ = _image(study, release, None)
         template = np.concatenate([image, _shapes(study, release, None)])
-        template = _refine(study, release, template, mechanisms.REFINE, COARSE_REACH)
-        template = _refine(study, release, template, mechanisms.AGAIN, REFINE_REACH)
+        template = _refine(study, release, template, shares.REFINE, COARSE_REACH)
+        template = _refine(study, release, template, shares.AGAIN, REFINE_REACH)
         if known is not None:
             fine = public.fine(template[0], known, study.registrar)
     else:
@@ -75,7 +75,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         spread[shell] = np.sqrt(power)
     deviation = np.tile(spread * prior_deviation(study.registrar.basis), (3, 1))
     factor = np.eye(3)
-    if mechanisms.COVARIANCE in planned:
+    if shares.COVARIANCE in planned:
         factor = _covariance(study, release, centre, deviation)
     return Atlas(
         template=template,
@@ -113,10 +113,10 @@ def _shapes(study: Study, release: Release, image: Array | None) -> Array:
             mask = warp(mask.astype(np.float64), back, order=0).astype(np.uint8)
         return moments.describe(mask, labels)
 
-    vectors = study.vectors(mechanisms.MOMENTS, measure)
+    vectors = study.vectors(shares.MOMENTS, measure)
     dimension = moments.SIZE * labels
-    released = release(mechanisms.MOMENTS, vectors, clip=clip, dimension=dimension)
-    found = moments.shrink(released, release.sigma(mechanisms.MOMENTS, clip))
+    released = release(shares.MOMENTS, vectors, clip=clip, dimension=dimension)
+    found = moments.shrink(released, release.sigma(shares.MOMENTS, clip))
     return shape_channels(moments.draw(found, study.shape), labels)
 
 
@@ -133,14 +133,14 @@ def _image(study: Study, release: Release, known: Array | None) -> tuple[Array, 
     With a public volume, it is what that shows there, corrected by what the released mean
     says beyond doubt.
     """
-    noise = release.sigma(mechanisms.MEAN, CLIP)
+    noise = release.sigma(shares.MEAN, CLIP)
     layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
 
     def measure(volume: Gridded, _: Key) -> Array:
         return layout.encode(standardise(volume.image)[None])
 
-    vectors = study.vectors(mechanisms.MEAN, measure)
-    released = release(mechanisms.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
+    vectors = study.vectors(shares.MEAN, measure)
+    released = release(shares.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
     mean = layout.decode(released, noise)
     if known is not None:
         start = public.start(mean[0], known, study.registrar)
@@ -177,9 +177,9 @@ def _motion(study: Study, release: Release, template: Array) -> Array:
     def measure(volume: Gridded, key: Key) -> Array:
         return code.encode(study.register(study.channels(volume), key, moving, start))
 
-    vectors = study.vectors(mechanisms.MOTION, measure)
-    noise = release.sigma(mechanisms.MOTION, code.clip)
-    released = release(mechanisms.MOTION, vectors, clip=code.clip, dimension=code.dimension)
+    vectors = study.vectors(shares.MOTION, measure)
+    noise = release.sigma(shares.MOTION, code.clip)
+    released = release(shares.MOTION, vectors, clip=code.clip, dimension=code.dimension)
     return code.decode(released, noise)
 
 
@@ -190,9 +190,9 @@ def _grey(study: Study, release: Release) -> Array:
     def measure(volume: Gridded, _: Key) -> Array:
         return intensity.describe(volume.image.astype(np.float64))
 
-    vectors = study.vectors(mechanisms.INTENSITY, measure)
-    released = release(mechanisms.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
-    return intensity.shrink(released, release.sigma(mechanisms.INTENSITY, clip))
+    vectors = study.vectors(shares.INTENSITY, measure)
+    released = release(shares.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
+    return intensity.shrink(released, release.sigma(shares.INTENSITY, clip))
 
 
 def _scales(study: Study, release: Release, template: Array, centre: Array, grey: Array) -> Scales:
@@ -213,9 +213,9 @@ def _scales(study: Study, release: Release, template: Array, centre: Array, grey
         )
         return code.encode(found)
 
-    vectors = study.vectors(mechanisms.SCALES, measure)
-    noise = release.sigma(mechanisms.SCALES, scales.CLIP)
-    released = release(mechanisms.SCALES, vectors, clip=scales.CLIP, dimension=code.dimension)
+    vectors = study.vectors(shares.SCALES, measure)
+    noise = release.sigma(shares.SCALES, scales.CLIP)
+    released = release(shares.SCALES, vectors, clip=scales.CLIP, dimension=code.dimension)
     return code.decode(released, noise)
 
 
@@ -226,7 +226,7 @@ def _covariance(study: Study, release: Release, centre: Array, deviation: Array)
     def measure(_: Gridded, key: Key) -> Array:
         return code.encode((study.fields[key] - centre) / deviation)
 
-    vectors = study.vectors(mechanisms.COVARIANCE, measure)
-    noise = release.sigma(mechanisms.COVARIANCE, code.clip)
-    released = release(mechanisms.COVARIANCE, vectors, clip=code.clip, dimension=code.dimension)
+    vectors = study.vectors(shares.COVARIANCE, measure)
+    noise = release.sigma(shares.COVARIANCE, code.clip)
+    released = release(shares.COVARIANCE, vectors, clip=code.clip, dimension=code.dimension)
     return code.decode(released, noise)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medvae.atlas import fit, mechanisms
-from medvae.atlas.mechanisms import COVARIANCE
+from medvae.atlas.shares import COVARIANCE
 from medvae.grid import Gridded
 from tests.atlas.cohorts import Cohort, Recorder, anatomy, cohort, config, planned
 

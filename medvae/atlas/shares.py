@@ -29,7 +29,7 @@ SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 
 # Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
 # a second mean and a covariance would be noise.
-REFINE_FROM = 150.0
+REFINE_FROM = 60.0
 STRONG = {
     MEAN: 0.08,
     MOMENTS: 0.08,
