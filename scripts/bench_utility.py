@@ -108,7 +108,10 @@ def main(quick: bool = False) -> dict[str, Any]:
     plots(results, folder / "utility.png")
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
     machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": methods.DELTA}
-    return {"machine": machine, "results": results, "targets": targets(results)}
+    # Forty iterations leave even real data half learnt: a gap between two such figures would
+    # meet any target, so a quick run claims none.
+    found = [] if quick else targets(results)
+    return {"machine": machine, "results": results, "targets": found}
 
 
 def _cohort() -> Cohort:
