@@ -128,6 +128,15 @@ def subjects(manifest: Manifest) -> list[str]:
     return sorted({entry["subject"] for entry in manifest["volumes"]})
 
 
+def owners(tenant: Tenant) -> dict[str, str]:
+    """Keyed digest of a volume's voxels -> the pseudonym that it is stored under."""
+    return {
+        entry["voxels"]: entry["subject"]
+        for label in tenant.names("dataset")
+        for entry in load(tenant, label)["volumes"]
+    }
+
+
 def declared_labels(manifest: Manifest) -> int:
     """The number of labels that the masks have; 0 where a volume comes without a mask."""
     volumes = manifest["volumes"]

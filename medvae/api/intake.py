@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from medvae.api import datasets
 from medvae.errors import InputError, MedvaeError
 from medvae.progress import Progress
@@ -34,6 +36,7 @@ class _Taken:
     entries: list[dict[str, Any]] = field(default_factory=list)
     quarantined: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    owners: dict[str, str] = field(default_factory=dict)
 
 
 def ingest(
@@ -53,6 +56,7 @@ def ingest(
     with tenant.writer():
         taken = _Taken()
         try:
+            taken.owners = datasets.owners(tenant)
             _take(tenant, _read(sources, options, taken.notes, progress), taken)
             if not taken.entries:
                 raise InputError(_nothing(sources, taken))
@@ -102,10 +106,29 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
         if isinstance(item, Quarantined):
             taken.quarantined.append({"source": item.source, "reason": item.reason})
         else:
-            taken.entries.append(_seal(tenant, item.volume, item.subject))
+            _keep(tenant, item.source, item.volume, item.subject, taken)
 
 
-def _seal(tenant: Tenant, volume: Volume, subject: str) -> dict[str, Any]:
+def _keep(tenant: Tenant, source: str, volume: Volume, subject: str, taken: _Taken) -> None:
+    """Seal a volume, unless its voxels are known as another patient's.
+
+    The same scan under a second name would open a second account for one person, and the
+    budget of the first would protect nobody.
+    """
+    pseudonym = tenant.pseudonym(subject)
+    voxels = tenant.digest(np.ascontiguousarray(volume.voxels).tobytes(), "voxels")
+    owner = taken.owners.setdefault(voxels, pseudonym)
+    if owner != pseudonym:
+        reason = (
+            "the same voxels are stored as another patient's; name the same patient in the "
+            "subjects table, or leave this file out"
+        )
+        taken.quarantined.append({"source": source, "reason": reason})
+        return
+    taken.entries.append(_seal(tenant, volume, pseudonym) | {"voxels": voxels})
+
+
+def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
     """Store a volume under its keyed digest; returns its line of the manifest."""
     data = volume.to_bytes()
     digest = tenant.digest(data, "volume")
@@ -113,7 +136,7 @@ def _seal(tenant: Tenant, volume: Volume, subject: str) -> dict[str, Any]:
     return {
         "object": stored,
         "digest": digest,
-        "subject": tenant.pseudonym(subject),
+        "subject": pseudonym,
         "modality": volume.modality,
         "shape": list(volume.shape),
         "spacing": [round(step, 4) for step in volume.spacing],

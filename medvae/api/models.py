@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api.device import pick
-from medvae.api.files import REAL, SYNTHETIC, fresh_folder
+from medvae.api.files import REAL, SYNTHETIC, fresh_folder, new_file
 from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
 from medvae.progress import Progress
 
@@ -38,6 +38,8 @@ class Order:
             raise UsageError(f"-n must be between 1 and {MAX_VOLUMES}, not {self.n}")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be between 0 and 2^63-1, not {self.seed}")
+        if self.fmt not in ("nifti", "dicom"):
+            raise UsageError(f"--format must be nifti or dicom, not {self.fmt!r}")
 
 
 def load(tenant: Tenant, name: str) -> Artifact:
@@ -119,18 +121,29 @@ def generate(session: Session, name: str, order: Order, progress: Progress) -> d
         BudgetError: the model has no guarantee.
         UsageError: `out` is not an empty folder.
     """
-    from medvae.release import write_nifti
-
     artifact = load(session.tenant, name)
     require_guarantee(name, artifact)
     fresh_folder(order.out)
     seed, drawn = draw(session, artifact, order, progress)
     files: list[Path] = []
-    for index, volume in enumerate(drawn, 1):
-        stem = f"synth{index:04d}"
-        files += write_nifti(volume, order.out, stem, description=SYNTHETIC)
+    try:
+        for index, volume in enumerate(drawn, 1):
+            files += _write_synthetic(volume, order, f"synth{index:04d}")
+    except BaseException:
+        # Half a set looks like a whole one, and would bar the way for the same command.
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
     session.tenant.record("generate", model=name, volumes=order.n)
     return {"model": name, "seed": seed, "n": order.n, "files": [str(path) for path in files]}
+
+
+def _write_synthetic(volume: Volume, order: Order, stem: str) -> list[Path]:
+    from medvae.release import write_dicom, write_nifti
+
+    if order.fmt == "dicom":
+        return write_dicom(volume, order.out, stem)
+    return write_nifti(volume, order.out, stem, description=SYNTHETIC)
 
 
 def draw(
@@ -152,6 +165,7 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     from medvae.evaluate import compare
     from medvae.model.reconstruct import reconstruct as stage
 
+    _nifti_suffix(new_file(out))
     artifact = load(session.tenant, name)
     data = artifact.config().data
     volume = _one_scan(source, data.modality)
@@ -166,6 +180,7 @@ def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
     """A scan's latents (posterior means) as a safetensors file: as private as the scan."""
     from medvae.model.reconstruct import encode as stage
 
+    new_file(out)
     artifact = load(session.tenant, name)
     volume = _one_scan(source, artifact.config().data.modality)
     data = stage(artifact, volume, device=str(pick(session.device)))
@@ -179,6 +194,7 @@ def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
     """The volume of a file made by `encode` with the same model."""
     from medvae.model.reconstruct import decode as stage
 
+    _nifti_suffix(new_file(out))
     artifact = load(session.tenant, name)
     try:
         data = source.read_bytes()
@@ -191,25 +207,23 @@ def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
 
 
 def _write_new(out: Path, data: bytes) -> None:
-    """Write a file that must not exist yet, readable by its owner alone."""
     from medvae.vault import atomic_write
 
-    if out.exists():
-        raise UsageError(f"{out} exists; name a new file")
-    out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, data)
 
 
 def _write_scan(volume: Volume, out: Path) -> None:
     from medvae.release import write_nifti
 
-    if out.exists():
-        raise UsageError(f"{out} exists; name a new file")
-    suffix = ".nii.gz" if out.name.endswith(".nii.gz") else ".nii"
-    if not out.name.endswith(suffix):
-        raise UsageError(f"-o {out} must end in .nii or .nii.gz")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    suffix = _nifti_suffix(out)
     write_nifti(volume, out.parent, out.name.removesuffix(suffix), suffix=suffix, description=REAL)
+
+
+def _nifti_suffix(out: Path) -> str:
+    for suffix in (".nii.gz", ".nii"):
+        if out.name.endswith(suffix):
+            return suffix
+    raise UsageError(f"-o {out} must end in .nii or .nii.gz")
 
 
 def _one_scan(source: Path, modality: str) -> Volume:

@@ -298,10 +298,11 @@ def create_tenant(
     Raises:
         UsageError: the tenant or one of the files exists, or the limit is no budget.
     """
+    from medvae.privacy.plan import MAX_EPSILON
     from medvae.vault import Vault
 
-    if not 0 < epsilon_limit < float("inf"):
-        raise UsageError(f"--epsilon-limit must be a positive number, not {epsilon_limit}")
+    if not 0 < epsilon_limit <= MAX_EPSILON:
+        raise UsageError(f"--epsilon-limit must be in (0, {MAX_EPSILON:g}], not {epsilon_limit}")
     store = Vault(default_vault() if vault is None else Path(vault))
     key = default_identity(name) if identity is None else Path(identity)
     spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)

@@ -186,40 +186,47 @@ def _train(
     from medvae import train as stage
 
     tenant = session.tenant
-    run = _resume(tenant, request) if request.resume else None
-    if run and run["state"] == "done":
-        return _result(run)
-    if run is None:
-        _new_model(tenant, request.name)
-        run = _begin(tenant, cfg, request, progress)
+    run = _resume(tenant, request) if request.resume else _begin(session, cfg, request, progress)
     cfg, made, manifest = _reopen(tenant, run, cfg)
-    patients = datasets.subjects(manifest)
-    ledger(tenant).debit(run["id"], made, patients, run["dataset"])
+    if run["state"] == "done":
+        return _result(run)
+    # Whatever can be refused is refused before the debit: there is no refund.
+    patients = SealedPatients(tenant, manifest, cfg.data)
+    key = _run_key(tenant, run, made, manifest)
+    init = _init(tenant, run["init"], cfg)
+    device = str(pick(session.device))
+    ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
     began = time.monotonic()
     artifact = stage.train(
         cfg,
         made,
-        SealedPatients(tenant, manifest, cfg.data),
-        key=_run_key(tenant, run, made, manifest),
-        init=_init(tenant, run["init"]),
+        patients,
+        key=key,
+        init=init,
         checkpoint=TenantCheckpoint(tenant, run["name"]),
-        device=str(pick(session.device)),
+        device=device,
         progress=progress,
     )
     return _finish(tenant, run, artifact, time.monotonic() - began)
 
 
-def _begin(tenant: Tenant, cfg: RunConfig, request: Request, progress: Progress) -> dict[str, Any]:
+def _begin(
+    session: Session, cfg: RunConfig, request: Request, progress: Progress
+) -> dict[str, Any]:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
+    tenant = session.tenant
     if tenant.find("run", request.name) is not None:
         raise UsageError(
             f"run {request.name!r} was begun already; go on with --resume or choose another --name"
         )
+    _new_model(tenant, request.name)
     manifest = datasets.load(tenant, request.dataset)
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
     cfg = resolve(cfg, manifest)
-    _init(tenant, request.init)
+    _init(tenant, request.init, cfg)
+    SealedPatients(tenant, manifest, cfg.data)
+    pick(session.device)
     made = make_plan(cfg, len(datasets.subjects(manifest)))
     ledger(tenant).check(made, datasets.subjects(manifest))
     damage = datasets.verify(tenant, label, False, progress)["damaged"]
@@ -246,9 +253,10 @@ def _begin(tenant: Tenant, cfg: RunConfig, request: Request, progress: Progress)
     return run
 
 
-def _resume(tenant: Tenant, request: Request) -> dict[str, Any] | None:
+def _resume(tenant: Tenant, request: Request) -> dict[str, Any]:
     if tenant.find("run", request.name) is None:
-        return None
+        has = ", ".join(tenant.names("run")) or "none"
+        raise NotFoundError(f"there is no run {request.name!r} to resume; there are: {has}")
     run: dict[str, Any] = json.loads(tenant.get_named("run", request.name))
     asked = datasets.resolve(tenant, request.dataset)
     wanted = request.dataset.partition("@")
@@ -256,6 +264,11 @@ def _resume(tenant: Tenant, request: Request) -> dict[str, Any] | None:
         raise UsageError(
             f"run {request.name!r} was begun on data set {run['dataset']}, not on {asked}; "
             "resume with the same data set or choose another --name"
+        )
+    if request.init is not None and request.init != run["init"]:
+        raise UsageError(
+            f"run {request.name!r} was begun from {run['init'] or 'the shipped weights'}, not from "
+            f"{request.init}; resume without --init or choose another --name"
         )
     return run
 
@@ -293,7 +306,7 @@ def _run_key(tenant: Tenant, run: dict[str, Any], made: Plan, manifest: dict[str
     return run_key(secret, made.digest(), datasets.digest(manifest), "train")
 
 
-def _init(tenant: Tenant, name: str | None) -> Artifact | None:
+def _init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
     """The public model to start from. One trained on patients would spend twice: refused."""
     if name is None:
         return None
@@ -303,6 +316,11 @@ def _init(tenant: Tenant, name: str | None) -> Artifact | None:
     if artifact.facts["kind"] != "public":
         raise UsageError(
             f"--init {name} was trained on patients; start from a model made by medvae pretrain"
+        )
+    if artifact.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
+        raise UsageError(
+            f"--init {name} is another network than the configuration's section model; "
+            "pretrain with this configuration, or set model.* to what it was made with"
         )
     return artifact
 

@@ -31,6 +31,7 @@ from medvae.cli import (
     train,
     verify,
 )
+from medvae.cli.output import show
 from medvae.cli.settings import GLOBALS_HELP
 
 
@@ -64,5 +65,5 @@ def _top(
     if version:
         from medvae import __version__
 
-        typer.echo(f"medvae {__version__}")
+        show({"version": __version__}, [f"medvae {__version__}"])
         raise typer.Exit

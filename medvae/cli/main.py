@@ -33,6 +33,9 @@ def run(argv: list[str]) -> int:
     previous = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         outcome = build()(hoist(argv), prog_name="medvae", standalone_mode=False)
+        if outcome == INTERRUPTED:
+            # typer turns Ctrl-C into this code and says nothing.
+            raise KeyboardInterrupt
         return outcome if isinstance(outcome, int) else 0
     except MedvaeError as error:
         return _fail(str(error), error.exit_code)
@@ -41,7 +44,7 @@ def run(argv: list[str]) -> int:
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(_message(error), file=sys.stderr)
-            return UsageError.exit_code
+            return _fail("a command is missing (the commands are above)", UsageError.exit_code)
         return _fail(f"{_message(error)} (see medvae --help)", UsageError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail(

@@ -70,6 +70,8 @@ def hoist(argv: list[str]) -> list[str]:
     """
     for known in fields(Settings):
         setattr(settings, known.name, known.default)
+    # First of all, so that an error in the rest of the line is told as JSON too.
+    settings.json = "--json" in argv
     rest: list[str] = []
     words = iter(argv)
     for word in words:
@@ -80,7 +82,7 @@ def hoist(argv: list[str]) -> list[str]:
             setattr(settings, _FLAGS[word], True)
         elif name in _VALUES:
             given = value if equals else next(words, None)
-            if not given:
+            if not given or given in _FLAGS or given in _VALUES:
                 raise UsageError(f"{name} needs a value")
             setattr(settings, _VALUES[name], given)
         else:

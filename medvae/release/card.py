@@ -100,6 +100,8 @@ def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
         "are not covered: only this folder is released.",
         "assumptions": [
             "every volume was assigned to the right patient when it was read in",
+            "the number of patients and the labels that masks use are public: they are facts of "
+            "the study's protocol, not measured under the budget",
             "the configuration was chosen without looking at these patients' data",
             "the noise key was not disclosed",
         ],

