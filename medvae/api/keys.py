@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,39 +18,26 @@ def new(path: Path, passphrase: str | None) -> dict[str, Any]:
     Raises:
         UsageError: one of the files exists.
     """
-    from medvae.vault import identity
-    from medvae.vault.create import write_identity
+    from medvae.vault import new_identity, recipient_of
 
     public = path.with_name(path.name + ".pub")
-    if path.exists() or public.exists():
-        raise UsageError(f"{path} or {public} exists already; name a new file")
-    made = identity.Identity.new()
-    write_identity(path, made, passphrase)
-    text = {"medvae": "public", "public": base64.b64encode(made.public()).decode()}
-    public.write_text(json.dumps(text) + "\n", encoding="utf-8")
-    return {"identity": str(path), "public": str(public), "fingerprint": made.fingerprint()}
+    if public.exists():
+        raise UsageError(f"{public} exists already; name a new file")
+    fingerprint = new_identity(path, passphrase)
+    shown = {"medvae": "public", "public": recipient_of(path, "").settings["public"]}
+    public.write_text(json.dumps(shown) + "\n", encoding="utf-8")
+    return {"identity": str(path), "public": str(public), "fingerprint": fingerprint}
 
 
 def add(tenant: Tenant, public: Path, label: str) -> dict[str, Any]:
     """Let the holder of a key open the tenant, from the current epoch on.
 
     Raises:
-        UsageError: the file is not a public key made by `new`.
+        UsageError: the file holds no public key.
     """
-    from medvae.vault.identity import public_key
-    from medvae.vault.providers import hpke_recipient
+    from medvae.vault import recipient_of
 
-    try:
-        raw = base64.b64decode(json.loads(public.read_text("utf-8"))["public"], validate=True)
-        public_key(raw)
-    except OSError as error:
-        raise UsageError(f"cannot read {public}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{public} is no public key; expected a .pub of medvae keys new"
-        ) from error
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    recipient = hpke_recipient(raw, label, now)
+    recipient = recipient_of(public, label)
     tenant.add_recipient(recipient)
     return {"added": recipient.fingerprint, "label": label}
 
