@@ -24,7 +24,7 @@ class _Bar:
     def start(self, stage: str, total: int) -> None:
         if self._task is not None:
             self._bars.stop_task(self._task)  # type: ignore[arg-type]
-        self._task = self._bars.add_task(stage, total=total, note="")
+        self._task = self._bars.add_task(stage, total=total or None, note="")
 
     def advance(self, done: int, note: str = "") -> None:
         if self._task is not None:
@@ -33,7 +33,8 @@ class _Bar:
     def finish(self, note: str = "") -> None:
         if self._task is not None:
             task = self._bars.tasks[self._task]
-            self._bars.update(task.id, completed=task.total, note=note)
+            total = task.total or task.completed
+            self._bars.update(task.id, total=total, completed=total, note=note)
         self._task = None
 
 
