@@ -50,9 +50,13 @@ class Session:
     @contextlib.contextmanager
     def looking(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
         """A snapshot of the catalogue and the keys of its epoch."""
-        self.refresh()
-        with self.catalogue.reading() as connection:
-            yield connection, self.keys
+        while True:
+            self.refresh()
+            with self.catalogue.reading() as connection:
+                # A rotation between the two: the keys are not of this snapshot, look again.
+                if epoch_of(connection) == self.keys.number:
+                    yield connection, self.keys
+                    return
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
