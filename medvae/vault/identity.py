@@ -121,14 +121,15 @@ def public_key(raw: bytes) -> MLKEM768X25519PublicKey:
     """The HPKE public key of 1,216 raw bytes.
 
     Raises:
-        ValueError: the bytes are no such key.
+        ValueError: the bytes are no such key, or one that nothing can be sealed to.
     """
     if len(raw) != PUBLIC:
         raise ValueError(f"a public key has {PUBLIC} bytes, not {len(raw)}")
-    return MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(raw[:1184]),
-        X25519PublicKey.from_public_bytes(raw[1184:]),
-    )
+    mlkem = MLKEM768PublicKey.from_public_bytes(raw[:1184])
+    x25519 = X25519PublicKey.from_public_bytes(raw[1184:])
+    # A point of small order is found out only when it is used: now, not in a rotation.
+    X25519PrivateKey.generate().exchange(x25519)
+    return MLKEM768X25519PublicKey(mlkem, x25519)
 
 
 def encode(
