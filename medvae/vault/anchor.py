@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 
@@ -16,10 +15,6 @@ from medvae.errors import IntegrityError, UsageError
 from medvae.vault import format, heads
 from medvae.vault.keys import Keys
 from medvae.vault.session import Session
-
-_NO_ANCHOR: Final = (
-    ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature
-)  # fmt: skip
 
 
 def make(session: Session) -> str:
@@ -64,11 +59,11 @@ def check(session: Session, anchor: str) -> None:
 
 def _parse(session: Session, keys: Keys, anchor: str) -> tuple[int, bytes]:
     try:
-        stated = json.loads(anchor)
+        stated = format.from_json(anchor)
         signature = bytes.fromhex(stated.pop("signature"))
         keys.signer().public_key().verify(signature, _signed(keys, stated))
         return int(stated["sequence"]), bytes.fromhex(stated["head"])
-    except _NO_ANCHOR as error:
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature) as error:
         raise UsageError(f"this is not an anchor made by tenant {session.name}") from error
 
 

@@ -169,11 +169,14 @@ def load(path: Path, passphrase: str | None = None, *, offline: bool = False) ->
     """
     raw = _read(path, offline=offline)
     header = parse(path, raw)
-    sealed = base64.b64decode(header.pop("secret"))
+    try:
+        sealed = base64.b64decode(header.pop("secret"))
+    except ValueError as error:
+        raise IntegrityError(f"identity file {path} is damaged: its secret is cut") from error
     if header["protection"] is not None:
         sealed = _unlock(path, header, sealed, passphrase)
     try:
-        secret = json.loads(sealed)
+        secret = format.from_json(sealed)
         identity = Identity(bytes.fromhex(secret["seed"]), dict(secret["pins"]))
         matches = base64.b64decode(header["public"]) == identity.public()
     except (ValueError, KeyError, TypeError) as error:
@@ -186,11 +189,11 @@ def load(path: Path, passphrase: str | None = None, *, offline: bool = False) ->
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
     """The JSON of an identity file, with its shape checked."""
     try:
-        header = json.loads(raw)
+        header = format.from_json(raw)
         good = header["medvae"] in ("identity", "recovery") and isinstance(header["secret"], str)
         version = header["format"]
         header["protection"], header["public"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} is not a medvae identity file, or is damaged") from error
     if not good:
         raise IntegrityError(f"{path} is not a medvae identity file")
