@@ -212,7 +212,7 @@ def _read(path: Path, *, offline: bool) -> bytes:
                     "expected 0600): run chmod 600 on it"
                 )
             return fileio.read_all(fd, path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"no identity file at {path}: name it with --identity") from None
     except PermissionError as error:
         raise AccessError(f"identity file {path} may not be read by this account") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from medvae.errors import AccessError, IntegrityError, MedvaeError, UsageError
+from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
 from medvae.vault import Vault, recipient_of
 
 DEEP = "[" * 200_000
@@ -59,6 +59,13 @@ def test_hostile_key_files(place, case: str) -> None:
     if not case.startswith(("secret", "seed", "pins", "protection", "another")):
         with pytest.raises((UsageError, IntegrityError)):
             recipient_of(path, "colleague")
+
+
+def test_a_path_through_a_file_is_not_there(place) -> None:
+    place.create("clinic").close()
+    inside = place.identity("clinic") / "inside"
+    with pytest.raises(NotFoundError, match="no identity file"):
+        place.vault.open("clinic", identity=inside)
 
 
 RINGS: dict[str, Callable[[dict[str, Any]], Any]] = {
