@@ -24,7 +24,12 @@ def anchor(tenant: Tenant, out: Path | None) -> dict[str, Any]:
 
     Raises:
         AccessError: `out` cannot be written.
+        UsageError: it lies in the vault, and would be put back together with it.
     """
+    if out is not None and out.resolve().is_relative_to(tenant.root.parent.resolve()):
+        raise UsageError(
+            f"{out} lies in the vault, whose rollback it is to tell: keep it elsewhere"
+        )
     tenant.record("log anchor", file=None if out is None else str(out))
     line = tenant.anchor()
     if out is not None:

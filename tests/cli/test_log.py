@@ -89,5 +89,14 @@ def test_a_file_that_holds_no_anchor(clinic: Clinic, text: str | None, code: int
     assert clinic("log", "verify", "--anchor", kept, ok=False).code == code
 
 
+def test_an_anchor_is_not_kept_in_the_vault(clinic: Clinic) -> None:
+    (clinic.root / "linked").symlink_to(clinic.root / "vault")
+    for folder in ("vault", "vault/clinic", "linked"):
+        said = clinic("log", "anchor", "--out", clinic.root / folder / "anchor", ok=False)
+        assert said.code == 2
+        assert "keep it elsewhere" in said.err
+    assert not list((clinic.root / "vault").rglob("anchor"))
+
+
 def test_an_anchor_that_cannot_be_written_is_said(clinic: Clinic) -> None:
     assert clinic("log", "anchor", "--out", clinic.root / "no/where", ok=False).code == 5
