@@ -32,6 +32,9 @@ from medvae.privacy import Ledger
 CONFIG = Path(__file__).parents[1] / "configs" / "quick.yaml"
 PATIENTS, MODEL = 6, "killed"
 
+# Kills of one training, after which it is let through.
+MOST = 4
+
 # A checkpoint after every step, so that a kill finds work to resume in the middle of a stage.
 TRAIN = ["train", "-c", str(CONFIG), "-d", "phantoms", "--name", MODEL]
 TRAIN += ["--set", "compute.checkpoint_every=1", "--set", "finetune.steps=6", "--quiet"]
@@ -98,12 +101,11 @@ def run(kills: int, seed: int, in_child: Callable[..., bool]) -> dict[str, Any]:
         while killed < kills:
             runs += 1
             folder = shutil.copytree(begun, root / f"run{runs}")
-            again = True
-            while again:
-                # Once per training at least, and about three times.
-                after = chance.uniform(0, whole / 2) if killed < kills else None
-                again = in_child(lambda f=folder: command(f, *TRAIN, "--resume"), after)
-                killed += again
+            for attempt in range(MOST + 1):
+                after = chance.uniform(0, whole) if attempt < MOST and killed < kills else None
+                if not in_child(lambda f=folder: command(f, *TRAIN, "--resume"), after):
+                    break
+                killed += 1
             model, debits, nothing_left = outcome(folder)
             equal, single = equal + (model == expected), single + (debits == 1)
             clean += nothing_left
