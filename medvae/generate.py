@@ -92,6 +92,7 @@ class _Source:
         else:
             drawn, mask, field = self._atlas.draw(random)
             image = self._atlas.from_template(self._decode(random), field) + fine(drawn)
+            image = self._atlas.with_border(image, mask)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask)
 

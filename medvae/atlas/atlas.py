@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import intensity, spectrum
+from medvae.atlas import intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, label_map
@@ -44,6 +44,7 @@ class Atlas:
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
         size: [1] cube root of the labels' volume over that of the template's own.
+        profile: [profile.DIMENSION] what images do across the labels' border; [0] without labels.
     """
 
     template: Array
@@ -55,6 +56,7 @@ class Atlas:
     grey: Array
     grey_deviation: Array
     size: Array
+    profile: Array
 
     @property
     def shape(self) -> Shape:
@@ -140,10 +142,17 @@ class Atlas:
         # The public structure may lie a little beside the released labels: what is learnt from
         # the samples must not hang on it, so they have all of it, none, or anything between.
         sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0)
+        mask = self.mask_from_template(field)
         raw = warp(sharp, field, order=3) + texture
         grey = self.grey + self.grey_deviation * rng.standard_normal(len(self.grey))
-        image = intensity.impose(raw, intensity.curve(grey)).astype(np.float32)
-        return image, self.mask_from_template(field), field
+        image = self.with_border(intensity.impose(raw, intensity.curve(grey)), mask)
+        return image, mask, field
+
+    def with_border(self, image: npt.NDArray[np.floating], mask: Mask | None) -> Image:
+        """An image [X, Y, Z] with the released profile across the border of its labels."""
+        if mask is not None and len(self.profile):
+            image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
+        return image.astype(np.float32)
 
     def sample(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
         """n pairs of image and mask, lazily; pair i depends on (seed, i) alone."""
@@ -182,6 +191,7 @@ class Atlas:
             atlas.template.ndim != 4
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
+            or atlas.profile.shape not in ((0,), (profile.DIMENSION,))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas
