@@ -195,7 +195,7 @@ class DPTrainer:
                 f"{self.mechanism.name}: the last step broke off while the weights moved; load the"
                 " last checkpoint: doing it again here would use its noise twice"
             )
-        if step != self.steps_done:
+        if type(step) is not int or step != self.steps_done:
             raise UsageError(
                 f"{self.mechanism.name}: step {step} is out of turn, the next one is"
                 f" {self.steps_done}; each step of a plan is taken once"

@@ -140,6 +140,34 @@ def test_shared_parameters_are_clipped_once(chunk: int) -> None:
     assert distance(found, reference(model, patients, CLIP, "flat")) < 1e-5
 
 
+class Odd(nn.Module):
+    """Parameters of no dimension, of no elements, of two types, and one that nothing reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.nothing = nn.Parameter(torch.empty(0, 3))
+        self.long = nn.Parameter(torch.ones(3, dtype=torch.float64))
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.scale * x * self.long).sum() + self.nothing.sum()
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_parameters_of_odd_shapes(chunk: int) -> None:
+    model = Odd()
+    patients = [torch.tensor([1.0, -2.0, 3.0]), torch.zeros(3), torch.full((3,), 1e5)]
+    expected = reference(model, patients, CLIP, "flat", lambda m, x: m(x))
+    found = noiseless(model, patients, lambda m, x: m(x), chunk=chunk)
+    assert distance(found, expected) <= 1e-6
+    before = model.unused.detach().clone()
+    trainer_of(model, chunk=chunk).step(0, patients, lambda m, x: m(x))
+    assert not torch.equal(model.unused, before)  # noise reaches it all the same
+    with pytest.raises(UsageError, match="out of turn"):
+        trainer_of(model).step(False, patients, lambda m, x: m(x))
+
+
 def test_a_whole_step_is_sum_plus_noise_over_the_divisor() -> None:
     patients = [
         torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)
