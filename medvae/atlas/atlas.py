@@ -44,7 +44,8 @@ class Atlas:
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
         size: [1] cube root of the labels' volume over that of the template's own.
-        profile: [profile.DIMENSION] what images do across the labels' border; [0] without labels.
+        profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
+            is believed; [2, 0] without labels.
     """
 
     template: Array
@@ -150,7 +151,7 @@ class Atlas:
 
     def with_border(self, image: npt.NDArray[np.floating], mask: Mask | None) -> Image:
         """An image [X, Y, Z] with the released profile across the border of its labels."""
-        if mask is not None and len(self.profile):
+        if mask is not None and self.profile.size:
             image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
         return image.astype(np.float32)
 
@@ -191,7 +192,7 @@ class Atlas:
             atlas.template.ndim != 4
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
-            or atlas.profile.shape not in ((0,), (profile.DIMENSION,))
+            or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas
