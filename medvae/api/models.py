@@ -62,33 +62,48 @@ def listing(tenant: Tenant) -> list[dict[str, Any]]:
     return [_summary(tenant, name) for name in tenant.names("model")]
 
 
+def run_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+    """The run that a model came out of, a compressed one's through its source; None: public."""
+    note = compression_of(tenant, name)
+    trained = name if note is None else note["source"]
+    if tenant.find("run", trained) is None:
+        return None
+    run: dict[str, Any] = json.loads(tenant.get_named("run", trained))
+    return run
+
+
+def compression_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+    """What a compressed model came from and how its weights are kept; None for another."""
+    if tenant.find("compression", name) is None:
+        return None
+    note: dict[str, Any] = json.loads(tenant.get_named("compression", name))
+    return note
+
+
 def _summary(tenant: Tenant, name: str) -> dict[str, Any]:
-    if tenant.find("run", name) is None:
-        return {"model": name, "private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
-    run = json.loads(tenant.get_named("run", name))
-    return {
-        "model": name,
+    note = compression_of(tenant, name) or {"source": None, "weights": "fp32", "prune": 0.0}
+    run = run_of(tenant, name)
+    if run is None:
+        found = {"private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
+        return {"model": name} | found | note
+    found = {
         "private": True,
         "epsilon": run.get("epsilon"),
         "delta": run.get("delta"),
         "dataset": run["dataset"],
         "finished": run.get("finished"),
     }
+    return {"model": name} | found | note
 
 
 def show(tenant: Tenant, name: str) -> dict[str, Any]:
     """A model's facts: configuration, plan, guarantee, size."""
     artifact = load(tenant, name)
     return _summary(tenant, name) | {
-        "parameters": parameters(artifact),
+        "parameters": artifact.parameters(),
         "bytes": sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
         "facts": artifact.facts,
     }
-
-
-def parameters(artifact: Artifact) -> int:
-    """Numbers in the network (prior and atlas not counted)."""
-    return sum(tensor.numel() for tensor in artifact.part("model").values())
 
 
 def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:

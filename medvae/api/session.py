@@ -179,6 +179,21 @@ class Session:
 
         return models.export(self.tenant, name, Path(out), fmt)
 
+    def compress_model(
+        self,
+        name: str,
+        to: str,
+        *,
+        weights: str = "int8",
+        prune: float = 0.0,
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Seal a smaller form of a model; says what is lost, measured on public volumes."""
+        from medvae.api import compression
+
+        request = compression.Request(name, to, weights, prune)
+        return compression.compress(self, request, progress)
+
     def generate(
         self,
         model: str,
