@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +175,8 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     """Encode and decode one scan on its own grid.
 
     The reconstruction is of a real patient: it is written only where the user said, and
-    logged; PSNR (dB) and SSIM are over the whole volume at the model's intensity scale.
+    logged; PSNR (dB), SSIM and MS-SSIM (None for small ones) are over the whole volume at the
+    model's intensity scale.
     """
     from medvae.evaluate import compare
     from medvae.model.reconstruct import reconstruct as stage
@@ -188,7 +189,7 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     _write_scan(made, out)
     session.tenant.record("reconstruct", model=name)
     figures = compare(volume, made, data)
-    return {"model": name, "file": str(out), "psnr": figures.psnr, "ssim": figures.ssim}
+    return {"model": name, "file": str(out)} | asdict(figures)
 
 
 def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:

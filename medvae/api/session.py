@@ -210,7 +210,7 @@ class Session:
         return models.generate(self, model, models.Order(n, Path(out), seed, fmt), progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
-        """Encode and decode one scan on its own grid; gives PSNR and SSIM."""
+        """Encode and decode one scan on its own grid; gives PSNR, SSIM and MS-SSIM."""
         from medvae.api import models
 
         return models.reconstruct(self, model, Path(source), Path(out))
