@@ -193,7 +193,11 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
 
 
 def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
-    """A scan's latents (posterior means) as a safetensors file: as private as the scan."""
+    """A scan's latents (posterior means) as a safetensors file: as private as the scan.
+
+    ratio: how many times fewer bytes than the voxels have in memory; source_bytes: what the
+    source takes on disk (often packed itself).
+    """
     from medvae.model.reconstruct import encode as stage
 
     new_file(out)
@@ -203,7 +207,19 @@ def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
     _write_new(out, data)
     session.tenant.record("encode", model=name)
     raw = volume.voxels.nbytes
-    return {"model": name, "file": str(out), "bytes": len(data), "ratio": raw / len(data)}
+    return {
+        "model": name,
+        "file": str(out),
+        "bytes": len(data),
+        "source_bytes": _on_disk(source),
+        "ratio": raw / len(data),
+    }
+
+
+def _on_disk(source: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [source] if source.is_file() else source.rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
