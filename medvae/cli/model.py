@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from medvae.cli.output import show, size, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import Model, NewFolder
 
 app = typer.Typer(help="Models: the sealed results of training.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def list_() -> None:
 
 
 @app.command("show")
-def show_(name: str) -> None:
+def show_(name: Model) -> None:
     """A model's guarantee, size, what compression cost it, and its configuration."""
     result = settings.session().model(name)
     facts = result["facts"]
@@ -57,7 +57,7 @@ def _compressed(stated: dict[str, Any]) -> list[str]:
 
 @app.command()
 def compress(
-    name: Annotated[str, typer.Argument(help="Name of a model.")],
+    name: Model,
     to: Annotated[str, typer.Option("--to", help="A name for the smaller model.")],
     weights: Annotated[str, typer.Option(help="bf16 or int8")] = "int8",
     prune: Annotated[
@@ -74,8 +74,8 @@ def compress(
 
 @app.command()
 def export(
-    name: str,
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder.")],
+    name: Model,
+    out: NewFolder,
     fmt: Annotated[
         str, typer.Option("--format", help="safetensors, onnx or torchscript")
     ] = "safetensors",
