@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from medvae.grid import Gridded
 
@@ -63,25 +64,17 @@ def _panel(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
     for method, points in _by_method(results, key).items():
         places = sorted(points)
         means = [float(np.mean(points[p])) for p in places]
-        spread = [float(np.std(points[p], ddof=1)) if len(points[p]) > 1 else 0 for p in places]
+        spread = [_deviation(points[p]) for p in places]
         colour = _COLOURS.get(method, "#666666")
         marker = "s" if method == "VAE without privacy" else "o"
         style = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
         axis.errorbar(places, means, yerr=spread, label=method, linewidth=1.6, **style)
-    for row in results:
-        if key not in row or row["epsilon"]:
-            continue
-        if row["epsilon"] is None:
-            axis.axhline(row[key], linestyle=":", color="black", linewidth=1)
-            text = row["method"].replace("patients", "pat.")
-        else:
-            axis.axhline(row[key], linestyle="--", color="#999999", linewidth=1)
-            text = row["method"]
-        where = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-        axis.annotate(text, (0.995, row[key]), fontsize=7, color="#444444", **where)
     if key != "dice":
         # Baselines are many times as far away as what is compared.
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _yardsticks(axis, key, results)
     axis.set_xscale("log")
     axis.set_xlim(0.8, 36)
     axis.set_xticks([1, 3, 8, _NONE], ["1", "3", "8", "no privacy"])
@@ -89,6 +82,39 @@ def _panel(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
     axis.set_xlabel("epsilon of the whole plan")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.6)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Over seeds; no number (and no bar) where there is one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _yardsticks(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
+    """Lines of real volumes and of no data at all; names that would overlap become one."""
+    found = sorted((r[key], r["method"]) for r in results if key in r and not r["epsilon"])
+    for value, name in found:
+        real = name.startswith("real")
+        style = {"linestyle": ":", "color": "black"} if real else {"linestyle": "--"}
+        axis.axhline(value, linewidth=1, **{"color": "#999999", **style})
+    axis.figure.draw_without_rendering()
+    lines: list[tuple[float, list[str]]] = []
+    for value, name in found:
+        height = axis.transAxes.inverted().transform(axis.transData.transform((1, value)))[1]
+        if lines and height - lines[-1][0] < 0.045:
+            lines[-1] = (height, [*lines[-1][1], name])
+        else:
+            lines.append((height, [name]))
+    for height, names in lines:
+        place = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+        axis.annotate(_joined(names), (0.995, height), fontsize=7, color="#444444", **place)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """`no data, real, 10 / 30 patients` from the names of lines that lie together."""
+    counts = sorted(int(n.split()[1]) for n in names if n.startswith("real"))
+    others = [n for n in names if not n.startswith("real")]
+    real = [f"real, {' / '.join(map(str, counts))} patients"] if counts else []
+    return ", ".join([*others, *real])
 
 
 def _by_method(results: Sequence[dict[str, Any]], key: str) -> dict[str, dict[float, list[float]]]:
@@ -130,7 +156,7 @@ def sheet(sets: Sequence[tuple[str, Slices]], path: Path) -> None:
     columns = max(len(held.images) for _, held in sets)
     height, width = sets[0][1].images.shape[1:]
     cell = 1.15
-    name_width = 2.3
+    name_width = 1.75
     size = (name_width + columns * cell * width / height, len(sets) * cell)
     figure = plt.figure(figsize=size, facecolor="white")
     step_x = (1 - name_width / size[0]) / columns

@@ -64,7 +64,7 @@ class Store:
         found = []
         for row in self.results():
             path = self._picture(row)
-            if row["seed"] == 0 and path.exists():
+            if row["epsilon"] is not None and path.exists():
                 with np.load(path) as held:
                     name = row["method"]
                     if row["epsilon"]:
