@@ -78,7 +78,7 @@ def hippocampus(folder: Path, seed: int = 0) -> Cohort:
     return Cohort("mri_hippocampus", data, "mni152", train, test)
 
 
-def procedural(seed: int = 0, patients: int = 120) -> Cohort:
+def procedural(seed: int = 0, patients: int = 120, fold: int = 0) -> Cohort:
     """Two bent, touching bodies in a layered surrounding, deformed from patient to patient.
 
     Nothing of it was measured on anybody: constants may be chosen on it.
@@ -88,7 +88,7 @@ def procedural(seed: int = 0, patients: int = 120) -> Cohort:
     rng = np.random.default_rng([seed, 1])
     layers = ndimage.gaussian_filter(rng.standard_normal(size), 5.0)
     found = {f"P{i:03d}": [_body(size, layers, rng)] for i in range(patients)}
-    train, test = _split(found, 2 / 3, seed)
+    train, test = _split(found, 2 / 3, fold)
     return Cohort("procedural", data, "none", train, test)
 
 
