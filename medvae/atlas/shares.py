@@ -26,6 +26,7 @@ MOMENTS, MEAN = "atlas-moments", "atlas-mean"
 REFINE, AGAIN = "atlas-refine", "atlas-refine-again"
 MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
 SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
+CLASSES = "atlas-classes"
 
 # Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
 # a second mean and a covariance would be noise.
@@ -41,6 +42,8 @@ STRONG = {
     COVARIANCE: 0.09,
 }
 WEAK = {MEAN: 0.35, MOMENTS: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
+# What classes take of it, where the configuration has any.
+CLASSES_PART = 0.2
 
 
 class Release(Protocol):
@@ -72,4 +75,9 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     if not masks:
         del shares[MOMENTS]
     total = sum(shares.values())
-    return [(name, share / total) for name, share in shares.items()]
+    planned = [(name, share / total) for name, share in shares.items()]
+    if cfg.data.classes > 0:
+        planned = [(name, share * (1.0 - CLASSES_PART)) for name, share in planned]
+        # Before the scales, which are then those within a class.
+        planned.insert([name for name, _ in planned].index(SCALES), (CLASSES, CLASSES_PART))
+    return planned

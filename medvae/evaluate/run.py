@@ -17,7 +17,7 @@ from scipy.stats import wasserstein_distance
 
 from medvae.config import DataConfig
 from medvae.errors import InputError
-from medvae.evaluate import network, texture
+from medvae.evaluate import network, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.grid import Gridded, to_grid
@@ -53,8 +53,9 @@ class Cohort:
     Attributes:
         gridded: on the model's grid.
         subjects: whose each one is.
-        labels: `meta["label"]`, or None.
+        labels: the class, else `meta["label"]`, or None.
         features: extractor -> [n, d]; of the network [3 n, d], a row a plane.
+        shells: [16] of each, for the classifier.
         histogram: [BINS] share of voxels by intensity in [-1, 1].
     """
 
@@ -62,6 +63,7 @@ class Cohort:
     subjects: list[str] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
     features: dict[str, Features] = field(default_factory=dict)
+    shells: list[Features] = field(default_factory=list)
     histogram: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
 
     def __len__(self) -> int:
@@ -150,7 +152,8 @@ def _gather(
         gridded = to_grid(volume, data)
         cohort.gridded.append(gridded)
         cohort.subjects.append(subject)
-        cohort.labels.append(volume.meta.get("label"))
+        cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
+        cohort.shells.append(shells.shells(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
         counts, _ = np.histogram(gridded.image, bins=BINS, range=(-1, 1))
@@ -258,22 +261,27 @@ def _top(cohort: Cohort) -> int:
 def _classification(
     fake: Cohort, true: Cohort, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp]
 ) -> dict[str, dict[str, Any]]:
-    one, two = fake.features[texture.NAME], true.features[texture.NAME]
     truth = [true.labels[i] for i in test]
-    try:
-        value = classification_auc(one, fake.labels, two[test], truth)
-        real = classification_auc(two[train], [true.labels[i] for i in train], two[test], truth)
-    except ValueError:
-        # A class that only one side has: there is no such figure for these sets.
-        return {}
-    return {
-        "classification_auc": {
+    known = [true.labels[i] for i in train]
+    found = {}
+    for prefix, name, one, two in (
+        ("", shells.NAME, np.stack(fake.shells), np.stack(true.shells)),
+        ("texture_", texture.NAME, fake.features[texture.NAME], true.features[texture.NAME]),
+    ):
+        try:
+            value = classification_auc(one, fake.labels, two[test], truth)
+            real = classification_auc(two[train], known, two[test], truth)
+        except ValueError:
+            # A class that only one side has: there is no such figure for these sets.
+            return {}
+        found[f"{prefix}classification_auc"] = {
             "value": value,
             "real": real,
-            "extractor": texture.NAME,
-            "task": f"logistic regression, tested on {len(test)} real volumes",
+            "extractor": name,
+            "task": f"logistic regression, tested on {len(test)} real volumes; real: trained on "
+            f"{len(train)} of other patients",
         }
-    }
+    return found
 
 
 def _mean(values: Sequence[float]) -> float | None:
