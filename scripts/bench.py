@@ -35,10 +35,14 @@ def run() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--quick", action="store_true", help="a smaller run of the same path")
+    parser.add_argument("--data", choices=("hippocampus", "lung"), help="of utility")
     parser.add_argument("--json", type=Path, help="write the outcome here")
     args = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    outcome = importlib.import_module(f"bench_{args.name}").main(quick=args.quick)
+    chosen = {"data": args.data} if args.data else {}
+    if chosen and args.name != "utility":
+        parser.error("--data is of utility alone")
+    outcome = importlib.import_module(f"bench_{args.name}").main(quick=args.quick, **chosen)
     show(outcome)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

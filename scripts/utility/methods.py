@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from medvae.atlas import fit, mechanisms
+from medvae.atlas import Atlas, fit, mechanisms
 from medvae.config import RunConfig
 from medvae.generate import generate
 from medvae.grid import Gridded, to_grid
@@ -95,8 +95,18 @@ def real(cohort: Cohort, patients: int) -> list[Gridded]:
 def nothing(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
     """The atlas of no patients: public expectations alone."""
     cfg = _alone(cohort, 8.0)
-    atlas = fit(Memory({}), Silence(), cfg)
-    return [Gridded(image, mask) for image, mask in atlas.sample(count, seed)]
+    return _drawn(fit(Memory({}), Silence(), cfg), count, seed)
+
+
+def _drawn(atlas: Atlas, count: int, seed: int) -> list[Gridded]:
+    """Samples with their classes, where the cohort has any."""
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        category = atlas.classes.pick(rng)
+        image, mask, _ = atlas.draw(rng, category)
+        made.append(Gridded(image, mask, category))
+    return made
 
 
 def _alone(cohort: Cohort, epsilon: float, public: str | None = None) -> RunConfig:
@@ -117,7 +127,7 @@ def atlas_alone(
     patients = Memory(cohort.train)
     names = mechanisms(cfg, cohort.data.labels > 0, len(patients))
     atlas = fit(patients, release_for(names, len(patients), epsilon, seed), cfg)
-    return [Gridded(image, mask) for image, mask in atlas.sample(count, seed)]
+    return _drawn(atlas, count, seed)
 
 
 def pipeline(cohort: Cohort, epsilon: float, count: int, seed: int) -> list[Gridded]:

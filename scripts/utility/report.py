@@ -17,6 +17,7 @@ from medvae.grid import Gridded
 
 COLUMNS = {
     "dice": "Dice",
+    "auc": "AUC",
     "efficientnet_frechet": "FDd",
     "efficientnet_mmd": "MMDd",
     "efficientnet_diversity": "div d",
@@ -50,7 +51,9 @@ def _cell(value: float | None) -> str:
 
 def plots(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Dice, Frechet distance and diversity against epsilon; real as a line."""
-    keys = [k for k in ("dice", "efficientnet_frechet", "texture_frechet") if _has(results, k)]
+    keys = [
+        k for k in ("dice", "auc", "efficientnet_frechet", "texture_frechet") if _has(results, k)
+    ]
     figure, axes = plt.subplots(1, len(keys), figsize=(5 * len(keys), 4), squeeze=False)
     for axis, key in zip(axes[0], keys, strict=True):
         for method in sorted({r["method"] for r in results if r["epsilon"] not in (None, 0.0)}):
@@ -76,7 +79,7 @@ def _has(results: Sequence[dict[str, Any]], key: str) -> bool:
 
 
 def sheet(sets: dict[str, list[Gridded]], path: Path, count: int = 8) -> None:
-    """A line of sagittal slices a set, labels outlined; real first."""
+    """A line of slices a set, labels outlined; real first. Sagittal, of CT axial."""
     figure, axes = plt.subplots(
         len(sets), count, figsize=(1.6 * count, 1.5 * len(sets)), squeeze=False
     )
@@ -85,6 +88,11 @@ def sheet(sets: dict[str, list[Gridded]], path: Path, count: int = 8) -> None:
             axis.axis("off")
         line[0].set_title(name, fontsize=7, loc="left")
         for axis, volume in zip(line, volumes, strict=False):
+            if volume.category is not None:
+                centre = volume.image[:, :, volume.image.shape[2] // 2]
+                axis.imshow(centre.T, cmap="gray", vmin=-1, vmax=0.4, origin="lower")
+                axis.text(0, 0, str(volume.category), color="w", fontsize=7)
+                continue
             place = volume.image.shape[0] // 2 - 2
             axis.imshow(volume.image[place].T, cmap="gray", vmin=-1, vmax=1, origin="lower")
             if volume.mask is not None and volume.mask[place].any():
