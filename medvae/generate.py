@@ -113,6 +113,7 @@ class _Source:
             # The prior is of what patients have in common beyond their class.
             decoded = self._decode(random) + self._atlas.contrast(category)
             image = self._atlas.from_template(decoded, field) + fine(drawn)
+            image = self._atlas.with_border(image, mask)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask, category)
 

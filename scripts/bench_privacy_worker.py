@@ -57,6 +57,13 @@ def batch_step(model: nn.Module, data: torch.Tensor) -> Callable[[], None]:
     return step
 
 
+def kept_step(model: nn.Module, data: torch.Tensor) -> Callable[[], None]:
+    from medvae.privacy.memory import keep_freed_memory
+
+    keep_freed_memory()
+    return batch_step(model, data)
+
+
 def accumulation_step(model: nn.Module, data: torch.Tensor) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 
@@ -140,6 +147,7 @@ def ghost_step(model: nn.Module, data: torch.Tensor) -> Callable[[], None]:
 
 WAYS: dict[str, Callable[[nn.Module, torch.Tensor], Callable[[], None]]] = {
     "non-private batch": batch_step,
+    "non-private, memory kept": kept_step,
     "non-private accumulation": accumulation_step,
     "engine fp32": lambda m, x: engine_step(m, x, "fp32"),
     "engine bf16": lambda m, x: engine_step(m, x, "bf16"),

@@ -7,6 +7,7 @@ gives the same bytes. Fails when the result is not valid CycloneDX.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.metadata as metadata
 import sys
@@ -120,4 +121,6 @@ def main(target: Path | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else None))
+    parser = argparse.ArgumentParser(prog="sbom", description="The bill of materials of .venv.")
+    parser.add_argument("target", nargs="?", type=Path, help="a file; otherwise stdout")
+    sys.exit(main(parser.parse_args().target))

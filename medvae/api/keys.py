@@ -18,14 +18,14 @@ def new(path: Path, passphrase: str | None) -> dict[str, Any]:
     Raises:
         UsageError: one of the files exists.
     """
-    from medvae.vault import new_identity, recipient_of
+    from medvae.vault import atomic_write, new_identity, recipient_of
 
     public = path.with_name(path.name + ".pub")
     if public.exists():
         raise UsageError(f"{public} exists already; name a new file")
     fingerprint = new_identity(path, passphrase)
     shown = {"medvae": "public", "public": recipient_of(path, "").settings["public"]}
-    public.write_text(json.dumps(shown) + "\n", encoding="utf-8")
+    atomic_write(public, (json.dumps(shown) + "\n").encode(), 0o644)
     return {"identity": str(path), "public": str(public), "fingerprint": fingerprint}
 
 

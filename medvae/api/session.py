@@ -267,6 +267,18 @@ class Session:
         """The audit trail, oldest first."""
         return self.tenant.events()
 
+    def anchor(self, out: PathLike | None = None) -> dict[str, Any]:
+        """A signed line that names the present state; keep it away from the vault."""
+        from medvae.api import trail
+
+        return trail.anchor(self.tenant, None if out is None else Path(out))
+
+    def verify_log(self, anchors: PathLike | None = None) -> dict[str, Any]:
+        """Check the trail; with a file of anchors also that nothing was rolled back."""
+        from medvae.api import trail
+
+        return trail.verify(self.tenant, None if anchors is None else Path(anchors))
+
 
 def open_session(
     vault: PathLike | None = None,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import hounsfield, intensity, spectrum
+from medvae.atlas import hounsfield, intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.classes import Classes, shifted
 from medvae.atlas.displacement import invert, warp
@@ -47,6 +47,7 @@ class Atlas:
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
         size: [1] cube root of the labels' volume over that of the template's own.
+        profile: [profile.DIMENSION] what images do across the labels' border; [0] without labels.
         classes: how often each class is and what is different about it; none of them for
             a cohort without. Everything else is then within a class.
         middle: [1] what is 0 in the template, for CT; [0] for images that were standardised
@@ -62,6 +63,7 @@ class Atlas:
     grey: Array
     grey_deviation: Array
     size: Array
+    profile: Array
     classes: Classes
     middle: Array
 
@@ -200,12 +202,19 @@ class Atlas:
         """
         category = self.classes.pick(rng) if category is None else category
         raw, field = self._render(rng, category)
+        mask = self.mask_from_template(field)
         if len(self.middle):
-            return self._carry(raw), self.mask_from_template(field), field
+            return self.with_border(self._carry(raw), mask), mask, field
         grey = shifted(self.grey, self.classes.grey, category)
         grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
-        image = intensity.impose(raw, intensity.curve(grey)).astype(np.float32)
-        return image, self.mask_from_template(field), field
+        image = self.with_border(intensity.impose(raw, intensity.curve(grey)), mask)
+        return image, mask, field
+
+    def with_border(self, image: npt.NDArray[np.floating], mask: Mask | None) -> Image:
+        """An image [X, Y, Z] with the released profile across the border of its labels."""
+        if mask is not None and len(self.profile):
+            image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
+        return image.astype(np.float32)
 
     def _render(self, rng: np.random.Generator, category: int | None = None) -> tuple[Array, Array]:
         """One standardised image [X, Y, Z] with texture, and its field."""
@@ -264,6 +273,7 @@ class Atlas:
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
             or not groups.fit(atlas.shape, len(atlas.basis))
+            or atlas.profile.shape not in ((0,), (profile.DIMENSION,))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas

@@ -10,7 +10,16 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medvae.atlas import hounsfield, intensity, moments, public, scales, shares, spectrum
+from medvae.atlas import (
+    hounsfield,
+    intensity,
+    moments,
+    profile,
+    public,
+    scales,
+    shares,
+    spectrum,
+)
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
 from medvae.atlas.classes import CLIP as CLASSES_CLIP
@@ -93,6 +102,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         grey_deviation=np.sqrt(found.intensity),
         middle=np.zeros(0) if study.middle is None else np.array([study.middle]),
         size=np.array([found.size]),
+        profile=_profile(study, release) if shares.PROFILE in planned else np.zeros(0),
         classes=groups,
     )
 
@@ -202,6 +212,21 @@ def _grey(study: Study, release: Release) -> Array:
     vectors = study.vectors(shares.INTENSITY, measure)
     released = release(shares.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
     return intensity.shrink(released, release.sigma(shares.INTENSITY, clip))
+
+
+def _profile(study: Study, release: Release) -> Array:
+    """[profile.DIMENSION] what images do across the border of their labels."""
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        if volume.mask is None:
+            return np.zeros(profile.DIMENSION)
+        mask = np.where(volume.mask <= study.labels, volume.mask, 0)
+        return profile.describe(volume.image, mask)
+
+    vectors = study.vectors(shares.PROFILE, measure)
+    clip = profile.CLIP
+    released = release(shares.PROFILE, vectors, clip=clip, dimension=profile.DIMENSION)
+    return profile.shrink(released, release.sigma(shares.PROFILE, clip))
 
 
 def _distribution(study: Study, release: Release) -> Array:

@@ -27,6 +27,7 @@ REFINE, AGAIN = "atlas-refine", "atlas-refine-again"
 MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
 SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
 CLASSES = "atlas-classes"
+PROFILE = "atlas-profile"
 
 # Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
 # a second mean and a covariance would be noise.
@@ -40,8 +41,9 @@ STRONG = {
     INTENSITY: 0.04,
     SCALES: 0.06,
     COVARIANCE: 0.09,
+    PROFILE: 0.06,
 }
-WEAK = {MEAN: 0.35, MOMENTS: 0.35, MOTION: 0.12, INTENSITY: 0.08, SCALES: 0.1}
+WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
 
@@ -73,7 +75,7 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     strength = cfg.privacy.epsilon * cfg.atlas.share * patients
     shares = dict(STRONG if strength >= REFINE_FROM else WEAK)
     if not masks:
-        del shares[MOMENTS]
+        del shares[MOMENTS], shares[PROFILE]
     total = sum(shares.values())
     planned = [(name, share / total) for name, share in shares.items()]
     if cfg.data.classes > 0:

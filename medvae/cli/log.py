@@ -1,12 +1,13 @@
-"""medvae log | log verify | log export"""
+"""medvae log | log anchor | log verify | log export"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medvae.cli.output import show, table
+from medvae.cli.output import plural, show, table
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
 
@@ -30,23 +31,33 @@ def _detail(event: dict[str, object]) -> str:
 
 
 @app.command()
-def verify() -> int:
+def verify(
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", help="A file of medvae log anchor: was anything rolled back?"),
+    ] = None,
+) -> int:
     """Check the chain and its signed checkpoints. A broken one ends with exit code 4."""
-    report = settings.session().tenant.verify_log()
-    result = {
-        "valid": report.valid,
-        "events": report.events,
-        "checkpoints": report.checkpoints,
-        "head": report.head,
-        "problem": report.problem,
-    }
-    state = "unbroken" if report.valid else f"BROKEN: {report.problem}"
-    lines = [
-        f"{report.events} events, {report.checkpoints} signed checkpoints, {state}.",
-        f"Head: {report.head}  (keep it elsewhere, and a rollback can be told)",
-    ]
+    result = settings.session().verify_log(anchor)
+    state = "unbroken" if result["valid"] else f"BROKEN: {result['problem']}"
+    signed = plural(result["checkpoints"], "signed checkpoint")
+    lines = [f"{plural(result['events'], 'event')}, {signed}, {state}."]
+    if anchor is not None and result["valid"]:
+        lines.append(f"Nothing was rolled back since {plural(result['anchors'], 'anchor')}.")
     show(result, lines)
-    return 0 if report.valid else IntegrityError.exit_code
+    return 0 if result["valid"] else IntegrityError.exit_code
+
+
+@app.command()
+def anchor(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Add it to this file, away from the vault.")
+    ] = None,
+) -> None:
+    """A signed line that names the present state, for log verify --anchor."""
+    result = settings.session().anchor(out)
+    added = f"Anchored at commit {result['sequence']}; keep {out} away from the vault."
+    show(result, [result["anchor"] if out is None else added])
 
 
 @app.command()

@@ -18,6 +18,7 @@ from medvae.privacy.accounting import Mechanism
 from medvae.privacy.clipping import Clipping, PatientOptimizer
 from medvae.privacy.convolution import LeanConvolutions
 from medvae.privacy.guard import Buffers, check
+from medvae.privacy.memory import keep_freed_memory
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
 
@@ -110,6 +111,8 @@ class DPTrainer:
         )
         self._parameters: list[nn.Parameter] = list(self._optimizer.params)
         self._device = self._parameters[0].device
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self.precision = _resolve(precision, self._device)
         self._buffers = Buffers(model)
         self._ema = _check_ema(ema)

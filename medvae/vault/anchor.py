@@ -59,7 +59,7 @@ def check(session: Session, anchor: str) -> None:
 
 def _parse(session: Session, keys: Keys, anchor: str) -> tuple[int, bytes]:
     try:
-        stated = json.loads(anchor)
+        stated = format.from_json(anchor)
         signature = bytes.fromhex(stated.pop("signature"))
         keys.signer().public_key().verify(signature, _signed(keys, stated))
         return int(stated["sequence"]), bytes.fromhex(stated["head"])

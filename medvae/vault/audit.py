@@ -128,10 +128,10 @@ def _refusal(time: object, raw: object) -> dict[str, Any]:
     but short texts, in a place of their own, and the event says that it was not sealed.
     """
     try:
-        stored = json.loads(raw) if isinstance(raw, str | bytes) else {}
+        stored = format.from_json(raw) if isinstance(raw, str | bytes) else {}
         reason = stored["details"]["reason"]
         user = stored["user"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         reason, user = "unreadable", "unknown"
     event = describe("open", "refused", {"reason": str(reason)[:300], "user": str(user)[:64]})
     return {**event, "noted": str(time)[:40], "unsealed": True}

@@ -7,9 +7,11 @@ the tenant's name. A crash before that leaves no tenant.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +50,11 @@ def build(folder: Path, request: Request) -> None:
     """
     if request.identity.absolute() == request.recovery.absolute():
         raise UsageError("identity and recovery key must be two files: keep them apart")
+    with key_folder(request.identity):
+        _build(folder, request)
+
+
+def _build(folder: Path, request: Request) -> None:
     if os.path.lexists(request.recovery):
         raise UsageError(
             f"{request.recovery} exists already, and a recovery key is never overwritten: name "
@@ -101,10 +108,27 @@ def load_or_new(path: Path, passphrase: str | None) -> Identity:
     return Identity.new()
 
 
+@contextlib.contextmanager
+def key_folder(path: Path) -> Iterator[None]:
+    """The folder of a key file, made if need be, with nobody else at it.
+
+    Two creations at once would each make a new identity, and the first one would be lost.
+
+    Raises:
+        AccessError: the folder cannot be made.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            path.parent.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
+            held.enter_context(fileio.turn(path.parent))
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield
+
+
 def write_identity(path: Path, owner: Identity, passphrase: str | None) -> None:
-    """Write or replace an identity file, mode 0600, in a folder made for it if need be."""
+    """Write or replace an identity file, mode 0600; the caller is in its `key_folder`."""
     try:
-        path.parent.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
         fileio.atomic_write(path, identity.encode(owner, passphrase, "identity"))
     except OSError as error:
         raise _unwritable(path, error) from error

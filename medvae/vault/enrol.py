@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 from pathlib import Path
 
 from medvae.errors import UsageError
-from medvae.vault import create, fileio, identity
+from medvae.vault import create, fileio, format, identity
 from medvae.vault.identity import Identity
 from medvae.vault.open import is_transit
 from medvae.vault.providers import Recipient, hpke_recipient, passphrase_recipient
@@ -21,10 +20,11 @@ def new_identity(path: Path, passphrase: str | None = None) -> str:
     Raises:
         UsageError: something is at `path` already. AccessError: it cannot be written.
     """
-    if os.path.lexists(path):
-        raise UsageError(f"{path} exists already, and an identity is never overwritten")
     one = Identity.new()
-    create.write_identity(path, one, passphrase)
+    with create.key_folder(path):
+        if os.path.lexists(path):
+            raise UsageError(f"{path} exists already, and an identity is never overwritten")
+        create.write_identity(path, one, passphrase)
     return one.fingerprint()
 
 
@@ -42,12 +42,12 @@ def recipient_of(path: Path, label: str) -> Recipient:
 
         return transit.from_file(path).recipient(label, now())
     try:
-        header = json.loads(fileio.read_small(path))
+        header = format.from_json(fileio.read_small(path))
         public = base64.b64decode(header["public"], validate=True)
         identity.public_key(public)
     except FileNotFoundError:
         raise UsageError(f"no key file at {path}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no public key") from error
     return hpke_recipient(public, label, now())
 

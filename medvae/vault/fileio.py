@@ -7,6 +7,7 @@ file system -> fsync -> rename -> fsync of the folder.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
@@ -145,6 +146,21 @@ def shred(path: Path) -> None:
         os.close(fd)
     path.unlink()
     fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """One process at a time, among those that ask for their turn at this folder.
+
+    Where the file system has no locks there is no waiting either.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def private_folder(path: Path) -> None:

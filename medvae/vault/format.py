@@ -10,10 +10,11 @@ No I/O here.
 from __future__ import annotations
 
 import functools
+import json
 import secrets
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
@@ -66,6 +67,18 @@ def context(*parts: str | int | bytes | None) -> bytes:
         else:
             raise ContextError(f"a context has no part of type {kind.__name__}")
     return b"".join(encoded)
+
+
+def from_json(raw: bytes | str) -> Any:
+    """What is written in JSON that somebody else may have written.
+
+    Raises:
+        ValueError: it is not JSON, or is nested so deeply that reading it would not end well.
+    """
+    try:
+        return json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -121,14 +121,15 @@ def public_key(raw: bytes) -> MLKEM768X25519PublicKey:
     """The HPKE public key of 1,216 raw bytes.
 
     Raises:
-        ValueError: the bytes are no such key.
+        ValueError: the bytes are no such key, or one that nothing can be sealed to.
     """
     if len(raw) != PUBLIC:
         raise ValueError(f"a public key has {PUBLIC} bytes, not {len(raw)}")
-    return MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(raw[:1184]),
-        X25519PublicKey.from_public_bytes(raw[1184:]),
-    )
+    mlkem = MLKEM768PublicKey.from_public_bytes(raw[:1184])
+    x25519 = X25519PublicKey.from_public_bytes(raw[1184:])
+    # A point of small order is found out only when it is used: now, not in a rotation.
+    X25519PrivateKey.generate().exchange(x25519)
+    return MLKEM768X25519PublicKey(mlkem, x25519)
 
 
 def encode(
@@ -168,11 +169,14 @@ def load(path: Path, passphrase: str | None = None, *, offline: bool = False) ->
     """
     raw = _read(path, offline=offline)
     header = parse(path, raw)
-    sealed = base64.b64decode(header.pop("secret"))
+    try:
+        sealed = base64.b64decode(header.pop("secret"))
+    except ValueError as error:
+        raise IntegrityError(f"identity file {path} is damaged: its secret is cut") from error
     if header["protection"] is not None:
         sealed = _unlock(path, header, sealed, passphrase)
     try:
-        secret = json.loads(sealed)
+        secret = format.from_json(sealed)
         identity = Identity(bytes.fromhex(secret["seed"]), dict(secret["pins"]))
         matches = base64.b64decode(header["public"]) == identity.public()
     except (ValueError, KeyError, TypeError) as error:
@@ -185,11 +189,11 @@ def load(path: Path, passphrase: str | None = None, *, offline: bool = False) ->
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
     """The JSON of an identity file, with its shape checked."""
     try:
-        header = json.loads(raw)
+        header = format.from_json(raw)
         good = header["medvae"] in ("identity", "recovery") and isinstance(header["secret"], str)
         version = header["format"]
         header["protection"], header["public"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path} is not a medvae identity file, or is damaged") from error
     if not good:
         raise IntegrityError(f"{path} is not a medvae identity file")
@@ -208,7 +212,7 @@ def _read(path: Path, *, offline: bool) -> bytes:
                     "expected 0600): run chmod 600 on it"
                 )
             return fileio.read_all(fd, path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"no identity file at {path}: name it with --identity") from None
     except PermissionError as error:
         raise AccessError(f"identity file {path} may not be read by this account") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.exceptions import InvalidTag
 
 from medvae.errors import IntegrityError, UsageError
-from medvae.vault import format
+from medvae.vault import format, heads
 from medvae.vault.heads import GENESIS, Change
 from medvae.vault.keys import Keys
 
@@ -43,11 +43,16 @@ class Journal:
     def entries(self) -> list[bytes]:
         """Every record, oldest first, with the chain checked.
 
+        A chain is whole without its last links, and a journal without any is a new one. So
+        the catalogue is held against its head as well: a ledger never reads as less spent.
+
         Raises:
             IntegrityError: a record was changed, removed, added or moved.
         """
         with self._session.looking() as (connection, keys):
-            return [record for record, _ in opened(connection, keys, self.name)]
+            records = [record for record, _ in opened(connection, keys, self.name)]
+            heads.check_rows(connection, keys)
+            return records
 
     def head(self) -> str:
         """How many records there are and the newest link, "COUNT:HEX": an anchor to keep."""

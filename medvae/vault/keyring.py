@@ -26,6 +26,7 @@ from medvae.vault.keys import Keys
 from medvae.vault.providers import Provider, Recipient, UnwrapError, slot_context, wrap_for
 
 FILE: Final = "keyring.json"
+_ID: Final = 16
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def load(folder: Path, tenant: str) -> Keyring:
             ring = _decode(fileio.read_small(path))
         except FileNotFoundError:
             raise NotFoundError(f"tenant {tenant} does not exist in this vault") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             problem = error
             continue
         if ring.tenant != tenant:
@@ -210,7 +211,7 @@ def _authenticated(ring: Keyring) -> bytes:
 
 
 def _decode(raw: bytes) -> Keyring:
-    stored = json.loads(raw)
+    stored = format.from_json(raw)
     if stored["medvae"] != "keyring" or stored["format"] != format.FORMAT:
         raise ValueError("not a key ring of a format that is known")
     limit = float(stored["epsilon_limit"])
@@ -226,17 +227,29 @@ def _decode(raw: bytes) -> Keyring:
     )
     if not epochs or not all(0 < epoch.number < 1 << 62 for epoch in epochs):
         raise ValueError("no epoch, or one of an impossible number")
+    # Both are used before anything is authenticated: for the place in a store, and in lists.
+    tenant_id, created = bytes.fromhex(stored["id"]), str(stored["created"])
+    if len(tenant_id) != _ID or not created.isprintable():
+        raise ValueError("no tenant's id, or no time")
     return Keyring(
         tenant=str(stored["tenant"]),
-        tenant_id=bytes.fromhex(stored["id"]),
-        created=str(stored["created"]),
+        tenant_id=tenant_id,
+        created=created,
         epsilon_limit=limit,
         signer=bytes.fromhex(stored["signer"]),
         store=str(stored["store"]),
-        recipients=tuple(Recipient(**one) for one in stored["recipients"]),
+        recipients=tuple(_recipient(one) for one in stored["recipients"]),
         epochs=epochs,
         mac=bytes.fromhex(stored["mac"]),
     )
+
+
+def _recipient(stored: dict[str, Any]) -> Recipient:
+    one = Recipient(**stored)
+    words = (one.fingerprint, one.kind, one.label, one.added)
+    if not all(isinstance(word, str) for word in words) or not isinstance(one.settings, dict):
+        raise ValueError("a recipient of other types")
+    return one
 
 
 def _text(raw: bytes) -> str:

@@ -74,7 +74,14 @@ class WriterLock:
 
     def _take(self, wait: float) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._path, flags, fileio.PRIVATE_FILE)
+        try:
+            fd = os.open(self._path, flags, fileio.PRIVATE_FILE)
+        except OSError as error:
+            raise AccessError(
+                f"tenant {self._tenant} cannot be written to: its lock {self._path} does not open "
+                f"({error.strerror or error}); check the folder's permissions, and remove what is "
+                "no plain file"
+            ) from error
         until = time.monotonic() + wait
         try:
             while True:

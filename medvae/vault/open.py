@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from medvae.errors import AccessError, NotFoundError
-from medvae.vault import fileio, identity
+from medvae.vault import fileio, format, identity
 from medvae.vault.identity import Argon2
 from medvae.vault.keyring import Keyring
 from medvae.vault.providers import HpkeProvider, Provider, passphrase_identity
@@ -32,7 +31,7 @@ def provider_for(
 def is_transit(path: Path) -> bool:
     """Whether a file names a key server."""
     try:
-        return bool(json.loads(fileio.read_small(path)).get("medvae") == "transit")
+        return bool(format.from_json(fileio.read_small(path)).get("medvae") == "transit")
     except (OSError, ValueError, AttributeError):
         return False  # not JSON or not there: the identity reader says what is wrong
 

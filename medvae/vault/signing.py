@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -40,6 +40,8 @@ def verify_signature(public_key: bytes, signature: bytes, data: bytes) -> bool:
     """
     try:
         key = load_pem_public_key(public_key)
+    except UnsupportedAlgorithm:
+        key = None  # a key, but of a curve or a kind that is not even known here
     except ValueError as error:
         raise UsageError("the public key is not in PEM") from error
     if not isinstance(key, Ed25519PublicKey):

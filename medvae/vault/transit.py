@@ -25,7 +25,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from medvae.errors import AccessError, IntegrityError, UsageError
-from medvae.vault import fileio
+from medvae.vault import fileio, format
 from medvae.vault.providers import Recipient, UnwrapError
 
 KIND: Final = "transit"
@@ -138,7 +138,7 @@ def from_file(path: Path) -> TransitProvider:
         IntegrityError: the file is damaged. UsageError: as `from_settings`.
     """
     try:
-        stored = json.loads(fileio.read_small(path))
+        stored = format.from_json(fileio.read_small(path))
         pins = {str(tenant): str(pin) for tenant, pin in stored.get("pins", {}).items()}
     except (OSError, ValueError, AttributeError) as error:
         raise IntegrityError(f"the key server's file {path} is damaged") from error
@@ -146,7 +146,12 @@ def from_file(path: Path) -> TransitProvider:
 
 
 def _check_address(address: str) -> None:
-    parts = urlsplit(address)
+    wrong = UsageError(f"{address!r} is not the address of a key server: https://HOST:PORT")
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        raise wrong from None
     try:
         local = (
             parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
@@ -155,7 +160,7 @@ def _check_address(address: str) -> None:
         local = False
     plain = parts.path in ("", "/") and not parts.query and parts.username is None
     if not parts.hostname or not plain or parts.scheme not in ("https", "http"):
-        raise UsageError(f"{address!r} is not the address of a key server: https://HOST:PORT")
+        raise wrong
     if parts.scheme == "http" and not local:
         raise UsageError(f"the key server {address} must be reached by https")
 

@@ -81,12 +81,13 @@ class Vault:
         if (self._root / name).exists():
             raise UsageError(f"tenant {name} exists already: choose another name")
         self._make_root()
-        self._sweep()
         request = create.Request(name, identity, recovery, passphrase, epsilon_limit, store)
         temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
-        fileio.private_folder(temporary)
         lock = WriterLock(temporary, name, _MAKING)
-        lock.acquire(0.0)  # tells a sweep that this creation is alive
+        with fileio.turn(self._root):
+            self._sweep()
+            fileio.private_folder(temporary)
+            lock.acquire(0.0)  # tells a sweep that this creation is alive
         try:
             create.build(temporary, request)
             self._claim(temporary, name)
@@ -133,8 +134,11 @@ class Vault:
 
         Raises:
             NotFoundError, AccessError, IntegrityError: as `open`.
+            UsageError: the two files are one.
         """
         folder = self._folder(name)
+        if identity.exists() and recovery.exists() and identity.samefile(recovery):
+            raise UsageError("the new identity must be another file than the recovery key")
         try:
             key = HpkeProvider(identities.load(recovery, offline=True))
             session = Session(folder, name, key)
@@ -145,8 +149,9 @@ class Vault:
             pins = {session.keys.tenant_id.hex(): session.keys.signer_public().hex()}
             owner = replace(identities.Identity.new(), pins=pins)
             with session.writer(_WAIT_SECONDS):
-                _set_aside(identity)
-                create.write_identity(identity, owner, passphrase)
+                with create.key_folder(identity):
+                    _set_aside(identity)
+                    create.write_identity(identity, owner, passphrase)
                 entry = hpke_recipient(owner.public(), "identity", recipients.now())
                 recipients.add(session, entry)
                 rotation.rotate(session)
@@ -174,7 +179,8 @@ class Vault:
             fileio.fsync_folder(self._root)
         finally:
             lock.release()
-        self._sweep()
+        with fileio.turn(self._root):
+            self._sweep()
         if store is not None:
             store.purge()
 
@@ -235,7 +241,7 @@ class Vault:
         fileio.fsync_folder(self._root)
 
     def _sweep(self) -> None:
-        """Finish erasures and creations that were cut off."""
+        """Finish erasures and creations that were cut off; the caller has its turn."""
         for path in self._root.iterdir():
             if path.is_symlink():
                 continue  # not made by us, and not to be followed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
+from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
 from medvae.vault import Tenant, format, objects, verify_signature
 from medvae.vault.catalogue import Row, select
 
@@ -184,6 +187,30 @@ def test_signatures_are_a_tenants_own(place) -> None:
     assert not verify_signature(two.public_key(), signature, b"release")
     assert not verify_signature(one.public_key(), signature[:-1], b"release")
     assert not verify_signature(one.public_key(), b"", b"release")
+
+
+def in_pem(raw: bytes) -> bytes:
+    body = base64.b64encode(raw)
+    return b"-----BEGIN PUBLIC KEY-----\n" + body + b"\n-----END PUBLIC KEY-----\n"
+
+
+ED25519 = bytes.fromhex("302a300506032b6570032100") + bytes(31) + b"\1"
+SECP224K1 = bytes.fromhex("304e301006072a8648ce3d020106052b81040020033a0004") + bytes(56)
+
+
+@given(st.sampled_from([ED25519, SECP224K1]), st.lists(st.tuples(st.integers(0, 79), st.binary())))
+@example(SECP224K1, [])
+@settings(max_examples=500, deadline=None)
+def test_a_malformed_public_key_is_refused_by_name(start: bytes, changes) -> None:
+    """Whatever it is made of: a verdict or medvae's own error, never the library's."""
+    raw = start
+    for at, put in changes:
+        raw = raw[:at] + put + raw[at + len(put) :]
+    for key in (in_pem(raw), raw, in_pem(raw)[:-9]):
+        try:
+            assert verify_signature(key, bytes(64), b"release") in (True, False)
+        except UsageError as error:
+            assert "the public key is not" in str(error)  # noqa: PT017
 
 
 def test_the_vaults_own_records_are_not_signed_on_request(place) -> None:

@@ -55,7 +55,7 @@ def test_tampering_is_found(tenant: Tenant, statement: str) -> None:
     assert tenant.verify().damaged
 
 
-def test_a_tail_cut_off_is_found_by_verify_and_by_an_anchor(tenant: Tenant) -> None:
+def test_a_tail_cut_off_is_found_by_reading_verify_and_an_anchor(tenant: Tenant) -> None:
     ledger = tenant.journal("ledger")
     for mark in range(4):
         ledger.append(bytes([mark]))
@@ -63,7 +63,8 @@ def test_a_tail_cut_off_is_found_by_verify_and_by_an_anchor(tenant: Tenant) -> N
     ledger.check(anchor)
     with raw(tenant) as connection:
         connection.execute("DELETE FROM journal WHERE number = 3")
-    assert ledger.entries() == [b"\0", b"\1", b"\2"]
+    with pytest.raises(IntegrityError, match="rows of the catalogue"):
+        ledger.entries()
     with pytest.raises(IntegrityError, match="rolled back: it has 3 records, the anchor 4"):
         ledger.check(anchor)
     assert any("rows of the catalogue" in one.reason for one in tenant.verify().damaged)

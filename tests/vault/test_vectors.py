@@ -1,14 +1,14 @@
 """Published vectors of everything the format is made of.
 
 From the package cryptography-vectors: the HPKE working group's for MLKEM768-X25519, RFC
-8452 (AES-GCM-SIV), RFC 5869 (HKDF), RFC 9106 (Argon2id), and those of the authors of
-Ed25519. What is missing: Wycheproof's are in no package, and the C2SP file in this one does
-not apply to the two named instantiations (its successes open under neither), so
-Cobblestone-256 is held by test_damage.py and by the golden files.
+8452 (AES-GCM-SIV), RFC 5869 (HKDF), RFC 4231 (HMAC), RFC 9106 (Argon2id), and those of the
+authors of Ed25519. Wycheproof's and C2SP's are in test_wycheproof.py.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from medvae.vault import format
-from medvae.vault.identity import Identity, public_key
+from medvae.vault.identity import Argon2, Identity, public_key
 
 ROOT = Path(cryptography_vectors.__file__).parent
 
@@ -128,6 +128,28 @@ def test_argon2id() -> None:
         assert kdf.derive(bytes.fromhex(one["pass"])).hex() == one["output"]
         done += 1
     assert done >= 3
+
+
+def test_argon2id_as_the_vault_calls_it() -> None:
+    """Those without what an identity file has not: a secret, associated data, 64 bytes."""
+    done = 0
+    for one in blocks("KDF/argon2id.txt"):
+        if one.get("length") != "32" or "secret" in one or "ad" in one:
+            continue
+        cost = Argon2(int(one["memcost"]), int(one["iter"]), int(one["lanes"]))
+        key = cost.key(bytes.fromhex(one["pass"]).decode(), bytes.fromhex(one["salt"]))
+        assert key.hex() == one["output"]
+        done += 1
+    assert done >= 2
+
+
+def test_hmac_sha256() -> None:
+    lines = (ROOT / "HMAC/rfc-4231-sha256.txt").read_text().splitlines()
+    parts = [line.partition("=") for line in lines if "=" in line and line[0] not in "#["]
+    values = [bytes.fromhex(value.strip()) for name, _, value in parts if name.strip() != "Len"]
+    assert len(values) == 3 * 6
+    for key, message, code in zip(values[::3], values[1::3], values[2::3], strict=True):
+        assert hmac.digest(key, message, hashlib.sha256) == code
 
 
 def test_ed25519() -> None:

@@ -1,0 +1,82 @@
+"""The audit trail as a whole: is it unbroken, and is the store the one it was?
+
+An anchor is a signed line that names the newest commit of a tenant. Every commit is in it:
+objects, data sets, ledger, audit trail. Kept where the vault's disk cannot reach, it is what
+tells an older copy of the whole vault from the vault.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from medvae.vault import Tenant
+
+_LARGEST: Final = 16 * 1024 * 1024  # bytes of a file of anchors: some 40,000 of them
+
+
+def anchor(tenant: Tenant, out: Path | None) -> dict[str, Any]:
+    """The anchor of the present state, recorded in the trail; added to `out` as a line.
+
+    Raises:
+        AccessError: `out` cannot be written.
+        UsageError: it lies in the vault, and would be put back together with it.
+    """
+    if out is not None and out.resolve().is_relative_to(tenant.root.parent.resolve()):
+        raise UsageError(
+            f"{out} lies in the vault, whose rollback it is to tell: keep it elsewhere"
+        )
+    tenant.record("log anchor", file=None if out is None else str(out))
+    line = tenant.anchor()
+    if out is not None:
+        try:
+            with out.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise AccessError(f"{out} cannot be written: {error.strerror or error}") from error
+    stated = json.loads(line)
+    shown = {name: stated[name] for name in ("tenant", "sequence", "head", "time")}
+    return {"anchor": line, "file": None if out is None else str(out), **shown}
+
+
+def verify(tenant: Tenant, anchors: Path | None) -> dict[str, Any]:
+    """Check the chain, its signatures, and that the tenant grew out of every anchor.
+
+    Raises:
+        NotFoundError: the file of anchors does not exist.
+        UsageError: it holds none, or one that this tenant did not make.
+    """
+    report = tenant.verify_log()
+    lines = [] if anchors is None else _lines(anchors)
+    problem = report.problem
+    for line in lines:
+        try:
+            tenant.check_anchor(line)
+        except IntegrityError as error:
+            problem = problem or str(error)
+    return {
+        "valid": problem is None,
+        "events": report.events,
+        "checkpoints": report.checkpoints,
+        "head": report.head,
+        "anchors": len(lines),
+        "problem": problem,
+    }
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LARGEST).decode("utf-8", "replace")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file of anchors at {path}") from None
+    except OSError as error:
+        raise AccessError(f"{path} cannot be read: {error.strerror or error}") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UsageError(f"{path} holds no anchor: make one with medvae log anchor --out FILE")
+    return lines

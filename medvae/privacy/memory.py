@@ -1,0 +1,32 @@
+"""Keep freed memory in the process: a patient's activations are as large as the last one's.
+
+glibc hands every block above 32 MiB back to the system when it is freed, and the next one is
+faulted in again page by page, cleared by the kernel. Measured on two cores of a virtual machine:
+at 96 cubed that was 12 of the engine's 28 processor seconds a step, at 48 cubed an eighth.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+# Parameters of mallopt(3), from <malloc.h>.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_NEVER, _LARGEST = -1, 1 << 30
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep what it frees, in blocks of up to 1 GiB, from now on.
+
+    It costs memory only in gaps between blocks (the peak rose by 40% at 96 cubed and not at all
+    at 48), and holds for the whole process. Results do not depend on it. What a freed block held
+    stays in the process until the block is used again, as it always did with smaller ones.
+
+    Returns:
+        whether the C library could be told (glibc only; nothing happens elsewhere).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    # Both, or neither: setting one of them alone switches glibc's own adaptation off.
+    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))

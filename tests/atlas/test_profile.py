@@ -1,0 +1,103 @@
+"""The profile across the labels' border: measured, imposed, and nothing else touched."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from medvae.atlas import profile
+from medvae.atlas.features import standardise
+from tests.atlas.cohorts import anatomy
+
+
+@pytest.fixture
+def patient():
+    return anatomy(np.random.default_rng(3))
+
+
+def _told(image, mask):
+    return profile.describe(image, mask) / profile.WEIGHTS
+
+
+def test_an_image_is_given_the_profile_that_another_has(patient):
+    other = anatomy(np.random.default_rng(4))
+    blurred = ndimage.gaussian_filter(patient.image, 2.0)
+    wanted = _told(other.image, other.mask)
+    before = np.linalg.norm(_told(blurred, patient.mask) - wanted)
+    made = profile.impose(blurred, patient.mask, wanted)
+    # What is imposed changes the image's deviation, and with it what a profile is told in.
+    after = np.linalg.norm(_told(made, patient.mask) - wanted)
+    assert after < 0.3 * before
+
+
+def test_a_blurred_border_becomes_as_sharp_as_it_was(patient):
+    inside = patient.mask > 0
+    image = ndimage.gaussian_filter(np.where(inside, 0.6, -0.4), 0.5)
+    inner = inside & ~ndimage.binary_erosion(inside)
+    outer = ndimage.binary_dilation(inside) & ~inside
+
+    def step(image):
+        values = standardise(image)
+        return values[inner].mean() - values[outer].mean()
+
+    blurred = ndimage.gaussian_filter(image, 2.5)
+    mended = profile.impose(blurred, patient.mask, _told(image, patient.mask))
+    assert step(blurred) < 0.6 * step(image)
+    # Not all of it: the doubt of the fit, and a deviation that the mending itself raises.
+    assert abs(step(mended) - step(image)) < 0.3 * step(image)
+
+
+def test_its_own_profile_changes_nothing(patient):
+    same = profile.impose(patient.image, patient.mask, _told(patient.image, patient.mask))
+    assert np.allclose(same, patient.image, atol=1e-6)
+
+
+def test_voxels_far_from_the_border_keep_their_values(patient):
+    wanted = np.zeros(profile.DIMENSION)
+    made = profile.impose(patient.image, patient.mask, wanted)
+    inside = patient.mask > 0
+    far = ndimage.distance_transform_edt(~inside) > profile.KNOTS[-1] + 1
+    assert far.any()
+    assert np.allclose(made[far], patient.image[far], atol=1e-6)
+    assert not np.allclose(made[~far], patient.image[~far], atol=0.05)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_without_a_border_there_is_nothing_to_tell_or_impose(label):
+    image = np.random.default_rng(0).standard_normal((8, 9, 10))
+    mask = np.full(image.shape, label, np.uint8)
+    assert not profile.describe(image, mask).any()
+    assert np.array_equal(profile.impose(image, mask, np.ones(profile.DIMENSION)), image)
+
+
+def test_an_image_without_contrast_stays_as_it_is(patient):
+    flat = np.full(patient.image.shape, 0.25)
+    assert np.array_equal(profile.impose(flat, patient.mask, np.ones(profile.DIMENSION)), flat)
+
+
+def test_noise_draws_the_profile_to_zero():
+    released = np.ones(profile.DIMENSION)
+    exact = profile.shrink(released, 0.0)
+    assert np.allclose(exact * profile.WEIGHTS, released)
+    sizes = [np.linalg.norm(profile.shrink(released, noise)) for noise in (0.0, 0.1, 1.0, 100.0)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < 1e-2
+
+
+def test_a_typical_profile_has_about_the_clips_norm(patient):
+    # Thick labels of stark contrast, as here, go somewhat beyond it.
+    assert 0.2 < np.linalg.norm(profile.describe(patient.image, patient.mask)) / profile.CLIP < 2.0
+
+
+def test_samples_have_the_cohorts_profile(fitted):
+    atlas, _ = fitted
+    without = dataclasses.replace(atlas, profile=np.zeros(0))
+
+    def missed(source):
+        told = [_told(image, mask) for image, mask in source.sample(6, 1)]
+        return np.linalg.norm(np.mean(told, axis=0) - atlas.profile)
+
+    assert missed(atlas) < 0.7 * missed(without)

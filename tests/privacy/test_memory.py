@@ -1,0 +1,51 @@
+"""Memory that training frees is used again, instead of being faulted in anew."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+import torch
+from medvae.privacy import DPTrainer, Mechanism, NoiseSource
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(12 << 20)  # 48 MiB: glibc never keeps that by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+model = torch.nn.Linear(2, 2)
+faults()
+before = faults()
+DPTrainer(
+    model,
+    torch.optim.SGD(model.parameters(), lr=1.0),
+    mechanism=Mechanism("a", 1.0, 1, 1.0),
+    clip=1.0,
+    divisor=1.0,
+    noise=NoiseSource(bytes(32)),
+)
+print(before, min(faults() for _ in range(4)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_a_trainer_keeps_what_it_frees() -> None:
+    run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    before, after = map(int, run.stdout.split())
+    assert before > 10_000
+    assert after < 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medvae.privacy.memory import keep_freed_memory
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert keep_freed_memory() is False
