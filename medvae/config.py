@@ -18,6 +18,8 @@ from medvae.volume import Modality
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+# A release of few patients cannot tell more kinds of them apart.
+MAX_CLASSES = 16
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -30,6 +32,8 @@ class DataConfig(_Section):
 
     labels: how many labels the masks have; 0 for none, -1 for what the data set declares
     (its label scheme is taken as public, as its number of patients is).
+    classes: how many classes (0, 1, ...) a volume can be of, likewise; 0 for none, -1 for what
+    the data set declares.
     """
 
     modality: Modality = "mri"
@@ -38,6 +42,7 @@ class DataConfig(_Section):
     window: tuple[float, float] = (-1000.0, 1000.0)
     percentiles: tuple[float, float] = (0.5, 99.5)
     labels: Annotated[int, Field(ge=-1, le=32)] = -1
+    classes: Annotated[int, Field(ge=-1, le=MAX_CLASSES)] = -1
 
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:

@@ -32,6 +32,7 @@ def generate(
     device: str = "cpu",
     progress: Progress = SILENT,
     indices: Sequence[int] | None = None,
+    category: int | None = None,
 ) -> Iterator[Volume]:
     """n volumes in the cohort's geometry, with masks where the model has them.
 
@@ -42,9 +43,12 @@ def generate(
         device: "cpu" or "cuda".
         progress: told the number drawn.
         indices: only these of the n, in this order (to share the work).
+        category: all of this class; None: each of one drawn as often as released, where the
+            model has classes.
 
     Raises:
-        UsageError: n or seed is out of range, or the model has nothing to draw from.
+        UsageError: n or seed is out of range, the model has nothing to draw from, or not
+            the class.
     """
     if n < 1 or seed < 0 or seed >= 1 << 64:
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
@@ -52,15 +56,16 @@ def generate(
         raise UsageError(f"indices must lie in 0..{n - 1}")
     wanted = range(n) if indices is None else indices
     source = _Source(artifact, device)
-    return _draw(source, wanted, seed, progress)
+    source.require(category)
+    return _draw(source, wanted, seed, category, progress)
 
 
 def _draw(
-    source: _Source, wanted: Sequence[int], seed: int, progress: Progress
+    source: _Source, wanted: Sequence[int], seed: int, category: int | None, progress: Progress
 ) -> Iterator[Volume]:
     progress.start("generate", len(wanted))
     for done, index in enumerate(wanted, 1):
-        yield source.volume(seed, index)
+        yield source.volume(seed, index, category)
         progress.advance(done)
     progress.finish()
 
@@ -83,18 +88,34 @@ class _Source:
                 "it is a public one; train it on a data set first"
             )
 
-    def volume(self, seed: int, index: int) -> Volume:
+    def require(self, category: int | None) -> None:
+        """Refuse a class that the model does not have, with a UsageError."""
+        have = 0 if self._atlas is None else len(self._atlas.classes)
+        if category is None or 0 <= category < have:
+            return
+        if not have:
+            raise UsageError(
+                f"--class {category} asks for a class, and this model has none; ingest with "
+                "--class-column and train to have some"
+            )
+        raise UsageError(f"--class must be in 0..{have - 1}, not {category}")
+
+    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
+        if category is None and self._atlas is not None:
+            category = self._atlas.classes.pick(random)
         if self._atlas is None:
             image, mask = self._decode(random), None
         elif self._prior is None:
-            image, mask, _ = self._atlas.draw(random)
+            image, mask, _ = self._atlas.draw(random, category)
         else:
-            drawn, mask, field = self._atlas.draw(random)
-            image = self._atlas.from_template(self._decode(random), field) + fine(drawn)
+            drawn, mask, field = self._atlas.draw(random, category)
+            # The prior is of what patients have in common beyond their class.
+            decoded = self._decode(random) + self._atlas.contrast(category)
+            image = self._atlas.from_template(decoded, field) + fine(drawn)
             image = self._atlas.with_border(image, mask)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
-        return from_grid(shaped, self._data, mask)
+        return from_grid(shaped, self._data, mask, category)
 
     @torch.no_grad()
     def _decode(self, random: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -30,10 +30,12 @@ class Gridded:
     Attributes:
         image: [X, Y, Z] float32 in [-1, 1].
         mask: [X, Y, Z] uint8 labels, or None.
+        category: the class 0, 1, ... that the volume was ingested with, or None.
     """
 
     image: Array
     mask: npt.NDArray[np.uint8] | None
+    category: int | None = None
 
 
 def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[float, float]]:
@@ -80,7 +82,7 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     image = crop_or_pad(image, data.size, mode="edge")
     if mask is not None:
         mask = crop_or_pad(mask, data.size, mode="constant")
-    return Gridded(image, mask)
+    return Gridded(image, mask, volume.category)
 
 
 def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.NDArray[Any]:
@@ -120,11 +122,17 @@ def grid_affine(data: DataConfig) -> npt.NDArray[np.float64]:
     return affine
 
 
-def from_grid(image: Array, data: DataConfig, mask: npt.NDArray[np.uint8] | None = None) -> Volume:
+def from_grid(
+    image: Array,
+    data: DataConfig,
+    mask: npt.NDArray[np.uint8] | None = None,
+    category: int | None = None,
+) -> Volume:
     """A synthetic volume in the cohort's public geometry and units (int16).
 
     CT is in Hounsfield units; MRI runs from 0 to `MRI_SCALE` in arbitrary units.
     """
+    meta = {} if category is None else {"class": category}
     limits = data.window if data.modality == "ct" else (0.0, MRI_SCALE)
     voxels = np.rint(denormalise(image, limits)).astype(np.int16)
-    return Volume(voxels, grid_affine(data), data.modality, mask)
+    return Volume(voxels, grid_affine(data), data.modality, mask, meta)

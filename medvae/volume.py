@@ -32,6 +32,7 @@ META_KEYS = frozenset(
         "age_group",
         "sex",
         "label",
+        "class",
     }
 )
 
@@ -74,6 +75,12 @@ class Volume:
         """Voxel size along each axis, in millimetres."""
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
+
+    @property
+    def category(self) -> int | None:
+        """The class 0, 1, ... that the volume is of, or None."""
+        found = self.meta.get("class")
+        return None if found is None else int(found)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ class Counted:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def rows(self, quick: bool, seeds: int) -> list[Row]:
+    def rows(self, quick: bool, seeds: int, data: str) -> list[Row]:
         return [self._row("real, 80 patients", None, 0)] + [
             self._row("atlas alone", 8.0, seed) for seed in range(seeds)
         ]
@@ -47,7 +47,9 @@ class Counted:
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
     counted = Counted()
     monkeypatch.setattr(bench_utility, "rows", counted.rows)
-    monkeypatch.setattr(bench_utility, "_cohort", lambda fold: procedural(patients=18, fold=fold))
+    monkeypatch.setattr(
+        bench_utility, "_cohort", lambda data, fold: procedural(patients=18, fold=fold)
+    )
     monkeypatch.setattr(bench_utility, "QUICK_ITERATIONS", 2)
     monkeypatch.setattr("utility.measure._network", lambda: None)
     monkeypatch.setenv("MEDVAE_BENCH_OUT", str(tmp_path))
@@ -90,7 +92,7 @@ def test_folds_split_the_same_patients_otherwise() -> None:
 
 def test_code_that_changed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(tmp_path, data="d", fold=0, quick=True)
-    row = Counted().rows(True, 1)[0]
+    row = Counted().rows(True, 1, "hippocampus")[0]
     kept = store.add(row, row.described() | {"dice": 0.5}, None)
     assert store.find(row) == kept
     assert capsys.readouterr().out == ""

@@ -143,6 +143,12 @@ def declared_labels(manifest: Manifest) -> int:
     return max(e["labels"] for e in volumes) if all(e["mask"] for e in volumes) else 0
 
 
+def declared_classes(manifest: Manifest) -> int:
+    """The number of classes that the volumes are of; 0 where none or only one is given."""
+    most = max((entry.get("class", 0) for entry in manifest["volumes"]), default=0) + 1
+    return most if most > 1 else 0
+
+
 def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
     """One volume of a manifest, decrypted in memory and checked against its keyed digest.
 
@@ -166,6 +172,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "modality": sorted({entry["modality"] for entry in volumes}),
         "masks": sum(entry["mask"] for entry in volumes),
         "labels": declared_labels(manifest),
+        "classes": declared_classes(manifest),
     }
 
 

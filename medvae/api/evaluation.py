@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from medvae.api.session import Session
     from medvae.model import Artifact
     from medvae.volume import Volume
+
+
+# What lies in a release beside its images.
+_PAPERS = {".md", ".html", ".pem", ".sig", ".png"}
 
 
 def real_volumes(session: Session, ref: str) -> Iterator[tuple[str, Volume]]:
@@ -39,10 +45,35 @@ def _synthetic(
 def _folder(folder: Path) -> Iterator[Volume]:
     from medvae import ingest as stage
 
+    classes = _classes(folder)
     for item in stage.read([folder], modality=None):
         if isinstance(item, stage.Quarantined):
+            if Path(item.source).suffix in _PAPERS:
+                continue
             raise UsageError(f"{item.source}: {item.reason}")
-        yield item.volume
+        found = classes.get(item.subject)
+        yield (
+            item.volume
+            if found is None
+            else replace(item.volume, meta=item.volume.meta | {"class": found})
+        )
+
+
+def _classes(folder: Path) -> dict[str, int]:
+    """Subject -> class, of a folder that `generate` or `release create` wrote."""
+    for name, comma, column in (
+        ("subjects.csv", ",", "subject"),
+        ("participants.tsv", "\t", "participant_id"),
+    ):
+        if (folder / name).is_file():
+            with (folder / name).open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file, delimiter=comma))
+            return {
+                str(row[column]).removeprefix("sub-"): int(row["class"])
+                for row in rows
+                if str(row.get("class", "")).isdigit() and row.get(column)
+            }
+    return {}
 
 
 def evaluate(

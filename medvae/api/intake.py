@@ -26,6 +26,7 @@ class Options:
     labels: Path | None = None
     modality: str | None = None
     label_column: str | None = None
+    class_column: str | None = None
     demographics: bool = False
 
 
@@ -93,6 +94,7 @@ def _read(
         labels=options.labels,
         modality=options.modality,
         label_column=options.label_column,
+        class_column=options.class_column,
         keep_demographics=options.demographics,
         notes=notes.append,
         progress=progress,
@@ -142,7 +144,7 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         "spacing": [round(step, 4) for step in volume.spacing],
         "mask": volume.mask is not None,
         "labels": 0 if volume.mask is None else int(volume.mask.max()),
-    }
+    } | ({} if volume.category is None else {"class": volume.category})
 
 
 def _nothing(sources: list[Path], taken: _Taken) -> str:

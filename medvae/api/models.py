@@ -32,6 +32,7 @@ class Order:
     out: Path
     seed: int | None = None
     fmt: str = "nifti"
+    category: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_VOLUMES:
@@ -142,8 +143,14 @@ def generate(session: Session, name: str, order: Order, progress: Progress) -> d
     seed, drawn = draw(session, artifact, order, progress)
     files: list[Path] = []
     try:
+        rows = []
         for index, volume in enumerate(drawn, 1):
-            files += _write_synthetic(volume, order, f"synth{index:04d}")
+            written = _write_synthetic(volume, order, f"synth{index:04d}")
+            files += written
+            # A series of slices is named by its folder.
+            whole = written[0] if written[0].parent == order.out else written[0].parent
+            rows.append((whole, f"synth{index:04d}", volume.category))
+        files += _write_classes(order.out, rows)
     except BaseException:
         # Half a set looks like a whole one, and would bar the way for the same command.
         for path in files:
@@ -161,6 +168,16 @@ def _write_synthetic(volume: Volume, order: Order, stem: str) -> list[Path]:
     return write_nifti(volume, order.out, stem, description=SYNTHETIC)
 
 
+def _write_classes(out: Path, rows: list[tuple[Path, str, int | None]]) -> list[Path]:
+    """`subjects.csv` as ingest reads it (filename,subject,class), of a model with classes."""
+    if any(category is None for _, _, category in rows):
+        return []
+    table = out / "subjects.csv"
+    lines = [f"{path.relative_to(out)},{stem},{category}" for path, stem, category in rows]
+    table.write_text("\n".join(["filename,subject,class", *lines]) + "\n", encoding="utf-8")
+    return [table]
+
+
 def draw(
     session: Session, artifact: Artifact, order: Order, progress: Progress
 ) -> tuple[int, Iterator[Volume]]:
@@ -168,7 +185,10 @@ def draw(
     from medvae.generate import generate as stage
 
     seed = secrets.randbits(62) if order.seed is None else order.seed
-    return seed, stage(artifact, order.n, seed, device=str(pick(session.device)), progress=progress)
+    device = str(pick(session.device))
+    category = order.category
+    volumes = stage(artifact, order.n, seed, device=device, progress=progress, category=category)
+    return seed, volumes
 
 
 def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Order:
     suffix: str = "T1w"
     label_names: tuple[str, ...] = ()
     licence: str = ""
+    category: int | None = None
 
 
 def create(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def create(session: Session, name: str, order: Order, progress: Progress) -> dic
     tenant = session.tenant
     try:
         artifact = models.load(tenant, name)
-        wanted = models.Order(order.n, order.out, order.seed)
+        wanted = models.Order(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(session, artifact, wanted, SILENT)
         more = {"license": order.licence} if order.licence else {}
         facts = release.ReleaseFacts.from_model(

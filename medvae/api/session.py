@@ -55,6 +55,7 @@ class Session:
         labels: PathLike | None = None,
         modality: str | None = None,
         label_column: str | None = None,
+        class_column: str | None = None,
         demographics: bool = False,
         progress: Progress = SILENT,
     ) -> dict[str, Any]:
@@ -67,6 +68,7 @@ class Session:
             labels=None if labels is None else Path(labels),
             modality=modality,
             label_column=label_column,
+            class_column=class_column,
             demographics=demographics,
         )
         return intake.ingest(self.tenant, paths, dataset, options, progress)
@@ -202,12 +204,18 @@ class Session:
         *,
         seed: int | None = None,
         fmt: str = "nifti",
+        category: int | None = None,
         progress: Progress = SILENT,
     ) -> dict[str, Any]:
-        """Write `n` synthetic volumes; the same seed gives the same voxels."""
+        """Write `n` synthetic volumes; the same seed gives the same voxels.
+
+        `category`: all of this class, of a model that has classes; else each of one drawn as
+        often as released, which `subjects.csv` beside the volumes says.
+        """
         from medvae.api import models
 
-        return models.generate(self, model, models.Order(n, Path(out), seed, fmt), progress)
+        order = models.Order(n, Path(out), seed, fmt, category)
+        return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
         """Encode and decode one scan on its own grid; gives PSNR, SSIM and MS-SSIM."""
@@ -263,7 +271,8 @@ class Session:
     ) -> dict[str, Any]:
         """Generate, gate, write, describe and sign a synthetic data set.
 
-        `words`: seed, fmt ("bids" or "dicom"), title, body_part, suffix, label_names, licence.
+        `words`: seed, fmt ("bids" or "dicom"), title, body_part, suffix, label_names,
+        licence, category.
         """
         from medvae.api import releases
 

@@ -62,7 +62,7 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
     """The configuration with what the data set declares filled in.
 
     Raises:
-        UsageError: labels are asked for that the data set does not have.
+        UsageError: labels or classes are asked for that the data set does not have.
     """
     declared = datasets.declared_labels(manifest)
     wanted = declared if cfg.data.labels < 0 else cfg.data.labels
@@ -71,7 +71,19 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"data.labels is {wanted}, but data set {manifest['name']} has {declared} labels "
             "for all of its volumes; set data.labels to that, or ingest with --labels"
         )
-    data = cfg.data.model_copy(update={"labels": wanted})
+    classes = datasets.declared_classes(manifest)
+    kinds = classes if cfg.data.classes < 0 else cfg.data.classes
+    if kinds and not classes:
+        raise UsageError(
+            f"data.classes is {kinds}, but the volumes of data set {manifest['name']} have no "
+            "class; set data.classes to 0, or ingest with --class-column"
+        )
+    if 0 < kinds < classes:
+        raise UsageError(
+            f"data.classes is {kinds}, but data set {manifest['name']} has the classes 0 to "
+            f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
+        )
+    data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
     return cfg.model_copy(update={"data": data})
 
 
@@ -284,7 +296,8 @@ def _reopen(
 
     manifest = datasets.load(tenant, run["dataset"])
     cfg = resolve(cfg, manifest)
-    begun = RunConfig.model_validate(run["config"])
+    # What a run of an earlier version does not say is as the data set declares.
+    begun = resolve(RunConfig.model_validate(run["config"]), manifest)
     if begun.public() != cfg.public():
         raise UsageError(
             f"run {run['name']!r} was begun with another configuration; "

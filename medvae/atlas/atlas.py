@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import intensity, profile, spectrum
+from medvae.atlas import hounsfield, intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
+from medvae.atlas.classes import Classes, shifted
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, label_map
 from medvae.atlas.registration import Moving, Registrar
@@ -27,6 +28,8 @@ from medvae.grid import Gridded
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
+# Rendered fields that stand for all of them, and quantiles taken of their values.
+POOL, LEVELS = 24, 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Atlas:
         size: [1] cube root of the labels' volume over that of the template's own.
         profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
             is believed; [2, 0] without labels.
+        classes: how often each class is and what is different about it; none of them for
+            a cohort without. Everything else is then within a class.
+        middle: [1] what is 0 in the template, for CT; [0] for images that were standardised
+            one by one. `grey` is then [hounsfield.COUNT], of the mean distribution.
     """
 
     template: Array
@@ -58,6 +65,8 @@ class Atlas:
     grey_deviation: Array
     size: Array
     profile: Array
+    classes: Classes
+    middle: Array
 
     @property
     def shape(self) -> Shape:
@@ -81,9 +90,13 @@ class Atlas:
         """Of one component of a displacement."""
         return self._registrar.basis
 
-    def _sharp(self, part: float) -> Array:
+    def _sharp(self, part: float, category: int | None = None) -> Array:
         """[X, Y, Z] the template with part of the fine structure, as crisp as an individual."""
-        return sharpen(self.template[0] + part * self.fine, self.residual)
+        template = shifted(self.template[0], self.classes.image, category)
+        if len(self.middle):
+            # The map to grey values restores the contrast.
+            return template + part * self.fine
+        return sharpen(template + part * self.fine, self.residual)
 
     @cached_property
     def _shapes(self) -> Array:
@@ -93,20 +106,65 @@ class Atlas:
             else self.template[1:]
         )
 
-    def mean_image(self) -> Image:
-        """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame."""
-        return intensity.impose(self._sharp(1.0), intensity.curve(self.grey)).astype(np.float32)
+    def mean_image(self, category: int | None = None) -> Image:
+        """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame.
+
+        Of one class, if asked for.
+        """
+        sharp = self._sharp(1.0, category)
+        if len(self.middle):
+            return self._carry(sharp)
+        grey = shifted(self.grey, self.classes.grey, category)
+        return intensity.impose(sharp, intensity.curve(grey)).astype(np.float32)
+
+    def _carry(self, raw: Array) -> Image:
+        """Rendered CT fields [..., X, Y, Z] on the scale of the window, by one map for all."""
+        seen, wanted = self._map
+        return np.interp(raw, seen, wanted).astype(np.float32)
+
+    @property
+    def _unexplained(self) -> Array:
+        """[SHELLS] power of the texture that a field gets."""
+        if not len(self.middle):
+            return (1.0 - TO_EDGES) * self.residual
+        return np.where(np.arange(spectrum.SHELLS) < hounsfield.COARSE, self.residual, 0.0)
+
+    @cached_property
+    def _pool(self) -> Array:
+        """[POOL, X, Y, Z] rendered fields that stand for all, classes as often as released."""
+        picks = [self.classes.pick(np.random.default_rng([number])) for number in range(POOL)]
+        return np.stack(
+            [self._render(np.random.default_rng([n, 1]), pick)[0] for n, pick in enumerate(picks)]
+        )
+
+    @cached_property
+    def _map(self) -> tuple[Array, Array]:
+        """Quantiles of rendered fields, and of the released distribution."""
+        ranks = (np.arange(LEVELS) + 0.5) / LEVELS
+        return np.quantile(self._pool, ranks), hounsfield.curve(self.grey, ranks)
 
     def mean_mask(self) -> Mask | None:
         """[X, Y, Z] the template's labels, or None for an atlas without."""
         return label_map(self._shapes) if self.labels else None
 
-    def sample_field(self, rng: np.random.Generator) -> Array:
+    def contrast(self, category: int | None) -> Image:
+        """[X, Y, Z] what a class's mean image differs by from that of all (0 without a class)."""
+        if category is None or not 0 <= category < len(self.classes):
+            return np.zeros(self.shape, np.float32)
+        return self._contrasts[category]
+
+    @cached_property
+    def _contrasts(self) -> list[Image]:
+        mean = self.mean_image()
+        return [self.mean_image(category) - mean for category in range(len(self.classes))]
+
+    def sample_field(self, rng: np.random.Generator, category: int | None = None) -> Array:
         """[3, X, Y, Z] a displacement in voxels that pulls the template onto a new patient."""
+        centre = shifted(self.centre, self.classes.motion, category)
         whitened = rng.standard_normal(self.centre.shape)
         low = len(self.factor) // 3
         whitened[:, :low] = (self.factor @ whitened[:, :low].ravel()).reshape(3, low)
-        return self.basis.synthesise(self.centre + self.deviation * whitened)
+        return self.basis.synthesise(centre + self.deviation * whitened)
 
     def from_template(self, image: npt.NDArray[np.floating], field: Array) -> Image:
         """An image [X, Y, Z] of the template's frame, deformed by a field."""
@@ -119,7 +177,7 @@ class Atlas:
     def register(self, volume: Gridded) -> Array:
         """[3, X, Y, Z] the field that pulls the template onto a volume."""
         coefficients = self._registrar.register(
-            channels(volume, self.labels),
+            channels(volume, self.labels, float(self.middle[0]) if len(self.middle) else None),
             self._moving,
             channel_weights(self.labels),
             start=self.centre,
@@ -136,16 +194,20 @@ class Atlas:
         values = np.nan_to_num(volume.image, nan=-1.0, posinf=1.0, neginf=-1.0)
         return warp(values, invert(field), order=3).astype(np.float32), field
 
-    def draw(self, rng: np.random.Generator) -> tuple[Image, Mask | None, Array]:
-        """One synthetic (image, mask, field); image in [-1, 1]."""
-        field = self.sample_field(rng)
-        texture = spectrum.texture(self.shape, (1.0 - TO_EDGES) * self.residual, rng)
-        # The public structure may lie a little beside the released labels: what is learnt from
-        # the samples must not hang on it, so they have all of it, none, or anything between.
-        sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0)
+    def draw(
+        self, rng: np.random.Generator, category: int | None = None
+    ) -> tuple[Image, Mask | None, Array]:
+        """One synthetic (image, mask, field); image in [-1, 1].
+
+        category: of this class; None: of one picked as often as released.
+        """
+        category = self.classes.pick(rng) if category is None else category
+        raw, field = self._render(rng, category)
         mask = self.mask_from_template(field)
-        raw = warp(sharp, field, order=3) + texture
-        grey = self.grey + self.grey_deviation * rng.standard_normal(len(self.grey))
+        if len(self.middle):
+            return self.with_border(self._carry(raw), mask), mask, field
+        grey = shifted(self.grey, self.classes.grey, category)
+        grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
         image = self.with_border(intensity.impose(raw, intensity.curve(grey)), mask)
         return image, mask, field
 
@@ -154,6 +216,15 @@ class Atlas:
         if mask is not None and self.profile.size:
             image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
         return image.astype(np.float32)
+
+    def _render(self, rng: np.random.Generator, category: int | None = None) -> tuple[Array, Array]:
+        """One standardised image [X, Y, Z] with texture, and its field."""
+        field = self.sample_field(rng, category)
+        texture = spectrum.texture(self.shape, self._unexplained, rng)
+        # The public structure may lie a little beside the released labels: what is learnt from
+        # the samples must not hang on it, so they have all of it, none, or anything between.
+        sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0, category)
+        return warp(sharp, field, order=3) + texture, field
 
     def sample(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
         """n pairs of image and mask, lazily; pair i depends on (seed, i) alone."""
@@ -165,9 +236,15 @@ class Atlas:
         """Flat float32 arrays, and the format as JSON bytes under "facts"."""
         facts = json.dumps({"format": 1}).encode()
         arrays: dict[str, npt.NDArray[Any]] = {
-            field.name: np.ascontiguousarray(getattr(self, field.name), dtype=np.float32)
-            for field in fields(self)
+            name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in _ARRAYS
         }
+        if len(self.middle):
+            arrays["middle"] = np.asarray(self.middle, np.float32)
+        if len(self.classes):
+            arrays |= {
+                f"classes.{one.name}": np.asarray(getattr(self.classes, one.name), np.float32)
+                for one in fields(Classes)
+            }
         return {**arrays, "facts": np.frombuffer(facts, dtype=np.uint8).copy()}
 
     @classmethod
@@ -178,21 +255,30 @@ class Atlas:
             IntegrityError: an array is missing, of a wrong size, or not finite.
         """
         try:
-            arrays = {
-                field.name: np.asarray(tensors[field.name], dtype=np.float64)
-                for field in fields(cls)
-            }
+            arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in _ARRAYS}
+            middle = np.asarray(tensors.get("middle", np.zeros(0)), dtype=np.float64)
+            named = [f"classes.{one.name}" for one in fields(Classes)]
+            if any(name in tensors for name in named):
+                arrays |= {name: np.asarray(tensors[name], dtype=np.float64) for name in named}
         except KeyError as error:
             raise IntegrityError(f"stored atlas lacks its array {error}") from error
         for name, values in arrays.items():
             if not np.isfinite(values).all():
                 raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
-        atlas = cls(**arrays)
+        plain = {name: arrays.pop(name) for name in _ARRAYS}
+        shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
+        groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
+        atlas = cls(**plain, classes=groups, middle=middle)
         if (
             atlas.template.ndim != 4
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
             or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
+            or not groups.fit(atlas.shape, len(atlas.basis))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas
+
+
+# What is stored under its own name; classes are stored only where there are any.
+_ARRAYS = tuple(one.name for one in fields(Atlas) if one.name not in ("classes", "middle"))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medvae.atlas import hounsfield
 from medvae.atlas.basis import Array
 from medvae.grid import Gridded
 
@@ -17,9 +18,14 @@ from medvae.grid import Gridded
 REACH = 0.25
 
 
-def standardise(image: npt.NDArray[np.floating]) -> Array:
-    """[X, Y, Z] with mean 0 and root mean square 1 (all 0 where the image is constant)."""
+def standardise(image: npt.NDArray[np.floating], middle: float | None = None) -> Array:
+    """[X, Y, Z] with mean 0 and root mean square 1 (all 0 where the image is constant).
+
+    middle: what is 0 in images whose grey values mean something (see `hounsfield`).
+    """
     values = np.nan_to_num(image.astype(np.float64), nan=-1.0, posinf=1.0, neginf=-1.0)
+    if middle is not None:
+        return np.asarray((values - middle) / hounsfield.UNIT)
     centred = values - values.mean()
     spread = float(np.sqrt((centred**2).mean()))
     return np.asarray(centred / spread if spread > 1e-6 else np.zeros_like(centred))
@@ -37,12 +43,12 @@ def signed_distance(inside: npt.NDArray[np.bool_]) -> Array:
     return np.asarray(np.clip(distance / reach, -1.0, 1.0))
 
 
-def channels(volume: Gridded, labels: int) -> Array:
+def channels(volume: Gridded, labels: int, middle: float | None = None) -> Array:
     """[1 + labels, X, Y, Z]: the standardised image, then what `shape_channels` makes of labels.
 
     A volume without a mask counts as one where every voxel is background.
     """
-    image = standardise(volume.image)
+    image = standardise(volume.image, middle)
     mask = volume.mask if volume.mask is not None else np.zeros(image.shape, np.uint8)
     return np.concatenate([image[None], shape_channels(mask, labels)])
 

@@ -10,11 +10,22 @@ from __future__ import annotations
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from medvae.atlas import intensity, moments, profile, public, scales, shares, spectrum
+from medvae.atlas import (
+    hounsfield,
+    intensity,
+    moments,
+    profile,
+    public,
+    scales,
+    shares,
+    spectrum,
+)
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
+from medvae.atlas.classes import CLIP as CLASSES_CLIP
+from medvae.atlas.classes import ClassCode, Classes, shifted
 from medvae.atlas.displacement import invert, prior_deviation, warp
-from medvae.atlas.features import shape_channels, standardise
+from medvae.atlas.features import shape_channels
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
@@ -69,14 +80,17 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         template = np.concatenate([image, _shapes(study, release, image if sharp else None)])
     centre = _motion(study, release, template)
     grey = _grey(study, release)
-    found = _scales(study, release, template, centre, grey)
+    groups = Classes.none(study.shape, len(study.registrar.basis))
+    if shares.CLASSES in planned:
+        groups = _classes(study, release, template, centre, grey)
+    found = _scales(study, release, template, centre, grey, groups)
     spread = np.ones(len(study.registrar.basis))
     for shell, power in zip(shells(study.registrar.basis.frequency), found.motion, strict=True):
         spread[shell] = np.sqrt(power)
     deviation = np.tile(spread * prior_deviation(study.registrar.basis), (3, 1))
     factor = np.eye(3)
     if shares.COVARIANCE in planned:
-        factor = _covariance(study, release, centre, deviation)
+        factor = _covariance(study, release, centre, deviation, groups)
     return Atlas(
         template=template,
         fine=fine,
@@ -86,8 +100,10 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         residual=found.residual,
         grey=grey,
         grey_deviation=np.sqrt(found.intensity),
+        middle=np.zeros(0) if study.middle is None else np.array([study.middle]),
         size=np.array([found.size]),
         profile=_profile(study, release) if shares.PROFILE in planned else np.zeros((2, 0)),
+        classes=groups,
     )
 
 
@@ -108,7 +124,7 @@ def _shapes(study: Study, release: Release, image: Array | None) -> Array:
     def measure(volume: Gridded, key: Key) -> Array:
         mask = volume.mask if volume.mask is not None else np.zeros(study.shape, np.uint8)
         if moving is not None:
-            seen = standardise(volume.image)[None]
+            seen = study.standardise(volume)[None]
             field = study.register(seen, key, moving, still, weight)
             back = invert(study.registrar.basis.synthesise(field))
             mask = warp(mask.astype(np.float64), back, order=0).astype(np.uint8)
@@ -138,7 +154,7 @@ def _image(study: Study, release: Release, known: Array | None) -> tuple[Array, 
     layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
 
     def measure(volume: Gridded, _: Key) -> Array:
-        return layout.encode(standardise(volume.image)[None])
+        return layout.encode(study.standardise(volume)[None])
 
     vectors = study.vectors(shares.MEAN, measure)
     released = release(shares.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
@@ -185,7 +201,9 @@ def _motion(study: Study, release: Release, template: Array) -> Array:
 
 
 def _grey(study: Study, release: Release) -> Array:
-    """[COUNT] mean quantile coefficients."""
+    """[COUNT] mean quantile coefficients; of CT, those of the mean distribution."""
+    if study.middle is not None:
+        return _distribution(study, release)
     clip = intensity.CLIP
 
     def measure(volume: Gridded, _: Key) -> Array:
@@ -211,8 +229,58 @@ def _profile(study: Study, release: Release) -> Array:
     return profile.believe(released, release.sigma(shares.PROFILE, clip))
 
 
-def _scales(study: Study, release: Release, template: Array, centre: Array, grey: Array) -> Scales:
-    """Powers, spreads and sizes, with the patients registered around the mean field."""
+def _distribution(study: Study, release: Release) -> Array:
+    clip = hounsfield.CLIP
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        return hounsfield.describe(volume.image.astype(np.float64))
+
+    vectors = study.vectors(shares.INTENSITY, measure)
+    released = release(shares.INTENSITY, vectors, clip=clip, dimension=hounsfield.COUNT)
+    return hounsfield.shrink(released, release.sigma(shares.INTENSITY, clip))
+
+
+def _level(study: Study, volume: Gridded, grey: Array) -> Array:
+    """[COUNT] how a volume's quantile coefficients differ from the mean; 0 of CT."""
+    if study.middle is not None:
+        return np.zeros(intensity.COUNT)
+    return intensity.describe(volume.image.astype(np.float64)) - grey
+
+
+def _classes(
+    study: Study, release: Release, template: Array, centre: Array, grey: Array
+) -> Classes:
+    """How classes differ, with the patients registered as for the mean displacement."""
+    noise = release.sigma(shares.CLASSES, CLASSES_CLIP)
+    code = ClassCode.plan(study.shape, study.registrar.basis, study.classes, noise)
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        field = study.fields[key]
+        seen = study.to_template(study.standardise(volume)[None], field)[0]
+        return code.encode(
+            volume.category,
+            seen - template[0],
+            field - centre,
+            _level(study, volume, grey),
+        )
+
+    vectors = study.vectors(shares.CLASSES, measure)
+    released = release(shares.CLASSES, vectors, clip=CLASSES_CLIP, dimension=code.dimension)
+    return code.decode(released, noise)
+
+
+def _scales(
+    study: Study,
+    release: Release,
+    template: Array,
+    centre: Array,
+    grey: Array,
+    groups: Classes,
+) -> Scales:
+    """Powers, spreads and sizes, with the patients registered around the mean field.
+
+    Where there are classes, all of it is around what is released of the volume's own.
+    """
     basis = study.registrar.basis
     code = ScaleCode(basis, study.shape)
     moving = Moving(template)
@@ -220,11 +288,14 @@ def _scales(study: Study, release: Release, template: Array, centre: Array, grey
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
         field = study.register(seen, key, moving, centre)
-        moved = warp(template, basis.synthesise(field))
+        own = volume.category
+        level = shifted(np.zeros(intensity.COUNT), groups.grey, own)
+        image = shifted(template[0], groups.image, own)
+        moved = warp(np.concatenate([image[None], template[1:]]), basis.synthesise(field))
         found = Scales(
-            scales.motion_power(field - centre, basis),
+            scales.motion_power(field - shifted(centre, groups.motion, own), basis),
             spectrum.shell_power(seen[0] - moved[0]),
-            (intensity.describe(volume.image.astype(np.float64)) - grey) ** 2,
+            (_level(study, volume, grey) - level) ** 2,
             scales.relative_size(seen[1:], moved[1:]),
         )
         return code.encode(found)
@@ -235,12 +306,15 @@ def _scales(study: Study, release: Release, template: Array, centre: Array, grey
     return code.decode(released, noise)
 
 
-def _covariance(study: Study, release: Release, centre: Array, deviation: Array) -> Array:
+def _covariance(
+    study: Study, release: Release, centre: Array, deviation: Array, groups: Classes
+) -> Array:
     """[R, R] factor of the correlation of the lowest whitened displacement coefficients."""
     code = Covariance()
 
-    def measure(_: Gridded, key: Key) -> Array:
-        return code.encode((study.fields[key] - centre) / deviation)
+    def measure(volume: Gridded, key: Key) -> Array:
+        own = shifted(centre, groups.motion, volume.category)
+        return code.encode((study.fields[key] - own) / deviation)
 
     vectors = study.vectors(shares.COVARIANCE, measure)
     noise = release.sigma(shares.COVARIANCE, code.clip)

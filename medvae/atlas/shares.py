@@ -26,6 +26,7 @@ MOMENTS, MEAN = "atlas-moments", "atlas-mean"
 REFINE, AGAIN = "atlas-refine", "atlas-refine-again"
 MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
 SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
+CLASSES = "atlas-classes"
 PROFILE = "atlas-profile"
 
 # Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
@@ -43,6 +44,8 @@ STRONG = {
     PROFILE: 0.06,
 }
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
+# What classes take of it, where the configuration has any.
+CLASSES_PART = 0.2
 
 
 class Release(Protocol):
@@ -74,4 +77,9 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     if not masks:
         del shares[MOMENTS], shares[PROFILE]
     total = sum(shares.values())
-    return [(name, share / total) for name, share in shares.items()]
+    planned = [(name, share / total) for name, share in shares.items()]
+    if cfg.data.classes > 0:
+        planned = [(name, share * (1.0 - CLASSES_PART)) for name, share in planned]
+        # Before the scales, which are then those within a class.
+        planned.insert([name for name, _ in planned].index(SCALES), (CLASSES, CLASSES_PART))
+    return planned

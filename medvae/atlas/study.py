@@ -7,9 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
+from medvae.atlas import hounsfield
 from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import invert, prior_deviation, warp
-from medvae.atlas.features import channels
+from medvae.atlas.features import channels, standardise
 from medvae.atlas.registration import AFRESH, AGAIN, Moving, Registrar
 from medvae.config import RunConfig
 from medvae.grid import Gridded
@@ -52,6 +53,8 @@ class Study:
         self.patients = patients
         self.shape = cfg.data.size
         self.labels = cfg.data.labels
+        self.classes = cfg.data.classes
+        self.middle = hounsfield.centre(cfg.data) if cfg.data.modality == "ct" else None
         self.registrar = registrar(self.shape)
         self.progress = progress
         self.fields: dict[tuple[int, int], Array] = {}
@@ -91,7 +94,10 @@ class Study:
         return self.fields[key]
 
     def channels(self, volume: Gridded) -> Array:
-        return channels(volume, self.labels)
+        return channels(volume, self.labels, self.middle)
+
+    def standardise(self, volume: Gridded) -> Array:
+        return standardise(volume.image, self.middle)
 
     def to_template(self, seen: Array, coefficients: Array) -> Array:
         """Channels [C, X, Y, Z] brought into the template's frame."""

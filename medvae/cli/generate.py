@@ -13,6 +13,10 @@ from medvae.cli.settings import settings
 
 Number = Annotated[int, typer.Option("-n", help="How many volumes.")]
 Folder = Annotated[Path, typer.Option("-o", "--out", help="A new folder.")]
+Class = Annotated[
+    int | None,
+    typer.Option("--class", help="Only of this class (0, 1, ...), of a model that has classes."),
+]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same voxels.")]
 
 
@@ -22,8 +26,11 @@ def run(
     out: Folder,
     fmt: Annotated[str, typer.Option("--format", help="nifti or dicom")] = "nifti",
     seed: Seed = None,
+    category: Class = None,
 ) -> None:
     """Draw synthetic volumes from a model. Costs no privacy."""
     with progress() as bar:
-        result = settings.session().generate(model, n, out, seed=seed, fmt=fmt, progress=bar)
+        result = settings.session().generate(
+            model, n, out, seed=seed, fmt=fmt, category=category, progress=bar
+        )
     show(result, [f"{plural(n, 'volume')} in {out} (seed {result['seed']})."])

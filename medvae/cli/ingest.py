@@ -27,7 +27,11 @@ def run(
         str | None, typer.Option(help="mri or ct, where the files do not say.")
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="CSV column to keep as the class of a volume.")
+        str | None, typer.Option(help="CSV column to keep as a label, for evaluation only.")
+    ] = None,
+    class_column: Annotated[
+        str | None,
+        typer.Option(help="CSV column with the class (0, 1, ...) that a model may learn."),
     ] = None,
     demographics: Annotated[
         bool, typer.Option("--demographics", help="Keep age group and sex.")
@@ -42,6 +46,7 @@ def run(
             labels=labels,
             modality=modality,
             label_column=label_column,
+            class_column=class_column,
             demographics=demographics,
             progress=bar,
         )

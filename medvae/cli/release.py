@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.generate import Folder, Number, Seed
+from medvae.cli.generate import Class, Folder, Number, Seed
 from medvae.cli.output import plural, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
@@ -23,6 +23,7 @@ def create(
     out: Folder,
     fmt: Annotated[str, typer.Option("--format", help="bids or dicom")] = "bids",
     seed: Seed = None,
+    category: Class = None,
     title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",
     body_part: Annotated[str, typer.Option(help="In words, such as hippocampus.")] = "",
     suffix: Annotated[str, typer.Option(help="BIDS suffix of MR images.")] = "T1w",
@@ -44,6 +45,7 @@ def create(
             suffix=suffix,
             label_names=tuple(label or ()),
             licence=license_,
+            category=category,
             progress=bar,
         )
     lines = [

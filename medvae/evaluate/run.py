@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from medvae.config import DataConfig
 from medvae.errors import InputError
-from medvae.evaluate import network, texture
+from medvae.evaluate import network, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histogram, intensities
@@ -56,9 +56,10 @@ class Cohort:
     Attributes:
         gridded: on the model's grid.
         subjects: whose each one is.
-        labels: `meta["label"]`, or None.
+        labels: the class, else `meta["label"]`, or None.
         features: extractor -> [n, d]; of the network [3 n, d], a row a plane.
         histograms: [n, BINS] share of each one's voxels by intensity.
+        shells: [16] of each, for the classifier.
     """
 
     gridded: list[Gridded] = field(default_factory=list)
@@ -66,6 +67,7 @@ class Cohort:
     labels: list[Any] = field(default_factory=list)
     features: dict[str, Features] = field(default_factory=dict)
     histograms: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    shells: list[Features] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.gridded)
@@ -157,7 +159,8 @@ def _gather(
         gridded = to_grid(volume, data)
         cohort.gridded.append(gridded)
         cohort.subjects.append(subject)
-        cohort.labels.append(volume.meta.get("label"))
+        cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
+        cohort.shells.append(shells.shells(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
         cohort.histograms.append(histogram(gridded.image))
@@ -257,22 +260,27 @@ def _top(cohort: Cohort) -> int:
 def _classification(
     fake: Cohort, true: Cohort, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp]
 ) -> dict[str, dict[str, Any]]:
-    one, two = fake.features[texture.NAME], true.features[texture.NAME]
     truth = [true.labels[i] for i in test]
-    try:
-        value = classification_auc(one, fake.labels, two[test], truth)
-        real = classification_auc(two[train], [true.labels[i] for i in train], two[test], truth)
-    except ValueError:
-        # A class that only one side has: there is no such figure for these sets.
-        return {}
-    return {
-        "classification_auc": {
+    known = [true.labels[i] for i in train]
+    found = {}
+    for prefix, name, one, two in (
+        ("", shells.NAME, np.stack(fake.shells), np.stack(true.shells)),
+        ("texture_", texture.NAME, fake.features[texture.NAME], true.features[texture.NAME]),
+    ):
+        try:
+            value = classification_auc(one, fake.labels, two[test], truth)
+            real = classification_auc(two[train], known, two[test], truth)
+        except ValueError:
+            # A class that only one side has: there is no such figure for these sets.
+            return {}
+        found[f"{prefix}classification_auc"] = {
             "value": value,
             "real": real,
-            "extractor": texture.NAME,
-            "task": f"logistic regression, tested on {len(test)} real volumes",
+            "extractor": name,
+            "task": f"logistic regression, tested on {len(test)} real volumes; real: trained on "
+            f"{len(train)} of other patients",
         }
-    }
+    return found
 
 
 def _mean(values: Sequence[float]) -> float | None:

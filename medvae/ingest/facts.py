@@ -44,8 +44,8 @@ def number(key: str, value: Any) -> float | None:
     return round(found, decimals)
 
 
-def allowed(meta: dict[str, Any], label: Any) -> bool:
-    """Whether every value is one that this module makes (and the label the user's own).
+def allowed(meta: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether every value is one that this module makes (and label and class as `given`).
 
     The worker has read foreign bytes, so what it says is checked once more.
     """
@@ -61,7 +61,7 @@ def allowed(meta: dict[str, Any], label: Any) -> bool:
         elif key == "sex":
             good = value in SEXES
         else:
-            good = key == "label" and value == label
+            good = key in ("label", "class") and key in given and value == given[key]
         if not good:
             return False
     return True

@@ -92,9 +92,10 @@ def _task(source: str, key: str, group: Group, options: Options, table: Subjects
             return Quarantined(source, str(error))
         if len({row.subject for row in rows}) > 1:
             return Quarantined(source, f"{table.source} gives its slices different subjects")
+        if len({row.category for row in rows}) > 1:
+            return Quarantined(source, f"{table.source} gives its slices different classes")
         subject = rows[0].subject
-        if rows[0].label is not None:
-            meta["label"] = rows[0].label
+        meta |= table.kept(rows[0])
     if not subject:
         return Quarantined(source, NO_SUBJECT)
     job = {"key": key, "keep_demographics": options.keep_demographics, "meta": meta}

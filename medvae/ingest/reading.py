@@ -38,6 +38,7 @@ def read(
     modality: str | None = None,
     keep_demographics: bool = False,
     label_column: str | None = None,
+    class_column: str | None = None,
     workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress = SILENT,
@@ -55,6 +56,8 @@ def read(
             Without it NIfTI is guessed where its numbers leave no doubt.
         keep_demographics: keep the ten-year age group and the sex.
         label_column: a further column of the table to keep as the volume's label.
+        class_column: a further column to keep as the volume's class: whole numbers from 0 on,
+            or nothing for a volume without one; a file with anything else is refused.
         workers: reading processes.
         progress: told of files done (of all files found).
         notes: told, once a read, what the user should know (a guessed modality, subjects
@@ -77,7 +80,7 @@ def read(
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
         if not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
-    options = Options(modality, keep_demographics, label_column, limits)
+    options = Options(modality, keep_demographics, label_column, limits, class_column)
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
 
@@ -197,7 +200,7 @@ class _Reading:
             del received  # a large scan would otherwise be held three times
             volume = Volume.from_bytes(data)
             told: dict[str, Any] = answer["ok"]
-            if not allowed(volume.meta, task.job["meta"].get("label")):
+            if not allowed(volume.meta, task.job["meta"]):
                 raise IntegrityError("facts that are not of the kinds that are kept")
         except (InputError, WorkerDiedError) as error:
             return Quarantined(task.source, str(error))

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from medvae.config import MAX_CLASSES
 from medvae.errors import InputError
 from medvae.ingest.records import Quarantined, printable
 
@@ -19,11 +20,12 @@ LONGEST_LABEL = 64
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table; `category` is the text of its class column, where one is kept."""
 
     line: int
     subject: str
     label: str | int | float | None
+    category: str | None = None
 
 
 @dataclass
@@ -58,8 +60,22 @@ class Subjects:
             row = self.rows[key]
             if not row.subject:
                 raise InputError(f"line {row.line} of {self.source} gives it no subject")
+            if row.category and _class(row.category) is None:
+                raise InputError(
+                    f"line {row.line} of {self.source} gives it no class: expected a whole number "
+                    f"from 0 to {MAX_CLASSES - 1}, or nothing"
+                )
             return row
         raise InputError(f"{self.source} does not name it: add a line with its subject")
+
+    @staticmethod
+    def kept(row: Row) -> dict[str, str | int | float]:
+        """What of a row stays with the volume: label and class, where they are kept and there."""
+        found: dict[str, str | int | float | None] = {
+            "label": row.label,
+            "class": _class(row.category or ""),
+        }
+        return {key: value for key, value in found.items() if value is not None}
 
     def unmet(self) -> Iterator[Quarantined]:
         """The lines whose file was not found; to be asked when every file has been seen."""
@@ -69,7 +85,9 @@ class Subjects:
                 yield Quarantined(self.source, reason)
 
 
-def parse_subjects(data: bytes, source: str, label_column: str | None) -> Subjects:
+def parse_subjects(
+    data: bytes, source: str, label_column: str | None, class_column: str | None = None
+) -> Subjects:
     """Read a table.
 
     Raises:
@@ -86,35 +104,53 @@ def parse_subjects(data: bytes, source: str, label_column: str | None) -> Subjec
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
         columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
         reader.fieldnames = columns
-        needed = {"filename", "subject"} | ({label_column.lower()} if label_column else set())
+        further = [name.lower() for name in (label_column, class_column) if name]
+        needed = {"filename", "subject", *further}
         if not needed <= set(columns):
             missing = ", ".join(sorted(needed - set(columns)))
             raise InputError(f"{expected}, and {printable(missing)} is missing")
         table = Subjects(source, {})
         for row in reader:
-            _add(table, reader.line_num, row, label_column)
+            _add(table, reader.line_num, row, label_column, class_column)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{expected}, in UTF-8") from error
     return table
 
 
-def _add(table: Subjects, line: int, row: dict[str, str | None], label_column: str | None) -> None:
+def _add(
+    table: Subjects,
+    line: int,
+    row: dict[str, str | None],
+    label_column: str | None,
+    class_column: str | None,
+) -> None:
     name = (row["filename"] or "").strip().replace("\\", "/").removeprefix("./").rstrip("/")
     subject = clean_subject(row["subject"] or "")
     if not name and not subject:
         return
     label = _label(row.get(label_column.lower()) or "") if label_column else None
+    category = (row.get(class_column.lower()) or "").strip() if class_column else None
     known = table.rows.get(name)
     if known and known.subject != subject:
         lines = f"lines {known.line} and {line} of {table.source}"
         table.clashes[name] = f"{lines} give it different subjects: keep one"
-    table.rows.setdefault(name, Row(line, subject, label))
+    elif known and known.category != category:
+        lines = f"lines {known.line} and {line} of {table.source}"
+        table.clashes[name] = f"{lines} give it different classes: keep one"
+    table.rows.setdefault(name, Row(line, subject, label, category))
 
 
 def clean_subject(text: str) -> str:
     """One spelling of an identifier: Unicode NFC, no blanks around it, always encodable."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", text.replace("\0", "")).strip()
+
+
+def _class(text: str) -> int | None:
+    """A class as its number; None where the text is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 4):
+        return None
+    return int(text) if int(text) < MAX_CLASSES else None
 
 
 def _label(text: str) -> str | int | float | None:

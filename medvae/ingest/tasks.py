@@ -56,6 +56,7 @@ class Options:
     keep_demographics: bool
     label_column: str | None
     limits: Limits
+    class_column: str | None = None
 
 
 @dataclass
@@ -134,9 +135,7 @@ class Scanning:
             meta |= facts.demographics(person.get("age", ""), person.get("sex", ""))
         if self.table is not None:
             row = self.table.of(name)
-            if row.label is not None:
-                meta["label"] = row.label
-            return row.subject, False, meta
+            return row.subject, False, meta | self.table.kept(row)
         if named:
             return named, False, meta
         return clean_subject(bids.stem(name)), True, meta
@@ -219,4 +218,4 @@ def _table(file: File, options: Options) -> Subjects:
         data = file.tree.read(file.name, MOST_BYTES + 1)
     except InputError as error:
         raise InputError(f"{file.source}: {error}") from error
-    return parse_subjects(data, file.source, options.label_column)
+    return parse_subjects(data, file.source, options.label_column, options.class_column)

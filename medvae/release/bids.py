@@ -55,6 +55,7 @@ class BidsWriter:
         self._display = VoxelGate(facts.data).range
         self._count = 0
         self._masks = 0
+        self._classes: list[int | None] = []
 
     encoding = "application/gzip"
 
@@ -71,6 +72,7 @@ class BidsWriter:
     def add(self, volume: Volume) -> None:
         """Write one image, its sidecar and its label map."""
         self._count += 1
+        self._classes.append(volume.category)
         subject = f"sub-{label(self._count)}"
         folder = self._root / subject / self._folder
         stem = f"{subject}_{self._suffix}"
@@ -120,7 +122,8 @@ class BidsWriter:
         """Everything that belongs to the data set as a whole."""
         root, facts = self._root, self._facts
         (root / "dataset_description.json").write_bytes(json_text(self._description("raw")))
-        write_tables(root, facts, [f"sub-{label(i)}" for i in range(1, self._count + 1)])
+        names = [f"sub-{label(i)}" for i in range(1, self._count + 1)]
+        write_tables(root, facts, names, self._classes)
         ct = ["sub-*/ct"] if facts.data.modality == "ct" else []
         (root / ".bidsignore").write_text("\n".join([*_OURS, *ct]) + "\n")
         if self._masks:

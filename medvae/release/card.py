@@ -40,6 +40,7 @@ def make_card(
             "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
             "units": "HU" if data.modality == "ct" else "arbitrary, 0 to 1000",
             "labels": label_table(facts),
+            "classes": class_note(facts),
             "seed": facts.seed,
         },
         "privacy": privacy_statement(facts.privacy),
@@ -62,6 +63,17 @@ def label_table(facts: ReleaseFacts) -> dict[str, str]:
         str(i): names[i - 1] if i <= len(names) else f"label {i}"
         for i in range(1, facts.data.labels + 1)
     }
+
+
+def class_note(facts: ReleaseFacts) -> str:
+    """What the column `class` of participants.tsv is, or that there is none."""
+    count = facts.data.classes
+    if count == 0:
+        return "none"
+    return (
+        f"column class of participants.tsv, 0 to {count - 1}: the class that a volume was "
+        "generated as; shares and looks of the classes were released under the budget"
+    )
 
 
 def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
@@ -100,8 +112,8 @@ def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
         "are not covered: only this folder is released.",
         "assumptions": [
             "every volume was assigned to the right patient when it was read in",
-            "the number of patients and the labels that masks use are public: they are facts of "
-            "the study's protocol, not measured under the budget",
+            "the number of patients, the labels that masks use and the number of classes are "
+            "public: they are facts of the study's protocol, not measured under the budget",
             "the configuration was chosen without looking at these patients' data",
             "the noise key was not disclosed",
         ],
@@ -169,4 +181,9 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
         limits.append("Intensities are in arbitrary units from 0 to 1000, not a scanner's.")
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
+    if facts.data.classes:
+        limits.append(
+            "A class says what the model was asked to draw, not what a reader would find; classes "
+            "differ by what few released numbers tell of them."
+        )
     return limits

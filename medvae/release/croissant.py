@@ -68,17 +68,9 @@ def croissant(
     ]
     if labels is not None:
         files.append(_file_set("labels", "Their label maps.", labels, "application/gzip"))
-    column = {
-        "@type": "cr:Field",
-        "@id": "synthetic/participant_id",
-        "name": "participant_id",
-        "description": "Number of the sample; stands for no person.",
-        "dataType": "sc:Text",
-        "source": {
-            "fileObject": {"@id": "participants"},
-            "extract": {"column": "participant_id"},
-        },
-    }
+    columns = [_column("participant_id", "Number of the sample; stands for no person.", "sc:Text")]
+    if card["data"]["classes"] != "none":
+        columns.append(_column("class", "What the volume was generated as.", "sc:Integer"))
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -102,9 +94,20 @@ def croissant(
                 "@id": "synthetic",
                 "name": "synthetic",
                 "description": "The synthetic volumes.",
-                "field": [column],
+                "field": columns,
             }
         ],
+    }
+
+
+def _column(name: str, description: str, kind: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:Field",
+        "@id": f"synthetic/{name}",
+        "name": name,
+        "description": description,
+        "dataType": kind,
+        "source": {"fileObject": {"@id": "participants"}, "extract": {"column": name}},
     }
 
 

@@ -55,6 +55,7 @@ class DicomWriter:
         self._facts = facts
         self._count = 0
         self._masks = 0
+        self._classes: list[int | None] = []
 
     @property
     def labels(self) -> str | None:
@@ -64,6 +65,7 @@ class DicomWriter:
     def add(self, volume: Volume) -> None:
         """Write one series, and its label map."""
         self._count += 1
+        self._classes.append(volume.category)
         stem = f"SYNTH{self._count:04d}"
         low, high = VoxelGate(self._facts.data).range
         series = Series(stem, self._facts.created, self._facts.body_part, (low, high))
@@ -78,7 +80,7 @@ class DicomWriter:
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""
         names = [f"SYNTH{index:04d}" for index in range(1, self._count + 1)]
-        write_tables(self._root, self._facts, names)
+        write_tables(self._root, self._facts, names, self._classes)
 
 
 class Series:

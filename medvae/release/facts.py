@@ -150,6 +150,8 @@ class ReleaseFacts:
         if self.data.labels < 0:
             # "What the data set declares" was never asked for: such a model has no labels.
             object.__setattr__(self, "data", self.data.model_copy(update={"labels": 0}))
+        if self.data.classes < 0:
+            object.__setattr__(self, "data", self.data.model_copy(update={"classes": 0}))
 
     @classmethod
     def from_model(

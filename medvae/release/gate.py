@@ -158,9 +158,20 @@ class VoxelGate:
             volume.spacing, self.data.spacing, rtol=1e-3
         ):
             raise InputError(f"{where} has voxels of {volume.spacing} mm, not {self.data.spacing}")
-        if volume.meta:
+        header = set(volume.meta) - {"class"}
+        if header:
             # A header value can only have come from a patient: synthetic ones have none.
-            raise InputError(f"{where} carries header facts {sorted(volume.meta)}; none may leave")
+            raise InputError(f"{where} carries header facts {sorted(header)}; none may leave")
+        # The class is what the volume was drawn as, in a model that has classes.
+        if (volume.category is not None) != (self.data.classes > 0):
+            raise InputError(
+                f"{where} is of class {volume.category}, and the model has "
+                f"{max(self.data.classes, 0)} classes"
+            )
+        if volume.category is not None and not 0 <= volume.category < self.data.classes:
+            raise InputError(
+                f"{where} is of class {volume.category}, but {self.data.classes} are declared"
+            )
 
     def _distinct(self, volume: Volume, where: str) -> None:
         digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()[:16]

@@ -13,7 +13,7 @@ from medvae.release.facts import ReleaseFacts
 # Of the installed distribution.
 VERSION = version("medvae-private")
 
-_PARTICIPANTS = {
+_PARTICIPANTS: dict[str, Any] = {
     "participant_id": {"Description": "Number of the sample; stands for no person"},
     "synthetic": {
         "Description": "Whether the volume was generated",
@@ -22,16 +22,34 @@ _PARTICIPANTS = {
 }
 
 
+def _class_column(count: int) -> dict[str, Any]:
+    return {
+        "Description": "Class that the volume was generated as; how often each occurs was "
+        "released under the plan's privacy guarantee",
+        "Levels": {str(one): f"class {one} of the source data" for one in range(count)},
+    }
+
+
 def json_text(value: Any) -> bytes:
     """JSON for people: indented, keys in the order given, final newline."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def write_tables(root: Path, facts: ReleaseFacts, participants: Sequence[str]) -> None:
+def write_tables(
+    root: Path,
+    facts: ReleaseFacts,
+    participants: Sequence[str],
+    classes: Sequence[int | None] = (),
+) -> None:
     """participants.tsv with its description, CHANGES (CPAN style) and LICENSE."""
-    rows = "".join(f"{name}\tyes\n" for name in participants)
-    (root / "participants.tsv").write_text(f"participant_id\tsynthetic\n{rows}", encoding="utf-8")
-    (root / "participants.json").write_bytes(json_text(_PARTICIPANTS))
+    described = dict(_PARTICIPANTS)
+    columns = [[name, "yes"] for name in participants]
+    if facts.data.classes > 0:
+        described["class"] = _class_column(facts.data.classes)
+        columns = [[*row, str(one)] for row, one in zip(columns, classes, strict=True)]
+    table = "".join("\t".join(row) + "\n" for row in [list(described), *columns])
+    (root / "participants.tsv").write_text(table, encoding="utf-8")
+    (root / "participants.json").write_bytes(json_text(described))
     changes = f"{facts.version} {facts.created}\n  - First release.\n"
     (root / "CHANGES").write_text(changes, encoding="utf-8")
     (root / "LICENSE").write_text(f"{facts.license}\n", encoding="utf-8")

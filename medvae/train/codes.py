@@ -79,7 +79,9 @@ class Codes:
         if self._atlas is None:
             return self._encode(torch.from_numpy(np.ascontiguousarray(volume.image)))
         image, _ = self._atlas.to_template(volume)
-        return self._encode(torch.from_numpy(image))
+        # Around the class's own mean: what comes back to it when volumes are drawn.
+        own = image - self._atlas.contrast(volume.category)
+        return self._encode(torch.from_numpy(own))
 
     @torch.no_grad()
     def _encode(self, image: Tensor) -> Tensor:

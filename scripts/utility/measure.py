@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from medvae.evaluate import network, texture
+from medvae.evaluate import network, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
-from medvae.evaluate.downstream import segmentation_dice
+from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.grid import Gridded
 
 
@@ -42,6 +42,8 @@ def measure(
     if labels and all(v.mask is not None for v in made):
         found = segmentation_dice(made, test, labels, iterations=iterations, seed=seed)
         row |= {"dice": float(np.nanmean(found)), "dice_labels": [float(v) for v in found]}
+    if all(v.category is not None for v in (*made, *test)):
+        row |= _classification(made, test)
     for name, one in features(made).items():
         two = real[name]
         if name == "texture":
@@ -61,3 +63,15 @@ def measure(
             f"{name}_coverage": shape.coverage,
         }
     return row
+
+
+def _classification(made: Sequence[Gridded], test: Sequence[Gridded]) -> dict[str, float]:
+    """AUC of logistic regression on shells, which was chosen between real patients, and texture."""
+    found = {}
+    for name, extract in (("auc", shells.shells), ("auc_texture", texture.texture)):
+        sides = [
+            (np.stack([extract(v.image) for v in side]), [v.category for v in side])
+            for side in (made, test)
+        ]
+        found[name] = classification_auc(*sides[0], *sides[1])
+    return found

@@ -88,8 +88,18 @@ def real(cohort: Cohort, patients: int) -> list[Gridded]:
 def nothing(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
     """The atlas of no patients: public expectations alone."""
     cfg = _alone(cohort, 8.0)
-    atlas = fit(Memory({}), Silence(), cfg)
-    return [Gridded(image, mask) for image, mask in atlas.sample(count, seed)]
+    return _drawn(fit(Memory({}), Silence(), cfg), count, seed)
+
+
+def _drawn(atlas: Atlas, count: int, seed: int) -> list[Gridded]:
+    """Samples with their classes, where the cohort has any."""
+    made = []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        category = atlas.classes.pick(rng)
+        image, mask, _ = atlas.draw(rng, category)
+        made.append(Gridded(image, mask, category))
+    return made
 
 
 def _alone(cohort: Cohort, epsilon: float, public: str | None = None) -> RunConfig:
@@ -110,7 +120,7 @@ def atlas_alone(
     patients = Memory(cohort.train)
     names = mechanisms(cfg, cohort.data.labels > 0, len(patients))
     atlas = fit(patients, release_for(names, len(patients), epsilon, seed), cfg)
-    return [Gridded(image, mask) for image, mask in atlas.sample(count, seed)]
+    return _drawn(atlas, count, seed)
 
 
 # What is between the atlas alone and the full pipeline: which stages have a share of the budget.

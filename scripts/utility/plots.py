@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _COLOURS = {
 }
 _PANELS = {
     "dice": "Dice of a UNet trained on them (more is better)",
+    "auc": "AUC of a classifier trained on them (more is better)",
     "efficientnet_frechet": "Fréchet distance, ImageNet features (less is better)",
     "texture_frechet": "Fréchet distance, texture features (less is better)",
 }
@@ -69,7 +71,7 @@ def _panel(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
         marker = "s" if method == "VAE without privacy" else "o"
         style = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
         axis.errorbar(places, means, yerr=spread, label=method, linewidth=1.6, **style)
-    if key != "dice":
+    if key not in ("dice", "auc"):
         # Baselines are many times as far away as what is compared.
         axis.set_yscale("log")
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -111,8 +113,9 @@ def _yardsticks(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None
 
 def _joined(names: Sequence[str]) -> str:
     """`no data, real, 10 / 30 patients` from the names of lines that lie together."""
-    counts = sorted(int(n.split()[1]) for n in names if n.startswith("real"))
-    others = [n for n in names if not n.startswith("real")]
+    counted = [n for n in names if re.match(r"real, \d+ ", n)]
+    counts = sorted(int(n.split()[1]) for n in counted)
+    others = [n for n in names if n not in counted]
     real = [f"real, {' / '.join(map(str, counts))} patients"] if counts else []
     return ", ".join([*others, *real])
 
@@ -141,9 +144,14 @@ class Slices:
 
 
 def slices(volumes: Sequence[Gridded]) -> Slices:
-    """The middle slice across the first axis of each volume."""
+    """The middle slice across the first axis of each volume; of one with a class, axial."""
     images, masks = [], []
     for volume in volumes:
+        if volume.category is not None:
+            middle = volume.image[:, :, volume.image.shape[2] // 2]
+            images.append(np.flipud(middle.T))
+            masks.append(np.zeros(middle.T.shape))
+            continue
         place = volume.image.shape[0] // 2 - 2
         images.append(np.flipud(volume.image[place].T))
         mask = np.zeros_like(volume.image[place]) if volume.mask is None else volume.mask[place]

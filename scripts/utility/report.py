@@ -13,6 +13,7 @@ from utility.rows import EPSILON
 
 COLUMNS = {
     "dice": "Dice",
+    "auc": "AUC",
     "efficientnet_frechet": "FDd",
     "efficientnet_mmd": "MMDd",
     "efficientnet_diversity": "div d",

@@ -48,8 +48,10 @@ def _name(epsilon: float) -> str:
     return "inf" if math.isinf(epsilon) else f"{epsilon:g}"
 
 
-def rows(quick: bool, seeds: int = 3) -> list[Row]:
-    """All rows, cheap ones first; `seeds` of each method at epsilon 8."""
+def rows(quick: bool, seeds: int = 3, data: str = "hippocampus") -> list[Row]:
+    """All rows of a data set, cheap ones first; `seeds` of each method at epsilon 8."""
+    if data == "lung":
+        return _of_classes(quick, seeds)
     found = [
         Row(f"real, {patients} patients", None, 0, _real(patients))
         for patients in ((80,) if quick else (80, 30, 10, 3))
@@ -63,6 +65,16 @@ def rows(quick: bool, seeds: int = 3) -> list[Row]:
     found += _seeded("full pipeline", methods.pipeline, epsilons, seeds)
     for method, stages in methods.STAGES.items():
         found += _seeded(method, methods.staged, (EPSILON,), seeds, stages=stages)
+    return found
+
+
+def _of_classes(quick: bool, seeds: int) -> list[Row]:
+    """Rows of the cohort with classes: what is judged there is a classifier."""
+    found = [Row("real, all patients", None, 0, _real(1000))]
+    epsilons = (8.0,) if quick else (1.0, 3.0, 8.0, math.inf)
+    found += _seeded("atlas alone", methods.atlas_alone, epsilons, 1 if quick else seeds)
+    if not quick:
+        found += _seeded("full pipeline", methods.pipeline, epsilons, seeds)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import ndimage
 
 from medvae.config import DataConfig, RunConfig
 from medvae.errors import InputError
-from medvae.evaluate import Options, evaluate, network, texture
+from medvae.evaluate import Options, evaluate, network, shells, texture
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histogram, intensities
 from medvae.evaluate.restoration import restoration
@@ -198,6 +199,13 @@ def test_classification_where_there_are_labels() -> None:
         options=Options(network=False),
     )
     assert found["classification_auc"]["value"] > 0.9
+    assert found["texture_classification_auc"]["value"] > 0.9
+    # The class goes before the label, and what has neither is not classified.
+    wrong = [replace(v, meta=v.meta | {"class": 0}) for v in made]
+    kinds = [(f"p{i}", v) for i, v in enumerate(real)]
+    assert "classification_auc" not in evaluate(
+        wrong, kinds, data=DATA, options=Options(network=False)
+    )
 
 
 def test_what_cannot_be_measured_is_refused() -> None:
@@ -211,6 +219,16 @@ def test_what_cannot_be_measured_is_refused() -> None:
 
 def test_without_a_grid_the_first_synthetic_volume_gives_it() -> None:
     assert evaluate(cohort(4, 1), patients(10, 1), options=QUICK)["texture_frechet"]["value"] >= 0
+
+
+def test_shells_are_what_they_were() -> None:
+    axes = np.meshgrid(*[np.linspace(-1, 1, n) for n in (16, 16, 8)], indexing="ij")
+    radius = np.sqrt((np.array(axes) ** 2 * np.array([64, 64, 16])[:, None, None, None]).sum(0))
+    vector = shells.shells((radius / 16 - 0.5).astype(np.float32))
+    assert vector.shape == (16,)
+    assert (np.diff(vector[:7]) > 0).all()
+    assert vector[0] == pytest.approx(-0.5 + 0.9 / 16, abs=0.03)
+    assert vector[9:14] == pytest.approx(1 / 16, abs=0.02)
 
 
 def test_the_extractor_is_what_it_was() -> None:

@@ -294,7 +294,7 @@ def test_a_source_replaced_after_the_start_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_lies_is_not_believed(tmp_path: Path) -> None:
-    assert allowed({"kvp": 120.0, "sex": "F", "age_group": "90+", "label": 3}, 3)
+    assert allowed({"kvp": 120.0, "sex": "F", "age_group": "90+", "label": 3}, {"label": 3})
     for meta in (
         {"sex": "Jane"},
         {"age_group": "47"},
@@ -302,8 +302,9 @@ def test_a_worker_that_lies_is_not_believed(tmp_path: Path) -> None:
         {"kvp": 120.123456},
         {"convolution_kernel_class": "Jane Doe"},
         {"label": "Jane"},
+        {"class": 1},
     ):
-        assert not allowed(meta, 3), meta
+        assert not allowed(meta, {"label": 3}), meta
 
 
 def test_names_cannot_forge_lines_or_colours(tmp_path: Path) -> None:

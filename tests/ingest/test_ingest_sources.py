@@ -97,6 +97,33 @@ def test_a_named_column_becomes_the_label(tmp_path: Path) -> None:
         list(read([tmp_path], label_column="size"))
 
 
+def test_a_named_column_becomes_the_class(tmp_path: Path) -> None:
+    names = "abcdefg"
+    folder(tmp_path, **{f"{name}_nii": GOOD for name in names})
+    cells = ("0", " 12 ", "", "-1", "1.5", "high", "16")
+    rows = "".join(f"{n}.nii,P{n},{cell}\n" for n, cell in zip(names, cells, strict=True))
+    table(tmp_path, f"filename,subject,Grade\n{rows}")
+    found = list(read([tmp_path], modality="mri", class_column="Grade"))
+    kept = {r.subject: r.volume.category for r in found if isinstance(r, Ingested)}
+    assert kept == {"Pa": 0, "Pb": 12, "Pc": None}
+    refused = [r.reason for r in found if isinstance(r, Quarantined)]
+    assert len(refused) == 4
+    assert all("gives it no class: expected a whole number" in r for r in refused)
+    assert not any("high" in r for r in refused)
+    # Without the option nothing of the column stays.
+    assert all(r.volume.meta == {} for r in taken(tmp_path, modality="mri"))
+    with pytest.raises(InputError, match="size is missing"):
+        list(read([tmp_path], class_column="size"))
+
+
+def test_two_classes_of_one_file_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, a_nii=GOOD)
+    table(tmp_path, "filename,subject,grade\na.nii,P1,0\na.nii,P1,1\n")
+    (found,) = list(read([tmp_path], modality="mri", class_column="grade"))
+    assert isinstance(found, Quarantined)
+    assert "different classes" in found.reason
+
+
 def test_without_a_table_each_file_is_a_subject_and_the_user_is_told(tmp_path: Path) -> None:
     folder(tmp_path, x__scan_nii=GOOD, y__scan_nii=GOOD)
     notes: list[str] = []

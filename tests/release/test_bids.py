@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medvae.errors import UsageError
+from medvae.errors import InputError, UsageError
 from medvae.release import ReleaseResult, write_nifti
 from medvae.release.gate import VoxelGate
 from medvae.volume import Volume
 from tests.release.made import CT, MRI, facts, synthetic
 
 Make = Callable[..., ReleaseResult]
+CLASSED = MRI.model_copy(update={"labels": 0, "classes": 3})
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 
@@ -84,6 +86,36 @@ def test_participants_and_sidecars(make: Make) -> None:
     assert sidecar["SampleIndex"] == 2
     table = (release / "derivatives/labels/dseg.tsv").read_text().splitlines()
     assert table == ["index\tname", "0\tbackground", "1\tlabel 1", "2\tlabel 2"]
+
+
+def _classed(*classes: int | None) -> list[Volume]:
+    made = synthetic(len(classes), CLASSED)
+    return [
+        replace(v, meta={} if k is None else {"class": k})
+        for v, k in zip(made, classes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("fmt", ["bids", "dicom"])
+def test_classes_are_a_described_column(make: Make, fmt: str) -> None:
+    release = make(data=CLASSED, n=3, volumes=_classed(2, 0, 1), fmt=fmt).path
+    header, *rows = (release / "participants.tsv").read_text().splitlines()
+    assert header == "participant_id\tsynthetic\tclass"
+    assert [row.split("\t")[2] for row in rows] == ["2", "0", "1"]
+    described = json.loads((release / "participants.json").read_text())
+    assert set(described["class"]["Levels"]) == {"0", "1", "2"}
+    card = json.loads((release / "card.json").read_text())
+    assert "column class of participants.tsv, 0 to 2" in card["data"]["classes"]
+    fields = json.loads((release / "croissant.json").read_text())["recordSet"][0]["field"]
+    assert [one["name"] for one in fields] == ["participant_id", "class"]
+
+
+@pytest.mark.parametrize("classes", [(0, None, 1), (0, 3, 1)])
+def test_a_class_that_was_not_declared_does_not_leave(
+    make: Make, classes: tuple[int | None, ...]
+) -> None:
+    with pytest.raises(InputError, match="synthetic volume 2 is of class"):
+        make(data=CLASSED, n=3, volumes=_classed(*classes))
 
 
 def test_croissant_names_what_is_there(make: Make) -> None:

@@ -183,6 +183,7 @@ def spoiled(kind: str) -> Iterator[Volume]:
         "spacing": lambda: replace(second, affine=np.eye(4)),
         "modality": lambda: replace(second, modality="ct"),
         "meta": lambda: replace(second, meta={"echo_time": 4.2}),
+        "class": lambda: replace(second, meta={"class": 1}),
         "mask": lambda: replace(second, mask=None),
         "label": lambda: replace(second, mask=mask + np.uint8(1)),
     }[kind]()
@@ -202,6 +203,7 @@ def spoiled(kind: str) -> Iterator[Volume]:
         ("spacing", "mm"),
         ("modality", "is ct"),
         ("meta", "echo_time"),
+        ("class", "of class 1, and the model has 0 classes"),
         ("mask", "all volumes have a mask or none"),
         ("label", "label 3"),
     ],

@@ -87,3 +87,64 @@ def test_with_an_atlas_image_and_mask_come_as_pairs_and_a_kill_changes_nothing()
         assert volume.mask is not None
         assert set(np.unique(volume.mask)) <= {0, 1}
     assert not np.array_equal(volumes[0].voxels, volumes[1].voxels)
+
+
+class Classed(Cohort):
+    """Procedural patients of two classes; class 1 has a bright block in the middle."""
+
+    def volumes(self, index: int) -> list[Gridded]:
+        found = []
+        for volume in super().volumes(index):
+            image = volume.image.copy()
+            image[5:11, 5:11, 5:11] = 0.9 if index % 2 else -0.9
+            found.append(Gridded(image, None, index % 2))
+        return found
+
+
+@pytest.fixture(scope="module", params=["whole", "atlas alone"])
+def classed(request: pytest.FixtureRequest) -> Artifact:
+    alone = request.param == "atlas alone"
+    cfg = configuration(
+        data={"labels": 0, "classes": 2},
+        privacy={"epsilon": 50.0},
+        atlas={"share": 1.0 if alone else 0.6, "samples": 0, "steps": 0},
+        finetune={"share": 0.0, "steps": 0},
+        prior={"share": 0.0 if alone else 0.4},
+    )
+    return train(cfg, plan_of(cfg, 30), Classed(30, cfg.data.size), key=KEY)
+
+
+def test_a_class_is_drawn_as_asked_and_looks_like_it(classed: Artifact) -> None:
+    middle = np.s_[6:10, 6:10, 6:10]
+    levels = []
+    for category in (0, 1):
+        drawn = list(generate(classed, 6, seed=1, category=category))
+        assert {volume.category for volume in drawn} == {category}
+        levels.append(np.mean([volume.voxels[middle].mean() for volume in drawn]))
+    assert levels[1] > levels[0] + 150
+    # Left to itself, both come, and a volume does not depend on how the work is shared.
+    free = list(generate(classed, 12, seed=1))
+    assert {volume.category for volume in free} == {0, 1}
+    (again,) = generate(classed, 12, seed=1, indices=[7])
+    assert again.category == free[7].category
+    assert np.array_equal(again.voxels, free[7].voxels)
+
+
+def test_a_class_that_is_not_there_is_refused(classed: Artifact, model: Artifact) -> None:
+    with pytest.raises(UsageError, match=r"--class must be in 0\.\.1, not 2"):
+        generate(classed, 1, 0, category=2)
+    with pytest.raises(UsageError, match="this model has none"):
+        generate(model, 1, 0, category=0)
+
+
+def test_classes_are_planned_for_and_charged_only_where_there_are_any() -> None:
+    shares: dict[str, dict[str, object]] = {
+        "atlas": {"share": 0.5},
+        "finetune": {"share": 0.2},
+        "prior": {"share": 0.3},
+    }
+    plain, classes = (configuration(**shares, data={"classes": k}) for k in (0, 2))
+    names = [[m.name for m in plan_of(cfg, 30).mechanisms] for cfg in (plain, classes)]
+    assert "atlas-classes" not in names[0]
+    assert sorted(names[1]) == sorted([*names[0], "atlas-classes"])
+    assert plan_of(classes, 30).epsilon <= 8.0
