@@ -53,6 +53,7 @@ class Atlas:
             a cohort without. Everything else is then within a class.
         middle: [1] what is 0 in the template, for CT; [0] for images that were standardised
             one by one. `grey` is then [hounsfield.COUNT], of the mean distribution.
+        spread: [X, Y, Z] what texture is multiplied by at each place, for CT; else [0].
     """
 
     template: Array
@@ -67,6 +68,7 @@ class Atlas:
     profile: Array
     classes: Classes
     middle: Array
+    spread: Array
 
     @property
     def shape(self) -> Shape:
@@ -221,6 +223,8 @@ class Atlas:
         """One standardised image [X, Y, Z] with texture, and its field."""
         field = self.sample_field(rng, category)
         texture = spectrum.texture(self.shape, self._unexplained, rng)
+        if len(self.spread):
+            texture = texture * warp(self.spread, field)
         # The public structure may lie a little beside the released labels: what is learnt from
         # the samples must not hang on it, so they have all of it, none, or anything between.
         sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0, category)
@@ -239,7 +243,7 @@ class Atlas:
             name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in _ARRAYS
         }
         if len(self.middle):
-            arrays["middle"] = np.asarray(self.middle, np.float32)
+            arrays |= {name: np.asarray(getattr(self, name), np.float32) for name in _OF_CT}
         if len(self.classes):
             arrays |= {
                 f"classes.{one.name}": np.asarray(getattr(self.classes, one.name), np.float32)
@@ -256,7 +260,9 @@ class Atlas:
         """
         try:
             arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in _ARRAYS}
-            middle = np.asarray(tensors.get("middle", np.zeros(0)), dtype=np.float64)
+            ct = {name: np.zeros(0) for name in _OF_CT}
+            if any(name in tensors for name in ct):
+                ct = {name: np.asarray(tensors[name], dtype=np.float64) for name in ct}
             named = [f"classes.{one.name}" for one in fields(Classes)]
             if any(name in tensors for name in named):
                 arrays |= {name: np.asarray(tensors[name], dtype=np.float64) for name in named}
@@ -268,12 +274,13 @@ class Atlas:
         plain = {name: arrays.pop(name) for name in _ARRAYS}
         shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
         groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
-        atlas = cls(**plain, classes=groups, middle=middle)
+        atlas = cls(**plain, classes=groups, **ct)
         if (
             atlas.template.ndim != 4
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
             or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
+            or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
             or not groups.fit(atlas.shape, len(atlas.basis))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
@@ -281,4 +288,5 @@ class Atlas:
 
 
 # What is stored under its own name; classes are stored only where there are any.
-_ARRAYS = tuple(one.name for one in fields(Atlas) if one.name not in ("classes", "middle"))
+_OF_CT = ("middle", "spread")
+_ARRAYS = tuple(one.name for one in fields(Atlas) if one.name not in ("classes", *_OF_CT))

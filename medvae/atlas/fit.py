@@ -19,6 +19,7 @@ from medvae.atlas import (
     scales,
     shares,
     spectrum,
+    spread,
 )
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
@@ -83,11 +84,14 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
     groups = Classes.none(study.shape, len(study.registrar.basis))
     if shares.CLASSES in planned:
         groups = _classes(study, release, template, centre, grey)
+    variety = np.zeros(0)
+    if shares.SPREAD in planned:
+        variety = _spread(study, release, template, groups)
     found = _scales(study, release, template, centre, grey, groups)
-    spread = np.ones(len(study.registrar.basis))
+    strength = np.ones(len(study.registrar.basis))
     for shell, power in zip(shells(study.registrar.basis.frequency), found.motion, strict=True):
-        spread[shell] = np.sqrt(power)
-    deviation = np.tile(spread * prior_deviation(study.registrar.basis), (3, 1))
+        strength[shell] = np.sqrt(power)
+    deviation = np.tile(strength * prior_deviation(study.registrar.basis), (3, 1))
     factor = np.eye(3)
     if shares.COVARIANCE in planned:
         factor = _covariance(study, release, centre, deviation, groups)
@@ -104,6 +108,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         size=np.array([found.size]),
         profile=_profile(study, release) if shares.PROFILE in planned else np.zeros((2, 0)),
         classes=groups,
+        spread=variety,
     )
 
 
@@ -267,6 +272,20 @@ def _classes(
     vectors = study.vectors(shares.CLASSES, measure)
     released = release(shares.CLASSES, vectors, clip=CLASSES_CLIP, dimension=code.dimension)
     return code.decode(released, noise)
+
+
+def _spread(study: Study, release: Release, template: Array, groups: Classes) -> Array:
+    """[X, Y, Z] how texture's strength differs from place to place of the template."""
+    noise = release.sigma(shares.SPREAD, spread.CLIP)
+    plan = spread.layout(study.shape, noise)
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        seen = study.to_template(study.standardise(volume)[None], study.fields[key])[0]
+        return spread.encode(plan, seen - shifted(template[0], groups.image, volume.category))
+
+    vectors = study.vectors(shares.SPREAD, measure)
+    released = release(shares.SPREAD, vectors, clip=spread.CLIP, dimension=plan.dimension)
+    return spread.decode(plan, released, noise)
 
 
 def _scales(

@@ -26,7 +26,7 @@ MOMENTS, MEAN = "atlas-moments", "atlas-mean"
 REFINE, AGAIN = "atlas-refine", "atlas-refine-again"
 MOTION, INTENSITY = "atlas-motion", "atlas-intensity"
 SCALES, COVARIANCE = "atlas-scales", "atlas-covariance"
-CLASSES = "atlas-classes"
+CLASSES, SPREAD = "atlas-classes", "atlas-spread"
 PROFILE = "atlas-profile"
 
 # Shares of the atlas's budget, in the order of release. Where epsilon x patients is small,
@@ -46,6 +46,8 @@ STRONG = {
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
+# What the map of variety takes of it, of CT.
+SPREAD_PART = 0.08
 
 
 class Release(Protocol):
@@ -78,8 +80,13 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
         del shares[MOMENTS], shares[PROFILE]
     total = sum(shares.values())
     planned = [(name, share / total) for name, share in shares.items()]
-    if cfg.data.classes > 0:
-        planned = [(name, share * (1.0 - CLASSES_PART)) for name, share in planned]
-        # Before the scales, which are then those within a class.
-        planned.insert([name for name, _ in planned].index(SCALES), (CLASSES, CLASSES_PART))
+    further = {CLASSES: CLASSES_PART} if cfg.data.classes > 0 else {}
+    if cfg.data.modality == "ct":
+        further[SPREAD] = SPREAD_PART
+    # Before the scales, which are then those within a class.
+    place = [name for name, _ in planned].index(SCALES)
+    rest = 1.0 - sum(further.values())
+    if further:
+        planned = [(name, share * rest) for name, share in planned]
+        planned[place:place] = further.items()
     return planned

@@ -161,6 +161,6 @@ def test_ct_keeps_its_units():
         body = np.abs(image - 0.04) < 0.1
         assert (lung | body).mean() > 0.8
         assert body.any()
-    bare = replace(atlas, middle=np.zeros(0), grey=np.zeros(6))
+    bare = replace(atlas, middle=np.zeros(0), spread=np.zeros(0), grey=np.zeros(6))
     image = bare.draw(np.random.default_rng(0))[0]
     assert ((np.abs(image + 0.85) < 0.1) | (np.abs(image - 0.04) < 0.1)).mean() < 0.8
