@@ -132,10 +132,15 @@ class PriorConfig(_Section):
 
 
 class ComputeConfig(_Section):
-    """Knobs that cannot change what is promised, and so are not part of the plan."""
+    """Knobs that cannot change what is promised, and so are not part of the plan.
+
+    chunk: patients of one shape that go through one vectorised pass; 1 is one backward a
+    patient, 0 tries both at the start and takes the faster (a resumed run may then differ in
+    its last bits).
+    """
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    chunk: Annotated[int, Field(ge=0)] = 0
+    chunk: Annotated[int, Field(ge=0)] = 1
     checkpoint_every: Count = 10
 
 

@@ -67,6 +67,7 @@ def finetune(
         divisor=max(1.0, mechanism.sample_rate * patients),
         noise=noise,
         precision=cfg.compute.precision,
+        chunk=cfg.compute.chunk,
         ema=cfg.finetune.ema,
     )
     saved = store.load()

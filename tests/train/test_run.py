@@ -12,7 +12,7 @@ from medvae.generate import generate
 from medvae.grid import Gridded
 from medvae.model import Artifact
 from medvae.model.procedural import random_volume
-from medvae.privacy import Plan, StageRequest, make_plan
+from medvae.privacy import DPTrainer, Plan, StageRequest, make_plan
 from medvae.train import stage_requests, train
 
 KEY = bytes(range(32))
@@ -106,6 +106,24 @@ def test_a_killed_run_ends_in_the_same_weights() -> None:
     store.stop_after = None
     resumed = train(cfg, plan, cohort, key=KEY, checkpoint=store)
     assert same(whole, resumed)
+
+
+def test_the_engine_is_told_the_compute_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+
+    def recorded(*args: object, **options: object) -> DPTrainer:
+        told.append((options["chunk"], options["precision"]))
+        return DPTrainer(*args, **options)
+
+    monkeypatch.setattr("medvae.train.finetune.DPTrainer", recorded)
+    made = []
+    for chunk in (1, 3):
+        cfg = configuration(compute={"chunk": chunk, "precision": "fp32"})
+        made.append(train(cfg, plan_of(cfg, 6), Cohort(6, (16, 16, 16)), key=KEY))
+    assert told == [(1, "fp32"), (3, "fp32")]
+    # A knob of speed: the same weights but for rounding.
+    for name, values in made[0].tensors.items():
+        assert torch.allclose(values.float(), made[1].tensors[name].float(), atol=1e-4), name
 
 
 def test_another_key_gives_another_model() -> None:
