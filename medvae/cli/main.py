@@ -14,7 +14,7 @@ import typer
 
 from medvae.cli.app import build
 from medvae.cli.settings import hoist, settings
-from medvae.errors import MedvaeError, UsageError
+from medvae.errors import AccessError, MedvaeError, UsageError
 
 INTERRUPTED = 130
 
@@ -58,7 +58,9 @@ def run(argv: list[str]) -> int:
         return 0
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        return _fail(f"the system refused{where}: {error.strerror or error}", 1)
+        denied = isinstance(error, PermissionError)
+        code = AccessError.exit_code if denied else MedvaeError.exit_code
+        return _fail(f"the system refused{where}: {error.strerror or error}", code)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _fail(
             f"a defect of medvae: {type(error).__name__}: {error}; run again with -v and report it",

@@ -1,0 +1,28 @@
+"""What the operating system refuses ends in one sentence and the contract's exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import pytest
+
+from medvae.cli import main
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 5), (errno.EPERM, 5), (errno.EIO, 1)])
+def test_a_refusal_of_the_system(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused() -> None:
+        raise OSError(number, os.strerror(number), "/media/stick")
+
+    monkeypatch.setattr(main, "build", refused)
+    assert main.run(["--json", "doctor"]) == code
+    seen = capsys.readouterr()
+    assert seen.err.count("\n") == 1
+    assert "/media/stick" in seen.err
+    assert "Traceback" not in seen.err
+    if seen.out:
+        assert json.loads(seen.out)["exit_code"] == code
