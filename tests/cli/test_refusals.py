@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 
 import pytest
 
-from medvae.cli import main
+import medvae.cli.main  # noqa: F401 - the module, which the package's function of that name hides
+
+main = sys.modules["medvae.cli.main"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 5), (errno.EPERM, 5), (errno.EIO, 1)])
