@@ -63,7 +63,11 @@ class ModelConfig(_Section):
 
 
 class PretrainConfig(_Section):
-    """The public stage: procedural volumes only, no patient."""
+    """The public stage: procedural volumes only, no patient.
+
+    adversarial, perceptual: weights of losses that only this stage may have. perceptual needs
+    the extra `metrics`.
+    """
 
     init: str | None = "shipped"
     steps: Annotated[int, Field(ge=0)] = 300
@@ -72,6 +76,7 @@ class PretrainConfig(_Section):
     kl_weight: Annotated[float, Field(ge=0)] = 1e-4
     latent_noise: Annotated[float, Field(ge=0)] = 0.1
     adversarial: Annotated[float, Field(ge=0)] = 0.0
+    perceptual: Annotated[float, Field(ge=0)] = 0.0
 
 
 class PrivacyConfig(_Section):

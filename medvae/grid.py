@@ -43,22 +43,25 @@ def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[
 
     Non-finite voxels are outside the image by definition and become `low`.
     """
-    values = voxels.astype(np.float64)
-    finite = np.isfinite(values)
-    if data.modality == "ct":
-        low, high = data.window
-    else:
-        inside = values[finite]
-        low, high = (
-            (float(v) for v in np.percentile(inside, data.percentiles))
-            if inside.size
-            else (0.0, 1.0)
-        )
-        # A flat volume has no contrast to scale: it becomes -1 everywhere.
-        flat = 1e-6 * max(abs(low), abs(high), 1e-6)
-        high = low + max(high - low, flat)
-    scaled = (np.where(finite, values, low) - low) / (high - low) * 2.0 - 1.0
-    return np.clip(scaled, -1.0, 1.0).astype(np.float32), (low, high)
+    low, high = data.window if data.modality == "ct" else _contrast(voxels, data.percentiles)
+    image = np.empty(voxels.shape, dtype=np.float32)
+    # A slab at a time: the float64 of a large scan would be four times the scan.
+    for slab, source in zip(image, voxels, strict=True):
+        values = source.astype(np.float64)
+        scaled = (np.where(np.isfinite(values), values, low) - low) / (high - low) * 2.0 - 1.0
+        slab[...] = np.clip(scaled, -1.0, 1.0)
+    return image, (low, high)
+
+
+def _contrast(voxels: npt.NDArray[Any], percentiles: tuple[float, float]) -> tuple[float, float]:
+    """The percentiles of a volume's finite voxels, apart by more than rounding."""
+    inside = voxels[np.isfinite(voxels)].astype(np.float64)
+    if not inside.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(inside, percentiles, overwrite_input=True))
+    # A flat volume has no contrast to scale: it becomes -1 everywhere.
+    flat = 1e-6 * max(abs(low), abs(high), 1e-6)
+    return low, low + max(high - low, flat)
 
 
 def denormalise(image: Array, limits: tuple[float, float]) -> Array:

@@ -1,7 +1,8 @@
 """Run one benchmark, print its table and targets, write its JSON.
 
 A benchmark NAME is the module scripts/bench_NAME.py with `main(quick) -> dict` holding
-`machine`, `results` and `targets: [{name, value, target, met}]`.
+`machine`, `results` and `targets: [{name, value, target, met}]`. One that has options of its own
+adds them by `add_arguments(parser)` and is given them by name.
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ def run() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--quick", action="store_true", help="a smaller run of the same path")
-    parser.add_argument("--data", choices=("hippocampus", "lung"), help="of utility")
     parser.add_argument("--json", type=Path, help="write the outcome here")
-    args = parser.parse_args()
     sys.path.insert(0, str(HERE))
-    chosen = {"data": args.data} if args.data else {}
-    if chosen and args.name != "utility":
-        parser.error("--data is of utility alone")
-    outcome = importlib.import_module(f"bench_{args.name}").main(quick=args.quick, **chosen)
+    name = next((word for word in sys.argv[1:] if word in NAMES), None)
+    chosen = importlib.import_module(f"bench_{name}") if name else None
+    if hasattr(chosen, "add_arguments"):
+        chosen.add_arguments(parser)
+    args = parser.parse_args()
+    options = {k: v for k, v in vars(args).items() if k not in ("name", "json")}
+    outcome = importlib.import_module(f"bench_{args.name}").main(**options)
     show(outcome)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

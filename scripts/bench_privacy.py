@@ -82,6 +82,9 @@ def measure(device: str, size: int, rounds: int) -> list[dict[str, Any]]:
     for _ in range(1 if size > 64 else rounds):
         for way in WAYS:
             found = once(way, size, steps, device)
+            print(
+                f"{size} cubed, {device}, {way}: {json.dumps(found)}", file=sys.stderr, flush=True
+            )
             best = rows.setdefault(way, found)
             for key in ("seconds", "processor_seconds", "added_mib", "peak_mib"):
                 if key in found and key in best:

@@ -1,158 +1,165 @@
 """What synthetic volumes are worth, beside real ones and beside other ways to make them.
 
-    scripts/bench utility [--quick] [--json FILE] [--data hippocampus|lung]
+    scripts/bench utility [--quick] [--json FILE] [--only REGEX] [--seeds N]
+                         [--fold K] [--data hippocampus|lung] [--fresh]
 
-Two thirds of the patients train, the others test (split by subject, seeded). Every method gets
-the same patients, epsilon, delta and seeds; delta is 1e-4. Constants of the atlas come from
-public anatomy (MNI152) and procedural shapes. mri_hippocampus is read from MEDVAE_REAL_DATA;
-without it the procedural cohort of `utility.cohorts` stands in, and the table says so.
+Two thirds of the patients train, the others test (split by subject; --fold names the split).
+Every method gets the same patients, epsilon, delta and seeds; delta is 1e-4. Constants of the
+atlas come from public anatomy (MNI152) and procedural shapes. mri_hippocampus is read from
+MEDVAE_REAL_DATA; without it the procedural cohort of `utility.cohorts` stands in, and the table
+says so. Each row goes to rows.jsonl as soon as it is measured, and a row that is there is not
+done again: stop at any time, and run the same line to go on. Tables, plots and contact sheets
+are made of all rows of the file, in bench-out/utility (or MEDVAE_BENCH_OUT).
 
 With `--data lung` it is ct_lung_nodule instead, with malignancy as the class, and the AUC of a
-classifier in the place of Dice: real patients, atlas alone and pipeline, each in a few minutes.
-The classifier was chosen between real patients alone, CT's constants on procedural nodules.
+classifier in the place of Dice. The classifier was chosen between real patients alone, CT's
+constants on procedural nodules.
 """
 
 from __future__ import annotations
 
-import math
+import argparse
 import os
 import platform
+import re
 import time
-from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from utility import baselines, methods
 from utility.cohorts import Cohort, hippocampus, lung_nodule, procedural, procedural_nodules
 from utility.measure import features, measure
-from utility.report import plots, sheet, table
+from utility.methods import DELTA
+from utility.plots import plots, sheet, slices
+from utility.report import ablation, table
+from utility.rows import Row, rows
+from utility.store import Store
 
 from medvae.grid import Gridded
 
 COUNT, ITERATIONS = 183, 300
 # Volumes of lung nodules: drawing more costs no privacy, and the classifier sees less chance.
 LUNG_COUNT = 600
-Make = Callable[[Cohort, int, int], list[Gridded]]
+QUICK_COUNT, QUICK_ITERATIONS = 24, 40
+SHOWN = 8
 # Gap to real in Dice points that the atlas or the pipeline may have, by epsilon.
 GAPS = {8.0: 0.05, 3.0: 0.08, 1.0: 0.20}
 # The same of the AUC of malignancy.
 AUC_GAP = 0.06
 
 
-def rows(quick: bool) -> list[tuple[str, float | None, int, Make]]:
-    """(method, epsilon, seed, maker); epsilon None where there is no training or no privacy."""
-    found: list[tuple[str, float | None, int, Make]] = []
-    for patients in (80,) if quick else (80, 30, 10, 3):
-        found.append((f"real, {patients} patients", None, 0, _real(patients)))
-    found.append(("no data", 0.0, 0, methods.nothing))
-    for epsilon in (8.0,) if quick else (1.0, 3.0, 8.0, math.inf):
-        for seed in range(3 if epsilon == 8.0 and not quick else 1):
-            found.append(("atlas alone", epsilon, seed, _at(methods.atlas_alone, epsilon)))
-    if quick:
-        return found
-    for epsilon in (1.0, 3.0, 8.0):
-        private = _at(methods.atlas_alone, epsilon, public="none")
-        found.append(("atlas alone, no public template", epsilon, 0, private))
-    for epsilon in (1.0, 8.0, math.inf):
-        found.append(("DCT mean + covariance", epsilon, 0, _at(baselines.dct_gaussian, epsilon)))
-        found.append(("DP-MERF", epsilon, 0, _at(baselines.merf, epsilon)))
-    found.append(("DP-SGD VAE from scratch", 8.0, 0, _at(baselines.scratch_vae, 8.0)))
-    found.append(("VAE without privacy", math.inf, 0, _at(baselines.scratch_vae, math.inf)))
-    for epsilon in (1.0, 3.0, 8.0, math.inf):
-        for seed in range(3 if epsilon == 8.0 else 1):
-            found.append(("full pipeline", epsilon, seed, _at(methods.pipeline, epsilon)))
-    return found
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that only this benchmark has."""
+    parser.add_argument("--only", metavar="REGEX", help="rows whose name matches (--list: names)")
+    parser.add_argument("--list", action="store_true", help="name the rows and stop")
+    parser.add_argument("--seeds", type=int, default=3, help="of each method at epsilon 8")
+    parser.add_argument("--fold", type=int, default=0, help="which split of the patients")
+    parser.add_argument("--data", choices=("hippocampus", "lung"), default="hippocampus")
+    parser.add_argument("--fresh", action="store_true", help="forget the rows that are done")
 
 
-def lung_rows(quick: bool) -> list[tuple[str, float | None, int, Make]]:
-    """The same of the cohort with classes."""
-    found: list[tuple[str, float | None, int, Make]] = [
-        ("real, all patients", None, 0, _real(1000))
-    ]
-    ways = (("atlas alone", methods.atlas_alone), ("full pipeline", methods.pipeline))
-    for name, method in ways[:1] if quick else ways:
-        for epsilon in (8.0,) if quick else (1.0, 3.0, 8.0, math.inf):
-            for seed in range(3 if epsilon == 8.0 and not quick else 1):
-                found.append((name, epsilon, seed, _at(method, epsilon)))
-    return found
-
-
-def _real(patients: int) -> Make:
-    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
-        return methods.real(cohort, patients)
-
-    return make
-
-
-def _at(method: Callable[..., list[Gridded]], epsilon: float, **options: Any) -> Make:
-    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
-        return method(cohort, epsilon, count, seed, **options)
-
-    return make
-
-
-def main(quick: bool = False, data: str = "hippocampus") -> dict[str, Any]:
-    """machine, results and targets; plots and contact sheets beside them in bench-utility/."""
+def main(
+    quick: bool = False,
+    only: str | None = None,
+    list: bool = False,
+    seeds: int = 3,
+    fold: int = 0,
+    data: str = "hippocampus",
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """machine, results and targets; plots and contact sheets beside them."""
+    wanted = [row for row in rows(quick and only is None, seeds, data) if _named(row, only)]
+    if list:
+        print("\n".join(row.title for row in wanted))
+        return {"machine": {}, "results": [], "targets": []}
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    cohort = _cohort(data)
-    folder = Path(os.environ.get("MEDVAE_BENCH_OUT", "bench-utility"))
-    folder.mkdir(parents=True, exist_ok=True)
-    # A quick run looks at every third test volume; its figures say only that the path works.
-    test = cohort.held_out[::3] if quick else cohort.held_out
-    real = features(test)
-    count = LUNG_COUNT if data == "lung" else COUNT
-    results = []
-    sheets: dict[str, list[Gridded]] = {"real": cohort.held_out[:8]}
-    for name, epsilon, seed, make in lung_rows(quick) if data == "lung" else rows(quick):
-        started = time.perf_counter()
-        made = make(cohort, 24 if quick else count, seed)
-        made = made[:24] if quick else made
-        row: dict[str, Any] = {
-            "method": name,
-            "epsilon": "inf" if epsilon == math.inf else epsilon,
-            "seed": seed,
-            "seconds": time.perf_counter() - started,
-        }
-        row |= measure(
-            made,
-            real,
-            test,
-            cohort.data.labels,
-            seed=seed,
-            iterations=40 if quick else ITERATIONS,
-        )
-        results.append(row)
-        print(table([row], header=len(results) == 1), flush=True)
-        if seed == 0:
-            sheets[f"{name}, eps {row['epsilon']}"] = made[:8]
-            sheet(sheets, folder / "sheet.png")
-    plots(results, folder / "utility.png")
+    cohort = _cohort(data, fold)
+    folder = Path(os.environ.get("MEDVAE_BENCH_OUT", "bench-out/utility"))
+    store = Store(folder, data=cohort.name, fold=fold, quick=quick)
+    if fresh:
+        store.forget()
+    bench = _Bench(cohort, store, quick)
+    for number, row in enumerate(wanted):
+        found = store.find(row) or bench.do(row)
+        print(table([found], header=number == 0), flush=True)
+    results = store.results()
+    _report(results, store, cohort, folder)
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
-    machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": methods.DELTA}
+    machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": DELTA, "fold": fold}
     # Forty iterations leave even real data half learnt: a gap between two such figures would
     # meet any target, so a quick run claims none.
     judge = auc_targets if data == "lung" else targets
-    found = [] if quick else judge(results)
-    return {"machine": machine, "results": results, "targets": found}
+    return {"machine": machine, "results": results, "targets": [] if quick else judge(results)}
 
 
-def _cohort(data: str) -> Cohort:
+def _named(row: Row, only: str | None) -> bool:
+    return only is None or re.search(only, row.title) is not None
+
+
+class _Bench:
+    """Makes and measures one row; the real volumes' features are computed when first needed."""
+
+    def __init__(self, cohort: Cohort, store: Store, quick: bool) -> None:
+        self.cohort, self.store, self.quick = cohort, store, quick
+
+    @cache  # noqa: B019 - one object for the whole run
+    def _test(self) -> tuple[list[Gridded], dict[str, np.ndarray]]:
+        # A quick run looks at every third test volume; its figures say only that the path works.
+        test = self.cohort.held_out[::3] if self.quick else self.cohort.held_out
+        return test, features(test)
+
+    def do(self, row: Row) -> dict[str, Any]:
+        """Figures of one row, which are kept at once."""
+        test, real = self._test()
+        whole = LUNG_COUNT if self.cohort.data.classes else COUNT
+        count = QUICK_COUNT if self.quick else whole
+        started = time.perf_counter()
+        made = row.make(self.cohort, count, row.seed)
+        made = made[:count] if self.quick else made
+        found = row.described() | {"seconds": round(time.perf_counter() - started, 1)}
+        found |= measure(
+            made,
+            real,
+            test,
+            self.cohort.data.labels,
+            seed=row.seed,
+            iterations=QUICK_ITERATIONS if self.quick else ITERATIONS,
+        )
+        # Real volumes are the sheet's first line already.
+        shown = slices(made[:SHOWN]) if row.seed == 0 and row.epsilon is not None else None
+        return self.store.add(row, found, shown)
+
+
+def _report(results: list[dict[str, Any]], store: Store, cohort: Cohort, folder: Path) -> None:
+    """Plots, contact sheet and the table of stages, of all rows that there are."""
+    stages = ablation(results)
+    if stages:
+        print(f"\nWhat each stage adds at epsilon 8\n{stages}")
+    plots(results, folder / "utility.png", cohort.name)
+    sheet(
+        [(f"real: {cohort.name}", slices(cohort.held_out[:SHOWN])), *store.pictures()],
+        folder / "sheet.png",
+    )
+
+
+def _cohort(data: str, fold: int) -> Cohort:
     real = os.environ.get("MEDVAE_REAL_DATA")
     folder = "ct_lung_nodule" if data == "lung" else "mri_hippocampus"
     if real and (Path(real) / folder).is_dir():
-        return lung_nodule(Path(real)) if data == "lung" else hippocampus(Path(real))
+        return (lung_nodule if data == "lung" else hippocampus)(Path(real), fold)
     print(f"MEDVAE_REAL_DATA names no {folder}: a procedural cohort stands in")
-    return procedural_nodules() if data == "lung" else procedural()
+    return procedural_nodules(fold=fold) if data == "lung" else procedural(fold=fold)
 
 
 def auc_targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Gap to real in AUC at epsilon 8, for each way as the mean over seeds."""
-    real = results[0]["auc"]
+    real = next((row["auc"] for row in results if row["method"].startswith("real")), None)
     found = []
     for method in ("atlas alone", "full pipeline"):
         seen = [r["auc"] for r in results if r["method"] == method and r["epsilon"] == 8.0]
-        gap = real - sum(seen) / len(seen) if seen else None
+        gap = real - sum(seen) / len(seen) if seen and real is not None else None
         name = f"lung nodules: gap to real in AUC of malignancy at epsilon 8, {method}"
         met = gap is not None and gap <= AUC_GAP
         found.append({"name": name, "value": gap, "target": f"<= {AUC_GAP}", "met": met})
@@ -161,7 +168,7 @@ def auc_targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Gaps to real in Dice, for the best of atlas and pipeline as the mean over seeds."""
-    real = next(row["dice"] for row in results if row["method"].startswith("real, 80"))
+    real = next((row["dice"] for row in results if row["method"] == "real, 80 patients"), None)
     found = []
     for epsilon, allowed in GAPS.items():
         means = []
@@ -169,7 +176,7 @@ def targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
             rows_of = [r for r in results if r["method"] == method and r["epsilon"] == epsilon]
             if rows_of:
                 means.append(sum(r["dice"] for r in rows_of) / len(rows_of))
-        gap = real - max(means) if means else None
+        gap = real - max(means) if means and real is not None else None
         name = f"hippocampus: Dice gap to real at epsilon {epsilon:g}"
         met = gap is not None and gap <= allowed
         found.append({"name": name, "value": gap, "target": f"<= {allowed}", "met": met})

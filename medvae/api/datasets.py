@@ -289,11 +289,15 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
 
 
 def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
-    """Every run that was charged to this patient, from the ledger."""
+    """Every run that was charged to this patient, from the ledger, and what came from it."""
+    from medvae.api.models import compression_of
     from medvae.privacy import Ledger
 
     book = Ledger(tenant.journal("ledger"), limit=tenant.epsilon_limit)
-    return sorted({entry["run"].partition("#")[0] for entry in book.history([pseudonym])})
+    charged = {entry["run"].partition("#")[0] for entry in book.history([pseudonym])}
+    notes = {name: compression_of(tenant, name) for name in tenant.names("compression")}
+    smaller = {name for name, note in notes.items() if note and note["source"] in charged}
+    return sorted(charged | smaller)
 
 
 def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.session import Session
+    from medvae.model import Artifact
     from medvae.volume import Volume
 
 
@@ -30,13 +31,12 @@ def real_volumes(session: Session, ref: str) -> Iterator[tuple[str, Volume]]:
 
 def _synthetic(
     session: Session, what: str, n: int, progress: Progress
-) -> tuple[Iterator[Volume], Any]:
-    """Volumes of a model of the tenant, or of a folder of NIfTI files; and its grid."""
+) -> tuple[Iterator[Volume], Artifact | None]:
+    """Volumes of a model of the tenant, and the model; or of a folder of NIfTI files."""
     if session.tenant.find("model", what) is not None:
         artifact = models.load(session.tenant, what)
         order = models.Order(n, Path(), seed=0)
-        grid = artifact.config().data
-        return models.draw(session, artifact, order, progress)[1], grid
+        return models.draw(session, artifact, order, progress)[1], artifact
     if Path(what).is_dir():
         return _folder(Path(what)), None
     raise NotFoundError(f"{what!r} is neither a model of tenant {session.tenant.name} nor a folder")
@@ -82,10 +82,16 @@ def evaluate(
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
-    volumes, grid = _synthetic(session, what, n, progress)
+    volumes, artifact = _synthetic(session, what, n, progress)
     real = list(real_volumes(session, against))
-    options = stage.Options(downstream=downstream)
-    metrics = stage.evaluate(volumes, real, data=grid, options=options, progress=progress)
+    metrics = stage.evaluate(
+        volumes,
+        real,
+        data=None if artifact is None else artifact.config().data,
+        artifact=artifact,
+        options=stage.Options(downstream=downstream),
+        progress=progress,
+    )
     session.tenant.record("evaluate", what=what, dataset=against)
     return {
         "what": what,
@@ -113,7 +119,9 @@ def audit(
     others: list[tuple[str, Volume]] = []
     if against is not None:
         others = [(s, v) for s, v in real_volumes(session, against) if s not in known]
-    volumes, grid = _synthetic(session, model, n, progress)
+    volumes, artifact = _synthetic(session, model, n, progress)
+    assert artifact is not None  # A run's record led to it.
+    grid = artifact.config().data
     report = stage.audit(volumes, members, data=grid, others=others, progress=progress)
     session.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
     return {"model": model, "members": ref, "against": against} | report.to_json()

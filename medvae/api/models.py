@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,33 +63,48 @@ def listing(tenant: Tenant) -> list[dict[str, Any]]:
     return [_summary(tenant, name) for name in tenant.names("model")]
 
 
+def run_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+    """The run that a model came out of, a compressed one's through its source; None: public."""
+    note = compression_of(tenant, name)
+    trained = name if note is None else note["source"]
+    if tenant.find("run", trained) is None:
+        return None
+    run: dict[str, Any] = json.loads(tenant.get_named("run", trained))
+    return run
+
+
+def compression_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+    """What a compressed model came from and how its weights are kept; None for another."""
+    if tenant.find("compression", name) is None:
+        return None
+    note: dict[str, Any] = json.loads(tenant.get_named("compression", name))
+    return note
+
+
 def _summary(tenant: Tenant, name: str) -> dict[str, Any]:
-    if tenant.find("run", name) is None:
-        return {"model": name, "private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
-    run = json.loads(tenant.get_named("run", name))
-    return {
-        "model": name,
+    note = compression_of(tenant, name) or {"source": None, "weights": "fp32", "prune": 0.0}
+    run = run_of(tenant, name)
+    if run is None:
+        found = {"private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
+        return {"model": name} | found | note
+    found = {
         "private": True,
         "epsilon": run.get("epsilon"),
         "delta": run.get("delta"),
         "dataset": run["dataset"],
         "finished": run.get("finished"),
     }
+    return {"model": name} | found | note
 
 
 def show(tenant: Tenant, name: str) -> dict[str, Any]:
     """A model's facts: configuration, plan, guarantee, size."""
     artifact = load(tenant, name)
     return _summary(tenant, name) | {
-        "parameters": parameters(artifact),
+        "parameters": artifact.parameters(),
         "bytes": sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
         "facts": artifact.facts,
     }
-
-
-def parameters(artifact: Artifact) -> int:
-    """Numbers in the network (prior and atlas not counted)."""
-    return sum(tensor.numel() for tensor in artifact.part("model").values())
 
 
 def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:
@@ -180,7 +195,8 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     """Encode and decode one scan on its own grid.
 
     The reconstruction is of a real patient: it is written only where the user said, and
-    logged; PSNR (dB) and SSIM are over the whole volume at the model's intensity scale.
+    logged; PSNR (dB), SSIM and MS-SSIM (None for small ones) are over the whole volume at the
+    model's intensity scale.
     """
     from medvae.evaluate import compare
     from medvae.model.reconstruct import reconstruct as stage
@@ -193,11 +209,15 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     _write_scan(made, out)
     session.tenant.record("reconstruct", model=name)
     figures = compare(volume, made, data)
-    return {"model": name, "file": str(out), "psnr": figures.psnr, "ssim": figures.ssim}
+    return {"model": name, "file": str(out)} | asdict(figures)
 
 
 def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
-    """A scan's latents (posterior means) as a safetensors file: as private as the scan."""
+    """A scan's latents (posterior means) as a safetensors file: as private as the scan.
+
+    ratio: how many times fewer bytes than the voxels have in memory; source_bytes: what the
+    source takes on disk (often packed itself).
+    """
     from medvae.model.reconstruct import encode as stage
 
     new_file(out)
@@ -207,7 +227,19 @@ def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
     _write_new(out, data)
     session.tenant.record("encode", model=name)
     raw = volume.voxels.nbytes
-    return {"model": name, "file": str(out), "bytes": len(data), "ratio": raw / len(data)}
+    return {
+        "model": name,
+        "file": str(out),
+        "bytes": len(data),
+        "source_bytes": _on_disk(source),
+        "ratio": raw / len(data),
+    }
+
+
+def _on_disk(source: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = [source] if source.is_file() else source.rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:

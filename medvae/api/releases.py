@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +87,7 @@ def _debited(tenant: Tenant, name: str) -> bool:
     from medvae.api.training import ledger
     from medvae.privacy import Plan
 
-    if tenant.find("run", name) is None:
+    run = models.run_of(tenant, name)
+    if run is None:
         return False
-    run = json.loads(tenant.get_named("run", name))
     return ledger(tenant).holds(run["id"], Plan.from_json(run["plan"]))

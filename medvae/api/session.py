@@ -181,6 +181,21 @@ class Session:
 
         return models.export(self.tenant, name, Path(out), fmt)
 
+    def compress_model(
+        self,
+        name: str,
+        to: str,
+        *,
+        weights: str = "int8",
+        prune: float = 0.0,
+        progress: Progress = SILENT,
+    ) -> dict[str, Any]:
+        """Seal a smaller form of a model; says what is lost, measured on public volumes."""
+        from medvae.api import compression
+
+        request = compression.Request(name, to, weights, prune)
+        return compression.compress(self, request, progress)
+
     def generate(
         self,
         model: str,
@@ -203,7 +218,7 @@ class Session:
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> dict[str, Any]:
-        """Encode and decode one scan on its own grid; gives PSNR and SSIM."""
+        """Encode and decode one scan on its own grid; gives PSNR, SSIM and MS-SSIM."""
         from medvae.api import models
 
         return models.reconstruct(self, model, Path(source), Path(out))

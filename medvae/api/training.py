@@ -145,7 +145,6 @@ def pretrain(session: Session, cfg: RunConfig, name: str, progress: Progress) ->
         UsageError: a model of that name exists.
     """
     from medvae import train as stage
-    from medvae.api.models import parameters
 
     tenant = session.tenant
     datasets.check_name(name)
@@ -159,7 +158,7 @@ def pretrain(session: Session, cfg: RunConfig, name: str, progress: Progress) ->
             tenant.put("model", artifact.to_bytes(), name=name)
             keep.forget()
         tenant.record("pretrain", model=name)
-    return {"model": name, "private": False, "parameters": parameters(artifact)}
+    return {"model": name, "private": False, "parameters": artifact.parameters()}
 
 
 def _new_model(tenant: Tenant, name: str) -> None:

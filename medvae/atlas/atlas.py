@@ -47,7 +47,8 @@ class Atlas:
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
         size: [1] cube root of the labels' volume over that of the template's own.
-        profile: [profile.DIMENSION] what images do across the labels' border; [0] without labels.
+        profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
+            is believed; [2, 0] without labels.
         classes: how often each class is and what is different about it; none of them for
             a cohort without. Everything else is then within a class.
         middle: [1] what is 0 in the template, for CT; [0] for images that were standardised
@@ -214,7 +215,7 @@ class Atlas:
 
     def with_border(self, image: npt.NDArray[np.floating], mask: Mask | None) -> Image:
         """An image [X, Y, Z] with the released profile across the border of its labels."""
-        if mask is not None and len(self.profile):
+        if mask is not None and self.profile.size:
             image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
         return image.astype(np.float32)
 
@@ -279,8 +280,8 @@ class Atlas:
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
             or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
+            or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
             or not groups.fit(atlas.shape, len(atlas.basis))
-            or atlas.profile.shape not in ((0,), (profile.DIMENSION,))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas

@@ -106,7 +106,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         grey_deviation=np.sqrt(found.intensity),
         middle=np.zeros(0) if study.middle is None else np.array([study.middle]),
         size=np.array([found.size]),
-        profile=_profile(study, release) if shares.PROFILE in planned else np.zeros(0),
+        profile=_profile(study, release) if shares.PROFILE in planned else np.zeros((2, 0)),
         classes=groups,
         spread=variety,
     )
@@ -220,7 +220,7 @@ def _grey(study: Study, release: Release) -> Array:
 
 
 def _profile(study: Study, release: Release) -> Array:
-    """[profile.DIMENSION] what images do across the border of their labels."""
+    """[2, profile.DIMENSION] what images do across the border of their labels."""
 
     def measure(volume: Gridded, _: Key) -> Array:
         if volume.mask is None:
@@ -231,7 +231,7 @@ def _profile(study: Study, release: Release) -> Array:
     vectors = study.vectors(shares.PROFILE, measure)
     clip = profile.CLIP
     released = release(shares.PROFILE, vectors, clip=clip, dimension=profile.DIMENSION)
-    return profile.shrink(released, release.sigma(shares.PROFILE, clip))
+    return profile.believe(released, release.sigma(shares.PROFILE, clip))
 
 
 def _distribution(study: Study, release: Release) -> Array:

@@ -33,6 +33,8 @@ DIMENSION = FACES * len(KNOTS)
 # border brighter or darker, and inside against outside, are as likely; finer things are less.
 POWER = 0.6 * np.minimum(1.0, 2.0 / (1.0 + np.arange(len(KNOTS)))) ** 2
 EXPECTED = np.outer([1.0, 0.5, 0.5, 0.5], POWER).ravel()
+# Public: the part of a profile's power in which a drawn image is expected to be wrong.
+SURPRISE = 0.3
 CLIP = float(np.sqrt(EXPECTED.sum()))
 # So many voxels' worth of doubt about each coefficient of one image.
 RIDGE = 20.0
@@ -52,14 +54,18 @@ def describe(image: npt.NDArray[np.floating], mask: Mask) -> Array:
     return WEIGHTS * _coefficients(standardise(image)[near], functions)
 
 
-def shrink(released: Array, noise: float) -> Array:
-    """[DIMENSION] released profile, unweighted and drawn to 0 by its noise deviation."""
-    found = released / WEIGHTS
-    return np.asarray(found * EXPECTED / (EXPECTED + (noise / WEIGHTS) ** 2))
+def believe(released: Array, noise: float) -> Array:
+    """[2, DIMENSION]: the released profile, unweighted, and how far to believe it (0 to 1).
+
+    A drawn image has a profile of its own, which is the better guess where noise is strong:
+    what is believed is the part of their difference that noise does not explain.
+    """
+    surprise = SURPRISE * EXPECTED
+    return np.stack([released / WEIGHTS, surprise / (surprise + (noise / WEIGHTS) ** 2)])
 
 
-def impose(image: npt.NDArray[np.floating], mask: Mask, wanted: Array) -> Array:
-    """The image with the wanted profile [DIMENSION] along the border of its mask.
+def impose(image: npt.NDArray[np.floating], mask: Mask, believed: Array) -> Array:
+    """The image with the profile of `believe` along the border of its mask.
 
     In units of the deviation that the image has on entry. Only what lies within the knots'
     reach changes, by a smooth function of distance and direction; texture, and all that
@@ -70,7 +76,9 @@ def impose(image: npt.NDArray[np.floating], mask: Mask, wanted: Array) -> Array:
     if border is None or not standard.any():
         return np.asarray(image, dtype=np.float64)
     near, functions = border
-    standard[near] += functions @ (wanted - _coefficients(standard[near], functions))
+    wanted, trust = believed
+    own = _coefficients(standard[near], functions)
+    standard[near] += functions @ (trust * (wanted - own))
     values = np.asarray(image, dtype=np.float64)
     return np.asarray(values.mean() + values.std() * standard)
 

@@ -9,12 +9,13 @@ import typer
 
 from medvae.cli.output import show
 from medvae.cli.settings import settings
+from medvae.cli.words import NewNifti
 
 
 def run(
     model: Annotated[str, typer.Argument(help="Name of the model that encoded.")],
     source: Annotated[Path, typer.Option("-i", "--input", help="A file of medvae encode.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new .nii or .nii.gz file.")],
+    out: NewNifti,
 ) -> None:
     """Write the volume of a latents file, on the scan's own grid."""
     result = settings.session().decode(model, source, out)

@@ -9,14 +9,16 @@ import typer
 
 from medvae.cli.output import note, show, size
 from medvae.cli.settings import settings
+from medvae.cli.words import Model, Scan
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="Name of a model.")],
-    source: Annotated[Path, typer.Option("-i", "--input", help="One scan.")],
+    model: Model,
+    source: Scan,
     out: Annotated[Path, typer.Option("-o", "--out", help="A new .safetensors file.")],
 ) -> None:
     """Write a scan's latents: the posterior means of its tiles."""
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")
-    show(result, [f"{out}: {size(result['bytes'])}, {result['ratio']:.1f} times smaller."])
+    line = f"{out}: {size(result['bytes'])}, {result['ratio']:.1f} times smaller than the voxels"
+    show(result, [f"{line} ({size(result['source_bytes'])} on disk)."])

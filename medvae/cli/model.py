@@ -1,19 +1,20 @@
-"""medvae model list | show | export"""
+"""medvae model list | show | compress | export"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from medvae.cli.output import show, table
+from medvae.cli.output import show, size, table
+from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import Model, NewFolder
 
 app = typer.Typer(help="Models: the sealed results of training.", no_args_is_help=True)
 
-_COLUMNS = ("model", "private", "epsilon", "delta", "dataset")
+_COLUMNS = ("model", "private", "epsilon", "delta", "dataset", "weights", "source")
 
 
 @app.command("list")
@@ -25,16 +26,56 @@ def list_() -> None:
 
 
 @app.command("show")
-def show_(name: str) -> None:
-    """A model's guarantee, configuration and plan."""
+def show_(name: Model) -> None:
+    """A model's guarantee, size, what compression cost it, and its configuration."""
     result = settings.session().model(name)
-    show(result, json.dumps(result, indent=2, default=str).splitlines())
+    facts = result["facts"]
+    rows = [(column, result[column]) for column in _COLUMNS if result[column] is not None]
+    rows += [("parameters", result["parameters"]), ("bytes", size(result["bytes"]))]
+    lines = table(("", ""), rows)[1:]
+    if "compression" in facts:
+        lines += ["", *_compressed(facts["compression"])]
+    rest = {key: value for key, value in facts.items() if key in ("config", "plan", "stages")}
+    show(result, [*lines, "", *json.dumps(rest, indent=2, default=str).splitlines()])
+
+
+def _compressed(stated: dict[str, Any]) -> list[str]:
+    """What compression cost, for a person."""
+    before, after = stated["bytes_before"], stated["bytes_after"]
+    lines = [
+        f"Compressed from {stated['source']}: {size(before)} to {size(after)}; reconstruction "
+        f"{stated['psnr_before']:.2f} dB to {stated['psnr_after']:.2f} dB ({stated['psnr_of']})."
+    ]
+    apart = stated["volumes"]
+    if apart:
+        lines.append(
+            f"Volumes of one seed are {apart['rms']:.2%} of the intensity range apart "
+            f"(root mean square of {apart['n']}), {apart['largest']:.2%} at most."
+        )
+    return lines
+
+
+@app.command()
+def compress(
+    name: Model,
+    to: Annotated[str, typer.Option("--to", help="A name for the smaller model.")],
+    weights: Annotated[str, typer.Option(help="bf16 or int8")] = "int8",
+    prune: Annotated[
+        float, typer.Option(help="Part of the weights, the smallest, to drop (0 to below 1).")
+    ] = 0.0,
+) -> None:
+    """Make a smaller form of a model: the same guarantee, fewer bytes. Costs no privacy."""
+    with progress() as bar:
+        result = settings.session().compress_model(
+            name, to, weights=weights, prune=prune, progress=bar
+        )
+    show(result, _compressed(result))
 
 
 @app.command()
 def export(
-    name: str,
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder.")],
+    name: Model,
+    out: NewFolder,
     fmt: Annotated[
         str, typer.Option("--format", help="safetensors, onnx or torchscript")
     ] = "safetensors",

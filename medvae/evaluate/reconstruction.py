@@ -47,6 +47,11 @@ def compare(original: Volume, made: Volume, data: DataConfig) -> Likeness:
     first, (low, high) = normalise(original.voxels, data)
     scaled = (made.voxels.astype(np.float32) - low) / (high - low) * 2 - 1
     second = np.clip(scaled, -1, 1).astype(np.float32)
+    return likeness(first, second)
+
+
+def likeness(first: Array, second: Array) -> Likeness:
+    """All three figures of two arrays in [-1, 1] of one shape."""
     return Likeness(psnr(first, second), ssim(first, second), ms_ssim(first, second))
 
 
@@ -59,10 +64,12 @@ def psnr(first: Array, second: Array, peak: float = PEAK) -> float:
 def ssim(first: Array, second: Array, peak: float = PEAK) -> float:
     """Mean structural similarity (Wang et al. 2004) in a uniform window of 7 voxels a side.
 
-    A smaller odd window is taken where an axis is shorter than that.
+    A smaller odd window is taken where an axis is shorter than that; a single slice is
+    compared as the picture that it is.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
+    first, second = _picture(first), _picture(second)
     window = min(_WINDOW, (min(first.shape) - 1) // 2 * 2 + 1)
     one, two = _batched(first), _batched(second)
     value = measure(one, two, gaussian_kernel=False, kernel_size=window, data_range=peak)
@@ -76,6 +83,7 @@ def ms_ssim(first: Array, second: Array, peak: float = PEAK) -> float | None:
         multiscale_structural_similarity_index_measure as measure,
     )
 
+    first, second = _picture(first), _picture(second)
     fits = [n for n in range(1, 6) if min(first.shape) // 2 ** (n - 1) > _WINDOW]
     if len(fits) < 2:
         return None
@@ -90,6 +98,11 @@ def ms_ssim(first: Array, second: Array, peak: float = PEAK) -> float | None:
         normalize="relu",
     )
     return float(value)
+
+
+def _picture(array: Array) -> Array:
+    """Without an axis of one voxel, along which nothing could be compared."""
+    return array.squeeze() if array.squeeze().ndim == 2 else array
 
 
 def _batched(array: Array) -> torch.Tensor:

@@ -9,23 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import wasserstein_distance
 
 from medvae.config import DataConfig
 from medvae.errors import InputError
 from medvae.evaluate import network, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
+from medvae.evaluate.intensities import histogram, intensities
+from medvae.evaluate.restoration import restoration
 from medvae.grid import Gridded, to_grid
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
+if TYPE_CHECKING:
+    from medvae.model import Artifact
+
 Features = npt.NDArray[np.float64]
-BINS = 128
 _PRIVATE = "measured on private patients: stays in the tenant"
 
 
@@ -55,16 +58,16 @@ class Cohort:
         subjects: whose each one is.
         labels: the class, else `meta["label"]`, or None.
         features: extractor -> [n, d]; of the network [3 n, d], a row a plane.
+        histograms: [n, BINS] share of each one's voxels by intensity.
         shells: [16] of each, for the classifier.
-        histogram: [BINS] share of voxels by intensity in [-1, 1].
     """
 
     gridded: list[Gridded] = field(default_factory=list)
     subjects: list[str] = field(default_factory=list)
     labels: list[Any] = field(default_factory=list)
     features: dict[str, Features] = field(default_factory=dict)
+    histograms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     shells: list[Features] = field(default_factory=list)
-    histogram: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
 
     def __len__(self) -> int:
         return len(self.gridded)
@@ -80,6 +83,7 @@ def evaluate(
     real: Iterable[tuple[str, Volume]],
     *,
     data: DataConfig | None = None,
+    artifact: Artifact | None = None,
     options: Options | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, dict[str, Any]]:
@@ -90,6 +94,7 @@ def evaluate(
         real: (subject, volume) pairs of at least four subjects. For an honest downstream
             figure they should not be those that the model was trained on.
         data: the model's grid; without one, that of the first synthetic volume.
+        artifact: the model, to measure how well it reconstructs real volumes too.
 
     Returns:
         name -> {value, n_synthetic, n_real, release_ok: false, note} and, where they apply,
@@ -113,7 +118,9 @@ def evaluate(
     found: dict[str, dict[str, Any]] = {}
     for name in tools:
         found |= _distances(name, fake, true, halves)
-    found["intensity_wasserstein"] = _intensity(fake, true)
+    found |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
+    if artifact is not None:
+        found |= restoration(artifact, [pair.image for pair in true.gridded])
     if options.downstream:
         found |= _downstream(fake, true, halves, data, options, progress)
     counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}
@@ -156,13 +163,11 @@ def _gather(
         cohort.shells.append(shells.shells(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
-        counts, _ = np.histogram(gridded.image, bins=BINS, range=(-1, 1))
-        cohort.histogram += counts / gridded.image.size
+        cohort.histograms.append(histogram(gridded.image))
         progress.advance(len(cohort))
     progress.finish()
     if rows and len(cohort):
         cohort.features = {name: np.concatenate(found) for name, found in rows.items()}
-        cohort.histogram /= len(cohort)
     return cohort
 
 
@@ -207,12 +212,6 @@ def _distances(
 def _by_volume(features: Features, rows: int) -> Features:
     """[n, rows * d] from [n * rows, d]."""
     return features.reshape(len(features) // rows, -1)
-
-
-def _intensity(fake: Cohort, true: Cohort) -> dict[str, Any]:
-    centres = (np.arange(BINS) + 0.5) / BINS * 2 - 1
-    value = wasserstein_distance(centres, centres, fake.histogram, true.histogram)
-    return {"value": float(value), "unit": "on the model's scale, -1 to 1"}
 
 
 def _downstream(

@@ -16,6 +16,7 @@ from torch import Tensor
 from medvae.config import ModelConfig, RunConfig
 from medvae.errors import IntegrityError
 from medvae.model.base import VAE
+from medvae.model.packing import unpack
 from medvae.model.presets import build
 
 FORMAT = 1
@@ -46,9 +47,17 @@ class Artifact:
         start = f"{name}."
         return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
 
+    def weights(self) -> dict[str, Tensor]:
+        """The network's weights as numbers, unpacked where they were compressed.
+
+        Raises:
+            IntegrityError: parts of a compressed weight are missing or do not fit.
+        """
+        return unpack(self.part("model"))
+
     def parameters(self) -> int:
-        """How many trained numbers the network has."""
-        return sum(t.numel() for t in self.part("model").values())
+        """How many trained numbers the network has (prior and atlas not counted)."""
+        return sum(t.numel() for t in self.weights().values())
 
     def config(self) -> RunConfig:
         """The configuration that the artifact was made with.
@@ -128,28 +137,8 @@ def load_model(artifact: Artifact) -> VAE:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"the model's description cannot be read: {error}") from error
-    load_weights(model, _expand(artifact.part("model")))
+    load_weights(model, artifact.weights())
     return model.eval().requires_grad_(False)
-
-
-def _expand(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that `compress` stored in 8 bits, as numbers again.
-
-    Raises:
-        IntegrityError: steps are missing or do not fit.
-    """
-    found: dict[str, Tensor] = {}
-    for name, value in tensors.items():
-        base, _, form = name.partition(":")
-        if form == "step":
-            continue
-        if form == "int8":
-            step = tensors.get(f"{base}:step")
-            if step is None or step.shape != value.shape[:1]:
-                raise IntegrityError(f"weight {base} lacks the step of its 8-bit numbers")
-            value = value.float() * step.view(-1, *[1] * (value.ndim - 1))
-        found[base] = value
-    return found
 
 
 def load_weights(model: VAE, weights: dict[str, Tensor]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -29,30 +31,62 @@ FAINT = 0.15
 RESIDUAL = 0.1
 
 
-class VAE(nn.Module, ABC):
-    """A variational auto-encoder of volumes.
+@dataclass(frozen=True)
+class Common:
+    """What every kind of network is made with.
 
     Attributes:
         channels: channels of a volume.
         dims: 2 or 3 spatial axes.
-        factor: every spatial size is a multiple of it; latents are that much smaller.
-        latent_channels: channels of a latent.
+        latent_channels: channels of a latent for each of the volume's.
         latent_noise: deviation of the posterior that the decoder is trained to bear, as a
             part of the latents' own deviation (which is 1 on procedural volumes).
         kl_weight: weight of the Kullback-Leibler term, a latent number.
     """
 
+    channels: int = 1
+    dims: int = 3
+    latent_channels: int = 8
+    latent_noise: float = 0.1
+    kl_weight: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a network is: channels, and residual blocks before and after the latent."""
+
+    width: int
+    encoder_blocks: int
+    decoder_blocks: int
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Before and after the latent."""
+        return self.encoder_blocks, self.decoder_blocks
+
+
+# Makes a network [B, inputs, *H] -> [B, outputs, *H] that starts at 0.
+Trunk = Callable[[int, int], nn.Module]
+
+
+class VAE(nn.Module, ABC):
+    """A variational auto-encoder of volumes.
+
+    Attributes:
+        channels, dims, latent_noise, kl_weight: see `Common`.
+        factor: every spatial size is a multiple of it; latents are that much smaller.
+        latent_channels: channels of a latent, of all channels of a volume together.
+    """
+
     factor: ClassVar[int] = 4
 
-    def __init__(
-        self, channels: int, dims: int, latent_channels: int, latent_noise: float, kl_weight: float
-    ) -> None:
+    def __init__(self, common: Common) -> None:
         super().__init__()
-        self.channels = channels
-        self.dims = dims
-        self.latent_channels = latent_channels
-        self.latent_noise = latent_noise
-        self.kl_weight = kl_weight
+        self.channels = common.channels
+        self.dims = common.dims
+        self.latent_channels = common.latent_channels * common.channels
+        self.latent_noise = common.latent_noise
+        self.kl_weight = common.kl_weight
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,71 +1,86 @@
-"""A smaller file for the same network: weights rounded to bfloat16 or to 8 bits.
+"""A smaller file for the same network: weights in bfloat16 or 8 bits, the smallest dropped.
 
-Rounding a released model is post-processing. What is lost is measured on procedural
+All of it is post-processing of a released model. What is lost is measured on procedural
 volumes and stated in the facts; the sealed original stays what it was.
 """
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any, get_args
+
 import torch
-from torch import Tensor
 
 from medvae.errors import UsageError
 from medvae.model.artifact import Artifact, load_model
 from medvae.model.base import VAE
+from medvae.model.packing import Form, pack
 from medvae.model.procedural import batch
 
-LEVELS = {"bf16": 16, "int8": 8}
 # Kept as they are: few numbers, and sensitive ones.
 _EXACT = 256
 _STREAM, _COUNT, _SIDE = 31, 16, 24
 
 
-def compress(artifact: Artifact, to: str) -> Artifact:
-    """Round the network's weights; prior and atlas stay.
+def compress(artifact: Artifact, weights: str, prune: float = 0.0) -> Artifact:
+    """Round and prune the network's weights; prior, atlas and every other fact stay.
 
-    int8: each output channel's weights as multiples of a 255th of twice their largest,
-    stored as int8 "model.NAME:int8" beside a float32 "model.NAME:step". bf16: stored as such.
+    Args:
+        artifact: a model as it was trained.
+        weights: "bf16" or "int8" (see `medvae.model.packing`).
+        prune: the part of each weight's smallest numbers that is dropped, in [0, 1).
 
     Returns:
-        An artifact whose facts hold `compression`: to, bytes before and after, and the mean
-        PSNR (dB, peak 2) on procedural volumes before and after.
+        An artifact whose facts hold `compression`: weights, prune, SHA-256 of what it was
+        made from, bytes before and after, and the mean PSNR (dB, peak 2) of reconstructed
+        procedural volumes before and after.
 
     Raises:
-        UsageError: an unknown `to`, or a model that is compressed already.
+        UsageError: an unknown form, a part outside its range, or a model that is
+            compressed already.
     """
-    if to not in LEVELS:
-        raise UsageError(f"compress to one of {', '.join(LEVELS)}, not {to!r}")
+    form = _form(weights)
+    if not 0 <= prune < 1:
+        raise UsageError(f"--prune must be at least 0 and below 1, not {prune:g}")
     if "compression" in artifact.facts:
-        raise UsageError("the model is compressed already; compress the original")
-    tensors: dict[str, Tensor] = {}
+        raise UsageError("the model is compressed already; compress the one that it came from")
+    made = Artifact({}, {**artifact.facts})
     for name, value in artifact.tensors.items():
         small = value.numel() < _EXACT or not value.is_floating_point()
-        if small or not name.startswith("model."):
-            tensors[name] = value
-        elif to == "bf16":
-            tensors[name] = value.bfloat16()
-        else:
-            tensors[f"{name}:int8"], tensors[f"{name}:step"] = _eight_bits(value)
-    made = Artifact(tensors, dict(artifact.facts))
+        kept = small or not name.startswith("model.")
+        made.tensors |= {name: value} if kept else pack(name, value, form, prune)
+    before = artifact.to_bytes()
+    # Beside the network's description, which goes onto the card of a release.
+    made.facts["model"] = {**artifact.facts["model"], "weights": describe(weights, prune)}
     made.facts["compression"] = {
-        "to": to,
-        "bytes_before": _size(artifact),
-        "bytes_after": _size(made),
-        "psnr_before": _psnr(load_model(artifact), artifact),
-        "psnr_after": _psnr(load_model(made), artifact),
-        "measured_on": f"{_COUNT} procedural volumes",
+        "weights": weights,
+        "prune": prune,
+        "source_sha256": hashlib.sha256(before).hexdigest(),
+        "bytes_before": len(before),
+        "bytes_after": len(made.to_bytes()),
+        **_loss(artifact, made),
     }
     return made
 
 
-def _eight_bits(value: Tensor) -> tuple[Tensor, Tensor]:
-    rows = value.float().flatten(1) if value.ndim > 1 else value.float()[:, None]
-    step = rows.abs().amax(dim=1).clamp_min(1e-12) / 127.0
-    return (rows / step[:, None]).round().to(torch.int8).view_as(value), step
+def describe(weights: str, prune: float) -> str:
+    """In a few words: `int8`, `bf16, 20% pruned`."""
+    return f"{weights}, {prune:.0%} pruned" if prune else weights
 
 
-def _size(artifact: Artifact) -> int:
-    return sum(t.numel() * t.element_size() for t in artifact.tensors.values())
+def _form(weights: str) -> Form:
+    for form in get_args(Form):
+        if weights == form:
+            return form  # type: ignore[no-any-return]
+    raise UsageError(f"--weights must be one of {', '.join(get_args(Form))}, not {weights!r}")
+
+
+def _loss(artifact: Artifact, made: Artifact) -> dict[str, Any]:
+    return {
+        "psnr_before": _psnr(load_model(artifact), artifact),
+        "psnr_after": _psnr(load_model(made), artifact),
+        "psnr_of": f"{_COUNT} procedural volumes",
+    }
 
 
 @torch.no_grad()

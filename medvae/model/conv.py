@@ -9,8 +9,7 @@ follows any change of brightness and contrast exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,32 +18,16 @@ from monai.networks.nets.autoencoderkl import AEKLResBlock, AutoencoderKL
 from torch import Tensor, nn
 
 from medvae.model import frontend
-from medvae.model.base import FLAT, RESIDUAL, VAE
+from medvae.model.base import FLAT, RESIDUAL, VAE, Common, Shape, Trunk
 
 GROUPS = 8
 EPS = 1e-6
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How large a network is: channels, and residual blocks before and after the latent."""
-
-    width: int
-    encoder_blocks: int
-    decoder_blocks: int
-
-
-# Makes a network [B, inputs, *H] -> [B, outputs, *H] that starts at 0.
-Trunk = Callable[[int, int], nn.Module]
-
-
 def conv_trunks(shape: Shape, dims: int) -> tuple[Trunk, Trunk]:
     """Residual blocks of AutoencoderKL, before and after the latent."""
-
-    def trunk(blocks: int) -> Trunk:
-        return lambda inputs, outputs: _Trunk(dims, inputs, outputs, shape.width, blocks)
-
-    return trunk(shape.encoder_blocks), trunk(shape.decoder_blocks)
+    before, after = (partial(_Trunk, dims, shape.width, n) for n in shape.blocks)
+    return before, after
 
 
 def _conv(dims: int, inputs: int, outputs: int) -> nn.Module:
@@ -57,7 +40,7 @@ def _conv(dims: int, inputs: int, outputs: int) -> nn.Module:
 class _Trunk(nn.Module):
     """Convolution, residual blocks, normalisation, convolution; the last one starts at 0."""
 
-    def __init__(self, dims: int, inputs: int, outputs: int, width: int, blocks: int) -> None:
+    def __init__(self, dims: int, width: int, blocks: int, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first = _conv(dims, inputs, width)
         self.blocks = nn.ModuleList(
@@ -90,20 +73,11 @@ class LinearPathVAE(VAE):
     latent_scale: Tensor
     mixture: Tensor
 
-    def __init__(
-        self,
-        trunks: tuple[Trunk, Trunk],
-        *,
-        channels: int = 1,
-        dims: int = 3,
-        latent_channels: int = 8,
-        latent_noise: float = 0.1,
-        kl_weight: float = 1e-4,
-    ) -> None:
-        folds = 2**dims
-        super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
+    def __init__(self, trunks: tuple[Trunk, Trunk], common: Common) -> None:
+        super().__init__(common)
+        folds, channels = 2**common.dims, common.channels
         self.register_buffer("latent_scale", torch.tensor(0.5))
-        self.register_buffer("mixture", _mixture(dims, latent_channels))
+        self.register_buffer("mixture", _mixture(common.dims, common.latent_channels))
         before, after = trunks
         self.encoder = before(2 * folds * channels, 2 * channels)
         self.decoder = after((folds + 1) * channels, folds * channels)
@@ -186,21 +160,12 @@ def _mixture(dims: int, keep: int) -> Tensor:
 class PlainVAE(VAE):
     """MONAI's AutoencoderKL as it is: the baseline without a linear path."""
 
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        channels: int = 1,
-        dims: int = 3,
-        latent_channels: int = 8,
-        latent_noise: float = 0.1,
-        kl_weight: float = 1e-4,
-    ) -> None:
-        super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
+    def __init__(self, shape: Shape, common: Common) -> None:
+        super().__init__(common)
         self.network = AutoencoderKL(
-            spatial_dims=dims,
-            in_channels=channels,
-            out_channels=channels,
+            spatial_dims=common.dims,
+            in_channels=common.channels,
+            out_channels=common.channels,
             channels=(shape.width, 2 * shape.width, 2 * shape.width),
             num_res_blocks=(1, 1, max(1, shape.encoder_blocks)),
             attention_levels=(False, False, False),

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
 
 from medvae.config import ModelConfig
 from medvae.errors import UsageError
-from medvae.model.base import VAE
-from medvae.model.conv import LinearPathVAE, PlainVAE, Shape, conv_trunks
+from medvae.model.base import VAE, Common, Shape
+from medvae.model.conv import LinearPathVAE, PlainVAE, conv_trunks
 from medvae.model.transformer import TokenShape, TransformerVAE, token_trunks
 
 CONV: dict[str, Shape] = {
@@ -49,27 +47,21 @@ def build(
             f"model.latent_channels is at most {2**dims} with the dct front end, "
             f"not {cfg.latent_channels}"
         )
-    model = _network(cfg, dims)(
-        channels=channels,
-        dims=dims,
-        latent_channels=cfg.latent_channels,
-        latent_noise=latent_noise,
-        kl_weight=kl_weight,
-    )
+    model = _network(cfg, Common(channels, dims, cfg.latent_channels, latent_noise, kl_weight))
     initialise(model, seed)
     return model
 
 
-def _network(cfg: ModelConfig, dims: int) -> Callable[..., VAE]:
+def _network(cfg: ModelConfig, common: Common) -> VAE:
     if cfg.kind == "conv":
         shape = CONV[cfg.preset]
         if cfg.front_end == "none":
-            return partial(PlainVAE, shape)
-        return partial(LinearPathVAE, conv_trunks(shape, dims))
+            return PlainVAE(shape, common)
+        return LinearPathVAE(conv_trunks(shape, common.dims), common)
     tokens = TRANSFORMER[cfg.preset]
     if cfg.front_end == "none":
-        return partial(TransformerVAE, tokens)
-    return partial(LinearPathVAE, token_trunks(tokens, dims))
+        return TransformerVAE(tokens, common)
+    return LinearPathVAE(token_trunks(tokens, common.dims), common)
 
 
 def initialise(model: nn.Module, seed: int) -> None:

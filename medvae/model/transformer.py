@@ -7,38 +7,36 @@ from fully connected heads on every token. LayerNorm only: samples never meet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import Tensor, nn
 
 from medvae.model import frontend
-from medvae.model.base import RESIDUAL, VAE
+from medvae.model.base import RESIDUAL, VAE, Common, Shape, Trunk
 
 
 @dataclass(frozen=True)
-class TokenShape:
-    """How large a network is: channels of a token, heads, blocks before and after the latent."""
+class TokenShape(Shape):
+    """How large a network is; `width` is the channels of a token."""
 
-    width: int
     heads: int
-    encoder_blocks: int
-    decoder_blocks: int
 
 
 class Tokens(nn.Module):
     """[B, inputs, *G] to [B, outputs, *G]: every grid point is a token that sees all others."""
 
     def __init__(
-        self, inputs: int, outputs: int, width: int, heads: int, blocks: int, *, zero: bool
+        self, shape: TokenShape, blocks: int, inputs: int, outputs: int, *, zero: bool = False
     ) -> None:
         super().__init__()
+        width = shape.width
         self.width = width
         self.first = nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, 4 * width, heads, use_flash_attention=True)
+            TransformerBlock(width, 4 * width, shape.heads, use_flash_attention=True)
             for _ in range(blocks)
         )
         self.norm = nn.LayerNorm(width)
@@ -64,60 +62,31 @@ class FoldedTokens(nn.Module):
     """
 
     def __init__(
-        self, dims: int, inputs: int, outputs: int, shape: TokenShape, blocks: int
+        self, dims: int, shape: TokenShape, blocks: int, inputs: int, outputs: int
     ) -> None:
         super().__init__()
         folds = 2**dims
-        self.tokens = Tokens(
-            folds * inputs, folds * outputs, shape.width, shape.heads, blocks, zero=True
-        )
+        self.tokens = Tokens(shape, blocks, folds * inputs, folds * outputs, zero=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return RESIDUAL * frontend.unfold(self.tokens(frontend.fold(x)))
 
 
-def token_trunks(
-    shape: TokenShape, dims: int
-) -> tuple[Callable[[int, int], nn.Module], Callable[[int, int], nn.Module]]:
+def token_trunks(shape: TokenShape, dims: int) -> tuple[Trunk, Trunk]:
     """Networks before and after the latent of a linear path, as `conv.conv_trunks` makes them."""
-
-    def trunk(blocks: int) -> Callable[[int, int], nn.Module]:
-        return lambda inputs, outputs: FoldedTokens(dims, inputs, outputs, shape, blocks)
-
-    return trunk(shape.encoder_blocks), trunk(shape.decoder_blocks)
+    before, after = (partial(FoldedTokens, dims, shape, n) for n in shape.blocks)
+    return before, after
 
 
 class TransformerVAE(VAE):
     """Patches of 4 voxels along each axis as tokens; no linear path."""
 
-    def __init__(
-        self,
-        shape: TokenShape,
-        *,
-        channels: int = 1,
-        dims: int = 3,
-        latent_channels: int = 8,
-        latent_noise: float = 0.1,
-        kl_weight: float = 1e-4,
-    ) -> None:
-        super().__init__(channels, dims, latent_channels * channels, latent_noise, kl_weight)
-        patch = channels * 4**dims
-        self.encoder = Tokens(
-            patch,
-            2 * self.latent_channels,
-            shape.width,
-            shape.heads,
-            shape.encoder_blocks,
-            zero=False,
-        )
-        self.decoder = Tokens(
-            self.latent_channels,
-            patch,
-            shape.width,
-            shape.heads,
-            shape.decoder_blocks,
-            zero=False,
-        )
+    def __init__(self, shape: TokenShape, common: Common) -> None:
+        super().__init__(common)
+        patch = common.channels * 4**common.dims
+        before, after = shape.blocks
+        self.encoder = Tokens(shape, before, patch, 2 * self.latent_channels)
+        self.decoder = Tokens(shape, after, self.latent_channels, patch)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         found = self.encoder(frontend.fold(frontend.fold(x)))

@@ -17,7 +17,7 @@ from medvae.privacy import batched, parallel
 from medvae.privacy.accounting import Mechanism
 from medvae.privacy.clipping import Clipping, PatientOptimizer
 from medvae.privacy.convolution import LeanConvolutions
-from medvae.privacy.guard import Buffers, check
+from medvae.privacy.guard import Still, check
 from medvae.privacy.memory import keep_freed_memory
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
@@ -60,7 +60,9 @@ class DPTrainer:
     | a parameter that a patient's loss does not reach | zero gradient for that patient |
     | an exception in the loss | raised; the step has not happened and can be run again |
     | gradients left by another backward | dropped |
-    | a buffer that moves | UsageError |
+    | a buffer or parameter that moves while gradients are taken | UsageError |
+    | ranks with another key, plan or weights | UsageError on each of them, nothing is released |
+    | an exception while the weights move | raised; only `load_state_dict` can go on from there |
     """
 
     def __init__(
@@ -114,7 +116,8 @@ class DPTrainer:
         if self._device.type == "cpu":
             keep_freed_memory()
         self.precision = _resolve(precision, self._device)
-        self._buffers = Buffers(model)
+        self._still = Still(model)
+        self._agreed = self._torn = False
         self._ema = _check_ema(ema)
         self._average = [one.detach().clone() for one in self._parameters] if ema else []
         self._identity = _identity(mechanism, clip, divisor, clipping, ema, self._names)
@@ -135,6 +138,7 @@ class DPTrainer:
             MedvaeError: another rank failed in this step.
         """
         self._expect(step)
+        self._agree()
         self._optimizer.forget()
         given = zeroed = 0
         failure: Exception | None = None
@@ -170,8 +174,28 @@ class DPTrainer:
         """
         load_state(self, state)
 
+    def _agree(self) -> None:
+        """Once: ranks that differ would release one sum under several noises."""
+        if self._agreed:
+            return
+        facts = hashlib.sha256(self._identity + self._optimizer.commitment())
+        facts.update(self.steps_done.to_bytes(8, "big"))
+        for parameter in self._parameters:
+            facts.update(repr(parameter.detach().sum(dtype=torch.float64).item()).encode())
+        if not parallel.agreed(facts.digest(), self._device):
+            raise UsageError(
+                f"{self.mechanism.name}: the ranks do not share one key, plan, step and model;"
+                " start all of them with the same secret and the same weights"
+            )
+        self._agreed = True
+
     def _expect(self, step: int) -> None:
-        if step != self.steps_done:
+        if self._torn:
+            raise UsageError(
+                f"{self.mechanism.name}: the last step broke off while the weights moved; load the"
+                " last checkpoint: doing it again here would use its noise twice"
+            )
+        if type(step) is not int or step != self.steps_done:
             raise UsageError(
                 f"{self.mechanism.name}: step {step} is out of turn, the next one is"
                 f" {self.steps_done}; each step of a plan is taken once"
@@ -185,10 +209,11 @@ class DPTrainer:
     def _collect(self, patients: Iterable[Any], loss: Loss) -> tuple[int, int]:
         """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
         given = zeroed = 0
+        self._still.begin()
         for group in self._groups(patients, loss):
             given += len(group)
             zeroed += self._accumulate(group, loss)
-        self._buffers.check()
+        self._still.check()
         return given, zeroed
 
     def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterable[list[Any]]:
@@ -263,15 +288,17 @@ class DPTrainer:
                 raise failure
             if failed:
                 raise MedvaeError(f"step {step} failed on another rank; see its message")
+            self._torn = True
             self._optimizer.finish(step)
+            with torch.no_grad():
+                for average, parameter in zip(self._average, self._parameters, strict=False):
+                    average.lerp_(parameter, 1 - self._ema)
+            self.steps_done = step + 1
+            self._torn = False
         finally:
             # Un-noised gradients and sums must not outlive the step (a later crash dump or
             # checkpoint would hold them).
             self._optimizer.forget()
-        self.steps_done = step + 1
-        with torch.no_grad():
-            for average, parameter in zip(self._average, self._parameters, strict=False):
-                average.lerp_(parameter, 1 - self._ema)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.precision == "bf16"

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from medvae.errors import UsageError
 
 _GROUPNORM = "use torch.nn.GroupNorm instead"
+_SHARDED = ("FullyShardedDataParallel", "DeepSpeedEngine")
 
 
 def check(model: nn.Module) -> None:
@@ -26,6 +27,7 @@ def check(model: nn.Module) -> None:
     | two parameters over one memory | noised twice, moved twice | share the Parameter itself |
     | lazy or half-precision parameters | unknown, or too coarse to clip | build, keep float32 |
     | Opacus wrappers | gradients would be taken twice | hand over the plain model |
+    | DDP, FSDP, sharded parameters | mix patients of ranks before clipping | the plain model |
 
     The same Parameter used by several layers is fine: its gradient is the sum. Constant buffers
     are fine too; one that moves during training is caught by the trainer (`Buffers`).
@@ -56,6 +58,11 @@ def _check_layer(name: str, layer: nn.Module) -> None:
             f"layer {name} ({kind}) changes its buffers during training and no noise covers that:"
             " freeze it, or use weight normalisation"
         )
+    if isinstance(layer, nn.parallel.DistributedDataParallel) or kind in _SHARDED:
+        raise UsageError(
+            f"layer {name} ({kind}) averages gradients over ranks, and so over patients, before"
+            " they are clipped: hand over the plain model, DPTrainer adds up over ranks itself"
+        )
     if kind.startswith("GradSampleModule"):
         raise UsageError(f"layer {name} is wrapped by Opacus already: hand over the plain model")
 
@@ -63,6 +70,11 @@ def _check_layer(name: str, layer: nn.Module) -> None:
 def _check_parameters(model: nn.Module) -> None:
     owners: dict[int, str] = {}
     for name, parameter in model.named_parameters():
+        if type(parameter.data).__name__ == "DTensor":
+            raise UsageError(
+                f"parameter {name} is sharded over ranks: hand over the plain model, DPTrainer"
+                " adds up over ranks itself"
+            )
         if is_lazy(parameter):
             raise UsageError(f"parameter {name} has no shape yet: run the model once before")
         if not parameter.requires_grad:
@@ -81,22 +93,59 @@ def _check_parameters(model: nn.Module) -> None:
         owners[memory] = name
 
 
-class Buffers:
-    """Watches that no buffer of a model moves: what moves without noise is not private."""
+class Still:
+    """Watches tensors that must not move: what moves without noise is not private.
+
+    Buffers are watched from construction on; parameters while the gradients of a step are
+    taken, because a layer that sets its weights by what it sees (ActNorm, a teacher that follows
+    by moving averages) or a hook that updates in backward would move them off the books. Contents
+    count, and not torch's version counter alone: writing through `.data` leaves that as it is.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._seen = dict(self._state())
+        self._buffers = _marks(model.named_buffers())
+        self._parameters: dict[str, _Mark] = {}
+
+    def begin(self) -> None:
+        """Remember the parameters as they are before a step's first patient."""
+        self._parameters = _marks(self._model.named_parameters())
 
     def check(self) -> None:
-        """UsageError naming the first buffer that was changed or replaced since the start."""
-        for name, mark in self._state():
-            if self._seen.get(name) != mark:
-                raise UsageError(
-                    f"buffer {name} changed during training and no noise covers that: make it a"
-                    " constant, or a parameter"
-                )
+        """UsageError naming the first buffer or parameter that was changed or replaced."""
+        for kind, seen, now in (
+            ("buffer", self._buffers, _marks(self._model.named_buffers())),
+            ("parameter", self._parameters, _marks(self._model.named_parameters())),
+        ):
+            for name in now | seen:
+                if seen.get(name) != now.get(name):
+                    raise UsageError(
+                        f"{kind} {name} changed during training and no noise covers that: make it"
+                        " a constant, or let the optimizer alone move it"
+                    )
 
-    def _state(self) -> Iterable[tuple[str, tuple[int, int]]]:
-        for name, buffer in self._model.named_buffers():
-            yield name, (id(buffer), buffer._version)
+
+_Mark = tuple[int, int, str]
+
+
+def _marks(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, _Mark]:
+    """Identity, version, and sum and norm of each tensor (as text: NaN equals itself there)."""
+    found = dict(named)
+    contents: list[str] = []
+    if found:
+        pairs = [_content(one.detach()) for one in found.values()]
+        device = pairs[0].device
+        contents = [repr(pair) for pair in torch.stack([p.to(device) for p in pairs]).tolist()]
+    return {
+        name: (id(one), one._version, content)
+        for (name, one), content in zip(found.items(), contents, strict=True)
+    }
+
+
+def _content(values: torch.Tensor) -> torch.Tensor:
+    if values.is_complex():
+        values = torch.view_as_real(values)
+    if not values.is_floating_point():
+        values = values.double()
+    total = values.sum(dtype=torch.float64)
+    return torch.stack([total, torch.linalg.vector_norm(values, dtype=torch.float64)])

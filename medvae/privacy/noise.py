@@ -88,6 +88,10 @@ class NoiseSource:
         seed = int.from_bytes(block, "big") >> 1
         return torch.Generator().manual_seed(seed)
 
+    def commitment(self) -> bytes:
+        """32 bytes that are equal for equal keys and tell nothing else about a key (HKDF)."""
+        return derive(self._key, "medvae commitment")
+
     def _cipher_key(self, stream: str, step: int, use: str = "noise") -> bytes:
         if not stream:
             raise UsageError("noise needs the name of its stream")

@@ -24,6 +24,17 @@ def mine(batch: Sequence[Item]) -> Sequence[Item]:
     return batch[rank::ranks]
 
 
+def agreed(digest: bytes, device: torch.device) -> bool:
+    """Whether all ranks hold the same 32-byte digest; every rank must call it."""
+    _, ranks = world()
+    if ranks == 1:
+        return True
+    mine = torch.tensor(list(digest), dtype=torch.uint8, device=device)
+    gathered = [torch.empty_like(mine) for _ in range(ranks)]
+    dist.all_gather(gathered, mine)
+    return all(torch.equal(mine, one) for one in gathered)
+
+
 def add_up(sums: Sequence[torch.Tensor], *, failed: bool) -> bool:
     """Add each of `sums` over all ranks, in place; every rank must call it in every step.
 

@@ -48,6 +48,7 @@ def load_state(trainer: DPTrainer, state: dict[str, torch.Tensor]) -> None:
         if key not in state or state[key].shape != shape:
             raise UsageError(f"the checkpoint has no {key} of shape {tuple(shape)}")
     trainer._optimizer.forget()
+    trainer._torn = True  # until all of it is in place
     inner.state.clear()
     with torch.no_grad():
         for name, parameter in _named(trainer):
@@ -59,6 +60,7 @@ def load_state(trainer: DPTrainer, state: dict[str, torch.Tensor]) -> None:
             average.copy_(state[f"average/{name}"])
     trainer.steps_done = int(state["trainer/step"])
     trainer.chunk = int(state["trainer/chunk"])
+    trainer._agreed = trainer._torn = False
 
 
 def _named(trainer: DPTrainer) -> list[tuple[str, torch.nn.Parameter]]:

@@ -69,6 +69,30 @@ class Penalty(Protocol):
     def restore(self, tensors: dict[str, Tensor]) -> None: ...
 
 
+class Penalties:
+    """Several penalties as one; the name of each keeps its state apart."""
+
+    def __init__(self, parts: dict[str, Penalty]) -> None:
+        self._parts = parts
+
+    def __call__(self, x: Tensor, restored: Tensor, step: int) -> Tensor:
+        """Their sum."""
+        found = [penalty(x, restored, step) for penalty in self._parts.values()]
+        return torch.stack(found).sum()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State for a checkpoint."""
+        tensors: dict[str, Tensor] = {}
+        for name, penalty in self._parts.items():
+            tensors |= prefixed(name, penalty.tensors())
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go on where `tensors` was taken."""
+        for name, penalty in self._parts.items():
+            penalty.restore(under(name, tensors))
+
+
 def train_freely(
     model: VAE,
     batches: Batches,
@@ -88,7 +112,7 @@ def train_freely(
         stage: the name shown, and the checkpoint's.
         progress: told the running loss (public data: nothing is given away).
         store: where to keep and find the state.
-        penalty: added to the loss (see `medvae.train.adversarial`).
+        penalty: added to the loss (see `medvae.train.adversarial` and `perceptual`).
 
     Raises:
         IntegrityError: the checkpoint belongs to another stage.

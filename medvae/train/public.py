@@ -17,7 +17,8 @@ from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.progress import SILENT, Progress
 from medvae.train.adversarial import Adversary
-from medvae.train.loop import Penalty, Schedule, train_freely
+from medvae.train.loop import Penalties, Penalty, Schedule, train_freely
+from medvae.train.perceptual import Perceptual
 from medvae.train.state import CheckpointStore, Forgetful
 
 # Streams of procedural volumes: what is trained on is never measured on.
@@ -48,7 +49,7 @@ def pretrain(
         An artifact of kind "public".
 
     Raises:
-        UsageError: the grid does not fit the model.
+        UsageError: the grid does not fit the model, or a loss needs what is not installed.
     """
     model = start(cfg, channels).to(device)
     schedule = Schedule(
@@ -68,16 +69,22 @@ def pretrain(
         stage="public stage",
         progress=progress,
         store=checkpoint or Forgetful(),
-        penalty=_adversary(cfg, model),
+        penalty=_penalties(cfg, model),
     )
     return public_artifact(cfg, model)
 
 
-def _adversary(cfg: RunConfig, model: VAE) -> Penalty | None:
-    weight = cfg.pretrain.adversarial
-    if weight == 0:
-        return None
-    return Adversary(model, weight, cfg.pretrain.learning_rate / 2, cfg.seed)
+def _penalties(cfg: RunConfig, model: VAE) -> Penalty | None:
+    """What the configuration adds to the loss of this stage alone."""
+    stage = cfg.pretrain
+    parts: dict[str, Penalty] = {}
+    if stage.adversarial > 0:
+        rate = stage.learning_rate / 2
+        parts["adversarial"] = Adversary(model, stage.adversarial, rate, cfg.seed)
+    if stage.perceptual > 0:
+        device = next(model.parameters()).device
+        parts["perceptual"] = Perceptual(stage.perceptual, cfg.seed, device)
+    return Penalties(parts) if parts else None
 
 
 def start(cfg: RunConfig, channels: int = 1) -> VAE:

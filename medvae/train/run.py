@@ -124,7 +124,7 @@ def _initial(cfg: RunConfig, init: Artifact | None) -> VAE:
     )
     if init.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
         raise UsageError("--init is another network than the configuration's section model")
-    load_weights(model, init.part("model"))
+    load_weights(model, init.weights())
     return model
 
 

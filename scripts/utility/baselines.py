@@ -59,7 +59,9 @@ def dct_gaussian(cohort: Cohort, epsilon: float, count: int, seed: int) -> list[
     packed = [pack(np.outer(v, v)) for v in ((one - mean)[kept] for one in seen)]
     matrix = unpack(release("covariance", packed, clip=0.3, dimension=len(packed[0])))
     values, vectors = np.linalg.eigh(matrix)
-    dirt = release.sigma("covariance", 0.3) * math.sqrt(len(matrix))
+    # Noise alone has eigenvalues up to here (the edge of the semicircle law; packed entries off
+    # the diagonal hold sqrt(2) times theirs).
+    dirt = release.sigma("covariance", 0.3) * math.sqrt(2 * len(matrix))
     factor = vectors * np.sqrt(np.maximum(values - dirt, 0.0))
     rng = np.random.default_rng(seed)
     made = []

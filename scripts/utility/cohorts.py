@@ -99,7 +99,7 @@ def lung_nodule(folder: Path, seed: int = 0) -> Cohort:
     return Cohort("ct_lung_nodule", data, "none", train, test)
 
 
-def procedural(seed: int = 0, patients: int = 120) -> Cohort:
+def procedural(seed: int = 0, patients: int = 120, fold: int = 0) -> Cohort:
     """Two bent, touching bodies in a layered surrounding, deformed from patient to patient.
 
     Nothing of it was measured on anybody: constants may be chosen on it.
@@ -109,7 +109,7 @@ def procedural(seed: int = 0, patients: int = 120) -> Cohort:
     rng = np.random.default_rng([seed, 1])
     layers = ndimage.gaussian_filter(rng.standard_normal(size), 5.0)
     found = {f"P{i:03d}": [_body(size, layers, rng)] for i in range(patients)}
-    train, test = _split(found, 2 / 3, seed)
+    train, test = _split(found, 2 / 3, fold)
     return Cohort("procedural", data, "none", train, test)
 
 
@@ -130,7 +130,7 @@ def _body(size: tuple[int, int, int], layers: np.ndarray, rng: np.random.Generat
     return Gridded(np.clip(image, -1, 1).astype(np.float32), mask)
 
 
-def procedural_nodules(seed: int = 0, patients: int = 240) -> Cohort:
+def procedural_nodules(seed: int = 0, patients: int = 240, fold: int = 0) -> Cohort:
     """CT of a dark ground with vessels, a wall in some, and a body in the middle of two classes.
 
     Bodies of class 1 are larger and less round. Nothing of it was measured on anybody.
@@ -139,7 +139,7 @@ def procedural_nodules(seed: int = 0, patients: int = 240) -> Cohort:
     data = DataConfig(modality="ct", size=size, labels=0, classes=2)
     rng = np.random.default_rng([seed, 2])
     found = {f"P{i:03d}": [_nodule(size, int(rng.random() < 0.4), rng)] for i in range(patients)}
-    train, test = _split(found, 2 / 3, seed)
+    train, test = _split(found, 2 / 3, fold)
     return Cohort("procedural nodules", data, "none", train, test)
 
 

@@ -4,60 +4,53 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from medvae.atlas import Atlas, fit, mechanisms
-from medvae.config import RunConfig
-from medvae.generate import generate
+from medvae.config import RunConfig, load_config
+from medvae.generate import fine, generate
 from medvae.grid import Gridded, to_grid
-from medvae.privacy import NoiseSource, Plan, StageRequest, gaussian_release, make_plan
+from medvae.model import Artifact, load_model
+from medvae.privacy import NoiseSource, StageRequest, make_plan
+from medvae.train.release import PlannedRelease
 from medvae.train.run import stage_requests, train
 from utility.cohorts import Cohort, Memory
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 DELTA = 1e-4
 # A plan for "no privacy" needs some epsilon to be made with; its noise is then taken out.
 UNBOUNDED = 50.0
 
 
 def configuration(cohort: Cohort, epsilon: float, **sections: dict[str, object]) -> RunConfig:
-    """The shipped constants on the cohort's grid; `sections` say what a method changes."""
+    """The shipped configuration on the cohort's grid; `sections` say what a method changes."""
+    shipped = load_config(CONFIGS / f"{cohort.data.modality}.yaml").model_dump()
     base: dict[str, dict[str, object]] = {
+        **shipped,
         "data": cohort.data.model_dump(),
         "privacy": {"epsilon": min(epsilon, UNBOUNDED), "delta": DELTA},
-        "atlas": {"public": cohort.public},
+        "atlas": {**shipped["atlas"], "public": cohort.public},
     }
     for name, values in sections.items():
         base[name] = {**base.get(name, {}), **values}
     return RunConfig.model_validate(base)
 
 
-class PlannedRelease:
-    """The plan's Gaussian mechanisms for the atlas alone; without noise at epsilon infinity."""
-
-    def __init__(self, plan: Plan, noise: NoiseSource, exact: bool) -> None:
-        self.plan, self.noise, self.exact = plan, noise, exact
+class ExactRelease(PlannedRelease):
+    """Clipped means without noise: what epsilon infinity stands for."""
 
     def sigma(self, name: str, clip: float) -> float:
-        if self.exact:
-            return 0.0
-        return self.plan.mechanism(name).noise_multiplier * clip / self.plan.patients
+        return 0.0
 
     def __call__(
         self, name: str, vectors: Iterable[np.ndarray], *, clip: float, dimension: int
     ) -> np.ndarray:
-        if self.exact:
-            lengths = [(v, max(1.0, float(np.linalg.norm(v)) / clip)) for v in vectors]
-            return np.sum([v / length for v, length in lengths], axis=0) / self.plan.patients
-        return gaussian_release(
-            vectors,
-            clip=clip,
-            mechanism=self.plan.mechanism(name),
-            divisor=float(self.plan.patients),
-            noise=self.noise,
-            dimension=dimension,
-        )
+        clipped = [v / max(1.0, float(np.linalg.norm(v)) / clip) for v in vectors]
+        return np.sum(clipped, axis=0) / self.plan.patients
 
 
 class Silence:
@@ -77,10 +70,10 @@ def release_for(
 ) -> PlannedRelease:
     """A plan of one-shot Gaussians with these shares, and the noise of a seed."""
     requests = [StageRequest(name, share, 1.0, 1) for name, share in names]
-    exact = math.isinf(epsilon)
-    target = UNBOUNDED if exact else epsilon
+    kind = ExactRelease if math.isinf(epsilon) else PlannedRelease
+    target = min(epsilon, UNBOUNDED)
     plan = make_plan(requests, patients=patients, epsilon=target, delta=DELTA)
-    return PlannedRelease(plan, NoiseSource(_key(seed)), exact)
+    return kind(plan, NoiseSource(_key(seed)))
 
 
 def _key(seed: int) -> bytes:
@@ -130,9 +123,56 @@ def atlas_alone(
     return _drawn(atlas, count, seed)
 
 
+# What is between the atlas alone and the full pipeline: which stages have a share of the budget.
+# An off stage's share goes to the others in proportion.
+STAGES: dict[str, tuple[str, ...]] = {
+    "atlas + VAE": ("atlas",),
+    "atlas + VAE + DP-SGD": ("atlas", "finetune"),
+    "atlas + VAE + prior": ("atlas", "prior"),
+}
+
+
 def pipeline(cohort: Cohort, epsilon: float, count: int, seed: int) -> list[Gridded]:
     """Atlas, VAE on its samples, DP-SGD and latent prior, by the configuration's own shares."""
-    cfg = configuration(cohort, epsilon)
+    artifact = _train(configuration(cohort, epsilon), cohort, epsilon, seed)
+    return [to_grid(volume, cohort.data) for volume in generate(artifact, count, seed)]
+
+
+def staged(
+    cohort: Cohort, epsilon: float, count: int, seed: int, stages: tuple[str, ...]
+) -> list[Gridded]:
+    """The pipeline with some of its stages, at the same total.
+
+    Without a latent prior the product draws from the atlas and leaves the VAE aside; so that
+    the VAE (and DP-SGD on it) shows, each such draw goes through it here.
+    """
+    sections = shares_of(configuration(cohort, epsilon), stages)
+    artifact = _train(configuration(cohort, epsilon, **sections), cohort, epsilon, seed)
+    if "prior" in stages:
+        return [to_grid(volume, cohort.data) for volume in generate(artifact, count, seed)]
+    return list(_through(artifact, count, seed))
+
+
+def shares_of(whole: RunConfig, stages: tuple[str, ...]) -> dict[str, dict[str, object]]:
+    """The sections that leave only these stages a part of the budget, in the same proportion."""
+    shares = {name: getattr(whole, name).share for name in stages}
+    total = sum(shares.values())
+    off = {"atlas", "finetune", "prior"} - set(stages)
+    sections: dict[str, dict[str, object]] = {name: {"share": 0.0} for name in off}
+    return sections | {name: {"share": share / total} for name, share in shares.items()}
+
+
+def _through(artifact: Artifact, count: int, seed: int) -> Iterator[Gridded]:
+    """Draws of a model's atlas, each encoded and decoded by its VAE."""
+    atlas = Atlas.from_tensors({k: v.numpy() for k, v in artifact.part("atlas").items()})
+    model = load_model(artifact)
+    for image, mask in atlas.sample(count, seed):
+        with torch.no_grad():
+            made = model.decode(model.encode(torch.from_numpy(image)[None, None])[0])[0, 0].numpy()
+        yield Gridded(np.clip(made + fine(image), -1, 1).astype(np.float32), mask)
+
+
+def _train(cfg: RunConfig, cohort: Cohort, epsilon: float, seed: int) -> Artifact:
     patients = Memory(cohort.train)
     requests = [StageRequest(*one) for one in stage_requests(cfg, len(patients))]
     target = min(epsilon, UNBOUNDED)
@@ -141,5 +181,4 @@ def pipeline(cohort: Cohort, epsilon: float, count: int, seed: int) -> list[Grid
         # The least noise that the engine accepts: a twentieth of the clip norm.
         silent = [dataclasses.replace(one, noise_multiplier=0.05) for one in plan.mechanisms]
         plan = dataclasses.replace(plan, mechanisms=tuple(silent))
-    artifact = train(cfg, plan, patients, key=_key(seed))
-    return [to_grid(volume, cohort.data) for volume in generate(artifact, count, seed)]
+    return train(cfg, plan, patients, key=_key(seed))

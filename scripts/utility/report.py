@@ -1,19 +1,15 @@
-"""Tables, plots of utility against epsilon, contact sheets."""
+"""Tables: every row, and what each stage adds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
-from medvae.grid import Gridded
+from utility.methods import STAGES
+from utility.rows import EPSILON
 
 COLUMNS = {
     "dice": "Dice",
@@ -29,6 +25,9 @@ COLUMNS = {
     "texture_coverage": "C t",
     "seconds": "s",
 }
+# The ablation's lines, with what each is called among the rows.
+_LINES = ("atlas alone", *STAGES, "full pipeline")
+_SHOWN = ("dice", "efficientnet_frechet", "efficientnet_coverage", "texture_frechet", "seconds")
 
 
 def table(results: Sequence[dict[str, Any]], *, header: bool) -> str:
@@ -49,54 +48,29 @@ def _cell(value: float | None) -> str:
     return f"{value:7.0f}" if abs(value) >= 100 else f"{value:7.3f}"
 
 
-def plots(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Dice, Frechet distance and diversity against epsilon; real as a line."""
-    keys = [
-        k for k in ("dice", "auc", "efficientnet_frechet", "texture_frechet") if _has(results, k)
-    ]
-    figure, axes = plt.subplots(1, len(keys), figsize=(5 * len(keys), 4), squeeze=False)
-    for axis, key in zip(axes[0], keys, strict=True):
-        for method in sorted({r["method"] for r in results if r["epsilon"] not in (None, 0.0)}):
-            points: dict[float, list[float]] = {}
-            for row in results:
-                if row["method"] == method and key in row and row["epsilon"]:
-                    where = 30.0 if row["epsilon"] == "inf" else float(row["epsilon"])
-                    points.setdefault(where, []).append(row[key])
-            places = sorted(points)
-            axis.plot(places, [np.mean(points[p]) for p in places], marker="o", label=method)
-        for row in results:
-            if row["method"].startswith("real") and key in row:
-                axis.axhline(row[key], linestyle=":", color="grey")
-        axis.set(xscale="log", xlabel="epsilon (30: none)", title=COLUMNS[key])
-    axes[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)
+def ablation(results: Sequence[dict[str, Any]]) -> str:
+    """Mean and deviation over seeds of each set of stages at the same total epsilon.
+
+    Empty where fewer than two of them were run.
+    """
+    lines = []
+    for name in _LINES:
+        found = [r for r in results if r["method"] == name and r["epsilon"] == EPSILON]
+        if found:
+            values = " ".join(_spread([r.get(key) for r in found]) for key in _SHOWN)
+            lines.append(f"{name:32} {len(found):>5} {values}")
+    if len(lines) < 2:
+        return ""
+    names = " ".join(f"{COLUMNS[key]:>15}" for key in _SHOWN)
+    return "\n".join([f"{'stages':32} {'seeds':>5} {names}", *lines])
 
 
-def _has(results: Sequence[dict[str, Any]], key: str) -> bool:
-    return any(key in row for row in results)
-
-
-def sheet(sets: dict[str, list[Gridded]], path: Path, count: int = 8) -> None:
-    """A line of slices a set, labels outlined; real first. Sagittal, of CT axial."""
-    figure, axes = plt.subplots(
-        len(sets), count, figsize=(1.6 * count, 1.5 * len(sets)), squeeze=False
-    )
-    for line, (name, volumes) in zip(axes, sets.items(), strict=True):
-        for axis in line:
-            axis.axis("off")
-        line[0].set_title(name, fontsize=7, loc="left")
-        for axis, volume in zip(line, volumes, strict=False):
-            if volume.category is not None:
-                centre = volume.image[:, :, volume.image.shape[2] // 2]
-                axis.imshow(centre.T, cmap="gray", vmin=-1, vmax=0.4, origin="lower")
-                axis.text(0, 0, str(volume.category), color="w", fontsize=7)
-                continue
-            place = volume.image.shape[0] // 2 - 2
-            axis.imshow(volume.image[place].T, cmap="gray", vmin=-1, vmax=1, origin="lower")
-            if volume.mask is not None and volume.mask[place].any():
-                axis.contour(volume.mask[place].T, levels=[0.5, 1.5], colors=["r", "c"])
-    figure.tight_layout(pad=0.2)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+def _spread(values: Sequence[float | None]) -> str:
+    there = [v for v in values if v is not None and math.isfinite(v)]
+    if not there:
+        return f"{'-':>15}"
+    digits = 0 if abs(there[0]) >= 100 else 3
+    text = f"{np.mean(there):.{digits}f}"
+    if len(there) > 1:
+        text += f" \N{PLUS-MINUS SIGN} {np.std(there, ddof=1):.{digits}f}"
+    return f"{text:>15}"

@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medvae.config import DataConfig
+from medvae.config import DataConfig, RunConfig
 from medvae.errors import InputError
 from medvae.evaluate import Options, evaluate, network, shells, texture
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
+from medvae.evaluate.intensities import histogram, intensities
+from medvae.evaluate.restoration import restoration
 from medvae.grid import Gridded, from_grid
+from medvae.model.procedural import random_volume
+from medvae.train.public import public_artifact, start
 from medvae.volume import Volume
 
 SIZE = (16, 16, 12)
@@ -59,6 +63,53 @@ def test_the_same_distribution_is_near_and_another_is_far(
     assert same["texture_coverage"]["value"] > 0.7 > other["texture_coverage"]["value"]
     assert same["texture_diversity"]["value"] == pytest.approx(1, abs=0.15)
     assert other["intensity_wasserstein"]["value"] > same["intensity_wasserstein"]["value"]
+
+
+def test_a_shift_of_intensity_is_told_in_the_scale_and_in_hounsfield_units() -> None:
+    random = np.random.default_rng(0)
+    data = DataConfig(modality="ct", size=SIZE, window=(-1000.0, 1000.0))
+    image = random.uniform(-0.5, 0.3, SIZE).astype(np.float32)
+    real = [(f"p{i}", from_grid(image, data)) for i in range(4)]
+    moved = [from_grid(image + np.float32(0.1), data) for _ in range(2)]
+    same = [from_grid(image, data) for _ in range(2)]
+    found = {
+        name: evaluate(made, real, data=data, options=QUICK)
+        for name, made in {"moved": moved, "same": same}.items()
+    }
+    assert found["moved"]["intensity_wasserstein"]["value"] == pytest.approx(0.1, abs=0.005)
+    assert found["moved"]["hu_wasserstein"]["value"] == pytest.approx(100, abs=5)
+    assert 0.1 < found["moved"]["intensity_jensen_shannon"]["value"] < 1
+    for name in ("intensity_wasserstein", "hu_wasserstein", "intensity_jensen_shannon"):
+        assert found["same"][name]["value"] == found["same"][name]["real"] == 0
+    mri = evaluate(cohort(4, 1), patients(10, 1), data=DATA, options=QUICK)
+    assert "hu_wasserstein" not in mri
+    assert mri["intensity_wasserstein"]["real"] > 0
+
+
+def test_histograms_that_do_not_meet_are_wholly_apart() -> None:
+    low, high = (histogram(np.full(SIZE, v, np.float32)) for v in (-0.5, 0.5))
+    halves = np.array([True, False])
+    found = intensities(np.stack([low]), np.stack([high, high]), halves, DATA)
+    assert found["intensity_jensen_shannon"]["value"] == pytest.approx(1)
+    assert found["intensity_jensen_shannon"]["real"] == 0
+    assert found["intensity_wasserstein"]["value"] == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(32, 32, 32), (32, 32, 1)])
+def test_a_model_is_also_measured_by_what_it_restores(size: tuple[int, int, int]) -> None:
+    """Of volumes that it was made for it keeps more than of noise."""
+    cfg = RunConfig.model_validate(
+        {"data": {"size": size}, "model": {"latent_channels": 8 if size[2] > 1 else 4}}
+    )
+    model = public_artifact(cfg, start(cfg))
+    shape = size if size[2] > 1 else size[:2]
+    smooth = [random_volume(shape, "mri", 77, i).reshape(size) for i in range(4)]
+    noise = [np.random.default_rng(i).uniform(-1, 1, size).astype(np.float32) for i in range(4)]
+    good, bad = restoration(model, smooth), restoration(model, noise)
+    assert set(good) == {f"reconstruction_{name}" for name in ("psnr", "ssim", "ms_ssim")}
+    assert good["reconstruction_psnr"]["value"] > bad["reconstruction_psnr"]["value"] + 5
+    assert good["reconstruction_ssim"]["value"] > bad["reconstruction_ssim"]["value"]
+    assert "4 real volumes" in good["reconstruction_psnr"]["task"]
 
 
 def test_every_figure_says_what_it_is(

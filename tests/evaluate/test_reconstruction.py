@@ -75,3 +75,12 @@ def test_compare_is_on_the_originals_scale(modality: str) -> None:
 
 def _volume(voxels: np.ndarray, modality: str) -> Volume:
     return Volume(voxels.astype(np.float32), np.eye(4), modality)  # type: ignore[arg-type]
+
+
+def test_a_single_slice_is_compared_as_a_picture() -> None:
+    """Mean and variance of a window of one voxel would say nothing of structure."""
+    image = picture()[:, :, :1]
+    shuffled = np.random.default_rng(0).permutation(image.ravel()).reshape(image.shape)
+    assert ssim(image, shuffled) < 0.3
+    assert ssim(image, ndimage.gaussian_filter(image, (1, 1, 0))) > 0.6
+    assert ms_ssim(image, image) == pytest.approx(1)

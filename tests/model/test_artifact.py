@@ -16,6 +16,7 @@ from medvae.errors import IntegrityError, UsageError
 from medvae.model import Artifact, load_model
 from medvae.model.compress import compress
 from medvae.model.export import export_model
+from medvae.model.packing import pack, unpack
 from medvae.train.public import public_artifact, start
 
 CFG = RunConfig.model_validate(
@@ -118,24 +119,84 @@ def test_the_safetensors_export_reads_back(tmp_path: Any) -> None:
         export_model(one, tmp_path, "pickle")
 
 
-@pytest.mark.parametrize(("to", "part", "loss"), [("bf16", 0.6, 0.05), ("int8", 0.4, 0.5)])
-def test_compression_is_small_and_states_its_loss(to: str, part: float, loss: float) -> None:
+def grown() -> Artifact:
+    """A model whose networks say something: fresh ones start at nothing."""
     one = artifact()
     generator = torch.Generator().manual_seed(0)
     for name in one.part("model"):
         if "weight" in name:
             value = one.tensors[f"model.{name}"]
             value += 0.02 * torch.randn(value.shape, generator=generator)
-    made = Artifact.from_bytes(compress(one, to).to_bytes())
+    return one
+
+
+@pytest.mark.parametrize(
+    ("weights", "prune", "part", "loss"),
+    [("bf16", 0.0, 0.6, 0.05), ("int8", 0.0, 0.45, 0.5), ("bf16", 0.5, 0.4, 3.0)],
+)
+def test_compression_is_small_and_states_its_loss(
+    weights: str, prune: float, part: float, loss: float
+) -> None:
+    one = grown()
+    made = Artifact.from_bytes(compress(one, weights, prune).to_bytes())
     facts = made.facts["compression"]
     assert facts["bytes_after"] < part * facts["bytes_before"]
+    assert facts["bytes_after"] == pytest.approx(len(made.to_bytes()), rel=0.03)
     assert abs(facts["psnr_after"] - facts["psnr_before"]) < loss
+    assert made.parameters() == one.parameters()
+    assert made.facts["model"]["weights"].startswith(weights)
     x = torch.rand(1, 1, 8, 8, 8)
     assert not torch.equal(load_model(made).encode(x)[0], load_model(one).encode(x)[0])
     with pytest.raises(UsageError, match="already"):
-        compress(made, to)
+        compress(made, weights)
 
 
 def test_compression_to_an_unknown_form_is_refused() -> None:
     with pytest.raises(UsageError, match="int4"):
         compress(artifact(), "int4")
+    with pytest.raises(UsageError, match="--prune"):
+        compress(artifact(), "int8", 1.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=1, max_size=4),
+    form=st.sampled_from(["bf16", "int8"]),
+    prune=st.sampled_from([0.0, 0.3, 0.99]),
+    seed=st.integers(0, 1000),
+)
+def test_packed_weights_come_back_within_half_a_step(
+    shape: list[int], form: Any, prune: float, seed: int
+) -> None:
+    value = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    back = unpack(pack("w", value, form, prune))["w"].float()
+    rows = value.flatten(1) if value.ndim > 1 else value[:, None]
+    largest = rows.abs().amax(dim=1).view(-1, *[1] * (value.ndim - 1))
+    bound = largest / 254 if form == "int8" else value.abs() / 256
+    stays = back != 0
+    assert bool((((back - value).abs() <= bound + 1e-7) | ~stays).all())
+    dropped = int(prune * value.numel())
+    assert int((~stays).sum()) >= dropped
+    if dropped and bool(stays.any()):
+        smallest = value.abs().flatten().sort().values[dropped - 1]
+        assert float(value[stays].abs().min()) >= float(smallest)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({":step": None}, "does not consist"),
+        ({":step": torch.ones(3)}, "lacks the step"),
+        ({":kept": torch.zeros(1, dtype=torch.uint8)}, "another shape"),
+        ({":shape": torch.tensor([1 << 40, 1 << 20])}, "another shape"),
+        ({":int8": torch.zeros(2, dtype=torch.int8)}, "bits say otherwise"),
+        ({":strange": torch.zeros(1)}, "does not consist"),
+    ],
+)
+def test_packed_weights_that_do_not_fit_are_refused(change: dict[str, Any], reason: str) -> None:
+    packed = pack("w", torch.randn(8, 40), "int8", 0.4)
+    for suffix, value in change.items():
+        packed[f"w{suffix}"] = value
+    kept = {name: value for name, value in packed.items() if value is not None}
+    with pytest.raises(IntegrityError, match=reason):
+        unpack(kept)

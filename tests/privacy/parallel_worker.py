@@ -11,7 +11,9 @@ from torch import nn
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
 
 
-def train(patients: int, rate: float, steps: int, fail: bool = False) -> list[str]:
+def train(
+    patients: int, rate: float, steps: int, fail: bool = False, key: bytes = bytes(32)
+) -> list[str]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv3d(1, 2, 3), nn.GroupNorm(1, 2), nn.SiLU(), nn.Conv3d(2, 1, 1))
     trainer = DPTrainer(
@@ -20,7 +22,7 @@ def train(patients: int, rate: float, steps: int, fail: bool = False) -> list[st
         mechanism=Mechanism("x", rate, steps, 1.0),
         clip=0.1,
         divisor=rate * patients,
-        noise=NoiseSource(bytes(32)),
+        noise=NoiseSource(key),
     )
     sampler = PoissonSampler(bytes(32), patients, rate, "x")
 
@@ -45,6 +47,10 @@ def main() -> None:
         train(6, 1.0, 2, fail=True)
     except Exception as error:
         results["failure"] = str(error)
+    try:
+        train(6, 1.0, 1, key=dist.get_rank().to_bytes(32, "big"))
+    except Exception as error:
+        results["own keys"] = str(error)
     print(json.dumps(results))
     dist.destroy_process_group()
 

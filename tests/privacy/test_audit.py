@@ -41,7 +41,7 @@ def mutant(method: str, replacement) -> type[DPTrainer]:
 
 def no_noise(self) -> None:
     for parameter in self.params:
-        parameter.grad = parameter.summed_grad.clone()
+        parameter.grad = parameter.summed_grad.to(parameter.dtype)
 
 
 def half_noise(self) -> None:

@@ -94,6 +94,29 @@ def test_a_patient_scaled_by_a_thousand() -> None:
     assert (scaled - base).norm() >= CLIP * 0.999  # it is clipped, not dropped
 
 
+def sum_of(rows: torch.Tensor) -> torch.Tensor:
+    """The engine's sum of clipped gradients, given as rows [patients, dimension]."""
+    optimizer = trainer_of(nn.Linear(rows.shape[1], 1, bias=False))._optimizer
+    optimizer.accumulate([rows[:, None]])
+    return optimizer.sums()[0].flatten().double()
+
+
+@pytest.mark.parametrize("size", [-1e5, 1e-4, 1.0])
+def test_among_thousands_one_patient_moves_the_sum_by_the_clip_norm_at_most(size: float) -> None:
+    # Careless: a float32 sum, which rounds differently after every change before it.
+    generator = torch.Generator().manual_seed(0)
+    rows = 1 + 0.02 * torch.randn(4000, 64, generator=generator)
+    more = torch.cat([torch.full((1, 64), size), rows])
+    own = min(CLIP, abs(size) * 8)
+    assert (sum_of(more) - sum_of(rows)).norm() <= own * (1 + 1e-6)
+
+
+def test_the_largest_gradients_are_clipped_to_the_same_norm() -> None:
+    # Careless: a float32 factor, which has next to no digits left below 1e-38.
+    rows = torch.full((1, 1_000_000), 3e38)
+    assert sum_of(rows).norm() == pytest.approx(CLIP, rel=1e-6)
+
+
 @pytest.mark.parametrize("chunk", [1, 2])
 @pytest.mark.parametrize("nobody", [None, torch.empty(0, 1, 4, 4, 4)])
 def test_a_patient_without_views_counts_as_zero(chunk: int, nobody: torch.Tensor | None) -> None:
@@ -117,12 +140,40 @@ def test_shared_parameters_are_clipped_once(chunk: int) -> None:
     assert distance(found, reference(model, patients, CLIP, "flat")) < 1e-5
 
 
+class Odd(nn.Module):
+    """Parameters of no dimension, of no elements, of two types, and one that nothing reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.nothing = nn.Parameter(torch.empty(0, 3))
+        self.long = nn.Parameter(torch.ones(3, dtype=torch.float64))
+        self.unused = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.scale * x * self.long).sum() + self.nothing.sum()
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_parameters_of_odd_shapes(chunk: int) -> None:
+    model = Odd()
+    patients = [torch.tensor([1.0, -2.0, 3.0]), torch.zeros(3), torch.full((3,), 1e5)]
+    expected = reference(model, patients, CLIP, "flat", lambda m, x: m(x))
+    found = noiseless(model, patients, lambda m, x: m(x), chunk=chunk)
+    assert distance(found, expected) <= 1e-6
+    before = model.unused.detach().clone()
+    trainer_of(model, chunk=chunk).step(0, patients, lambda m, x: m(x))
+    assert not torch.equal(model.unused, before)  # noise reaches it all the same
+    with pytest.raises(UsageError, match="out of turn"):
+        trainer_of(model).step(False, patients, lambda m, x: m(x))
+
+
 def test_a_whole_step_is_sum_plus_noise_over_the_divisor() -> None:
     patients = [
         torch.randn(2, 1, 4, 4, 4, generator=torch.Generator().manual_seed(i)) for i in range(3)
     ]
     start = build(["conv"], 2, 4, 5)
-    expected = noiseless(start, patients)
+    expected = noiseless(start, patients).float()
     model = build(["conv"], 2, 4, 5)
     before = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
     info = trainer_of(model).step(0, patients, loss)
@@ -234,6 +285,36 @@ def test_a_step_that_failed_has_not_happened() -> None:
     assert torch.equal(model.weight, other.weight)
 
 
+def test_a_step_that_broke_off_while_weights_moved_is_not_done_again() -> None:
+    # Careless: the same noise meets the gradients of weights that have moved already.
+    class Breaking(torch.optim.SGD):
+        broken = True
+
+        def step(self, closure=None):
+            super().step(closure)
+            if self.broken:
+                raise MemoryError
+
+    model = nn.Linear(3, 3)
+    optimizer = Breaking(model.parameters(), lr=1.0)
+    trainer = trainer_of(model, optimizer=optimizer)
+    saved = trainer.state_dict()
+    patients = [torch.ones(1, 3)]
+    with pytest.raises(MemoryError):
+        trainer.step(0, patients, loss)
+    Breaking.broken = False
+    with pytest.raises(UsageError, match="noise twice"):
+        trainer.step(0, patients, loss)
+    trainer.load_state_dict(saved)
+    trainer.step(0, patients, loss)
+    other = nn.Linear(3, 3)
+    with torch.no_grad():
+        other.weight.copy_(saved["weight/weight"])
+        other.bias.copy_(saved["weight/bias"])
+    trainer_of(other).step(0, patients, loss)
+    assert torch.equal(model.weight, other.weight)
+
+
 def test_moving_average() -> None:
     model = nn.Linear(3, 3)
     trainer = trainer_of(model, ema=0.9)
@@ -258,14 +339,14 @@ def test_only_trainable_parameters_move() -> None:
     assert set(trainer.weights()) == {name for name in before if "bias" in name}
 
 
-def test_bf16_keeps_weights_clipping_and_sums_in_float32() -> None:
+def test_bf16_keeps_weights_clipping_and_sums_in_full_precision() -> None:
     model = build(["conv", "group norm", "silu"], 4, 6, 1)
     patients = [
         torch.randn(1, 1, 6, 6, 6, generator=torch.Generator().manual_seed(i)) for i in range(3)
     ]
     exact = noiseless(model, patients)
     half = noiseless(model, patients, precision="bf16")
-    assert half.dtype == torch.float32
+    assert half.dtype == torch.float64
     assert 1e-5 < distance(half, exact.double()) < 0.05
     trainer = trainer_of(model, precision="bf16")
     trainer.step(0, patients, loss)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
 from monai.networks.nets import VQVAE, AutoencoderKL
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from medvae.errors import UsageError
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, check
@@ -106,10 +111,12 @@ class Counting(nn.Module):
             self.table += x.detach().mean(0)
         elif self.how == "replaced":
             self.table = self.table + x.detach().mean(0)
+        elif self.how == "through .data":
+            self.table.data += x.detach().mean(0)
         return self.linear(x + 0 * self.table)
 
 
-@pytest.mark.parametrize("how", ["in place", "replaced", "constant"])
+@pytest.mark.parametrize("how", ["in place", "replaced", "through .data", "constant"])
 def test_a_buffer_that_moves_is_caught_while_training(how: str) -> None:
     model = Counting(how)
     check(model)
@@ -129,3 +136,63 @@ def test_a_buffer_that_moves_is_caught_while_training(how: str) -> None:
     with pytest.raises(UsageError, match="buffer table"):
         trainer.step(0, [torch.ones(2, 3)], lambda m, x: m(x).mean())
     assert torch.equal(before, model.linear.weight)
+
+
+class ActNorm(nn.Module):
+    """Sets its weight by what it sees, behind autograd's back."""
+
+    def __init__(self, trainable: bool) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.scale = nn.Parameter(torch.ones(3), requires_grad=trainable)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.scale.data *= 0.9
+        self.scale.data += 0.1 * x.detach().mean(0)
+        return self.linear(x * self.scale)
+
+
+class Eager(nn.Linear):
+    """Moves its weight in backward, before anything is clipped."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 1)
+        self.weight.register_post_accumulate_grad_hook(self.move)
+
+    @staticmethod
+    def move(weight: torch.Tensor) -> None:
+        weight.data -= 0.1 * weight.grad
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(ActNorm(True), "scale"), (ActNorm(False), "scale"), (Eager(), "weight")],
+)
+def test_a_parameter_that_moves_off_the_books_is_caught(model: nn.Module, name: str) -> None:
+    check(model)
+    trainer = DPTrainer(
+        model,
+        torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
+        mechanism=Mechanism("a", 1.0, 3, 1.0),
+        clip=1.0,
+        divisor=1.0,
+        noise=NoiseSource(bytes(32)),
+    )
+    with pytest.raises(UsageError, match=f"parameter {name} changed"):
+        trainer.step(0, [torch.full((2, 3), 4.0)], lambda m, x: m(x).mean())
+    assert trainer.steps_done == 0
+
+
+def test_models_that_average_over_ranks_are_refused(tmp_path: Path) -> None:
+    # Their gradients are means over patients of all ranks: clipping comes too late.
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(nn.Linear(3, 3))
+        with pytest.raises(UsageError, match="over ranks"):
+            check(wrapped)
+        sharded = nn.Linear(4, 4)
+        fully_shard(sharded, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(UsageError, match="over ranks"):
+            check(sharded)
+    finally:
+        dist.destroy_process_group()

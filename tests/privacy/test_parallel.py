@@ -69,3 +69,10 @@ def test_a_rank_that_fails_does_not_leave_the_others_waiting() -> None:
     messages = [result["failure"] for result in run_ranks(2)]
     assert "failed on another rank" in messages[0]
     assert "broken patient" in messages[1]
+
+
+def test_ranks_with_keys_of_their_own_are_refused() -> None:
+    # Careless: every rank adds its own noise to the one sum, and two of them halve it.
+    messages = [result["own keys"] for result in run_ranks(2)]
+    assert all("do not share one key" in message for message in messages)
+    assert "own keys" not in run_ranks(1)[0]

@@ -2,6 +2,16 @@
 
 Numbers are those of the project's notes on Opacus 1.6. Each test is an input, or a mutant of the
 engine, on which a careless implementation fails; `careless` marks what such a one would do.
+
+| what is lost | pitfalls |
+|---|---|
+| each patient's gradient clipped by itself, and all of it | 1-4, 6, 13, 15, 16, 22 |
+| public constants | 5, 9, 19 |
+| nothing moves off the books | 7, 8, 21 |
+| a batch of nobody is a step like any other | 10-12 |
+| one patient, or one failure, cannot spoil a step | 17, 18 |
+| memory that grows with the square of the tokens | 14 |
+| batches and noise that cannot be foreseen, as the accountants assume them | 20, 23, 24 |
 """
 
 from __future__ import annotations
@@ -83,7 +93,7 @@ def test_pitfall_02_a_term_averaged_over_the_batch() -> None:
 
 def test_pitfall_03_another_backward_before_the_step() -> None:
     model = build(["conv"], 2, 4, 0)
-    clean = noiseless(model, volumes(2))
+    clean = noiseless(model, volumes(2)).float()
     trainer = trainer_of(model)
     (1e6 * loss(model, volumes(1)[0])).backward()
     for parameter in model.parameters():
@@ -276,7 +286,7 @@ def test_pitfall_17_one_patient_cannot_spoil_the_sum(value: float, precision: st
 
 def test_pitfall_18_a_step_broken_off_leaves_nothing_behind() -> None:
     model = build(["conv"], 2, 4, 0)
-    clean = noiseless(model, volumes(1))
+    clean = noiseless(model, volumes(1)).float()
 
     def stop(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         raise KeyboardInterrupt
@@ -359,3 +369,8 @@ def test_pitfall_24_released_digits_are_granular() -> None:
     assert torch.equal(out, out.round())
     careless = torch.normal(0.0, 1.0, (100,), generator=torch.Generator().manual_seed(0)).double()
     assert not torch.equal(careless * 2**GRID_BITS, (careless * 2**GRID_BITS).round())
+
+
+def test_every_pitfall_has_its_test() -> None:
+    numbers = {name.split("_")[2] for name in globals() if name.startswith("test_pitfall_")}
+    assert sorted(numbers) == [f"{number:02}" for number in range(1, 25)]

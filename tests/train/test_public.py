@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from medvae.config import RunConfig
 from medvae.errors import IntegrityError, UsageError
 from medvae.generate import generate
-from medvae.model import VAE, Artifact, load_model
+from medvae.model import VAE, Artifact, imagenet, load_model
 from medvae.model.lora import add_lora, merge_lora
 from medvae.model.procedural import batch, random_volume
 from medvae.train import pretrain
@@ -19,6 +19,9 @@ from medvae.train.optimizer import orthogonal
 from medvae.train.public import start
 from medvae.volume import Modality
 
+WITH_NETWORK = pytest.mark.skipif(
+    not imagenet.available(), reason="the extra metrics (an ImageNet network) is not installed"
+)
 SIZES = st.lists(st.integers(1, 20), min_size=2, max_size=3).map(tuple)
 
 
@@ -81,9 +84,16 @@ class Interrupted:
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("adversarial", [0.0, 0.05])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {},
+        {"adversarial": 0.05},
+        pytest.param({"adversarial": 0.05, "perceptual": 0.1}, marks=WITH_NETWORK),
+    ],
+)
 def test_an_interrupted_stage_ends_in_the_same_weights(
-    adversarial: float, monkeypatch: pytest.MonkeyPatch
+    losses: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medvae.train import adversarial as module
     from medvae.train import loop
@@ -91,13 +101,50 @@ def test_an_interrupted_stage_ends_in_the_same_weights(
     monkeypatch.setattr(loop.Schedule, "save_every", 3)
     monkeypatch.setattr(loop.Schedule.__init__, "__defaults__", (3, False))
     monkeypatch.setattr(module, "SILENT_STEPS", 1)
-    cfg = configuration(adversarial=adversarial, steps=5, batch=1)
+    cfg = configuration(**losses, steps=5, batch=1)
     whole = pretrain(cfg)
     store = Interrupted()
     with pytest.raises(KeyboardInterrupt):
         pretrain(cfg, checkpoint=store)
     store.stop = False
     assert pretrain(cfg, checkpoint=store).to_bytes() == whole.to_bytes()
+
+
+@WITH_NETWORK
+def test_the_perceptual_loss_sees_blur_but_not_a_perfect_copy() -> None:
+    from scipy.ndimage import gaussian_filter
+
+    from medvae.train.perceptual import Perceptual
+
+    loss = Perceptual(1.0, 0, torch.device("cpu"))
+    x = torch.from_numpy(batch((24, 24, 24), "mri", 5, 0, 2))
+    blurred = [torch.from_numpy(gaussian_filter(x.numpy(), (0, 0, s, s, s))) for s in (0.6, 2.0)]
+    assert float(loss(x, x, 0)) == pytest.approx(0.0, abs=1e-6)
+    assert 0.0 < float(loss(x, blurred[0], 0)) < float(loss(x, blurred[1], 0))
+    assert float(loss(x, blurred[0], 0)) == float(loss(x, blurred[0], 0))
+    assert float(loss(x, blurred[0], 0)) != float(loss(x, blurred[0], 1))
+    restored = blurred[0].clone().requires_grad_(True)
+    loss(x, restored, 0).backward()  # type: ignore[no-untyped-call]
+    assert restored.grad is not None
+    assert bool(restored.grad.any())
+    flat = loss(x[:, :, 12], blurred[1][:, :, 12], 0)
+    assert float(flat) > 0.0
+
+
+@WITH_NETWORK
+def test_the_perceptual_loss_changes_what_is_learnt() -> None:
+    plain, seeing = (pretrain(configuration(perceptual=w)).to_bytes() for w in (0.0, 0.5))
+    assert plain != seeing
+
+
+def test_without_the_network_the_perceptual_loss_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(imagenet, "available", lambda: False)
+    with pytest.raises(UsageError, match=r"metrics.*or set it to 0") as caught:
+        pretrain(configuration(perceptual=0.1))
+    assert "\n" not in str(caught.value)
+    pretrain(configuration(steps=1))
 
 
 def test_a_checkpoint_of_another_stage_is_refused() -> None:

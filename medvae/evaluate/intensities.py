@@ -1,0 +1,65 @@
+"""How the intensities of two sets are distributed: histograms and the distances between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
+
+from medvae.config import DataConfig
+
+Histograms = npt.NDArray[np.float64]
+BINS = 128
+_CENTRES = (np.arange(BINS) + 0.5) / BINS * 2 - 1
+
+
+def histogram(image: npt.NDArray[np.float32]) -> Histograms:
+    """[BINS] share of the voxels of an image in [-1, 1], by intensity."""
+    counts, _ = np.histogram(image, bins=BINS, range=(-1, 1))
+    shares: Histograms = counts / image.size
+    return shares
+
+
+def intensities(
+    fake: Histograms, true: Histograms, halves: npt.NDArray[np.bool_], data: DataConfig
+) -> dict[str, dict[str, Any]]:
+    """Distances between the mean histograms of two sets of volumes.
+
+    Args:
+        fake, true: [n, BINS] of each volume.
+        halves: [n] bool, two halves of the real patients; `real` is the figure between them.
+        data: its window says what a CT's scale is in Hounsfield units.
+
+    Returns:
+        intensity_wasserstein: how far intensities must be moved, mean over voxels, on the
+        model's scale (its length is 2); hu_wasserstein: the same in HU, for CT;
+        intensity_jensen_shannon: 0 where the histograms are equal, 1 where they do not meet.
+    """
+    one, two = fake.mean(axis=0), true.mean(axis=0)
+    first, second = true[halves].mean(axis=0), true[~halves].mean(axis=0)
+    moved = {"value": _moved(one, two), "real": _moved(first, second)}
+    found: dict[str, dict[str, Any]] = {
+        "intensity_wasserstein": {**moved, "unit": "on the model's scale, -1 to 1"},
+        "intensity_jensen_shannon": {
+            "value": _apart(one, two),
+            "real": _apart(first, second),
+            "unit": f"0 to 1, over {BINS} bins",
+        },
+    }
+    if data.modality == "ct":
+        scale = (data.window[1] - data.window[0]) / 2
+        in_hu = {name: value * scale for name, value in moved.items()}
+        found["hu_wasserstein"] = {**in_hu, "unit": "HU, within the window"}
+    return found
+
+
+def _moved(one: Histograms, two: Histograms) -> float:
+    return float(wasserstein_distance(_CENTRES, _CENTRES, one, two))
+
+
+def _apart(one: Histograms, two: Histograms) -> float:
+    # Rounding can leave a root of less than nothing between equal histograms.
+    return float(np.nan_to_num(jensenshannon(one, two, base=2)))

@@ -1,0 +1,195 @@
+"""Pictures: utility against epsilon, and contact sheets beside real volumes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from medvae.grid import Gridded
+
+# Colour-blind safe (Okabe and Ito); ours first, so they keep their colours in every plot.
+_COLOURS = {
+    "full pipeline": "#0072B2",
+    "atlas alone": "#D55E00",
+    "atlas alone, no public template": "#E69F00",
+    "DCT mean + covariance": "#009E73",
+    "DP-MERF": "#CC79A7",
+    "DP-SGD VAE from scratch": "#56B4E9",
+    "VAE without privacy": "#56B4E9",
+}
+_PANELS = {
+    "dice": "Dice of a UNet trained on them (more is better)",
+    "auc": "AUC of a classifier trained on them (more is better)",
+    "efficientnet_frechet": "Fréchet distance, ImageNet features (less is better)",
+    "texture_frechet": "Fréchet distance, texture features (less is better)",
+}
+# Where "no privacy" stands on the axis of epsilon.
+_NONE = 24.0
+_LABELS = ("#FF4D4D", "#33D6D6", "#FFD24D", "#7CFF6B")
+
+
+def plots(results: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """A panel a figure; one line a method, bars where there are several seeds; real dotted."""
+    panels = {key: name for key, name in _PANELS.items() if any(key in row for row in results)}
+    if not panels:
+        return
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5.2 * len(panels), 4.6), squeeze=False, layout="constrained"
+    )
+    for axis, (key, name) in zip(axes[0], panels.items(), strict=True):
+        _panel(axis, key, results)
+        axis.set_title(name, fontsize=10)
+    lines: dict[str, Any] = {}
+    for axis in axes[0]:
+        handles, names = axis.get_legend_handles_labels()
+        lines |= dict(zip(names, handles, strict=True))
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _panel(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
+    for method, points in _by_method(results, key).items():
+        places = sorted(points)
+        means = [float(np.mean(points[p])) for p in places]
+        spread = [_deviation(points[p]) for p in places]
+        colour = _COLOURS.get(method, "#666666")
+        marker = "s" if method == "VAE without privacy" else "o"
+        style = {"color": colour, "marker": marker, "markersize": 5, "capsize": 3}
+        axis.errorbar(places, means, yerr=spread, label=method, linewidth=1.6, **style)
+    if key not in ("dice", "auc"):
+        # Baselines are many times as far away as what is compared.
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    _yardsticks(axis, key, results)
+    axis.set_xscale("log")
+    axis.set_xlim(0.8, 36)
+    axis.set_xticks([1, 3, 8, _NONE], ["1", "3", "8", "no privacy"])
+    axis.minorticks_off()
+    axis.set_xlabel("epsilon of the whole plan")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, linewidth=0.6)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Over seeds; no number (and no bar) where there is one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _yardsticks(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
+    """Lines of real volumes and of no data at all; names that would overlap become one."""
+    found = sorted((r[key], r["method"]) for r in results if key in r and not r["epsilon"])
+    for value, name in found:
+        real = name.startswith("real")
+        style = {"linestyle": ":", "color": "black"} if real else {"linestyle": "--"}
+        axis.axhline(value, linewidth=1, **{"color": "#999999", **style})
+    axis.figure.draw_without_rendering()
+    lines: list[tuple[float, list[str]]] = []
+    for value, name in found:
+        height = axis.transAxes.inverted().transform(axis.transData.transform((1, value)))[1]
+        if lines and height - lines[-1][0] < 0.045:
+            lines[-1] = (height, [*lines[-1][1], name])
+        else:
+            lines.append((height, [name]))
+    for height, names in lines:
+        place = {"xycoords": "axes fraction", "ha": "right", "va": "bottom"}
+        axis.annotate(_joined(names), (0.995, height), fontsize=7, color="#444444", **place)
+
+
+def _joined(names: Sequence[str]) -> str:
+    """`no data, real, 10 / 30 patients` from the names of lines that lie together."""
+    counted = [n for n in names if re.match(r"real, \d+ ", n)]
+    counts = sorted(int(n.split()[1]) for n in counted)
+    others = [n for n in names if n not in counted]
+    real = [f"real, {' / '.join(map(str, counts))} patients"] if counts else []
+    return ", ".join([*others, *real])
+
+
+def _by_method(results: Sequence[dict[str, Any]], key: str) -> dict[str, dict[float, list[float]]]:
+    """Method -> place on the axis -> figures; methods with a colour of their own first."""
+    found: dict[str, dict[float, list[float]]] = {name: {} for name in _COLOURS}
+    for row in results:
+        if row["epsilon"] and key in row and "VAE +" not in row["method"]:
+            where = _NONE if row["epsilon"] == "inf" else float(row["epsilon"])
+            found.setdefault(row["method"], {}).setdefault(where, []).append(row[key])
+    return {name: points for name, points in found.items() if points}
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What a contact sheet shows of some volumes.
+
+    Attributes:
+        images: [n, H, W] float32 in [-1, 1], up is up.
+        masks: [n, H, W] uint8, 0 where there is none.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+
+
+def slices(volumes: Sequence[Gridded]) -> Slices:
+    """The middle slice across the first axis of each volume; of one with a class, axial."""
+    images, masks = [], []
+    for volume in volumes:
+        if volume.category is not None:
+            middle = volume.image[:, :, volume.image.shape[2] // 2]
+            images.append(np.flipud(middle.T))
+            masks.append(np.zeros(middle.T.shape))
+            continue
+        place = volume.image.shape[0] // 2 - 2
+        images.append(np.flipud(volume.image[place].T))
+        mask = np.zeros_like(volume.image[place]) if volume.mask is None else volume.mask[place]
+        masks.append(np.flipud(mask.T))
+    return Slices(np.stack(images).astype(np.float32), np.stack(masks).astype(np.uint8))
+
+
+def sheet(sets: Sequence[tuple[str, Slices]], path: Path) -> None:
+    """A line a set, its name at the left, labels outlined; real first."""
+    columns = max(len(held.images) for _, held in sets)
+    height, width = sets[0][1].images.shape[1:]
+    cell = 1.15
+    name_width = 1.75
+    size = (name_width + columns * cell * width / height, len(sets) * cell)
+    figure = plt.figure(figsize=size, facecolor="white")
+    step_x = (1 - name_width / size[0]) / columns
+    step_y = 1 / len(sets)
+    for line, (name, held) in enumerate(sets):
+        bottom = 1 - (line + 1) * step_y
+        figure.text(0.01, bottom + step_y / 2, _wrapped(name), va="center", fontsize=8)
+        for column, (image, mask) in enumerate(zip(held.images, held.masks, strict=True)):
+            left = name_width / size[0] + column * step_x
+            axis = figure.add_axes((left, bottom, step_x * 0.97, step_y * 0.97))
+            axis.axis("off")
+            axis.imshow(image, cmap="gray", vmin=-1, vmax=1, interpolation="bicubic", aspect="auto")
+            for label in range(1, int(mask.max()) + 1):
+                if (mask == label).any():
+                    colour = _LABELS[(label - 1) % len(_LABELS)]
+                    part = (mask == label).astype(float)
+                    axis.contour(part, levels=[0.5], colors=[colour], linewidths=0.8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _wrapped(name: str, most: int = 24) -> str:
+    lines = [""]
+    for word in name.split(" "):
+        if len(lines[-1]) + len(word) > most:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""The rows of the table: which method, at which epsilon, with which seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medvae.grid import Gridded
+from utility import baselines, methods
+from utility.cohorts import Cohort
+
+Make = Callable[[Cohort, int, int], list[Gridded]]
+# The total that stages are compared at.
+EPSILON = 8.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        method: its name in the table.
+        epsilon: None where nobody is protected from anything (real volumes), 0 without data.
+        seed: of noise, training and drawing.
+        make: (cohort, count, seed) -> volumes.
+    """
+
+    method: str
+    epsilon: float | None
+    seed: int
+    make: Make
+
+    @property
+    def title(self) -> str:
+        """What --only looks at: `full pipeline, eps 8, seed 0`."""
+        privacy = "" if self.epsilon is None else f", eps {_name(self.epsilon)}"
+        return f"{self.method}{privacy}, seed {self.seed}"
+
+    def described(self) -> dict[str, Any]:
+        """The columns that name the row, as JSON values."""
+        epsilon = "inf" if self.epsilon == math.inf else self.epsilon
+        return {"method": self.method, "epsilon": epsilon, "seed": self.seed}
+
+
+def _name(epsilon: float) -> str:
+    return "inf" if math.isinf(epsilon) else f"{epsilon:g}"
+
+
+def rows(quick: bool, seeds: int = 3, data: str = "hippocampus") -> list[Row]:
+    """All rows of a data set, cheap ones first; `seeds` of each method at epsilon 8."""
+    if data == "lung":
+        return _of_classes(quick, seeds)
+    found = [
+        Row(f"real, {patients} patients", None, 0, _real(patients))
+        for patients in ((80,) if quick else (80, 30, 10, 3))
+    ]
+    found.append(Row("no data", 0.0, 0, methods.nothing))
+    epsilons = (8.0,) if quick else (1.0, 3.0, 8.0, math.inf)
+    found += _seeded("atlas alone", methods.atlas_alone, epsilons, 1 if quick else seeds)
+    if quick:
+        return found
+    found += _baselines()
+    found += _seeded("full pipeline", methods.pipeline, epsilons, seeds)
+    for method, stages in methods.STAGES.items():
+        found += _seeded(method, methods.staged, (EPSILON,), seeds, stages=stages)
+    return found
+
+
+def _of_classes(quick: bool, seeds: int) -> list[Row]:
+    """Rows of the cohort with classes: what is judged there is a classifier."""
+    found = [Row("real, all patients", None, 0, _real(1000))]
+    epsilons = (8.0,) if quick else (1.0, 3.0, 8.0, math.inf)
+    found += _seeded("atlas alone", methods.atlas_alone, epsilons, 1 if quick else seeds)
+    if not quick:
+        found += _seeded("full pipeline", methods.pipeline, epsilons, seeds)
+    return found
+
+
+def _baselines() -> list[Row]:
+    found = []
+    for epsilon in (1.0, 3.0, 8.0):
+        made = _at(methods.atlas_alone, epsilon, public="none")
+        found.append(Row("atlas alone, no public template", epsilon, 0, made))
+    for epsilon in (1.0, 8.0, math.inf):
+        dct = _at(baselines.dct_gaussian, epsilon)
+        found.append(Row("DCT mean + covariance", epsilon, 0, dct))
+        found.append(Row("DP-MERF", epsilon, 0, _at(baselines.merf, epsilon)))
+    scratch = baselines.scratch_vae
+    found.append(Row("DP-SGD VAE from scratch", 8.0, 0, _at(scratch, 8.0)))
+    found.append(Row("VAE without privacy", math.inf, 0, _at(scratch, math.inf)))
+    return found
+
+
+def _seeded(
+    name: str,
+    method: Callable[..., list[Gridded]],
+    epsilons: tuple[float, ...],
+    seeds: int,
+    **options: Any,
+) -> list[Row]:
+    return [
+        Row(name, epsilon, seed, _at(method, epsilon, **options))
+        for epsilon in epsilons
+        for seed in range(seeds if epsilon == EPSILON else 1)
+    ]
+
+
+def _real(patients: int) -> Make:
+    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+        return methods.real(cohort, patients)
+
+    return make
+
+
+def _at(method: Callable[..., list[Gridded]], epsilon: float, **options: Any) -> Make:
+    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+        return method(cohort, epsilon, count, seed, **options)
+
+    return make

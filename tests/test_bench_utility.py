@@ -1,0 +1,152 @@
+"""The benchmark of utility: rows by name, stopped and gone on with, stages at one total."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import bench_utility  # noqa: E402
+from utility import methods, plots  # noqa: E402
+from utility.cohorts import Cohort, procedural  # noqa: E402
+from utility.report import ablation  # noqa: E402
+from utility.rows import Row, rows  # noqa: E402
+from utility.store import Store  # noqa: E402
+
+from medvae.grid import Gridded  # noqa: E402
+
+
+class Counted:
+    """Cheap rows that count how often they are made."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def rows(self, quick: bool, seeds: int, data: str) -> list[Row]:
+        return [self._row("real, 80 patients", None, 0)] + [
+            self._row("atlas alone", 8.0, seed) for seed in range(seeds)
+        ]
+
+    def _row(self, name: str, epsilon: float | None, seed: int) -> Row:
+        def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+            self.calls.append(f"{name} {seed}")
+            return cohort.first(6)
+
+        return Row(name, epsilon, seed, make)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
+    counted = Counted()
+    monkeypatch.setattr(bench_utility, "rows", counted.rows)
+    monkeypatch.setattr(
+        bench_utility, "_cohort", lambda data, fold: procedural(patients=18, fold=fold)
+    )
+    monkeypatch.setattr(bench_utility, "QUICK_ITERATIONS", 2)
+    monkeypatch.setattr("utility.measure._network", lambda: None)
+    monkeypatch.setenv("MEDVAE_BENCH_OUT", str(tmp_path))
+    return counted
+
+
+def test_what_is_done_is_not_done_again(bench: Counted, tmp_path: Path) -> None:
+    first = bench_utility.main(quick=True, seeds=1)["results"]
+    assert bench.calls == ["real, 80 patients 0", "atlas alone 0"]
+    # A stop while a line was written: that row is done again, the others are not.
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    (tmp_path / "rows.jsonl").write_text(lines[0] + "\n" + lines[1][:50] + "\n")
+    bench.calls.clear()
+    again = bench_utility.main(quick=True, seeds=2)["results"]
+    assert bench.calls == ["atlas alone 0", "atlas alone 1"]
+    assert [row["dice"] for row in again[:2]] == [row["dice"] for row in first]
+    assert (tmp_path / "sheet.png").stat().st_size > 10_000
+    assert (tmp_path / "utility.png").stat().st_size > 10_000
+
+
+def test_rows_are_chosen_by_name_and_kept_by_fold(bench: Counted) -> None:
+    bench_utility.main(quick=True, seeds=2, only="atlas.*seed 1")
+    assert bench.calls == ["atlas alone 1"]
+    bench_utility.main(quick=True, seeds=2, only="atlas.*seed 1", fold=1)
+    bench_utility.main(quick=True, seeds=2, only="atlas.*seed 1", fresh=True)
+    assert bench.calls == ["atlas alone 1"] * 3
+    found = bench_utility.main(quick=True, seeds=2, only="atlas.*seed 1", fold=1)
+    assert bench.calls == ["atlas alone 1"] * 3
+    assert [row["fold"] for row in found["results"]] == [1]
+
+
+def test_folds_split_the_same_patients_otherwise() -> None:
+    one, other = procedural(patients=12), procedural(patients=12, fold=1)
+    assert set(one.train) | set(one.test) == set(other.train) | set(other.test)
+    assert set(one.train) != set(other.train)
+    assert not set(other.train) & set(other.test)
+    name = next(iter(set(one.train) & set(other.train)))
+    assert np.array_equal(one.train[name][0].image, other.train[name][0].image)
+
+
+def test_code_that_changed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path, data="d", fold=0, quick=True)
+    row = Counted().rows(True, 1, "hippocampus")[0]
+    kept = store.add(row, row.described() | {"dice": 0.5}, None)
+    assert store.find(row) == kept
+    assert capsys.readouterr().out == ""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(kept | {"code": "older"}) + "\n")
+    assert store.find(row) is not None
+    assert "code has changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stages", methods.STAGES.values())
+def test_stages_share_the_whole_budget(stages: tuple[str, ...]) -> None:
+    cohort = procedural(patients=3)
+    cfg = methods.configuration(
+        cohort, 8.0, **methods.shares_of(methods.configuration(cohort, 8.0), stages)
+    )
+    shares = {name: getattr(cfg, name).share for name in ("atlas", "finetune", "prior")}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert {name for name, share in shares.items() if share > 0} == set(stages)
+    names = {request[0].split(".")[0].split("-")[0] for request in methods.stage_requests(cfg, 80)}
+    assert names == set(stages)
+
+
+def test_the_table_of_stages_is_of_one_epsilon() -> None:
+    found = [
+        {"method": "atlas alone", "epsilon": 8.0, "seed": s, "dice": 0.5 + s / 10} for s in (0, 1)
+    ]
+    assert ablation(found) == ""
+    found.append({"method": "full pipeline", "epsilon": 8.0, "seed": 0, "dice": 0.7})
+    found.append({"method": "full pipeline", "epsilon": 1.0, "seed": 0, "dice": 0.1})
+    lines = ablation(found).splitlines()
+    assert "0.550 ± 0.071" in lines[1]
+    assert "0.700" in lines[2]
+    assert len(lines) == 3
+
+
+def test_seeds_are_of_epsilon_eight() -> None:
+    count: dict[Any, int] = {}
+    for row in rows(False, 5):
+        count[row.method, row.epsilon] = count.get((row.method, row.epsilon), 0) + 1
+    assert count["full pipeline", 8.0] == count["atlas + VAE + prior", 8.0] == 5
+    assert count["full pipeline", 1.0] == 1
+    titles = [row.title for row in rows(False, 5)]
+    assert len(set(titles)) == len(titles)
+
+
+def test_a_sheet_shows_sets_with_and_without_labels(tmp_path: Path) -> None:
+    cohort = procedural(patients=6)
+    bare = [Gridded(v.image, None) for v in cohort.first(2)]
+    held = [("real", plots.slices(cohort.first(4))), ("bare", plots.slices(bare))]
+    plots.sheet(held, tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > 5_000
+
+
+def test_the_command_names_its_rows() -> None:
+    words = [sys.executable, str(ROOT / "scripts" / "bench.py"), "utility", "--list"]
+    done = subprocess.run([*words, "--only", r"\+ VAE"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "atlas + VAE, eps 8, seed 0"
