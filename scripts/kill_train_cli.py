@@ -15,6 +15,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,11 @@ import numpy as np
 import torch
 
 import medvae
+
+# Loaded once, before any child is made: all of them run the same code, however long this takes.
+import medvae.train
 from medvae.cli.main import run as medvae_cli
+from medvae.model import Artifact
 from medvae.privacy import Ledger
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quick.yaml"
@@ -82,6 +87,16 @@ def outcome(folder: Path) -> tuple[bytes, int, bool]:
     return tenant.get_named("model", MODEL), len(tenant.journal("ledger").entries()), not left
 
 
+def differing(found: bytes, expected: bytes) -> list[str]:
+    """Names of the tensors of two sealed models that are not equal bit for bit."""
+    ours, theirs = Artifact.from_bytes(found).tensors, Artifact.from_bytes(expected).tensors
+    return sorted(
+        name
+        for name in ours.keys() | theirs.keys()
+        if name not in ours or name not in theirs or not torch.equal(ours[name], theirs[name])
+    )
+
+
 def run(kills: int, seed: int, in_child: Callable[..., bool]) -> dict[str, Any]:
     """As `kill_train.run`; `in_child(work, after)` is its function."""
     torch.set_num_threads(1)
@@ -108,6 +123,8 @@ def run(kills: int, seed: int, in_child: Callable[..., bool]) -> dict[str, Any]:
                 killed += 1
             model, debits, nothing_left = outcome(folder)
             equal, single = equal + (model == expected), single + (debits == 1)
+            if model != expected:
+                print(f"run {runs} differs in {differing(model, expected)}", file=sys.stderr)
             clean += nothing_left
             shutil.rmtree(folder)
     counts = {"kills": killed, "runs": runs, "bit_identical": equal, "one_debit": single}

@@ -279,8 +279,8 @@ class Atlas:
             atlas.template.ndim != 4
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
-            or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
             or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
+            or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
             or not groups.fit(atlas.shape, len(atlas.basis))
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
