@@ -7,6 +7,7 @@ with n, and any split of the indices over processes gives the same volumes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from medvae.model.prior import coordinates
 from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
+
+# Volumes that stand for all that a model of CT draws.
+POOL = 16
 
 
 def generate(
@@ -81,6 +85,7 @@ class _Source:
         self._model: VAE = load_model(artifact).to(self._device)
         self._size = self._data.size[: self._model.dims]
         self._atlas = _atlas(artifact)
+        self._absolute = self._atlas is not None and len(self._atlas.middle) > 0
         self._prior = self._load_prior(artifact.part("prior"))
         if self._prior is None and self._atlas is None:
             raise UsageError(
@@ -110,12 +115,37 @@ class _Source:
             image, mask, _ = self._atlas.draw(random, category)
         else:
             drawn, mask, field = self._atlas.draw(random, category)
-            # The prior is of what patients have in common beyond their class.
-            decoded = self._decode(random) + self._atlas.contrast(category)
-            image = self._atlas.from_template(decoded, field) + fine(drawn)
-            image = self._atlas.with_border(image, mask)
+            raw = self._deformed(random, field, category)
+            # CT's drawn edges are its own, and beside these they would be ghosts.
+            settled = np.interp(raw, *self._levels) if self._absolute else raw + fine(drawn)
+            image = self._atlas.with_border(settled, mask)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask, category)
+
+    def _deformed(
+        self, random: np.random.Generator, field: npt.NDArray[np.float64], category: int | None
+    ) -> npt.NDArray[np.float32]:
+        assert self._atlas is not None
+        # The prior is of what patients have in common beyond their class.
+        decoded = self._decode(random) + self._atlas.contrast(category)
+        return self._atlas.from_template(decoded, field)
+
+    @cached_property
+    def _levels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Grey values of decoded CT, and those that the released distribution has in their place.
+
+        The mean over patients is grey where they are black or white: decoded volumes have lung
+        that is too bright. One map for all, from a few that stand for all.
+        """
+        assert self._atlas is not None
+        pool = []
+        for number in range(POOL):
+            random = np.random.default_rng([number, 2])
+            category = self._atlas.classes.pick(random)
+            pool.append(
+                self._deformed(random, self._atlas.sample_field(random, category), category)
+            )
+        return self._atlas.levels(np.stack(pool))
 
     @torch.no_grad()
     def _decode(self, random: np.random.Generator) -> npt.NDArray[np.float32]:

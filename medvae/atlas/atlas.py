@@ -141,9 +141,12 @@ class Atlas:
 
     @cached_property
     def _map(self) -> tuple[Array, Array]:
-        """Quantiles of rendered fields, and of the released distribution."""
+        return self.levels(self._pool)
+
+    def levels(self, pool: npt.NDArray[np.floating]) -> tuple[Array, Array]:
+        """Quantiles [LEVELS] of CT that stands for all, and of the released distribution."""
         ranks = (np.arange(LEVELS) + 0.5) / LEVELS
-        return np.quantile(self._pool, ranks), hounsfield.curve(self.grey, ranks)
+        return np.quantile(pool, ranks), hounsfield.curve(self.grey, ranks)
 
     def mean_mask(self) -> Mask | None:
         """[X, Y, Z] the template's labels, or None for an atlas without."""

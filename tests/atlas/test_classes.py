@@ -9,7 +9,8 @@ import pytest
 
 from medvae.atlas import Atlas, fit, mechanisms
 from medvae.atlas.classes import CLIP, ClassCode, simplex
-from medvae.atlas.shares import CLASSES
+from medvae.atlas.shares import CLASSES, SPREAD
+from medvae.atlas.spread import CLIP as SPREAD_CLIP
 from medvae.atlas.study import registrar
 from medvae.config import RunConfig
 from medvae.errors import IntegrityError
@@ -164,3 +165,33 @@ def test_ct_keeps_its_units():
     bare = replace(atlas, middle=np.zeros(0), spread=np.zeros(0), grey=np.zeros(6))
     image = bare.draw(np.random.default_rng(0))[0]
     assert ((np.abs(image + 0.85) < 0.1) | (np.abs(image - 0.04) < 0.1)).mean() < 0.8
+
+
+def _walls(without: int | None = None) -> Cohort:
+    """A body in the middle of every patient, and a wall along one side of half of them."""
+    rng = np.random.default_rng(1)
+    place = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SIZE), indexing="ij"))
+    body = (place**2).sum(axis=0) < 0.2
+    patients = []
+    for number in range(COUNT):
+        solid = body | ((place[0] > 0.6) if number % 2 else False)
+        image = np.where(solid, 0.04, -0.85) + rng.normal(0, 0.02, SIZE)
+        patients.append([] if number == without else [Gridded(image.astype(np.float32), None)])
+    return Cohort(patients)
+
+
+def test_ct_varies_where_patients_differ_and_a_patient_moves_that_little():
+    release = Recorder(divisor=COUNT)
+    cfg = _config(0, modality="ct")
+    atlas = fit(_walls(), release, cfg)
+    assert atlas.spread[-3:].mean() > 1.5 * atlas.spread[8:12, 10:14, 8:12].mean()
+    neighbour = Recorder(divisor=COUNT)
+    neighbour.frozen = release.results
+    fit(_walls(1), neighbour, cfg)
+    moved = np.linalg.norm(release.results[SPREAD] - neighbour.results[SPREAD])
+    assert 0 < moved <= SPREAD_CLIP / COUNT * (1 + 1e-9)
+    # Magnetic resonance is not asked for it.
+    assert SPREAD not in dict(mechanisms(_config(2), False, 80))
+    planned = mechanisms(_config(2, modality="ct"), False, 80)
+    assert sum(share for _, share in planned) == pytest.approx(1.0)
+    assert {SPREAD, CLASSES} <= set(dict(planned))
