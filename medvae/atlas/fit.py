@@ -207,16 +207,27 @@ def _motion(study: Study, release: Release, template: Array) -> Array:
 
 def _grey(study: Study, release: Release) -> Array:
     """[COUNT] mean quantile coefficients; of CT, those of the mean distribution."""
-    if study.middle is not None:
-        return _distribution(study, release)
-    clip = intensity.CLIP
+    if study.middle is None:
+        tell, draw, clip, count = (
+            intensity.describe,
+            intensity.shrink,
+            intensity.CLIP,
+            intensity.COUNT,
+        )
+    else:
+        tell, draw, clip, count = (
+            hounsfield.describe,
+            hounsfield.shrink,
+            hounsfield.CLIP,
+            hounsfield.COUNT,
+        )
 
     def measure(volume: Gridded, _: Key) -> Array:
-        return intensity.describe(volume.image.astype(np.float64))
+        return tell(volume.image.astype(np.float64))
 
     vectors = study.vectors(shares.INTENSITY, measure)
-    released = release(shares.INTENSITY, vectors, clip=clip, dimension=intensity.COUNT)
-    return intensity.shrink(released, release.sigma(shares.INTENSITY, clip))
+    released = release(shares.INTENSITY, vectors, clip=clip, dimension=count)
+    return draw(released, release.sigma(shares.INTENSITY, clip))
 
 
 def _profile(study: Study, release: Release) -> Array:
@@ -232,17 +243,6 @@ def _profile(study: Study, release: Release) -> Array:
     clip = profile.CLIP
     released = release(shares.PROFILE, vectors, clip=clip, dimension=profile.DIMENSION)
     return profile.believe(released, release.sigma(shares.PROFILE, clip))
-
-
-def _distribution(study: Study, release: Release) -> Array:
-    clip = hounsfield.CLIP
-
-    def measure(volume: Gridded, _: Key) -> Array:
-        return hounsfield.describe(volume.image.astype(np.float64))
-
-    vectors = study.vectors(shares.INTENSITY, measure)
-    released = release(shares.INTENSITY, vectors, clip=clip, dimension=hounsfield.COUNT)
-    return hounsfield.shrink(released, release.sigma(shares.INTENSITY, clip))
 
 
 def _level(study: Study, volume: Gridded, grey: Array) -> Array:
