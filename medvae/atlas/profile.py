@@ -38,6 +38,8 @@ SURPRISE = 0.3
 CLIP = float(np.sqrt(EXPECTED.sum()))
 # So many voxels' worth of doubt about each coefficient of one image.
 RIDGE = 20.0
+# Voxels over which what is imposed ends.
+FADE = 2.0
 # Blur of the distance before its slope is called the border's direction, in voxels.
 FACING_BLUR = 1.0
 
@@ -50,7 +52,7 @@ def describe(image: npt.NDArray[np.floating], mask: Mask) -> Array:
     border = _border(mask)
     if border is None:
         return np.zeros(DIMENSION)
-    near, functions = border
+    near, functions, _ = border
     return WEIGHTS * _coefficients(standardise(image)[near], functions)
 
 
@@ -75,10 +77,10 @@ def impose(image: npt.NDArray[np.floating], mask: Mask, believed: Array) -> Arra
     standard = standardise(image)
     if border is None or not standard.any():
         return np.asarray(image, dtype=np.float64)
-    near, functions = border
+    near, functions, fade = border
     wanted, trust = believed
     own = _coefficients(standard[near], functions)
-    standard[near] += functions @ (trust * (wanted - own))
+    standard[near] += fade * (functions @ (trust * (wanted - own)))
     values = np.asarray(image, dtype=np.float64)
     return np.asarray(values.mean() + values.std() * standard)
 
@@ -89,8 +91,11 @@ def _coefficients(values: Array, functions: Array) -> Array:
     return np.asarray(np.linalg.solve(gram, functions.T @ values))
 
 
-def _border(mask: Mask) -> tuple[npt.NDArray[np.bool_], Array] | None:
-    """Which voxels are near the labels' border, and the profile's functions there."""
+def _border(mask: Mask) -> tuple[npt.NDArray[np.bool_], Array, Array] | None:
+    """Which voxels are near the border, the profile's functions there, and a fade to 0.
+
+    What is imposed must end gently, or the reach shows as an edge inside of thick labels.
+    """
     inside = mask > 0
     if not inside.any() or inside.all():
         return None
@@ -104,4 +109,5 @@ def _border(mask: Mask) -> tuple[npt.NDArray[np.bool_], Array] | None:
     faces = np.stack([np.ones(near.sum()), *(np.sqrt(3.0) * s[near] for s in slope)], axis=1)
     hats = np.stack([np.interp(distance[near], KNOTS, one) for one in np.eye(len(KNOTS))], axis=1)
     functions = faces[:, :, None] * (hats @ WAVES)[:, None, :]
-    return near, functions.reshape(len(functions), DIMENSION)
+    fade = np.clip((KNOTS[-1] - np.abs(distance[near])) / FADE, 0.0, 1.0)
+    return near, functions.reshape(len(functions), DIMENSION), fade
