@@ -94,13 +94,27 @@ class AtlasConfig(_Section):
     """The DP deformable atlas; `share` is its part of the budget (0: no atlas).
 
     public: a public template that shows the cohort's region too, or "none". "mni152" is T1
-    of the head; the atlas finds the region in it and starts from its fine structure.
+    of the head; else the path of a NIfTI image, which the user declares public. The atlas finds
+    the region in it and starts from its fine structure.
+    public_labels: the path of labels on that image's grid. They are all of the cohort's, or one
+    for all of them together; the atlas then starts from their shapes.
+    public_digest: SHA-256 of both, filled in by the plan.
     """
 
     share: Share = 0.6
-    public: Literal["none", "mni152"] = "none"
+    public: Annotated[str, Field(min_length=1)] = "none"
+    public_labels: Annotated[str, Field(min_length=1)] | None = None
+    public_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     samples: Annotated[int, Field(ge=0)] = 64
     steps: Annotated[int, Field(ge=0)] = 100
+
+    @model_validator(mode="after")
+    def _labelled(self) -> AtlasConfig:
+        if self.public_labels is not None and self.public in ("none", "mni152"):
+            raise ValueError(
+                "atlas.public_labels are of an image: set atlas.public to that image's path"
+            )
+        return self
 
 
 class FinetuneConfig(_Section):
@@ -166,7 +180,12 @@ class RunConfig(_Section):
 
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs)."""
-        return self.model_dump(mode="json", exclude={"compute"})
+        found = self.model_dump(mode="json", exclude={"compute"})
+        # Where a file lies is nobody's business but the user's; its digest says which it is.
+        for key in ("public", "public_labels"):
+            if found["atlas"][key] is not None:
+                found["atlas"][key] = Path(found["atlas"][key]).name
+        return found
 
 
 def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:

@@ -31,7 +31,7 @@ class Counted:
         self.calls: list[str] = []
 
     def rows(self, quick: bool, seeds: int, data: str) -> list[Row]:
-        return [self._row("real, 80 patients", None, 0)] + [
+        return [self._row("real, all patients", None, 0)] + [
             self._row("atlas alone", 8.0, seed) for seed in range(seeds)
         ]
 
@@ -58,7 +58,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
 
 def test_what_is_done_is_not_done_again(bench: Counted, tmp_path: Path) -> None:
     first = bench_utility.main(quick=True, seeds=1)["results"]
-    assert bench.calls == ["real, 80 patients 0", "atlas alone 0"]
+    assert bench.calls == ["real, all patients 0", "atlas alone 0"]
     # A stop while a line was written: that row is done again, the others are not.
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     (tmp_path / "rows.jsonl").write_text(lines[0] + "\n" + lines[1][:50] + "\n")

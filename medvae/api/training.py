@@ -84,7 +84,12 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
         )
     data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    return cfg.model_copy(update={"data": data})
+    atlas = cfg.atlas
+    if not atlas.public_digest:
+        from medvae.atlas.public import digest
+
+        atlas = atlas.model_copy(update={"public_digest": digest(cfg)})
+    return cfg.model_copy(update={"data": data, "atlas": atlas})
 
 
 def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from threadpoolctl import threadpool_limits
 from medvae.atlas import (
     hounsfield,
     intensity,
-    moments,
     profile,
-    public,
     scales,
     shares,
     spectrum,
@@ -23,25 +21,16 @@ from medvae.atlas import (
 )
 from medvae.atlas.atlas import Atlas
 from medvae.atlas.basis import Array
+from medvae.atlas.build import build
 from medvae.atlas.classes import CLIP as CLASSES_CLIP
 from medvae.atlas.classes import ClassCode, Classes, shifted
-from medvae.atlas.displacement import invert, prior_deviation, warp
-from medvae.atlas.features import shape_channels
+from medvae.atlas.displacement import prior_deviation, warp
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
 from medvae.atlas.shares import Release
 from medvae.atlas.statistics import shells
-from medvae.atlas.study import IMAGE_WEIGHT, Patients, Study
-from medvae.atlas.template import (
-    CLIP,
-    COARSE_REACH,
-    IMAGE_PART,
-    REACH,
-    REFINE_CLIP,
-    REFINE_REACH,
-    Layout,
-)
+from medvae.atlas.study import Patients, Study
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
@@ -68,17 +57,7 @@ def fit(
 def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progress) -> Atlas:
     planned = {name for name, _ in shares.mechanisms(cfg, cfg.data.labels > 0, len(patients))}
     study = Study(patients, cfg, progress)
-    known, fine = _known(cfg), np.zeros(study.shape)
-    if shares.REFINE in planned:
-        image, _ = _image(study, release, None)
-        template = np.concatenate([image, _shapes(study, release, None)])
-        template = _refine(study, release, template, shares.REFINE, COARSE_REACH)
-        template = _refine(study, release, template, shares.AGAIN, REFINE_REACH)
-        if known is not None:
-            fine = public.fine(template[0], known, study.registrar)
-    else:
-        image, sharp = _image(study, release, known)
-        template = np.concatenate([image, _shapes(study, release, image if sharp else None)])
+    template, fine = build(study, release, cfg, planned)
     centre = _motion(study, release, template)
     grey = _grey(study, release)
     groups = Classes.none(study.shape, len(study.registrar.basis))
@@ -110,84 +89,6 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         classes=groups,
         spread=variety,
     )
-
-
-def _shapes(study: Study, release: Release, image: Array | None) -> Array:
-    """[L, X, Y, Z] shape channels of ellipsoids with the patients' mean moments.
-
-    With an image [1, X, Y, Z] worth registering to, the moments are taken in its frame:
-    the labels come to lie on the anatomy that it shows.
-    """
-    labels = study.labels
-    if labels == 0:
-        return np.zeros((0, *study.shape))
-    clip = moments.clip(labels)
-    still = np.zeros((3, len(study.registrar.basis)))
-    moving = None if image is None else Moving(image)
-    weight = np.array([IMAGE_WEIGHT])
-
-    def measure(volume: Gridded, key: Key) -> Array:
-        mask = volume.mask if volume.mask is not None else np.zeros(study.shape, np.uint8)
-        if moving is not None:
-            seen = study.standardise(volume)[None]
-            field = study.register(seen, key, moving, still, weight)
-            back = invert(study.registrar.basis.synthesise(field))
-            mask = warp(mask.astype(np.float64), back, order=0).astype(np.uint8)
-        return moments.describe(mask, labels)
-
-    vectors = study.vectors(shares.MOMENTS, measure)
-    dimension = moments.SIZE * labels
-    released = release(shares.MOMENTS, vectors, clip=clip, dimension=dimension)
-    found = moments.shrink(released, release.sigma(shares.MOMENTS, clip))
-    return shape_channels(moments.draw(found, study.shape), labels)
-
-
-def _known(cfg: RunConfig) -> Array | None:
-    """The public volume that the configuration names."""
-    if cfg.atlas.public == "none":
-        return None
-    return public.mni152(cfg.data.spacing or (1.0, 1.0, 1.0))
-
-
-def _image(study: Study, release: Release, known: Array | None) -> tuple[Array, bool]:
-    """[1, X, Y, Z] the mean image over patients as they lie on the grid; whether it is sharp.
-
-    With a public volume, it is what that shows there, corrected by what the released mean
-    says beyond doubt.
-    """
-    noise = release.sigma(shares.MEAN, CLIP)
-    layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
-
-    def measure(volume: Gridded, _: Key) -> Array:
-        return layout.encode(study.standardise(volume)[None])
-
-    vectors = study.vectors(shares.MEAN, measure)
-    released = release(shares.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
-    mean = layout.decode(released, noise)
-    if known is not None:
-        start = public.start(mean[0], known, study.registrar)
-        if start is not None:
-            crop, factor = start
-            surprise = released - layout.encode(factor * crop[None])
-            return crop[None] + layout.decode(surprise, noise), True
-    return mean, False
-
-
-def _refine(study: Study, release: Release, template: Array, name: str, reach: float) -> Array:
-    """The template plus the mean of what patients, registered to it, still differ by."""
-    noise = release.sigma(name, REFINE_CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise, reach, IMAGE_PART)
-    moving = Moving(template)
-    still = np.zeros((3, len(study.registrar.basis)))
-
-    def measure(volume: Gridded, key: Key) -> Array:
-        seen = study.channels(volume)
-        field = study.register(seen, key, moving, still)
-        return layout.encode(study.to_template(seen, field) - template)
-
-    vectors = study.vectors(name, measure)
-    released = release(name, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
-    return template + layout.decode(released, noise)
 
 
 def _motion(study: Study, release: Release, template: Array) -> Array:

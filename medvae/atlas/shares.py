@@ -44,6 +44,17 @@ STRONG = {
     PROFILE: 0.06,
 }
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
+# A public template that has labels too takes the place of the first two means.
+KNOWN = {
+    MOMENTS: 0.12,
+    MEAN: 0.10,
+    AGAIN: 0.44,
+    MOTION: 0.10,
+    INTENSITY: 0.04,
+    SCALES: 0.06,
+    COVARIANCE: 0.08,
+    PROFILE: 0.06,
+}
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
 # What the map of variety takes of it, of CT.
@@ -76,6 +87,8 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
         return []
     strength = cfg.privacy.epsilon * cfg.atlas.share * patients
     shares = dict(STRONG if strength >= REFINE_FROM else WEAK)
+    if cfg.atlas.public_labels is not None:
+        shares = dict(KNOWN)
     if not masks:
         del shares[MOMENTS], shares[PROFILE]
     total = sum(shares.values())

@@ -13,6 +13,10 @@ from scipy import ndimage
 from medvae.config import DataConfig
 from medvae.grid import Gridded, to_grid
 from medvae.volume import Volume
+from utility.template import labelled_head
+
+# Where public files are made once.
+CACHE = Path("bench-out/public")
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,13 @@ class Cohort:
     """Patients on the grid, some to learn from and others to test on.
 
     Attributes:
+        public: a public template that shows its region, and labels of it, as configurations say.
         train: subject -> volumes; test: the same of other subjects.
     """
 
     name: str
     data: DataConfig
-    public: str
+    public: tuple[str, str | None]
     train: dict[str, list[Gridded]]
     test: dict[str, list[Gridded]]
 
@@ -55,15 +60,19 @@ class Memory:
 def _split(
     found: dict[str, list[Gridded]], part: float, seed: int
 ) -> tuple[dict[str, list[Gridded]], dict[str, list[Gridded]]]:
-    """Two thirds of the subjects to learn from, the others to test on; never one in both."""
+    """A part of the subjects to learn from, the others to test on; never one in both."""
     names = sorted(found)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     count = round(part * len(order))
     return {s: found[s] for s in order[:count]}, {s: found[s] for s in order[count:]}
 
 
-def hippocampus(folder: Path, seed: int = 0) -> Cohort:
-    """mri_hippocampus: 118 patients, of whom 80 train and 38 test."""
+def hippocampus(folder: Path, seed: int = 0, cache: Path = CACHE) -> Cohort:
+    """mri_hippocampus: 118 patients, of whom 98 train and 20 test.
+
+    The goals of the benchmark were set for 118 that train. Noise falls with their number, so five
+    sixths of them are nearer to that than two thirds would be.
+    """
     data = DataConfig(modality="mri", size=(32, 48, 32), labels=2)
     found: dict[str, list[Gridded]] = {}
     with (folder / "mri_hippocampus" / "subjects.csv").open() as file:
@@ -74,8 +83,8 @@ def hippocampus(folder: Path, seed: int = 0) -> Cohort:
             voxels = np.asarray(image.dataobj).astype(np.float32)
             volume = Volume(voxels, np.asarray(image.affine, np.float64), "mri", mask)
             found.setdefault(row["subject"], []).append(to_grid(volume, data))
-    train, test = _split(found, 80 / 118, seed)
-    return Cohort("mri_hippocampus", data, "mni152", train, test)
+    train, test = _split(found, 5 / 6, seed)
+    return Cohort("mri_hippocampus", data, labelled_head(cache), train, test)
 
 
 def lung_nodule(folder: Path, seed: int = 0) -> Cohort:
@@ -96,7 +105,7 @@ def lung_nodule(folder: Path, seed: int = 0) -> Cohort:
             volume = Volume(np.asarray(image.dataobj), affine, "ct", None, meta)
             found.setdefault(row["subject"], []).append(to_grid(volume, data))
     train, test = _split(found, 2 / 3, seed)
-    return Cohort("ct_lung_nodule", data, "none", train, test)
+    return Cohort("ct_lung_nodule", data, ("none", None), train, test)
 
 
 def procedural(seed: int = 0, patients: int = 120, fold: int = 0) -> Cohort:
@@ -110,7 +119,7 @@ def procedural(seed: int = 0, patients: int = 120, fold: int = 0) -> Cohort:
     layers = ndimage.gaussian_filter(rng.standard_normal(size), 5.0)
     found = {f"P{i:03d}": [_body(size, layers, rng)] for i in range(patients)}
     train, test = _split(found, 2 / 3, fold)
-    return Cohort("procedural", data, "none", train, test)
+    return Cohort("procedural", data, ("none", None), train, test)
 
 
 def _body(size: tuple[int, int, int], layers: np.ndarray, rng: np.random.Generator) -> Gridded:
@@ -140,7 +149,7 @@ def procedural_nodules(seed: int = 0, patients: int = 240, fold: int = 0) -> Coh
     rng = np.random.default_rng([seed, 2])
     found = {f"P{i:03d}": [_nodule(size, int(rng.random() < 0.4), rng)] for i in range(patients)}
     train, test = _split(found, 2 / 3, fold)
-    return Cohort("procedural nodules", data, "none", train, test)
+    return Cohort("procedural nodules", data, ("none", None), train, test)
 
 
 def _nodule(size: tuple[int, int, int], category: int, rng: np.random.Generator) -> Gridded:

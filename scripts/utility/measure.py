@@ -36,15 +36,19 @@ def measure(
     *,
     seed: int,
     iterations: int,
+    compared: int,
 ) -> dict[str, Any]:
-    """Dice and, for each extractor, distances, manifold and diversity over that of real."""
-    row: dict[str, Any] = {"n": len(made)}
+    """Dice or AUC and, for each extractor, distances, manifold and diversity over that of real.
+
+    compared: distances are of the first so many, for they depend on how many there are.
+    """
+    row: dict[str, Any] = {"n": len(made), "n_compared": min(compared, len(made))}
     if labels and all(v.mask is not None for v in made):
         found = segmentation_dice(made, test, labels, iterations=iterations, seed=seed)
         row |= {"dice": float(np.nanmean(found)), "dice_labels": [float(v) for v in found]}
     if all(v.category is not None for v in (*made, *test)):
         row |= _classification(made, test)
-    for name, one in features(made).items():
+    for name, one in features(made[:compared]).items():
         two = real[name]
         if name == "texture":
             # Numbers of different units: each is taken in deviations of the real ones.

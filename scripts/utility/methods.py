@@ -33,11 +33,16 @@ def configuration(cohort: Cohort, epsilon: float, **sections: dict[str, object])
         **shipped,
         "data": cohort.data.model_dump(),
         "privacy": {"epsilon": min(epsilon, UNBOUNDED), "delta": DELTA},
-        "atlas": {**shipped["atlas"], "public": cohort.public},
+        "atlas": {**shipped["atlas"], **template(*cohort.public)},
     }
     for name, values in sections.items():
         base[name] = {**base.get(name, {}), **values}
     return RunConfig.model_validate(base)
+
+
+def template(public: str, labels: str | None) -> dict[str, object]:
+    """The section atlas's keys for a public template."""
+    return {"public": public, "public_labels": labels}
 
 
 class ExactRelease(PlannedRelease):
@@ -102,18 +107,24 @@ def _drawn(atlas: Atlas, count: int, seed: int) -> list[Gridded]:
     return made
 
 
-def _alone(cohort: Cohort, epsilon: float, public: str | None = None) -> RunConfig:
+def _alone(
+    cohort: Cohort, epsilon: float, public: tuple[str, str | None] | None = None
+) -> RunConfig:
     return configuration(
         cohort,
         epsilon,
-        atlas={"share": 1.0, "public": cohort.public if public is None else public},
+        atlas={"share": 1.0, **template(*(public or cohort.public))},
         finetune={"share": 0.0},
         prior={"share": 0.0},
     )
 
 
 def atlas_alone(
-    cohort: Cohort, epsilon: float, count: int, seed: int, public: str | None = None
+    cohort: Cohort,
+    epsilon: float,
+    count: int,
+    seed: int,
+    public: tuple[str, str | None] | None = None,
 ) -> list[Gridded]:
     """The whole budget for the atlas; samples straight from its renderer."""
     cfg = _alone(cohort, epsilon, public)

@@ -23,6 +23,7 @@ _COLOURS = {
     "full pipeline": "#0072B2",
     "atlas alone": "#D55E00",
     "atlas alone, no public template": "#E69F00",
+    "atlas alone, no public labels": "#F0E442",
     "DCT mean + covariance": "#009E73",
     "DP-MERF": "#CC79A7",
     "DP-SGD VAE from scratch": "#56B4E9",

@@ -12,6 +12,8 @@ from utility import baselines, methods
 from utility.cohorts import Cohort
 
 Make = Callable[[Cohort, int, int], list[Gridded]]
+# More than any cohort has.
+ALL = 10_000
 # The total that stages are compared at.
 EPSILON = 8.0
 
@@ -44,6 +46,10 @@ class Row:
         return {"method": self.method, "epsilon": epsilon, "seed": self.seed}
 
 
+def _of(patients: int) -> str:
+    return "real, all patients" if patients == ALL else f"real, {patients} patients"
+
+
 def _name(epsilon: float) -> str:
     return "inf" if math.isinf(epsilon) else f"{epsilon:g}"
 
@@ -53,8 +59,8 @@ def rows(quick: bool, seeds: int = 3, data: str = "hippocampus") -> list[Row]:
     if data == "lung":
         return _of_classes(quick, seeds)
     found = [
-        Row(f"real, {patients} patients", None, 0, _real(patients))
-        for patients in ((80,) if quick else (80, 30, 10, 3))
+        Row(_of(patients), None, 0, _real(patients))
+        for patients in ((ALL,) if quick else (ALL, 30, 10, 3))
     ]
     found.append(Row("no data", 0.0, 0, methods.nothing))
     epsilons = (8.0,) if quick else (1.0, 3.0, 8.0, math.inf)
@@ -70,7 +76,7 @@ def rows(quick: bool, seeds: int = 3, data: str = "hippocampus") -> list[Row]:
 
 def _of_classes(quick: bool, seeds: int) -> list[Row]:
     """Rows of the cohort with classes: what is judged there is a classifier."""
-    found = [Row("real, all patients", None, 0, _real(1000))]
+    found = [Row(_of(ALL), None, 0, _real(ALL))]
     epsilons = (8.0,) if quick else (1.0, 3.0, 8.0, math.inf)
     found += _seeded("atlas alone", methods.atlas_alone, epsilons, 1 if quick else seeds)
     if not quick:
@@ -81,8 +87,9 @@ def _of_classes(quick: bool, seeds: int) -> list[Row]:
 def _baselines() -> list[Row]:
     found = []
     for epsilon in (1.0, 3.0, 8.0):
-        made = _at(methods.atlas_alone, epsilon, public="none")
-        found.append(Row("atlas alone, no public template", epsilon, 0, made))
+        for name, public in (("no public template", "none"), ("no public labels", "mni152")):
+            made = _at(methods.atlas_alone, epsilon, public=(public, None))
+            found.append(Row(f"atlas alone, {name}", epsilon, 0, made))
     for epsilon in (1.0, 8.0, math.inf):
         dct = _at(baselines.dct_gaussian, epsilon)
         found.append(Row("DCT mean + covariance", epsilon, 0, dct))

@@ -201,11 +201,11 @@ def test_public_template_is_found_and_believed_only_where_it_fits():
     window = (slice(12, 32), slice(20, 44), slice(18, 38))
     crop = known[window] - known[window].mean()
     mean = ndimage.gaussian_filter(crop / crop.std(), 1.5)
-    started = public.start(mean, known, registrar(SIZE))
+    started = public.start(mean, public.Known(known), registrar(SIZE))
     assert started is not None
-    found, factor = started
-    assert 0.3 < factor < 1.5
-    assert np.corrcoef(found.ravel(), crop.ravel())[0, 1] > 0.9
+    assert started.labels is None
+    assert 0.3 < started.factor < 1.5
+    assert np.corrcoef(started.image.ravel(), crop.ravel())[0, 1] > 0.9
     other = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.0)
-    assert public.start(other / other.std(), known, registrar(SIZE)) is None
-    assert public.start(mean, known[:10], registrar(SIZE)) is None
+    assert public.start(other / other.std(), public.Known(known), registrar(SIZE)) is None
+    assert public.start(mean, public.Known(known[:10]), registrar(SIZE)) is None

@@ -1,0 +1,189 @@
+"""Build the template: a first one from moments or from a public volume, then refined.
+
+Each release below is a Gaussian mechanism on per-patient vectors whose sensitivity is argued
+where the vector is made (`template`, `moments`); what lies between is post-processing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.atlas import moments, public, shares
+from medvae.atlas.basis import Array
+from medvae.atlas.displacement import invert, warp
+from medvae.atlas.features import shape_channels
+from medvae.atlas.registration import Moving
+from medvae.atlas.shares import Release
+from medvae.atlas.study import IMAGE_WEIGHT, Study
+from medvae.atlas.template import (
+    CLIP,
+    COARSE_REACH,
+    IMAGE_PART,
+    REACH,
+    REFINE_CLIP,
+    REFINE_REACH,
+    Layout,
+)
+from medvae.config import RunConfig
+from medvae.grid import Gridded
+
+Key = tuple[int, int]
+Mask = npt.NDArray[np.uint8]
+
+
+class Built(NamedTuple):
+    """A template.
+
+    Attributes:
+        template: [1 + L, X, Y, Z] standardised image and shape channels.
+        fine: [X, Y, Z] what a public template adds below its resolution.
+    """
+
+    template: Array
+    fine: Array
+
+
+def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> Built:
+    """Release the template of a cohort by the mechanisms `planned`."""
+    known, fine = public.known(cfg), np.zeros(study.shape)
+    coarse = shares.REFINE in planned
+    if known is not None and known.labels is not None and study.labels:
+        found = _moments(study, release, None)
+        mask = moments.draw(found, study.shape)
+        image, started = _image(study, release, known, mask)
+        if started is not None:
+            mask = _divided(started, found, study.labels)
+        template = np.concatenate([image, shape_channels(mask, study.labels)])
+    else:
+        image, started = _image(study, release, None if coarse else known)
+        template = np.concatenate([image, _shapes(study, release, image if started else None)])
+    if coarse:
+        template = _refine(study, release, template, shares.REFINE, COARSE_REACH)
+    if shares.AGAIN in planned:
+        template = _refine(
+            study, release, template, shares.AGAIN, REFINE_REACH, settle=started is not None
+        )
+    if coarse and known is not None:
+        fine = public.fine(template[0], known, study.registrar)
+    return Built(template, fine)
+
+
+def _shapes(study: Study, release: Release, image: Array | None) -> Array:
+    """[L, X, Y, Z] shape channels of ellipsoids with the patients' mean moments."""
+    if study.labels == 0:
+        return np.zeros((0, *study.shape))
+    drawn = moments.draw(_moments(study, release, image), study.shape)
+    return shape_channels(drawn, study.labels)
+
+
+def _divided(started: public.Start, found: Array, labels: int) -> Mask:
+    """[X, Y, Z] a public template's labels as the cohort's: by name, or all of them divided."""
+    assert started.labels is not None
+    there = np.rint(started.labels).astype(np.int64)
+    if set(np.unique(there)) - {0} == set(range(1, labels + 1)):
+        return there.astype(np.uint8)
+    return moments.split(there > 0, found)
+
+
+def _moments(study: Study, release: Release, image: Array | None) -> Array:
+    """[9 L] the patients' mean moments of labels.
+
+    With an image [1, X, Y, Z] worth registering to, the moments are taken in its frame:
+    the labels come to lie on the anatomy that it shows.
+    """
+    labels = study.labels
+    clip = moments.clip(labels)
+    still = np.zeros((3, len(study.registrar.basis)))
+    moving = None if image is None else Moving(image)
+    weight = np.array([IMAGE_WEIGHT])
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        mask = volume.mask if volume.mask is not None else np.zeros(study.shape, np.uint8)
+        if moving is not None:
+            seen = study.standardise(volume)[None]
+            field = study.register(seen, key, moving, still, weight)
+            back = invert(study.registrar.basis.synthesise(field))
+            mask = warp(mask.astype(np.float64), back, order=0).astype(np.uint8)
+        return moments.describe(mask, labels)
+
+    vectors = study.vectors(shares.MOMENTS, measure)
+    dimension = moments.SIZE * labels
+    released = release(shares.MOMENTS, vectors, clip=clip, dimension=dimension)
+    return moments.shrink(released, release.sigma(shares.MOMENTS, clip))
+
+
+def _image(
+    study: Study, release: Release, known: public.Known | None, labels: Mask | None = None
+) -> tuple[Array, public.Start | None]:
+    """[1, X, Y, Z] the mean image over patients as they lie on the grid; what it started from.
+
+    With a public volume, it is what that shows there, corrected by what the released mean
+    says beyond doubt.
+    """
+    noise = release.sigma(shares.MEAN, CLIP)
+    layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
+
+    def measure(volume: Gridded, _: Key) -> Array:
+        return layout.encode(study.standardise(volume)[None])
+
+    vectors = study.vectors(shares.MEAN, measure)
+    released = release(shares.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
+    mean = layout.decode(released, noise)
+    started = None if known is None else public.start(mean[0], known, study.registrar, labels)
+    if started is None:
+        return mean, None
+    surprise = released - layout.encode(started.factor * started.image[None])
+    return started.image[None] + layout.decode(surprise, noise), started
+
+
+def _refine(
+    study: Study,
+    release: Release,
+    template: Array,
+    name: str,
+    reach: float,
+    *,
+    settle: bool = False,
+) -> Array:
+    """The template plus the mean of what patients, registered to it, still differ by.
+
+    settle: the template's image is not the patients' own, and its edges lie beside theirs: move
+    them there first.
+    """
+    noise = release.sigma(name, REFINE_CLIP)
+    layout = Layout.plan(study.shape, study.labels, noise, reach, IMAGE_PART)
+    moving = Moving(template)
+    still = np.zeros((3, len(study.registrar.basis)))
+
+    def measure(volume: Gridded, key: Key) -> Array:
+        seen = study.channels(volume)
+        field = study.register(seen, key, moving, still)
+        return layout.encode(study.to_template(seen, field) - template)
+
+    vectors = study.vectors(name, measure)
+    released = release(name, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
+    found = template + layout.decode(released, noise)
+    if not settle:
+        return found
+    moved = np.concatenate([_settled(study, layout, template[0], found[0])[None], template[1:]])
+    return moved + layout.decode(released + layout.encode(template - moved), noise)
+
+
+def _settled(study: Study, layout: Layout, image: Array, mean: Array) -> Array:
+    """[X, Y, Z] an image deformed onto a mean, as far as the layout's resolution shows it."""
+
+    def seen(values: Array) -> Array:
+        return layout.image.synthesise(layout.image.analyse(values))
+
+    still = np.zeros((3, len(study.registrar.basis)))
+    coefficients = study.registrar.register(
+        seen(mean)[None],
+        Moving(seen(image)[None]),
+        np.array([IMAGE_WEIGHT]),
+        start=still,
+        centre=still,
+    )
+    return warp(image, study.registrar.basis.synthesise(coefficients), order=3)

@@ -1,0 +1,155 @@
+"""A public template with labels: read, laid on the grid, and what it may and may not change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from medvae.atlas import fit, mechanisms, moments, placing, public
+from medvae.config import RunConfig
+from medvae.errors import IntegrityError, UsageError
+from tests.atlas.cohorts import SIZE, Recorder, anatomy, cohort, config
+
+# A wider view of the cohort's anatomy, larger and turned.
+WIDE, SCALE, TURN = (44, 48, 44), 1.2, 0.15
+
+
+def _dice(one: np.ndarray, two: np.ndarray) -> float:
+    return float(2 * (one & two).sum() / max(1, one.sum() + two.sum()))
+
+
+def _wide(labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and labels (told apart, or all one) of a public volume."""
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    turn = Rotation.from_rotvec([TURN, 0.0, -TURN / 2]).as_matrix() / SCALE
+    offset = (np.array(SIZE) - 1) / 2 - turn @ ((np.array(WIDE) - 1) / 2 + [3.0, -2.0, 1.0])
+    image = ndimage.affine_transform(typical.image, turn, offset, WIDE, mode="nearest")
+    mask = ndimage.affine_transform(typical.mask, turn, offset, WIDE, order=0)
+    return 300.0 + 90.0 * image, np.minimum(mask, labels)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """A public image and its labels, which are not told apart."""
+    image, mask = _wide(1)
+    return _save(tmp_path / "image.nii.gz", image), _save(tmp_path / "labels.nii.gz", mask)
+
+
+def _save(path: Path, voxels: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(voxels.astype(np.float32), np.diag([2.0, 2, 2, 1])), path)
+    return path
+
+
+def _config(image: Path | str, labels: Path | None, epsilon: float = 40.0) -> RunConfig:
+    cfg = config(2, epsilon).model_dump()
+    cfg["atlas"] |= {"public": str(image), "public_labels": labels and str(labels)}
+    return RunConfig.model_validate(cfg)
+
+
+def test_a_similarity_brings_image_and_labels_onto_the_grid():
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    image, mask = _wide(2)
+    mean = ndimage.gaussian_filter(typical.image, 1.0)
+    laid = placing.by_labels(mean - mean.mean(), typical.mask > 0, image, mask)
+    assert laid is not None
+    found, labels = laid
+    assert np.corrcoef(found.ravel(), typical.image.ravel())[0, 1] > 0.9
+    for label in (1, 2):
+        assert _dice(labels == label, typical.mask == label) > 0.85
+
+
+def test_a_volume_smaller_than_the_grid_is_not_laid():
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    image, mask = _wide(2)
+    cut = (slice(None), slice(None), slice(16, 28))
+    assert placing.by_labels(typical.image, typical.mask > 0, image[cut], mask[cut]) is None
+
+
+@pytest.mark.parametrize("shift", [-4, 0, 4])
+def test_a_union_is_split_where_the_centroids_say(shift):
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    union = typical.mask > 0
+    y = np.arange(SIZE[1])[None, :, None]
+    wanted = np.where(union, np.where(y > 11 + shift, 1, 2), 0).astype(np.uint8)
+    mask = moments.split(union, moments.describe(wanted, 2))
+    assert np.array_equal(mask > 0, union)
+    assert all(_dice(mask == label, wanted == label) > 0.95 for label in (1, 2))
+
+
+def test_labels_of_a_public_template_outlast_noise_that_drowns_the_cohorts_own(files):
+    typical = anatomy(np.random.default_rng(0), shift=0.0).mask > 0
+
+    def worth(cfg: RunConfig, seed: int) -> float:
+        atlas = fit(cohort(), Recorder(6, noise=1.0, seed=seed), cfg)
+        return np.mean([_dice(mask > 0, typical) for _, mask in atlas.sample(4, 0)])
+
+    own = [worth(config(2, 1.0), seed) for seed in range(3)]
+    given = [worth(_config(*files, epsilon=1.0), seed) for seed in range(3)]
+    assert np.mean(given) > np.mean(own) + 0.05
+
+
+def test_without_noise_the_cohort_corrects_the_template(files):
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    atlas = fit(cohort(), Recorder(6), _config(*files))
+    drawn = atlas.mask_from_template(atlas.basis.synthesise(atlas.centre))
+    assert all(_dice(drawn == label, typical.mask == label) > 0.8 for label in (1, 2))
+
+
+def test_it_is_a_function_of_the_releases_and_of_the_public_files_alone(files):
+    cfg = _config(*files)
+    release = Recorder(6, noise=0.2)
+    atlas = fit(cohort(), release, cfg)
+    assert [name for name, _, _ in release.calls] == [n for n, _ in mechanisms(cfg, True, 6)]
+    replay = Recorder(6, noise=0.2)
+    replay.frozen = release.results
+    other = fit(cohort(seed=5), replay, cfg)
+    for name, values in atlas.to_tensors().items():
+        assert np.array_equal(values, other.to_tensors()[name]), name
+
+
+def test_voxels_of_another_size_are_resampled(files):
+    found = public.known(_config(*files))
+    assert found is not None
+    assert found.image.shape == WIDE
+    cfg = _config(*files)
+    cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update={"spacing": (4.0, 2.0, 2.0)})})
+    halved = public.known(cfg)
+    assert halved is not None
+    assert halved.labels is not None
+    assert halved.image.shape == halved.labels.shape == (22, 48, 44)
+
+
+def test_what_is_wrong_with_a_public_file_is_named(files, tmp_path):
+    image, _ = files
+    no_image = tmp_path / "text.nii"
+    no_image.write_text("no image")
+    small = _save(tmp_path / "small.nii.gz", np.ones((4, 4, 4)))
+    series = _save(tmp_path / "series.nii.gz", np.ones((4, 4, 4, 2)))
+    empty = _save(tmp_path / "empty.nii.gz", np.zeros(WIDE))
+    for bad, own, word in (
+        (tmp_path / "none.nii", None, "none.nii"),
+        (no_image, None, "text.nii"),
+        (series, None, "one volume"),
+        (image, small, "own grid"),
+        (image, empty, "no label"),
+    ):
+        with pytest.raises(UsageError, match=word):
+            public.known(_config(bad, own))
+    with pytest.raises(UsageError, match="cannot read"):
+        public.digest(_config(tmp_path / "none.nii", None))
+
+
+def test_a_template_that_changed_after_the_plan_is_refused(files):
+    image, labels = files
+    cfg = _config(image, labels)
+    told = {"public_digest": public.digest(cfg)}
+    cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=told)})
+    assert public.known(cfg) is not None
+    _save(labels, _wide(2)[1])
+    with pytest.raises(IntegrityError, match="changed after the plan"):
+        public.known(cfg)
