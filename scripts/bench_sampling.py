@@ -160,7 +160,7 @@ def repeats(artifact: Artifact, n: int) -> float:
 def main(quick: bool) -> dict[str, Any]:
     """machine, results and targets."""
     torch.set_num_threads(1)
-    patients, preset, times = (4, "tiny", 8) if quick else (8, "small", 25)
+    patients, preset, times = (4, "tiny", 8) if quick else (6, "small", 20)
     few, many = (2, 8) if quick else (FEW, MANY)
     artifact = model(patients, preset)
     network = type(load_model(artifact))
