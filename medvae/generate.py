@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from medvae.atlas import Atlas
+from medvae.atlas.threads import one_thread
 from medvae.errors import UsageError
 from medvae.grid import from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
-from medvae.model.frontend import analyse, synthesise
+from medvae.model.frontend import beyond
 from medvae.model.prior import coordinates
 from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
@@ -113,12 +114,17 @@ class _Source:
             image, mask = self._decode(random), None
         elif self._prior is None:
             image, mask, _ = self._atlas.draw(random, category)
+        elif self._absolute:
+            # CT's drawn edges are its own, and beside these the atlas's would be ghosts.
+            field = self._atlas.sample_field(random, category)
+            mask = self._atlas.mask_from_template(field)
+            settled = np.interp(self._deformed(random, field, category), *self._levels)
+            image = self._atlas.with_border(settled, self._atlas.border(mask))
         else:
-            drawn, mask, field = self._atlas.draw(random, category)
-            raw = self._deformed(random, field, category)
-            # CT's drawn edges are its own, and beside these they would be ghosts.
-            settled = np.interp(raw, *self._levels) if self._absolute else raw + fine(drawn)
-            image = self._atlas.with_border(settled, mask)
+            drawn = self._atlas.drawn(random, category)
+            mask = drawn.mask
+            raw = self._deformed(random, drawn.field, category)
+            image = self._atlas.with_border(raw + fine(drawn.image), drawn.border)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask, category)
 
@@ -162,7 +168,8 @@ class _Source:
 
     def _structure(self, seed: int) -> Tensor:
         """Coordinates [1, D] of a procedural volume."""
-        image = random_volume(self._size, self._data.modality, seed, 0)
+        with one_thread():
+            image = random_volume(self._size, self._data.modality, seed, 0)
         x = torch.from_numpy(image)[None, None].to(self._device)
         return coordinates(self._model.canvas(self._model.encode(x)[0])).cpu()
 
@@ -175,9 +182,8 @@ class _Source:
 
 def fine(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What is too fine for a latent: the atlas's texture beyond the frequencies that one keeps."""
-    whole = torch.from_numpy(image).float()[None, None]
-    beyond: npt.NDArray[np.float32] = (whole - synthesise(analyse(whole)))[0, 0].numpy()
-    return beyond
+    found: npt.NDArray[np.float32] = beyond(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    return found
 
 
 def _atlas(artifact: Artifact) -> Atlas | None:

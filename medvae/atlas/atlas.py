@@ -20,9 +20,11 @@ from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.classes import Classes, shifted
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, label_map
+from medvae.atlas.profile import Border
 from medvae.atlas.registration import Moving, Registrar
 from medvae.atlas.render import TO_EDGES, resize_labels, sharpen
 from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.threads import one_thread
 from medvae.errors import IntegrityError
 from medvae.grid import Gridded
 
@@ -30,6 +32,23 @@ Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 # Rendered fields that stand for all of them, and quantiles taken of their values.
 POOL, LEVELS = 24, 256
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One synthetic patient.
+
+    Attributes:
+        image: [X, Y, Z] in [-1, 1].
+        mask: [X, Y, Z] labels, or None.
+        field: [3, X, Y, Z] voxels, pulls the template onto it.
+        border: the mask's (see `Atlas.border`).
+    """
+
+    image: Image
+    mask: Mask | None
+    field: Array
+    border: Border | None
 
 
 @dataclass(frozen=True)
@@ -169,7 +188,8 @@ class Atlas:
         whitened = rng.standard_normal(self.centre.shape)
         low = len(self.factor) // 3
         whitened[:, :low] = (self.factor @ whitened[:, :low].ravel()).reshape(3, low)
-        return self.basis.synthesise(centre + self.deviation * whitened)
+        with one_thread():
+            return self.basis.synthesise(centre + self.deviation * whitened)
 
     def from_template(self, image: npt.NDArray[np.floating], field: Array) -> Image:
         """An image [X, Y, Z] of the template's frame, deformed by a field."""
@@ -206,20 +226,35 @@ class Atlas:
 
         category: of this class; None: of one picked as often as released.
         """
+        drawn = self.drawn(rng, category)
+        return drawn.image, drawn.mask, drawn.field
+
+    def drawn(self, rng: np.random.Generator, category: int | None = None) -> Drawn:
+        """`draw` with the border of the mask, for those who need it again."""
         category = self.classes.pick(rng) if category is None else category
         raw, field = self._render(rng, category)
         mask = self.mask_from_template(field)
+        border = self.border(mask)
         if len(self.middle):
-            return self.with_border(self._carry(raw), mask), mask, field
+            return Drawn(self.with_border(self._carry(raw), border), mask, field, border)
         grey = shifted(self.grey, self.classes.grey, category)
         grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
-        image = self.with_border(intensity.impose(raw, intensity.curve(grey)), mask)
-        return image, mask, field
+        image = self.with_border(intensity.impose(raw, intensity.curve(grey)), border)
+        return Drawn(image, mask, field, border)
 
-    def with_border(self, image: npt.NDArray[np.floating], mask: Mask | None) -> Image:
+    def border(self, mask: Mask | None) -> Border | None:
+        """The border of a mask [X, Y, Z], or None where there is nothing to impose along it."""
+        if mask is None or not self.profile.size:
+            return None
+        with one_thread():
+            return profile.border_of(mask)
+
+    def with_border(self, image: npt.NDArray[np.floating], border: Border | None) -> Image:
         """An image [X, Y, Z] with the released profile across the border of its labels."""
-        if mask is not None and self.profile.size:
-            image = np.clip(profile.impose(image, mask, self.profile), -1.0, 1.0)
+        if border is not None:
+            with one_thread():
+                imposed = profile.impose_along(image, border, self.profile)
+            image = np.clip(imposed, -1.0, 1.0, out=imposed)
         return image.astype(np.float32)
 
     def _render(self, rng: np.random.Generator, category: int | None = None) -> tuple[Array, Array]:

@@ -70,5 +70,10 @@ def shape_channels(mask: npt.NDArray[np.uint8], labels: int) -> Array:
 
 def label_map(shapes: Array) -> npt.NDArray[np.uint8]:
     """[X, Y, Z] labels of `shape_channels` [L, X, Y, Z], L at least 1."""
-    nearness = np.concatenate([shapes[1:], -shapes[1:].sum(axis=0, keepdims=True)])
-    return np.asarray(np.where(shapes[0] < 0.0, nearness.argmin(axis=0) + 1, 0), dtype=np.uint8)
+    labels = np.ones(shapes.shape[1:], np.uint8)
+    if len(shapes) > 1:
+        nearest = shapes[1].copy()
+        for label, other in enumerate([*shapes[2:], -shapes[1:].sum(axis=0)], 2):
+            labels[other < nearest] = label
+            np.minimum(nearest, other, out=nearest)
+    return np.where(shapes[0] < 0.0, labels, np.uint8(0))

@@ -7,6 +7,7 @@ coefficients are clipped to `CLIP` per patient, so the mean moves by at most CLI
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae.atlas.basis import Array, cosines
 
@@ -43,7 +44,18 @@ def curve(coefficients: Array) -> Array:
 
 def impose(image: Array, quantiles: Array) -> Array:
     """The image with its ranks kept and its histogram replaced by quantiles [LEVELS]."""
-    order = np.argsort(image, axis=None, kind="stable")
-    ranks = np.empty(image.size)
-    ranks[order] = (np.arange(image.size) + 0.5) / image.size
-    return np.asarray(np.interp(ranks, RANKS, quantiles).reshape(image.shape))
+    imposed = np.empty(image.size)
+    ranks = (np.arange(image.size) + 0.5) / image.size
+    imposed[_order(image)] = np.interp(ranks, RANKS, quantiles)
+    return imposed.reshape(image.shape)
+
+
+def _order(image: Array) -> npt.NDArray[np.intp]:
+    """[X Y Z] flat indices in the order of the values, the first of equals first."""
+    values = image.ravel()
+    # Several times faster than a stable sort, and the same where no two values are equal.
+    order = np.argsort(values)
+    rising = values.take(order)
+    if (rising[1:] == rising[:-1]).any():
+        return np.argsort(values, kind="stable")
+    return order

@@ -14,10 +14,13 @@ over a patient's volumes is clipped to `CLIP`, so the released mean moves by at 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from medvae.atlas import nearness
 from medvae.atlas.basis import Array, cosines
 from medvae.atlas.features import standardise
 from medvae.atlas.statistics import weights
@@ -40,20 +43,74 @@ CLIP = float(np.sqrt(EXPECTED.sum()))
 RIDGE = 20.0
 # Voxels over which what is imposed ends.
 FADE = 2.0
-# Blur of the distance before its slope is called the border's direction, in voxels.
-FACING_BLUR = 1.0
-
 WAVES = cosines(len(KNOTS), len(KNOTS)) / np.sqrt(len(KNOTS))
 WEIGHTS = weights(EXPECTED)
+# Squared distances between voxels are whole numbers, so few distances occur: what depends on
+# the distance alone is told for each of them, first those outside and then those inside.
+SQUARES = int(np.ceil((KNOTS[-1] + 0.5) ** 2))
+DISTANCES = np.concatenate([s * (np.sqrt(np.arange(SQUARES)) - 0.5) for s in (1.0, -1.0)])
+AT_DISTANCE = np.stack([np.interp(DISTANCES, KNOTS, hat) for hat in np.eye(len(KNOTS))], 1) @ WAVES
+FADING = np.clip((KNOTS[-1] - np.abs(DISTANCES)) / FADE, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Border:
+    """The voxels near a mask's border, P of them, and the profile's functions there.
+
+    A function is one of distance times one of direction, so sums over voxels are sums over
+    the few distances: the [P, DIMENSION] matrix of all functions is never made.
+
+    Attributes:
+        where: [P] flat indices into the volume.
+        level: [P] index into `DISTANCES`.
+        facing: [3, P] the border's direction; each component has a mean square of 1 over a
+            sphere.
+    """
+
+    where: npt.NDArray[np.intp]
+    level: npt.NDArray[np.intp]
+    facing: Array
+
+    def _summed(self, values: Array | None) -> Array:
+        """[len(DISTANCES)] sums of values [P], or of ones, over the voxels of each distance."""
+        return np.bincount(self.level, values, minlength=len(DISTANCES)).astype(np.float64)
+
+    @cached_property
+    def _gram(self) -> Array:
+        """[DIMENSION, DIMENSION] products of the functions, with the ridge."""
+        products = np.empty((FACES, FACES, len(DISTANCES)))
+        products[0, 0] = self._summed(None)
+        for a, one in enumerate(self.facing, 1):
+            products[0, a] = products[a, 0] = self._summed(one)
+            for b, other in enumerate(self.facing[:a], 1):
+                products[a, b] = products[b, a] = self._summed(one * other)
+        blocks = AT_DISTANCE.T @ (products[..., None] * AT_DISTANCE)
+        gram = blocks.transpose(0, 2, 1, 3).reshape(DIMENSION, DIMENSION)
+        return np.asarray(gram + RIDGE * np.eye(DIMENSION))
+
+    def coefficients(self, values: Array) -> Array:
+        """[DIMENSION] ridge least squares of values [P] in the functions."""
+        sums = [self._summed(values), *(self._summed(values * one) for one in self.facing)]
+        return np.asarray(np.linalg.solve(self._gram, (np.stack(sums) @ AT_DISTANCE).ravel()))
+
+    def fading(self, coefficients: Array) -> Array:
+        """[P] the functions' sum, which ends gently.
+
+        Otherwise the reach would show as an edge inside of thick labels.
+        """
+        faces = coefficients.reshape(FACES, -1) @ AT_DISTANCE.T * FADING
+        total = faces[0][self.level]
+        for one, face in zip(self.facing, faces[1:], strict=True):
+            total += one * face[self.level]
+        return np.asarray(total)
 
 
 def describe(image: npt.NDArray[np.floating], mask: Mask) -> Array:
     """[DIMENSION] weighted profile of an image [X, Y, Z]; 0 where the mask has no border."""
-    border = _border(mask)
+    border = border_of(mask)
     if border is None:
         return np.zeros(DIMENSION)
-    near, functions, _ = border
-    return WEIGHTS * _coefficients(standardise(image)[near], functions)
+    return WEIGHTS * border.coefficients(standardise(image).ravel()[border.where])
 
 
 def believe(released: Array, noise: float) -> Array:
@@ -67,47 +124,42 @@ def believe(released: Array, noise: float) -> Array:
 
 
 def impose(image: npt.NDArray[np.floating], mask: Mask, believed: Array) -> Array:
-    """The image with the profile of `believe` along the border of its mask.
+    """The image with the profile of `believe` along the border of its mask."""
+    return impose_along(image, border_of(mask), believed)
+
+
+def impose_along(image: npt.NDArray[np.floating], border: Border | None, believed: Array) -> Array:
+    """The image with the profile of `believe` along a border.
 
     In units of the deviation that the image has on entry. Only what lies within the knots'
     reach changes, by a smooth function of distance and direction; texture, and all that
     differs along the border, stay. Without contrast or border the image is returned as it is.
     """
-    border = _border(mask)
-    standard = standardise(image)
-    if border is None or not standard.any():
-        return np.asarray(image, dtype=np.float64)
-    near, functions, fade = border
+    values = np.array(image, dtype=np.float64)
+    if border is None:
+        return values
+    mean, deviation = float(values.mean()), float(values.std())
+    if not deviation > 1e-6:
+        return values
     wanted, trust = believed
-    own = _coefficients(standard[near], functions)
-    standard[near] += fade * (functions @ (trust * (wanted - own)))
-    values = np.asarray(image, dtype=np.float64)
-    return np.asarray(values.mean() + values.std() * standard)
+    flat = values.reshape(-1)
+    own = border.coefficients((flat[border.where] - mean) / deviation)
+    flat[border.where] += deviation * border.fading(trust * (wanted - own))
+    return values
 
 
-def _coefficients(values: Array, functions: Array) -> Array:
-    """[DIMENSION] ridge least squares of values [P] in functions [P, DIMENSION]."""
-    gram = functions.T @ functions + RIDGE * np.eye(functions.shape[1])
-    return np.asarray(np.linalg.solve(gram, functions.T @ values))
-
-
-def _border(mask: Mask) -> tuple[npt.NDArray[np.bool_], Array, Array] | None:
-    """Which voxels are near the border, the profile's functions there, and a fade to 0.
-
-    What is imposed must end gently, or the reach shows as an edge inside of thick labels.
-    """
-    inside = mask > 0
-    if not inside.any() or inside.all():
+def border_of(mask: Mask) -> Border | None:
+    """Where the border of all labels is and which way it faces; None where there is none."""
+    found = nearness.around(mask > 0)
+    if found is None:
         return None
-    within = ndimage.distance_transform_edt(inside)
-    beyond = ndimage.distance_transform_edt(~inside)
-    distance = np.where(inside, 0.5 - within, beyond - 0.5)
-    near = np.abs(distance) < KNOTS[-1]
-    slope = np.stack(np.gradient(ndimage.gaussian_filter(distance, FACING_BLUR)))
-    slope /= np.sqrt((slope**2).sum(axis=0)) + 1e-6
-    # Each direction's component has a mean square of 1 over a sphere.
-    faces = np.stack([np.ones(near.sum()), *(np.sqrt(3.0) * s[near] for s in slope)], axis=1)
-    hats = np.stack([np.interp(distance[near], KNOTS, one) for one in np.eye(len(KNOTS))], axis=1)
-    functions = faces[:, :, None] * (hats @ WAVES)[:, None, :]
-    fade = np.clip((KNOTS[-1] - np.abs(distance[near])) / FADE, 0.0, 1.0)
-    return near, functions.reshape(len(functions), DIMENSION), fade
+    box, inside, squares = found
+    within = np.flatnonzero(squares < SQUARES)
+    x, y, z = (np.arange(n)[part] for n, part in zip(mask.shape, box, strict=True))
+    whole = (x[:, None, None] * mask.shape[1] + y[:, None]) * mask.shape[2] + z
+    facing = np.stack([part.take(within) for part in nearness.slope(inside, squares)])
+    lengths = np.sqrt(np.einsum("ap,ap->p", facing, facing))
+    facing *= np.sqrt(3.0) / (lengths + 1e-6)
+    level = squares.take(within).astype(np.intp)
+    level += SQUARES * inside.take(within)
+    return Border(whole.take(within), level, facing)

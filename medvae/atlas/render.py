@@ -22,10 +22,12 @@ def sharpen(template: Array, residual: Array) -> Array:
     A mean over imperfectly aligned patients is blurred by just the power that is missing
     from it; giving it back as contrast keeps the anatomy, giving it back as noise does not.
     """
-    power = spectrum.shell_power(template)
-    wanted = power + TO_EDGES * residual
-    gains = np.sqrt(wanted / np.maximum(power, 1e-9))
-    return spectrum.filtered(template, np.clip(gains, 1.0, MAX_GAIN))
+
+    def gains(power: Array) -> Array:
+        wanted = power + TO_EDGES * residual
+        return np.clip(np.sqrt(wanted / np.maximum(power, 1e-9)), 1.0, MAX_GAIN)
+
+    return spectrum.filtered(template, gains)
 
 
 def resize_labels(shapes: Array, size: float) -> Array:

@@ -97,6 +97,15 @@ def synthesise(h: Tensor) -> Tensor:
         return cosine_transform(full.unflatten(2, list(size)), inverse=True)
 
 
+def beyond(x: Tensor) -> Tensor:
+    """[B, C, *S]: what `analyse` drops, `x - synthesise(analyse(x))` without the half grid."""
+    index, _ = kept(tuple(x.shape[2:]))
+    with torch.autocast(x.device.type, enabled=False):
+        coefficients = cosine_transform(x.float())
+        dropped = coefficients.flatten(2).index_fill(2, index.to(x.device), 0.0)
+        return cosine_transform(dropped.view_as(coefficients), inverse=True)
+
+
 def fold(x: Tensor) -> Tensor:
     """Space to channels: [B, C, *S] to [B, C * 2**d, *S / 2], nothing lost."""
     batch, channels, *size = x.shape

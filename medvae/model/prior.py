@@ -13,6 +13,7 @@ depend on one another as edges want it. Neither knows anything of a patient.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,8 +24,11 @@ from medvae.model.frontend import cosine_transform
 SHELLS = 8
 
 
+@lru_cache(maxsize=4)
 def directions(shape: tuple[int, ...]) -> Tensor:
     """The order of the cosine directions of latents [L, *G]: a permutation of all of them.
+
+    Sorting takes longer than the transform, so orders are kept; not to be written to.
 
     By frequency, then by channel; so every prefix is a low-pass of all channels.
     """

@@ -112,6 +112,12 @@ def test_quantile_curves_are_monotone_and_imposed_exactly(size, which):
     assert (np.diff(imposed.ravel()[order]) >= 0).all()
 
 
+def test_equal_values_are_ranked_as_they_come():
+    image = np.round(np.random.default_rng(0).standard_normal(SIZE), 1)
+    imposed = intensity.impose(image, intensity.BASE).ravel()
+    assert (np.diff(imposed[np.argsort(image, axis=None, kind="stable")]) >= 0).all()
+
+
 def test_quantiles_describe_what_they_restore():
     image = anatomy(np.random.default_rng(0)).image
     restored = intensity.impose(image, intensity.curve(intensity.describe(image)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from medvae.atlas import profile
+from medvae.atlas import nearness, profile
 from medvae.atlas.features import standardise
 from tests.atlas.cohorts import anatomy
 
@@ -116,6 +116,34 @@ def test_noise_takes_belief_away(patient):
 def test_a_typical_profile_has_about_the_clips_norm(patient):
     # Thick labels of stark contrast, as here, go somewhat beyond it.
     assert 0.2 < np.linalg.norm(profile.describe(patient.image, patient.mask)) / profile.CLIP < 2.0
+
+
+@pytest.mark.parametrize("shape", [(20, 24, 20), (40, 9, 33), (3, 2, 50)])
+def test_distances_near_the_border_are_exact(shape):
+    rng = np.random.default_rng(5)
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), 1.5)
+    for part in (0.3, 0.9, 0.999):
+        inside = field > np.quantile(field, part)
+        box, within, squares = nearness.around(inside)
+        outer, inner = (ndimage.distance_transform_edt(side) for side in (~inside, inside))
+        wanted = np.rint((outer + inner) ** 2)
+        assert np.array_equal(within, inside[box])
+        assert np.array_equal(squares, np.minimum(wanted, nearness.FAR)[box])
+        outside = np.ones(shape, bool)
+        outside[box] = False
+        assert not outside.any() or outer[outside].min() > nearness.REACH
+
+
+def test_the_border_is_told_as_by_all_of_its_functions(patient):
+    border = profile.border_of(patient.mask)
+    faces = np.concatenate([np.ones((1, len(border.where))), border.facing])
+    waves = profile.AT_DISTANCE[border.level]
+    functions = (faces.T[:, :, None] * waves[:, None, :]).reshape(len(waves), -1)
+    values = np.random.default_rng(0).standard_normal(len(waves))
+    gram = functions.T @ functions + profile.RIDGE * np.eye(profile.DIMENSION)
+    told = border.coefficients(values)
+    assert np.allclose(told, np.linalg.solve(gram, functions.T @ values))
+    assert np.allclose(border.fading(told), functions @ told * profile.FADING[border.level])
 
 
 def test_samples_have_the_cohorts_profile(fitted):

@@ -101,6 +101,9 @@ def test_the_linear_path_keeps_an_eighth_exactly(size: list[int]) -> None:
     )
     even = torch.randn(2, 3, *size)
     torch.testing.assert_close(frontend.unfold(frontend.fold(even)), even)
+    x = torch.randn(1, 1, *size)
+    missed = x - frontend.synthesise(frontend.analyse(x))
+    torch.testing.assert_close(frontend.beyond(x), missed, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_kept_is_rounder_than_a_cube() -> None:
