@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_utility  # noqa: E402
-from utility import methods, plots  # noqa: E402
+from utility import merf, methods, plots  # noqa: E402
 from utility.cohorts import Cohort, procedural  # noqa: E402
+from utility.dct import dct_gaussian, functions  # noqa: E402
 from utility.report import ablation  # noqa: E402
 from utility.rows import Row, rows  # noqa: E402
+from utility.scratch import scratch_vae  # noqa: E402
 from utility.store import Store  # noqa: E402
 
 from medvae.grid import Gridded  # noqa: E402
@@ -136,6 +138,28 @@ def test_seeds_are_of_epsilon_eight() -> None:
     assert count["full pipeline", 1.0] == 1
     titles = [row.title for row in rows(False, 5)]
     assert len(set(titles)) == len(titles)
+
+
+@pytest.mark.parametrize("epsilon", [8.0, float("inf")])
+def test_baselines_make_volumes_of_the_grid(
+    epsilon: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = procedural(patients=9)
+    monkeypatch.setattr(merf, "STEPS", 2)
+    monkeypatch.setattr(merf, "FEATURES", 50)
+    made = dct_gaussian(cohort, epsilon, 2, 0) + merf.merf(cohort, epsilon, 2, 0)
+    made += scratch_vae(cohort, epsilon, 2, 0, steps=2)
+    assert len(made) == 6
+    for volume in made:
+        assert volume.mask is not None
+        assert volume.image.shape == volume.mask.shape == cohort.data.size
+        assert volume.image.min() == -1.0
+        assert volume.image.max() == 1.0
+
+
+def test_a_covariance_is_of_what_stands_out_of_the_noise() -> None:
+    assert functions(3, 0.1, 80) == 0
+    assert 0 < functions(3, 0.005, 80) < functions(3, 0.0, 80)
 
 
 def test_a_sheet_shows_sets_with_and_without_labels(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from medvae.grid import Gridded
-from utility import baselines, methods
+from utility import methods
 from utility.cohorts import Cohort
+from utility.dct import dct_gaussian
+from utility.merf import merf
+from utility.scratch import scratch_vae
 
 Make = Callable[[Cohort, int, int], list[Gridded]]
 # More than any cohort has.
@@ -91,12 +94,11 @@ def _baselines() -> list[Row]:
             made = _at(methods.atlas_alone, epsilon, public=(public, None))
             found.append(Row(f"atlas alone, {name}", epsilon, 0, made))
     for epsilon in (1.0, 8.0, math.inf):
-        dct = _at(baselines.dct_gaussian, epsilon)
+        dct = _at(dct_gaussian, epsilon)
         found.append(Row("DCT mean + covariance", epsilon, 0, dct))
-        found.append(Row("DP-MERF", epsilon, 0, _at(baselines.merf, epsilon)))
-    scratch = baselines.scratch_vae
-    found.append(Row("DP-SGD VAE from scratch", 8.0, 0, _at(scratch, 8.0)))
-    found.append(Row("VAE without privacy", math.inf, 0, _at(scratch, math.inf)))
+        found.append(Row("DP-MERF", epsilon, 0, _at(merf, epsilon)))
+    found.append(Row("DP-SGD VAE from scratch", 8.0, 0, _at(scratch_vae, 8.0)))
+    found.append(Row("VAE without privacy", math.inf, 0, _at(scratch_vae, math.inf)))
     return found
 
 
