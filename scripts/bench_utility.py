@@ -43,7 +43,7 @@ from medvae.grid import Gridded
 
 ITERATIONS = 300
 # Volumes that are learnt from (drawing more costs no privacy) and those that are compared.
-LEARNT, COMPARED = 600, 183
+LEARNT, COMPARED = 800, 183
 LUNG_LEARNT, LUNG_COMPARED = 1200, 600
 QUICK_COUNT, QUICK_ITERATIONS = 24, 40
 SHOWN = 8

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from medvae.atlas import hounsfield, intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.classes import Classes, shifted
-from medvae.atlas.displacement import invert, warp
+from medvae.atlas.displacement import invert, prior_deviation, warp
 from medvae.atlas.features import channels, label_map
 from medvae.atlas.profile import Border
 from medvae.atlas.registration import Moving, Registrar
-from medvae.atlas.render import TO_EDGES, resize_labels, sharpen
+from medvae.atlas.render import TO_TEXTURE, resize_labels, sharpen
 from medvae.atlas.study import channel_weights, registrar
 from medvae.atlas.threads import one_thread
 from medvae.errors import IntegrityError
@@ -30,6 +30,9 @@ from medvae.grid import Gridded
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
+# Public: up to which frequency (cycles per voxel) displacements are drawn, and the part of the
+# public law's deviation that those have which no release tells.
+FINER_FREQUENCY, FINER = 0.12, 0.5
 # Rendered fields that stand for all of them, and quantiles taken of their values.
 POOL, LEVELS = 24, 256
 
@@ -65,7 +68,7 @@ class Atlas:
             coefficients (R = 3 r, component by component of the r lowest functions).
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
-        size: [1] cube root of the labels' volume over that of the template's own.
+        size: [1] cube root of the labels' volume over that of the template's own at the centre.
         profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
             is believed; [2, 0] without labels.
         classes: how often each class is and what is different about it; none of them for
@@ -121,11 +124,11 @@ class Atlas:
 
     @cached_property
     def _shapes(self) -> Array:
-        return (
-            resize_labels(self.template[1:], float(self.size[0]))
-            if self.labels
-            else self.template[1:]
-        )
+        shapes = self.template[1:]
+        if not self.labels:
+            return shapes
+        usual = warp(shapes, self.basis.synthesise(self.centre))
+        return resize_labels(shapes, float(self.size[0]), usual)
 
     def mean_image(self, category: int | None = None) -> Image:
         """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame.
@@ -147,7 +150,7 @@ class Atlas:
     def _unexplained(self) -> Array:
         """[SHELLS] power of the texture that a field gets."""
         if not len(self.middle):
-            return (1.0 - TO_EDGES) * self.residual
+            return TO_TEXTURE * self.residual
         return np.where(np.arange(spectrum.SHELLS) < hounsfield.COARSE, self.residual, 0.0)
 
     @cached_property
@@ -188,8 +191,24 @@ class Atlas:
         whitened = rng.standard_normal(self.centre.shape)
         low = len(self.factor) // 3
         whitened[:, :low] = (self.factor @ whitened[:, :low].ravel()).reshape(3, low)
+        basis, deviation = self._finer
+        finer = deviation * rng.standard_normal((3, len(basis)))
+        finer[:, : len(self.basis)] = centre + self.deviation * whitened
         with one_thread():
-            return self.basis.synthesise(centre + self.deviation * whitened)
+            return basis.synthesise(finer)
+
+    @cached_property
+    def _finer(self) -> tuple[Basis, Array]:
+        """Functions of a field [K'], beyond the released ones too, and the deviations of these.
+
+        What no release tells is as the public law says, at the strength of the finest that one
+        tells: drawn as displacement it moves edges, drawn as texture it would be noise.
+        """
+        basis, known = Basis.below(self.shape, FINER_FREQUENCY), len(self.basis)
+        deviation = prior_deviation(basis, known)
+        strength = float(self.deviation[0, -1] / deviation[known - 1])
+        deviation[:known] = 0.0
+        return basis, FINER * strength * deviation
 
     def from_template(self, image: npt.NDArray[np.floating], field: Array) -> Image:
         """An image [X, Y, Z] of the template's frame, deformed by a field."""

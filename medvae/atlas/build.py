@@ -66,7 +66,7 @@ def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> 
         template = _refine(
             study, release, template, shares.AGAIN, REFINE_REACH, settle=started is not None
         )
-    if coarse and known is not None:
+    if coarse and known is not None and started is None:
         fine = public.fine(template[0], known, study.registrar)
     return Built(template, fine)
 

@@ -29,10 +29,13 @@ def identity(shape: Shape) -> Array:
     return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij"))
 
 
-def prior_deviation(basis: Basis) -> Array:
-    """[count] public standard deviation, in voxels, of a displacement coefficient."""
+def prior_deviation(basis: Basis, known: int | None = None) -> Array:
+    """[count] public standard deviation, in voxels, of a displacement coefficient.
+
+    known: how many of the functions, the lowest, share `RMS_VOXELS`; by default all.
+    """
     power = (1.0 + (basis.frequency / CORNER) ** 2) ** -2.0
-    return np.asarray(RMS_VOXELS * np.sqrt(power / power.sum()))
+    return np.asarray(RMS_VOXELS * np.sqrt(power / power[:known].sum()))
 
 
 def sample(values: npt.NDArray[F], where: Array) -> npt.NDArray[F]:

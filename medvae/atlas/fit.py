@@ -204,6 +204,9 @@ def _scales(
     basis = study.registrar.basis
     code = ScaleCode(basis, study.shape)
     moving = Moving(template)
+    # What is drawn lies around the released centre, so sizes are compared there: with the
+    # patient's own field, a label that the centre makes too small would seem right.
+    usual = warp(template[1:], basis.synthesise(centre))
 
     def measure(volume: Gridded, key: Key) -> Array:
         seen = study.channels(volume)
@@ -216,7 +219,7 @@ def _scales(
             scales.motion_power(field - shifted(centre, groups.motion, own), basis),
             spectrum.shell_power(seen[0] - moved[0]),
             (_level(study, volume, grey) - level) ** 2,
-            scales.relative_size(seen[1:], moved[1:]),
+            scales.relative_size(seen[1:], usual),
         )
         return code.encode(found)
 

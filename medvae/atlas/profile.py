@@ -29,18 +29,23 @@ Mask = npt.NDArray[np.uint8]
 
 # Public: voxels from the border at which the profile is told; straight lines between.
 KNOTS = np.array([-4.5, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.5, 6.5])
-# One function of distance for all directions, and one for each axis the border may face.
-FACES = 4
+# One function of distance for all directions, and one for each spherical harmonic of degree 1 and
+# 2 of the direction that the border faces: what lies to the left may be another tissue than what
+# lies to the right, and both another than what lies above.
+FACES = 9
 DIMENSION = FACES * len(KNOTS)
 # Public: the mean square that each wave over the distance is expected to have. All of the
 # border brighter or darker, and inside against outside, are as likely; finer things are less.
 POWER = 0.6 * np.minimum(1.0, 2.0 / (1.0 + np.arange(len(KNOTS)))) ** 2
-EXPECTED = np.outer([1.0, 0.5, 0.5, 0.5], POWER).ravel()
+EXPECTED = np.outer([1.0] + [0.5] * 3 + [0.25] * 5, POWER).ravel()
 # Public: the part of a profile's power in which a drawn image is expected to be wrong.
 SURPRISE = 0.3
 CLIP = float(np.sqrt(EXPECTED.sum()))
 # So many voxels' worth of doubt about each coefficient of one image.
 RIDGE = 20.0
+# What is imposed changes the deviation that a profile is told in, and its fading withholds some
+# of it: once more comes nearer.
+PASSES = 2
 # Voxels over which what is imposed ends.
 FADE = 2.0
 WAVES = cosines(len(KNOTS), len(KNOTS)) / np.sqrt(len(KNOTS))
@@ -63,8 +68,8 @@ class Border:
     Attributes:
         where: [P] flat indices into the volume.
         level: [P] index into `DISTANCES`.
-        facing: [3, P] the border's direction; each component has a mean square of 1 over a
-            sphere.
+        facing: [FACES - 1, P] harmonics of the border's direction; each has a mean square of 1
+            over a sphere.
     """
 
     where: npt.NDArray[np.intp]
@@ -131,20 +136,21 @@ def impose(image: npt.NDArray[np.floating], mask: Mask, believed: Array) -> Arra
 def impose_along(image: npt.NDArray[np.floating], border: Border | None, believed: Array) -> Array:
     """The image with the profile of `believe` along a border.
 
-    In units of the deviation that the image has on entry. Only what lies within the knots'
+    In units of the image's own deviation. Only what lies within the knots'
     reach changes, by a smooth function of distance and direction; texture, and all that
     differs along the border, stay. Without contrast or border the image is returned as it is.
     """
     values = np.array(image, dtype=np.float64)
     if border is None:
         return values
-    mean, deviation = float(values.mean()), float(values.std())
-    if not deviation > 1e-6:
-        return values
     wanted, trust = believed
     flat = values.reshape(-1)
-    own = border.coefficients((flat[border.where] - mean) / deviation)
-    flat[border.where] += deviation * border.fading(trust * (wanted - own))
+    for _ in range(PASSES):
+        mean, deviation = float(values.mean()), float(values.std())
+        if not deviation > 1e-6:
+            break
+        own = border.coefficients((flat[border.where] - mean) / deviation)
+        flat[border.where] += deviation * border.fading(trust * (wanted - own))
     return values
 
 
@@ -159,7 +165,15 @@ def border_of(mask: Mask) -> Border | None:
     whole = (x[:, None, None] * mask.shape[1] + y[:, None]) * mask.shape[2] + z
     facing = np.stack([part.take(within) for part in nearness.slope(inside, squares)])
     lengths = np.sqrt(np.einsum("ap,ap->p", facing, facing))
-    facing *= np.sqrt(3.0) / (lengths + 1e-6)
+    facing /= lengths + 1e-6
     level = squares.take(within).astype(np.intp)
     level += SQUARES * inside.take(within)
-    return Border(whole.take(within), level, facing)
+    return Border(whole.take(within), level, _harmonics(*facing))
+
+
+def _harmonics(x: Array, y: Array, z: Array) -> Array:
+    """[FACES - 1, P] real spherical harmonics of degree 1 and 2 of directions."""
+    linear = [np.sqrt(3.0) * axis for axis in (x, y, z)]
+    crossed = [np.sqrt(15.0) * a * b for a, b in ((x, y), (y, z), (z, x))]
+    squared = [np.sqrt(1.25) * (3.0 * x**2 - 1.0), np.sqrt(3.75) * (y**2 - z**2)]
+    return np.stack([*linear, *crossed, *squared])

@@ -13,6 +13,9 @@ from medvae.atlas.basis import Array
 # Public: part of the unexplained power that goes into the template's own edges rather
 # than into texture, and the largest amplification that this may take.
 TO_EDGES = 0.5
+# And into texture. The rest is anatomy that stands elsewhere in each patient: drawn as texture
+# it would look like noise.
+TO_TEXTURE = 0.2
 MAX_GAIN = 3.0
 
 
@@ -30,18 +33,22 @@ def sharpen(template: Array, residual: Array) -> Array:
     return spectrum.filtered(template, gains)
 
 
-def resize_labels(shapes: Array, size: float) -> Array:
+def resize_labels(shapes: Array, size: float, usual: Array | None = None) -> Array:
     """Shape channels [L, X, Y, Z] with the boundary moved until all labels scale by size^3.
 
     Averaging signed distances thins what is thin; the released size undoes it.
+
+    usual: the channels as they are usually deformed, if labels shall scale there; adding to
+    channels and deforming them go in either order.
     """
-    wanted = (shapes[0] < 0.0).sum() * size**3
+    where = shapes if usual is None else usual
+    wanted = (where[0] < 0.0).sum() * size**3
     if wanted < 1:
         return shapes
     low, high = -0.5, 0.5
     for _ in range(16):
         middle = (low + high) / 2
-        if (shapes[0] + middle < 0.0).sum() > wanted:
+        if (where[0] + middle < 0.0).sum() > wanted:
             low = middle
         else:
             high = middle

@@ -32,7 +32,7 @@ class Scales:
         motion: [S] power of displacements by shell, over the public prior's.
         residual: [SHELLS] power of image residuals by shell, of a standardised image.
         intensity: [COUNT] variance of quantile coefficients.
-        size: cube root of the volume of all labels over the template's.
+        size: cube root of the volume of all labels over the template's at its mean displacement.
     """
 
     motion: Array

@@ -44,16 +44,28 @@ STRONG = {
     PROFILE: 0.06,
 }
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
-# A public template that has labels too takes the place of the first two means.
+# A public template that has labels takes the place of the first two means. Where epsilon x
+# patients is below WEAK_BELOW, a covariance would be noise.
+WEAK_BELOW = 200.0
 KNOWN = {
-    MOMENTS: 0.12,
-    MEAN: 0.10,
-    AGAIN: 0.44,
-    MOTION: 0.10,
-    INTENSITY: 0.04,
+    MOMENTS: 0.08,
+    MEAN: 0.06,
+    REFINE: 0.17,
+    AGAIN: 0.36,
+    MOTION: 0.09,
+    INTENSITY: 0.03,
     SCALES: 0.06,
-    COVARIANCE: 0.08,
-    PROFILE: 0.06,
+    COVARIANCE: 0.07,
+    PROFILE: 0.08,
+}
+KNOWN_WEAK = {
+    MOMENTS: 0.20,
+    MEAN: 0.14,
+    AGAIN: 0.28,
+    MOTION: 0.14,
+    INTENSITY: 0.05,
+    SCALES: 0.10,
+    PROFILE: 0.09,
 }
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
@@ -88,7 +100,7 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     strength = cfg.privacy.epsilon * cfg.atlas.share * patients
     shares = dict(STRONG if strength >= REFINE_FROM else WEAK)
     if cfg.atlas.public_labels is not None:
-        shares = dict(KNOWN)
+        shares = dict(KNOWN if strength >= WEAK_BELOW else KNOWN_WEAK)
     if not masks:
         del shares[MOMENTS], shares[PROFILE]
     total = sum(shares.values())

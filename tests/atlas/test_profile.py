@@ -155,3 +155,34 @@ def test_samples_have_the_cohorts_profile(fitted):
         return np.linalg.norm(np.mean(told, axis=0) - atlas.profile[0])
 
     assert missed(atlas) < 0.7 * missed(without)
+
+
+def test_directions_are_orthonormal_over_a_sphere():
+    # Gauss-Legendre along z, evenly around it: exact for the degree 4 of products.
+    z, weight = np.polynomial.legendre.leggauss(8)
+    angle = np.arange(16) * np.pi / 8
+    ring = np.sqrt(1 - z**2)[:, None]
+    x, y = (ring * wave(angle) for wave in (np.cos, np.sin))
+    places = [part.ravel() for part in (x, y, np.broadcast_to(z[:, None], x.shape))]
+    found = np.stack([np.ones(x.size), *profile._harmonics(*places)])
+    weights = np.repeat(weight / 2 / 16, 16)
+    assert np.allclose((found * weights) @ found.T, np.eye(profile.FACES))
+
+
+def test_opposite_sides_may_be_of_other_tissues(patient):
+    """Dark on both sides along x, bright on both sides along y: no single axis tells that."""
+    x, y, _ = np.gradient(ndimage.gaussian_filter((patient.mask > 0).astype(float), 2.0))
+    image = np.where(np.abs(x) > np.abs(y), -0.5, 0.5)
+    image = np.where(patient.mask > 0, 0.0, image)
+    flat = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=image.shape), 1.0)
+    outer = ndimage.binary_dilation(patient.mask > 0, iterations=2) & ~(patient.mask > 0)
+    across, along = outer & (np.abs(x) > np.abs(y)), outer & (np.abs(x) <= np.abs(y))
+
+    def contrast(wanted):
+        made = standardise(profile.impose(flat, patient.mask, _sure(wanted.ravel())))
+        return made[along].mean() - made[across].mean()
+
+    told = _told(image, patient.mask).reshape(profile.FACES, -1)
+    linear = np.where(np.arange(profile.FACES)[:, None] < 4, told, 0.0)
+    assert abs(contrast(linear)) < 0.3
+    assert contrast(told) > 1.0
