@@ -35,6 +35,8 @@ def test_shipped_configurations_load(name: str) -> None:
         ("data.size=[8, 8]", "size"),
         ("data.modality=pet", "modality"),
         ("data.window=[100, -100]", "window"),
+        ("atlas.public_labels=labels.nii", "public_labels"),
+        ("atlas.public_digest=abc", "public_digest"),
         ("no-equals-sign", "no-equals-sign"),
     ],
 )
@@ -58,6 +60,12 @@ def test_overrides_win_and_compute_knobs_stay_outside_the_plan() -> None:
     assert cfg.compute.chunk == 2
     assert "compute" not in cfg.public()
     assert RunConfig.model_validate(cfg.model_dump()) == cfg
+
+
+def test_the_public_configuration_tells_a_files_name_and_not_its_folder() -> None:
+    cfg = load_config(CONFIGS / "mri.yaml", ["atlas.public=/home/her/t1.nii.gz"])
+    assert cfg.public()["atlas"]["public"] == "t1.nii.gz"
+    assert cfg.public()["atlas"]["public_labels"] is None
 
 
 def test_the_public_configuration_is_plain_json() -> None:

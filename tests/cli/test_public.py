@@ -1,0 +1,96 @@
+"""A public template at the command line: planned, told by name alone, and kept for a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medvae import train as stage
+from tests.cli.conftest import QUICK, Clinic
+from tests.conftest import phantom
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> tuple[str, ...]:
+    """The words that name a labelled public phantom in a wider view."""
+    image, mask = phantom(np.random.default_rng(1), (24, 32, 24))
+    for name, voxels in (("image", image), ("labels", (mask > 0).astype(np.uint8))):
+        nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    return (
+        *("--set", f"atlas.public={tmp_path / 'image.nii.gz'}"),
+        *("--set", f"atlas.public_labels={tmp_path / 'labels.nii.gz'}"),
+    )
+
+
+def _ingested(clinic: Clinic, scans: Path) -> Clinic:
+    clinic("ingest", scans, "-d", "phantoms", "--modality", "mri")
+    return clinic
+
+
+def test_a_plan_has_its_stages_and_its_digest(clinic, scans, template, tmp_path):
+    asked = ("plan", "-c", QUICK, "-d", "phantoms")
+    _ingested(clinic, scans)
+    planned = clinic(*asked, *template).json
+    names = [one["name"] for one in planned["stages"]]
+    assert names[:2] == ["atlas-moments", "atlas-mean"]
+    nib.save(nib.Nifti1Image(np.ones((24, 32, 24)), np.eye(4)), tmp_path / "labels.nii.gz")
+    changed = clinic(*asked, *template).json
+    assert changed["digest"] != planned["digest"]
+    assert changed["epsilon"] == planned["epsilon"]
+
+
+@pytest.mark.parametrize(
+    ("key", "word"), [("public=none.nii", "none.nii"), ("public_labels=one.nii", "public_labels")]
+)
+def test_what_is_wrong_with_it_is_said_before_anything_is_spent(clinic, scans, key, word):
+    _ingested(clinic, scans)
+    said = clinic(
+        *("train", "-c", QUICK, "-d", "phantoms", "--name", "run"),
+        *("--set", f"atlas.{key}"),
+        ok=False,
+    )
+    assert said.code == 2
+    assert word in said.err
+    assert said.err.count("\n") == 1
+    assert clinic("budget").json["spent"] == 0
+
+
+def test_a_run_goes_on_only_with_the_template_that_it_began_with(
+    clinic, scans, template, tmp_path, monkeypatch
+):
+    asked = ("train", "-c", QUICK, "-d", "phantoms", "--name", "run", *template)
+    _ingested(clinic, scans)
+    seen = []
+
+    def stopped(cfg, *_, **__):
+        seen.append(cfg)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "train", stopped)
+    clinic(*asked, ok=False)
+    kept = (tmp_path / "labels.nii.gz").read_bytes()
+    nib.save(nib.Nifti1Image(np.ones((24, 32, 24)), np.eye(4)), tmp_path / "labels.nii.gz")
+    said = clinic(*asked, "--resume", ok=False)
+    assert said.code == 2
+    assert "another configuration" in said.err
+    (tmp_path / "labels.nii.gz").write_bytes(kept)
+    clinic(*asked, "--resume", ok=False)
+    assert len(seen) == 2
+    assert seen[0].atlas.public_digest == seen[1].atlas.public_digest != ""
+
+
+def test_a_model_tells_the_file_by_name_and_digest_and_not_where_it_lies(
+    clinic, scans, template, tmp_path
+):
+    _ingested(clinic, scans)
+    clinic("train", "-c", QUICK, "-d", "phantoms", "--name", "run", *template)
+    shown = clinic("model", "show", "run").out
+    assert "labels.nii.gz" in shown
+    assert str(tmp_path) not in shown
+    clinic("release", "create", "run", "-n", "2", "-o", tmp_path / "out", "--body-part", "head")
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file():
+            assert str(tmp_path).encode() not in path.read_bytes()
