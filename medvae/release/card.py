@@ -9,7 +9,7 @@ channels, data collection, and what the claim does not cover.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
@@ -43,7 +43,7 @@ def make_card(
             "classes": class_note(facts),
             "seed": facts.seed,
         },
-        "privacy": privacy_statement(facts.privacy),
+        "privacy": privacy_statement(facts.privacy, facts.config),
         "model": dict(facts.model),
         "configuration": dict(facts.config),
         "gate": {
@@ -76,8 +76,23 @@ def class_note(facts: ReleaseFacts) -> str:
     )
 
 
-def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
-    """The statement, part by part. For a public model it says that no patient was read."""
+def public_note(config: Mapping[str, Any]) -> list[str]:
+    """That a file which a user declared public is that, if the configuration names one."""
+    atlas = config.get("atlas", {})
+    if not atlas.get("public_digest"):
+        return []
+    names = " and ".join(str(atlas[k]) for k in ("public", "public_labels") if atlas.get(k))
+    return [
+        f"the template that the user declared public ({names}, SHA-256 {atlas['public_digest']}) "
+        "shows none of these patients: it was used without noise"
+    ]
+
+
+def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The statement, part by part. For a public model it says that no patient was read.
+
+    config: the public configuration (`RunConfig.public()`).
+    """
     if privacy.training == "public":
         return {
             "guarantee": "no patient data",
@@ -116,6 +131,7 @@ def privacy_statement(privacy: PrivacyFacts) -> dict[str, Any]:
             "public: they are facts of the study's protocol, not measured under the budget",
             "the configuration was chosen without looking at these patients' data",
             "the noise key was not disclosed",
+            *public_note(config),
         ],
         "not_covered": [
             "what others publish about the same patients: their losses add to this one",

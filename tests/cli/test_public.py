@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -91,6 +92,8 @@ def test_a_model_tells_the_file_by_name_and_digest_and_not_where_it_lies(
     assert "labels.nii.gz" in shown
     assert str(tmp_path) not in shown
     clinic("release", "create", "run", "-n", "2", "-o", tmp_path / "out", "--body-part", "head")
+    card = (tmp_path / "out" / "CARD.md").read_text()
+    assert re.search(r"image\.nii\.gz and labels\.nii\.gz, SHA-256 [0-9a-f]{64}\)", card)
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file():
             assert str(tmp_path).encode() not in path.read_bytes()
