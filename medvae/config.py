@@ -114,6 +114,9 @@ class AtlasConfig(_Section):
             raise ValueError(
                 "atlas.public_labels are of an image: set atlas.public to that image's path"
             )
+        for name in (self.public, self.public_labels or ""):
+            if Path(name).name in ("none", "mni152") and name not in ("none", "mni152"):
+                raise ValueError(f"a public file may not be named as {Path(name).name}: rename it")
         return self
 
 
@@ -170,6 +173,12 @@ class RunConfig(_Section):
     finetune: FinetuneConfig = FinetuneConfig()
     prior: PriorConfig = PriorConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _template(self) -> RunConfig:
+        if self.data.modality == "ct" and self.atlas.public != "none":
+            raise ValueError("atlas.public is for MRI: CT keeps Hounsfield units; set it to none")
+        return self
 
     @model_validator(mode="after")
     def _shares(self) -> RunConfig:

@@ -62,7 +62,8 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
     """The configuration with what the data set declares filled in.
 
     Raises:
-        UsageError: labels or classes are asked for that the data set does not have.
+        UsageError: labels or classes are asked for that the data set does not have, or the
+            public template cannot be used.
     """
     declared = datasets.declared_labels(manifest)
     wanted = declared if cfg.data.labels < 0 else cfg.data.labels
@@ -84,12 +85,26 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
         )
     data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    atlas = cfg.atlas
-    if not atlas.public_digest:
-        from medvae.atlas.public import digest
+    return _with_template(cfg.model_copy(update={"data": data}))
 
-        atlas = atlas.model_copy(update={"public_digest": digest(cfg)})
-    return cfg.model_copy(update={"data": data, "atlas": atlas})
+
+def _with_template(cfg: RunConfig) -> RunConfig:
+    """The configuration with the digest of its public template, which is good to be used.
+
+    Raises:
+        UsageError: it cannot be read, or is another than the digest that is there says.
+    """
+    from medvae.atlas import public
+
+    seen = public.digest(cfg)
+    if cfg.atlas.public_digest not in ("", seen):
+        raise UsageError(
+            f"the public template {cfg.atlas.public} or its labels are not the files that "
+            "atlas.public_digest stands for; put them back, or begin another run"
+        )
+    if seen:
+        public.known(cfg)
+    return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": seen})})
 
 
 def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:

@@ -31,7 +31,8 @@ from medvae.grid import Gridded
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 # Public: up to which frequency (cycles per voxel) displacements are drawn, and the part of the
-# public law's deviation that those have which no release tells.
+# public law's deviation that those have which no release tells (the part: while looking at
+# mri_hippocampus).
 FINER_FREQUENCY, FINER = 0.12, 0.5
 # Rendered fields that stand for all of them, and quantiles taken of their values.
 POOL, LEVELS = 24, 256
@@ -329,6 +330,10 @@ class Atlas:
             if not np.isfinite(values).all():
                 raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
         plain = {name: arrays.pop(name) for name in _ARRAYS}
+        if plain["profile"].shape == (2, profile.FIRST_DIMENSION):
+            # Of an earlier version, with fewer directions: of the others nothing is believed.
+            more = profile.DIMENSION - profile.FIRST_DIMENSION
+            plain["profile"] = np.pad(plain["profile"], ((0, 0), (0, more)))
         shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
         groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
         atlas = cls(**plain, classes=groups, **ct)

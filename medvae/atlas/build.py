@@ -54,8 +54,8 @@ def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> 
         found = _moments(study, release, None)
         mask = moments.draw(found, study.shape)
         image, started = _image(study, release, known, mask)
-        if started is not None:
-            mask = _divided(started, found, study.labels)
+        if started is not None and started.labels is not None:
+            mask = _divided(started.labels, found, study.labels)
         template = np.concatenate([image, shape_channels(mask, study.labels)])
     else:
         image, started = _image(study, release, None if coarse else known)
@@ -79,10 +79,9 @@ def _shapes(study: Study, release: Release, image: Array | None) -> Array:
     return shape_channels(drawn, study.labels)
 
 
-def _divided(started: public.Start, found: Array, labels: int) -> Mask:
+def _divided(given: Array, found: Array, labels: int) -> Mask:
     """[X, Y, Z] a public template's labels as the cohort's: by name, or all of them divided."""
-    assert started.labels is not None
-    there = np.rint(started.labels).astype(np.int64)
+    there = np.rint(given).astype(np.int64)
     if set(np.unique(there)) - {0} == set(range(1, labels + 1)):
         return there.astype(np.uint8)
     return moments.split(there > 0, found)

@@ -21,6 +21,8 @@ SIZE = 9
 DEVIATION = 0.1
 # Public: how far a cohort's mean may be from that, for centroids and for the matrix.
 COHORT = np.array([0.15] * 3 + [0.05] * 6)
+# Voxels that a union is split by.
+SPLIT_BY = 20_000
 # A full ellipsoid reaches sqrt(5) standard deviations along its axes.
 RADII = np.sqrt(5.0)
 
@@ -75,20 +77,22 @@ def split(union: npt.NDArray[np.bool_], moments: Array) -> npt.NDArray[np.uint8]
     centres = moments.reshape(-1, SIZE)[:, :3]
     labels = len(centres)
     places = (np.argwhere(union) + 0.5) / np.array(union.shape) - 0.5
-    far = ((places[:, None] - centres) ** 2).sum(axis=-1)
-    apart = float(np.mean(((centres - centres.mean(axis=0)) ** 2).sum(axis=-1)))
+    apart = max(1e-4, float(np.mean(((centres - centres.mean(axis=0)) ** 2).sum(axis=-1))))
+    few = places[:: 1 + len(places) // SPLIT_BY]
 
-    def nearest(weights: Array) -> npt.NDArray[np.int64]:
-        return np.asarray((far - apart * np.append(weights, 0.0)).argmin(axis=1))
+    def nearest(places: Array, weights: Array) -> npt.NDArray[np.int64]:
+        far = np.stack([((places - centre) ** 2).sum(axis=1) for centre in centres])
+        return np.asarray((far - apart * np.append(weights, 0.0)[:, None]).argmin(axis=0))
 
     def misfit(weights: Array) -> float:
-        own = nearest(weights)
-        found = [places[own == k].mean(axis=0) if (own == k).any() else 1.0 for k in range(labels)]
+        own = nearest(few, weights)
+        found = [few[own == k].mean(axis=0) if (own == k).any() else 1.0 for k in range(labels)]
         return float(sum(((one - c) ** 2).sum() for one, c in zip(found, centres, strict=True)))
 
     mask = np.zeros(union.shape, np.uint8)
     weights = np.zeros(labels - 1)
     if labels > 1 and len(places):
-        weights = optimize.minimize(misfit, weights, method="Powell").x
-    mask[union] = nearest(weights) + 1
+        most = {"maxfev": 400 * (labels - 1)}
+        weights = optimize.minimize(misfit, weights, method="Powell", options=most).x
+    mask[union] = nearest(places, weights) + 1
     return mask

@@ -27,6 +27,8 @@ SLACK = 3
 # weighed against likenesses of at most 1, of sides blurred by so many voxels.
 SCALE, TURN, SHIFT = 0.15, 0.2, 3.0
 PRIOR, SIMILAR_BLUR = 0.02, 1.5
+# Of separate groups of labels, such as left and right, so many of the largest are looked at.
+MOST_GROUPS = 8
 # How much larger or smaller than the cohort's a public volume's labels may be.
 RESCALE = 1.6
 
@@ -53,8 +55,9 @@ def by_labels(
         labels: [X, Y, Z] bool, where labels lie by what was released of them.
         public, public_labels: [A, B, C].
     """
-    groups, count = ndimage.label(public_labels > 0)
-    sizes = ndimage.sum_labels(np.ones_like(public), groups, np.arange(1, count + 1))
+    _, sizes = _groups(public_labels > 0)
+    if not len(sizes):
+        return None
     usual = float(sizes[sizes > sizes.max() / 2].mean())
     factor = float(np.clip(np.cbrt(labels.sum() / usual), 1.0 / RESCALE, RESCALE))
     image = np.asarray(ndimage.zoom(public, factor, order=1))
@@ -70,10 +73,18 @@ def by_labels(
     around = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     middle = corner - low + (np.array(mean.shape) - 1) / 2.0
     where = _similarity(mean, labels, image[around], there[around] > 0, middle)
-    return (
-        ndimage.map_coordinates(image[around], where, order=3, mode="nearest"),
-        ndimage.map_coordinates(there[around], where, order=0, mode="nearest"),
-    )
+    laid = ndimage.map_coordinates(there[around], where, order=0, mode="nearest")
+    if not (laid > 0).any():
+        return None
+    return ndimage.map_coordinates(image[around], where, order=3, mode="nearest"), laid
+
+
+def _groups(
+    labels: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Separate groups of voxels, numbered from 1, and the size of each."""
+    groups, _ = ndimage.label(labels)
+    return groups, np.bincount(groups.ravel())[1:]
 
 
 def _slices(corner: Array, shape: Shape) -> tuple[slice, ...]:
@@ -105,14 +116,12 @@ def _meeting(
 
     Only around places where the middle of a group of labels meets the middle of those here.
     """
-    groups, count = ndimage.label(there)
+    groups, sizes = _groups(there)
+    kept = [int(k) + 1 for k in np.argsort(-sizes)[:MOST_GROUPS] if 4 * sizes[k] >= here.sum()]
     middle = np.argwhere(here).mean(axis=0)
     best, found = -np.inf, None
-    for group in range(1, count + 1):
-        own = np.argwhere(groups == group)
-        if len(own) < here.sum() / 4:
-            continue
-        first = np.round(own.mean(axis=0) - middle).astype(int)
+    for own in ndimage.center_of_mass(there, groups, kept):
+        first = np.round(own - middle).astype(int)
         for shift in np.ndindex(*(2 * SLACK + 1,) * 3):
             corner = first + STEP * (np.array(shift) - SLACK)
             if (corner < 0).any() or (corner + here.shape > there.shape).any():
@@ -144,7 +153,7 @@ def _similarity(
 
     def cost(steps: Array) -> float:
         image, shape = sample(source, _moved(places, steps * unit, middle))
-        alike = float(np.corrcoef(image.ravel(), wanted.ravel())[0, 1]) + _overlap(shape, inside)
+        alike = _correlation(image, wanted) + _overlap(shape, inside)
         return PRIOR * float((steps**2).sum()) - alike
 
     best = optimize.minimize(cost, np.zeros(7), method="Powell", options={"maxfev": 1500})
@@ -158,6 +167,13 @@ def _blurred(values: Values) -> Array:
 def _overlap(one: npt.NDArray[Any], two: npt.NDArray[Any]) -> float:
     """Dice of two sets, or of what is left of them after a blur."""
     return 2.0 * float(np.minimum(one, two).sum()) / max(float(one.sum() + two.sum()), 1e-9)
+
+
+def _correlation(one: Array, two: Array) -> float:
+    """0 where either is the same everywhere, as a mean is that noise has drowned."""
+    a, b = one - one.mean(), two - two.mean()
+    strength = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / strength if strength > 1e-12 else 0.0
 
 
 def _moved(places: Array, motion: Array, middle: Array) -> Array:

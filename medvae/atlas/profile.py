@@ -33,7 +33,7 @@ KNOTS = np.array([-4.5, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.5, 6.5])
 # 2 of the direction that the border faces: what lies to the left may be another tissue than what
 # lies to the right, and both another than what lies above.
 FACES = 9
-DIMENSION = FACES * len(KNOTS)
+DIMENSION, FIRST_DIMENSION = FACES * len(KNOTS), 4 * len(KNOTS)
 # Public: the mean square that each wave over the distance is expected to have. All of the
 # border brighter or darker, and inside against outside, are as likely; finer things are less.
 POWER = 0.6 * np.minimum(1.0, 2.0 / (1.0 + np.arange(len(KNOTS)))) ** 2
@@ -140,7 +140,8 @@ def impose_along(image: npt.NDArray[np.floating], border: Border | None, believe
     reach changes, by a smooth function of distance and direction; texture, and all that
     differs along the border, stay. Without contrast or border the image is returned as it is.
     """
-    values = np.array(image, dtype=np.float64)
+    # In C order, so that what is flattened below is a view.
+    values = np.array(image, dtype=np.float64, order="C")
     if border is None:
         return values
     wanted, trust = believed

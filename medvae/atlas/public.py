@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from medvae.atlas import placing
+from medvae.atlas import nifti, placing
 from medvae.atlas.basis import Array
 from medvae.atlas.displacement import warp
 from medvae.atlas.features import standardise
@@ -59,10 +59,11 @@ class Start:
 
 
 def known(cfg: RunConfig) -> Known | None:
-    """The public volume that the configuration names, on voxels of `data.spacing`.
+    """The public volume that the configuration names, on voxels of `data.spacing`, if it has one.
 
     Raises:
-        UsageError: a file is missing, no NIfTI volume, or image and labels differ in shape.
+        UsageError: a file is missing or no NIfTI volume, image and labels differ in shape, or
+            the labels are empty on these voxels.
         IntegrityError: the files are not those that the plan was made with.
     """
     atlas, spacing = cfg.atlas, cfg.data.spacing
@@ -70,25 +71,32 @@ def known(cfg: RunConfig) -> Known | None:
         return None
     if atlas.public == "mni152":
         return Known(mni152(spacing or (1.0, 1.0, 1.0)))
-    if atlas.public_digest and digest(cfg) != atlas.public_digest:
+    # Read once: what is hashed is what is used.
+    files = _contents(cfg)
+    if atlas.public_digest and _hashed(files) != atlas.public_digest:
         raise IntegrityError(
             f"the public template {atlas.public} or its labels changed after the plan was made; "
             "put the files back, or begin another run"
         )
-    image, zooms = _read(atlas.public, "public")
+    image, zooms = nifti.parse(files[0], f"atlas.public {atlas.public}")
     factor = np.ones(3) if spacing is None else zooms / np.array(spacing)
-    scaled = np.asarray(ndimage.zoom(image, factor, order=1))
+    # In its own deviation: no measure of likeness may hang on a unit.
+    scaled = np.asarray(ndimage.zoom(image / max(float(image.std()), 1e-300), factor, order=1))
     if atlas.public_labels is None:
         return Known(scaled)
-    labels, _ = _read(atlas.public_labels, "public_labels")
+    labels, _ = nifti.parse(files[1], f"atlas.public_labels {atlas.public_labels}")
     if labels.shape != image.shape:
         raise UsageError(
             f"atlas.public_labels {atlas.public_labels} is {labels.shape}, but its image is "
             f"{image.shape}: labels must lie on the image's own grid"
         )
-    if not (labels > 0).any():
-        raise UsageError(f"atlas.public_labels {atlas.public_labels} has no label above 0")
-    return Known(scaled, np.asarray(ndimage.zoom(np.round(labels), factor, order=0)))
+    marked = np.asarray(ndimage.zoom(np.rint(labels), factor, order=0))
+    if not (marked > 0).any():
+        raise UsageError(
+            f"atlas.public_labels {atlas.public_labels} has no label above 0 on voxels of the "
+            "configuration's size"
+        )
+    return Known(scaled, marked)
 
 
 def digest(cfg: RunConfig) -> str:
@@ -96,36 +104,33 @@ def digest(cfg: RunConfig) -> str:
 
     It goes into the plan: a run that goes on must see the template that it began with, or the
     noise of a release would be used for two questions.
+
+    Raises:
+        UsageError: a file cannot be read.
     """
-    found = hashlib.sha256()
-    if cfg.atlas.public in ("none", "mni152"):
-        return ""
-    for name in (cfg.atlas.public, cfg.atlas.public_labels):
-        if name is not None:
-            try:
-                found.update(hashlib.sha256(Path(name).read_bytes()).digest())
-            except OSError as error:
+    return "" if cfg.atlas.public in ("none", "mni152") else _hashed(_contents(cfg))
+
+
+def _contents(cfg: RunConfig) -> list[bytes]:
+    found = []
+    for key in ("public", "public_labels"):
+        name = getattr(cfg.atlas, key)
+        if name is None:
+            continue
+        try:
+            if not Path(name).is_file():
                 raise UsageError(
-                    f"cannot read the public template {name}: {error.strerror}; atlas.public is "
-                    "none, mni152 or the path of a NIfTI file"
-                ) from error
-    return found.hexdigest()
+                    f"atlas.{key} names no file: {name}; it is the path of a NIfTI file"
+                    + (", none or mni152" if key == "public" else "")
+                )
+            found.append(Path(name).read_bytes())
+        except OSError as error:
+            raise UsageError(f"cannot read atlas.{key} {name}: {error.strerror}") from error
+    return found
 
 
-def _read(name: str, key: str) -> tuple[Array, Array]:
-    """Voxels of a NIfTI file, axes turned to R, A, S, and their size in mm."""
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nib.as_closest_canonical(nib.load(name))
-        voxels = np.asarray(image.dataobj, dtype=np.float64)
-        zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
-    except (OSError, ValueError, EOFError, ImageFileError) as error:
-        raise UsageError(f"atlas.{key} {name} cannot be read as NIfTI: {error}") from error
-    if voxels.ndim != 3 or not np.isfinite(voxels).all():
-        raise UsageError(f"atlas.{key} {name} must be one volume of finite numbers")
-    return voxels, zooms
+def _hashed(files: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in files)).hexdigest()
 
 
 @lru_cache(maxsize=2)
@@ -145,10 +150,12 @@ def start(
 
     Args:
         labels: [X, Y, Z] where labels lie on the grid, by what was released of them. With
-            labels in the public volume too, a similarity lays these on those; without, a window
-            is found by its image alone and deformed onto the mean.
+            labels in the public volume too, a similarity lays these on those, and that they are
+            of the same anatomy is for the user to say; without, a window is found by its image
+            alone and deformed onto the mean.
 
-    None where nothing of the public volume resembles the mean, or it is smaller than the grid.
+    None where nothing of the public volume resembles the mean, it is smaller than the grid, or
+    its labels lie nearer to its edge than the cohort's to that of the grid.
     """
     if public.labels is not None and labels is not None and (labels > 0).any():
         laid = placing.by_labels(mean, labels > 0, public.image, public.labels)

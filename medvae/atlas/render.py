@@ -14,7 +14,7 @@ from medvae.atlas.basis import Array
 # than into texture, and the largest amplification that this may take.
 TO_EDGES = 0.5
 # And into texture. The rest is anatomy that stands elsewhere in each patient: drawn as texture
-# it would look like noise.
+# it would look like noise. Chosen while looking at mri_hippocampus.
 TO_TEXTURE = 0.2
 MAX_GAIN = 3.0
 

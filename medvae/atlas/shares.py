@@ -44,8 +44,9 @@ STRONG = {
     PROFILE: 0.06,
 }
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
-# A public template that has labels takes the place of the first two means. Where epsilon x
-# patients is below WEAK_BELOW, a covariance would be noise.
+# With a public template that has labels, moments and mean need only say where it lies. Where
+# epsilon x patients is below WEAK_BELOW, a second residual mean and a covariance would be noise.
+# Split while looking at mri_hippocampus.
 WEAK_BELOW = 200.0
 KNOWN = {
     MOMENTS: 0.08,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medvae.atlas import Atlas, fit, public
+from medvae.atlas import Atlas, fit, profile, public
 from medvae.atlas.displacement import jacobian, prior_deviation, warp
 from medvae.atlas.study import registrar
 from medvae.config import RunConfig
@@ -70,6 +70,15 @@ def test_round_trip_through_tensors(fitted):
     assert all(np.array_equal(stored[name], back.to_tensors()[name]) for name in stored)
     here, there = next(iter(back.sample(1, 3))), next(iter(Atlas.from_tensors(stored).sample(1, 3)))
     assert np.array_equal(here[0], there[0])
+
+
+def test_an_atlas_of_fewer_directions_is_read_as_it_was(fitted):
+    atlas, _ = fitted
+    stored = atlas.to_tensors()
+    told = stored["profile"][:, : profile.FIRST_DIMENSION]
+    back = Atlas.from_tensors(stored | {"profile": told})
+    assert np.array_equal(back.profile[:, : profile.FIRST_DIMENSION], told)
+    assert not back.profile[:, profile.FIRST_DIMENSION :].any()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,23 +145,76 @@ def test_voxels_of_another_size_are_resampled(files):
 
 
 def test_what_is_wrong_with_a_public_file_is_named(files, tmp_path):
-    image, _ = files
-    no_image = tmp_path / "text.nii"
-    no_image.write_text("no image")
-    small = _save(tmp_path / "small.nii.gz", np.ones((4, 4, 4)))
-    series = _save(tmp_path / "series.nii.gz", np.ones((4, 4, 4, 2)))
-    empty = _save(tmp_path / "empty.nii.gz", np.zeros(WIDE))
-    for bad, own, word in (
-        (tmp_path / "none.nii", None, "none.nii"),
-        (no_image, None, "text.nii"),
-        (series, None, "one volume"),
-        (image, small, "own grid"),
-        (image, empty, "no label"),
+    image, labels = files
+    whole = image.read_bytes()
+    bad = {
+        "none.nii": (None, "names no file"),
+        "text.nii": (b"no image", "cannot be read"),
+        "cut.nii.gz": (whole[: len(whole) // 2], "cut off"),
+        "flipped.nii.gz": (whole[:-8] + bytes(8), "cannot be read"),
+        "series.nii": (_nifti(np.ones((4, 4, 4, 2), np.float32)), "one volume"),
+        "flat.nii": (_nifti(np.ones((4, 4, 1), np.float32)), "one volume"),
+        "complex.nii": (_nifti(np.ones((4, 4, 4), np.complex64)), "one volume"),
+        "hole.nii": (_nifti(np.full((4, 4, 4), np.nan, np.float32)), "finite"),
+    }
+    for name, (data, word) in bad.items():
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        with pytest.raises(UsageError, match=word) as caught:
+            public.known(_config(tmp_path / name, None))
+        assert name in str(caught.value)
+        assert "\n" not in str(caught.value)
+    for name, voxels, word in (
+        ("small.nii", np.ones((4, 4, 4)), "own grid"),
+        ("empty.nii", np.zeros(WIDE), "no label"),
+        ("faint.nii", np.full(WIDE, 0.4), "no label"),
     ):
         with pytest.raises(UsageError, match=word):
-            public.known(_config(bad, own))
-    with pytest.raises(UsageError, match="cannot read"):
-        public.digest(_config(tmp_path / "none.nii", None))
+            public.known(_config(image, _save(tmp_path / name, voxels)))
+    with pytest.raises(UsageError, match="names no file"):
+        public.digest(_config(tmp_path, labels))
+
+
+def _nifti(voxels: np.ndarray) -> bytes:
+    return nib.Nifti1Image(voxels, np.eye(4)).to_bytes()
+
+
+def test_labels_too_thin_for_the_grid_are_refused_by_name(files, tmp_path):
+    line = np.zeros(WIDE)
+    line[21, 10, 10] = 1
+    cfg = _config(files[0], _save(tmp_path / "line.nii", line))
+    data = cfg.data.model_copy(update={"spacing": (8.0, 8.0, 8.0)})
+    with pytest.raises(UsageError, match="no label above 0 on voxels"):
+        public.known(cfg.model_copy(update={"data": data}))
+
+
+def test_a_last_axis_of_one_and_any_unit_are_taken(files, tmp_path):
+    image, labels = files
+    voxels = np.asarray(nib.load(image).dataobj)
+    again = _save(tmp_path / "again.nii", 1e-5 * voxels[..., None])
+    one, other = (public.known(_config(name, labels)) for name in (image, again))
+    assert one is not None
+    assert other is not None
+    assert np.allclose(one.image, other.image, atol=1e-3)
+
+
+def test_a_mean_that_noise_has_drowned_still_finds_the_place_by_labels():
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    image, mask = _wide(2)
+    laid = placing.by_labels(np.zeros(SIZE), typical.mask > 0, image / image.std(), mask)
+    assert laid is not None
+    assert np.isfinite(laid[0]).all()
+    assert _dice(laid[1] > 0, typical.mask > 0) > 0.6
+
+
+def test_many_specks_of_labels_cost_no_time():
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    image, mask = _wide(2)
+    specks = np.where(np.random.default_rng(0).random(WIDE) < 0.02, 1, mask)
+    started = time.process_time()
+    assert placing.by_labels(typical.image, typical.mask > 0, image, specks) is not None
+    assert time.process_time() - started < 20
+    assert placing.by_labels(typical.image, typical.mask > 0, image, np.zeros(WIDE)) is None
 
 
 def test_a_template_that_changed_after_the_plan_is_refused(files):

@@ -186,3 +186,11 @@ def test_opposite_sides_may_be_of_other_tissues(patient):
     linear = np.where(np.arange(profile.FACES)[:, None] < 4, told, 0.0)
     assert abs(contrast(linear)) < 0.3
     assert contrast(told) > 1.0
+
+
+def test_the_order_of_an_images_axes_in_memory_does_not_matter(patient):
+    wanted = _sure(_told(anatomy(np.random.default_rng(4)).image, patient.mask))
+    plain = profile.impose(patient.image, patient.mask, wanted)
+    turned = profile.impose(np.asfortranarray(patient.image), patient.mask, wanted)
+    assert np.array_equal(plain, turned)
+    assert not np.array_equal(plain, patient.image)

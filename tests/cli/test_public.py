@@ -44,15 +44,26 @@ def test_a_plan_has_its_stages_and_its_digest(clinic, scans, template, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("key", "word"), [("public=none.nii", "none.nii"), ("public_labels=one.nii", "public_labels")]
+    ("given", "word"),
+    [
+        (("public=none.nii",), "none.nii"),
+        (("public_labels=one.nii",), "public_labels"),
+        (("public={folder}/text.nii",), "cannot be read"),
+        (("public={folder}/image.nii.gz", "public_labels={folder}/small.nii"), "own grid"),
+        (("public={folder}/image.nii.gz", f"public_digest={'ab' * 32}"), "not the files"),
+        (("public=mni152", "data.modality=ct"), "for MRI"),
+    ],
 )
-def test_what_is_wrong_with_it_is_said_before_anything_is_spent(clinic, scans, key, word):
+@pytest.mark.usefixtures("template")
+def test_what_is_wrong_with_it_is_said_before_anything_is_spent(
+    clinic, scans, tmp_path, given, word
+):
     _ingested(clinic, scans)
-    said = clinic(
-        *("train", "-c", QUICK, "-d", "phantoms", "--name", "run"),
-        *("--set", f"atlas.{key}"),
-        ok=False,
-    )
+    (tmp_path / "text.nii").write_text("no image")
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4)), np.eye(4)), tmp_path / "small.nii")
+    keys = [one if one.startswith("data.") else f"atlas.{one}" for one in given]
+    words = [part for key in keys for part in ("--set", key.format(folder=tmp_path))]
+    said = clinic("train", "-c", QUICK, "-d", "phantoms", "--name", "run", *words, ok=False)
     assert said.code == 2
     assert word in said.err
     assert said.err.count("\n") == 1
@@ -76,7 +87,7 @@ def test_a_run_goes_on_only_with_the_template_that_it_began_with(
     nib.save(nib.Nifti1Image(np.ones((24, 32, 24)), np.eye(4)), tmp_path / "labels.nii.gz")
     said = clinic(*asked, "--resume", ok=False)
     assert said.code == 2
-    assert "another configuration" in said.err
+    assert "put them back" in said.err
     (tmp_path / "labels.nii.gz").write_bytes(kept)
     clinic(*asked, "--resume", ok=False)
     assert len(seen) == 2
