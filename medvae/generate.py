@@ -25,8 +25,9 @@ from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
-# Volumes that stand for all that a model of CT draws.
-POOL = 16
+# Volumes that stand for all that a model of CT draws. Grey values change much for a little of what
+# is decoded, so few of them would make all volumes too dark or too bright by chance.
+POOL = 48
 
 
 def generate(
