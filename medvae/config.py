@@ -137,14 +137,16 @@ class PriorConfig(_Section):
     """The latent prior; `share` is its part of the budget.
 
     kind: what fills the directions that no covariance was released for: independent normals,
-    or the latents of procedural volumes at the released strength (edges instead of haze).
-    temperature: the part of that strength that is drawn.
+    the latents of procedural volumes at the released strength (edges instead of haze), or the
+    atlas's own draws, which what was released is then added to. auto: the last of these where a
+    public template makes those draws sharp, else the second.
+    temperature: the part of the released strength that is drawn.
     """
 
     share: Share = 0.2
     rank: Annotated[int, Field(ge=0, le=256)] = 16
     clip: Positive = 1.0
-    kind: Literal["gaussian", "structure"] = "structure"
+    kind: Literal["auto", "gaussian", "structure", "atlas"] = "auto"
     temperature: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
@@ -181,11 +183,27 @@ class RunConfig(_Section):
         return self
 
     @model_validator(mode="after")
+    def _fills(self) -> RunConfig:
+        if self.prior.kind == "atlas" and (self.atlas.share == 0 or self.data.modality == "ct"):
+            raise ValueError(
+                "prior.kind atlas adds to an atlas's draws, of MRI: give atlas.share some of the "
+                "budget and set data.modality to mri, or set prior.kind to auto"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shares(self) -> RunConfig:
         total = self.atlas.share + self.finetune.share + self.prior.share
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(f"atlas.share + finetune.share + prior.share must be 1, not {total:g}")
         return self
+
+    @property
+    def filling(self) -> Literal["gaussian", "structure", "atlas"]:
+        """`prior.kind` with auto decided."""
+        if self.prior.kind != "auto":
+            return self.prior.kind
+        return "atlas" if self.atlas.share > 0 and self.atlas.public != "none" else "structure"
 
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs)."""

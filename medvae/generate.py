@@ -82,7 +82,7 @@ class _Source:
     def __init__(self, artifact: Artifact, device: str) -> None:
         cfg = artifact.config()
         self._data = cfg.data
-        self._structured = cfg.prior.kind == "structure"
+        self._filling = cfg.filling
         self._device = torch.device(device)
         self._model: VAE = load_model(artifact).to(self._device)
         self._size = self._data.size[: self._model.dims]
@@ -124,8 +124,13 @@ class _Source:
         else:
             drawn = self._atlas.drawn(random, category)
             mask = drawn.mask
-            raw = self._deformed(random, drawn.field, category)
-            image = self._atlas.with_border(raw + fine(drawn.image), drawn.border)
+            if self._filling == "atlas":
+                # The draw keeps what is too fine for a decoder; patients only move it.
+                moved = self._decode(random) - self._unmoved
+                raw = drawn.image + self._atlas.from_template(moved, drawn.field)
+            else:
+                raw = self._deformed(random, drawn.field, category) + fine(drawn.image)
+            image = self._atlas.with_border(raw, drawn.border)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask, category)
 
@@ -161,9 +166,23 @@ class _Source:
         normal = torch.from_numpy(
             random.standard_normal((1, len(self._prior.mean)), dtype=np.float32)
         )
-        filling = self._structure(int(random.integers(1 << 62))) if self._structured else None
+        filling = None
+        if self._filling == "structure":
+            filling = self._structure(int(random.integers(1 << 62)))
+        elif self._filling == "atlas":
+            filling = torch.zeros_like(normal)
         canvas = self._prior.sample(normal, filling)
-        latent = self._model.from_canvas(canvas.to(self._device))
+        return self._image(self._model.from_canvas(canvas.to(self._device)))
+
+    @cached_property
+    @torch.no_grad()
+    def _unmoved(self) -> npt.NDArray[np.float32]:
+        """[X, Y, Z] the template's own image as the model gives it back."""
+        assert self._atlas is not None
+        x = torch.from_numpy(self._atlas.mean_image())[None, None].to(self._device)
+        return self._image(self._model.encode(x)[0])
+
+    def _image(self, latent: Tensor) -> npt.NDArray[np.float32]:
         decoded: npt.NDArray[np.float32] = self._model.decode(latent)[0, 0].cpu().numpy()
         return decoded
 

@@ -7,7 +7,8 @@ all here is post-processing.
 
 What no covariance was released for is filled in at the released strength: by independent
 normals, which look like haze, or by the latents of procedural volumes, whose directions
-depend on one another as edges want it. Neither knows anything of a patient.
+depend on one another as edges want it; or not at all, where an atlas's draws have what is not
+released. None of these knows anything of a patient.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class LatentPrior:
         Args:
             normal: [B, D] standard normals.
             procedural: [B, D] coordinates of procedural volumes, to fill the directions
-                beyond the first r with; None: `normal` does.
+                beyond the first r with (zeros: these have the mean); None: `normal` does.
         """
         rank = self.factor.shape[0]
         rest = normal if procedural is None else procedural / self.structure

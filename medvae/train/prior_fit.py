@@ -1,4 +1,4 @@
-"""Fit the latent prior from three Gaussian releases of clipped per-patient vectors.
+"""Fit the latent prior from two or three Gaussian releases of clipped per-patient vectors.
 
 For each patient, the coordinates of the latents of all volumes along fixed public
 directions, as differences from a released or public reference:
@@ -6,7 +6,7 @@ directions, as differences from a released or public reference:
   covariance  the outer product of the first r, less the released mean, likewise averaged,
               as a vector in the isometric basis of symmetric matrices;
   shells      the root mean square of all coordinates, less the mean, in groups of
-              growing frequency.
+              growing frequency; only where something must be drawn at that strength.
 Each vector is clipped to a public constant C by `gaussian_release` (sensitivity C / N).
 All that follows a release (shrinkage, projection to positive matrices) is post-processing
 (Dwork and Roth 2014, proposition 2.1). d, r, C and the weights depend on N, the noise
@@ -23,18 +23,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medvae.config import PriorConfig
+from medvae.config import PriorConfig, RunConfig
 from medvae.model.prior import SHELLS, LatentPrior, shells
 from medvae.privacy import Mechanism, NoiseSource, gaussian_release
 from medvae.progress import Progress
 
 MEAN, COVARIANCE, SHELL = "prior.mean", "prior.covariance", "prior.shells"
+NAMES = (MEAN, COVARIANCE, SHELL)
 # Parts of the prior's budget. A mean serves every sample, the shells need little.
 SPLIT = {MEAN: 0.5, COVARIANCE: 0.35, SHELL: 0.15}
+# Where the atlas's draws fill the rest, nothing is to be known of its strength.
+SPLIT_ON_ATLAS = {MEAN: 0.55, COVARIANCE: 0.45}
 
 Array = npt.NDArray[np.float64]
 # A patient's coordinates [volumes, D] by the patient's index.
 Coordinates = Callable[[int], Tensor]
+
+
+def split(cfg: RunConfig) -> dict[str, float]:
+    """Mechanisms of the prior, in order, and their parts of its budget; public."""
+    return dict(SPLIT_ON_ATLAS if cfg.filling == "atlas" else SPLIT)
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,12 @@ def fit_prior(
 ) -> LatentPrior:
     """Release mean, covariance and shells, and make them a prior.
 
-    Formal guarantee: the result is a function of the outputs of the three mechanisms and
-    of public constants.
+    Formal guarantee: the result is a function of the outputs of the mechanisms and of public
+    constants.
     """
 
     def release(name: str, vectors: Iterator[Array], clip: float, dimension: int) -> Array:
-        progress.advance(list(SPLIT).index(name), name)
+        progress.advance(list(mechanisms).index(name), name)
         return gaussian_release(
             vectors,
             clip=clip,
@@ -92,11 +100,13 @@ def fit_prior(
         for index in range(patients):
             yield coordinates(index).double().numpy() - public.reference
 
-    progress.start("latent prior", len(SPLIT))
+    progress.start("latent prior", len(mechanisms))
     sigma = {name: one.noise_multiplier / patients for name, one in mechanisms.items()}
     mean = _mean(cohort, release, public, cfg, sigma[MEAN])
     factor = _covariance(cohort, release, mean, public, cfg, sigma[COVARIANCE])
-    deviation = _shells(cohort, release, mean, public, cfg, sigma[SHELL])
+    deviation = np.zeros(len(mean))
+    if SHELL in mechanisms:
+        deviation = _shells(cohort, release, mean, public, cfg, sigma[SHELL])
     progress.finish()
     return LatentPrior(
         shape,

@@ -60,10 +60,10 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     tune = cfg.finetune
     if tune.steps > 0:
         wanted.append((dp.STAGE, tune.share, tune.sample_rate, tune.steps))
-    for name, part in prior_fit.SPLIT.items():
+    for name, part in prior_fit.split(cfg).items():
         wanted.append((name, cfg.prior.share * part, 1.0, 1))
     wanted = [one for one in wanted if one[1] > 0]
-    if not any(name in prior_fit.SPLIT for name, *_ in wanted) and cfg.atlas.share == 0:
+    if not any(name in prior_fit.NAMES for name, *_ in wanted) and cfg.atlas.share == 0:
         raise UsageError("nothing to draw from: give atlas.share or prior.share some budget")
     total = sum(one[1] for one in wanted)
     return [(name, share / total, rate, steps) for name, share, rate, steps in wanted]
@@ -218,7 +218,7 @@ def _prior(
     stages: Stages,
     progress: Progress,
 ) -> LatentPrior | None:
-    mechanisms = {one.name: one for one in plan.mechanisms if one.name in prior_fit.SPLIT}
+    mechanisms = {one.name: one for one in plan.mechanisms if one.name in prior_fit.NAMES}
     if not mechanisms:
         return None
     codes = Codes(model, atlas, patients.volumes, cfg)

@@ -28,7 +28,8 @@ UNBOUNDED = 50.0
 
 def configuration(cohort: Cohort, epsilon: float, **sections: dict[str, object]) -> RunConfig:
     """The shipped configuration on the cohort's grid; `sections` say what a method changes."""
-    shipped = load_config(CONFIGS / f"{cohort.data.modality}.yaml").model_dump()
+    name = cohort.data.modality if cohort.public[0] == "none" else "mri-template"
+    shipped = load_config(CONFIGS / f"{name}.yaml").model_dump()
     base: dict[str, dict[str, object]] = {
         **shipped,
         "data": cohort.data.model_dump(),

@@ -6,12 +6,16 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
+from pydantic import ValidationError
 from test_run import KEY, Cohort, Memory, configuration, plan_of, same
 
+from medvae.atlas import Atlas
 from medvae.errors import IntegrityError, UsageError
 from medvae.generate import generate
 from medvae.grid import Gridded
-from medvae.model import Artifact
+from medvae.model import Artifact, load_model
+from medvae.model.prior import coordinates
 from medvae.train import train
 
 
@@ -87,6 +91,79 @@ def test_with_an_atlas_image_and_mask_come_as_pairs_and_a_kill_changes_nothing()
         assert volume.mask is not None
         assert set(np.unique(volume.mask)) <= {0, 1}
     assert not np.array_equal(volumes[0].voxels, volumes[1].voxels)
+
+
+@pytest.fixture(scope="module")
+def on_atlas() -> Artifact:
+    cfg = configuration(
+        data={"labels": 1},
+        privacy={"epsilon": 50.0},
+        atlas={"share": 0.6, "samples": 0, "steps": 0},
+        finetune={"share": 0.0, "steps": 0},
+        prior={"share": 0.4, "kind": "atlas"},
+    )
+    return train(cfg, plan_of(cfg, 20), Masked(20, cfg.data.size), key=KEY)
+
+
+def test_a_prior_on_the_atlas_moves_its_draws_by_what_was_released(on_atlas: Artifact) -> None:
+    tensors = dict(on_atlas.tensors)
+    assert not tensors["prior.deviation"].any()
+    atlas = Atlas.from_tensors({k: v.numpy() for k, v in on_atlas.part("atlas").items()})
+    model = load_model(on_atlas)
+    usual = torch.from_numpy(atlas.mean_image())[None, None]
+    with torch.no_grad():
+        reference = coordinates(model.canvas(model.encode(usual)[0]))[0]
+    assert not torch.allclose(tensors["prior.mean"], reference, atol=1e-3)
+    # With nothing released, what is drawn is the atlas's own draw, bit for bit but for rounding.
+    silent = {"prior.mean": reference, "prior.factor": torch.zeros(0, 0)}
+    drawn = next(generate(Artifact(tensors | silent, on_atlas.facts), 1, seed=4)).voxels
+    random = np.random.Generator(np.random.Philox(key=[4, 0]))
+    own = atlas.drawn(random)
+    again = atlas.with_border(own.image, own.border)
+    assert np.abs(drawn - (again + 1.0) * 500.0).max() <= 2.0
+    moved = next(generate(on_atlas, 1, seed=4)).voxels
+    assert np.abs(moved.astype(float) - drawn).mean() > 5.0
+    other = list(generate(on_atlas, 3, seed=4, indices=[2, 0]))
+    assert np.array_equal(other[1].voxels, moved)
+
+
+@pytest.mark.parametrize(
+    ("template", "kind", "filling"),
+    [
+        ("none", "auto", "structure"),
+        ("mni152", "auto", "atlas"),
+        ("mni152", "structure", "structure"),
+    ],
+)
+def test_what_fills_the_prior_and_what_the_plan_then_asks_for(
+    template: str, kind: str, filling: str
+) -> None:
+    cfg = configuration(
+        atlas={"share": 0.5, "public": template},
+        prior={"share": 0.5, "kind": kind},
+        finetune={"share": 0.0},
+    )
+    assert cfg.filling == filling
+    planned = {one.name for one in plan_of(cfg, 50).mechanisms}
+    assert ("prior.shells" in planned) == (filling == "structure")
+    assert {"prior.mean", "prior.covariance"} <= planned
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"atlas": {"share": 0.0}, "prior": {"share": 0.5, "kind": "atlas"}},
+        {
+            "data": {"modality": "ct"},
+            "atlas": {"share": 0.5},
+            "finetune": {"share": 0.0},
+            "prior": {"share": 0.5, "kind": "atlas"},
+        },
+    ],
+)
+def test_a_prior_on_an_atlas_that_it_cannot_add_to_is_refused(sections: dict) -> None:
+    with pytest.raises(ValidationError, match=r"prior\.kind"):
+        configuration(**sections)
 
 
 class Classed(Cohort):
