@@ -59,12 +59,16 @@ def make_plan(cfg: RunConfig, patients: int) -> Plan:
 
 
 def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    """The configuration with what the data set declares filled in.
+    """The configuration with what the data set declares and the template's digest filled in.
 
     Raises:
         UsageError: labels or classes are asked for that the data set does not have, or the
             public template cannot be used.
     """
+    return _with_template(_declared(cfg, manifest))
+
+
+def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
     declared = datasets.declared_labels(manifest)
     wanted = declared if cfg.data.labels < 0 else cfg.data.labels
     if wanted > declared:
@@ -85,7 +89,7 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
         )
     data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    return _with_template(cfg.model_copy(update={"data": data}))
+    return cfg.model_copy(update={"data": data})
 
 
 def _with_template(cfg: RunConfig) -> RunConfig:
@@ -315,9 +319,15 @@ def _reopen(
     from medvae.privacy import Plan
 
     manifest = datasets.load(tenant, run["dataset"])
-    cfg = resolve(cfg, manifest)
     # What a run of an earlier version does not say is as the data set declares.
-    begun = resolve(RunConfig.model_validate(run["config"]), manifest)
+    begun = _declared(RunConfig.model_validate(run["config"]), manifest)
+    cfg = _declared(cfg, manifest)
+    if run["state"] == "done":
+        # Nothing is computed any more, so the template may be gone.
+        digest = {"public_digest": cfg.atlas.public_digest or begun.atlas.public_digest}
+        cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=digest)})
+    else:
+        begun, cfg = _with_template(begun), _with_template(cfg)
     if begun.public() != cfg.public():
         raise UsageError(
             f"run {run['name']!r} was begun with another configuration; "

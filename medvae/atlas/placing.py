@@ -64,6 +64,10 @@ def by_labels(
     there = np.asarray(ndimage.zoom(public_labels, factor, order=0))
     if any(have < want for have, want in zip(image.shape, mean.shape, strict=True)):
         return None
+    # Its labels may lie nearer to its edge than the cohort's to that of the grid: what it does
+    # not show is as it is at its edge.
+    beyond = [(n // 2, n // 2) for n in mean.shape]
+    image, there = np.pad(image, beyond, mode="edge"), np.pad(there, beyond)
     corner = _meeting(_likeness(mean, image), there > 0, labels)
     if corner is None:
         return None

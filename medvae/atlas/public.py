@@ -154,8 +154,7 @@ def start(
             of the same anatomy is for the user to say; without, a window is found by its image
             alone and deformed onto the mean.
 
-    None where nothing of the public volume resembles the mean, it is smaller than the grid, or
-    its labels lie nearer to its edge than the cohort's to that of the grid.
+    None where nothing of the public volume resembles the mean or it is smaller than the grid.
     """
     if public.labels is not None and labels is not None and (labels > 0).any():
         laid = placing.by_labels(mean, labels > 0, public.image, public.labels)

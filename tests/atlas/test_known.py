@@ -85,6 +85,21 @@ def test_a_volume_smaller_than_the_grid_is_not_laid():
     assert placing.by_labels(typical.image, typical.mask > 0, image[cut], mask[cut]) is None
 
 
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_volume_that_ends_near_its_labels_is_laid(axis):
+    """Where the grid reaches beyond it, it goes on as it is at its edge."""
+    typical = anatomy(np.random.default_rng(0), shift=0.0)
+    grid, inside = np.pad(typical.image, 6, mode="edge"), np.pad(typical.mask, 6)
+    image, mask = (np.pad(one, ((0, 20),) * 3, mode="edge") for one in _wide(2))
+    first = int(np.argwhere(mask > 0)[:, axis].min()) - 1
+    cut = tuple(slice(first, None) if one == axis else slice(None) for one in range(3))
+    laid = placing.by_labels(grid - grid.mean(), inside > 0, image[cut], mask[cut])
+    assert laid is not None
+    found, labels = laid
+    assert np.corrcoef(found.ravel(), grid.ravel())[0, 1] > 0.8
+    assert _dice(labels > 0, inside > 0) > 0.8
+
+
 @pytest.mark.parametrize("shift", [-4, 0, 4])
 def test_a_union_is_split_where_the_centroids_say(shift):
     typical = anatomy(np.random.default_rng(0), shift=0.0)

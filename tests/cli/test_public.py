@@ -99,6 +99,12 @@ def test_a_model_tells_the_file_by_name_and_digest_and_not_where_it_lies(
 ):
     _ingested(clinic, scans)
     clinic("train", "-c", QUICK, "-d", "phantoms", "--name", "run", *template)
+    # All is done, so the file is needed no more; another configuration is still another.
+    (tmp_path / "labels.nii.gz").rename(tmp_path / "away.nii.gz")
+    asked = ("train", "-c", QUICK, "-d", "phantoms", "--name", "run", "--resume")
+    assert clinic(*asked, *template).json["model"] == "run"
+    assert clinic(*asked, *template, "--set", "prior.rank=3", ok=False).code == 2
+    assert clinic(*asked, ok=False).code == 2
     shown = clinic("model", "show", "run").out
     assert "labels.nii.gz" in shown
     assert str(tmp_path) not in shown
