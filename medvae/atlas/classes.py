@@ -1,9 +1,9 @@
 """What is different about patients of one class: one release, and shifts made from it.
 
 Per volume of class k, the vector is onehot(k) (x) [1, f] with f of three blocks: residual image
-coefficients in the template's frame, low-frequency displacement coefficients around the released
-mean, and quantile coefficients less the released ones. Sizes of labels need no block of
-their own: registration puts them into the displacements.
+coefficients in the template's frame (weighed by place), low-frequency displacement coefficients
+around the released mean, and quantile coefficients less the released ones. Sizes of labels need
+no block of their own: registration puts them into the displacements.
 
 Sensitivity. Each block of a volume is scaled to a norm of at most 1 and the parts below add
 up to 1 in squares, so a volume's vector has a norm of at most CLIP = 1 by construction, and so
@@ -27,10 +27,15 @@ from medvae.atlas.motion import MotionCode
 from medvae.atlas.template import REFINE_REACH, Layout
 
 CLIP = 1.0
-# Public: parts of a vector's squared norm.
-COUNT_PART, IMAGE_PART, MOTION_PART, GREY_PART = 0.05, 0.55, 0.2, 0.2
+# Public: parts of a vector's squared norm, where grey values are of each volume's own and (CT)
+# where they are absolute: count, image, motion, grey.
+PARTS, CT_PARTS = (0.05, 0.55, 0.2, 0.2), (0.05, 0.7, 0.25, 0.0)
 # Public: where each block is cut off; norms of a typical volume's.
-IMAGE_CUT, MOTION_CUT, GREY_CUT = 0.7, 1.0, 0.25
+IMAGE_CUT, MOTION_CUT, GREY_CUT = 0.25, 1.0, 0.25
+# Public: a crop is round what is studied, so differences count most in its middle: the weight far
+# from it, and the radius that it falls off by, in parts of the longest side.
+FAR, RADIUS = 0.3, 0.25
+_CUTS = (IMAGE_CUT, MOTION_CUT, GREY_CUT)
 # Public: below this share of the patients nothing is said of a class but its share.
 LEAST = 0.02
 
@@ -97,14 +102,22 @@ class ClassCode:
     count: int
     layout: Layout
     motion: MotionCode
+    parts: tuple[float, float, float, float]
+    weight: Array
 
     @classmethod
-    def plan(cls, grid: Shape, basis: Basis, count: int, noise: float) -> ClassCode:
-        """For K classes and a vector noise deviation; public, for it sees no data."""
+    def plan(
+        cls, grid: Shape, basis: Basis, count: int, noise: float, absolute: bool = False
+    ) -> ClassCode:
+        """For K classes and a vector noise deviation; public, for it sees no data.
+
+        absolute: grey values are of CT, and there is nothing to say of each volume's own.
+        """
         # Of the difference between one of K equally frequent classes and the mean.
         doubt = noise * np.sqrt(count * max(count - 1, 1))
-        layout = Layout.plan(grid, 0, doubt * IMAGE_CUT / np.sqrt(IMAGE_PART), REFINE_REACH, 1.0)
-        return cls(count, layout, MotionCode(basis))
+        parts = CT_PARTS if absolute else PARTS
+        layout = Layout.plan(grid, 0, doubt * IMAGE_CUT / np.sqrt(parts[1]), REFINE_REACH, 1.0)
+        return cls(count, layout, MotionCode(basis), parts, _middle(grid))
 
     @property
     def _sizes(self) -> tuple[int, int, int]:
@@ -121,43 +134,44 @@ class ClassCode:
         """
         rows = np.zeros((self.count, 1 + sum(self._sizes)))
         if category is not None and 0 <= category < self.count:
+            count, *roots = np.sqrt(self.parts)
+            weighed = self.layout.encode((self.weight * residual)[None])
+            blocks = zip(roots, (weighed, self.motion.encode(motion), grey), _CUTS, strict=True)
             rows[category] = np.concatenate(
-                [
-                    [np.sqrt(COUNT_PART)],
-                    np.sqrt(IMAGE_PART) * _within(self.layout.encode(residual[None]), IMAGE_CUT),
-                    np.sqrt(MOTION_PART) * _within(self.motion.encode(motion), MOTION_CUT),
-                    np.sqrt(GREY_PART) * _within(grey, GREY_CUT),
-                ]
+                [[count], *(root * _within(block, cut) for root, block, cut in blocks)]
             )
         return rows.ravel()
 
     def decode(self, released: Array, noise: float) -> Classes:
         """Shares and shifts, shrunk for the noise deviation of the released vector."""
         rows = released.reshape(self.count, -1)
-        share = simplex(rows[:, 0] / np.sqrt(COUNT_PART))
+        count, *roots = np.sqrt(self.parts)
+        share = simplex(rows[:, 0] / count)
         features = rows[:, 1:]
         everybody = features.sum(axis=0)
         first, second, _ = self._sizes
         images, motions, greys = [], [], []
         for own, row in zip(share, features, strict=True):
             # The class's mean less everybody's, and how far noise carries that.
-            known = own >= max(LEAST, noise / np.sqrt(COUNT_PART))
+            known = own >= max(LEAST, noise / count)
             shift = row / own - everybody if known else np.zeros_like(row)
             doubt = noise * np.sqrt((1.0 / max(own, LEAST) - 1.0) ** 2 + self.count - 1)
             image, motion, grey = np.split(shift, [first, first + second])
-            unit = [
-                cut / np.sqrt(part)
-                for cut, part in (
-                    (IMAGE_CUT, IMAGE_PART),
-                    (MOTION_CUT, MOTION_PART),
-                    (GREY_CUT, GREY_PART),
-                )
-            ]
-            images.append(self.layout.decode(image * unit[0], doubt * unit[0])[0])
+            # A block without a part has no signal.
+            unit = [cut / max(root, 1e-6) for cut, root in zip(_CUTS, roots, strict=True)]
+            weighed = self.layout.decode(image * unit[0], doubt * unit[0])[0]
+            images.append(weighed / self.weight)
             motions.append(self.motion.decode(motion * unit[1], doubt * unit[1]))
             trust = intensity.BETWEEN**2 / (intensity.BETWEEN**2 + (doubt * unit[2]) ** 2)
             greys.append(grey * unit[2] * trust)
         return Classes(share, np.stack(images), np.stack(motions), np.stack(greys))
+
+
+def _middle(grid: Shape) -> Array:
+    """[X, Y, Z] the weight of each voxel, 1 in the middle and `FAR` far from it."""
+    sides = [np.arange(n) - (n - 1) / 2 for n in grid]
+    far = sum(side**2 for side in np.meshgrid(*sides, indexing="ij"))
+    return np.asarray(FAR + (1.0 - FAR) * np.exp(-0.5 * far / (RADIUS * max(grid)) ** 2))
 
 
 def _within(vector: Array, cut: float) -> Array:

@@ -158,7 +158,8 @@ def _classes(
 ) -> Classes:
     """How classes differ, with the patients registered as for the mean displacement."""
     noise = release.sigma(shares.CLASSES, CLASSES_CLIP)
-    code = ClassCode.plan(study.shape, study.registrar.basis, study.classes, noise)
+    absolute = study.middle is not None
+    code = ClassCode.plan(study.shape, study.registrar.basis, study.classes, noise, absolute)
 
     def measure(volume: Gridded, key: Key) -> Array:
         field = study.fields[key]

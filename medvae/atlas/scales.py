@@ -22,6 +22,8 @@ CLIP = 1.0
 COHORT = 0.7
 # Public: part of an image's power that a template leaves unexplained.
 UNEXPLAINED = 0.6
+# Public: a size off by a few parts of a hundred shows in every volume, a power does not.
+SIZE_EMPHASIS = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class ScaleCode:
     shape: tuple[int, int, int]
 
     def _expectation(self) -> tuple[Array, Array]:
-        """Expected figure and spread between individuals, [S + SHELLS + COUNT + 1]."""
+        """Expected figure and spread between individuals, [S + SHELLS + COUNT + 1].
+
+        The size's spread is one that holds every cohort's.
+        """
         motion = np.ones(len(shells(self.basis.frequency)))
         grey = np.ones(intensity.COUNT)
         residual = np.full(spectrum.SHELLS, UNEXPLAINED)
@@ -61,6 +66,11 @@ class ScaleCode:
     @property
     def dimension(self) -> int:
         return len(self._expectation()[0])
+
+    @property
+    def _emphasis(self) -> Array:
+        """[dimension] what a figure is multiplied by in the vector, noise against noise."""
+        return np.concatenate([np.ones(self.dimension - 1), [SIZE_EMPHASIS]])
 
     def encode(self, scales: Scales) -> Array:
         """One volume's figures as a vector of norm about 1."""
@@ -74,13 +84,14 @@ class ScaleCode:
         )
         expected, spread = self._expectation()
         bounded = np.clip((figures - expected) / spread, -3.0, 3.0)
-        return np.asarray(bounded / np.sqrt(self.dimension))
+        return np.asarray(self._emphasis * bounded / np.sqrt(self.dimension))
 
     def decode(self, released: Array, noise: float) -> Scales:
         """Released means, shrunk to the expectation; powers never below a tenth of it."""
         expected, spread = self._expectation()
-        trust = COHORT**2 / (COHORT**2 + noise**2 * self.dimension)
-        figures = expected + spread * released * np.sqrt(self.dimension) * trust
+        unit = np.sqrt(self.dimension) / self._emphasis
+        trust = COHORT**2 / (COHORT**2 + (noise * unit) ** 2)
+        figures = expected + spread * released * unit * trust
         figures = np.clip(figures, 0.1 * expected, 4.0 * expected)
         edges = np.cumsum([len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT])
         motion, residual, grey, size = np.split(figures, edges)
