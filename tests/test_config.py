@@ -14,7 +14,7 @@ from medvae.errors import UsageError
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize("name", ["demo", "mri", "ct", "quick"])
+@pytest.mark.parametrize("name", ["demo", "mri", "mri-template", "ct", "quick"])
 def test_shipped_configurations_load(name: str) -> None:
     cfg = load_config(CONFIGS / f"{name}.yaml")
     assert cfg.privacy.epsilon > 0
