@@ -7,6 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import cost, datasets
@@ -322,18 +323,45 @@ def _reopen(
     # What a run of an earlier version does not say is as the data set declares.
     begun = _declared(RunConfig.model_validate(run["config"]), manifest)
     cfg = _declared(cfg, manifest)
-    if run["state"] == "done":
-        # Nothing is computed any more, so the template may be gone.
-        digest = {"public_digest": cfg.atlas.public_digest or begun.atlas.public_digest}
+    if cfg.prior.kind == "auto":
+        # What auto stands for may be another today; the run's plan is made for what it was then.
+        kind = {"kind": begun.prior.kind}
+        cfg = cfg.model_copy(update={"prior": cfg.prior.model_copy(update=kind)})
+    if run["state"] != "done" or _template_there(cfg):
+        # Of a finished run nothing is computed any more: its template may be gone.
+        cfg = _with_template(cfg)
+    elif not cfg.atlas.public_digest:
+        digest = {"public_digest": begun.atlas.public_digest}
         cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=digest)})
-    else:
-        begun, cfg = _with_template(begun), _with_template(cfg)
     if begun.public() != cfg.public():
+        key = _differing(begun, cfg)
+        if key == "atlas.public_digest":
+            raise UsageError(
+                f"the public template or its labels are not the files that run {run['name']!r} was "
+                "begun with; put them back, or choose another --name"
+            )
         raise UsageError(
-            f"run {run['name']!r} was begun with another configuration; "
-            "resume with the same one or choose another --name"
+            f"run {run['name']!r} was begun with another {key}; "
+            "resume with the same configuration or choose another --name"
         )
     return cfg, Plan.from_json(run["plan"]), manifest
+
+
+def _template_there(cfg: RunConfig) -> bool:
+    named = (cfg.atlas.public, cfg.atlas.public_labels)
+    return all(Path(name).is_file() for name in named if name not in (None, "none", "mni152"))
+
+
+def _differing(one: RunConfig, other: RunConfig) -> str:
+    """The first key that two configurations differ in, as `--set` names it."""
+    first, second = one.public(), other.public()
+    for section, value in first.items():
+        if value == second[section]:
+            continue
+        if not isinstance(value, dict):
+            return str(section)
+        return next(f"{section}.{key}" for key in value if value[key] != second[section][key])
+    return "configuration"
 
 
 def _run_key(tenant: Tenant, run: dict[str, Any], made: Plan, manifest: dict[str, Any]) -> bytes:

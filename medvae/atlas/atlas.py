@@ -249,18 +249,26 @@ class Atlas:
         drawn = self.drawn(rng, category)
         return drawn.image, drawn.mask, drawn.field
 
-    def drawn(self, rng: np.random.Generator, category: int | None = None) -> Drawn:
-        """`draw` with the border of the mask, for those who need it again."""
+    def drawn(
+        self, rng: np.random.Generator, category: int | None = None, *, bordered: bool = True
+    ) -> Drawn:
+        """`draw` with the border of the mask, for those who need it again.
+
+        bordered: the image has the released profile across it; False: `with_border` is still to
+            be called, and once.
+        """
         category = self.classes.pick(rng) if category is None else category
         raw, field = self._render(rng, category)
         mask = self.mask_from_template(field)
         border = self.border(mask)
         if len(self.middle):
-            return Drawn(self.with_border(self._carry(raw), border), mask, field, border)
-        grey = shifted(self.grey, self.classes.grey, category)
-        grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
-        image = self.with_border(intensity.impose(raw, intensity.curve(grey)), border)
-        return Drawn(image, mask, field, border)
+            image: npt.NDArray[np.floating] = self._carry(raw)
+        else:
+            grey = shifted(self.grey, self.classes.grey, category)
+            grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
+            image = intensity.impose(raw, intensity.curve(grey))
+        shown = self.with_border(image, border if bordered else None)
+        return Drawn(shown, mask, field, border)
 
     def border(self, mask: Mask | None) -> Border | None:
         """The border of a mask [X, Y, Z], or None where there is nothing to impose along it."""

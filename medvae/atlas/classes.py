@@ -157,8 +157,8 @@ class ClassCode:
             shift = row / own - everybody if known else np.zeros_like(row)
             doubt = noise * np.sqrt((1.0 / max(own, LEAST) - 1.0) ** 2 + self.count - 1)
             image, motion, grey = np.split(shift, [first, first + second])
-            # A block without a part has no signal.
-            unit = [cut / max(root, 1e-6) for cut, root in zip(_CUTS, roots, strict=True)]
+            # A block without a part says nothing.
+            unit = [cut / root if root else 0.0 for cut, root in zip(_CUTS, roots, strict=True)]
             weighed = self.layout.decode(image * unit[0], doubt * unit[0])[0]
             images.append(weighed / self.weight)
             motions.append(self.motion.decode(motion * unit[1], doubt * unit[1]))

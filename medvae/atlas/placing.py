@@ -64,9 +64,7 @@ def by_labels(
     there = np.asarray(ndimage.zoom(public_labels, factor, order=0))
     if any(have < want for have, want in zip(image.shape, mean.shape, strict=True)):
         return None
-    # Its labels may lie nearer to its edge than the cohort's to that of the grid: what it does
-    # not show is as it is at its edge.
-    beyond = [(n // 2, n // 2) for n in mean.shape]
+    beyond = _beyond(there > 0, labels)
     image, there = np.pad(image, beyond, mode="edge"), np.pad(there, beyond)
     corner = _meeting(_likeness(mean, image), there > 0, labels)
     if corner is None:
@@ -81,6 +79,22 @@ def by_labels(
     if not (laid > 0).any():
         return None
     return ndimage.map_coordinates(image[around], where, order=3, mode="nearest"), laid
+
+
+def _beyond(there: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """How much a public volume lacks on each side for the grid to be laid on any of its labels.
+
+    They may lie nearer to its edge than the cohort's to the grid's; what it does not show is then
+    as it is at its edge.
+    """
+    marked = np.argwhere(there)
+    if not len(marked):
+        return [(0, 0)] * 3
+    middle, reach = np.argwhere(here).mean(axis=0), SLACK * STEP + 1
+    low = np.ceil(middle + reach - marked.min(axis=0))
+    after = np.array(there.shape) - 1 - marked.max(axis=0)
+    high = np.ceil(np.array(here.shape) - middle + reach - after)
+    return [(max(0, int(a)), max(0, int(b))) for a, b in zip(low, high, strict=True)]
 
 
 def _groups(

@@ -22,8 +22,9 @@ CLIP = 1.0
 COHORT = 0.7
 # Public: part of an image's power that a template leaves unexplained.
 UNEXPLAINED = 0.6
-# Public: a size off by a few parts of a hundred shows in every volume, a power does not.
-SIZE_EMPHASIS = 3.0
+# Public: a size off by a few parts of a hundred shows in every volume, a power does not. So that
+# odd sizes do not use up the clip, they saturate (in spreads), and the mean is turned back.
+SIZE_EMPHASIS, SATURATION = 3.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class ScaleCode:
         )
         expected, spread = self._expectation()
         bounded = np.clip((figures - expected) / spread, -3.0, 3.0)
+        bounded[-1] = SATURATION * np.tanh(bounded[-1] / SATURATION)
         return np.asarray(self._emphasis * bounded / np.sqrt(self.dimension))
 
     def decode(self, released: Array, noise: float) -> Scales:
@@ -91,7 +93,9 @@ class ScaleCode:
         expected, spread = self._expectation()
         unit = np.sqrt(self.dimension) / self._emphasis
         trust = COHORT**2 / (COHORT**2 + (noise * unit) ** 2)
-        figures = expected + spread * released * unit * trust
+        told = released * unit * trust
+        told[-1] = SATURATION * np.arctanh(np.clip(told[-1] / SATURATION, -0.98, 0.98))
+        figures = expected + spread * told
         figures = np.clip(figures, 0.1 * expected, 4.0 * expected)
         edges = np.cumsum([len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT])
         motion, residual, grey, size = np.split(figures, edges)

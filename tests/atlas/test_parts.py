@@ -167,6 +167,10 @@ def test_a_size_is_told_more_precisely_than_a_power():
     back = code.decode(vector, 0.0)
     assert back.size == pytest.approx(1.07)
     assert np.allclose(back.residual, patient.residual)
+    for size in (0.8, 1.25, 1.35):
+        odd = code.encode(dataclasses.replace(patient, size=size))
+        odd = odd / max(1.0, float(np.linalg.norm(odd)) / scales.CLIP)
+        assert code.decode(odd, 0.0).size == pytest.approx(size, abs=0.03)
     # At epsilon 3 and a hundred patients (noise of .05), a cohort's labels are 5% off in volume.
     noise = 0.05
     rng = np.random.default_rng(0)

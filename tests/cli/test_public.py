@@ -89,9 +89,32 @@ def test_a_run_goes_on_only_with_the_template_that_it_began_with(
     assert said.code == 2
     assert "put them back" in said.err
     (tmp_path / "labels.nii.gz").write_bytes(kept)
-    clinic(*asked, "--resume", ok=False)
+    # Where it lies does not matter.
+    (tmp_path / "moved").mkdir()
+    for name in ("image.nii.gz", "labels.nii.gz"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    moved = [str(word).replace(str(tmp_path), str(tmp_path / "moved")) for word in asked]
+    clinic(*moved, "--resume", ok=False)
     assert len(seen) == 2
     assert seen[0].atlas.public_digest == seen[1].atlas.public_digest != ""
+
+
+def test_a_run_goes_on_as_what_auto_was_when_it_began(clinic, scans, monkeypatch):
+    asked = ("train", "-c", QUICK, "-d", "phantoms", "--name", "run")
+    _ingested(clinic, scans)
+    seen = []
+
+    def stopped(cfg, *_, **__):
+        seen.append(cfg.prior.kind)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "train", stopped)
+    clinic(*asked, "--set", "prior.kind=gaussian", ok=False)
+    clinic(*asked, "--resume", ok=False)
+    assert seen == ["gaussian", "gaussian"]
+    said = clinic(*asked, "--resume", "--set", "prior.kind=structure", ok=False)
+    assert said.code == 2
+    assert "another prior.kind" in said.err
 
 
 def test_a_model_tells_the_file_by_name_and_digest_and_not_where_it_lies(
@@ -105,6 +128,11 @@ def test_a_model_tells_the_file_by_name_and_digest_and_not_where_it_lies(
     assert clinic(*asked, *template).json["model"] == "run"
     assert clinic(*asked, *template, "--set", "prior.rank=3", ok=False).code == 2
     assert clinic(*asked, ok=False).code == 2
+    # Another file in its place is another template.
+    nib.save(nib.Nifti1Image(np.ones((24, 32, 24)), np.eye(4)), tmp_path / "labels.nii.gz")
+    said = clinic(*asked, *template, ok=False)
+    assert said.code == 2
+    assert "put them back" in said.err
     shown = clinic("model", "show", "run").out
     assert "labels.nii.gz" in shown
     assert str(tmp_path) not in shown
