@@ -37,10 +37,10 @@ def test_the_outcome_names_times_memory_and_repeats(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(bench_sampling.torch, "set_num_threads", lambda n: None)
     outcome = bench_sampling.main(quick=True)
     assert {"machine", "results", "targets"} == set(outcome)
-    for name in ("atlas", "pipeline"):
+    for name in ("atlas", "pipeline", "pipeline, on atlas"):
         found = outcome["results"][name]
         assert 0 < found["ms_outside"] < found["ms"]
         assert 0 < found["part_outside"] < 1
     met = {target["name"]: target["met"] for target in outcome["targets"]}
     assert met["same voxels by the same seed"]
-    assert len(met) == 4
+    assert len(met) == 5

@@ -117,11 +117,24 @@ class Atlas:
 
     def _sharp(self, part: float, category: int | None = None) -> Array:
         """[X, Y, Z] the template with part of the fine structure, as crisp as an individual."""
-        template = shifted(self.template[0], self.classes.image, category)
-        if len(self.middle):
-            # The map to grey values restores the contrast.
-            return template + part * self.fine
-        return sharpen(template + part * self.fine, self.residual)
+        if self._has_fine or category not in self._sharpened:
+            template = shifted(self.template[0], self.classes.image, category)
+            found = template + part * self.fine
+            # Of CT, the map to grey values restores the contrast.
+            found = found if len(self.middle) else sharpen(found, self.residual)
+            if self._has_fine:
+                return found
+            self._sharpened[category] = found
+        return self._sharpened[category]
+
+    @cached_property
+    def _has_fine(self) -> bool:
+        return bool(self.fine.any())
+
+    @cached_property
+    def _sharpened(self) -> dict[int | None, Array]:
+        """By class, what is the same in each draw of a template without fine structure."""
+        return {}
 
     @cached_property
     def _shapes(self) -> Array:
@@ -293,7 +306,7 @@ class Atlas:
             texture = texture * warp(self.spread, field)
         # The public structure may lie a little beside the released labels: what is learnt from
         # the samples must not hang on it, so they have all of it, none, or anything between.
-        sharp = self._sharp(float(rng.uniform()) if self.fine.any() else 0.0, category)
+        sharp = self._sharp(float(rng.uniform()) if self._has_fine else 0.0, category)
         return warp(sharp, field, order=3) + texture, field
 
     def sample(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
