@@ -140,7 +140,7 @@ class PriorConfig(_Section):
     the latents of procedural volumes at the released strength (edges instead of haze), or the
     atlas's own draws, which what was released is then added to. auto: the last of these where a
     public template makes those draws sharp, else the second.
-    temperature: the part of the released strength that is drawn.
+    temperature: the part of the released strength that is drawn (nothing is, of kind atlas).
     """
 
     share: Share = 0.2

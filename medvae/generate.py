@@ -122,10 +122,9 @@ class _Source:
             settled = np.interp(self._deformed(random, field, category), *self._levels)
             image = self._atlas.with_border(settled, self._atlas.border(mask))
         else:
-            added = self._filling == "atlas"
-            drawn = self._atlas.drawn(random, category, bordered=not added)
+            drawn = self._atlas.drawn(random, category, bordered=False)
             mask = drawn.mask
-            if added:
+            if self._filling == "atlas":
                 # The draw keeps what is too fine for a decoder; patients only move it.
                 moved = self._decode(random) - self._unmoved
                 raw = drawn.image + self._atlas.from_template(moved, drawn.field)
