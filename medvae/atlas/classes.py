@@ -12,7 +12,8 @@ moves by at most CLIP / N when a patient becomes zero. Blocks are cut one by one
 count next to them is never scaled. A volume without a class counts as zero.
 
 All that follows the release is post-processing: the counts are projected onto the simplex, a
-class's features less everybody's are shrunk for their noise (`statistics.shrink`).
+class's features less everybody's are shrunk for their noise (`statistics.shrink`), the part of an
+image that is the same all round by itself (`radial`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvae.atlas import intensity
+from medvae.atlas import intensity, radial
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.motion import MotionCode
+from medvae.atlas.statistics import shrink
 from medvae.atlas.template import REFINE_REACH, Layout
 
 CLIP = 1.0
@@ -150,6 +152,7 @@ class ClassCode:
         features = rows[:, 1:]
         everybody = features.sum(axis=0)
         first, second, _ = self._sizes
+        radially = radial.design(self.layout.image, self.weight)
         images, motions, greys = [], [], []
         for own, row in zip(share, features, strict=True):
             # The class's mean less everybody's, and how far noise carries that.
@@ -159,12 +162,19 @@ class ClassCode:
             image, motion, grey = np.split(shift, [first, first + second])
             # A block without a part says nothing.
             unit = [cut / root if root else 0.0 for cut, root in zip(_CUTS, roots, strict=True)]
-            weighed = self.layout.decode(image * unit[0], doubt * unit[0])[0]
-            images.append(weighed / self.weight)
+            images.append(self._image(image * unit[0], doubt * unit[0], radially))
             motions.append(self.motion.decode(motion * unit[1], doubt * unit[1]))
             trust = intensity.BETWEEN**2 / (intensity.BETWEEN**2 + (doubt * unit[2]) ** 2)
             greys.append(grey * unit[2] * trust)
         return Classes(share, np.stack(images), np.stack(motions), np.stack(greys))
+
+    def _image(self, released: Array, noise: float, functions: Array) -> Array:
+        """[X, Y, Z] a class's image shift: what is the same all round, and the rest."""
+        image, each = self.layout.image, noise / self.layout.image_weights
+        values = released / self.layout.image_weights
+        round_ = radial.explained(values, each, functions)
+        rest = shrink(values - round_, each, image.frequency)
+        return np.asarray(image.synthesise(round_ + rest) / self.weight)
 
 
 def _middle(grid: Shape) -> Array:
