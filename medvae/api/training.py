@@ -7,10 +7,9 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import cost, datasets
+from medvae.api import cost, datasets, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.errors import BudgetError, IntegrityError, MedvaeError, NotFoundError, UsageError
@@ -59,59 +58,6 @@ def make_plan(cfg: RunConfig, patients: int) -> Plan:
     )
 
 
-def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    """The configuration with what the data set declares and the template's digest filled in.
-
-    Raises:
-        UsageError: labels or classes are asked for that the data set does not have, or the
-            public template cannot be used.
-    """
-    return _with_template(_declared(cfg, manifest))
-
-
-def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    declared = datasets.declared_labels(manifest)
-    wanted = declared if cfg.data.labels < 0 else cfg.data.labels
-    if wanted > declared:
-        raise UsageError(
-            f"data.labels is {wanted}, but data set {manifest['name']} has {declared} labels "
-            "for all of its volumes; set data.labels to that, or ingest with --labels"
-        )
-    classes = datasets.declared_classes(manifest)
-    kinds = classes if cfg.data.classes < 0 else cfg.data.classes
-    if kinds and not classes:
-        raise UsageError(
-            f"data.classes is {kinds}, but the volumes of data set {manifest['name']} have no "
-            "class; set data.classes to 0, or ingest with --class-column"
-        )
-    if 0 < kinds < classes:
-        raise UsageError(
-            f"data.classes is {kinds}, but data set {manifest['name']} has the classes 0 to "
-            f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
-        )
-    data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    return cfg.model_copy(update={"data": data})
-
-
-def _with_template(cfg: RunConfig) -> RunConfig:
-    """The configuration with the digest of its public template, which is good to be used.
-
-    Raises:
-        UsageError: it cannot be read, or is another than the digest that is there says.
-    """
-    from medvae.atlas import public
-
-    seen = public.digest(cfg)
-    if cfg.atlas.public_digest not in ("", seen):
-        raise UsageError(
-            f"the public template {cfg.atlas.public} or its labels are not the files that "
-            "atlas.public_digest stands for; put them back, or begin another run"
-        )
-    if seen:
-        public.known(cfg)
-    return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": seen})})
-
-
 def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
     """Sigma, q, steps and epsilon of each stage, time and memory; reads no voxel.
 
@@ -122,7 +68,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
     manifest = datasets.load(tenant, dataset)
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
-    cfg = resolve(cfg, manifest)
+    cfg = settle.resolve(cfg, manifest)
     made = make_plan(cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return describe(made) | {
@@ -223,7 +169,7 @@ def _train(
 
     tenant = session.tenant
     run = _resume(tenant, request) if request.resume else _begin(session, cfg, request, progress)
-    cfg, made, manifest = _reopen(tenant, run, cfg)
+    cfg, made, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
         return _result(run)
     # Whatever can be refused is refused before the debit: there is no refund.
@@ -259,7 +205,7 @@ def _begin(
     manifest = datasets.load(tenant, request.dataset)
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
-    cfg = resolve(cfg, manifest)
+    cfg = settle.resolve(cfg, manifest)
     _init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(session.device)
@@ -307,61 +253,6 @@ def _resume(tenant: Tenant, request: Request) -> dict[str, Any]:
             f"{request.init}; resume without --init or choose another --name"
         )
     return run
-
-
-def _reopen(
-    tenant: Tenant, run: dict[str, Any], cfg: RunConfig
-) -> tuple[RunConfig, Plan, dict[str, Any]]:
-    """The configuration, plan and manifest that the run was begun with.
-
-    Compute knobs may differ; whatever is public and could change the result may not.
-    """
-    from medvae.config import RunConfig
-    from medvae.privacy import Plan
-
-    manifest = datasets.load(tenant, run["dataset"])
-    # What a run of an earlier version does not say is as the data set declares.
-    begun = _declared(RunConfig.model_validate(run["config"]), manifest)
-    cfg = _declared(cfg, manifest)
-    if cfg.prior.kind == "auto":
-        # What auto stands for may be another today; the run's plan is made for what it was then.
-        kind = {"kind": begun.prior.kind}
-        cfg = cfg.model_copy(update={"prior": cfg.prior.model_copy(update=kind)})
-    if run["state"] != "done" or _template_there(cfg):
-        # Of a finished run nothing is computed any more: its template may be gone.
-        cfg = _with_template(cfg)
-    elif not cfg.atlas.public_digest:
-        digest = {"public_digest": begun.atlas.public_digest}
-        cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=digest)})
-    if begun.public() != cfg.public():
-        key = _differing(begun, cfg)
-        if key == "atlas.public_digest":
-            raise UsageError(
-                f"the public template or its labels are not the files that run {run['name']!r} was "
-                "begun with; put them back, or choose another --name"
-            )
-        raise UsageError(
-            f"run {run['name']!r} was begun with another {key}; "
-            "resume with the same configuration or choose another --name"
-        )
-    return cfg, Plan.from_json(run["plan"]), manifest
-
-
-def _template_there(cfg: RunConfig) -> bool:
-    named = (cfg.atlas.public, cfg.atlas.public_labels)
-    return all(Path(name).is_file() for name in named if name not in (None, "none", "mni152"))
-
-
-def _differing(one: RunConfig, other: RunConfig) -> str:
-    """The first key that two configurations differ in, as `--set` names it."""
-    first, second = one.public(), other.public()
-    for section, value in first.items():
-        if value == second[section]:
-            continue
-        if not isinstance(value, dict):
-            return str(section)
-        return next(f"{section}.{key}" for key in value if value[key] != second[section][key])
-    return "configuration"
 
 
 def _run_key(tenant: Tenant, run: dict[str, Any], made: Plan, manifest: dict[str, Any]) -> bytes:
