@@ -89,9 +89,9 @@ def reopen(
         kind = {"kind": begun.prior.kind}
         cfg = cfg.model_copy(update={"prior": cfg.prior.model_copy(update=kind)})
     if run["state"] != "done" or _template_there(cfg):
-        # Of a finished run nothing is computed any more: its template may be gone.
         cfg = _with_template(cfg)
     elif not cfg.atlas.public_digest:
+        # Of a finished run nothing is computed any more: its template may be gone.
         digest = {"public_digest": begun.atlas.public_digest}
         cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=digest)})
     if begun.public() != cfg.public():

@@ -179,9 +179,7 @@ class ClassCode:
 
 def _middle(grid: Shape) -> Array:
     """[X, Y, Z] the weight of each voxel, 1 in the middle and `FAR` far from it."""
-    sides = [np.arange(n) - (n - 1) / 2 for n in grid]
-    far = sum(side**2 for side in np.meshgrid(*sides, indexing="ij"))
-    return np.asarray(FAR + (1.0 - FAR) * np.exp(-0.5 * far / (RADIUS * max(grid)) ** 2))
+    return FAR + (1.0 - FAR) * np.exp(-0.5 * (radial.distance(grid) / RADIUS) ** 2)
 
 
 def _within(vector: Array, cut: float) -> Array:

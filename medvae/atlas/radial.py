@@ -19,11 +19,16 @@ from medvae.atlas.basis import Array, Basis
 FUNCTIONS = 8
 
 
+def distance(shape: tuple[int, ...]) -> Array:
+    """[X, Y, Z] the distance of each voxel from the middle, in parts of the longest side."""
+    sides = [np.arange(n) - (n - 1) / 2 for n in shape]
+    squares = sum(side**2 for side in np.meshgrid(*sides, indexing="ij"))
+    return np.asarray(np.sqrt(squares) / max(shape))
+
+
 def design(basis: Basis, weight: Array) -> Array:
     """[K, FUNCTIONS] coefficients of functions of the distance, times a weight [X, Y, Z]."""
-    sides = [np.arange(n) - (n - 1) / 2 for n in weight.shape]
-    far = np.sqrt(sum(side**2 for side in np.meshgrid(*sides, indexing="ij")))
-    inside = np.minimum(far / (max(weight.shape) / 2), 1.0)
+    inside = np.minimum(2.0 * distance(weight.shape), 1.0)
     waves = [weight * np.cos(np.pi * order * inside) for order in range(FUNCTIONS)]
     return np.stack([basis.analyse(wave) for wave in waves], axis=1)
 

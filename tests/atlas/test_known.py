@@ -85,12 +85,14 @@ def test_a_volume_smaller_than_the_grid_is_not_laid():
     assert placing.by_labels(typical.image, typical.mask > 0, image[cut], mask[cut]) is None
 
 
+@pytest.mark.parametrize("before", [6, 40])
 @pytest.mark.parametrize("axis", [0, 2])
-def test_a_volume_that_ends_near_its_labels_is_laid(axis):
-    """Where the grid reaches beyond it, it goes on as it is at its edge."""
+def test_a_volume_that_ends_near_its_labels_is_laid(axis, before):
+    """Where the grid reaches beyond it, by more than half of itself too, it goes on as its edge."""
     typical = anatomy(np.random.default_rng(0), shift=0.0)
-    grid, inside = np.pad(typical.image, 6, mode="edge"), np.pad(typical.mask, 6)
-    image, mask = (np.pad(one, ((0, 20),) * 3, mode="edge") for one in _wide(2))
+    more = [(before, 6) if one == axis else (6, 6) for one in range(3)]
+    grid, inside = np.pad(typical.image, more, mode="edge"), np.pad(typical.mask, more)
+    image, mask = (np.pad(one, ((0, 70),) * 3, mode="edge") for one in _wide(2))
     first = int(np.argwhere(mask > 0)[:, axis].min()) - 1
     cut = tuple(slice(first, None) if one == axis else slice(None) for one in range(3))
     laid = placing.by_labels(grid - grid.mean(), inside > 0, image[cut], mask[cut])
