@@ -11,19 +11,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import moments, public, shares
-from medvae.atlas.basis import Array
+from medvae.atlas import moments, public, refinement, shares
+from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import shape_channels
+from medvae.atlas.refinement import Refinement
 from medvae.atlas.registration import Moving
 from medvae.atlas.shares import Release
 from medvae.atlas.study import IMAGE_WEIGHT, Study
 from medvae.atlas.template import (
     CLIP,
     COARSE_REACH,
-    IMAGE_PART,
     REACH,
-    REFINE_CLIP,
     REFINE_REACH,
     Layout,
 )
@@ -60,12 +59,11 @@ def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> 
     else:
         image, started = _image(study, release, None if coarse else known)
         template = np.concatenate([image, _shapes(study, release, image if started else None)])
+    sharp = started is not None
     if coarse:
-        template = _refine(study, release, template, shares.REFINE, COARSE_REACH)
+        template = _refine(study, release, template, shares.REFINE, sharp)
     if shares.AGAIN in planned:
-        template = _refine(
-            study, release, template, shares.AGAIN, REFINE_REACH, settle=started is not None
-        )
+        template = _refine(study, release, template, shares.AGAIN, sharp)
     if coarse and known is not None and started is None:
         fine = public.fine(template[0], known, study.registrar)
     return Built(template, fine)
@@ -123,37 +121,32 @@ def _image(
     says beyond doubt.
     """
     noise = release.sigma(shares.MEAN, CLIP)
-    layout = Layout.plan(study.shape, 0, noise, REACH, 1.0)
+    layout = Layout.plan(study.shape, noise, REACH)
 
     def measure(volume: Gridded, _: Key) -> Array:
-        return layout.encode(study.standardise(volume)[None])
+        return layout.encode(study.standardise(volume))
 
     vectors = study.vectors(shares.MEAN, measure)
     released = release(shares.MEAN, vectors, clip=CLIP, dimension=layout.dimension)
     mean = layout.decode(released, noise)
-    started = None if known is None else public.start(mean[0], known, study.registrar, labels)
+    started = None if known is None else public.start(mean, known, study.registrar, labels)
     if started is None:
-        return mean, None
-    surprise = released - layout.encode(started.factor * started.image[None])
-    return started.image[None] + layout.decode(surprise, noise), started
+        return mean[None], None
+    surprise = released - layout.encode(started.factor * started.image)
+    return (started.image + layout.decode(surprise, noise))[None], started
 
 
-def _refine(
-    study: Study,
-    release: Release,
-    template: Array,
-    name: str,
-    reach: float,
-    *,
-    settle: bool = False,
-) -> Array:
+def _refine(study: Study, release: Release, template: Array, name: str, sharp: bool) -> Array:
     """The template plus the mean of what patients, registered to it, still differ by.
 
-    settle: the template's image is not the patients' own, and its edges lie beside theirs: move
-    them there first.
+    sharp: the template's image is not the patients' own, and its edges lie beside theirs: the last
+    time, they are moved there first.
     """
-    noise = release.sigma(name, REFINE_CLIP)
-    layout = Layout.plan(study.shape, study.labels, noise, reach, IMAGE_PART)
+    again = name == shares.AGAIN
+    clip = refinement.clip(study.labels)
+    noise = release.sigma(name, clip)
+    reach = REFINE_REACH if again else COARSE_REACH
+    layout = Refinement.plan(template, noise, reach, sharp=sharp)
     moving = Moving(template)
     still = np.zeros((3, len(study.registrar.basis)))
 
@@ -163,19 +156,20 @@ def _refine(
         return layout.encode(study.to_template(seen, field) - template)
 
     vectors = study.vectors(name, measure)
-    released = release(name, vectors, clip=REFINE_CLIP, dimension=layout.dimension)
+    released = release(name, vectors, clip=clip, dimension=layout.dimension)
     found = template + layout.decode(released, noise)
-    if not settle:
+    if not (sharp and again):
         return found
-    moved = np.concatenate([_settled(study, layout, template[0], found[0])[None], template[1:]])
+    settled = _settled(study, layout.image.basis, template[0], found[0])
+    moved = np.concatenate([settled[None], template[1:]])
     return moved + layout.decode(released + layout.encode(template - moved), noise)
 
 
-def _settled(study: Study, layout: Layout, image: Array, mean: Array) -> Array:
-    """[X, Y, Z] an image deformed onto a mean, as far as the layout's resolution shows it."""
+def _settled(study: Study, shown: Basis, image: Array, mean: Array) -> Array:
+    """[X, Y, Z] an image deformed onto a mean, as far as a basis shows them."""
 
     def seen(values: Array) -> Array:
-        return layout.image.synthesise(layout.image.analyse(values))
+        return shown.synthesise(shown.analyse(values))
 
     still = np.zeros((3, len(study.registrar.basis)))
     coefficients = study.registrar.register(

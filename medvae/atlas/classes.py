@@ -118,7 +118,7 @@ class ClassCode:
         # Of the difference between one of K equally frequent classes and the mean.
         doubt = noise * np.sqrt(count * max(count - 1, 1))
         parts = CT_PARTS if absolute else PARTS
-        layout = Layout.plan(grid, 0, doubt * IMAGE_CUT / np.sqrt(parts[1]), REFINE_REACH, 1.0)
+        layout = Layout.plan(grid, doubt * IMAGE_CUT / np.sqrt(parts[1]), REFINE_REACH)
         return cls(count, layout, MotionCode(basis), parts, _middle(grid))
 
     @property
@@ -137,7 +137,7 @@ class ClassCode:
         rows = np.zeros((self.count, 1 + sum(self._sizes)))
         if category is not None and 0 <= category < self.count:
             count, *roots = np.sqrt(self.parts)
-            weighed = self.layout.encode((self.weight * residual)[None])
+            weighed = self.layout.encode(self.weight * residual)
             blocks = zip(roots, (weighed, self.motion.encode(motion), grey), _CUTS, strict=True)
             rows[category] = np.concatenate(
                 [[count], *(root * _within(block, cut) for root, block, cut in blocks)]
@@ -152,7 +152,7 @@ class ClassCode:
         features = rows[:, 1:]
         everybody = features.sum(axis=0)
         first, second, _ = self._sizes
-        radially = radial.design(self.layout.image, self.weight)
+        radially = radial.design(self.layout.basis, self.weight)
         images, motions, greys = [], [], []
         for own, row in zip(share, features, strict=True):
             # The class's mean less everybody's, and how far noise carries that.
@@ -170,11 +170,11 @@ class ClassCode:
 
     def _image(self, released: Array, noise: float, functions: Array) -> Array:
         """[X, Y, Z] a class's image shift: what is the same all round, and the rest."""
-        image, each = self.layout.image, noise / self.layout.image_weights
-        values = released / self.layout.image_weights
+        basis, each = self.layout.basis, noise / self.layout.weights
+        values = released / self.layout.weights
         round_ = radial.explained(values, each, functions)
-        rest = shrink(values - round_, each, image.frequency)
-        return np.asarray(image.synthesise(round_ + rest) / self.weight)
+        rest = shrink(values - round_, each, basis.frequency)
+        return np.asarray(basis.synthesise(round_ + rest) / self.weight)
 
 
 def _middle(grid: Shape) -> Array:

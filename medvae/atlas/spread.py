@@ -22,17 +22,17 @@ LEAST, MOST = 0.02, 3.0
 
 def layout(grid: Shape, noise: float) -> Layout:
     """Which coefficients pay for their noise; public, for it sees no data."""
-    return Layout.plan(grid, 0, noise, REFINE_REACH, 1.0)
+    return Layout.plan(grid, noise, REFINE_REACH)
 
 
 def encode(plan: Layout, residual: Array) -> Array:
     """[dimension] of a residual [X, Y, Z] in units of a standardised image."""
-    return plan.encode(np.minimum(residual**2, CUT)[None])
+    return plan.encode(np.minimum(residual**2, CUT))
 
 
 def decode(plan: Layout, released: Array, noise: float) -> Array:
     """[X, Y, Z] what texture is multiplied by: about 1 on average, in squares."""
-    power = plan.decode(released, noise)[0]
+    power = plan.decode(released, noise)
     mean = float(power.mean())
     if mean <= 0.0:
         return np.ones_like(power)

@@ -43,17 +43,24 @@ def best_limit(shape: Shape, corner: float, slope: float, noise: float, reach: f
     full = Basis(shape, int(np.prod(shape)))
     power = power_law(full.frequency, corner, slope)
     common = SHARED / (1.0 + (full.frequency / reach) ** 4) * power
-    best, limit = np.inf, 0.05
-    for candidate in np.arange(0.03, 0.251, 0.01):
-        inside = full.frequency <= candidate
-        kept = power[inside]
-        if not len(kept):
-            continue
-        signal, dirt = common[inside], (noise / weights(kept)) ** 2
-        error = (signal * dirt / (signal + dirt)).sum() + common[~inside].sum()
-        if error < best:
-            best, limit = float(error), float(candidate)
-    return limit
+    limits = np.arange(0.03, 0.251, 0.01)
+    counts = [int((full.frequency <= limit).sum()) for limit in limits]
+    errors = [_error(power, common, noise, n) if n else np.inf for n in counts]
+    return float(limits[int(np.argmin(errors))])
+
+
+def best_count(power: Array, common: Array, noise: float) -> int:
+    """How many of coefficients of falling power [K] it pays to release (see `best_limit`)."""
+    counts = [n for n in range(1, len(power) + 1) if n < 64 or n % 8 == 0 or n == len(power)]
+    if not counts:
+        return 0
+    return counts[int(np.argmin([_error(power, common, noise, n) for n in counts]))]
+
+
+def _error(power: Array, common: Array, noise: float, count: int) -> float:
+    """Expected squared error of the first coefficients, released and shrunk, and of the rest."""
+    signal, dirt = common[:count], (noise / weights(power[:count])) ** 2
+    return float((signal * dirt / (signal + dirt)).sum() + common[count:].sum())
 
 
 def shells(frequency: Array) -> list[slice]:

@@ -1,35 +1,22 @@
-"""The template: a mean image and mean shape channels, released under noise.
+"""The template's image: a mean over patients, released under noise.
 
 Sensitivity. A patient's vector is the mean over the patient's volumes of `encode`, clipped
 to `CLIP`; the release is the noisy sum over the public number of patients N, so a patient
-moves it by at most CLIP / N (REFINE_CLIP / N for the residual mean). `decode` and all that
-follows is post-processing.
+moves it by at most CLIP / N. `decode` and all that follows is post-processing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.statistics import best_limit, power_law, shrink, weights
 
-# Public constants, measured on public anatomy (200 crops of the MNI152 template) for images
-# and on pairs of random ellipsoids for shapes, never on a cohort:
-# power ~ (1 + (f / corner)^2)^(-slope / 2).
+# Public constants, measured on public anatomy (200 crops of the MNI152 template), never on a
+# cohort: power ~ (1 + (f / corner)^2)^(-slope / 2).
 IMAGE_CORNER, IMAGE_SLOPE = 0.03, 3.7
-SHAPE_CORNER, SHAPE_SLOPE = 0.03, 6.0
-# Root mean squares of the union's (about its mean) and of the other shape channels, from the
-# same ellipsoids; the union's mean depends on how much of the grid the labels fill.
-UNION_RMS, NEARER_RMS = 0.38, 0.17
-UNION_MEAN = 0.8
-# Parts of a vector's squared norm:
-# of the image, and of the union among the shapes.
-IMAGE_PART, UNION_PART = 0.6, 0.7
-# Typical norms of a patient's image, and of what a registered template leaves of it.
+# Typical norm of a patient's image.
 CLIP = 0.8
-REFINE_CLIP = 0.5
 # Cycles per voxel up to which patients are in step: before registration, after one to a crude
 # template, and after one to a good template with fields up to `study.FIELD_FREQUENCY`.
 REACH, COARSE_REACH, REFINE_REACH = 0.05, 0.07, 0.12
@@ -37,76 +24,40 @@ REACH, COARSE_REACH, REFINE_REACH = 0.05, 0.07, 0.12
 
 @dataclass(frozen=True)
 class Layout:
-    """How channels [1 + L, X, Y, Z] become one vector of norm about 1, and back.
+    """How an image [X, Y, Z] becomes a vector of norm about its root mean square, and back.
 
     Attributes:
-        image, shape: bases of the image and of the shape channels.
-        image_weights: [Ki] what a coefficient is multiplied by in the vector.
-        shape_weights: [L, Ks] the same of each shape channel.
+        basis: of the image (count K).
+        weights: [K] what a coefficient is multiplied by in the vector.
     """
 
-    image: Basis
-    shape: Basis
-    image_weights: Array
-    shape_weights: Array
+    basis: Basis
+    weights: Array
 
     @classmethod
     def plan(
-        cls, grid: Shape, labels: int, noise: float, reach: float, image_part: float
+        cls,
+        grid: Shape,
+        noise: float,
+        reach: float,
+        law: tuple[float, float] = (IMAGE_CORNER, IMAGE_SLOPE),
     ) -> Layout:
-        """The layout for a vector noise deviation; public, for it sees no data."""
-        parts = _parts(labels, image_part)
-        first = parts[1] if labels else 1.0
-        image_limit = best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0], reach)
-        shape_limit = best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first, reach)
-        image, shape = Basis.below(grid, image_limit), Basis.below(grid, shape_limit)
-        image_power = power_law(image.frequency, IMAGE_CORNER, IMAGE_SLOPE)
-        return cls(
-            image,
-            shape,
-            parts[0] * weights(image_power),
-            parts[1:, None] * _shape_weights(shape.frequency, labels),
-        )
+        """The layout for a vector noise deviation; public, for it sees no data.
+
+        law: corner (cycles per voxel) and slope of what is to be told.
+        """
+        basis = Basis.below(grid, best_limit(grid, *law, noise, reach))
+        return cls(basis, weights(power_law(basis.frequency, *law)))
 
     @property
     def dimension(self) -> int:
-        return len(self.image) + self.shape_weights.size
+        return len(self.basis)
 
-    def encode(self, channels: Array) -> Array:
-        """[dimension] weighted coefficients of channels [1 + L, X, Y, Z]."""
-        image = self.image.analyse(channels[0]) * self.image_weights
-        shape = self.shape.analyse(channels[1:]) * self.shape_weights
-        return np.concatenate([image, shape.ravel()])
+    def encode(self, image: Array) -> Array:
+        """[K] weighted coefficients of an image [X, Y, Z]."""
+        return self.basis.analyse(image) * self.weights
 
     def decode(self, vector: Array, noise: float) -> Array:
-        """Channels [1 + L, X, Y, Z] from a released vector, shrunk for its noise deviation."""
-        split = len(self.image)
-        image = shrink(
-            vector[:split] / self.image_weights, noise / self.image_weights, self.image.frequency
-        )
-        fields = [self.image.synthesise(image)]
-        parts = vector[split:].reshape(self.shape_weights.shape)
-        for part, factors in zip(parts, self.shape_weights, strict=True):
-            shape = shrink(part / factors, noise / factors, self.shape.frequency)
-            fields.append(self.shape.synthesise(shape))
-        return np.stack(fields)
-
-
-def _shape_weights(frequency: Array, labels: int) -> Array:
-    """[L, K]: the union has a mean of any size, up to 1, which must not use up the clip."""
-    power = np.tile(power_law(frequency, SHAPE_CORNER, SHAPE_SLOPE), (labels, 1))
-    power[:1, 0] = (UNION_MEAN / UNION_RMS) ** 2
-    # `weights` keeps the power; here a typical vector's norm shall be 1.
-    rows = [weights(row) / np.sqrt(row.sum()) for row in power]
-    return np.array(rows).reshape(power.shape)
-
-
-def _parts(labels: int, image: float) -> Array:
-    """[1 + L] what each channel is multiplied by, so that a typical vector has norm 1."""
-    if labels == 0:
-        return np.ones(1)
-    others = labels - 1
-    union = (1.0 - image) * (UNION_PART if others else 1.0)
-    nearer = (1.0 - image) * (1.0 - UNION_PART) / max(others, 1)
-    squares = [image, union / UNION_RMS**2, *[nearer / NEARER_RMS**2] * others]
-    return np.asarray(np.sqrt(np.array(squares)))
+        """[X, Y, Z] from a released vector, shrunk for its noise deviation."""
+        found = shrink(vector / self.weights, noise / self.weights, self.basis.frequency)
+        return self.basis.synthesise(found)

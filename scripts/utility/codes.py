@@ -12,16 +12,10 @@ from medvae.atlas.basis import Array, Shape
 from medvae.atlas.features import channels, label_map
 from medvae.atlas.spectrum import frequencies
 from medvae.atlas.statistics import power_law
-from medvae.atlas.template import (
-    IMAGE_CORNER,
-    IMAGE_SLOPE,
-    NEARER_RMS,
-    SHAPE_CORNER,
-    SHAPE_SLOPE,
-    UNION_RMS,
-)
+from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE
 from medvae.grid import Gridded, normalise
 from utility.cohorts import Cohort, Memory
+from utility.layout import NEARER_RMS, SHAPE_CORNER, SHAPE_SLOPE, UNION_RMS
 
 
 class Codes:

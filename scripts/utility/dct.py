@@ -8,10 +8,11 @@ import numpy as np
 
 from medvae.atlas.basis import Array, pack, unpack
 from medvae.atlas.spectrum import SHELLS, frequencies, shell_of
-from medvae.atlas.template import REACH, Layout
+from medvae.atlas.template import REACH
 from medvae.grid import Gridded
 from utility.codes import Codes
 from utility.cohorts import Cohort
+from utility.layout import Layout
 from utility.methods import release_for
 
 # Public, as all of the constants here; chosen on the procedural cohort. Where the covariance

@@ -11,20 +11,11 @@ import torch
 from medvae.atlas.basis import Array
 from medvae.atlas.spectrum import frequencies
 from medvae.atlas.statistics import SHARED, power_law
-from medvae.atlas.template import (
-    IMAGE_CORNER,
-    IMAGE_SLOPE,
-    NEARER_RMS,
-    REACH,
-    SHAPE_CORNER,
-    SHAPE_SLOPE,
-    UNION_MEAN,
-    UNION_RMS,
-    Layout,
-)
+from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE, REACH
 from medvae.grid import Gridded
 from utility.codes import Codes
 from utility.cohorts import Cohort
+from utility.layout import NEARER_RMS, SHAPE_CORNER, SHAPE_SLOPE, UNION_MEAN, UNION_RMS, Layout
 from utility.methods import release_for
 
 Embedding = Callable[[torch.Tensor], torch.Tensor]

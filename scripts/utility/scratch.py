@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvae.atlas.template import NEARER_RMS, UNION_MEAN, UNION_RMS
 from medvae.grid import Gridded
 from medvae.model.presets import initialise
 from medvae.privacy import DPTrainer, NoiseSource, PoissonSampler, StageRequest, make_plan
 from utility.codes import Codes
 from utility.cohorts import Cohort
+from utility.layout import NEARER_RMS, UNION_MEAN, UNION_RMS
 from utility.methods import DELTA, _key
 
 # Public, as all of the constants here; chosen on the procedural cohort.
