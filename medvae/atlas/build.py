@@ -1,7 +1,7 @@
 """Build the template: a first one from moments or from a public volume, then refined.
 
 Each release below is a Gaussian mechanism on per-patient vectors whose sensitivity is argued
-where the vector is made (`template`, `moments`); what lies between is post-processing.
+where the vector is made (`template`, `refinement`, `moments`); the rest is post-processing.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _refine(study: Study, release: Release, template: Array, name: str, sharp: b
     time, they are moved there first.
     """
     again = name == shares.AGAIN
-    clip = refinement.clip(study.labels)
+    clip = refinement.clip(study.labels, sharp=sharp)
     noise = release.sigma(name, clip)
     reach = REFINE_REACH if again else COARSE_REACH
     layout = Refinement.plan(template, noise, reach, sharp=sharp)

@@ -34,8 +34,8 @@ def standardise(image: npt.NDArray[np.floating], middle: float | None = None) ->
 def signed_distance(inside: npt.NDArray[np.bool_]) -> Array:
     """[X, Y, Z] distance to the boundary over the reach, in [-1, 1], negative inside."""
     reach = max(2.0, REACH * min(inside.shape))
-    if not inside.any():
-        return np.ones(inside.shape)
+    if inside.all() or not inside.any():
+        return np.full(inside.shape, -1.0 if inside.all() else 1.0)
     outer = ndimage.distance_transform_edt(~inside)
     inner = ndimage.distance_transform_edt(inside)
     # Half a voxel: the boundary runs between voxels, not through them.

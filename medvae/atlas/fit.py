@@ -2,7 +2,7 @@
 
 Formal guarantee: the result depends on the patients through `release` alone, one Gaussian
 mechanism per name of `mechanisms`, each on per-patient vectors whose sensitivity is argued
-where the vector is made (`template`, `motion` below, `scales`, `intensity`).
+where the vector is made (`template`, `refinement`, `outline`, `motion`, `scales`, `intensity`).
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ class Modes:
         assert len(shape) == 3
         basis = Basis(shape, min(MOST_WAVES, len(Basis.below(shape, FINEST))))
         points = np.argwhere(nearness > LEAST_WEIGHT)
-        points = points[:: 1 + len(points) // MOST_POINTS]
+        if len(points) > MOST_POINTS:
+            # Any regular step would see a flat border at one depth alone.
+            points = np.random.default_rng(0).permutation(points)[:MOST_POINTS]
         seen = np.sqrt(nearness[tuple(points.T)])
         seen = seen / max(float(np.linalg.norm(seen)), 1e-12)
         deviation = np.sqrt(power_law(basis.frequency, CORNER, SLOPE))
@@ -150,7 +152,10 @@ def _nearness(shapes: Array) -> list[Array]:
     for label in range(len(shapes) - 1):
         others = np.delete(each, label, axis=0).min(axis=0)
         # Of two labels the difference is twice the channel, the others' as much.
-        found.append(_bell((each[label] - others) / 2.0) * (shapes[0] < WIDTH))
+        within = shapes[0] < WIDTH
+        near = _bell((each[label] - others) / 2.0) * within
+        # A label that the template lacks may be anywhere in the union.
+        found.append(near if near.max() > 0.5 else within.astype(np.float64))
     return found
 
 

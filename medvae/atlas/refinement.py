@@ -1,7 +1,7 @@
 """What patients still differ by from a template that they are registered to: one vector, and back.
 
 Sensitivity. A patient's vector is the mean over the patient's volumes of `encode`, whose functions
-depend on released templates alone, clipped to `clip(labels)`: the released mean moves by at most
+depend on released templates alone, clipped to `clip`: the released mean moves by at most
 clip / N. `decode` is post-processing.
 """
 
@@ -19,15 +19,18 @@ from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE, Layout
 # and of what a template as sharp as a patient leaves: all waves out of place alike, up to its
 # corner. Chosen on mri_hippocampus.
 BLURRED, SHARP = (IMAGE_CORNER, IMAGE_SLOPE), (0.07, 4.5)
-# Public: what a typical image's squared norm is multiplied by (after such a template), the outline
-# of all labels, and the borders between them; and the typical norm of all.
-BLURRED_PART, SHARP_PART, UNION, BETWEEN = 0.8, 1.5, 0.3, 0.1
-CLIP, LABELLED_CLIP = 0.5, 0.8
+# Public: what squared norms are multiplied by: a typical image's, that of the outline of all labels
+# and of the borders between them; and the typical norm of all. A blurred image has more to learn.
+SHARP_PARTS, SHARP_CLIP = (1.5, 0.3, 0.1), 0.8
+BLURRED_PARTS, BLURRED_CLIP = (2.0, 0.15, 0.05), 0.9
+IMAGE_CLIP = 0.5
 
 
-def clip(labels: int) -> float:
-    """Typical norm of a vector, a little more."""
-    return LABELLED_CLIP if labels else CLIP
+def clip(labels: int, *, sharp: bool) -> float:
+    """About the typical norm of a vector."""
+    if not labels:
+        return IMAGE_CLIP
+    return SHARP_CLIP if sharp else BLURRED_CLIP
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,10 @@ class Refinement:
         sharp: the template's image is as sharp as a patient's.
         """
         labels, x, y, z = len(template) - 1, *template.shape[1:]
-        part = (SHARP_PART if sharp else BLURRED_PART) if labels else 1.0
-        root = float(np.sqrt(part))
+        part, union, between = SHARP_PARTS if sharp else BLURRED_PARTS
+        root = float(np.sqrt(part)) if labels else 1.0
         layout = Layout.plan((x, y, z), noise / root, reach, SHARP if sharp else BLURRED)
-        return cls(layout, root, Outlines.of(template[1:], UNION, BETWEEN, noise))
+        return cls(layout, root, Outlines.of(template[1:], union, between, noise))
 
     @property
     def dimension(self) -> int:

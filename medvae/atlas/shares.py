@@ -46,8 +46,9 @@ STRONG = {
 WEAK = {MEAN: 0.32, MOMENTS: 0.32, MOTION: 0.11, INTENSITY: 0.07, SCALES: 0.08, PROFILE: 0.1}
 # With a public template that has labels, moments and mean need only say where it lies, and what it
 # shows across their border is as sharp as in patients: a released profile would add more noise
-# than it mends. Where epsilon x patients is below WEAK_BELOW, a second residual mean and a
-# covariance would be noise. Split while looking at mri_hippocampus.
+# than it mends. (Where such a template cannot be laid, which shows only when it has been paid for,
+# there is none to mend the patients' own mean.) Where epsilon x patients is below WEAK_BELOW, a
+# second residual mean and a covariance would be noise. Split while looking at mri_hippocampus.
 WEAK_BELOW = 200.0
 KNOWN = {
     MOMENTS: 0.08,
