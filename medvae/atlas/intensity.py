@@ -1,6 +1,10 @@
 """Histograms as quantile functions: few smooth numbers a volume, exact to restore.
 
-Sensitivity: a volume's quantile function, less a public one, in `COUNT` cosines; its
+A volume is scaled so that its low and high percentiles are -1 and 1 (`grid`), so its quantile
+function differs from others' between its ends and hardly at them, where it is steep: `WAVES` are 0
+at the ends and finer towards them.
+
+Sensitivity: a volume's quantile function, less a public one, in `COUNT` functions; its
 coefficients are clipped to `CLIP` per patient, so the mean moves by at most CLIP / N.
 """
 
@@ -24,11 +28,30 @@ RANKS = (np.arange(LEVELS) + 0.5) / LEVELS
 BASE = 2.0 * RANKS - 1.0
 
 
+def _waves() -> Array:
+    """[LEVELS, COUNT] orthogonal, each of root mean square 1: half waves over stretched ranks.
+
+    Half an ellipse over the ranks first, as asin(sqrt(rank)) stretches them.
+    """
+    place = 2.0 / np.pi * np.arcsin(np.sqrt(RANKS))
+    raw = np.sin(np.pi * place[:, None] * np.arange(1, COUNT + 1))
+    rotated, mixed = np.linalg.qr(raw)
+    return np.asarray(rotated * np.sign(np.diag(mixed)) * np.sqrt(LEVELS))
+
+
+WAVES = _waves()
+
+
+def from_cosines(coefficients: Array) -> Array:
+    """Coefficients [..., COUNT] of an earlier version, which were of cosines, as those of now."""
+    return np.asarray(coefficients @ (cosines(LEVELS, COUNT).T @ WAVES) / LEVELS)
+
+
 def describe(image: Array) -> Array:
     """[COUNT] coefficients of the quantile function of an image in [-1, 1]."""
     values = np.clip(np.nan_to_num(image, nan=-1.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
     curve = np.quantile(values, RANKS) - BASE
-    return np.asarray(curve @ cosines(LEVELS, COUNT) / LEVELS)
+    return np.asarray(curve @ WAVES / LEVELS)
 
 
 def shrink(released: Array, noise: float) -> Array:
@@ -38,7 +61,7 @@ def shrink(released: Array, noise: float) -> Array:
 
 def curve(coefficients: Array) -> Array:
     """[LEVELS] non-decreasing quantile function within [-1, 1]."""
-    raw = BASE + cosines(LEVELS, COUNT) @ coefficients
+    raw = BASE + WAVES @ coefficients
     return np.asarray(np.clip(np.sort(raw), -1.0, 1.0))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from medvae.atlas import Atlas, fit, profile, public
+from medvae.atlas import Atlas, fit, intensity, profile, public
+from medvae.atlas.basis import cosines
 from medvae.atlas.displacement import jacobian, prior_deviation, warp
 from medvae.atlas.study import registrar
 from medvae.config import RunConfig
@@ -81,10 +84,26 @@ def test_an_atlas_of_fewer_directions_is_read_as_it_was(fitted):
     assert not back.profile[:, profile.FIRST_DIMENSION :].any()
 
 
+def test_an_atlas_whose_grey_values_were_told_in_cosines_shows_the_same(fitted):
+    told = np.array([0.1, 0.08, -0.02, 0.01, 0.0, 0.0], np.float32)
+    deviation = np.array([0.06, 0.03, 0.02, 0.01, 0.0, 0.0], np.float32)
+    facts = np.frombuffer(json.dumps({"format": 1}).encode(), np.uint8)
+    stored = fitted[0].to_tensors() | {"grey": told, "grey_deviation": deviation, "facts": facts}
+    back = Atlas.from_tensors(stored)
+    waves = cosines(intensity.LEVELS, intensity.COUNT)
+    middle = slice(4, -4)
+    before = intensity.BASE + waves @ told
+    assert np.abs(intensity.curve(back.grey) - before)[middle].max() < 0.04
+    spread = np.sqrt((waves**2) @ deviation**2)
+    now = np.sqrt((intensity.WAVES**2) @ back.grey_deviation**2)
+    assert np.abs(now / spread - 1.0)[16:-16].max() < 0.35
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda t: t.pop("centre"),
+        lambda t: t.pop("facts"),
         lambda t: t.update(grey=np.full(6, np.nan, np.float32)),
         lambda t: t.update(centre=np.zeros((3, 2), np.float32)),
         lambda t: t.update(template=np.zeros(5, np.float32)),

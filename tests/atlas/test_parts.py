@@ -114,6 +114,13 @@ def test_quantile_curves_are_monotone_and_imposed_exactly(size, which):
     assert (np.diff(imposed.ravel()[order]) >= 0).all()
 
 
+def test_quantile_curves_differ_little_at_their_ends():
+    assert np.allclose(intensity.WAVES.T @ intensity.WAVES, intensity.LEVELS * np.eye(6))
+    spread = np.sqrt(intensity.WAVES**2 @ intensity.BETWEEN**2)
+    # Every volume is scaled by its own low and high percentiles.
+    assert spread[[0, -1]].max() < 0.6 * spread[8:-8].min()
+
+
 def test_equal_values_are_ranked_as_they_come():
     image = np.round(np.random.default_rng(0).standard_normal(SIZE), 1)
     imposed = intensity.impose(image, intensity.BASE).ravel()
