@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -104,12 +105,14 @@ def test_code_that_changed_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "code has changed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("public", ["none", "mni152"])
 @pytest.mark.parametrize("stages", methods.STAGES.values())
-def test_stages_share_the_whole_budget(stages: tuple[str, ...]) -> None:
-    cohort = procedural(patients=3)
+def test_stages_share_the_whole_budget(stages: tuple[str, ...], public: str) -> None:
+    cohort = dataclasses.replace(procedural(patients=3), public=(public, None))
     cfg = methods.configuration(
-        cohort, 8.0, **methods.shares_of(methods.configuration(cohort, 8.0), stages)
+        cohort, 8.0, **methods.shares_of(methods.whole(cohort, 8.0), stages)
     )
+    assert cfg.atlas.public == public
     shares = {name: getattr(cfg, name).share for name in ("atlas", "finetune", "prior")}
     assert sum(shares.values()) == pytest.approx(1)
     assert {name for name, share in shares.items() if share > 0} == set(stages)

@@ -66,7 +66,20 @@ def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> 
         template = _refine(study, release, template, shares.AGAIN, sharp)
     if coarse and known is not None and started is None:
         fine = public.fine(template[0], known, study.registrar)
+    if known is not None:
+        _tell(study, started is not None or bool(fine.any()))
     return Built(template, fine)
+
+
+def _tell(study: Study, used: bool) -> None:
+    """Say whether the public template is one of this cohort's region, by what was released."""
+    study.progress.start("public template", 1)
+    study.progress.finish(
+        "laid where the cohort lies"
+        if used
+        else "left aside: it shows nothing like the cohort, or less than its grid; the atlas is "
+        "of the cohort's own releases alone"
+    )
 
 
 def _shapes(study: Study, release: Release, image: Array | None) -> Array:

@@ -130,6 +130,37 @@ def test_labels_of_a_public_template_help_a_cohort_with_little_budget(tmp_path):
     assert worth(_config(*files, epsilon=3.0)) > worth(config(2, 3.0)) + 0.03
 
 
+@pytest.mark.parametrize("laid", [True, False])
+def test_it_is_told_whether_the_template_was_used(files, tmp_path, laid):
+    image, labels = files
+    if not laid:
+        # Less of the anatomy than the grid holds.
+        thin = [
+            _save(tmp_path / f"thin-{k}.nii", one[:, :, 16:28]) for k, one in enumerate(_wide(1))
+        ]
+        image, labels = thin
+    told = Told()
+    fit(cohort(), Recorder(divisor=6), _config(image, labels), progress=told)
+    (note,) = told.notes["public template"]
+    assert note.startswith("laid" if laid else "left aside")
+
+
+class Told:
+    """Listens to notes."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, list[str]] = {}
+        self._stage = ""
+
+    def start(self, stage: str, total: int) -> None:
+        self._stage = stage
+
+    def advance(self, done: int, note: str = "") -> None: ...
+
+    def finish(self, note: str = "") -> None:
+        self.notes.setdefault(self._stage, []).append(note)
+
+
 def test_without_noise_the_cohort_corrects_the_template(files):
     typical = anatomy(np.random.default_rng(0), shift=0.0)
     atlas = fit(cohort(), Recorder(6), _config(*files))
