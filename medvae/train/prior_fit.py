@@ -1,4 +1,4 @@
-"""Fit the latent prior from two or three Gaussian releases of clipped per-patient vectors.
+"""Fit the latent prior from one to three Gaussian releases of clipped per-patient vectors.
 
 For each patient, the coordinates of the latents of all volumes along fixed public
 directions, as differences from a released or public reference:
@@ -42,7 +42,10 @@ Coordinates = Callable[[int], Tensor]
 
 def split(cfg: RunConfig) -> dict[str, float]:
     """Mechanisms of the prior, in order, and their parts of its budget; public."""
-    return dict(SPLIT_ON_ATLAS if cfg.filling == "atlas" else SPLIT)
+    parts = SPLIT_ON_ATLAS if cfg.filling == "atlas" else SPLIT
+    found = {name: part for name, part in parts.items() if name != COVARIANCE or cfg.prior.rank}
+    total = sum(found.values())
+    return {name: part / total for name, part in found.items()}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,9 @@ def fit_prior(
     progress.start("latent prior", len(mechanisms))
     sigma = {name: one.noise_multiplier / patients for name, one in mechanisms.items()}
     mean = _mean(cohort, release, public, cfg, sigma[MEAN])
-    factor = _covariance(cohort, release, mean, public, cfg, sigma[COVARIANCE])
+    factor = np.zeros((0, 0))
+    if COVARIANCE in mechanisms:
+        factor = _covariance(cohort, release, mean, public, cfg, sigma[COVARIANCE])
     deviation = np.zeros(len(mean))
     if SHELL in mechanisms:
         deviation = _shells(cohort, release, mean, public, cfg, sigma[SHELL])

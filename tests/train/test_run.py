@@ -147,6 +147,15 @@ def test_shares_of_left_out_stages_go_to_the_others() -> None:
         stage_requests(configuration(finetune={"share": 1.0}, prior={"share": 0.0}), 50)
 
 
+def test_a_prior_without_rank_pays_for_no_covariance() -> None:
+    cfg = configuration(prior={"rank": 0, "share": 1.0}, finetune={"share": 0.0})
+    plan = plan_of(cfg, 6)
+    assert [one.name for one in plan.mechanisms] == ["prior.mean", "prior.shells"]
+    made = train(cfg, plan, Cohort(6, cfg.data.size), key=KEY)
+    first, second = (v.voxels for v in generate(made, 2, seed=5))
+    assert not np.array_equal(first, second)
+
+
 def test_with_vanishing_budget_noise_drowns_the_patients() -> None:
     """At a tiny epsilon two different cohorts end in almost the same numbers: the key's noise."""
     cfg = configuration(privacy={"epsilon": 0.01, "delta": 1e-9})
