@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import hounsfield, intensity, profile, spectrum
+from medvae.atlas import formats, hounsfield, intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.classes import Classes, shifted
 from medvae.atlas.displacement import invert, prior_deviation, warp
@@ -34,8 +34,6 @@ Mask = npt.NDArray[np.uint8]
 # public law's deviation that those have which no release tells (the part: while looking at
 # mri_hippocampus).
 FINER_FREQUENCY, FINER = 0.12, 0.5
-# Of a stored atlas.
-FORMAT = 2
 # Rendered fields that stand for all of them, and quantiles taken of their values.
 POOL, LEVELS = 24, 256
 
@@ -319,7 +317,7 @@ class Atlas:
 
     def to_tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Flat float32 arrays, and the format as JSON bytes under "facts"."""
-        facts = json.dumps({"format": FORMAT}).encode()
+        facts = json.dumps({"format": formats.NOW}).encode()
         arrays: dict[str, npt.NDArray[Any]] = {
             name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in _ARRAYS
         }
@@ -357,13 +355,9 @@ class Atlas:
             # Of an earlier version, with fewer directions: of the others nothing is believed.
             more = profile.DIMENSION - profile.FIRST_DIMENSION
             plain["profile"] = np.pad(plain["profile"], ((0, 0), (0, more)))
-        if not len(ct["middle"]) and _format(tensors) < FORMAT:
-            # Of an earlier version, whose quantile functions were told in cosines.
-            plain["grey"] = intensity.from_cosines(plain["grey"])
-            spread = np.diag(plain["grey_deviation"])
-            plain["grey_deviation"] = np.sqrt((intensity.from_cosines(spread) ** 2).sum(axis=0))
-            if arrays:
-                arrays["classes.grey"] = intensity.from_cosines(arrays["classes.grey"])
+        if formats.of(tensors) < formats.WAVES and not len(ct["middle"]):
+            formats.from_cosines(plain)
+            formats.from_cosines(arrays)
         shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
         groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
         atlas = cls(**plain, classes=groups, **ct)
@@ -377,18 +371,6 @@ class Atlas:
         ):
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas
-
-
-def _format(tensors: dict[str, npt.NDArray[Any]]) -> int:
-    """The version that a stored atlas is of.
-
-    Raises:
-        IntegrityError: it does not say.
-    """
-    try:
-        return int(json.loads(np.asarray(tensors["facts"], np.uint8).tobytes())["format"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise IntegrityError("stored atlas does not say which format it has") from error
 
 
 # What is stored under its own name; classes are stored only where there are any.

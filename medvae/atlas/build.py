@@ -72,14 +72,9 @@ def build(study: Study, release: Release, cfg: RunConfig, planned: set[str]) -> 
 
 
 def _tell(study: Study, used: bool) -> None:
-    """Say whether the public template is one of this cohort's region, by what was released."""
+    """Say in a word (a terminal has no room for more) whether the public template was used."""
     study.progress.start("public template", 1)
-    study.progress.finish(
-        "laid where the cohort lies"
-        if used
-        else "left aside: it shows nothing like the cohort, or less than its grid; the atlas is "
-        "of the cohort's own releases alone"
-    )
+    study.progress.finish("laid" if used else "left aside")
 
 
 def _shapes(study: Study, release: Release, image: Array | None) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from medvae.atlas import Atlas, fit, intensity, profile, public
+from medvae.atlas import Atlas, fit, hounsfield, intensity, profile, public
 from medvae.atlas.basis import cosines
+from medvae.atlas.classes import Classes
 from medvae.atlas.displacement import jacobian, prior_deviation, warp
 from medvae.atlas.study import registrar
 from medvae.config import RunConfig
@@ -84,19 +86,48 @@ def test_an_atlas_of_fewer_directions_is_read_as_it_was(fitted):
     assert not back.profile[:, profile.FIRST_DIMENSION :].any()
 
 
-def test_an_atlas_whose_grey_values_were_told_in_cosines_shows_the_same(fitted):
+FIRST = {"facts": np.frombuffer(json.dumps({"format": 1}).encode(), np.uint8)}
+
+
+def test_an_atlas_whose_grey_values_were_told_in_cosines_shows_nearly_the_same(fitted):
     told = np.array([0.1, 0.08, -0.02, 0.01, 0.0, 0.0], np.float32)
     deviation = np.array([0.06, 0.03, 0.02, 0.01, 0.0, 0.0], np.float32)
-    facts = np.frombuffer(json.dumps({"format": 1}).encode(), np.uint8)
-    stored = fitted[0].to_tensors() | {"grey": told, "grey_deviation": deviation, "facts": facts}
+    stored = fitted[0].to_tensors() | {"grey": told, "grey_deviation": deviation} | FIRST
     back = Atlas.from_tensors(stored)
     waves = cosines(intensity.LEVELS, intensity.COUNT)
-    middle = slice(4, -4)
     before = intensity.BASE + waves @ told
-    assert np.abs(intensity.curve(back.grey) - before)[middle].max() < 0.04
-    spread = np.sqrt((waves**2) @ deviation**2)
-    now = np.sqrt((intensity.WAVES**2) @ back.grey_deviation**2)
-    assert np.abs(now / spread - 1.0)[16:-16].max() < 0.35
+    assert np.abs(intensity.curve(back.grey) - before)[4:-4].max() < 0.03
+    # What draws of then would be told by now.
+    drawn = told + deviation * np.random.default_rng(0).standard_normal((20_000, 6))
+    now = (drawn @ waves.T) @ intensity.WAVES / intensity.LEVELS
+    assert np.allclose(now.mean(axis=0), back.grey, atol=0.002)
+    assert np.allclose(now.std(axis=0), back.grey_deviation, rtol=0.03, atol=1e-4)
+
+
+def test_what_classes_differ_by_comes_along_from_cosines(fitted):
+    atlas = fitted[0]
+    grey = np.array([[0.05, 0.02, 0.0, 0.01, 0.0, 0.0], [-0.05, 0.0, 0.03, 0.0, 0.0, 0.0]])
+    count = len(grey)
+    classes = Classes(
+        np.full(count, 0.5),
+        np.zeros((count, *atlas.shape)),
+        np.zeros((count, 3, len(atlas.basis))),
+        grey,
+    )
+    stored = dataclasses.replace(atlas, classes=classes).to_tensors()
+    assert np.allclose(Atlas.from_tensors(stored).classes.grey, grey)
+    back = Atlas.from_tensors(stored | FIRST)
+    assert np.allclose(back.classes.grey, intensity.from_cosines(grey))
+    with pytest.raises(IntegrityError, match="grey"):
+        Atlas.from_tensors(stored | FIRST | {"classes.grey": np.zeros((2, 5), np.float32)})
+
+
+def test_grey_values_of_ct_are_told_as_ever(fitted):
+    grey = np.linspace(-0.1, 0.1, hounsfield.COUNT)
+    ct = dataclasses.replace(
+        fitted[0], middle=np.array([0.2]), spread=np.ones(fitted[0].shape), grey=grey
+    )
+    assert np.allclose(Atlas.from_tensors(ct.to_tensors() | FIRST).grey, grey)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +135,8 @@ def test_an_atlas_whose_grey_values_were_told_in_cosines_shows_the_same(fitted):
     [
         lambda t: t.pop("centre"),
         lambda t: t.pop("facts"),
+        lambda t: t.update(facts=np.frombuffer(b'{"format": 3}', np.uint8)),
+        lambda t: t.update(facts=np.frombuffer(b'{"format": Infinity}', np.uint8)),
         lambda t: t.update(grey=np.full(6, np.nan, np.float32)),
         lambda t: t.update(centre=np.zeros((3, 2), np.float32)),
         lambda t: t.update(template=np.zeros(5, np.float32)),

@@ -116,6 +116,10 @@ def test_quantile_curves_are_monotone_and_imposed_exactly(size, which):
 
 def test_quantile_curves_differ_little_at_their_ends():
     assert np.allclose(intensity.WAVES.T @ intensity.WAVES, intensity.LEVELS * np.eye(6))
+    # Stored atlases are told in these very functions.
+    ends = [0.21565, 0.47455, 0.77489, 1.09696, 1.42235, 1.7332]
+    assert np.allclose(intensity.WAVES[0], ends, atol=1e-5)
+    assert np.allclose(intensity.WAVES[-1], ends * np.tile([1.0, -1.0], 3), atol=1e-5)
     spread = np.sqrt(intensity.WAVES**2 @ intensity.BETWEEN**2)
     # Every volume is scaled by its own low and high percentiles.
     assert spread[[0, -1]].max() < 0.6 * spread[8:-8].min()
