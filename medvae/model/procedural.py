@@ -87,9 +87,12 @@ class _Fields:
         for axis, n in enumerate(self.size):
             phase = np.pi * np.arange(counts[axis]) / self._lengths[axis]
             basis = np.cos(np.outer(np.arange(n) + self._offsets[axis], phase)).astype(np.float32)
-            values = np.moveaxis(np.tensordot(basis, values, axes=(1, axis)), 0, axis)
+            # The leading axis goes to the end; after all of them the order is the first again.
+            values = values.reshape(counts[axis], -1).T @ basis.T
+        values = values.reshape(self.size)
         values -= values.mean()
-        return np.asarray(values / (values.std() + 1e-6), dtype=np.float32)
+        values *= np.float32(1.0 / (_rms(values) + 1e-6))
+        return np.asarray(values, dtype=np.float32)
 
     def coordinates(self) -> list[Array]:
         """Voxel positions along each axis about a random centre, broadcastable."""
@@ -106,10 +109,15 @@ def _soft(distance: Array, width: float) -> Array:
     return np.asarray(0.5 + 0.5 * np.tanh(distance / width), dtype=np.float32)
 
 
+def _rms(values: Array) -> float:
+    flat = values.ravel()
+    return float(np.sqrt(flat @ flat / flat.size))
+
+
 def _slope(field: Array) -> float:
     """The typical change of a field from one voxel to the next."""
-    steps = [np.diff(field, axis=axis) for axis in range(field.ndim) if field.shape[axis] > 1]
-    return float(np.sqrt(sum(np.mean(step**2) for step in steps))) + 1e-6
+    axes = [axis for axis in range(field.ndim) if field.shape[axis] > 1]
+    return float(np.hypot.reduce([_rms(np.diff(field, axis=axis)) for axis in axes])) + 1e-6
 
 
 def _value(random: np.random.Generator, modality: Modality) -> float:
