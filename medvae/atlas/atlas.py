@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import formats, hounsfield, intensity, profile, spectrum
+from medvae.atlas import facing, formats, hounsfield, intensity, profile, spectrum
 from medvae.atlas.basis import Array, Basis, Shape
 from medvae.atlas.classes import Classes, shifted
 from medvae.atlas.displacement import invert, prior_deviation, warp
@@ -70,6 +70,8 @@ class Atlas:
         residual: [SHELLS] power of what the template leaves unexplained.
         grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
         size: [1] cube root of the labels' volume over that of the template's own at the centre.
+        facing: [B, facing.FIGURES] what borders between labels face, and how much that varies
+            (see `facing.told`); none where none is told.
         profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
             is believed; [2, 0] without labels.
         classes: how often each class is and what is different about it; none of them for
@@ -88,6 +90,7 @@ class Atlas:
     grey: Array
     grey_deviation: Array
     size: Array
+    facing: Array
     profile: Array
     classes: Classes
     middle: Array
@@ -229,8 +232,27 @@ class Atlas:
         return warp(image, field, order=3).astype(np.float32)
 
     def mask_from_template(self, field: Array) -> Mask | None:
-        """The template's labels deformed by the same field, or None."""
-        return label_map(warp(self._shapes, field)) if self.labels else None
+        """The template's labels deformed by the same field, or None.
+
+        The borders between them are turned to where patients' face.
+        """
+        if not self.labels:
+            return None
+        shapes = warp(self._shapes, field)
+        mask = label_map(shapes)
+        return facing.turned(shapes, mask, self.facing, self._faced) if len(self.facing) else mask
+
+    @cached_property
+    def _faced(self) -> Array:
+        """[B, facing.FIGURES] what borders of draws face before they are turned."""
+        found = []
+        for number in range(POOL):
+            rng = np.random.default_rng([number, 3])
+            field = self.sample_field(rng, self.classes.pick(rng))
+            mask = label_map(warp(self._shapes, field))
+            found.append(facing.directions(mask, len(self.facing)))
+        mean = np.mean(found, axis=0)
+        return np.column_stack([mean, np.sqrt(((found - mean) ** 2).mean(axis=0).sum(axis=1))])
 
     def register(self, volume: Gridded) -> Array:
         """[3, X, Y, Z] the field that pulls the template onto a volume."""
@@ -338,6 +360,7 @@ class Atlas:
             IntegrityError: an array is missing, of a wrong size, or not finite.
         """
         try:
+            tensors = formats.current(tensors)
             arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in _ARRAYS}
             ct = {name: np.zeros(0) for name in _OF_CT}
             if any(name in tensors for name in ct):
@@ -351,13 +374,6 @@ class Atlas:
             if not np.isfinite(values).all():
                 raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
         plain = {name: arrays.pop(name) for name in _ARRAYS}
-        if plain["profile"].shape == (2, profile.FIRST_DIMENSION):
-            # Of an earlier version, with fewer directions: of the others nothing is believed.
-            more = profile.DIMENSION - profile.FIRST_DIMENSION
-            plain["profile"] = np.pad(plain["profile"], ((0, 0), (0, more)))
-        if formats.of(tensors) < formats.WAVES and not len(ct["middle"]):
-            formats.from_cosines(plain)
-            formats.from_cosines(arrays)
         shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
         groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
         atlas = cls(**plain, classes=groups, **ct)
@@ -366,6 +382,8 @@ class Atlas:
             or atlas.fine.shape != atlas.shape
             or atlas.centre.shape != (3, len(atlas.basis))
             or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
+            or atlas.facing.shape
+            not in [(n, facing.FIGURES) for n in (0, facing.borders(atlas.labels))]
             or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
             or not groups.fit(atlas.shape, len(atlas.basis))
         ):

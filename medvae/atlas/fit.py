@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from medvae.atlas import (
+    facing,
     hounsfield,
     intensity,
     profile,
@@ -25,6 +26,7 @@ from medvae.atlas.build import build
 from medvae.atlas.classes import CLIP as CLASSES_CLIP
 from medvae.atlas.classes import ClassCode, Classes, shifted
 from medvae.atlas.displacement import prior_deviation, warp
+from medvae.atlas.features import label_map
 from medvae.atlas.motion import Covariance, MotionCode
 from medvae.atlas.registration import Moving
 from medvae.atlas.scales import ScaleCode, Scales
@@ -85,6 +87,7 @@ def _fit(patients: Patients, release: Release, cfg: RunConfig, progress: Progres
         grey_deviation=np.sqrt(found.intensity),
         middle=np.zeros(0) if study.middle is None else np.array([study.middle]),
         size=np.array([found.size]),
+        facing=facing.told(_faced(study, template, centre), found.facing),
         profile=_profile(study, release) if shares.PROFILE in planned else np.zeros((2, 0)),
         classes=groups,
         spread=variety,
@@ -135,10 +138,7 @@ def _profile(study: Study, release: Release) -> Array:
     """[2, profile.DIMENSION] what images do across the border of their labels."""
 
     def measure(volume: Gridded, _: Key) -> Array:
-        if volume.mask is None:
-            return np.zeros(profile.DIMENSION)
-        mask = np.where(volume.mask <= study.labels, volume.mask, 0)
-        return profile.describe(volume.image, mask)
+        return profile.describe(volume.image, study.mask(volume))
 
     vectors = study.vectors(shares.PROFILE, measure)
     clip = profile.CLIP
@@ -190,6 +190,15 @@ def _spread(study: Study, release: Release, template: Array, groups: Classes) ->
     return spread.decode(plan, released, noise)
 
 
+def _faced(study: Study, template: Array, centre: Array) -> Array:
+    """[B, 3] what borders between the template's labels face where patients usually lie."""
+    count = facing.borders(study.labels)
+    if not count:
+        return np.zeros((0, 3))
+    usual = warp(template[1:], study.registrar.basis.synthesise(centre))
+    return facing.directions(label_map(usual), count)
+
+
 def _scales(
     study: Study,
     release: Release,
@@ -203,7 +212,8 @@ def _scales(
     Where there are classes, all of it is around what is released of the volume's own.
     """
     basis = study.registrar.basis
-    code = ScaleCode(basis, study.shape)
+    faced = _faced(study, template, centre)
+    code = ScaleCode(basis, study.shape, len(faced))
     moving = Moving(template)
     # What is drawn lies around the released centre, so sizes are compared there: with the
     # patient's own field, a label that the centre makes too small would seem right.
@@ -221,6 +231,7 @@ def _scales(
             spectrum.shell_power(seen[0] - moved[0]),
             (_level(study, volume, grey) - level) ** 2,
             scales.relative_size(seen[1:], usual),
+            facing.figures(study.mask(volume), faced),
         )
         return code.encode(found)
 

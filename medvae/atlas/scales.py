@@ -1,4 +1,4 @@
-"""How much patients differ: power of fields and residuals, spread of grey values, sizes.
+"""How much patients differ: power of fields and residuals, spread of grey values, sizes, facings.
 
 Sensitivity. Each figure is a bounded function of one volume, written as its deviation
 from a public expectation in units of a public spread; the vector of all of them, over the
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvae.atlas import intensity, spectrum
+from medvae.atlas import facing, intensity, spectrum
 from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import prior_deviation
 from medvae.atlas.statistics import shells
@@ -25,6 +25,9 @@ UNEXPLAINED = 0.6
 # Public: a size off by a few parts of a hundred shows in every volume, a power does not. So that
 # odd sizes do not use up the clip, they saturate (in spreads), and the mean is turned back.
 SIZE_EMPHASIS, SATURATION = 3.0, 1.2
+# Public: how far from the template's a border faces (in each of three, and the square of it all),
+# and how much of that patients are expected to have.
+TURN, TURNS = 0.3, 0.06
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,30 @@ class Scales:
         residual: [SHELLS] power of image residuals by shell, of a standardised image.
         intensity: [COUNT] variance of quantile coefficients.
         size: cube root of the volume of all labels over the template's at its mean displacement.
+        facing: [borders facing.FIGURES] how borders between labels face (see `facing.figures`).
     """
 
     motion: Array
     residual: Array
     intensity: Array
     size: float
+    facing: Array
 
 
 @dataclass(frozen=True)
 class ScaleCode:
-    """The figures as one vector around public expectations."""
+    """The figures as one vector around public expectations.
+
+    Attributes:
+        borders: between labels, as many as `facing.borders` says.
+    """
 
     basis: Basis
     shape: tuple[int, int, int]
+    borders: int = 0
 
     def _expectation(self) -> tuple[Array, Array]:
-        """Expected figure and spread between individuals, [S + SHELLS + COUNT + 1].
+        """Expected figure and spread between individuals, [dimension].
 
         The size's spread is one that holds every cohort's.
         """
@@ -60,8 +70,10 @@ class ScaleCode:
         grey = np.ones(intensity.COUNT)
         residual = np.full(spectrum.SHELLS, UNEXPLAINED)
         size = np.ones(1)
-        expected = np.concatenate([motion, residual, grey, size])
-        spread = np.concatenate([motion * 0.7, residual, grey * 1.4, size * 0.15])
+        turn = np.tile(np.append(np.zeros(facing.FIGURES - 1), TURNS), self.borders)
+        apart = np.tile(np.append(np.full(facing.FIGURES - 1, TURN), TURNS), self.borders)
+        expected = np.concatenate([motion, residual, grey, turn, size])
+        spread = np.concatenate([motion * 0.7, residual, grey * 1.4, apart, size * 0.15])
         return expected, spread
 
     @property
@@ -80,6 +92,7 @@ class ScaleCode:
                 scales.motion,
                 scales.residual / spectrum.expected_power(self.shape),
                 scales.intensity / intensity.BETWEEN**2,
+                scales.facing,
                 [scales.size],
             ]
         )
@@ -96,14 +109,17 @@ class ScaleCode:
         told = released * unit * trust
         told[-1] = SATURATION * np.arctanh(np.clip(told[-1] / SATURATION, -0.98, 0.98))
         figures = expected + spread * told
-        figures = np.clip(figures, 0.1 * expected, 4.0 * expected)
-        edges = np.cumsum([len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT])
-        motion, residual, grey, size = np.split(figures, edges)
+        counts = [len(shells(self.basis.frequency)), spectrum.SHELLS, intensity.COUNT]
+        edges = np.cumsum([*counts, self.borders * facing.FIGURES])
+        powers = np.clip(figures, 0.1 * expected, 4.0 * expected)
+        motion, residual, grey, _, _ = np.split(powers, edges)
+        *_, turn, size = np.split(figures, edges)
         return Scales(
             motion,
             residual * spectrum.expected_power(self.shape),
             grey * intensity.BETWEEN**2,
             float(np.clip(size[0], 0.7, 1.4)),
+            turn,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae.atlas import hounsfield
 from medvae.atlas.basis import Array, Basis
@@ -95,6 +96,12 @@ class Study:
 
     def channels(self, volume: Gridded) -> Array:
         return channels(volume, self.labels, self.middle)
+
+    def mask(self, volume: Gridded) -> npt.NDArray[np.uint8]:
+        """[X, Y, Z] the labels that the configuration has; of a volume without a mask, none."""
+        if volume.mask is None:
+            return np.zeros(self.shape, np.uint8)
+        return np.where(volume.mask <= self.labels, volume.mask, 0).astype(np.uint8)
 
     def standardise(self, volume: Gridded) -> Array:
         return standardise(volume.image, self.middle)

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from medvae.atlas import Atlas, fit, hounsfield, intensity, profile, public
+from medvae.atlas import Atlas, fit, formats, hounsfield, intensity, profile, public
 from medvae.atlas.basis import cosines
 from medvae.atlas.classes import Classes
 from medvae.atlas.displacement import jacobian, prior_deviation, warp
@@ -86,7 +86,11 @@ def test_an_atlas_of_fewer_directions_is_read_as_it_was(fitted):
     assert not back.profile[:, profile.FIRST_DIMENSION :].any()
 
 
-FIRST = {"facts": np.frombuffer(json.dumps({"format": 1}).encode(), np.uint8)}
+def facts(version: int) -> np.ndarray:
+    return np.frombuffer(json.dumps({"format": version}).encode(), np.uint8)
+
+
+FIRST = {"facts": facts(1)}
 
 
 def test_an_atlas_whose_grey_values_were_told_in_cosines_shows_nearly_the_same(fitted):
@@ -135,11 +139,14 @@ def test_grey_values_of_ct_are_told_as_ever(fitted):
     [
         lambda t: t.pop("centre"),
         lambda t: t.pop("facts"),
-        lambda t: t.update(facts=np.frombuffer(b'{"format": 3}', np.uint8)),
+        lambda t: t.update(facts=facts(formats.NOW + 1)),
         lambda t: t.update(facts=np.frombuffer(b'{"format": Infinity}', np.uint8)),
         lambda t: t.update(grey=np.full(6, np.nan, np.float32)),
         lambda t: t.update(centre=np.zeros((3, 2), np.float32)),
         lambda t: t.update(template=np.zeros(5, np.float32)),
+        lambda t: t.update(facing=np.float32(1.0)),
+        lambda t: t.update(facing=np.zeros((2, 4), np.float32)),
+        lambda t: t.pop("profile"),
     ],
 )
 def test_damaged_tensors_are_refused(fitted, damage):
