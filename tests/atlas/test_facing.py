@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medvae.atlas import Atlas, facing, fit, scales
+from medvae.atlas import Atlas, facing, fit, intensity, scales, spectrum
 from medvae.atlas.displacement import warp
 from medvae.atlas.features import label_map, shape_channels
+from medvae.atlas.statistics import shells
+from medvae.atlas.study import registrar
 from medvae.grid import Gridded
 from tests.atlas.cohorts import SIZE, Cohort, Recorder, config
 
@@ -42,13 +44,18 @@ def test_a_plane_faces_its_normal_on_any_axis(x, z, order):
 def test_borders_that_close_or_do_not_exist_face_nowhere():
     core = ((PLACE / 3) ** 2).sum(axis=0) < 1
     shell = np.where(BODY, np.where(core, 1, 2), 0).astype(np.uint8)
-    assert np.linalg.norm(facing.facing(shell, 1).direction) < 0.1
+    assert not facing.facing(shell, 1).direction.any()
+    # One that is open on a side hardly faces anywhere, and is left as it is, too.
+    core = (PLACE[0] / 5) ** 2 + (PLACE[1] / 6) ** 2 + ((PLACE[2] - 3) / 4.5) ** 2 < 1
+    open_shell = np.where(BODY, np.where(core, 1, 2), 0).astype(np.uint8)
+    assert 0 < np.linalg.norm(facing.facing(open_shell, 1).direction) < facing.LEAST
     for mask in (np.zeros(SIZE, np.uint8), BODY.astype(np.uint8)):
         assert not facing.facing(mask, 1).direction.any()
         assert not facing.figures(mask, np.array([[0.0, 1.0, 0.0]])).any()
-    wanted = np.array([[1.0, 0.0, 0.0, 0.0]])
-    again = facing.turned(shape_channels(shell, 2), shell, wanted, np.zeros((1, 4)))
-    assert np.array_equal(again, shell)
+    wanted = np.array([[0.0, 0.6, -0.8, 0.0]])
+    for closed in (shell, open_shell):
+        again = facing.turned(shape_channels(closed, 2), closed, wanted, np.zeros((1, 4)))
+        assert np.array_equal(again, closed)
 
 
 def test_mean_and_spread_of_patients_are_told_from_their_figures():
@@ -119,6 +126,28 @@ def test_drawn_borders_face_where_patients_do(leaning):
     before, after = (np.sqrt((tilts(one) ** 2).mean()) for one in (unturned, leaning))
     assert before > 0.15
     assert after < 0.4 * before
+
+
+def test_patients_whose_borders_differ_leave_draws_theirs():
+    """What is released of the spread is what these patients have."""
+    normals = [(x, 1.0, 0.0) for x in (-0.35, -0.2, 0.0, 0.2, 0.35, -0.3, 0.3)]
+    varied = [dataclasses.replace(bodies(1)[0], mask=cut(normal)) for normal in normals]
+    seen = np.array([facing.facing(one.mask, 1).direction for one in varied])
+    atlas = fit(Cohort([[one] for one in varied]), Recorder(len(varied)), config())
+    assert np.abs(atlas.facing[0, :3] - seen.mean(axis=0)).max() < 0.05
+    assert atlas.facing[0, 3] == pytest.approx(np.sqrt(seen.var(axis=0).sum()), rel=0.1)
+
+
+def test_figures_survive_a_release_without_noise():
+    basis = registrar(SIZE).basis
+    code = scales.ScaleCode(basis, SIZE, borders=2)
+    told = np.array([0.2, -0.1, 0.05, 0.06, -0.3, 0.0, 0.1, 0.11])
+    ones = np.ones(len(shells(basis.frequency)))
+    some = np.full(spectrum.SHELLS, 0.1)
+    seen = scales.Scales(ones, some, np.full(intensity.COUNT, 1e-3), 1.05, told)
+    assert np.allclose(code.decode(code.encode(seen), 0.0).facing, told)
+    drowned = code.decode(code.encode(seen), 1e6).facing
+    assert np.allclose(drowned, np.tile([0.0, 0.0, 0.0, scales.TURNS], 2), atol=1e-6)
 
 
 def test_noise_that_drowns_the_figures_turns_nothing(leaning):
