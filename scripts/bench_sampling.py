@@ -1,9 +1,9 @@
 """Drawing volumes: the part of the time outside of networks and warps, memory, repeatability.
 
 Method. A small model is trained on made-up patients (32 x 48 x 32, two labels). Every call of
-the networks (encode, decode) and of what deforms (`warp` and the synthesis of its field) is timed
-from within; the rest of a draw is what lies outside. One thread, medians over draws. Memory is
-the peak of a process of its own for each n, so that nothing else is in it.
+the networks (encode, decode) and of what deforms (`warp`, borders that are turned, the synthesis of
+a field) is timed from within; the rest of a draw is what lies outside. One thread, medians over
+draws. Memory is the peak of a process of its own for each n, so that nothing else is in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from medvae.atlas import Atlas
+from medvae.atlas import Atlas, facing
 from medvae.atlas import atlas as drawing
 from medvae.atlas.basis import Basis
 from medvae.config import RunConfig
@@ -127,6 +127,7 @@ class Clock:
             mock.patch.object(network, "encode", self.watch(network.encode)),
             mock.patch.object(network, "decode", self.watch(network.decode)),
             mock.patch.object(drawing, "warp", self.watch(drawing.warp)),
+            mock.patch.object(facing, "sample", self.watch(facing.sample)),
             mock.patch.object(Basis, "synthesise", self.watch(Basis.synthesise)),
         ):
             yield
