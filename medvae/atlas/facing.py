@@ -145,7 +145,7 @@ def _sheared(channel: Array, box: Box, centre: Array, have: Array, goal: Array) 
     """
     axes = [np.arange(s.start, s.stop, dtype=np.float64) for s in box]
     places = np.stack(np.meshgrid(*axes, indexing="ij"))
-    ahead = np.tensordot(goal - have, places - centre.reshape(3, 1, 1, 1), axes=1)
+    ahead = np.einsum("a,axyz->xyz", goal - have, places - centre.reshape(3, 1, 1, 1))
     return np.asarray(sample(channel[None], places + have.reshape(3, 1, 1, 1) * ahead)[0])
 
 

@@ -110,8 +110,8 @@ def _soft(distance: Array, width: float) -> Array:
 
 
 def _rms(values: Array) -> float:
-    flat = values.ravel()
-    return float(np.sqrt(flat @ flat / flat.size))
+    # Not by the linear algebra library, which may add in another order on more threads.
+    return float(np.sqrt(np.mean(values * values)))
 
 
 def _slope(field: Array) -> float:
