@@ -9,6 +9,8 @@ The bench writes bench-out/privacy.png.
 
 from __future__ import annotations
 
+import argparse
+import importlib.metadata
 import json
 import os
 import platform
@@ -48,13 +50,18 @@ LOOKS = {
 HUNGER = {"opacus hooks": 0.03, "opacus ghost": 0.03, "opacus functorch": 0.015}
 
 
-def main(quick: bool) -> dict[str, Any]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that only this benchmark has."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="only there (default: all)")
+
+
+def main(quick: bool, device: str | None = None) -> dict[str, Any]:
     """machine, results and targets; a table on stdout and a plot in bench-out/."""
     sizes = (32,) if quick else (32, 48, 96)
     results: list[dict[str, Any]] = []
-    for device in devices():
+    for place in [device] if device else devices():
         for size in sizes:
-            results += measure(device, size, rounds=1 if quick else 2)
+            results += measure(place, size, rounds=1 if quick else 2)
     noise = noise_rate()
     table(results)
     print(f"noise: {noise / 1e6:.1f} million normals a second")
@@ -270,4 +277,5 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "load": os.getloadavg()[0],
+        "torch": importlib.metadata.version("torch"),
     }

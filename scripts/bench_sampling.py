@@ -3,11 +3,13 @@
 Method. A small model is trained on made-up patients (32 x 48 x 32, two labels). Every call of
 the networks (encode, decode) and of what deforms (`warp`, borders that are turned, the synthesis of
 a field) is timed from within; the rest of a draw is what lies outside. One thread, medians over
-draws. Memory is the peak of a process of its own for each n, so that nothing else is in it.
+draws. Memory is the peak of a process of its own for each n, so that nothing else is in it (on
+CUDA that of the host). With --device cuda the networks run there, and each call is waited for.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -47,7 +49,7 @@ from medvae.generate import generate
 from medvae.model import Artifact
 torch.set_num_threads(1)
 artifact = Artifact.from_bytes(Path(sys.argv[1]).read_bytes())
-for volume in generate(artifact, int(sys.argv[2]), seed=0):
+for volume in generate(artifact, int(sys.argv[2]), seed=0, device=sys.argv[3]):
     del volume
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -100,11 +102,15 @@ def model(patients: int, preset: str, kind: str) -> Artifact:
 
 
 class Clock:
-    """Seconds within the calls that are watched; calls within such a call are not told twice."""
+    """Seconds within the calls that are watched; calls within such a call are not told twice.
 
-    def __init__(self) -> None:
+    settle: waits until what a call has begun is done.
+    """
+
+    def __init__(self, settle: Callable[[], object] = lambda: None) -> None:
         self.seconds = 0.0
         self._inside = False
+        self._settle = settle
 
     def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -113,7 +119,9 @@ class Clock:
                 return function(*args, **options)
             self._inside, start = True, time.perf_counter()
             try:
-                return function(*args, **options)
+                found = function(*args, **options)
+                self._settle()
+                return found
             finally:
                 self.seconds += time.perf_counter() - start
                 self._inside = False
@@ -135,7 +143,7 @@ class Clock:
 
 def outside(draw: Callable[[], object], times: int, network: type[VAE]) -> dict[str, float]:
     """Medians over draws: milliseconds of one, those outside, and their part."""
-    clock = Clock()
+    clock = Clock(torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None)
     rows = []
     with clock.watching(network):
         draw()
@@ -148,20 +156,27 @@ def outside(draw: Callable[[], object], times: int, network: type[VAE]) -> dict[
     return dict(zip(("ms", "ms_outside", "part_outside"), map(float, found), strict=True))
 
 
-def peak(path: Path, n: int) -> float:
+def peak(path: Path, n: int, device: str) -> float:
     """MiB of a process that draws n volumes."""
-    command = [sys.executable, "-c", PEAK, str(path), str(n)]
+    command = [sys.executable, "-c", PEAK, str(path), str(n), device]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) / 1024
 
 
-def repeats(artifact: Artifact, n: int) -> float:
+def repeats(artifact: Artifact, n: int, device: str) -> float:
     """Part of the voxels that are the same when the same seed is drawn from again."""
-    first, second = ([v.voxels for v in generate(artifact, n, seed=3)] for _ in range(2))
+    first, second = (
+        [v.voxels for v in generate(artifact, n, seed=3, device=device)] for _ in range(2)
+    )
     return float((np.stack(first) == np.stack(second)).mean())
 
 
-def main(quick: bool) -> dict[str, Any]:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that only this benchmark has."""
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the networks")
+
+
+def main(quick: bool, device: str = "cpu") -> dict[str, Any]:
     """machine, results and targets."""
     torch.set_num_threads(1)
     patients, preset, times = (4, "tiny", 8) if quick else (6, "small", 20)
@@ -169,18 +184,18 @@ def main(quick: bool) -> dict[str, Any]:
     artifact, added = (model(patients, preset, kind) for kind in ("structure", "atlas"))
     network = type(load_model(artifact))
     atlas = Atlas.from_tensors({k: v.numpy() for k, v in artifact.part("atlas").items()})
-    drawn, moved = (generate(one, 10**6, seed=1) for one in (artifact, added))
+    drawn, moved = (generate(one, 10**6, seed=1, device=device) for one in (artifact, added))
     random = np.random.default_rng(0)
     results: dict[str, Any] = {
         "atlas": outside(lambda: atlas.draw(random), times, network),
         "pipeline": outside(lambda: next(drawn), times, network),
         "pipeline, on atlas": outside(lambda: next(moved), times, network),
-        "repeated": repeats(artifact, few),
+        "repeated": repeats(artifact, few, device),
     }
     with tempfile.TemporaryDirectory(prefix="medvae-bench-") as folder:
         path = Path(folder) / "model"
         path.write_bytes(artifact.to_bytes())
-        memory = {n: peak(path, n) for n in (few, many)}
+        memory = {n: peak(path, n, device) for n in (few, many)}
     results["peak_mib"] = {str(n): value for n, value in memory.items()}
     for name, value in results.items():
         print(f"{name:18} {value}")
@@ -194,7 +209,11 @@ def main(quick: bool) -> dict[str, Any]:
     targets.append(("same voxels by the same seed", results["repeated"], ">= 1"))
     met += [growth <= GROWTH, results["repeated"] >= 1]
     return {
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "networks on": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        },
         "results": results,
         "targets": [
             {"name": name, "value": value, "target": target, "met": bool(good)}

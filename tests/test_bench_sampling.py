@@ -33,7 +33,7 @@ def test_calls_within_calls_count_once() -> None:
 
 def test_the_outcome_names_times_memory_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_sampling, "SIZE", (16, 16, 16))
-    monkeypatch.setattr(bench_sampling, "peak", lambda path, n: float(path.stat().st_size))
+    monkeypatch.setattr(bench_sampling, "peak", lambda path, n, device: float(path.stat().st_size))
     monkeypatch.setattr(bench_sampling.torch, "set_num_threads", lambda n: None)
     outcome = bench_sampling.main(quick=True)
     assert {"machine", "results", "targets"} == set(outcome)

@@ -156,8 +156,15 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def pipeline(cohort: Cohort, epsilon: float, count: int, seed: int) -> list[Gridded]:
+def pipeline(
+    cohort: Cohort,
+    epsilon: float,
+    count: int,
+    seed: int,
+    public: tuple[str, str | None] | None = None,
+) -> list[Gridded]:
     """Atlas, VAE on its samples, DP-SGD and latent prior, all of them on."""
+    cohort = dataclasses.replace(cohort, public=public or cohort.public)
     artifact = _train(whole(cohort, epsilon), cohort, epsilon, seed)
     return [to_grid(volume, cohort.data) for volume in generate(artifact, count, seed)]
 

