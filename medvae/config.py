@@ -93,6 +93,8 @@ class PrivacyConfig(_Section):
 class AtlasConfig(_Section):
     """The DP deformable atlas; `share` is its part of the budget (0: no atlas).
 
+    alone_below: epsilon times patients below which it has the whole budget: under so much noise
+    the other private stages take more from the volumes than they give.
     public: a public template that shows the cohort's region too, or "none". "mni152" is T1
     of the head; else the path of a NIfTI image, which the user declares public. The atlas finds
     the region in it and starts from its fine structure.
@@ -102,6 +104,7 @@ class AtlasConfig(_Section):
     """
 
     share: Share = 0.6
+    alone_below: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     public: Annotated[str, Field(min_length=1)] = "none"
     public_labels: Annotated[str, Field(min_length=1)] | None = None
     public_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
@@ -205,9 +208,25 @@ class RunConfig(_Section):
             return self.prior.kind
         return "atlas" if self.atlas.share > 0 and self.atlas.public != "none" else "structure"
 
+    def settled(self, patients: int) -> RunConfig:
+        """The configuration with the shares of the budget that so many patients get."""
+        strength = self.privacy.epsilon * patients
+        if self.atlas.share == 0 or strength >= self.atlas.alone_below:
+            return self
+        shares = {"atlas": 1.0, "finetune": 0.0, "prior": 0.0}
+        return self.model_copy(
+            update={
+                name: getattr(self, name).model_copy(update={"share": share})
+                for name, share in shares.items()
+            }
+        )
+
     def public(self) -> dict[str, Any]:
-        """Everything that may influence the result, as JSON values (no compute knobs)."""
-        found = self.model_dump(mode="json", exclude={"compute"})
+        """Everything that may influence the result, as JSON values (no compute knobs).
+
+        Of a settled configuration: what `alone_below` decides is in the shares.
+        """
+        found = self.model_dump(mode="json", exclude={"compute": True, "atlas": {"alone_below"}})
         # Where a file lies is nobody's business but the user's; its digest says which it is.
         for key in ("public", "public_labels"):
             if found["atlas"][key] is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    """The configuration with what the data set declares and the template's digest filled in.
+    """The configuration with what the data set and its size decide, and the template's digest.
 
     Raises:
         UsageError: labels or classes are asked for that the data set does not have, or the
@@ -45,7 +45,8 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
         )
     data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    return cfg.model_copy(update={"data": data})
+    patients = len(datasets.subjects(manifest))
+    return cfg.model_copy(update={"data": data}).settled(patients)
 
 
 def _with_template(cfg: RunConfig) -> RunConfig:

@@ -68,12 +68,14 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
     manifest = datasets.load(tenant, dataset)
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
-    cfg = settle.resolve(cfg, manifest)
+    asked, cfg = cfg, settle.resolve(cfg, manifest)
+    below = asked.atlas.alone_below if cfg.atlas.share > asked.atlas.share else None
     made = make_plan(cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return describe(made) | {
         "dataset": f"{manifest['name']}@{manifest['version']}",
         "patients": len(patients),
+        "atlas_alone_below": below,
         "budget": {"limit": spent.limit, "spent": spent.spent, "remaining": spent.remaining},
         "cost": cost.estimate(cfg, made, len(manifest["volumes"])),
     }

@@ -31,6 +31,17 @@ def _lines(result: dict[str, Any]) -> list[str]:
         f"{result['dataset']}: {result['patients']} patients; "
         f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for all stages together",
         *table(columns, rows),
+        *_alone(result["atlas_alone_below"]),
         f"Budget: {budget['spent']:.4g} of {budget['limit']:g} spent by the patient who spent most",
         f"About {duration(cost['seconds'])} and {size(cost['memory_bytes'])} of memory here.",
+    ]
+
+
+def _alone(below: float | None) -> list[str]:
+    """Why there are fewer stages than the configuration names."""
+    if below is None:
+        return []
+    return [
+        f"Epsilon times patients is below {below:g} (atlas.alone_below): the atlas has all of the "
+        "budget; DP-SGD and the latent prior are left out"
     ]
