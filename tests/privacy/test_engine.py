@@ -176,12 +176,14 @@ def test_a_whole_step_is_sum_plus_noise_over_the_divisor() -> None:
     expected = noiseless(start, patients).float()
     model = build(["conv"], 2, 4, 5)
     before = torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
-    info = trainer_of(model).step(0, patients, loss)
+    trainer = trainer_of(model)
+    info = trainer.step(0, patients, loss)
     after = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
     noise = NoiseSource(bytes(32)).normal((len(before),), stream="test", step=0)
     assert (info.patients, info.zeroed) == (3, 0)
     assert torch.allclose(before - after, (expected + CLIP * noise) / 4.0, atol=2e-6)
     assert all(p.grad is None and p.summed_grad is None for p in model.parameters())
+    assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
 
 
 def test_noise_has_the_planned_size_in_the_weights() -> None:
@@ -280,6 +282,7 @@ def test_a_step_that_failed_has_not_happened() -> None:
         trainer.step(0, patients, failing)
     assert torch.equal(model.weight, other.weight)
     assert all(p.summed_grad is None and p.grad is None for p in model.parameters())
+    assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
     trainer.step(0, patients, loss)
     trainer_of(other).step(0, patients, loss)
     assert torch.equal(model.weight, other.weight)
