@@ -87,7 +87,7 @@ def main(
     for number, row in enumerate(wanted):
         found = store.find(row) or bench.do(row)
         print(table([found], header=number == 0), flush=True)
-    results = store.results()
+    results = _in_order(store.results(), [row.method for row in rows(False, seeds, data)])
     _report(results, store, cohort, folder)
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
     machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": DELTA, "fold": fold}
@@ -95,6 +95,17 @@ def main(
     # meet any target, so a quick run claims none.
     judge = auc_targets if data == "lung" else targets
     return {"machine": machine, "results": results, "targets": [] if quick else judge(results)}
+
+
+def _in_order(results: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any]]:
+    """By method, epsilon and seed, whenever they were done; methods that are no more come last."""
+
+    def place(row: dict[str, Any]) -> tuple[int, float, int]:
+        method = row["method"]
+        where = methods.index(method) if method in methods else len(methods)
+        return where, float(row["epsilon"] or 0.0), row["seed"]
+
+    return sorted(results, key=place)
 
 
 def _named(row: Row, only: str | None) -> bool:
@@ -143,7 +154,7 @@ def _report(results: list[dict[str, Any]], store: Store, cohort: Cohort, folder:
         print(f"\nWhat each stage adds at epsilon 8\n{stages}")
     plots(results, folder / "utility.png", cohort.name)
     sheet(
-        [(f"real: {cohort.name}", slices(cohort.held_out[:SHOWN])), *store.pictures()],
+        [(f"real: {cohort.name}", slices(cohort.held_out[:SHOWN])), *store.pictures(results)],
         folder / "sheet.png",
     )
 

@@ -177,3 +177,28 @@ def test_the_command_names_its_rows() -> None:
     words = [sys.executable, str(ROOT / "scripts" / "bench.py"), "utility", "--list"]
     done = subprocess.run([*words, "--only", r"\+ VAE"], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "atlas + VAE, eps 8, seed 0"
+
+
+def test_rows_are_told_in_the_order_of_the_table() -> None:
+    methods = [row.method for row in rows(False, 1, "hippocampus")]
+    done = [("full pipeline", 8.0, 1), ("older", 3.0, 0), ("atlas alone", "inf", 0)]
+    done += [("full pipeline", 8.0, 0), ("atlas alone", 3.0, 0), ("real, all patients", None, 0)]
+    results = [{"method": m, "epsilon": e, "seed": s} for m, e, s in done]
+    found = [tuple(row.values()) for row in bench_utility._in_order(results, methods)]
+    assert found == [done[i] for i in (5, 4, 2, 3, 0, 1)]
+
+
+def test_the_gap_is_between_means_over_seeds() -> None:
+    def row(method: str, epsilon: float | None, dice: float) -> dict[str, object]:
+        return {"method": method, "epsilon": epsilon, "dice": dice}
+
+    results = [row("real, all patients", None, 0.8), row("real, all patients", None, 0.9)]
+    results += [row("atlas alone", 8.0, 0.79), row("atlas alone", 8.0, 0.82)]
+    results += [row("full pipeline", 8.0, 0.7), row("full pipeline", 3.0, 0.7)]
+    found = {one["name"].rpartition(" ")[2]: one for one in bench_utility.targets(results)}
+    assert found["8"]["value"] == pytest.approx(0.045)
+    assert found["8"]["met"]
+    assert found["3"]["value"] == pytest.approx(0.15)
+    assert not found["3"]["met"]
+    assert found["1"]["value"] is None
+    assert not found["1"]["met"]

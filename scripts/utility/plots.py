@@ -130,7 +130,7 @@ def _by_method(results: Sequence[dict[str, Any]], key: str) -> dict[str, dict[fl
     """Method -> place on the axis -> figures; methods with a colour of their own first."""
     found: dict[str, dict[float, list[float]]] = {name: {} for name in _COLOURS}
     for row in results:
-        if row["epsilon"] and key in row and "VAE +" not in row["method"]:
+        if row["epsilon"] and key in row and not row["method"].startswith("atlas +"):
             where = _NONE if row["epsilon"] == "inf" else float(row["epsilon"])
             found.setdefault(row["method"], {}).setdefault(where, []).append(row[key])
     return {name: points for name, points in found.items() if points}

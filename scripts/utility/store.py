@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,10 @@ class Store:
         text = "".join(json.dumps(row) + "\n" for row in kept)
         self._path.write_text(text, encoding="utf-8")
 
-    def pictures(self) -> list[tuple[str, Slices]]:
-        """Name and slices of each row that has some."""
+    def pictures(self, results: Sequence[dict[str, Any]]) -> list[tuple[str, Slices]]:
+        """Name and slices of each of these rows that has some."""
         found = []
-        for row in self.results():
+        for row in results:
             path = self._picture(row)
             if row["epsilon"] is not None and path.exists():
                 with np.load(path) as held:
