@@ -156,8 +156,9 @@ def targets(results: list[dict[str, Any]], noise: float) -> list[dict[str, Any]]
         ("memory / Opacus hooks", "engine fp32", "opacus hooks", "added_mib", 0.25),
         ("time bf16 / fp32", "engine bf16", "engine fp32", "seconds", 0.4),
     ]
-    rows = [_target(results, size, "cpu", *one) for one in wanted]
-    if any(row["device"] == "cuda" for row in results):
+    places = {row["device"] for row in results}
+    rows = [_target(results, size, "cpu", *one) for one in wanted] if "cpu" in places else []
+    if "cuda" in places:
         against = "non-private accumulation"
         rows.append(
             _target(

@@ -188,13 +188,14 @@ def test_rows_are_told_in_the_order_of_the_table() -> None:
     assert found == [done[i] for i in (5, 4, 2, 3, 0, 1)]
 
 
-def test_the_gap_is_between_means_over_seeds() -> None:
-    def row(method: str, epsilon: float | None, dice: float) -> dict[str, object]:
-        return {"method": method, "epsilon": epsilon, "dice": dice}
+def test_the_gap_is_between_means_over_the_same_seeds() -> None:
+    def row(method: str, epsilon: float | None, dice: float, seed: int = 0) -> dict[str, object]:
+        return {"method": method, "epsilon": epsilon, "dice": dice, "seed": seed}
 
-    results = [row("real, all patients", None, 0.8), row("real, all patients", None, 0.9)]
-    results += [row("atlas alone", 8.0, 0.79), row("atlas alone", 8.0, 0.82)]
+    results = [row("real, all patients", None, 0.85), row("real, all patients", None, 0.9, 1)]
+    results += [row("atlas alone", 8.0, 0.79), row("atlas alone", 8.0, 0.87, 1)]
     results += [row("full pipeline", 8.0, 0.7), row("full pipeline", 3.0, 0.7)]
+    results += [row("atlas alone", 3.0, 0.9, 2)]
     found = {one["name"].rpartition(" ")[2]: one for one in bench_utility.targets(results)}
     assert found["8"]["value"] == pytest.approx(0.045)
     assert found["8"]["met"]

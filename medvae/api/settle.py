@@ -21,7 +21,7 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
         UsageError: labels or classes are asked for that the data set does not have, or the
             public template cannot be used.
     """
-    return _with_template(_declared(cfg, manifest))
+    return _with_template(_declared(cfg, manifest).settled(len(datasets.subjects(manifest))))
 
 
 def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
@@ -45,8 +45,7 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
         )
     data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    patients = len(datasets.subjects(manifest))
-    return cfg.model_copy(update={"data": data}).settled(patients)
+    return cfg.model_copy(update={"data": data})
 
 
 def _with_template(cfg: RunConfig) -> RunConfig:
@@ -84,7 +83,11 @@ def reopen(
     manifest = datasets.load(tenant, run["dataset"])
     # What a run of an earlier version does not say is as the data set declares.
     begun = _declared(RunConfig.model_validate(run["config"]), manifest)
+    plan = Plan.from_json(run["plan"])
     cfg = _declared(cfg, manifest)
+    if "alone_below" in run["config"]["atlas"]:
+        # Shares are for as many patients as were planned for, though some may be erased by now.
+        cfg = cfg.settled(plan.patients)
     if cfg.prior.kind == "auto":
         # What auto stands for may be another today; the run's plan is made for what it was then.
         kind = {"kind": begun.prior.kind}
@@ -97,6 +100,8 @@ def reopen(
         cfg = cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update=digest)})
     if begun.public() != cfg.public():
         key = _differing(begun, cfg)
+        if key.endswith(".share") and begun.atlas.alone_below != cfg.atlas.alone_below:
+            key = "atlas.alone_below"
         if key == "atlas.public_digest":
             raise UsageError(
                 f"the public template or its labels are not the files that run {run['name']!r} was "
@@ -106,7 +111,7 @@ def reopen(
             f"run {run['name']!r} was begun with another {key}; "
             "resume with the same configuration or choose another --name"
         )
-    return cfg, Plan.from_json(run["plan"]), manifest
+    return cfg, plan, manifest
 
 
 def _template_there(cfg: RunConfig) -> bool:

@@ -69,7 +69,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
     asked, cfg = cfg, settle.resolve(cfg, manifest)
-    below = asked.atlas.alone_below if cfg.atlas.share > asked.atlas.share else None
+    below = asked.atlas.alone_below if _alone(asked, cfg) else None
     made = make_plan(cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return describe(made) | {
@@ -79,6 +79,11 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
         "budget": {"limit": spent.limit, "spent": spent.spent, "remaining": spent.remaining},
         "cost": cost.estimate(cfg, made, len(manifest["volumes"])),
     }
+
+
+def _alone(asked: RunConfig, settled: RunConfig) -> bool:
+    """Whether a small cohort or budget has left the atlas more than was asked for."""
+    return settled.atlas.share > asked.atlas.share
 
 
 def describe(made: Plan) -> dict[str, Any]:
@@ -207,7 +212,10 @@ def _begin(
     manifest = datasets.load(tenant, request.dataset)
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
-    cfg = settle.resolve(cfg, manifest)
+    asked, cfg = cfg, settle.resolve(cfg, manifest)
+    if _alone(asked, cfg):
+        progress.start("budget", 1)
+        progress.finish("all of it for the atlas (atlas.alone_below)")
     _init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(session.device)

@@ -114,19 +114,21 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
         They are views of one vector: what is added to one of them is added to the sum.
         """
-        parameters = self.params
-        self._vector()
-        return [parameter.summed_grad for parameter in parameters]
+        return self._split(self._vector())
 
     def _vector(self) -> torch.Tensor:
         """float64 [P] the un-noised sum so far, over all parameters in their order."""
+        size, device = sum(one.numel() for one in self.params), self.params[0].device
         if self._total is None:
-            parameters = self.params
-            sizes = [parameter.numel() for parameter in parameters]
-            self._total = torch.zeros(sum(sizes), dtype=torch.float64, device=parameters[0].device)
-            for parameter, part in zip(parameters, torch.split(self._total, sizes), strict=True):
-                parameter.summed_grad = part.view(parameter.shape)
+            self._total = torch.zeros(size, dtype=torch.float64, device=device)
+        if len(self._total) != size:
+            raise MedvaeError("which parameters are trainable may not change within a step")
         return self._total
+
+    def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
+        """Views of a vector [P], one a parameter."""
+        parts = torch.split(vector, [parameter.numel() for parameter in self.params])
+        return [part.view(one.shape) for part, one in zip(parts, self.params, strict=True)]
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Opacus' own; after a step that was not skipped, the sum is forgotten too."""
@@ -149,20 +151,19 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             raise MedvaeError("parameters have gradients of different numbers of patients")
         if count == 0:
             return
-        rows = torch.cat([gradient.reshape(count, -1) for gradient in gradients], dim=1)
-        norms = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-        factors = clip_factors(norms, self.max_grad_norm, self.clipping)
-        self._zeroed = count - int(norms.isfinite().sum())
-        for weight, row in zip(factors.tolist(), rows, strict=True):
+        for index in range(count):
+            row = torch.cat([gradient[index].reshape(-1) for gradient in gradients])
+            norm = torch.linalg.vector_norm(row, dtype=torch.float64)
+            weight = clip_factors(norm, self.max_grad_norm, self.clipping).item()
+            self._zeroed += not norm.isfinite()
             # 0 * NaN is NaN: a patient who counts as zero is left out, not only scaled.
             if weight:
                 total.add_(row, alpha=weight)
 
     def add_noise(self) -> None:
-        """`p.grad = summed_grad + N(0, (noise_multiplier * clip)^2)`, the same on every rank."""
+        """`p.grad` = sum + N(0, (noise_multiplier * clip)^2), the same on every rank."""
         total = self._vector()
         normal = self._noise.normal(total.shape, stream=self.mechanism.name, step=self.noise_step)
         noisy = release(total, normal, self.noise_multiplier * self.max_grad_norm)
-        parts = torch.split(noisy, [parameter.numel() for parameter in self.params])
-        for parameter, part in zip(self.params, parts, strict=True):
-            parameter.grad = part.view(parameter.shape).to(parameter.dtype)
+        for parameter, part in zip(self.params, self._split(noisy), strict=True):
+            parameter.grad = part.to(parameter.dtype)

@@ -40,8 +40,8 @@ def mutant(method: str, replacement) -> type[DPTrainer]:
 
 
 def no_noise(self) -> None:
-    for parameter in self.params:
-        parameter.grad = parameter.summed_grad.to(parameter.dtype)
+    for parameter, total in zip(self.params, self.sums(), strict=True):
+        parameter.grad = total.to(parameter.dtype)
 
 
 def half_noise(self) -> None:

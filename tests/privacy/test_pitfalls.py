@@ -105,6 +105,36 @@ def test_pitfall_03_another_backward_before_the_step() -> None:
     assert torch.allclose(before - flat(model), (clean + CLIP * noise) / 4.0, atol=1e-5)
 
 
+def test_pitfall_03_sums_that_others_write_to_during_the_step() -> None:
+    def meddling(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        for parameter in m.parameters():
+            parameter.summed_grad = torch.full_like(parameter, 1e6)  # type: ignore[attr-defined]
+        return loss(m, x)
+
+    clean = noiseless(build(["conv"], 2, 4, 0), volumes(2))
+    assert torch.equal(noiseless(build(["conv"], 2, 4, 0), volumes(2), meddling), clean)
+
+
+def test_pitfall_03_parameters_that_are_frozen_during_the_step() -> None:
+    model = build(["conv"], 2, 4, 0)
+    trainer, before = trainer_of(model), flat(model)
+    last = list(model.parameters())[-1]
+
+    def freezing(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        value = loss(m, x)
+        last.requires_grad_(len(seen) == 0)
+        seen.append(x)
+        return value
+
+    seen: list[torch.Tensor] = []
+    with pytest.raises(ValueError, match="zip"):
+        trainer.step(0, volumes(3), freezing)
+    assert len(seen) == 2
+    assert torch.equal(flat(model), before)
+    assert last.summed_grad is None
+    assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
+
+
 def test_pitfall_04_clipping_that_does_not_clip() -> None:
     with pytest.raises(UsageError, match="clipping"):
         trainer_of(nn.Linear(3, 3), clipping="adaptive")
