@@ -16,19 +16,21 @@ Clipping = Literal["flat", "auto-s"]
 
 # The stability constant of AUTO-S (Bu et al. 2022, algorithm 1, section 4).
 AUTO_GAMMA = 0.01
+CHANGED = "which parameters are trainable may not change within a step"
 
 
 def clip_factors(norms: torch.Tensor, clip: float, clipping: Clipping) -> torch.Tensor:
     """What to multiply each patient's gradient with, so that its norm is at most `clip`.
 
     Args:
-        norms: float64 [B], L2 norms over all parameters; NaN or infinite where any gradient is.
+        norms: float64, any shape, L2 norms over all parameters; NaN or infinite where any
+            gradient is.
         clip: C > 0.
         clipping: "flat": min(1, C/norm) (Abadi et al. 2016); "auto-s": C/(norm + 0.01)
             (Bu et al. 2022).
 
     Returns:
-        float64 [B]; 0 where the norm is not finite.
+        float64 of that shape; 0 where the norm is not finite.
     """
     flat = clipping == "flat"
     factors = (clip / norms).clamp(max=1.0) if flat else clip / (norms + AUTO_GAMMA)
@@ -84,7 +86,12 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
         Returns:
             how many of the B were not finite and counted as zero (private to the tenant).
+
+        Raises:
+            MedvaeError: other parameters are trainable than at the start of the step.
         """
+        if len(gradients) != len(self.params):
+            raise MedvaeError(CHANGED)
         for parameter, gradient in zip(self.params, gradients, strict=True):
             parameter.grad_sample = gradient
         self._zeroed = 0
@@ -122,7 +129,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         if self._total is None:
             self._total = torch.zeros(size, dtype=torch.float64, device=device)
         if len(self._total) != size:
-            raise MedvaeError("which parameters are trainable may not change within a step")
+            raise MedvaeError(CHANGED)
         return self._total
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:

@@ -36,7 +36,7 @@ from test_parallel import weights
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from medvae.errors import UsageError
+from medvae.errors import MedvaeError, UsageError
 from medvae.privacy import Mechanism, NoiseSource, PoissonSampler, StepInfo, check, make_plan
 from medvae.privacy.noise import GRID_BITS
 
@@ -127,12 +127,24 @@ def test_pitfall_03_parameters_that_are_frozen_during_the_step() -> None:
         return value
 
     seen: list[torch.Tensor] = []
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(MedvaeError, match="trainable may not change"):
         trainer.step(0, volumes(3), freezing)
     assert len(seen) == 2
     assert torch.equal(flat(model), before)
     assert last.summed_grad is None
     assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
+
+
+def test_pitfall_03_another_parameter_that_is_trainable_instead() -> None:
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False))
+    first, second = model.parameters()
+    optimizer = trainer_of(model)._optimizer
+    second.requires_grad_(False)
+    optimizer.accumulate([torch.ones(1, 2, 3)])
+    first.requires_grad_(False)
+    second.requires_grad_(True)
+    with pytest.raises(MedvaeError, match="trainable may not change"):
+        optimizer.accumulate([torch.ones(1, 1, 2)])
 
 
 def test_pitfall_04_clipping_that_does_not_clip() -> None:
