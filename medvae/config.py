@@ -7,11 +7,19 @@ into the plan's digest and the release's card as it stands.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from medvae.errors import UsageError
 from medvae.volume import Modality
@@ -20,7 +28,37 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 # A release of few patients cannot tell more kinds of them apart.
 MAX_CLASSES = 16
+MAX_LABELS = 32
+# Masks are stored with 8 bits a voxel; 0 is the background.
+LABEL_NUMBERS = range(1, 256)
+LONGEST_LABEL_NAME = 64
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
+    """A label scheme, number (as text) -> name, ascending by number; 0, the background, dropped.
+
+    Raises:
+        ValueError: a number is not in 1..255 or is there twice, or a name is empty, longer than
+            64 characters, not printable or there twice.
+    """
+    found: dict[int, str] = {}
+    for key, value in given.items():
+        number = str(key).strip()
+        name = str(value).strip()
+        if not (number.isascii() and number.isdigit() and int(number) < LABEL_NUMBERS.stop):
+            raise ValueError(f"label {number[:20]!r} is no whole number from 1 to 255")
+        if not 0 < len(name) <= LONGEST_LABEL_NAME or not name.isprintable():
+            raise ValueError(
+                f"label {number} needs a name of 1 to {LONGEST_LABEL_NAME} printable characters"
+            )
+        if int(number) in found:
+            raise ValueError(f"label {number} is named twice")
+        found[int(number)] = name
+    found.pop(0, None)
+    if len(set(found.values())) < len(found):
+        raise ValueError("two labels have the same name")
+    return {str(number): found[number] for number in sorted(found)}
 
 
 class _Section(BaseModel):
@@ -30,10 +68,12 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """The grid that the model sees; public constants, never measured on the data.
 
-    labels: how many labels the masks have; 0 for none, -1 for what the data set declares
-    (its label scheme is taken as public, as its number of patients is).
-    classes: how many classes (0, 1, ...) a volume can be of, likewise; 0 for none, -1 for what
-    the data set declares.
+    labels: how many labels of the scheme are learnt, lowest numbers first; 0 for none, -1 for
+    all. Without any scheme, `labels` above 0 declares the numbers 1 to `labels`.
+    label_scheme: number in the masks (as text) -> name; {} for none, null for what the data
+    set declares. Voxels of other numbers are background.
+    classes: how many classes (0, 1, ...) a volume can be of; 0 for none, -1 for what the data
+    set declares. A volume of another class counts as one without.
     """
 
     modality: Modality = "mri"
@@ -41,7 +81,8 @@ class DataConfig(_Section):
     spacing: tuple[Positive, Positive, Positive] | None = None
     window: tuple[float, float] = (-1000.0, 1000.0)
     percentiles: tuple[float, float] = (0.5, 99.5)
-    labels: Annotated[int, Field(ge=-1, le=32)] = -1
+    labels: Annotated[int, Field(ge=-1, le=MAX_LABELS)] = -1
+    label_scheme: dict[str, str] | None = None
     classes: Annotated[int, Field(ge=-1, le=MAX_CLASSES)] = -1
 
     @model_validator(mode="after")
@@ -51,6 +92,32 @@ class DataConfig(_Section):
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("data.percentiles must be [low, high] within 0..100")
         return self
+
+    @field_validator("label_scheme", mode="before")
+    @classmethod
+    def _scheme(cls, given: Any) -> Any:
+        return label_scheme(given) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _learnable(self) -> DataConfig:
+        if self.label_scheme is None:
+            return self
+        if len(self.label_scheme) > MAX_LABELS and self.labels not in range(MAX_LABELS + 1):
+            raise ValueError(f"data.label_scheme may hold at most {MAX_LABELS} labels")
+        if self.labels > len(self.label_scheme):
+            raise ValueError(
+                f"data.labels is {self.labels}, but data.label_scheme names "
+                f"{len(self.label_scheme)}; leave data.labels out"
+            )
+        return self
+
+    @property
+    def label_numbers(self) -> tuple[int, ...]:
+        """Numbers in the masks, ascending: number i stands for the model's label i + 1."""
+        if not self.label_scheme:
+            return tuple(range(1, max(self.labels, 0) + 1))
+        numbers = tuple(int(number) for number in self.label_scheme)
+        return numbers if self.labels < 0 else numbers[: self.labels]
 
 
 class ModelConfig(_Section):
@@ -84,10 +151,13 @@ class PrivacyConfig(_Section):
 
     delta: None means the largest power of ten not above 1/(10 N), N the public number
     of patients.
+    unit: who is protected, filled in by the plan as the data set recorded it: the patient with
+    all volumes, or the single file where no patient identifiers were given.
     """
 
     epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    unit: Literal["patient", "file"] | None = None
 
 
 class AtlasConfig(_Section):

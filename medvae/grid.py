@@ -29,7 +29,7 @@ class Gridded:
 
     Attributes:
         image: [X, Y, Z] float32 in [-1, 1].
-        mask: [X, Y, Z] uint8 labels, or None.
+        mask: [X, Y, Z] uint8, the model's labels 1..K in place of the scheme's numbers; or None.
         category: the class 0, 1, ... that the volume was ingested with, or None.
     """
 
@@ -73,7 +73,7 @@ def denormalise(image: Array, limits: tuple[float, float]) -> Array:
 def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     """Resample to the grid's spacing where one is set, scale, and crop or pad to its size."""
     image, _ = normalise(volume.voxels, data)
-    mask = volume.mask
+    mask = None if volume.mask is None else to_indices(volume.mask, data)
     if data.spacing is not None:
         zoom = [have / want for have, want in zip(volume.spacing, data.spacing, strict=True)]
         if any(abs(z - 1.0) > 1e-3 for z in zoom):
@@ -83,6 +83,27 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     if mask is not None:
         mask = crop_or_pad(mask, data.size, mode="constant")
     return Gridded(image, mask, volume.category)
+
+
+def to_indices(mask: npt.NDArray[np.uint8], data: DataConfig) -> npt.NDArray[np.uint8]:
+    """The scheme's numbers as 1..K, all other numbers as background.
+
+    Where the configuration has not been resolved (labels -1, no scheme) nothing changes.
+    """
+    if data.labels < 0 and data.label_scheme is None:
+        return mask
+    table = np.zeros(256, np.uint8)
+    numbers = list(data.label_numbers)
+    table[numbers] = np.arange(1, len(numbers) + 1)
+    return np.asarray(table[mask])
+
+
+def to_numbers(mask: npt.NDArray[np.uint8], data: DataConfig) -> npt.NDArray[np.uint8]:
+    """Invert `to_indices`: the model's labels 1..K as the numbers of the scheme."""
+    if not data.label_scheme:
+        return mask
+    table = np.array([0, *data.label_numbers], np.uint8)
+    return np.asarray(table[mask])
 
 
 def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.NDArray[Any]:
@@ -130,9 +151,11 @@ def from_grid(
 ) -> Volume:
     """A synthetic volume in the cohort's public geometry and units (int16).
 
-    CT is in Hounsfield units; MRI runs from 0 to `MRI_SCALE` in arbitrary units.
+    CT is in Hounsfield units; MRI runs from 0 to `MRI_SCALE` in arbitrary units. `mask` holds
+    the model's labels 1..K; the volume's mask has the numbers of the label scheme.
     """
     meta = {} if category is None else {"class": category}
     limits = data.window if data.modality == "ct" else (0.0, MRI_SCALE)
     voxels = np.rint(denormalise(image, limits)).astype(np.int16)
-    return Volume(voxels, grid_affine(data), data.modality, mask, meta)
+    numbers = None if mask is None else to_numbers(mask, data)
+    return Volume(voxels, grid_affine(data), data.modality, numbers, meta)

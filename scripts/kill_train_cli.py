@@ -67,7 +67,9 @@ def prepare(folder: Path) -> None:
         image = 200 + 400 * inside + chance.normal(0, 20, inside.shape)
         nib.save(nib.Nifti1Image(image.astype(np.int16), np.eye(4)), scans / f"p{patient}.nii.gz")
     command(folder, "tenant", "create", "clinic", "--recovery-out", str(folder / "recovery"))
-    command(folder, "ingest", str(scans), "-d", "phantoms", "--modality", "mri")
+    command(
+        folder, "ingest", str(scans), "-d", "phantoms", "--modality", "mri", "--files-are-patients"
+    )
 
 
 def begin(folder: Path) -> None:

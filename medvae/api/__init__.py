@@ -3,7 +3,8 @@
     import medvae
 
     clinic = medvae.create_tenant("vault", "radiology")
-    clinic.ingest(["scans/"], dataset="hippocampus", modality="mri")
+    labels = {1: "anterior", 2: "posterior"}
+    clinic.ingest(["scans/"], dataset="hippocampus", modality="mri", label_scheme=labels)
     clinic.train("configs/mri.yaml", "hippocampus", name="hippo8", epsilon=8)
     clinic.release("hippo8", n=50, out="release/")
 

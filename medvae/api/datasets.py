@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvae.api import declaration
 from medvae.api.files import REAL, fresh_folder
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
@@ -34,14 +35,16 @@ def check_name(name: str) -> None:
         )
 
 
-def add_version(tenant: Tenant, name: str, entries: list[dict[str, Any]]) -> tuple[Manifest, int]:
+def add_version(
+    tenant: Tenant, name: str, entries: list[dict[str, Any]], declared: dict[str, Any]
+) -> tuple[Manifest, int]:
     """The newest version plus `entries` as the next version; the manifest and the number added.
 
-    A volume that the data set already holds for the same patient adds nothing; where
-    nothing is added the newest version stays the newest.
+    A volume that the data set already holds for the same patient adds nothing; where nothing
+    is added and nothing else is declared the newest version stays the newest.
     """
-    latest = _versions(tenant, name)
-    volumes = list(load(tenant, name)["volumes"]) if latest else []
+    before = load(tenant, name) if _versions(tenant, name) else None
+    volumes = list(before["volumes"]) if before else []
     known = {(entry["digest"], entry["subject"]) for entry in volumes}
     fresh = []
     for entry in entries:
@@ -49,16 +52,38 @@ def add_version(tenant: Tenant, name: str, entries: list[dict[str, Any]]) -> tup
         if key not in known:
             known.add(key)
             fresh.append(entry)
-    if latest and not fresh:
-        return load(tenant, name), 0
+    return next_version(tenant, name, before, [*volumes, *fresh], declared), len(fresh)
+
+
+def next_version(
+    tenant: Tenant,
+    name: str,
+    before: Manifest | None,
+    volumes: list[dict[str, Any]],
+    declared: dict[str, Any],
+) -> Manifest:
+    """Store these volumes, declared as `before` unless `declared` says otherwise, as a version.
+
+    Where they are those of the newest version, and declared the same, it stays the newest.
+    """
+    versions = _versions(tenant, name)
+    was = declaration.UNDECLARED if before is None else before.get("declared", {})
+    facts = {
+        "volumes": volumes,
+        "declared": declaration.merged(was, declared),
+        "unit": declaration.unit(volumes),
+    }
+    if versions:
+        newest = load(tenant, name)
+        if all(newest.get(key) == value for key, value in facts.items()):
+            return newest
     manifest = {
         "name": name,
-        "version": (max(latest) if latest else 0) + 1,
+        "version": max(versions, default=0) + 1,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "volumes": [*volumes, *fresh],
-    }
+    } | facts
     _store(tenant, manifest)
-    return manifest, len(fresh)
+    return manifest
 
 
 def _store(tenant: Tenant, manifest: Manifest) -> None:
@@ -137,18 +162,6 @@ def owners(tenant: Tenant) -> dict[str, str]:
     }
 
 
-def declared_labels(manifest: Manifest) -> int:
-    """The number of labels that the masks have; 0 where a volume comes without a mask."""
-    volumes = manifest["volumes"]
-    return max(e["labels"] for e in volumes) if all(e["mask"] for e in volumes) else 0
-
-
-def declared_classes(manifest: Manifest) -> int:
-    """The number of classes that the volumes are of; 0 where none or only one is given."""
-    most = max((entry.get("class", 0) for entry in manifest["volumes"]), default=0) + 1
-    return most if most > 1 else 0
-
-
 def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
     """One volume of a manifest, decrypted in memory and checked against its keyed digest.
 
@@ -161,8 +174,10 @@ def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
     return Volume.from_bytes(data)
 
 
-def _summary(manifest: Manifest) -> dict[str, Any]:
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """Counts and declared facts of a version. The counts and notes are of private data."""
     volumes = manifest["volumes"]
+    declared = manifest.get("declared", declaration.UNDECLARED)
     return {
         "dataset": manifest["name"],
         "version": manifest["version"],
@@ -171,15 +186,18 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "volumes": len(volumes),
         "modality": sorted({entry["modality"] for entry in volumes}),
         "masks": sum(entry["mask"] for entry in volumes),
-        "labels": declared_labels(manifest),
-        "classes": declared_classes(manifest),
+        "labels": len(declared["label_scheme"] or {}),
+        "classes": declared["classes"] or 0,
+        "declared": declared,
+        "unit": manifest.get("unit"),
+        "notes": declaration.notes(manifest),
     }
 
 
 def listing(tenant: Tenant) -> list[dict[str, Any]]:
     """The newest version of every data set."""
     names = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
-    return [_summary(load(tenant, name)) for name in names]
+    return [summary(load(tenant, name)) for name in names]
 
 
 def show(tenant: Tenant, ref: str) -> dict[str, Any]:
@@ -189,7 +207,7 @@ def show(tenant: Tenant, ref: str) -> dict[str, Any]:
     per_subject = Counter(entry["subject"] for entry in volumes)
     axes = list(zip(*(entry["shape"] for entry in volumes), strict=True))
     steps = list(zip(*(entry["spacing"] for entry in volumes), strict=True))
-    return _summary(manifest) | {
+    return summary(manifest) | {
         "versions": sorted(_versions(tenant, manifest["name"])),
         "volumes_per_subject": dict(sorted(Counter(per_subject.values()).items())),
         "shape": {"min": [min(a) for a in axes], "max": [max(a) for a in axes]},

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from medvae.api import datasets
+from medvae.api import datasets, declaration
 from medvae.errors import InputError, MedvaeError
 from medvae.progress import Progress
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
+    from medvae.ingest import Ingested
     from medvae.vault import Tenant
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to read the sources; see `medvae.ingest.read`."""
+    """How to read the sources (see `medvae.ingest.read`) and what is declared of them."""
 
     subjects: Path | None = None
     labels: Path | None = None
@@ -28,6 +30,9 @@ class Options:
     label_column: str | None = None
     class_column: str | None = None
     demographics: bool = False
+    files_are_patients: bool = False
+    label_scheme: declaration.Scheme | None = None
+    classes: int | None = None
 
 
 @dataclass
@@ -51,9 +56,11 @@ def ingest(
     Raises:
         InputError: nothing was usable (exit 3); the vault stays as it was.
         InputError: or a source does not exist.
-        UsageError: the data set's name is not one.
+        UsageError: the data set's name is not one, the declaration is none, or no patient is
+            named and `files_are_patients` is not set.
     """
     datasets.check_name(dataset)
+    declared = declaration.parse(options.label_scheme, options.classes)
     with tenant.writer():
         taken = _Taken()
         try:
@@ -61,7 +68,7 @@ def ingest(
             _take(tenant, _read(sources, options, taken.notes, progress), taken)
             if not taken.entries:
                 raise InputError(_nothing(sources, taken))
-            manifest, added = datasets.add_version(tenant, dataset, taken.entries)
+            manifest, added = datasets.add_version(tenant, dataset, taken.entries, declared)
         except MedvaeError as error:
             tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
             raise
@@ -78,8 +85,10 @@ def ingest(
         "volumes": len(manifest["volumes"]),
         "added": added,
         "masks": sum(entry["mask"] for entry in manifest["volumes"]),
+        "declared": manifest["declared"],
+        "unit": manifest["unit"],
         "quarantined": taken.quarantined,
-        "notes": taken.notes,
+        "notes": [*taken.notes, *declaration.notes(manifest)],
     }
 
 
@@ -96,6 +105,7 @@ def _read(
         label_column=options.label_column,
         class_column=options.class_column,
         keep_demographics=options.demographics,
+        require_patients=not options.files_are_patients,
         notes=notes.append,
         progress=progress,
     )
@@ -108,16 +118,17 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
         if isinstance(item, Quarantined):
             taken.quarantined.append({"source": item.source, "reason": item.reason})
         else:
-            _keep(tenant, item.source, item.volume, item.subject, taken)
+            _keep(tenant, item, taken)
 
 
-def _keep(tenant: Tenant, source: str, volume: Volume, subject: str, taken: _Taken) -> None:
+def _keep(tenant: Tenant, item: Ingested, taken: _Taken) -> None:
     """Seal a volume, unless its voxels are known as another patient's.
 
     The same scan under a second name would open a second account for one person, and the
     budget of the first would protect nobody.
     """
-    pseudonym = tenant.pseudonym(subject)
+    pseudonym = tenant.pseudonym(item.subject)
+    volume = item.volume
     voxels = tenant.digest(np.ascontiguousarray(volume.voxels).tobytes(), "voxels")
     owner = taken.owners.setdefault(voxels, pseudonym)
     if owner != pseudonym:
@@ -125,9 +136,10 @@ def _keep(tenant: Tenant, source: str, volume: Volume, subject: str, taken: _Tak
             "the same voxels are stored as another patient's; name the same patient in the "
             "subjects table, or leave this file out"
         )
-        taken.quarantined.append({"source": source, "reason": reason})
+        taken.quarantined.append({"source": item.source, "reason": reason})
         return
-    taken.entries.append(_seal(tenant, volume, pseudonym) | {"voxels": voxels})
+    facts = {"voxels": voxels, "own_subject": item.own_subject}
+    taken.entries.append(_seal(tenant, volume, pseudonym) | facts)
 
 
 def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
@@ -143,8 +155,13 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         "shape": list(volume.shape),
         "spacing": [round(step, 4) for step in volume.spacing],
         "mask": volume.mask is not None,
-        "labels": 0 if volume.mask is None else int(volume.mask.max()),
+        "label_values": [] if volume.mask is None else _label_values(volume.mask),
     } | ({} if volume.category is None else {"class": volume.category})
+
+
+def _label_values(mask: npt.NDArray[np.uint8]) -> list[int]:
+    """Numbers above 0 in a mask."""
+    return [int(n) for n in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if n > 0]
 
 
 def _nothing(sources: list[Path], taken: _Taken) -> str:

@@ -12,6 +12,7 @@ from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from medvae.api.declaration import Scheme
     from medvae.vault import Tenant, Vault
 
 PathLike = str | os.PathLike[str]
@@ -57,9 +58,18 @@ class Session:
         label_column: str | None = None,
         class_column: str | None = None,
         demographics: bool = False,
+        files_are_patients: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
         progress: Progress = SILENT,
     ) -> dict[str, Any]:
-        """Read scans, de-identify them, seal them, and make a new version of a data set."""
+        """Read scans, de-identify them, seal them, and make a new version of a data set.
+
+        `label_scheme` (numbers and names of the masks' labels: a mapping, "1=name,2=name" or a
+        file) and `classes` (how many) declare facts of the study's protocol; they are public.
+        `files_are_patients`: an image that names no patient is a subject of its own, and the
+        unit of privacy is the file.
+        """
         from medvae.api import intake
 
         paths = [Path(source) for source in sources]
@@ -70,6 +80,9 @@ class Session:
             label_column=label_column,
             class_column=class_column,
             demographics=demographics,
+            files_are_patients=files_are_patients,
+            label_scheme=label_scheme,
+            classes=classes,
         )
         return intake.ingest(self.tenant, paths, dataset, options, progress)
 
@@ -84,6 +97,26 @@ class Session:
         from medvae.api import datasets
 
         return datasets.show(self.tenant, ref)
+
+    def declare_dataset(
+        self,
+        ref: str,
+        *,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        files_are_patients: bool = False,
+        subjects_are_patients: bool = False,
+    ) -> dict[str, Any]:
+        """A new version of the same volumes, with other declared facts (see `ingest`).
+
+        `subjects_are_patients`: every file was assigned to its patient, of a data set that an
+        earlier version sealed without a record of it.
+        """
+        from medvae.api import declaration
+        from medvae.api.declare import declare
+
+        declared = declaration.parse(label_scheme, classes)
+        return declare(self.tenant, ref, declared, files_are_patients, subjects_are_patients)
 
     def export_dataset(
         self, ref: str, out: PathLike, progress: Progress = SILENT

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import datasets
+from medvae.api import datasets, declaration
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:
-    from medvae.config import RunConfig
+    from medvae.config import DataConfig, RunConfig
     from medvae.privacy import Plan
     from medvae.vault import Tenant
 
@@ -18,34 +18,94 @@ def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
     """The configuration with what the data set and its size decide, and the template's digest.
 
     Raises:
-        UsageError: labels or classes are asked for that the data set does not have, or the
-            public template cannot be used.
+        UsageError: labels, classes or the unit of privacy are not declared or not as configured,
+            or the public template cannot be used.
     """
     return _with_template(_declared(cfg, manifest).settled(len(datasets.subjects(manifest))))
 
 
 def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    declared = datasets.declared_labels(manifest)
-    wanted = declared if cfg.data.labels < 0 else cfg.data.labels
-    if wanted > declared:
+    """The configuration with what its data set declares: label scheme, classes, unit."""
+    declared = manifest.get("declared", declaration.UNDECLARED)
+    scheme = _scheme(cfg.data, declared["label_scheme"], manifest)
+    found = {
+        "label_scheme": scheme,
+        "labels": len(scheme),
+        "classes": _classes(cfg.data, declared["classes"], manifest),
+    }
+    unit = {"unit": _unit(cfg.privacy.unit, manifest)}
+    return cfg.model_copy(
+        update={
+            "data": cfg.data.model_copy(update=found),
+            "privacy": cfg.privacy.model_copy(update=unit),
+        }
+    )
+
+
+def _scheme(
+    data: DataConfig, declared: dict[str, str] | None, manifest: dict[str, Any]
+) -> dict[str, str]:
+    """Number in the masks -> name of the labels to learn: as configured, else as declared."""
+    from medvae.config import MAX_LABELS, label_scheme
+
+    scheme = declared if data.label_scheme is None else data.label_scheme
+    if data.labels == 0:
+        return {}
+    if scheme is None:
+        if data.labels > 0:
+            return {str(number): f"label {number}" for number in data.label_numbers}
+        if any(entry["mask"] for entry in manifest["volumes"]):
+            name = manifest["name"]
+            raise UsageError(
+                f"data set {name} has masks, but nobody has declared what their labels are; run "
+                f"medvae dataset declare {name} --label-scheme 1=name,2=name, or set data.labels "
+                "to 0 to learn none"
+            )
+        return {}
+    if data.labels > len(scheme):
         raise UsageError(
-            f"data.labels is {wanted}, but data set {manifest['name']} has {declared} labels "
-            "for all of its volumes; set data.labels to that, or ingest with --labels"
+            f"data.labels is {data.labels}, but data set {manifest['name']} declares "
+            f"{len(scheme)} labels; leave data.labels out, or declare more (medvae dataset declare)"
         )
-    classes = datasets.declared_classes(manifest)
-    kinds = classes if cfg.data.classes < 0 else cfg.data.classes
-    if kinds and not classes:
+    wanted = len(scheme) if data.labels < 0 else data.labels
+    if wanted > MAX_LABELS:
         raise UsageError(
-            f"data.classes is {kinds}, but the volumes of data set {manifest['name']} have no "
-            "class; set data.classes to 0, or ingest with --class-column"
+            f"data set {manifest['name']} declares {wanted} labels, and a model learns at most "
+            f"{MAX_LABELS}; name those to learn in data.label_scheme, or set data.labels to 0"
         )
-    if 0 < kinds < classes:
+    # JSON with sorted keys, as manifests are stored, has 10 before 2.
+    return dict(list(label_scheme(scheme).items())[:wanted])
+
+
+def _classes(data: DataConfig, declared: int | None, manifest: dict[str, Any]) -> int:
+    """The number of classes to learn: as configured, else as declared."""
+    if data.classes >= 0:
+        return data.classes
+    if declared is None and any("class" in entry for entry in manifest["volumes"]):
+        name = manifest["name"]
         raise UsageError(
-            f"data.classes is {kinds}, but data set {manifest['name']} has the classes 0 to "
-            f"{classes - 1}; set data.classes to {classes}, or to 0 to learn none"
+            f"data set {name} has a class column, but nobody has declared how many classes there "
+            f"are; run medvae dataset declare {name} --classes N, or set data.classes to 0 to "
+            "learn none"
         )
-    data = cfg.data.model_copy(update={"labels": wanted, "classes": kinds})
-    return cfg.model_copy(update={"data": data})
+    return declared or 0
+
+
+def _unit(wanted: str | None, manifest: dict[str, Any]) -> str:
+    """Who is protected, as the data set recorded it."""
+    unit = manifest.get("unit")
+    name = manifest["name"]
+    if unit is None:
+        raise UsageError(
+            f"data set {name} does not record who a patient is; run medvae dataset declare {name} "
+            "with --subjects-are-patients or --files-are-patients"
+        )
+    if wanted not in (None, unit):
+        raise UsageError(
+            f"privacy.unit is {wanted}, but the subjects of data set {name} are "
+            f"{'patients' if unit == 'patient' else 'single files'}; leave privacy.unit out"
+        )
+    return str(unit)
 
 
 def _with_template(cfg: RunConfig) -> RunConfig:
@@ -81,10 +141,11 @@ def reopen(
     from medvae.privacy import Plan
 
     manifest = datasets.load(tenant, run["dataset"])
-    # What a run of an earlier version does not say is as the data set declares.
-    begun = _declared(RunConfig.model_validate(run["config"]), manifest)
+    stored = RunConfig.model_validate(run["config"])
+    manifest_then = _as_begun(manifest, stored)
+    begun = _declared(stored, manifest_then)
     plan = Plan.from_json(run["plan"])
-    cfg = _declared(cfg, manifest)
+    cfg = _declared(cfg, manifest_then)
     if "alone_below" in run["config"]["atlas"]:
         # Shares are for as many patients as were planned for, though some may be erased by now.
         cfg = cfg.settled(plan.patients)
@@ -112,6 +173,19 @@ def reopen(
             "resume with the same configuration or choose another --name"
         )
     return cfg, plan, manifest
+
+
+def _as_begun(manifest: dict[str, Any], begun: RunConfig) -> dict[str, Any]:
+    """The manifest with what a run of an earlier version took from it in place of declarations.
+
+    Such a run measured its labels and classes. Who its subjects were was not recorded; that
+    each file is protected holds either way.
+    """
+    if manifest.get("unit") is not None:
+        return manifest
+    scheme = {str(number): f"label {number}" for number in begun.data.label_numbers}
+    declared = {"label_scheme": scheme, "classes": max(begun.data.classes, 0)}
+    return manifest | {"declared": declared, "unit": "file"}
 
 
 def _template_there(cfg: RunConfig) -> bool:

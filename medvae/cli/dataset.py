@@ -1,4 +1,4 @@
-"""medvae dataset list | show | export | delete"""
+"""medvae dataset list | show | declare | export | delete"""
 
 from __future__ import annotations
 
@@ -31,7 +31,46 @@ def show_(ref: Annotated[str, typer.Argument(help="name or name@version")]) -> N
     """Counts and geometry of a data set."""
     result = settings.session().dataset(ref)
     note("These figures are of private data: they stay in the tenant.")
+    for remark in result["notes"]:
+        note(f"Note: {remark}")
     show(result, [f"{key + ':':22}{json.dumps(value)}" for key, value in result.items()])
+
+
+@app.command()
+def declare(
+    ref: Annotated[str, typer.Argument(help="name or name@version")],
+    label_scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels of the masks: 1=name,2=name, none, or a YAML, JSON, CSV or TSV file."
+        ),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes; 0 for none.")] = None,
+    files_are_patients: Annotated[
+        bool,
+        typer.Option("--files-are-patients", help="Subjects are single files: privacy per file."),
+    ] = False,
+    subjects_are_patients: Annotated[
+        bool,
+        typer.Option(
+            "--subjects-are-patients",
+            help="Every file was assigned to its patient (where an older version kept no record).",
+        ),
+    ] = False,
+) -> None:
+    """Declare facts of the protocol: a new version of the same volumes."""
+    result = settings.session().declare_dataset(
+        ref,
+        label_scheme=label_scheme,
+        classes=classes,
+        files_are_patients=files_are_patients,
+        subjects_are_patients=subjects_are_patients,
+    )
+    for remark in result["notes"]:
+        note(f"Note: {remark}")
+    declared = json.dumps(result["declared"])
+    name = f"{result['dataset']}@{result['version']}"
+    show(result, [f"{name}: {declared}, unit of privacy: the {result['unit']}."])
 
 
 @app.command()

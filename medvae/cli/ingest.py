@@ -33,6 +33,23 @@ def run(
         str | None,
         typer.Option(help="CSV column with the class (0, 1, ...) that a model may learn."),
     ] = None,
+    label_scheme: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels of the masks, declared: 1=name,2=name, none, or a YAML, JSON, CSV or "
+            "TSV file."
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes, declared; 0 for none.")
+    ] = None,
+    files_are_patients: Annotated[
+        bool,
+        typer.Option(
+            "--files-are-patients",
+            help="Take files that name no patient: privacy is then per file.",
+        ),
+    ] = False,
     demographics: Annotated[
         bool, typer.Option("--demographics", help="Keep age group and sex.")
     ] = False,
@@ -48,13 +65,16 @@ def run(
             label_column=label_column,
             class_column=class_column,
             demographics=demographics,
+            files_are_patients=files_are_patients,
+            label_scheme=label_scheme,
+            classes=classes,
             progress=bar,
         )
     for remark in result["notes"]:
         note(f"Note: {remark}")
     lines = [
         f"{dataset}@{result['version']}: {plural(result['volumes'], 'volume')} of "
-        f"{plural(result['subjects'], 'patient')} ({result['added']} new)."
+        f"{plural(result['subjects'], result['unit'] or 'subject')} ({result['added']} new)."
     ]
     for bad in result["quarantined"]:
         lines.append(f"  refused {bad['source']}: {bad['reason']}")

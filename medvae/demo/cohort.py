@@ -21,6 +21,7 @@ Array = npt.NDArray[np.float64]
 SPACING = 4  # millimetres
 PATIENTS = 40
 TWICE = 8  # patients with two scans
+LABELS = {1: "grey matter", 2: "white matter"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def template(spacing: int = SPACING) -> Template:
 def write(folder: Path, patients: int = PATIENTS, twice: int = TWICE, seed: int = 0) -> Path:
     """Write the cohort as images/, labels/ and subjects.csv; the same seed, the same files.
 
-    Labels: 1 grey matter, 2 white matter.
+    Masks have `LABELS`.
     """
     base = template()
     for name in ("images", "labels"):

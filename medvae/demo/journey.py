@@ -107,7 +107,7 @@ def _tenant(out: Path, device: str) -> api.Session:
 
 def _cohort(out: Path, session: api.Session, quick: bool, progress: Progress) -> None:
     """Forty patients, eight of them with two scans (a quick demo: twelve and two)."""
-    from medvae.demo.cohort import PATIENTS, TWICE, write
+    from medvae.demo.cohort import LABELS, PATIENTS, TWICE, write
 
     folder = out / "cohort"
     patients, twice = (12, 2) if quick else (PATIENTS, TWICE)
@@ -115,7 +115,7 @@ def _cohort(out: Path, session: api.Session, quick: bool, progress: Progress) ->
         progress.start("Making the cohort", 1)
         write(folder, patients, twice)
         progress.finish(f"{patients} patients")
-    session.ingest([folder], DATASET, modality="mri", progress=progress)
+    session.ingest([folder], DATASET, modality="mri", label_scheme=LABELS, progress=progress)
 
 
 def _has(session: api.Session, model: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.config import DataConfig
+from medvae.config import MAX_LABELS, DataConfig
 from medvae.errors import InputError
 from medvae.evaluate import network, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
@@ -128,10 +128,16 @@ def evaluate(
 
 
 def _grid_of(made: Sequence[Volume]) -> DataConfig:
+    """The grid of the first volume, with all labels of the masks (none if over MAX_LABELS)."""
     first = made[0]
-    labels = max((int(v.mask.max()) for v in made if v.mask is not None), default=0)
+    numbers = {int(n) for v in made if v.mask is not None for n in np.unique(v.mask)} - {0}
+    scheme = {str(n): f"label {n}" for n in numbers if len(numbers) <= MAX_LABELS}
     return DataConfig(
-        modality=first.modality, size=first.shape, spacing=first.spacing, labels=labels
+        modality=first.modality,
+        size=first.shape,
+        spacing=first.spacing,
+        labels=len(scheme),
+        label_scheme=scheme,
     )
 
 

@@ -39,6 +39,7 @@ def read(
     keep_demographics: bool = False,
     label_column: str | None = None,
     class_column: str | None = None,
+    require_patients: bool = False,
     workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress = SILENT,
@@ -58,17 +59,20 @@ def read(
         label_column: a further column of the table to keep as the volume's label.
         class_column: a further column to keep as the volume's class: whole numbers from 0 on,
             or nothing for a volume without one; a file with anything else is refused.
+        require_patients: an image that names no patient is an error. Otherwise it is a subject
+            of its own, by its file name (`Ingested.own_subject`). DICOM without PatientID is
+            refused either way: several series are usually of one patient.
         workers: reading processes.
         progress: told of files done (of all files found).
-        notes: told, once a read, what the user should know (a guessed modality, subjects
-            that are only file names).
+        notes: receives, once a read, what the user should know (such as a guessed modality).
 
     Yields:
         In the order of the sources, one `Ingested` or `Quarantined` a scan. Memory holds
         `workers` + 1 volumes and, for DICOM, the names of a source's files.
 
     Raises:
-        UsageError: an argument that cannot be right.
+        UsageError: an argument that cannot be right, or an image that names no patient where
+            `require_patients` is set; nothing has been read then.
         InputError: a source that is not there, or a table that is not one.
     """
     if modality is not None and modality not in MODALITIES:
@@ -80,7 +84,9 @@ def read(
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
         if not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
-    options = Options(modality, keep_demographics, label_column, limits, class_column)
+    options = Options(
+        modality, keep_demographics, label_column, limits, class_column, require_patients
+    )
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
 
@@ -119,7 +125,7 @@ class _Reading:
             given = table_for(SingleFile(subjects, limits), self._options) if subjects else None
             masks = self._tree(labels) if labels else None
             scans = [self._scanning(path, given, masks) for path in sources]
-            self._progress.start("ingest", sum(s.count() for s in scans if isinstance(s, Scanning)))
+            self._progress.start("ingest", self._count(scans))
             yield from self._results(self._steps(scans))
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
@@ -128,6 +134,21 @@ class _Reading:
             self._tell()
         finally:
             self._pool.stop()
+
+    def _count(self, scans: list[Scanning | Quarantined]) -> int:
+        """The number of files; refuses images that name no patient before any is read."""
+        total = 0
+        for scan in scans:
+            if isinstance(scan, Quarantined):
+                continue
+            count, unnamed = scan.survey()
+            total += count
+            if unnamed is not None and self._options.require_patients:
+                raise UsageError(
+                    f"{unnamed.source} names no patient: give --subjects, a CSV with the columns "
+                    "filename and subject, or --files-are-patients if privacy is to be per file"
+                )
+        return total
 
     def _scanning(
         self, path: Path, given: Subjects | None, masks: Tree | None
@@ -210,14 +231,14 @@ class _Reading:
             self._by_name += task.own_subject
             self._masks_left_out += bool(told.get("note"))
             self._guessed[volume.modality] += bool(told.get("guessed"))
-        return Ingested(task.source, task.subject, volume)
+        return Ingested(task.source, task.subject, volume, task.own_subject)
 
     def _tell(self) -> None:
         """What the user should know, once."""
         if self._by_name:
             self._notes(
-                f"{self._by_name} images name no patient, so each file counts as a patient of "
-                "its own and privacy is per file: give a table of subjects if any share one"
+                f"{self._by_name} images name no patient, so each file is a subject of its own "
+                "and the unit of privacy of this data set is the file"
             )
         for modality, count in self._guessed.items():
             if count:

@@ -23,11 +23,13 @@ class Ingested:
         subject: the patient's identifier at the source: to be turned into a pseudonym,
             never to be stored.
         volume: de-identified by construction, axes closest to RAS+.
+        own_subject: the subject is only the file's own name: the unit of privacy is the file.
     """
 
     source: str
     subject: str
     volume: Volume
+    own_subject: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class Options:
     label_column: str | None
     limits: Limits
     class_column: str | None = None
+    require_patients: bool = False
 
 
 @dataclass
@@ -99,9 +100,20 @@ class Scanning:
             else:
                 self.strangers.append(file)
 
-    def count(self) -> int:
-        """How many files there are, by name only."""
-        return sum(1 for _ in self.tree.walk())
+    def survey(self) -> tuple[int, File | None]:
+        """How many files there are, and the first image that names no patient; by name only."""
+        count, unnamed = 0, None
+        for file in self.tree.walk():
+            count += 1
+            if unnamed is None and isinstance(file, File) and self._names_no_patient(file):
+                unnamed = file
+        return count, unnamed
+
+    def _names_no_patient(self, file: File) -> bool:
+        if self.table is not None or not bids.is_nifti(file.name or file.source):
+            return False
+        step = self._nifti(file)
+        return isinstance(step, Task) and step.own_subject
 
     def _nifti(self, file: File) -> Step:
         parts = PurePosixPath(file.name).parts

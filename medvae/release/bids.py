@@ -109,7 +109,7 @@ class BidsWriter:
         folder = self._root / "derivatives" / "labels" / subject / self._folder
         folder.mkdir(parents=True)
         stem = f"{subject}_dseg"
-        display = (0.0, float(self._facts.data.labels))
+        display = (0.0, float(max(self._facts.data.label_numbers, default=0)))
         self._image(folder / f"{stem}.nii.gz", volume.mask, volume, display)
         sidecar = {
             "Description": "Labels generated together with the image; drawn by no person",
@@ -155,8 +155,5 @@ class BidsWriter:
         }
 
     def _lookup(self) -> str:
-        names = self._facts.label_names
-        rows = ["0\tbackground"]
-        for index in range(1, self._facts.data.labels + 1):
-            rows.append(f"{index}\t{names[index - 1] if index <= len(names) else f'label {index}'}")
-        return "index\tname\n" + "\n".join(rows) + "\n"
+        rows = [f"{number}\t{name}" for number, name in self._facts.labels.items()]
+        return "\n".join(["index\tname", "0\tbackground", *rows]) + "\n"

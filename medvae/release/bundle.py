@@ -104,7 +104,7 @@ def _fill(
     """Volumes first, then everything that describes them."""
     voxels = VoxelGate(facts.data, facts.volumes)
     low, high = voxels.range
-    survey = Survey(low, high, facts.data.labels)
+    survey = Survey(low, high, facts.data.label_numbers)
     writer = _writer(folder, facts, fmt)
     progress.start("release", facts.volumes or 0)
     for volume in volumes:

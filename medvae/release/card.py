@@ -39,7 +39,7 @@ def make_card(
             "grid": list(data.size),
             "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
             "units": "HU" if data.modality == "ct" else "arbitrary, 0 to 1000",
-            "labels": label_table(facts),
+            "labels": facts.labels,
             "classes": class_note(facts),
             "seed": facts.seed,
         },
@@ -53,15 +53,6 @@ def make_card(
         "intended_use": list(_INTENDED),
         "out_of_scope": list(_OUT_OF_SCOPE),
         "known_limits": [*known_limits(facts), *facts.limits],
-    }
-
-
-def label_table(facts: ReleaseFacts) -> dict[str, str]:
-    """Label value (as text) -> name."""
-    names = facts.label_names
-    return {
-        str(i): names[i - 1] if i <= len(names) else f"label {i}"
-        for i in range(1, facts.data.labels + 1)
     }
 
 

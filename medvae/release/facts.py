@@ -113,7 +113,8 @@ class ReleaseFacts:
         config: the public configuration (`RunConfig.public()`).
         suffix: BIDS suffix of MR images ("T1w", "T2w", "FLAIR", "PDw", ...).
         body_part: in words, for instance "hippocampus" or "chest".
-        label_names: names of the mask's labels 1, 2, ...
+        label_names: names of the mask's labels in the order of their numbers, in place of the
+            label scheme's.
         limits: known limits to add to those that every release has.
         created: ISO date. Part of the input, so that equal inputs give equal bytes.
         license: SPDX name or a sentence; the releasing institution decides.
@@ -152,6 +153,15 @@ class ReleaseFacts:
             object.__setattr__(self, "data", self.data.model_copy(update={"labels": 0}))
         if self.data.classes < 0:
             object.__setattr__(self, "data", self.data.model_copy(update={"classes": 0}))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Number in the masks (as text) -> name."""
+        scheme = self.data.label_scheme or {}
+        numbers = self.data.label_numbers
+        names = [scheme.get(str(number), f"label {number}") for number in numbers]
+        names[: len(self.label_names)] = self.label_names[: len(names)]
+        return {str(number): name for number, name in zip(numbers, names, strict=True)}
 
     @classmethod
     def from_model(

@@ -64,7 +64,7 @@ def _panel(axes: Any, volume: Volume, axis: int, survey: Survey) -> None:
     )  # fmt: skip
     if volume.mask is not None:
         labels = slice_of(volume.mask, axis, index)
-        for value in range(1, survey.labels + 1):
+        for value in survey.labels:
             inside = labels == value
             if inside.any() and not inside.all():
                 colour = LABEL_COLOURS[(value - 1) % len(LABEL_COLOURS)]

@@ -186,6 +186,6 @@ class VoxelGate:
         if volume.mask is None:
             return
         self.masks += 1
-        top = int(volume.mask.max())
-        if top > self.data.labels:
-            raise InputError(f"{where} has label {top}, but {self.data.labels} are declared")
+        undeclared = set(np.unique(volume.mask).tolist()) - {0, *self.data.label_numbers}
+        if undeclared:
+            raise InputError(f"{where} has label {max(undeclared)}, which is not declared")

@@ -21,15 +21,15 @@ class Survey:
 
     Attributes:
         low, high: public range of the voxels, the histogram's ends.
-        labels: declared labels.
+        labels: numbers of the declared labels.
         counts: [BINS] voxels a bin, over all volumes.
-        label_voxels: [labels + 1] voxels a label, over all masks.
+        label_voxels: [256] voxels by number in the masks, over all masks.
         shown: the first volumes.
     """
 
     low: float
     high: float
-    labels: int = 0
+    labels: tuple[int, ...] = ()
     keep: int = 8
     count: int = 0
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
@@ -41,7 +41,7 @@ class Survey:
         counts, _ = np.histogram(volume.voxels, bins=BINS, range=(self.low, self.high))
         self.counts += counts
         if volume.mask is not None:
-            here = np.bincount(volume.mask.ravel(), minlength=self.labels + 1)
+            here = np.bincount(volume.mask.ravel(), minlength=256)
             self.label_voxels = here + (self.label_voxels if self.label_voxels.size else 0)
         if len(self.shown) < self.keep:
             self.shown.append(volume)

@@ -13,6 +13,9 @@ import pytest
 
 from medvae.cli.main import run
 
+# How the phantoms of `scans` are ingested.
+DECLARED = ("--modality", "mri", "--label-scheme", "1=outer,2=inner")
+BY_FILE = ("--modality", "mri", "--files-are-patients")
 QUICK = Path(__file__).parents[2] / "configs" / "quick.yaml"
 
 
@@ -64,6 +67,6 @@ def journey(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Clinic:
     """A tenant that has ingested the made-up scans and trained a model on them."""
     made = Clinic(tmp_path_factory.mktemp("journey"))
     made("tenant", "create", "clinic", "--recovery-out", made.root / "spare")
-    made("ingest", scans, "-d", "phantoms", "--modality", "mri")
+    made("ingest", scans, "-d", "phantoms", *DECLARED)
     made("train", "-c", QUICK, "-d", "phantoms", "--name", "first")
     return made

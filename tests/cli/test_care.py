@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from medvae import api
-from tests.cli.conftest import Clinic
+from tests.cli.conftest import DECLARED, Clinic
 
 pytestmark = pytest.mark.xdist_group("journey")
 
 
 @pytest.fixture
 def stocked(clinic: Clinic, scans: Path) -> Clinic:
-    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    clinic("ingest", scans, "-d", "d", *DECLARED)
     return clinic
 
 
@@ -72,7 +72,7 @@ def test_a_patient_withdraws(stocked: Clinic) -> None:
 
 
 def test_deleting_a_data_set_keeps_what_another_holds(stocked: Clinic, scans: Path) -> None:
-    stocked("ingest", scans, "-d", "twin", "--modality", "mri")
+    stocked("ingest", scans, "-d", "twin", *DECLARED)
     assert stocked("dataset", "delete", "d", "--yes").json["volumes"] == 0
     assert stocked("dataset", "show", "twin").json["volumes"] == 12
     assert stocked("dataset", "delete", "twin", "--yes").json["volumes"] == 12

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medvae.cli.main import run
-from tests.cli.conftest import QUICK, Clinic
+from tests.cli.conftest import DECLARED, QUICK, Clinic
 
 pytestmark = pytest.mark.xdist_group("journey")
 
@@ -105,7 +105,7 @@ def test_no_run_may_take_its_name(smaller: Clinic) -> None:
 def test_a_public_one_starts_a_run_and_a_withdrawal_names_both_forms(
     clinic: Clinic, scans: Path
 ) -> None:
-    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    clinic("ingest", scans, "-d", "d", *DECLARED)
     clinic("pretrain", "-c", QUICK, "--name", "pub", "--set", "pretrain.steps=2")
     made = clinic("model", "compress", "pub", "--to", "pub8", "--prune", "0.3").json
     assert made["volumes"] is None

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.cli.conftest import QUICK, Clinic
+from tests.cli.conftest import BY_FILE, DECLARED, QUICK, Clinic
 
 pytestmark = pytest.mark.xdist_group("journey")
 
@@ -32,8 +32,8 @@ def test_ingest_counts_patients_not_files(journey: Clinic) -> None:
 
 
 def test_ingesting_the_same_files_again_makes_no_new_version(clinic: Clinic, scans: Path) -> None:
-    first = clinic("ingest", scans, "-d", "d", "--modality", "mri").json
-    again = clinic("ingest", scans, "-d", "d", "--modality", "mri").json
+    first = clinic("ingest", scans, "-d", "d", *DECLARED).json
+    again = clinic("ingest", scans, "-d", "d", *DECLARED).json
     assert first["quarantined"] == again["quarantined"] == []
     assert (first["version"], again["version"], again["added"]) == (1, 1, 0)
 
@@ -137,11 +137,11 @@ def test_an_interrupted_generate_leaves_the_folder_free(
 def test_the_same_scan_cannot_open_a_second_account(
     clinic: Clinic, scans: Path, tmp_path: Path
 ) -> None:
-    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    clinic("ingest", scans, "-d", "d", *DECLARED)
     (tmp_path / "copy").mkdir()
     for source in (scans / "images").iterdir():
         (tmp_path / "copy" / f"renamed-{source.name}").write_bytes(source.read_bytes())
-    again = clinic("ingest", tmp_path / "copy", "-d", "renamed", "--modality", "mri", ok=False)
+    again = clinic("ingest", tmp_path / "copy", "-d", "renamed", *BY_FILE, ok=False)
     assert again.code == 3
     assert "another patient" in again.err
 
@@ -213,7 +213,7 @@ def test_the_log_tells_the_journey(journey: Clinic) -> None:
 
 
 def test_verify_finds_a_flipped_byte_and_train_refuses(clinic: Clinic, scans: Path) -> None:
-    clinic("ingest", scans, "-d", "d", "--modality", "mri")
+    clinic("ingest", scans, "-d", "d", *DECLARED)
     assert clinic("verify", "--read-data").json["damaged"] == []
     objects = [
         p for p in (clinic.root / "vault").rglob("*") if p.is_file() and p.stat().st_size > 9000
@@ -297,12 +297,12 @@ def test_good_files_are_kept_and_bad_ones_listed(
     (tmp_path / "mixed" / "cut.nii.gz").write_bytes(good.read_bytes()[:800])
     (tmp_path / "mixed" / "empty.nii.gz").write_bytes(b"")
     (tmp_path / "mixed" / "text.nii").write_text("not an image")
-    got = clinic("ingest", tmp_path / "mixed", "-d", "mixed", "--modality", "mri").json
+    got = clinic("ingest", tmp_path / "mixed", "-d", "mixed", *BY_FILE).json
     assert got["volumes"] == 1
     refused = {Path(q["source"]).name for q in got["quarantined"]}
     assert refused == {"cut.nii.gz", "empty.nii.gz", "text.nii"}
     (tmp_path / "mixed" / "good.nii.gz").unlink()
-    nothing = clinic("ingest", tmp_path / "mixed", "-d", "none", "--modality", "mri", ok=False)
+    nothing = clinic("ingest", tmp_path / "mixed", "-d", "none", *BY_FILE, ok=False)
     assert nothing.code == 3
     assert [d["dataset"] for d in clinic("dataset", "list").json["datasets"]] == ["mixed"]
 

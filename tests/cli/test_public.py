@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medvae import train as stage
-from tests.cli.conftest import QUICK, Clinic
+from tests.cli.conftest import DECLARED, QUICK, Clinic
 from tests.conftest import phantom
 
 
@@ -27,7 +27,7 @@ def template(tmp_path: Path) -> tuple[str, ...]:
 
 
 def _ingested(clinic: Clinic, scans: Path) -> Clinic:
-    clinic("ingest", scans, "-d", "phantoms", "--modality", "mri")
+    clinic("ingest", scans, "-d", "phantoms", *DECLARED)
     return clinic
 
 

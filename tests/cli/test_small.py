@@ -14,7 +14,7 @@ from medvae.api import settle, training
 from medvae.cli.main import run as command
 from medvae.config import RunConfig
 
-from .conftest import QUICK, Clinic
+from .conftest import DECLARED, QUICK, Clinic
 
 SMALL = ("-c", QUICK, "-d", "phantoms", "--epsilon", "1", "--set", "atlas.alone_below=250")
 
@@ -46,7 +46,7 @@ def test_patients_count_and_not_their_volumes(journey: Clinic) -> None:
 def test_such_a_run_is_stopped_resumed_and_drawn_from(
     clinic: Clinic, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clinic("ingest", scans, "-d", "phantoms", "--modality", "mri")
+    clinic("ingest", scans, "-d", "phantoms", *DECLARED)
 
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -131,7 +131,7 @@ def test_without_a_table_each_file_is_a_subject_and_the_user_is_told(tmp_path: P
         "x/scan",
         "y/scan",
     }
-    assert any("per file" in note for note in notes)
+    assert any("unit of privacy" in note for note in notes)
 
 
 def test_masks_lie_beside_images(tmp_path: Path) -> None:

@@ -1,0 +1,188 @@
+"""Facts of the protocol that a person declares: label scheme, classes, who is a patient.
+
+They are public: plan, model and card print them. So they are never measured on patients'
+data, whose maximum or completeness would tell who took part.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medvae import config
+from medvae.errors import UsageError
+
+Scheme = str | os.PathLike[str] | Mapping[Any, Any]
+Manifest = dict[str, Any]
+
+_TABLES = (".csv", ".tsv")
+_FILES = (*_TABLES, ".yaml", ".yml", ".json")
+_NUMBERS = ("value", "index", "label")
+_MOST_BYTES = 1 << 20
+UNDECLARED: dict[str, Any] = {"label_scheme": None, "classes": None}
+
+
+def parse(label_scheme: Scheme | None, classes: int | None) -> dict[str, Any]:
+    """What was declared, as the manifest keeps it; None for what was not.
+
+    Args:
+        label_scheme: a mapping of numbers to names, the text "1=name,2=name", "none" for masks
+            without labels, or a file: YAML or JSON with such a mapping, CSV or TSV with the
+            columns value and name.
+        classes: 0 for none, else the volumes are of class 0 to `classes` - 1.
+
+    Raises:
+        UsageError: it is no label scheme, or the number of classes is out of range.
+    """
+    if classes is not None and not 0 <= classes <= config.MAX_CLASSES:
+        raise UsageError(f"--classes must be in 0..{config.MAX_CLASSES}, not {classes}")
+    if label_scheme is None:
+        return {"label_scheme": None, "classes": classes}
+    try:
+        scheme = config.label_scheme(_mapping(label_scheme))
+    except ValueError as error:
+        raise UsageError(
+            f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"
+        ) from error
+    return {"label_scheme": scheme, "classes": classes}
+
+
+def _mapping(given: Scheme) -> Mapping[Any, Any]:
+    if isinstance(given, Mapping):
+        return given
+    text = os.fspath(given)
+    if text == "none":
+        return {}
+    if isinstance(given, str) and "=" in text and not text.lower().endswith(_FILES):
+        return _pairs(part.partition("=")[::2] for part in text.split(","))
+    return _file(Path(text))
+
+
+def _file(path: Path) -> Mapping[Any, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"{path} is larger than 1 MiB")
+        text = data.decode("utf-8-sig")
+        if path.suffix.lower() in _TABLES:
+            return _table(path, text)
+        found = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  a SafeLoader
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
+        raise ValueError(f"{path} is not a table or mapping in UTF-8") from error
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{path} holds no mapping of numbers to names")
+    return found
+
+
+def _table(path: Path, text: str) -> Mapping[Any, Any]:
+    rows = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
+    )
+    columns = {(name or "").strip().lower(): name for name in rows.fieldnames or []}
+    number = next((columns[name] for name in _NUMBERS if name in columns), None)
+    if number is None or "name" not in columns:
+        raise ValueError(f"{path} lacks the columns value,name")
+    return _pairs((row[number] or "", row[columns["name"]] or "") for row in rows)
+
+
+def _pairs(pairs: Any) -> Mapping[Any, Any]:
+    found: dict[str, str] = {}
+    for number, name in pairs:
+        if number.strip() in found:
+            raise ValueError(f"label {number.strip()} is named twice")
+        found[number.strip()] = name
+    return found
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML (and so JSON) where a key that is there twice is an error, not the last value."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        if len(set(keys)) < len(keys):
+            raise ValueError("a label is named twice")
+        return super().construct_mapping(node, deep=deep)
+
+
+def merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`before` with whatever `given` declares in its place."""
+    return {key: before.get(key) if given[key] is None else given[key] for key in UNDECLARED}
+
+
+def unit(volumes: list[dict[str, Any]]) -> str | None:
+    """Who is a subject: "file" if any subject is one, None if that was not recorded for all."""
+    own = [entry.get("own_subject") for entry in volumes]
+    if any(own):
+        return "file"
+    return None if None in own else "patient"
+
+
+def notes(manifest: Manifest) -> list[str]:
+    """Where data and declaration differ. Counts of private data: they stay in the tenant."""
+    declared = manifest.get("declared", UNDECLARED)
+    volumes = manifest["volumes"]
+    return [
+        f"{sentence} (counts of private data: they stay in the tenant)"
+        for sentence in [
+            *_label_notes(declared["label_scheme"], volumes),
+            *_class_notes(declared["classes"], volumes),
+        ]
+    ]
+
+
+def _label_notes(scheme: dict[str, str] | None, volumes: list[dict[str, Any]]) -> list[str]:
+    masked = [entry for entry in volumes if entry["mask"]]
+    if scheme is None:
+        if not masked:
+            return []
+        return [f"{len(masked)} volumes have masks, and no label scheme is declared"]
+    if not scheme:
+        return [f"{len(masked)} volumes have masks that no label is learnt from"] if masked else []
+    found = []
+    if len(masked) < len(volumes):
+        found.append(
+            f"{len(volumes) - len(masked)} of {len(volumes)} volumes have no mask, which counts as "
+            "an empty one"
+        )
+    present: set[int] = set()
+    strange = 0
+    for entry in masked:
+        values = set(_values(entry))
+        present |= values
+        strange += bool(values - {int(number) for number in scheme})
+    if strange:
+        found.append(
+            f"{strange} masks have numbers that the label scheme lacks, which count as background"
+        )
+    absent = [f"{number} ({name})" for number, name in scheme.items() if int(number) not in present]
+    if absent:
+        found.append(f"no mask has label {', '.join(absent)}")
+    return found
+
+
+def _values(entry: dict[str, Any]) -> list[int]:
+    """Label numbers in a volume's mask; an older manifest kept only their maximum."""
+    values: list[int] = entry.get("label_values", list(range(1, entry.get("labels", 0) + 1)))
+    return values
+
+
+def _class_notes(classes: int | None, volumes: list[dict[str, Any]]) -> list[str]:
+    given = [entry["class"] for entry in volumes if "class" in entry]
+    if classes is None:
+        return [f"{len(given)} volumes have a class, and no classes are declared"] if given else []
+    outside = sum(not number < classes for number in given)
+    found = []
+    if outside:
+        found.append(f"{outside} volumes have a class that is not declared, which counts as none")
+    if classes and len(given) < len(volumes):
+        found.append(f"{len(volumes) - len(given)} of {len(volumes)} volumes have no class")
+    return found
