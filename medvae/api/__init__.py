@@ -14,7 +14,16 @@ Everything heavy is imported by the verb that needs it, so that importing this i
 from __future__ import annotations
 
 from medvae.api.evaluation import audit_engine
+from medvae.api.releases import verify as verify_release
 from medvae.api.session import Session, create_tenant, default_identity, default_vault
 from medvae.api.session import open_session as open
 
-__all__ = ["Session", "audit_engine", "create_tenant", "default_identity", "default_vault", "open"]
+__all__ = [
+    "Session",
+    "audit_engine",
+    "create_tenant",
+    "default_identity",
+    "default_vault",
+    "open",
+    "verify_release",
+]

@@ -91,3 +91,18 @@ def _debited(tenant: Tenant, name: str) -> bool:
     if run is None:
         return False
     return ledger(tenant).holds(run["id"], Plan.from_json(run["plan"]))
+
+
+def verify(
+    folder: str | Path, public_key: str | Path | None = None, *, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Check a release folder; needs no vault (see `medvae.release.verify`).
+
+    Raises:
+        NotFoundError: the folder is not there.
+        UsageError, AccessError: `public_key` is not a readable Ed25519 key.
+    """
+    from medvae import release
+
+    key = None if public_key is None else Path(public_key)
+    return release.verify(Path(folder), key, progress).to_json()

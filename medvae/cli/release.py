@@ -64,22 +64,21 @@ def verify(
         Path | None, typer.Option(help="The signer's key, got by another way.")
     ] = None,
 ) -> int:
-    """Check a release; needs no vault. A changed, added or missing file ends with exit code 4."""
-    from medvae.release import verify as check
+    """Check a release; needs no vault. A changed or forged one ends with exit code 4."""
+    from medvae.api import verify_release
 
-    result = check(folder, public_key)
-    lines = [f"{folder}: {'valid' if result.valid else 'NOT VALID'}; signer {result.signer}"]
-    lines += [f"  {problem}" for problem in result.problems]
-    if result.valid and public_key is None:
+    with progress() as bar:
+        result = verify_release(folder, public_key, progress=bar)
+    state = {
+        True: f"valid; signed by {result['signer']}",
+        None: f"unchanged, signer unknown ({result['signer']})",
+        False: "NOT VALID",
+    }[result["valid"]]
+    lines = [f"{folder}: {state}", *(f"  {problem}" for problem in result["problems"])]
+    if result["valid"] is None:
         lines.append(
-            "Compare the signer with the one that the hospital publishes, or give --public-key."
+            "Compare the fingerprint with the one that the hospital publishes, or give "
+            "--public-key."
         )
-    facts = {
-        "valid": result.valid,
-        "signer": result.signer,
-        "files": result.files,
-        "problems": result.problems,
-        "trusted": result.trusted,
-    }
-    show(facts, lines)
-    return 0 if result.valid else IntegrityError.exit_code
+    show(result, lines)
+    return IntegrityError.exit_code if result["valid"] is False else 0

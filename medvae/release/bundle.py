@@ -23,7 +23,7 @@ from medvae.release import manifest as mf
 from medvae.release.bids import BidsWriter
 from medvae.release.card import make_card
 from medvae.release.cardtext import card_markdown, readme
-from medvae.release.check import verify
+from medvae.release.check import check_folder
 from medvae.release.croissant import croissant
 from medvae.release.dicom import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
@@ -74,9 +74,11 @@ def create(
         checks, count = _fill(folder, volumes, facts, checks, signer, fmt, progress)
         (folder / mf.SIGNER).write_bytes(public_key)
         entries = _seal(folder, sign, progress)
-        problems = verify(folder).problems
-        if problems:
-            raise IntegrityError(f"the release does not verify, nothing was kept: {problems[0]}")
+        result = check_folder(folder, public_key)
+        if result.valid is not True:
+            raise IntegrityError(
+                f"the release does not verify, nothing was kept: {result.problems[0]}"
+            )
         _publish(folder, out)
     return ReleaseResult(
         path=out,

@@ -1,32 +1,31 @@
 """`verify`: is this folder, whole and unchanged, what the holder of a key released?
 
-Needs no vault, no model and no network. Nothing that the manifest says is opened: the
-folder is walked, and what is found is compared with what is listed, so a hostile manifest
-cannot make the verifier read elsewhere.
+Needs no vault, no model and no network. This file reads, `seal` decides. Nothing that the
+manifest says is opened: the folder is walked, and what is found is compared with what is
+listed, so a hostile manifest cannot make the verifier read elsewhere.
 
-What it cannot see: somebody who changes the files, puts in a key of his own and signs
-anew makes a release that is whole under *his* key. Only the key tells the two apart: give
-`public_key`, or compare the fingerprint with the one that the publisher states elsewhere.
+What no verifier can see without a key from outside: whoever changes the files can put in
+their own key and sign again. Such a release is unchanged under *their* key, which is why
+`valid` stays open (None) until the publisher's key is given.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medvae.errors import AccessError, MedvaeError, NotFoundError, UsageError
+from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
+from medvae.release.manifest import Entry
+from medvae.release.seal import Found, compare, open_seal
 
-# The manifest of a million volumes stays below this.
-_LARGEST = 1 << 30
 _ADVICE = (
-    "the key came with the release itself: compare this fingerprint with the one that the "
-    "publisher states elsewhere, or pass --public-key"
+    "the signer is unknown: the key came with the release itself. Compare this fingerprint with "
+    "the one that the publisher states elsewhere, or pass --public-key"
 )
 
 
@@ -35,19 +34,23 @@ class VerifyResult:
     """What `verify` found.
 
     Attributes:
-        valid: nothing is wrong, under the key in `signer`.
-        signer: fingerprint of the key that signed, or None when there is no usable key.
-        files: regular files found that are listed and unchanged.
-        problems: one sentence each; empty when valid.
-        trusted: the key was given from outside, rather than taken from the release.
-        advice: what is left to do by a person; empty when `trusted`.
+        valid: True: unchanged, and signed by the key that was given. False: changed, forged,
+            damaged or signed by another key. None: unchanged, but no key was given to say by
+            whom.
+        unchanged: every file is as the key in `signer` signed it.
+        trusted: that key is the one that was given.
+        signer: fingerprint of the key under which the signature fits; None where none does.
+        files: listed files that are as they were.
+        problems: one sentence each; empty unless `valid` is False.
+        advice: what is left to do by a person where `valid` is None.
     """
 
-    valid: bool
+    valid: bool | None
+    unchanged: bool
+    trusted: bool
     signer: str | None
     files: int
     problems: list[str] = field(default_factory=list)
-    trusted: bool = False
     advice: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -58,29 +61,55 @@ class VerifyResult:
 def verify(
     folder: Path, public_key: Path | None = None, progress: Progress = SILENT
 ) -> VerifyResult:
-    """Check signature, key and every file of a release; memory does not grow with its size.
+    """Check signature, key and every file of a release.
+
+    Formal guarantee: `valid` is True only if an Ed25519 signature by `public_key` over the
+    manifest was verified, and the folder holds exactly the listed files, each a regular file
+    with the listed size and SHA-256. Memory is bounded by the manifest (256 MiB), which is
+    not parsed before its signature fits.
 
     Raises:
         NotFoundError: the folder is not there.
         UsageError: `public_key` cannot be read.
-        AccessError: `public_key` is not a key.
+        AccessError: `public_key` is not a sound Ed25519 key.
     """
+    return check_folder(folder, None if public_key is None else read_key(public_key), progress)
+
+
+def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILENT) -> VerifyResult:
+    """`verify` with the bytes of the trusted key (PEM), already checked."""
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError(f"there is no release folder {folder}")
-    trusted = None if public_key is None else _trusted_key(public_key)
+    files: dict[str, bytes] = {}
     problems: list[str] = []
-    signer, listed = _signature(folder, trusted, problems)
-    good = _files(folder, listed, problems, progress)
-    problems = [shown(problem) for problem in problems]
+    for name in mf.SIZES:
+        try:
+            files[name] = _read(folder, name)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        return _refused(problems)
+    try:
+        seal = open_seal(files[mf.MANIFEST], files[mf.SIGNATURE], files[mf.SIGNER], trusted)
+    except ValueError as error:
+        return _refused([str(error)])
+    good, problems = compare(seal.files, _walk(folder, seal.files, progress))
+    if problems or good != len(seal.files):
+        return _refused(problems, seal.signer, good)
+    known = trusted is not None
     return VerifyResult(
-        valid=not problems,
-        signer=signer,
+        valid=True if known else None,
+        unchanged=True,
+        trusted=known,
+        signer=seal.signer,
         files=good,
-        problems=problems,
-        trusted=trusted is not None,
-        advice="" if trusted is not None else _ADVICE,
+        advice="" if known else _ADVICE,
     )
+
+
+def _refused(problems: list[str], signer: str | None = None, files: int = 0) -> VerifyResult:
+    return VerifyResult(False, False, False, signer, files, [shown(one) for one in problems])
 
 
 def shown(text: str) -> str:
@@ -88,146 +117,85 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _trusted_key(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The verifier's copy of the signer's key (PEM), checked.
+
+    Raises:
+        UsageError: it cannot be read.
+        AccessError: it is not one sound Ed25519 public key of at most 4 KiB.
+    """
+    from medvae.vault import check_public_key
+
     try:
-        pem = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            pem = file.read(mf.SIZES[mf.SIGNER] + 1)
     except OSError as error:
         raise UsageError(f"cannot read the public key {path}: {error.strerror}") from error
+    if len(pem) > mf.SIZES[mf.SIGNER]:
+        raise AccessError(f"{path} is larger than a PUBLIC KEY (Ed25519, PEM) can be")
     mf.key_bytes(pem)
+    try:
+        check_public_key(pem)
+    except UsageError as error:
+        raise AccessError(f"{path}: {error}") from error
     return pem
 
 
-def _signature(
-    folder: Path, trusted: bytes | None, problems: list[str]
-) -> tuple[str | None, dict[str, mf.Entry]]:
-    """Fingerprint of the signing key, and the files that it vouches for."""
-    from medvae.vault import verify_signature
-
-    data = _read(folder, mf.MANIFEST, problems)
-    signature = _read(folder, mf.SIGNATURE, problems)
-    embedded = _read(folder, mf.SIGNER, problems)
-    signer = None
-    if embedded is not None:
-        try:
-            signer = mf.fingerprint(embedded)
-            if trusted is not None and mf.key_bytes(embedded) != mf.key_bytes(trusted):
-                problems.append(
-                    f"signed by {signer}, not by the key that was given, {mf.fingerprint(trusted)}"
-                )
-        except AccessError as error:
-            problems.append(f"{mf.SIGNER}: {error}")
-    key = trusted if trusted is not None else embedded
-    if data is None:
-        return signer, {}
-    if (
-        key is not None
-        and signature is not None
-        and not _signed(verify_signature, key, signature, data)
-    ):
-        problems.append(f"{mf.SIGNATURE} does not fit {mf.MANIFEST} under this key")
+def _read(folder: Path, name: str) -> bytes:
+    """One of the files that vouch. ValueError unless it is a regular file of a possible size."""
+    most = mf.SIZES[name]
     try:
-        return signer, mf.decode(data)
-    except ValueError as error:
-        problems.append(f"{mf.MANIFEST} cannot be used: {error}")
-        return signer, {}
-
-
-def _signed(
-    check: Callable[[bytes, bytes, bytes], bool], key: bytes, signature: bytes, data: bytes
-) -> bool:
-    try:
-        return check(key, signature, mf.signed_bytes(data))
-    except MedvaeError:
-        # A key of another kind, or none: no signature fits it.
-        return False
-
-
-def _read(folder: Path, name: str, problems: list[str]) -> bytes | None:
-    """A small file of the release, following no link; what is wrong is said by `_files`."""
-    try:
-        if not stat.S_ISREG((folder / name).lstat().st_mode):
-            return None
-        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = mf.open_regular(folder / name)
         with os.fdopen(handle, "rb") as file:
-            data = file.read(_LARGEST + 1)
+            # The size first: a file of terabytes that are not there costs nothing to make.
+            data = file.read(most + 1) if os.fstat(handle).st_size <= most else b""
+            size = max(len(data), os.fstat(handle).st_size)
     except FileNotFoundError:
-        problems.append(f"{name} is missing")
-        return None
+        raise ValueError(f"{name} is missing") from None
     except OSError as error:
-        problems.append(f"{name} cannot be read: {error.strerror}")
-        return None
-    if len(data) > _LARGEST:
-        problems.append(f"{name} is larger than {_LARGEST} bytes; no release has such a one")
-        return None
+        raise ValueError(f"{name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{name} is {error}") from error
+    if size > most:
+        raise ValueError(f"{name} has {size} bytes; no release has one above {most}")
     return data
 
 
-def _files(
-    folder: Path, listed: dict[str, mf.Entry], problems: list[str], progress: Progress
-) -> int:
-    """Walk the folder and compare; returns how many listed files are as they were."""
-    folders = {parent for path in listed for parent in _parents(path)}
-    missing = set(listed)
-    good = 0
+def _walk(root: Path, listed: Mapping[str, Entry], progress: Progress) -> Iterator[Found]:
+    """Everything under `root` in sorted order, links not followed; listed files are hashed."""
     progress.start("verify", len(listed))
-    for path, entry in _walk(folder, problems):
-        if entry.is_symlink():
-            problems.append(f"{path} is a symbolic link")
-        elif entry.is_dir(follow_symlinks=False):
-            if path not in folders:
-                problems.append(f"{path}/ is a folder that was not released")
-            continue
-        elif path in mf.UNLISTED and entry.is_file(follow_symlinks=False):
-            continue
-        elif path not in listed:
-            problems.append(f"{path} was not released")
-        else:
-            good += _unchanged(folder / path, path, listed[path], problems)
-            progress.advance(good)
-        missing.discard(path)
-    problems.extend(f"{path} is missing" for path in sorted(missing))
-    progress.finish()
-    return good
-
-
-def _unchanged(file: Path, path: str, expected: mf.Entry, problems: list[str]) -> bool:
-    try:
-        found = mf.read_entry(file)
-    except OSError as error:
-        problems.append(f"{path} cannot be read: {error.strerror}")
-    except ValueError as error:
-        problems.append(f"{path} is {error}")
-    else:
-        if found == expected:
-            return True
-        what = (
-            f"has {found.size} bytes where {expected.size} were released"
-            if found.size != expected.size
-            else "has been changed: its SHA-256 differs"
-        )
-        problems.append(f"{path} {what}")
-    return False
-
-
-def _walk(root: Path, problems: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything under `root` in sorted order, links not followed, as ("a/b", entry)."""
-    waiting = [""]
+    waiting, hashed = [""], 0
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(root / folder) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
-            problems.append(f"{folder or '.'}/ cannot be read: {error.strerror}")
+            yield Found(folder or ".", "folder", problem=f"cannot be read: {error.strerror}")
             continue
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
-            yield path, entry
+            yield _found(path, entry, listed)
+            if path in listed:
+                hashed += 1
+                progress.advance(hashed)
+    progress.finish()
 
 
-def _parents(path: str) -> Iterator[str]:
-    parts = path.split("/")[:-1]
-    for end in range(1, len(parts) + 1):
-        yield "/".join(parts[:end])
+def _found(path: str, entry: os.DirEntry[str], listed: Mapping[str, Entry]) -> Found:
+    if entry.is_symlink():
+        return Found(path, "link")
+    if entry.is_dir(follow_symlinks=False):
+        return Found(path, "folder")
+    if not entry.is_file(follow_symlinks=False):
+        return Found(path, "other")
+    if path not in listed:
+        return Found(path, "file")
+    try:
+        return Found(path, "file", mf.read_entry(Path(entry.path), size=listed[path].size))
+    except OSError as error:
+        return Found(path, "file", problem=f"cannot be read: {error.strerror}")
+    except ValueError as error:
+        return Found(path, "file", problem=f"is {error}")

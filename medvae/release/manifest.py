@@ -15,6 +15,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ SIGNATURE = "manifest.sig"
 SIGNER = "signer.pem"
 # The manifest and its signature cannot name themselves.
 UNLISTED = frozenset({MANIFEST, SIGNATURE})
+# What vouches for the rest: in bytes, the largest that a reader takes into memory. Ed25519
+# signatures are of one size (RFC 8032); 256 MiB list more than 300,000 volumes with label maps.
+SIZES = {MANIFEST: 256 << 20, SIGNATURE: 64, SIGNER: 4096}
 FORMAT = "medvae-release-1"
 _DOMAIN = b"medvae release manifest v1\x00"
 _CHUNK = 1 << 20
@@ -68,7 +72,8 @@ def decode(data: bytes) -> dict[str, Entry]:
     """Read `encode` back.
 
     Raises:
-        ValueError: not a manifest, or not in its one canonical form.
+        ValueError: not a manifest, not in its one canonical form, or it lists a path that no
+            file of a release can have.
     """
     try:
         files = json.loads(data)["files"]
@@ -79,21 +84,53 @@ def decode(data: bytes) -> dict[str, Entry]:
         raise ValueError("it does not list files by path, size and sha256") from error
     if encode(entries) != data:
         raise ValueError("it is not in canonical form")
+    _check_paths(entries)
     return entries
 
 
-def read_entry(path: Path, *, sync: bool = False) -> Entry:
-    """Hash one regular file in steps of 1 MiB, following no link; `sync` also fsyncs it.
+def _check_paths(paths: Iterable[str]) -> None:
+    for path in paths:
+        first, *rest = path.split("/")
+        odd = any(part in ("", ".", "..") or "\0" in part for part in (first, *rest))
+        # A folder in the place of what vouches for the release is never a part of it.
+        if odd or first in UNLISTED or (first == SIGNER and rest):
+            raise ValueError(f"it lists {path!r}, which cannot be a file of a release")
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor for reading a regular file; the caller closes it.
 
     Raises:
-        OSError: it cannot be read, or is a link (ELOOP).
+        OSError: it cannot be read.
         ValueError: it is not a regular file.
     """
-    # NONBLOCK: a pipe put in place of a file must not make the reader wait for ever.
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ValueError("a symbolic link" if stat.S_ISLNK(mode) else "not a regular file")
+    # NONBLOCK: a pipe put there since must not make the reader wait for ever.
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError("not a regular file")
+    return handle
+
+
+def read_entry(path: Path, *, sync: bool = False, size: int | None = None) -> Entry:
+    """Hash one regular file in steps of 1 MiB, following no link.
+
+    Args:
+        sync: also fsync it.
+        size: where given, a file of another size is not read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a regular file, or not of `size`.
+    """
+    handle = open_regular(path)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("not a regular file")
+        held = os.fstat(handle).st_size
+        if size is not None and held != size:
+            raise ValueError(f"{held} bytes long where {size} were released")
         digest, size = hashlib.sha256(), 0
         while chunk := os.read(handle, _CHUNK):
             digest.update(chunk)

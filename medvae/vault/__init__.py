@@ -15,7 +15,7 @@ from medvae.vault.fileio import atomic_write
 from medvae.vault.journal import Journal
 from medvae.vault.providers import Provider, Recipient
 from medvae.vault.repair import Collected, RepairReport
-from medvae.vault.signing import verify_signature
+from medvae.vault.signing import check_public_key, verify_signature
 from medvae.vault.tenant import Tenant
 from medvae.vault.vault import TenantInfo, Vault
 from medvae.vault.verify import Damage, VerifyReport
@@ -34,6 +34,7 @@ __all__ = [
     "Vault",
     "VerifyReport",
     "atomic_write",
+    "check_public_key",
     "new_identity",
     "recipient_of",
     "recipient_of_passphrase",

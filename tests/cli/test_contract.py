@@ -183,14 +183,20 @@ def test_release_is_signed_and_a_changed_byte_is_refused(journey: Clinic, tmp_pa
     assert made["passed"]
     assert 0 < made["epsilon"] <= 8
     good = journey("release", "verify", folder).json
-    assert good["valid"]
+    assert (good["valid"], good["unchanged"], good["trusted"]) == (None, True, False)
+    key = tmp_path / "hospital.pem"
+    key.write_bytes((folder / "signer.pem").read_bytes())
+    known = journey("release", "verify", folder, "--public-key", key).json
+    assert (known["valid"], known["unchanged"], known["trusted"]) == (True, True, True)
+    assert known["signer"] == good["signer"] == made["signer"]
     victim = max(folder.rglob("*.nii.gz"))
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(bytes(data))
     bad = journey("release", "verify", folder, ok=False)
     assert bad.code == 4
-    assert not bad.json["valid"]
+    assert bad.json["valid"] is False
+    assert not bad.json["unchanged"]
 
 
 def test_evaluate_and_audit_answer(journey: Clinic) -> None:
