@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from medvae.privacy.engine import DPTrainer, StepInfo
     from medvae.privacy.gaussian import gaussian_release
     from medvae.privacy.guard import check
+    from medvae.privacy.interpretation import (
+        epsilon_of_loss,
+        epsilon_replace_one,
+        gaussian_mu,
+        true_positive_rates,
+    )
     from medvae.privacy.keys import run_key
     from medvae.privacy.ledger import Ledger, Spent
     from medvae.privacy.noise import NoiseSource
@@ -32,10 +38,14 @@ _HOMES = {
     "check": "guard",
     "default_delta": "accounting",
     "epsilon": "accounting",
+    "epsilon_of_loss": "interpretation",
     "epsilon_prv": "accounting",
+    "epsilon_replace_one": "interpretation",
+    "gaussian_mu": "interpretation",
     "gaussian_release": "gaussian",
     "make_plan": "plan",
     "run_key": "keys",
+    "true_positive_rates": "interpretation",
 }
 
 __all__ = [
@@ -51,10 +61,14 @@ __all__ = [
     "check",
     "default_delta",
     "epsilon",
+    "epsilon_of_loss",
     "epsilon_prv",
+    "epsilon_replace_one",
+    "gaussian_mu",
     "gaussian_release",
     "make_plan",
     "run_key",
+    "true_positive_rates",
 ]
 
 
