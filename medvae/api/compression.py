@@ -41,6 +41,7 @@ def compress(session: Session, request: Request, progress: Progress) -> dict[str
 
     Raises:
         NotFoundError: there is no such model.
+        BudgetError: its noise does not protect its patients: no second model is made of it.
         UsageError: the new name is taken, the form is unknown, or the model is compressed.
     """
     from medvae.model.compress import compress as stage
@@ -48,7 +49,7 @@ def compress(session: Session, request: Request, progress: Progress) -> dict[str
     tenant = session.tenant
     check_name(request.to)
     with tenant.writer():
-        artifact = models.load(tenant, request.name)
+        artifact = models.load_outgoing(tenant, request.name)
         _free(tenant, request.to)
         progress.start("compress", 3)
         made = stage(artifact, request.weights, request.prune)

@@ -111,34 +111,43 @@ def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:
     """Write a model's weights in the open.
 
     Raises:
-        BudgetError: the model was trained on patients without a finite epsilon.
+        BudgetError: its noise does not protect its patients.
         UsageError: the format is not known, or `out` is not an empty folder.
     """
     from medvae.model.export import export_model
 
-    artifact = load(tenant, name)
-    require_guarantee(name, artifact)
+    artifact = load_outgoing(tenant, name)
     fresh_folder(out)
     files = export_model(artifact, out, fmt)
     tenant.record("export", model=name, format=fmt)
     return {"model": name, "format": fmt, "files": [str(path) for path in files]}
 
 
-def require_guarantee(name: str, artifact: Artifact) -> None:
-    """Refuse what would leave the vault without a differential-privacy guarantee."""
-    if artifact.facts["kind"] not in ("public", "private"):
-        raise BudgetError(f"model {name} was trained on patients without privacy and may not leave")
+def load_outgoing(tenant: Tenant, name: str) -> Artifact:
+    """A model that something is to leave the vault of.
+
+    Raises:
+        NotFoundError, IntegrityError: as `load`.
+        BudgetError: its noise does not protect its patients (see `check_outgoing`).
+    """
+    from medvae.model.artifact import check_outgoing
+
+    artifact = load(tenant, name)
+    try:
+        check_outgoing(artifact.facts)
+    except BudgetError as error:
+        raise BudgetError(f"model {name}: {error}") from error
+    return artifact
 
 
 def generate(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
     """Draw volumes from a model and write them; nothing more is spent (post-processing).
 
     Raises:
-        BudgetError: the model has no guarantee.
+        BudgetError: its noise does not protect its patients.
         UsageError: `out` is not an empty folder.
     """
-    artifact = load(session.tenant, name)
-    require_guarantee(name, artifact)
+    artifact = load_outgoing(session.tenant, name)
     fresh_folder(order.out)
     seed, drawn = draw(session, artifact, order, progress)
     files: list[Path] = []

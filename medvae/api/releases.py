@@ -44,7 +44,7 @@ def create(session: Session, name: str, order: Order, progress: Progress) -> dic
         raise UsageError(f"--format must be bids or dicom, not {order.fmt!r}")
     tenant = session.tenant
     try:
-        artifact = models.load(tenant, name)
+        artifact = models.load_outgoing(tenant, name)
         wanted = models.Order(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(session, artifact, wanted, SILENT)
         more = {"license": order.licence} if order.licence else {}

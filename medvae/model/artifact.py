@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from medvae.config import ModelConfig, RunConfig
-from medvae.errors import IntegrityError
+from medvae.errors import BudgetError, IntegrityError
 from medvae.model.base import VAE
 from medvae.model.packing import unpack
 from medvae.model.presets import build
 
-FORMAT = 1
+# Format 1: noise on a coarser grid than the numbers it was added to. Format 2: one grid.
+FORMAT = 2
+_READABLE = (1, FORMAT)
 PARTS = ("model", "prior", "atlas")
 KINDS = ("public", "private", "unprotected")
 # No header of ours comes near this; a larger one is an attack on the reader's memory.
@@ -71,7 +74,11 @@ class Artifact:
             raise IntegrityError(f"the model's configuration cannot be read: {error}") from error
 
     def to_bytes(self) -> bytes:
-        """The sealed form; equal artifacts give equal bytes."""
+        """The sealed form; equal artifacts give equal bytes.
+
+        Raises:
+            ValueError: a fact or tensor that no artifact can have.
+        """
         _check(self.tensors, self.facts)
         tensors = {k: v.detach().cpu().contiguous() for k, v in sorted(self.tensors.items())}
         text = json.dumps(self.facts, sort_keys=True, allow_nan=False)
@@ -96,10 +103,37 @@ class Artifact:
         return cls(tensors, facts)
 
 
+def check_outgoing(facts: Mapping[str, Any]) -> None:
+    """Refuse to let anything out of a model whose noise does not protect its patients.
+
+    Args:
+        facts: of an artifact, as sealed.
+
+    Raises:
+        BudgetError: trained on patients without differential privacy, or by format 1, whose
+            noise and numbers had different grids: most numbers cannot come from other patients,
+            so that an export or a release proves who took part.
+    """
+    kind = facts.get("kind")
+    if kind == "public":
+        return
+    if kind != "private":
+        raise BudgetError(
+            "the model was trained on patients without differential privacy and may not leave; "
+            "train one with a finite epsilon (medvae train --epsilon)"
+        )
+    if facts.get("format") != FORMAT:
+        raise BudgetError(
+            f"the model is of format {facts.get('format')}, whose noise lay on a coarser grid than "
+            "the numbers it hid, so that these prove who took part: it may not leave; train it "
+            "again (the ledger keeps what was spent)"
+        )
+
+
 def _check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Raises ValueError naming what is wrong."""
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"format {facts.get('format')!r} is not {FORMAT}")
+    if facts.get("format") not in _READABLE:
+        raise ValueError(f"format {facts.get('format')!r} is none of {_READABLE}")
     if facts.get("kind") not in KINDS:
         raise ValueError(f"kind {facts.get('kind')!r} is none of {KINDS}")
     for key, value in tensors.items():

@@ -68,18 +68,21 @@ class PrivacyFacts:
         debited: bool | None = None,
         tenant_limit: float | None = None,
     ) -> PrivacyFacts:
-        """From a sealed model's own facts: its kind and its plan.
+        """From a sealed model's own facts: its kind, its format and its plan.
 
         Raises:
             IntegrityError: the kind is unknown, or the plan is not one or was changed.
+            BudgetError: its noise does not protect its patients (format 1).
         """
         kind: Any = facts.get("kind")
         if kind not in get_args(Training):
             raise IntegrityError(f"the model does not say how it was trained (kind {kind!r})")
         if kind != "private":
             return cls(kind)
+        from medvae.model.artifact import check_outgoing
         from medvae.privacy import Plan, epsilon_prv
 
+        check_outgoing(facts)
         raw = facts.get("plan")
         if not raw:
             raise IntegrityError("the model was trained on patients but carries no plan")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from medvae.config import RunConfig
-from medvae.errors import IntegrityError, UsageError
+from medvae.errors import BudgetError, IntegrityError, UsageError
 from medvae.model import Artifact, load_model
+from medvae.model.artifact import check_outgoing
 from medvae.model.compress import compress
 from medvae.model.export import export_model
 from medvae.model.packing import pack, unpack
@@ -76,7 +77,7 @@ def changed(**values: Any) -> bytes:
     [
         (b"", "not a model"),
         (b"\xff" * 64, "not a model"),
-        (changed(facts={"format": 2}), "format"),
+        (changed(facts={"format": 3}), "format"),
         (changed(facts={"kind": "shareware"}), "kind"),
         (changed(**{"other.x": torch.zeros(1)}), "unknown tensor"),
         (changed(**{"model.latent_scale": torch.tensor(float("nan"))}), "not finite"),
@@ -200,3 +201,25 @@ def test_packed_weights_that_do_not_fit_are_refused(change: dict[str, Any], reas
     kept = {name: value for name, value in packed.items() if value is not None}
     with pytest.raises(IntegrityError, match=reason):
         unpack(kept)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_both_formats_open(version: int) -> None:
+    assert Artifact.from_bytes(changed(facts={"format": version})).facts["format"] == version
+    assert artifact().facts["format"] == 2
+
+
+def test_what_may_leave() -> None:
+    """Positive evidence only: public, or private in the format whose noise protects."""
+    check_outgoing({"kind": "public", "format": 1})
+    check_outgoing({"kind": "private", "format": 2})
+    for facts in (
+        {"kind": "private", "format": 1},
+        {"kind": "private", "format": 3},
+        {"kind": "private"},
+        {"kind": "unprotected", "format": 2},
+        {"format": 2},
+        {},
+    ):
+        with pytest.raises(BudgetError, match="may not leave"):
+            check_outgoing(facts)

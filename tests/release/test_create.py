@@ -121,6 +121,7 @@ def test_facts_of_a_sealed_model(make: Make) -> None:
     mechanisms = tuple(Mechanism(**one) for one in MECHANISMS[:1])
     plan = Plan(epsilon(mechanisms, 1e-4), 1e-4, 118, mechanisms, {"clip": 1.0})
     sealed = {
+        "format": 2,
         "kind": "private",
         "plan": json.loads(plan.to_json()),
         "config": config.public(),
@@ -143,9 +144,9 @@ def test_a_sealed_model_that_was_tampered_with() -> None:
     mechanisms = tuple(Mechanism(**one) for one in MECHANISMS)
     plan = json.loads(Plan(epsilon(mechanisms, 1e-4), 1e-4, 118, mechanisms).to_json())
     for broken in (
-        {"kind": "private", "config": config, "plan": {**plan, "epsilon": 1.0}},
-        {"kind": "private", "config": config, "plan": None},
-        {"kind": "private", "plan": plan},
+        {"format": 2, "kind": "private", "config": config, "plan": {**plan, "epsilon": 1.0}},
+        {"format": 2, "kind": "private", "config": config, "plan": None},
+        {"format": 2, "kind": "private", "plan": plan},
         {"kind": "secret", "config": config, "plan": plan},
         {"config": config},
         {},
@@ -154,6 +155,11 @@ def test_a_sealed_model_that_was_tampered_with() -> None:
             ReleaseFacts.from_model(broken, n=1, seed=0)
     unprotected = ReleaseFacts.from_model({"kind": "unprotected", "config": config}, n=1, seed=0)
     assert unprotected.privacy.training == "unprotected"
+    for old in ({"format": 1}, {}):
+        with pytest.raises(BudgetError, match="coarser grid"):
+            ReleaseFacts.from_model(
+                {**old, "kind": "private", "config": config, "plan": plan}, n=1, seed=0
+            )
 
 
 def test_a_further_check_that_failed(make: Make, tmp_path: Path) -> None:
