@@ -64,7 +64,7 @@ def main(quick: bool, device: str | None = None) -> dict[str, Any]:
             results += measure(place, size, rounds=1 if quick else 2)
     noise = noise_rate()
     table(results)
-    print(f"noise: {noise / 1e6:.1f} million normals a second")
+    print(f"noise: {noise / 1e6:.1f} million discrete Gaussians a second")
     plot(results)
     return {
         "machine": machine(),
@@ -126,13 +126,13 @@ def available() -> float:
 
 
 def noise_rate(count: int = 10_000_000) -> float:
-    """Normals a second, the best of five."""
+    """Exact discrete Gaussians a second, the best of five."""
     from medvae.privacy import NoiseSource
 
     source, best = NoiseSource(bytes(32)), float("inf")
     for step in range(5):
         began = time.perf_counter()
-        source.normal((count,), stream="bench", step=step)
+        source.discrete_gaussian(count, 1.5 * 2.0**30, stream="bench", step=step)
         best = min(best, time.perf_counter() - began)
     return count / best
 
@@ -178,7 +178,9 @@ def targets(results: list[dict[str, Any]], noise: float) -> list[dict[str, Any]]
             )
         )
     met = noise >= 20e6
-    rows.append({"name": "normals a second", "value": noise, "target": ">= 2e7", "met": met})
+    rows.append(
+        {"name": "discrete Gaussians a second", "value": noise, "target": ">= 2e7", "met": met}
+    )
     return rows
 
 

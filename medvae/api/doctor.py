@@ -110,8 +110,9 @@ def _accountant() -> str:
 def _noise() -> str:
     from medvae.privacy import NoiseSource
 
-    drawn = NoiseSource(b"\0" * 32).normal((200_000,), stream="self-test", step=0)
-    mean, deviation = float(drawn.mean()), float(drawn.std())
+    sigma = 2.0**30
+    drawn = NoiseSource(b"\0" * 32).discrete_gaussian(200_000, sigma, stream="self-test", step=0)
+    mean, deviation = float(drawn.mean()) / sigma, float(drawn.std()) / sigma
     if abs(mean) > 0.02 or abs(deviation - 1) > 0.02:
-        raise MedvaeError(f"noise has mean {mean:.3f} and deviation {deviation:.3f}")
-    return "AES-CTR normals: mean 0, deviation 1"
+        raise MedvaeError(f"noise has mean {mean:.3f} and standard deviation {deviation:.3f}")
+    return "discrete Gaussians from AES-CTR: mean 0, standard deviation 1"

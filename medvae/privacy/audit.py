@@ -1,16 +1,19 @@
-"""Attack the engine itself: does it leak more than the accountant says?
+"""Attacks on the mechanisms themselves: do they leak more than the accountant says?
 
-Two attacks see every noisy update (white box), and each gives a lower bound on epsilon that
-holds with high confidence: gradient canaries in repeated single steps (Nasr et al. 2023), and
-one run with many canaries, each in or out by a coin (Steinke, Nasr, Jagielski 2023). A bound
-above the claimed epsilon is proof of a defect; a bound below it is no proof of the contrary.
+No patient's data are involved. Every mechanism that can hold budget is attacked through the very
+functions that a training calls, with canaries far beyond the clip, each in or out by a coin:
+one-shot mechanisms and DP-SGD steps in bulk, one coordinate a canary (Nasr et al. 2023; Mahloujifar
+et al. 2024 on Gaussian-DP bounds), DP-SGD against other patients and with what is not a number.
+The lattice of the outputs, the Poisson sampler and a resumed training are tested beside. A bound
+above the claim is proof of a defect; a bound below it is no proof of the contrary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,15 +21,18 @@ import torch
 from torch import nn
 
 from medvae.privacy.accounting import Mechanism, epsilon
+from medvae.privacy.bounds import RISK, Array, coarseness, gaussian_bound
 from medvae.privacy.engine import DPTrainer
+from medvae.privacy.gaussian import gaussian_release
+from medvae.privacy.lattice import Lattice
 from medvae.privacy.noise import NoiseSource
+from medvae.privacy.sampler import PoissonSampler
 from medvae.progress import SILENT, Progress
 
 _CLIP = 0.5
 _HUGE = 1e6
-
-# Chance that a faultless engine is accused by one bound.
-RISK = 1e-4
+# Coordinates of one call; a power of two divides exactly.
+_WIDTH, _DIVISOR = 1000, 4.0
 
 
 class Engine(Protocol):
@@ -37,91 +43,185 @@ class Engine(Protocol):
 
 
 Build = Callable[..., Engine]
+OneShot = Callable[..., np.ndarray]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack and what came of it.
+
+    Attributes:
+        name: of the attack.
+        passed: it did not succeed.
+        sentence: what was found, in words.
+        samples: number of independent outputs that it saw.
+        claimed: epsilon by the accountant; None of a test that is no bound.
+        epsilon_at_least: the lower bound that was found (infinity: unbounded).
+    """
+
+    name: str
+    passed: bool
+    sentence: str
+    samples: int
+    claimed: float | None = None
+    epsilon_at_least: float | None = None
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What the attacks found.
-
-    Attributes:
-        delta: of the canary attacks.
-        claimed: epsilon of one step of the canary attacks, by the accountant.
-        canaries: lower bound on epsilon of each canary attack.
-        claimed_run: epsilon of the one-run attack, by the accountant, at its own smaller delta.
-        one_run: its lower bound.
-        findings: one sentence for each bound that is above its claim.
-    """
+    """All attacks on the engine."""
 
     delta: float
-    claimed: float
-    canaries: dict[str, float]
-    claimed_run: float
-    one_run: float
-    findings: tuple[str, ...]
+    findings: tuple[Attack, ...]
 
     @property
     def passed(self) -> bool:
-        """No bound exceeds its claim."""
-        return not self.findings
+        """No attack succeeded; False when none was run."""
+        return bool(self.findings) and all(one.passed for one in self.findings)
+
+    def __getitem__(self, name: str) -> Attack:
+        return next(one for one in self.findings if one.name == name)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values (an unbounded leak is the text "inf")."""
-        values = asdict(self) | {"passed": self.passed, "findings": list(self.findings)}
-        values["canaries"] = {key: _finite(value) for key, value in self.canaries.items()}
-        values["one_run"] = _finite(self.one_run)
-        return values
+        findings = [asdict(one) for one in self.findings]
+        for one in findings:
+            if one["epsilon_at_least"] == math.inf:
+                one["epsilon_at_least"] = "inf"
+        return {"passed": self.passed, "delta": self.delta, "findings": findings}
 
 
 def audit_engine(
     build: Build = DPTrainer,
+    one_shot: OneShot = gaussian_release,
     *,
+    coordinates: int = 100_000,
+    steps: int = 40,
     trials: int = 2000,
-    canaries: int = 2000,
     noise_multiplier: float = 1.0,
     delta: float = 1e-5,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> AuditReport:
-    """Attack an engine with gradients of our own making; no patient's data are involved.
+    """Attack the one-shot mechanism and the DP-SGD engine.
 
     Args:
         build: makes an engine from the arguments of `DPTrainer`.
-        trials: steps of each canary attack.
-        canaries: patients of the one-run attack.
-        noise_multiplier: of the canary attacks' mechanism.
+        one_shot: called as `gaussian_release`.
+        coordinates: canaries of the one-shot attack, a thousand a call.
+        steps: of the DP-SGD attack in bulk, a thousand canaries a step.
+        trials: steps of each attack on a single coordinate.
+        noise_multiplier: of the attacked mechanisms.
         delta: at which epsilons are compared.
         seed: of the coins and the noise; the same seed gives the same report.
 
-    Formal guarantee: each bound exceeds the true epsilon with probability at most 1e-4 (over
-    coins and noise).
+    Formal guarantee: each bound exceeds the true epsilon, and each test fails on a faultless
+    mechanism, with probability at most 1e-4 (over coins and noise).
     """
-    key = seed.to_bytes(32, "big")
-    claimed = epsilon([Mechanism("audit", 1.0, 1, noise_multiplier)], delta)
-    progress.start("audit of the engine", len(_ATTACKS) + 1)
-    bounds = {}
-    for done, (name, (base, canary)) in enumerate(_ATTACKS.items()):
-        outputs = _play(build, base, canary, trials, noise_multiplier, key, name)
-        bounds[name] = _gaussian_bound(*outputs, delta)
-        progress.advance(done + 1)
-    # What delta alone may give away in this attack grows with the canaries (the second term of
-    # `_p_value`): it must stay far below the risk of a false accusation.
-    delta_run = min(delta, RISK / (20 * canaries))
-    claimed_run, one_run = _one_run(build, canaries, delta_run, key)
-    findings = [
-        f"canary attack '{name}': epsilon is at least {_finite(bound)}, the claim is {claimed:.3f}"
-        for name, bound in bounds.items()
-        if bound > claimed
+    noise = NoiseSource(seed.to_bytes(32, "big"))
+    coins = np.random.default_rng(seed)
+    claim = epsilon([Mechanism("audit", 1.0, 1, noise_multiplier)], delta)
+    grid = Lattice.of(noise_multiplier, _CLIP).grid / _DIVISOR
+    attacks: list[Callable[[], list[Attack]]] = [
+        lambda: _bulk(
+            "one-shot mechanism",
+            _one_shot_outputs(one_shot, coordinates, noise_multiplier, noise, coins),
+            (claim, delta, grid),
+        ),
+        lambda: _bulk(
+            "DP-SGD",
+            _step_outputs(build, steps, noise_multiplier, noise, coins),
+            (claim, delta, grid),
+        ),
+        *(
+            partial(_single, build, name, trials, noise_multiplier, noise, claim, delta)
+            for name in _AGAINST
+        ),
+        lambda: [_sampling(seed)],
+        lambda: [_resuming(build, noise)],
     ]
-    if one_run > claimed_run:
-        findings.append(
-            f"one-run attack: epsilon is at least {one_run:.3f}, the claim is {claimed_run:.3f}"
-        )
+    progress.start("audit of the engine", len(attacks))
+    findings: list[Attack] = []
+    for done, attack in enumerate(attacks):
+        findings += attack()
+        progress.advance(done + 1)
     progress.finish()
-    return AuditReport(delta, claimed, bounds, claimed_run, one_run, tuple(findings))
+    return AuditReport(delta, tuple(findings))
 
 
-def _finite(value: float) -> float | str:
-    return round(value, 4) if math.isfinite(value) else "inf"
+Outputs = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def _bulk(name: str, outputs: Outputs, claim: tuple[float, float, float]) -> list[Attack]:
+    """A bound and a test of the lattice from pairs of (coins, outputs), one coordinate a canary."""
+    epsilon_claimed, delta, grid = claim
+    coins, values = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+    bound = _bound(name, (values[~coins], values[coins]), epsilon_claimed, delta)
+    problem = coarseness(values[~coins], grid)
+    lattice = Attack(
+        f"lattice of {name}",
+        not problem,
+        problem or f"{(~coins).sum()} outputs fill the stated grid evenly",
+        int((~coins).sum()),
+    )
+    return [bound, lattice]
+
+
+def _bound(name: str, samples: tuple[Array, Array], claim: float, delta: float) -> Attack:
+    found = gaussian_bound(*samples, delta)
+    passed = not found > claim
+    verdict = "" if passed else ": it leaks more than it claims"
+    sentence = f"epsilon is at least {found:.3g}; claimed are {claim:.3g}{verdict}"
+    return Attack(name, passed, sentence, sum(map(len, samples)), claim, found)
+
+
+def _one_shot_outputs(
+    one_shot: OneShot,
+    coordinates: int,
+    noise_multiplier: float,
+    noise: NoiseSource,
+    coins: np.random.Generator,
+) -> Outputs:
+    calls = max(1, coordinates // _WIDTH)
+    mechanism = Mechanism("audit one-shot", 1.0, calls, noise_multiplier)
+    for call in range(calls):
+        present = coins.random(_WIDTH) < 0.5
+        values = one_shot(
+            (_axis(int(index)) for index in np.flatnonzero(present)),
+            clip=_CLIP,
+            mechanism=mechanism,
+            divisor=_DIVISOR,
+            noise=noise,
+            dimension=_WIDTH,
+            step=call,
+        )
+        yield present, values
+
+
+def _step_outputs(
+    build: Build,
+    steps: int,
+    noise_multiplier: float,
+    noise: NoiseSource,
+    coins: np.random.Generator,
+) -> Outputs:
+    model = _Direct(_WIDTH)
+    mechanism = Mechanism("audit DP-SGD", 1.0, steps, noise_multiplier)
+    engine = _engine(build, model, mechanism, noise)
+    for step in range(steps):
+        present = coins.random(_WIDTH) < 0.5
+        patients = (torch.from_numpy(_axis(int(index))) for index in np.flatnonzero(present))
+        engine.step(step, patients, _loss)
+        yield present, model.weight.detach().numpy().copy()
+        with torch.no_grad():
+            model.weight.zero_()
+
+
+def _axis(index: int) -> Array:
+    """A canary: far beyond the clip along one axis."""
+    vector = np.zeros(_WIDTH)
+    vector[index] = _HUGE
+    return vector
 
 
 class _Direct(nn.Module):
@@ -129,7 +229,8 @@ class _Direct(nn.Module):
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(dimension))
+        # Double precision shows the outputs as they are, on their grid.
+        self.weight = nn.Parameter(torch.zeros(dimension, dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return -(self.weight * x).sum()
@@ -141,149 +242,89 @@ def _loss(model: nn.Module, patient: torch.Tensor) -> torch.Tensor:
     return value
 
 
-# Name: (gradients of the others, gradient of the canary), in one dimension.
-_ATTACKS: dict[str, tuple[list[float], float]] = {
-    # Empty batch or a single patient: catches missing or weak noise, missing clipping, and
-    # steps that are skipped when nobody was sampled.
-    "alone": ([], _HUGE),
-    # The canary opposes eight others: catches clipping of the batch's mean instead of each
-    # patient, and a divisor taken from the batch.
-    "against the others": ([1e3] * 8, -_HUGE),
-    # Not a number: catches sums that one patient can spoil, which tells who was there.
-    "not a number": ([1e3], math.nan),
-}
-
-
-def _play(
-    build: Build,
-    base: Sequence[float],
-    canary: float,
-    trials: int,
-    noise_multiplier: float,
-    key: bytes,
-    name: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Updates without and with the canary, each [trials / 2], in units of the clip norm."""
-    model = _Direct(1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    divisor = max(len(base), 1)
-    mechanism = Mechanism(f"audit {name}", 1.0, 2 * (trials // 2), noise_multiplier)
-    engine = build(
-        model,
-        optimizer,
-        mechanism=mechanism,
-        clip=_CLIP,
-        divisor=float(divisor),
-        noise=NoiseSource(key),
-    )
-    others = [torch.tensor([value]) for value in base]
-    updates: tuple[list[float], list[float]] = ([], [])
-    for step in range(mechanism.steps):
-        present = step % 2
-        patients = [*others, torch.tensor([canary])] if present else others
-        engine.step(step, patients, _loss)
-        updates[present].append(float(model.weight.detach()[0]) * divisor / _CLIP)
-        with torch.no_grad():
-            model.weight.zero_()
-    return np.array(updates[0]), np.array(updates[1])
-
-
-def _gaussian_bound(out: np.ndarray, present: np.ndarray, delta: float) -> float:
-    """Lower bound on epsilon at `delta` from two samples of updates (Nasr et al. 2023, s. 4).
-
-    A threshold is chosen on one half of each sample; on the other, Clopper-Pearson bounds on
-    its two error rates bound the mu of Gaussian DP from below.
-    """
-    from scipy.stats import beta, norm
-
-    finite = np.isfinite(out), np.isfinite(present)
-    if not (finite[0].all() and finite[1].all()):
-        # One world gives numbers that the other cannot: an unbounded leak.
-        return math.inf if finite[0].mean() != finite[1].mean() else 0.0
-    half = len(out) // 2
-    sign = 1.0 if present[:half].mean() >= out[:half].mean() else -1.0
-    learn = np.sort(sign * np.concatenate([out[:half], present[:half]]))
-    errors = [
-        (sign * out[:half] > cut).mean() + (sign * present[:half] <= cut).mean() for cut in learn
-    ]
-    cut = learn[int(np.argmin(errors))]
-    rates = []
-    for wrong in (sign * out[half:] > cut, sign * present[half:] <= cut):
-        count, total = int(wrong.sum()), len(wrong)
-        rates.append(
-            1.0 if count == total else float(beta.ppf(1 - RISK / 2, count + 1, total - count))
-        )
-    mu = float(-norm.ppf(rates[0]) - norm.ppf(rates[1])) if max(rates) < 1 else 0.0
-    if mu <= 0:
-        return 0.0
-    return epsilon([Mechanism("bound", 1.0, 1, max(1 / mu, 0.05))], delta)
-
-
-def _one_run(build: Build, canaries: int, delta: float, key: bytes) -> tuple[float, float]:
-    """(claimed epsilon, lower bound) of one run in which every canary is in by a fair coin.
-
-    Canary i pulls along axis i alone, far beyond the clip norm; its score is how far the
-    weights went along that axis. The clearest tenth of scores on either side are guessed.
-    """
-    steps, noise_multiplier = 4, 4.0
-    mechanism = Mechanism("audit one run", 1.0, steps, noise_multiplier)
-    model = _Direct(canaries)
-    engine = build(
+def _engine(build: Build, model: _Direct, mechanism: Mechanism, noise: NoiseSource) -> Engine:
+    return build(
         model,
         torch.optim.SGD(model.parameters(), lr=1.0),
         mechanism=mechanism,
         clip=_CLIP,
-        divisor=1.0,
-        noise=NoiseSource(key),
+        divisor=_DIVISOR,
+        noise=noise,
     )
-    coins = np.random.default_rng(int.from_bytes(key, "big") + 1).random(canaries) < 0.5
-    members = [int(index) for index in np.flatnonzero(coins)]
-    for step in range(steps):
-        patients = (_axis(index, canaries) for index in members)
-        engine.step(step, patients, _loss)
-    scores = model.weight.detach().numpy().astype(np.float64)
-    claimed = epsilon([mechanism], delta)
-    if not np.isfinite(scores).all():
-        return claimed, math.inf
-    order, guesses = np.argsort(scores), max(canaries // 10, 1)
-    right = int(coins[order[-guesses:]].sum() + (~coins[order[:guesses]]).sum())
-    return claimed, one_run_bound(canaries, 2 * guesses, right, delta)
 
 
-def _axis(index: int, dimension: int) -> torch.Tensor:
-    vector = torch.zeros(dimension)
-    vector[index] = _HUGE
-    return vector
+# Name: (gradients of the others, gradient of the canary), in one dimension.
+_AGAINST: dict[str, tuple[list[float], float]] = {
+    # Nobody else: catches steps that are skipped when nobody was sampled.
+    "DP-SGD, alone": ([], _HUGE),
+    # The canary opposes eight others: catches clipping of the batch's mean instead of each
+    # patient, and a divisor taken from the batch.
+    "DP-SGD, against others": ([1e3] * 8, -_HUGE),
+    # Not a number: catches sums that one patient can spoil, which tells who was there.
+    "DP-SGD, not a number": ([1e3], math.nan),
+}
 
 
-def one_run_bound(canaries: int, guesses: int, right: int, delta: float) -> float:
-    """Largest epsilon that `right` of `guesses` correct refutes (Steinke et al. 2023, thm 3.1).
+def _single(
+    build: Build,
+    name: str,
+    trials: int,
+    noise_multiplier: float,
+    noise: NoiseSource,
+    claim: float,
+    delta: float,
+) -> list[Attack]:
+    """A bound from updates without and with the canary, each [trials / 2]."""
+    base, canary = _AGAINST[name]
+    model = _Direct(1)
+    mechanism = Mechanism(f"audit {name}", 1.0, 2 * (trials // 2), noise_multiplier)
+    engine = _engine(build, model, mechanism, noise)
+    others = [torch.tensor([value], dtype=torch.float64) for value in base]
+    last = torch.tensor([canary], dtype=torch.float64)
+    updates: tuple[list[float], list[float]] = ([], [])
+    for step in range(mechanism.steps):
+        present = step % 2
+        engine.step(step, [*others, last] if present else others, _loss)
+        updates[present].append(float(model.weight.detach()[0]) * _DIVISOR / _CLIP)
+        with torch.no_grad():
+            model.weight.zero_()
+    return [_bound(name, (np.array(updates[0]), np.array(updates[1])), claim, delta)]
 
-    Args:
-        canaries: m, each included by a fair coin.
-        guesses: r <= m, the rest abstained.
-        right: how many guesses were correct.
-        delta: of the claim.
-    """
-    low, high = 0.0, 60.0
-    if _p_value(canaries, guesses, right, low, delta) > RISK:
-        return 0.0
-    while high - low > 1e-4:
-        middle = (low + high) / 2
-        if _p_value(canaries, guesses, right, middle, delta) <= RISK:
-            low = middle
-        else:
-            high = middle
-    return low
+
+def _sampling(seed: int, patients: int = 500, rate: float = 0.3, steps: int = 400) -> Attack:
+    """Each patient is in a batch as often as the plan says, and on his or her own account."""
+    from scipy.stats import binomtest, chi2
+
+    sampler = PoissonSampler(seed.to_bytes(32, "big"), patients, rate, "audit sampling")
+    batches = [sampler.batch(step) for step in range(steps)]
+    sizes = np.array([len(batch) for batch in batches])
+    number = patients * steps
+    often = binomtest(int(sizes.sum()), number, rate).pvalue
+    # Sizes of batches of independent patients are binomial: neither fixed nor bursts.
+    spread = ((sizes - patients * rate) ** 2).sum() / (patients * rate * (1 - rate))
+    tail = chi2.cdf(spread, steps)
+    passed = often > RISK / 2 and RISK / 4 < tail < 1 - RISK / 4
+    sentence = f"patients were sampled at rate {sizes.sum() / number:.4f}; the plan says {rate}"
+    return Attack("Poisson sampling", bool(passed), sentence, number)
 
 
-def _p_value(canaries: int, guesses: int, right: int, eps: float, delta: float) -> float:
-    """Chance of so many correct guesses under (eps, delta)-DP, at most."""
-    from scipy.stats import binom
+def _resuming(build: Build, noise: NoiseSource) -> Attack:
+    """A training that is stopped and resumed gives the weights of one that is not."""
+    mechanism = Mechanism("audit resuming", 1.0, 4, 1.0)
+    patients = [torch.from_numpy(_axis(index)) for index in range(3)]
 
-    rate = 1 / (1 + math.exp(-eps))
-    tail = float(binom.sf(right - 1, guesses, rate))
-    # Mass just below the count, per guess that delta may have given away.
-    masses = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, rate))
-    alpha = float((masses / np.arange(1, right + 1)).max(initial=0.0)) if right else 0.0
-    return min(tail + 2 * canaries * delta * alpha, 1.0)
+    def run(stop: int) -> torch.Tensor:
+        model = _Direct(_WIDTH)
+        engine = _engine(build, model, mechanism, noise)
+        for step in range(mechanism.steps):
+            if step == stop:
+                state = engine.state_dict()  # type: ignore[attr-defined]
+                model = _Direct(_WIDTH)
+                engine = _engine(build, model, mechanism, noise)
+                engine.load_state_dict(state)  # type: ignore[attr-defined]
+            engine.step(step, patients, _loss)
+        return model.weight.detach()
+
+    same = torch.equal(run(-1), run(2))
+    sentence = "a resumed training has the same noise" if same else "resuming changed the noise"
+    return Attack("resuming", same, sentence, mechanism.steps)

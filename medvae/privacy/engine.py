@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,14 +15,23 @@ from torch import nn
 from medvae.errors import MedvaeError, UsageError
 from medvae.privacy import batched, parallel
 from medvae.privacy.accounting import Mechanism
+from medvae.privacy.arguments import (
+    Precision,
+    check_chunk,
+    check_ema,
+    check_scalar,
+    parameter_names,
+    resolve_precision,
+    run_identity,
+)
 from medvae.privacy.clipping import Clipping, PatientOptimizer
 from medvae.privacy.convolution import LeanConvolutions
 from medvae.privacy.guard import Still, check
 from medvae.privacy.memory import keep_freed_memory
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
+from medvae.privacy.workers import replica, side_by_side, single_thread
 
-Precision = Literal["auto", "fp32", "bf16"]
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 Item = TypeVar("Item")
 
@@ -48,9 +57,11 @@ class DPTrainer:
     Formal guarantee: if every call of `step(i, ...)` gets a Poisson sample of the patients at
     the mechanism's rate (`PoissonSampler`), each patient in it once, then the weights after all
     steps (and their moving average, and the optimizer's state) are an output of `mechanism`:
-    per step the sum of per-patient gradients, each of L2 norm at most clip (1 + 1e-6), plus
-    Gaussian noise of standard deviation noise_multiplier * clip. Source: Abadi et al. 2016,
-    with the privacy unit of one patient.
+    per step the integer sum of per-patient gradients, each of L2 norm at most clip on the
+    lattice of the noise, plus discrete Gaussian noise of standard deviation noise_multiplier *
+    clip (see `gaussian_release` for its accounting). Source: Abadi et al. 2016, with the privacy
+    unit of one patient. Any number of threads and of ranks on one kind of device gives the same
+    bits.
 
     | case | what happens |
     |---|---|
@@ -101,8 +112,8 @@ class DPTrainer:
         self.model = model
         self.mechanism = mechanism
         self.steps_done = 0
-        self.chunk = _check_chunk(chunk)
-        self._names = _names(model, optimizer)
+        self.chunk = check_chunk(chunk)
+        self._names = parameter_names(model, optimizer)
         self._optimizer = PatientOptimizer(
             optimizer,
             mechanism=mechanism,
@@ -115,12 +126,12 @@ class DPTrainer:
         self._device = self._parameters[0].device
         if self._device.type == "cpu":
             keep_freed_memory()
-        self.precision = _resolve(precision, self._device)
+        self.precision = resolve_precision(precision, self._device)
         self._still = Still(model)
         self._agreed = self._torn = False
-        self._ema = _check_ema(ema)
+        self._ema = check_ema(ema)
         self._average = [one.detach().clone() for one in self._parameters] if ema else []
-        self._identity = _identity(mechanism, clip, divisor, clipping, ema, self._names)
+        self._identity = run_identity(mechanism, clip, divisor, clipping, ema, self._names)
 
     def step(self, step: int, patients: Iterable[Any], loss: Loss) -> StepInfo:
         """One private step.
@@ -142,11 +153,12 @@ class DPTrainer:
         self._optimizer.forget()
         given = zeroed = 0
         failure: Exception | None = None
-        try:
-            given, zeroed = self._collect(patients, loss)
-        except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again
-            failure = error
-        self._finish(step, failure)
+        with single_thread() as threads:
+            try:
+                given, zeroed = self._collect(patients, loss, threads)
+            except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again
+                failure = error
+            self._finish(step, failure)
         return StepInfo(step, given, zeroed)
 
     def mine(self, batch: Sequence[Item]) -> Sequence[Item]:
@@ -206,17 +218,44 @@ class DPTrainer:
                 " been taken"
             )
 
-    def _collect(self, patients: Iterable[Any], loss: Loss) -> tuple[int, int]:
+    def _collect(self, patients: Iterable[Any], loss: Loss, threads: int = 1) -> tuple[int, int]:
         """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
         given = zeroed = 0
         self._still.begin()
-        for group in self._groups(patients, loss):
+        for group, found in self._each(self._groups(patients, loss), loss, threads):
             given += len(group)
-            zeroed += self._accumulate(group, loss)
+            zeroed += 1 if found is None else self._optimizer.accumulate(found)
         self._still.check()
         return given, zeroed
 
-    def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterable[list[Any]]:
+    def _each(
+        self, groups: Iterator[list[Any]], loss: Loss, threads: int
+    ) -> Iterator[tuple[list[Any], list[torch.Tensor] | None]]:
+        """Each group with its gradients, in order."""
+        if threads == 1 or self._device.type != "cpu":
+            for group in groups:
+                yield group, self._gradients(self.model, group, loss)
+            return
+        # The first group goes through the model itself, whose hooks a replica does not have.
+        for group in itertools.islice(groups, 1):
+            yield group, self._gradients(self.model, group, loss)
+        watched: list[Still] = []
+
+        def watched_replica() -> nn.Module:
+            model = replica(self.model)
+            still = Still(model)
+            still.begin()
+            watched.append(still)
+            return model
+
+        def gradients(model: nn.Module, group: list[Any]) -> list[torch.Tensor] | None:
+            return self._gradients(model, group, loss)
+
+        yield from side_by_side(gradients, watched_replica, groups, threads)
+        for still in watched:
+            still.check()
+
+    def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterator[list[Any]]:
         """Runs of up to `chunk` consecutive patients of one shape."""
         group: list[Any] = []
         kind: object = None
@@ -234,44 +273,52 @@ class DPTrainer:
 
     def _choose_chunk(self, patient: Any, loss: Loss) -> int:
         return batched.fastest_chunk(
-            lambda group: self._one_backward(group[0], loss) or [],
-            lambda group: self._vectorised(group, loss),
+            lambda group: self._one_backward(self.model, group[0], loss) or [],
+            lambda group: self._vectorised(self.model, group, loss),
             patient,
         )
 
-    def _accumulate(self, group: list[Any], loss: Loss) -> int:
+    def _gradients(
+        self, model: nn.Module, group: list[Any], loss: Loss
+    ) -> list[torch.Tensor] | None:
+        """Gradients [B, *shape] of the patients of a group; None for one who counts as zero."""
         if self.chunk > 1 and batched.signature(group[0]) is not None:
             # Filled up to the full chunk: kernels of another batch size round differently, and
             # a patient's gradient must not depend on how many others are there.
             full = [*group, *[group[-1]] * (self.chunk - len(group))]
-            gradients = [one[: len(group)] for one in self._vectorised(full, loss)]
-            return self._optimizer.accumulate(gradients)
-        alone = self._one_backward(group[0], loss)
-        return 1 if alone is None else self._optimizer.accumulate(alone)
+            return [one[: len(group)] for one in self._vectorised(model, full, loss)]
+        return self._one_backward(model, group[0], loss)
 
-    def _vectorised(self, group: Sequence[Any], loss: Loss) -> list[torch.Tensor]:
-        named = dict(zip(self._names, self._parameters, strict=True))
+    def _trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The trained parameters of the model or of a replica of it, in the optimizer's order."""
+        named = dict(model.named_parameters())
+        return {name: named[name] for name in self._names}
+
+    def _vectorised(self, model: nn.Module, group: Sequence[Any], loss: Loss) -> list[torch.Tensor]:
         with self._autocast():
-            return batched.gradients(self.model, loss, named, group)
+            return batched.gradients(model, loss, self._trainable(model), group)
 
-    def _one_backward(self, patient: Any, loss: Loss) -> list[torch.Tensor] | None:
+    def _one_backward(
+        self, model: nn.Module, patient: Any, loss: Loss
+    ) -> list[torch.Tensor] | None:
         """Gradients [1, *shape] of one patient; None if there is nothing to learn from."""
-        for parameter in self._parameters:
+        parameters = list(self._trainable(model).values())
+        for parameter in parameters:
             parameter.grad = None
         if patient is None or batched.is_empty(patient):
             return None
         # Also around backward: activation checkpointing runs the forward pass again there.
         with torch.enable_grad(), self._convolutions():
             with self._autocast():
-                value = loss(self.model, patient)
-            _check_scalar(value)
+                value = loss(model, patient)
+            check_scalar(value)
             if not value.requires_grad:
                 if bool(value.isfinite()):
                     raise UsageError("the loss does not depend on any trainable parameter")
                 return None
             value.backward()  # type: ignore[no-untyped-call]
         gradients = []
-        for parameter in self._parameters:
+        for parameter in parameters:
             gradient = parameter.grad
             parameter.grad = None
             gradient = torch.zeros_like(parameter) if gradient is None else gradient
@@ -306,62 +353,3 @@ class DPTrainer:
 
     def _convolutions(self) -> AbstractContextManager[Any]:
         return LeanConvolutions() if self._device.type == "cpu" else nullcontext()
-
-
-def _check_scalar(value: object) -> None:
-    if not isinstance(value, torch.Tensor) or value.dim() != 0:
-        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise UsageError(
-            f"the loss of a patient must be one number (the mean over the views), not {shape}"
-        )
-
-
-def _check_chunk(chunk: int) -> int:
-    if type(chunk) is not int or chunk < 0:
-        raise UsageError(f"chunk must be 0 (automatic) or more, not {chunk!r}")
-    return chunk
-
-
-def _check_ema(ema: float) -> float:
-    if not 0 <= ema < 1:
-        raise UsageError(f"ema must be in [0, 1), not {ema!r}")
-    return float(ema)
-
-
-def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of the optimizer's parameters, in its order."""
-    names = {id(one): name for name, one in model.named_parameters() if one.requires_grad}
-    handed = [one for group in optimizer.param_groups for one in group["params"]]
-    missing = [name for key, name in names.items() if key not in {id(one) for one in handed}]
-    if missing:
-        raise UsageError(
-            f"parameter {missing[0]} is trainable but not in the optimizer: hand it over, or"
-            " freeze it with requires_grad_(False)"
-        )
-    if not handed or any(id(one) not in names for one in handed):
-        raise UsageError("the optimizer must hold trainable parameters of the model, and no other")
-    return [names[id(one)] for one in handed]
-
-
-def _resolve(precision: Precision, device: torch.device) -> str:
-    if precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"precision must be 'auto', 'fp32' or 'bf16', not {precision!r}")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if device.type == "cpu" and native else "fp32"
-
-
-def _identity(
-    mechanism: Mechanism,
-    clip: float,
-    divisor: float,
-    clipping: str,
-    ema: float,
-    names: list[str],
-) -> bytes:
-    """SHA-256 over everything that a resumed run must share with the one it resumes."""
-    facts = [repr(mechanism), clip, divisor, clipping, ema, names]
-    return hashlib.sha256(json.dumps(facts).encode()).digest()

@@ -1,4 +1,4 @@
-"""Several processes as one: each takes a share of a batch, and the sums are added up."""
+"""Several processes as one: each takes a share of a batch, and the integer sums are added up."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def agreed(digest: bytes, device: torch.device) -> bool:
 def add_up(sums: Sequence[torch.Tensor], *, failed: bool) -> bool:
     """Add each of `sums` over all ranks, in place; every rank must call it in every step.
 
+    Sums are int64, so that any number of ranks gives the same bits.
+
     Returns:
         whether any rank says that it failed. A rank that failed still takes part, so that the
         others learn of it instead of waiting for ever.
@@ -46,7 +48,7 @@ def add_up(sums: Sequence[torch.Tensor], *, failed: bool) -> bool:
     if ranks == 1:
         return failed
     device = sums[0].device
-    flag = torch.tensor([float(failed)], device=device, dtype=sums[0].dtype)
+    flag = torch.tensor([int(failed)], device=device, dtype=sums[0].dtype)
     bucket = torch.cat([flag, *(one.reshape(-1) for one in sums)])
     dist.all_reduce(bucket)
     start = 1

@@ -7,7 +7,7 @@ import numpy as np
 from medvae.errors import UsageError
 from medvae.privacy.accounting import Mechanism, default_delta
 from medvae.privacy.keys import derive
-from medvae.privacy.noise import _keystream
+from medvae.privacy.noise import keystream
 
 
 class PoissonSampler:
@@ -40,7 +40,7 @@ class PoissonSampler:
         if self.sample_rate == 1:
             return list(range(self.patients))
         key = derive(self._key, f"medvae sampling {step} {self._stream}")
-        raw = _keystream(key, 0, 0, bytes(8 * self.patients))
+        raw = keystream(key, 8 * self.patients)
         draws = np.frombuffer(raw, dtype="<u8")
         threshold = np.uint64(int(self.sample_rate * 2.0**64))
         return [int(index) for index in np.flatnonzero(draws < threshold)]

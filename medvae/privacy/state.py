@@ -37,7 +37,8 @@ def load_state(trainer: DPTrainer, state: dict[str, torch.Tensor]) -> None:
     identity = state.get("trainer/identity")
     if identity is None or bytes(identity.tolist()) != trainer._identity:
         raise UsageError(
-            "the checkpoint is of another plan, model or optimizer; start the run under a new name"
+            "the checkpoint is of another plan, model or optimizer; resume with"
+            " the configuration that the run was begun with"
         )
     inner = trainer._optimizer.original_optimizer
     expected = {f"weight/{name}": one.shape for name, one in _named(trainer)}

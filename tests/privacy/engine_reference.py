@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource
+from medvae.privacy.lattice import Lattice
 
 CLIP = 0.7
 
@@ -96,11 +97,19 @@ def trainer_of(model: nn.Module, **changes) -> DPTrainer:
     return DPTrainer(model, optimizer, **arguments)
 
 
+def noise_of(count: int, step: int = 0) -> torch.Tensor:
+    """float32 [count] the noise that `trainer_of` adds to its sum in a step."""
+    lattice = Lattice.of(1.0, CLIP)
+    steps = NoiseSource(bytes(32)).discrete_gaussian(count, lattice.sigma, stream="test", step=step)
+    return (torch.from_numpy(steps) * lattice.grid).float()
+
+
 def noiseless(model: nn.Module, patients, loss=loss, **changes) -> torch.Tensor:
     """The engine's sum of clipped gradients, flat, before noise."""
     trainer = trainer_of(model, **changes)
     trainer._collect(patients, loss)
-    return torch.cat([one.reshape(-1) for one in trainer._optimizer.sums()]).clone()
+    steps = torch.cat([one.reshape(-1) for one in trainer._optimizer.sums()])
+    return steps.double() * trainer._optimizer._lattice.grid
 
 
 def reference(model: nn.Module, patients, clip: float, clipping: str, loss=loss) -> torch.Tensor:

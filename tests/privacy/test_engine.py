@@ -6,14 +6,24 @@ import math
 
 import pytest
 import torch
-from engine_reference import CLIP, NAMES, build, distance, loss, noiseless, reference, trainer_of
+from engine_reference import (
+    CLIP,
+    NAMES,
+    build,
+    distance,
+    loss,
+    noise_of,
+    noiseless,
+    reference,
+    trainer_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.networks.nets import AutoencoderKL
 from torch import nn
 
 from medvae.errors import UsageError
-from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
+from medvae.privacy import DPTrainer, Mechanism, PoissonSampler
 from medvae.privacy.convolution import LeanConvolutions
 
 
@@ -98,7 +108,7 @@ def sum_of(rows: torch.Tensor) -> torch.Tensor:
     """The engine's sum of clipped gradients, given as rows [patients, dimension]."""
     optimizer = trainer_of(nn.Linear(rows.shape[1], 1, bias=False))._optimizer
     optimizer.accumulate([rows[:, None]])
-    return optimizer.sums()[0].flatten().double()
+    return optimizer.sums()[0].flatten().double() * optimizer._lattice.grid
 
 
 @pytest.mark.parametrize("size", [-1e5, 1e-4, 1.0])
@@ -179,9 +189,9 @@ def test_a_whole_step_is_sum_plus_noise_over_the_divisor() -> None:
     trainer = trainer_of(model)
     info = trainer.step(0, patients, loss)
     after = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
-    noise = NoiseSource(bytes(32)).normal((len(before),), stream="test", step=0)
+    noise = noise_of(len(before))
     assert (info.patients, info.zeroed) == (3, 0)
-    assert torch.allclose(before - after, (expected + CLIP * noise) / 4.0, atol=2e-6)
+    assert torch.allclose(before - after, ((expected + noise) / 4.0).float(), atol=2e-6)
     assert all(p.grad is None and p.summed_grad is None for p in model.parameters())
     assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
 
@@ -445,3 +455,46 @@ def test_monai_autoencoder_learns_and_survives_an_empty_batch() -> None:
     with torch.no_grad():
         after = sum(float(reconstruct(model, v)) for v in volumes)
     assert after < 0.7 * before
+
+
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    def run(threads: int) -> torch.Tensor:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            model = build(["conv", "group norm", "attention", "checkpoint"], 4, 6, 3)
+            trainer = trainer_of(model, optimizer=torch.optim.AdamW(model.parameters(), lr=0.01))
+            random = torch.Generator().manual_seed(0)
+            patients = [torch.randn(2, 1, 6, 6, 6, generator=random) for _ in range(7)]
+            for step in range(2):
+                info = trainer.step(step, iter([*patients, None]), loss)
+                assert (info.patients, info.zeroed) == (8, 1)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+        return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+    alone = run(1)
+    assert torch.equal(run(2), alone)
+    assert torch.equal(run(4), alone)
+
+
+def test_an_exception_in_a_thread_is_raised_and_the_step_can_be_run_again() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        model = build(["conv"], 2, 4, 3)
+        trainer, start = trainer_of(model), [p.detach().clone() for p in model.parameters()]
+        patients = [torch.full((1, 1, 4, 4, 4), float(i)) for i in range(5)]
+
+        def failing(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+            if float(x.max()) == 3.0:
+                raise ValueError("broken patient")
+            return loss(m, x)
+
+        with pytest.raises(ValueError, match="broken patient"):
+            trainer.step(0, patients, failing)
+        assert all(torch.equal(a, b) for a, b in zip(start, model.parameters(), strict=True))
+        assert trainer.step(0, patients, loss).patients == 5
+    finally:
+        torch.set_num_threads(before)

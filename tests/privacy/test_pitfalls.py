@@ -27,6 +27,7 @@ from engine_reference import (
     build,
     distance,
     loss,
+    noise_of,
     noiseless,
     reference,
     trainer_of,
@@ -37,8 +38,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medvae.errors import MedvaeError, UsageError
-from medvae.privacy import Mechanism, NoiseSource, PoissonSampler, StepInfo, check, make_plan
-from medvae.privacy.noise import GRID_BITS
+from medvae.privacy import Mechanism, PoissonSampler, StepInfo, check, make_plan
+from medvae.privacy.lattice import Lattice
 
 
 def volumes(count: int, size: int = 4) -> list[torch.Tensor]:
@@ -101,8 +102,8 @@ def test_pitfall_03_another_backward_before_the_step() -> None:
         parameter.summed_grad = parameter.grad * 1e6  # type: ignore[attr-defined]
     before = flat(model)
     trainer.step(0, volumes(2), loss)
-    noise = NoiseSource(bytes(32)).normal((len(before),), stream="test", step=0)
-    assert torch.allclose(before - flat(model), (clean + CLIP * noise) / 4.0, atol=1e-5)
+    noise = noise_of(len(before))
+    assert torch.allclose(before - flat(model), (clean.float() + noise) / 4.0, atol=1e-5)
 
 
 def test_pitfall_03_sums_that_others_write_to_during_the_step() -> None:
@@ -129,7 +130,8 @@ def test_pitfall_03_parameters_that_are_frozen_during_the_step() -> None:
     seen: list[torch.Tensor] = []
     with pytest.raises(MedvaeError, match="trainable may not change"):
         trainer.step(0, volumes(3), freezing)
-    assert len(seen) == 2
+    # A further patient may have been under way in another thread.
+    assert 2 <= len(seen) <= 3
     assert torch.equal(flat(model), before)
     assert last.summed_grad is None
     assert all(not isinstance(kept, torch.Tensor) for kept in vars(trainer._optimizer).values())
@@ -225,9 +227,9 @@ def test_pitfall_10_empty_batches(make, chunk: int) -> None:
     model = make()
     before = flat(model)
     info = trainer_of(model, chunk=chunk).step(0, [], loss)
-    noise = NoiseSource(bytes(32)).normal((len(before),), stream="test", step=0)
+    noise = noise_of(len(before))
     assert info == StepInfo(0, 0, 0)
-    assert torch.allclose(before - flat(model), CLIP * noise / 4.0, atol=1e-6)
+    assert torch.allclose(before - flat(model), noise / 4.0, atol=1e-6)
 
 
 def test_pitfall_11_an_empty_first_batch_of_mappings() -> None:
@@ -345,8 +347,8 @@ def test_pitfall_18_a_step_broken_off_leaves_nothing_behind() -> None:
     assert trainer._optimizer._step_skip_queue == []
     before = flat(model)
     trainer.step(0, volumes(1), loss)
-    noise = NoiseSource(bytes(32)).normal((len(before),), stream="test", step=0)
-    assert torch.allclose(before - flat(model), (clean + CLIP * noise) / 4.0, atol=1e-5)
+    noise = noise_of(len(before))
+    assert torch.allclose(before - flat(model), (clean.float() + noise) / 4.0, atol=1e-5)
 
 
 def test_pitfall_19_steps_and_rate_are_those_of_the_plan() -> None:
@@ -365,10 +367,10 @@ def test_pitfall_20_torch_seeds_change_nothing() -> None:
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
         batch = PoissonSampler(bytes(32), 50, 0.5, "a").batch(0)
-        results.append((batch, NoiseSource(bytes(32)).normal((9,), stream="a", step=0).tolist()))
+        results.append((batch, noise_of(9).tolist()))
     assert results[0] == results[1] == results[2]
     state = torch.get_rng_state()
-    NoiseSource(bytes(32)).normal((9,), stream="a", step=0)
+    noise_of(9)
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -401,16 +403,17 @@ def test_pitfall_23_batches_are_poisson_and_not_shuffled() -> None:
     assert np.var([len(sampler.batch(step)) for step in range(400)]) > 2.0
 
 
-def test_pitfall_24_released_digits_are_granular() -> None:
-    model = nn.Linear(50, 50)
+def test_pitfall_24_noise_and_sum_share_one_grid() -> None:
+    # Careless: a float normal times a deviation, whose values leave holes in the output space.
+    model = nn.Linear(50, 50).double()
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    trainer = trainer_of(model, clip=1.0, divisor=1.0, mechanism=Mechanism("test", 0.5, 9, 1.0))
-    trainer.step(0, [torch.full((1, 50), 0.123)], lambda m, x: m(x).square().mean() + m.bias.sum())
-    out = flat(model).double() * 2.0**GRID_BITS
-    assert torch.equal(out, out.round())
-    careless = torch.normal(0.0, 1.0, (100,), generator=torch.Generator().manual_seed(0)).double()
-    assert not torch.equal(careless * 2**GRID_BITS, (careless * 2**GRID_BITS).round())
+    trainer = trainer_of(model, clip=1.0, divisor=1.0, mechanism=Mechanism("test", 0.5, 9, 1.3))
+    patient = torch.full((1, 50), 0.123, dtype=torch.float64)
+    trainer.step(0, [patient], lambda m, x: m(x).square().mean() + m.bias.sum())
+    steps = flat(model) / Lattice.of(1.3, 1.0).grid
+    assert torch.equal(steps, steps.round())
+    assert len(set((steps % 64).tolist())) == 64
 
 
 def test_every_pitfall_has_its_test() -> None:
