@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 Manifest = dict[str, Any]
+Stored = dict[str, dict[str, str | None]]
 
 
 def check_name(name: str) -> None:
@@ -241,18 +242,24 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> dict[str,
 
 
 def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
-    """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds."""
+    """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds.
+
+    Raises:
+        NotFoundError: there is no such data set.
+        IntegrityError: the catalogue is not whole; nothing was deleted.
+    """
     resolve(tenant, ref)
     name, at, _ = ref.partition("@")
     with tenant.writer():
+        stored = tenant.inventory()
+        kept = _manifests(tenant, stored)
         doomed = [resolve(tenant, ref)] if at else [f"{name}@{v}" for v in _versions(tenant, name)]
-        kept = {label: load(tenant, label) for label in tenant.names("dataset")}
         for label in doomed:
             del kept[label]
         with tenant.transaction():
             for label in doomed:
                 tenant.delete("dataset", _object(tenant, label))
-            lost = _sweep(tenant, kept)
+            lost = _sweep(tenant, kept, stored)
         tenant.record("dataset delete", dataset=ref, volumes=lost)
     return {"deleted": sorted(doomed), "volumes": lost}
 
@@ -264,15 +271,34 @@ def _object(tenant: Tenant, label: str) -> str:
     return stored
 
 
-def _sweep(tenant: Tenant, kept: dict[str, Manifest]) -> int:
+def _manifests(tenant: Tenant, stored: Stored) -> dict[str, Manifest]:
+    """Every version of every data set by its label; all that they list is stored.
+
+    Raises:
+        IntegrityError: a listed volume is not stored: what is deleted then is not all there is.
+    """
+    labels = [label for label in stored.get("dataset", {}).values() if label is not None]
+    manifests = {label: load(tenant, label) for label in sorted(labels)}
+    for label, manifest in manifests.items():
+        for entry in manifest["volumes"]:
+            if entry["object"] not in stored.get("volume", {}):
+                raise IntegrityError(
+                    f"data set {label} lists volume {entry['object']}, which the catalogue does "
+                    "not hold; nothing was deleted: restore the catalogue from a backup"
+                )
+    return manifests
+
+
+def _sweep(tenant: Tenant, kept: dict[str, Manifest], stored: Stored) -> int:
     """Delete every volume that no manifest of `kept` lists; the writer lock is held.
 
-    What an interrupted ingest sealed and never listed goes as well.
+    stored: the tenant's proven inventory, from before this transaction. What an interrupted
+    ingest sealed and never listed goes as well.
     """
     listed = {entry["object"] for manifest in kept.values() for entry in manifest["volumes"]}
-    doomed = [stored for stored in tenant.ids("volume") if stored not in listed]
-    for stored in doomed:
-        tenant.delete("volume", stored)
+    doomed = [volume for volume in stored.get("volume", {}) if volume not in listed]
+    for volume in doomed:
+        tenant.delete("volume", volume)
     return len(doomed)
 
 
@@ -284,10 +310,12 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
 
     Raises:
         NotFoundError: no data set holds this patient.
+        IntegrityError: the catalogue is not whole; nothing was erased.
     """
     pseudonym = tenant.pseudonym(source_id)
     with tenant.writer():
-        manifests = {label: load(tenant, label) for label in tenant.names("dataset")}
+        stored = tenant.inventory()
+        manifests = _manifests(tenant, stored)
         kept = {
             label: m | {"volumes": [e for e in m["volumes"] if e["subject"] != pseudonym]}
             for label, m in manifests.items()
@@ -301,7 +329,7 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
                 tenant.delete("dataset", _object(tenant, label))
                 if kept[label]["volumes"]:
                     _store(tenant, kept[label])
-            lost = _sweep(tenant, kept)
+            lost = _sweep(tenant, kept, stored)
         tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
     return {"subject": pseudonym, "datasets": changed, "volumes": lost, "models": models}
 
@@ -309,9 +337,9 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
 def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
     """Every run that was charged to this patient, from the ledger, and what came from it."""
     from medvae.api.models import compression_of
-    from medvae.privacy import Ledger
+    from medvae.api.training import ledger
 
-    book = Ledger(tenant.journal("ledger"), limit=tenant.epsilon_limit)
+    book = ledger(tenant)
     charged = {entry["run"].partition("#")[0] for entry in book.history([pseudonym])}
     notes = {name: compression_of(tenant, name) for name in tenant.names("compression")}
     smaller = {name for name, note in notes.items() if note and note["source"] in charged}
@@ -321,7 +349,9 @@ def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
 def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress) -> dict[str, Any]:
     """Check stored objects; `read_data` also decrypts them all.
 
-    The result lists the damage; the command line turns any into exit code 4.
+    The result lists the damage; the command line turns any into exit code 4. `unknown` counts
+    files that the catalogue does not know: a crash leaves some, and so does a catalogue that
+    was put back to an older state.
     """
     only = None
     if ref is not None:
@@ -332,13 +362,25 @@ def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress)
     damaged = [{"object": d.object, "reason": d.reason} for d in report.damaged]
     if ref is None and not damaged:
         damaged = _lost_volumes(tenant)
-    tenant.record(
-        "verify",
-        outcome="failure" if damaged else "success",
-        objects=report.objects,
-        damaged=len(damaged),
-    )
-    return {"objects": report.objects, "damaged": damaged, "read_data": read_data}
+    unknown = len(report.orphans)
+    try:
+        tenant.record(
+            "verify",
+            outcome="failure" if damaged else "success",
+            objects=report.objects,
+            damaged=len(damaged),
+            unknown=unknown,
+        )
+    except IntegrityError:
+        # A catalogue that is damaged itself takes no event: the list of damage is the answer.
+        if not damaged:
+            raise
+    return {
+        "objects": report.objects,
+        "damaged": damaged,
+        "unknown": unknown,
+        "read_data": read_data,
+    }
 
 
 def _lost_volumes(tenant: Tenant) -> list[dict[str, str]]:

@@ -26,5 +26,11 @@ def run(
     how = "read and authenticated" if read_data else "checked"
     lines = [f"{plural(result['objects'], 'object')} {how}, {len(result['damaged'])} damaged."]
     lines += [f"  {d['object']}: {d['reason']}" for d in result["damaged"]]
+    if result["unknown"]:
+        lines.append(
+            f"{plural(result['unknown'], 'file')} that the catalogue does not know: an interrupted "
+            "command left them, or the catalogue was put back to an older state (medvae log "
+            "verify --anchor tells which)."
+        )
     show(result, lines)
     return IntegrityError.exit_code if result["damaged"] else 0

@@ -20,9 +20,10 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidSignature
 
 from medvae.errors import IntegrityError
-from medvae.vault import format, heads, journal
+from medvae.vault import format, journal, tally
 from medvae.vault.heads import Change
 from medvae.vault.keys import Keys
+from medvae.vault.scan import Scan, scan, tail
 from medvae.vault.session import Session
 
 NAME: Final = "audit"
@@ -144,7 +145,8 @@ def events(session: Session) -> list[dict[str, Any]]:
         IntegrityError: the chain is broken.
     """
     with session.looking() as (connection, keys):
-        return [stored for stored, _, _ in _parsed(connection, keys) if "checkpoint" not in stored]
+        parsed = _parsed(scan(connection, keys), keys)
+        return [stored for stored, _, _ in parsed if "checkpoint" not in stored]
 
 
 def checkpoint(session: Session) -> None:
@@ -156,19 +158,24 @@ def checkpoint(session: Session) -> None:
 def verify(session: Session) -> LogReport:
     """Check the chain and every signature; what is wrong is reported, not raised."""
     count, checkpoints = 0, 0
+    ring = session.stored_ring()
     with session.looking() as (connection, keys):
         public = keys.signer().public_key()
-        total, link = journal.tail(connection, journal.index(keys, NAME))
+        total, link = tail(connection, journal.index(keys, NAME))
         head = f"{total}:{link.hex()}"
         try:
-            for stored, number, before in _parsed(connection, keys):
+            session.check_sound()
+            found = scan(connection, keys)
+            for stored, number, before in _parsed(found, keys):
                 if "checkpoint" in stored:
                     signature = bytes.fromhex(stored["checkpoint"])
                     public.verify(signature, _signed(keys, number, before))
                     checkpoints += 1
                 else:
                     count += 1
-            heads.check_rows(connection, keys)  # finds a tail that was cut off
+            found.prove()  # finds a tail that was cut off
+            found.prove_journals(connection)
+            tally.check_all(ring, found)
         except IntegrityError as error:
             return LogReport(False, count, checkpoints, head, str(error))
         except (InvalidSignature, ValueError):
@@ -184,7 +191,7 @@ def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: byt
 
 
 def _checkpoint(connection: sqlite3.Connection, keys: Keys, change: Change) -> None:
-    number, before = journal.tail(connection, journal.index(keys, NAME))
+    number, before = tail(connection, journal.index(keys, NAME))
     signature = keys.signer().sign(_signed(keys, number, before))
     raw = _encode({"checkpoint": signature.hex()})
     journal.append(connection, keys, change, NAME, raw)
@@ -194,12 +201,11 @@ def _signed(keys: Keys, number: int, before: bytes) -> bytes:
     return format.context("checkpoint", keys.tenant_id, number, before)
 
 
-def _parsed(
-    connection: sqlite3.Connection, keys: Keys
-) -> Iterator[tuple[dict[str, Any], int, bytes]]:
+def _parsed(found: Scan, keys: Keys) -> Iterator[tuple[dict[str, Any], int, bytes]]:
     """Each record with its number and the link before it."""
     before = bytes(32)
-    for number, (raw, link) in enumerate(journal.opened(connection, keys, NAME)):
+    records = found.journals.get(journal.index(keys, NAME), [])
+    for number, (raw, link) in enumerate(journal.opened(records, keys, NAME)):
         yield {"number": number, **json.loads(raw)}, number, before
         before = link
 

@@ -14,6 +14,7 @@ from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.vault import catalogue, format, objects, rotation
 from medvae.vault.catalogue import Row
 from medvae.vault.heads import Change
+from medvae.vault.keys import Keys
 from medvae.vault.session import Session
 
 
@@ -94,8 +95,8 @@ class Batch:
             if self._erases:
                 rotation.rotate(session, also=self._apply)
             else:
-                with session.changing() as (connection, _, change):
-                    self._apply(connection, change)
+                with session.changing() as (connection, keys, change):
+                    self._apply(connection, keys, change)
         except BaseException:
             self._withdraw(fresh)
             raise
@@ -122,7 +123,7 @@ class Batch:
             self._before[object_id] = find_id(self._session, object_id)
         self._after[object_id] = row
 
-    def _apply(self, connection: sqlite3.Connection, change: Change) -> None:
+    def _apply(self, connection: sqlite3.Connection, _keys: Keys, change: Change) -> None:
         for object_id in self._after:
             old = self._before[object_id]
             if old is not None:
@@ -144,12 +145,18 @@ class Batch:
 
 
 def find_id(session: Session, object_id: bytes) -> Row | None:
-    """The committed row of an id."""
+    """The committed row of an id; that there is none is believed of a sound table."""
     with session.looking() as (connection, _):
-        return next(catalogue.select(connection, "id = ?", object_id), None)
+        found = next(catalogue.select(connection, "id = ?", object_id), None)
+    if found is None:
+        session.check_sound()
+    return found
 
 
 def find_lookup(session: Session, lookup: bytes) -> Row | None:
-    """The committed row of a name's index."""
+    """The committed row of a name's index; that there is none is believed of a sound index."""
     with session.looking() as (connection, _):
-        return next(catalogue.select(connection, "lookup = ?", lookup), None)
+        found = next(catalogue.select(connection, "lookup = ?", lookup), None)
+    if found is None:
+        session.check_sound()
+    return found

@@ -20,6 +20,8 @@ from medvae.errors import AccessError, IntegrityError, MedvaeError
 from medvae.vault import fileio, format
 
 FILE: Final = "catalogue.db"
+# I/O errors by which SQLite says that the file holds other bytes than were written.
+_BAD_BYTES: Final = (sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 # Another process may hold the write lock for one commit, at most a rotation.
 _BUSY_SECONDS: Final = 60.0
 _SCHEMA: Final = """
@@ -150,15 +152,21 @@ class Catalogue:
                     connection.execute("ROLLBACK")
                 raise
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database and empty it, if no reader objects."""
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the database and empty it, if no reader objects.
+
+        Returns whether every commit is in the database file now.
+        """
         with self._lock, self._errors():
-            self._connect().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            query = "PRAGMA wal_checkpoint(TRUNCATE)"
+            busy, logged, moved = self._connect().execute(query).fetchone()
+        return bool(busy == 0 or 0 <= logged == moved)
 
     def check(self) -> str | None:
         """What SQLite's own check finds wrong, or None."""
         with self.reading() as connection:
-            (first,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            # Not quick_check: that passes over the order of keys and the contents of indexes.
+            (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         return None if first == "ok" else str(first)
 
     def _connect(self) -> sqlite3.Connection:
@@ -211,6 +219,11 @@ class Catalogue:
             raise AccessError(
                 f"the catalogue of tenant {self._tenant} cannot be written ({error}): check the "
                 f"space and the permissions of {self._path.parent}"
+            ) from error
+        if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL) and code not in _BAD_BYTES:
+            raise AccessError(
+                f"the disk refused the catalogue of tenant {self._tenant} ({error}), and nothing "
+                f"was changed: check the disk that holds {self._path.parent}, then try again"
             ) from error
         raise self._damaged(error) from error
 
@@ -287,5 +300,11 @@ def insert(connection: sqlite3.Connection, row: Row) -> None:
 
 
 def remove(connection: sqlite3.Connection, object_id: bytes) -> None:
-    """Drop a row."""
-    connection.execute("DELETE FROM objects WHERE id = ?", (object_id,))
+    """Drop a row.
+
+    Raises:
+        sqlite3.DatabaseError: there was none to drop, so nothing may be said to be erased.
+    """
+    cursor = connection.execute("DELETE FROM objects WHERE id = ?", (object_id,))
+    if cursor.rowcount != 1:
+        raise sqlite3.DatabaseError("a row that is to be deleted is not where its id is")

@@ -38,6 +38,7 @@ class Request:
     recovery: Path
     passphrase: str | None
     epsilon_limit: float
+    delta: float
     store: str
 
 
@@ -147,6 +148,8 @@ def _files(folder: Path, request: Request, keys: Keys, owner: Identity, safe: Id
         store=request.store,
         recipients=(),
         epochs=(),
+        delta=request.delta,
+        journals={},
     )
     chosen = (
         hpke_recipient(owner.public(), "identity", created),

@@ -3,27 +3,35 @@
 A record's seal is bound to the tenant, the journal, its number and the link before it, so
 a record opens only in its place. Records live in the catalogue: an append is one SQLite
 transaction, whole or absent after a power loss, and every head of the catalogue commits to
-them. There is no way to change or remove one.
+them. There is no way to change or remove one. The length of a journal is kept in the key
+ring as well (tally.py), so that the catalogue alone cannot be put back to an older state.
 """
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 
-from medvae.errors import IntegrityError, UsageError
-from medvae.vault import format, heads
+from medvae.errors import AccessError, IntegrityError, UsageError
+from medvae.vault import format, keyring, tally
 from medvae.vault.heads import GENESIS, Change
+from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
+from medvae.vault.scan import Record, scan, tail
 
 if TYPE_CHECKING:
     from medvae.vault.session import Session
 
 _LARGEST: Final = 16 * 1024 * 1024
+_WAIT_SECONDS: Final = 10.0
+
+
+class _OtherLengthError(Exception):
+    """The journal has another number of records than the caller has read."""
 
 
 class Journal:
@@ -33,32 +41,76 @@ class Journal:
         self._session = session
         self.name = name
 
-    def append(self, record: bytes) -> int:
-        """Add a record; it is on the disk when this returns. Returns its number, from 0."""
+    def append(self, record: bytes, *, expected: int | None = None) -> int | None:
+        """Add a record; when this returns, the loss of any one file cannot take it away.
+
+        The record is committed first and counted in the key ring next. A crash in between
+        leaves a record that is not counted yet: `entries` has it, `confirm` counts it.
+
+        expected: the number of records that the caller has read. Checked in the transaction
+            that appends, so that nothing can come between the reading and the record.
+
+        Returns the record's number, from 0; None, and nothing is added, when the journal has
+        another length than `expected`.
+
+        Raises:
+            IntegrityError: a record was changed, removed, added or moved.
+            AccessError: another process writes, or the disk refuses.
+        """
         if len(record) > _LARGEST:
             raise UsageError(f"a journal record has at most {_LARGEST} bytes, not {len(record)}")
-        with self._session.changing() as (connection, keys, change):
-            return append(connection, keys, change, self.name, record)
+        session = self._session
+        with session.writer(_WAIT_SECONDS):
+            ring = session.stored_ring()
+            try:
+                with session.changing() as (connection, keys, change):
+                    found = _proven(connection, keys, ring, self.name)
+                    if expected is not None and len(found) != expected:
+                        raise _OtherLengthError
+                    number = append(connection, keys, change, self.name, record)
+            except _OtherLengthError:
+                return None
+            self.confirm()
+        return number
+
+    def confirm(self) -> None:
+        """Make sure that the loss of any one file takes no record away, after a crash too.
+
+        Raises:
+            IntegrityError, AccessError: as `append`.
+        """
+        session = self._session
+        with session.writer(_WAIT_SECONDS):
+            if not session.catalogue.checkpoint():
+                raise AccessError(
+                    f"another process reads the catalogue of tenant {session.name} and keeps the "
+                    f"newest record of journal {self.name} in the write-ahead log: it is kept "
+                    "there, run the same command again when that process is done"
+                )
+            # Within a write transaction: whatever became of the lock's file, one at a time.
+            with session.catalogue.writing() as connection:
+                ring = session.stored_ring()
+                found = _proven(connection, session.keys, ring, self.name)
+                count, link = len(found), found[-1][1] if found else GENESIS
+                counted = tally.counted(ring, index(session.keys, self.name), count, link)
+                if counted != ring:
+                    keyring.save(session.folder, keyring.signed(counted, session.keys))
 
     def entries(self) -> list[bytes]:
         """Every record, oldest first, with the chain checked.
 
-        A chain is whole without its last links, and a journal without any is a new one. So
-        the catalogue is held against its head as well: a ledger never reads as less spent.
+        Records come from the reading that is held against the catalogue's head, and are at
+        least as many as the key ring counts: a ledger never reads as less spent.
 
         Raises:
             IntegrityError: a record was changed, removed, added or moved.
         """
-        with self._session.looking() as (connection, keys):
-            records = [record for record, _ in opened(connection, keys, self.name)]
-            heads.check_rows(connection, keys)
-            return records
+        return [record for record, _ in self._read()]
 
     def head(self) -> str:
         """How many records there are and the newest link, "COUNT:HEX": an anchor to keep."""
-        with self._session.looking() as (connection, keys):
-            number, link = tail(connection, index(keys, self.name))
-            return f"{number}:{link.hex()}"
+        found = self._read()
+        return f"{len(found)}:{(found[-1][1] if found else GENESIS).hex()}"
 
     def check(self, anchor: str) -> None:
         """The journal still holds everything that it held when `anchor` was its head.
@@ -71,7 +123,8 @@ class Journal:
         if not count.isdigit() or len(link) != 2 * len(GENESIS):
             raise UsageError(f"{anchor!r} is not a journal's head: expected COUNT:HEX")
         with self._session.looking() as (connection, keys):
-            links = [GENESIS, *(found for _, found in opened(connection, keys, self.name))]
+            records = scan(connection, keys).journals.get(index(keys, self.name), [])
+            links = [GENESIS, *(found for _, found in opened(records, keys, self.name))]
         if int(count) >= len(links):
             raise IntegrityError(
                 f"journal {self.name} was rolled back: it has {len(links) - 1} records, the "
@@ -82,6 +135,12 @@ class Journal:
                 f"journal {self.name} was rolled back and went on differently: record {count} "
                 "is not the anchored one"
             )
+
+    def _read(self) -> list[tuple[bytes, bytes]]:
+        # The ring first: a record that is appended in between is in the catalogue only.
+        ring = self._session.stored_ring()
+        with self._session.looking() as (connection, keys):
+            return _proven(connection, keys, ring, self.name)
 
 
 def append(
@@ -97,46 +156,44 @@ def append(
     return number
 
 
-def opened(connection: sqlite3.Connection, keys: Keys, name: str) -> Iterator[tuple[bytes, bytes]]:
-    """Each record with its link.
+def opened(records: Sequence[Record], keys: Keys, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """Each record of a journal with its link, opened in its place.
 
     Raises:
         IntegrityError: naming the journal and the record.
     """
-    query = "SELECT number, sealed, link FROM journal WHERE name = ? ORDER BY number"
     before = GENESIS
-    for expected, (number, sealed, link) in enumerate(
-        connection.execute(query, (index(keys, name),))
-    ):
+    for expected, one in enumerate(records):
         try:
-            if number != expected or type(sealed) is not bytes or link != _link(before, sealed):
+            if one.number != expected or one.link != _link(before, one.sealed):
                 raise InvalidTag
-            bound = _context(keys, name, number, before)
-            record = format.unwrap(_key(keys, name), bound, sealed)
+            bound = _context(keys, name, one.number, before)
+            record = format.unwrap(_key(keys, name), bound, one.sealed)
         except (InvalidTag, ValueError) as error:
             raise IntegrityError(
                 f"journal {name}: record {expected} was changed, removed or moved; restore the "
                 "catalogue from a backup"
             ) from error
-        yield record, link
-        before = link
-
-
-def tail(connection: sqlite3.Connection, key: bytes) -> tuple[int, bytes]:
-    """How many records a journal has, and its newest link."""
-    query = "SELECT number, link FROM journal WHERE name = ? ORDER BY number DESC LIMIT 1"
-    row = connection.execute(query, (key,)).fetchone()
-    if row is None:
-        return 0, GENESIS
-    number, link = row
-    if type(number) is not int or type(link) is not bytes:
-        raise sqlite3.DatabaseError("a journal holds values of other types")
-    return number + 1, link
+        yield record, one.link
+        before = one.link
 
 
 def index(keys: Keys, name: str) -> bytes:
     """The catalogue's keyed index of a journal's name."""
     return keys.mac("journal name", name.encode())
+
+
+def _proven(
+    connection: sqlite3.Connection, keys: Keys, ring: Keyring, name: str
+) -> list[tuple[bytes, bytes]]:
+    """Each record of a journal with its link, from a reading that is proven to be whole."""
+    found = scan(connection, keys)
+    key = index(keys, name)
+    records = list(opened(found.journals.get(key, []), keys, name))
+    found.prove()
+    found.prove_journals(connection)
+    tally.check(ring, key, [link for _, link in records], f"journal {name}")
+    return records
 
 
 def _key(keys: Keys, name: str) -> bytes:

@@ -26,6 +26,8 @@ from medvae.vault.keys import Keys
 from medvae.vault.providers import Provider, Recipient, UnwrapError, slot_context, wrap_for
 
 FILE: Final = "keyring.json"
+DEFAULT_DELTA: Final = 1e-5
+_DELTAS: Final = (1e-15, 1e-5)
 _ID: Final = 16
 
 
@@ -39,8 +41,22 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """How many records a journal has at least, and the link of the last of these."""
+
+    count: int
+    link: bytes
+
+
+@dataclass(frozen=True)
 class Keyring:
-    """The contents of `keyring.json`."""
+    """The contents of `keyring.json`.
+
+    epsilon_limit, delta: the tenant's largest epsilon a patient, at this delta; no delta in a
+        ring of an earlier version, which stands for `DEFAULT_DELTA`.
+    journals: the length of each journal by the keyed index (hex) of its name; None in a ring
+        of an earlier version, which did not count.
+    """
 
     tenant: str
     tenant_id: bytes
@@ -51,6 +67,8 @@ class Keyring:
     recipients: tuple[Recipient, ...]
     epochs: tuple[Epoch, ...]
     mac: bytes = b""
+    delta: float | None = None
+    journals: dict[str, Tally] | None = None
 
     def epoch(self, number: int) -> Epoch | None:
         """The wrapped epoch of that number, if the ring has it."""
@@ -137,7 +155,7 @@ def unlock(ring: Keyring, provider: Provider, number: int) -> Keys:
             "keyring.json from a backup, or use another recipient"
         ) from error
     keys = Keys(ring.tenant_id, number, key, root)
-    _check(ring, keys, provider)
+    authenticate(ring, keys, provider)
     return keys
 
 
@@ -164,7 +182,12 @@ def only_epoch(ring: Keyring, keys: Keys) -> Keyring:
     return signed(replace(ring, epochs=epochs), keys)
 
 
-def _check(ring: Keyring, keys: Keys, provider: Provider) -> None:
+def authenticate(ring: Keyring, keys: Keys, provider: Provider) -> None:
+    """The ring was written by a holder of this tenant's root, and nobody else.
+
+    Raises:
+        IntegrityError: it was changed, or is another tenant's.
+    """
     if not hmac.compare_digest(ring.mac, keys.mac("keyring", _authenticated(ring))):
         raise IntegrityError(
             f"the key ring of tenant {ring.tenant} was changed outside medvae (recipients, "
@@ -184,7 +207,7 @@ def _root_context(tenant_id: bytes, number: int) -> bytes:
 
 
 def _fields(ring: Keyring) -> dict[str, Any]:
-    return {
+    stored: dict[str, Any] = {
         "medvae": "keyring",
         "format": format.FORMAT,
         "tenant": ring.tenant,
@@ -204,6 +227,15 @@ def _fields(ring: Keyring) -> dict[str, Any]:
         ],
         "mac": ring.mac.hex(),
     }
+    # A ring of an earlier version has neither, and its code was made without them.
+    if ring.delta is not None:
+        stored["delta"] = ring.delta
+    if ring.journals is not None:
+        stored["journals"] = {
+            name: {"count": one.count, "link": one.link.hex()}
+            for name, one in ring.journals.items()
+        }
+    return stored
 
 
 def _authenticated(ring: Keyring) -> bytes:
@@ -241,6 +273,8 @@ def _decode(raw: bytes) -> Keyring:
         recipients=tuple(_recipient(one) for one in stored["recipients"]),
         epochs=epochs,
         mac=bytes.fromhex(stored["mac"]),
+        delta=_delta(stored["delta"]) if "delta" in stored else None,
+        journals=_journals(stored["journals"]) if "journals" in stored else None,
     )
 
 
@@ -250,6 +284,28 @@ def _recipient(stored: dict[str, Any]) -> Recipient:
     if not all(isinstance(word, str) for word in words) or not isinstance(one.settings, dict):
         raise ValueError("a recipient of other types")
     return one
+
+
+def check_delta(delta: float) -> None:
+    """Raises ValueError unless a tenant can have this delta."""
+    smallest, largest = _DELTAS
+    if type(delta) is not float or not smallest <= delta <= largest:
+        raise ValueError(f"delta must be in [{smallest:g}, {largest:g}]")
+
+
+def _delta(stored: Any) -> float:
+    check_delta(stored)
+    return float(stored)
+
+
+def _journals(stored: dict[str, Any]) -> dict[str, Tally]:
+    journals = {}
+    for name, one in stored.items():
+        count, link = one["count"], bytes.fromhex(one["link"])
+        if len(link) != len(bytes.fromhex(name)) or type(count) is not int or count < 1:
+            raise ValueError("no count of a journal")
+        journals[name] = Tally(count, link)
+    return journals
 
 
 def _text(raw: bytes) -> str:

@@ -57,6 +57,11 @@ class WriterLock:
             raise
         return crashed
 
+    @property
+    def nested(self) -> bool:
+        """Whether the thread that holds it has taken it more than once."""
+        return self._depth > 1
+
     def release(self) -> None:
         """Give it back."""
         self._depth -= 1
@@ -73,28 +78,42 @@ class WriterLock:
         self._fd, self._depth, self._thread = None, 0, threading.RLock()
 
     def _take(self, wait: float) -> int:
+        until = time.monotonic() + wait
+        while True:
+            fd = self._open()
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A lock on a file that was removed meanwhile would exclude nobody.
+                if self._is_named(fd):
+                    return fd
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    busy = self._busy(fd)
+                    os.close(fd)
+                    raise busy from None
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+            time.sleep(_POLL_SECONDS)
+
+    def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(self._path, flags, fileio.PRIVATE_FILE)
+            return os.open(self._path, flags, fileio.PRIVATE_FILE)
         except OSError as error:
             raise AccessError(
                 f"tenant {self._tenant} cannot be written to: its lock {self._path} does not open "
                 f"({error.strerror or error}); check the folder's permissions, and remove what is "
                 "no plain file"
             ) from error
-        until = time.monotonic() + wait
+
+    def _is_named(self, fd: int) -> bool:
+        """Whether the lock's path still leads to this descriptor's file."""
         try:
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return fd
-                except BlockingIOError:
-                    if time.monotonic() >= until:
-                        raise self._busy(fd) from None
-                time.sleep(_POLL_SECONDS)
-        except BaseException:
-            os.close(fd)
-            raise
+            return os.path.samestat(os.fstat(fd), self._path.lstat())
+        except FileNotFoundError:
+            return False
 
     def _busy(self, fd: int) -> AccessError:
         holder = os.pread(fd, 64, 0).decode("ascii", "replace").strip() or "unknown"

@@ -13,16 +13,20 @@ from typing import Final
 
 from medvae.errors import IntegrityError
 from medvae.progress import SILENT, Progress
-from medvae.vault import catalogue, format, keyring, objects
+from medvae.vault import catalogue, format, journal, keyring, objects
 from medvae.vault.catalogue import Row, row_context
 from medvae.vault.heads import Change
 from medvae.vault.keys import Keys
 from medvae.vault.providers import Recipient
+from medvae.vault.scan import scan
 from medvae.vault.session import Session
 
-_GOAL: Final = "reseal"
+# A journal: the epoch of each reseal, then "done". Every head commits to it, so that nobody
+# without keys can make a reseal look as if it had begun, or ended.
+RESEALS: Final = "reseal"
+_DONE: Final = b"done"
 
-Also = Callable[[sqlite3.Connection, Change], None]
+Also = Callable[[sqlite3.Connection, Keys, Change], None]
 
 
 def rotate(
@@ -44,7 +48,7 @@ def rotate(
     try:
         with session.changing() as (connection, _, change):
             if also is not None:
-                also(connection, change)
+                also(connection, old, change)
             _rewrap(connection, change, old, keys)
             connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (keys.number,))
     except BaseException:
@@ -64,15 +68,19 @@ def reseal(session: Session, progress: Progress = SILENT) -> int:
     """
     goal = _goal(session)
     if goal is None:
-        goal = rotate(session, also=_set_goal)
-    with session.looking() as (connection, _):
-        todo = [row.object_id for row in catalogue.select(connection, "born < ?", goal)]
+        goal = rotate(session, also=_begin)
+    with session.looking() as (connection, keys):
+        found = scan(connection, keys)
+        found.prove()
+    todo = [row.object_id for row in found.rows if row.born < goal]
     progress.start("reseal", len(todo))
     for done, object_id in enumerate(todo, 1):
         _reseal_one(session, object_id)
         progress.advance(done)
-    with session.changing() as (connection, _, _change):
-        connection.execute("DELETE FROM meta WHERE key = ?", (_GOAL,))
+    with session.changing() as (connection, keys, change):
+        journal.append(connection, keys, change, RESEALS, _DONE)
+        # An earlier version kept its goal there, where nothing vouched for it.
+        connection.execute("DELETE FROM meta WHERE key = 'reseal'")
     progress.finish(f"{len(todo)} objects")
     return len(todo)
 
@@ -88,7 +96,9 @@ def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys
 
     rows = list(catalogue.select(connection))
     statement = "UPDATE objects SET epoch = ?, sealed = ? WHERE id = ?"
-    connection.executemany(statement, rewrapped())
+    cursor = connection.executemany(statement, rewrapped())
+    if cursor.rowcount != len(rows):
+        raise sqlite3.DatabaseError("a row that is to be re-wrapped is not where its id is")
 
 
 def _reseal_one(session: Session, object_id: bytes) -> None:
@@ -113,12 +123,16 @@ def _swap(connection: sqlite3.Connection, change: Change, old: Row, new: Row) ->
 
 
 def _goal(session: Session) -> int | None:
-    with session.looking() as (connection, _):
-        row = connection.execute("SELECT value FROM meta WHERE key = ?", (_GOAL,)).fetchone()
-    return row[0] if row is not None and isinstance(row[0], int) else None
+    """The epoch that an unfinished reseal began with; None when there is none."""
+    with session.looking() as (connection, keys):
+        found = scan(connection, keys)
+        records = found.journals.get(journal.index(keys, RESEALS), [])
+        notes = [note for note, _ in journal.opened(records, keys, RESEALS)]
+        found.prove()
+    return int(notes[-1]) if notes and notes[-1] != _DONE else None
 
 
-def _set_goal(connection: sqlite3.Connection, change: Change) -> None:
+def _begin(connection: sqlite3.Connection, keys: Keys, change: Change) -> None:
     # Inside the rotation's transaction: the epoch that it is about to begin.
     goal = catalogue.epoch_of(connection) + 1
-    connection.execute("INSERT OR REPLACE INTO meta VALUES(?, ?)", (_GOAL, goal))
+    journal.append(connection, keys, change, RESEALS, str(goal).encode())

@@ -39,6 +39,7 @@ class Session:
         self.catalogue = Catalogue(folder, name)
         self.lock = WriterLock(folder, name)
         self._cleared = False
+        self._sound = False
         try:
             self.keys = self._unlock_current()
             self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
@@ -61,6 +62,7 @@ class Session:
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
         """One transaction; the rows told to the Change go into its head."""
+        self.check_sound()
         self.refresh()
         with self.catalogue.writing() as connection:
             if epoch_of(connection) != self.keys.number:  # rotated since: nobody can now
@@ -78,6 +80,10 @@ class Session:
         """
         crashed = self.lock.acquire(wait)
         try:
+            if not self.lock.nested:
+                # Another process may have changed it, also within one epoch.
+                self.refresh()
+                self.ring = self.stored_ring()
             # A power loss may take the traces of a crash with it: look once in any case.
             if crashed or not self._cleared:
                 self.clear_up()
@@ -98,6 +104,30 @@ class Session:
         if len(ring.epochs) > 1:
             keyring.save(self.folder, keyring.only_epoch(ring, self.keys))
             self.adopt(keyring.load(self.folder, self.name), self.keys.number)
+
+    def stored_ring(self) -> Keyring:
+        """The key ring as it lies on the disk now, authenticated under the tenant's root.
+
+        Raises:
+            IntegrityError: it was changed outside medvae.
+        """
+        ring = keyring.load(self.folder, self.name)
+        keyring.authenticate(ring, self.keys, self.provider)
+        return ring
+
+    def check_sound(self) -> None:
+        """The catalogue's tables and indexes agree and are in order; looked at once.
+
+        Raises:
+            IntegrityError: they do not: an index could hide rows, a seek pass them by.
+        """
+        if not self._sound:
+            if problem := self.catalogue.check():
+                raise IntegrityError(
+                    f"the catalogue of tenant {self.name} is damaged ({problem}): restore it "
+                    "from a backup"
+                )
+            self._sound = True
 
     def adopt(self, ring: Keyring, number: int) -> None:
         """Take the keys of epoch `number` of `ring`."""

@@ -20,6 +20,7 @@ from medvae.vault import (
     audit,
     catalogue,
     format,
+    keyring,
     objects,
     recipients,
     repair,
@@ -36,6 +37,7 @@ from medvae.vault.keys import Keys
 from medvae.vault.naming import check_object, raw_id
 from medvae.vault.providers import Recipient
 from medvae.vault.repair import Collected, RepairReport
+from medvae.vault.scan import scan
 from medvae.vault.session import Session
 from medvae.vault.verify import VerifyReport
 
@@ -71,6 +73,12 @@ class Tenant:
     def epsilon_limit(self) -> float:
         """The largest epsilon that may be spent on a patient of this tenant."""
         return self._session.ring.epsilon_limit
+
+    @property
+    def delta(self) -> float:
+        """The delta of every account of this tenant, in [1e-15, 1e-5]; fixed at its creation."""
+        stated = self._session.ring.delta
+        return keyring.DEFAULT_DELTA if stated is None else stated
 
     @property
     def epoch(self) -> int:
@@ -155,7 +163,8 @@ class Tenant:
         """
         batch = self._own_batch()
         with self._session.looking() as (connection, keys):
-            query = "kind = ? AND lookup IS NOT NULL"
+            # +: not by the index of kinds, whose entries no head commits to.
+            query = "+kind = ? AND +lookup IS NOT NULL"
             rows = {row.object_id: row for row in catalogue.select(connection, query, kind)}
             for object_id, row in (batch.pending() if batch else {}).items():
                 rows.pop(object_id, None)
@@ -166,7 +175,26 @@ class Tenant:
     def ids(self, kind: str) -> list[str]:
         """The ids of all objects of a kind, sorted."""
         with self._session.looking() as (connection, _):
-            return [row.object_id.hex() for row in catalogue.select(connection, "kind = ?", kind)]
+            return [row.object_id.hex() for row in catalogue.select(connection, "+kind = ?", kind)]
+
+    def inventory(self) -> dict[str, dict[str, str | None]]:
+        """All committed objects, proven complete: kind -> id -> name, or None.
+
+        What is to be destroyed, and what a deletion must spare, is taken from here: it comes
+        from one reading of the whole catalogue that fits its newest head.
+
+        Raises:
+            IntegrityError: rows were removed, added, changed, or hidden from an index.
+        """
+        self._session.check_sound()
+        with self._session.looking() as (connection, keys):
+            found = scan(connection, keys)
+            found.prove()
+            listed: dict[str, dict[str, str | None]] = {}
+            for row in found.rows:
+                name = None if row.lookup is None else objects.open_row(keys, row)[1]
+                listed.setdefault(row.kind, {})[row.object_id.hex()] = name
+        return listed
 
     def size(self, kind: str, object_id: str) -> int:
         """Bytes of an object's contents. Raises NotFoundError."""
@@ -237,10 +265,13 @@ class Tenant:
         """An append-only journal; made by its first record.
 
         Raises:
-            UsageError: the name is kept for the vault's own audit trail.
+            UsageError: the name is kept for the vault's own audit trail or its reseals.
         """
-        if name == audit.NAME:
-            raise UsageError("the audit trail is written with Tenant.record only")
+        if name in (audit.NAME, rotation.RESEALS):
+            raise UsageError(
+                f"journal {name} is the vault's own (the audit trail is written with "
+                "Tenant.record only): choose another name"
+            )
         return Journal(self._session, name)
 
     def record(self, event: str, *, outcome: str = "success", **fields: Any) -> None:

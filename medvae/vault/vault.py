@@ -60,6 +60,7 @@ class Vault:
         recovery: Path,
         passphrase: str | None = None,
         epsilon_limit: float = 20.0,
+        delta: float = keyring.DEFAULT_DELTA,
         store: str = LOCAL,
     ) -> Tenant:
         """Make a tenant; it exists only once a recovery drill has worked.
@@ -67,21 +68,27 @@ class Vault:
         identity: written with mode 0600, sealed by `passphrase` if there is one. A file that
             is an identity already is used, and remembers the new tenant too.
         recovery: written with mode 0600, without a passphrase, for a safe. Must not exist.
+        epsilon_limit, delta: the largest epsilon that may be spent on a patient, at this delta,
+            for the tenant's whole life. delta is in [1e-15, 1e-5].
         store: where sealed objects lie: "local", or "s3://BUCKET/PREFIX".
 
         Raises:
             UsageError: the name is not valid or taken, the recovery file exists, the limit
-                is not a finite positive number.
+                is not a finite positive number, delta is out of range.
             AccessError: a file cannot be written, or the passphrase is wrong.
         """
         check_tenant(name)
         check_url(store)
         if not (math.isfinite(epsilon_limit) and epsilon_limit > 0):
             raise UsageError(f"the epsilon limit must be a finite number > 0, not {epsilon_limit}")
+        try:
+            keyring.check_delta(delta)
+        except ValueError as error:
+            raise UsageError(f"the tenant's {error}, not {delta!r}") from None
         if (self._root / name).exists():
             raise UsageError(f"tenant {name} exists already: choose another name")
         self._make_root()
-        request = create.Request(name, identity, recovery, passphrase, epsilon_limit, store)
+        request = create.Request(name, identity, recovery, passphrase, epsilon_limit, delta, store)
         temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
         lock = WriterLock(temporary, name, _MAKING)
         with fileio.turn(self._root):

@@ -12,9 +12,10 @@ from typing import Final
 
 from medvae.errors import IntegrityError
 from medvae.progress import SILENT, Progress
-from medvae.vault import heads, objects
+from medvae.vault import heads, objects, tally
 from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue, Row, select
+from medvae.vault.scan import scan
 from medvae.vault.session import Session
 
 CATALOGUE: Final = "catalogue"
@@ -82,10 +83,14 @@ def verify(
     try:
         if problem := session.catalogue.check():
             report.damaged.append(Damage(CATALOGUE, f"damaged: {problem}"))
+        ring = session.stored_ring()
         with session.looking() as (connection, keys):
             rows = list(select(connection))
             try:
-                heads.check_rows(connection, keys)
+                found = scan(connection, keys)
+                found.prove()
+                found.prove_journals(connection)
+                tally.check_all(ring, found)
             except IntegrityError as error:
                 report.damaged.append(Damage(CATALOGUE, str(error)))
     except IntegrityError as error:

@@ -1,0 +1,61 @@
+"""The length of each journal and its newest link, in the key ring as well as in the catalogue.
+
+The catalogue and the key ring are two files. A record is committed to the catalogue first and
+counted in the ring next, and work that the record stands for begins after that. So:
+
+| ring and catalogue | means |
+|---|---|
+| equal | nothing happened |
+| the catalogue goes on from what the ring counts | a crash in between, or an older ring: good |
+| the catalogue has fewer records, or other ones | it was put back to an older state: refused |
+| the ring counts nothing | it is of an earlier version: counted with the next record |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from medvae.errors import IntegrityError
+from medvae.vault.heads import GENESIS
+from medvae.vault.keyring import Keyring, Tally
+from medvae.vault.scan import Scan
+
+
+def check(ring: Keyring, key: bytes, links: Sequence[bytes], what: str) -> None:
+    """The catalogue's links of the journal `key` go on from what the ring counts.
+
+    Raises:
+        IntegrityError: the catalogue was put back to an older state; names `what`.
+    """
+    if ring.journals is None:
+        return
+    stated = ring.journals.get(key.hex(), Tally(0, GENESIS))
+    if len(links) < stated.count:
+        raise IntegrityError(
+            f"{what} of tenant {ring.tenant} has {len(links)} records where the key ring counts "
+            f"{stated.count}: catalogue.db was put back to an older state, or its write-ahead log "
+            "was deleted; restore the newest catalogue.db"
+        )
+    if stated.count and links[stated.count - 1] != stated.link:
+        raise IntegrityError(
+            f"{what} of tenant {ring.tenant} is not the one that the key ring counts from record "
+            f"{stated.count} on: catalogue.db was put back to an older state and went on "
+            "differently; restore the newest catalogue.db"
+        )
+
+
+def check_all(ring: Keyring, found: Scan) -> None:
+    """`check` of every journal that the ring counts; the links themselves are not opened."""
+    for key in ring.journals or {}:
+        raw = bytes.fromhex(key)
+        links = [record.link for record in found.journals.get(raw, [])]
+        check(ring, raw, links, f"journal {key[:8]}")
+
+
+def counted(ring: Keyring, key: bytes, count: int, link: bytes) -> Keyring:
+    """The ring (not signed yet) that counts so many records of the journal `key`."""
+    journals = dict(ring.journals or {})
+    if count:
+        journals[key.hex()] = Tally(count, link)
+    return replace(ring, journals=journals)
