@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import medvae
-from medvae.api import datasets
+from medvae.api import datasets, declaration
 from medvae.vault import Tenant
 
 from .conftest import Clinic
@@ -37,7 +37,7 @@ def fill(clinic: Clinic) -> tuple[dict[str, str], dict[str, str]]:
             entries.append(
                 {"object": stored, "digest": digest, "subject": tenant.pseudonym(patient)}
             )
-        datasets.add_version(tenant, name, entries)
+        datasets.add_version(tenant, name, entries, declaration.UNDECLARED)
     manifests = {label: tenant.find("dataset", label) or "" for label in tenant.names("dataset")}
     tenant.close()
     return volumes, manifests
