@@ -7,6 +7,7 @@ Hounsfield units, MRI by the volume's own percentiles (Nyul and Udupa 1999 give 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medvae.config import DataConfig
+from medvae.errors import InputError
 from medvae.volume import Volume
 
 Array = npt.NDArray[np.float32]
 
 # MRI has no units: synthetic volumes are written on this public scale.
 MRI_SCALE = 1000.0
+# A volume that needs more memory than this on its way to the grid is not brought there.
+MOST_VOXELS = 2**29
 
 
 @dataclass(frozen=True)
@@ -71,18 +75,39 @@ def denormalise(image: Array, limits: tuple[float, float]) -> Array:
 
 
 def to_grid(volume: Volume, data: DataConfig) -> Gridded:
-    """Resample to the grid's spacing where one is set, scale, and crop or pad to its size."""
+    """Resample to the grid's spacing where one is set, scale, and crop or pad to its size.
+
+    Raises:
+        InputError: no voxel is finite, or the volume cannot be resampled: a voxel of no size, or
+            more than `MOST_VOXELS` at the grid's spacing.
+    """
+    if not np.isfinite(volume.voxels).any():
+        raise InputError("none of its voxels is a finite number")
+    zoom = None if data.spacing is None else _zoom(volume, data.spacing)
     image, _ = normalise(volume.voxels, data)
     mask = None if volume.mask is None else to_indices(volume.mask, data)
-    if data.spacing is not None:
-        zoom = [have / want for have, want in zip(volume.spacing, data.spacing, strict=True)]
-        if any(abs(z - 1.0) > 1e-3 for z in zoom):
-            image = _resample(image, zoom, order=1)
-            mask = None if mask is None else _resample(mask, zoom, order=0)
+    if zoom is not None:
+        image = _resample(image, zoom, order=1)
+        mask = None if mask is None else _resample(mask, zoom, order=0)
     image = crop_or_pad(image, data.size, mode="edge")
     if mask is not None:
         mask = crop_or_pad(mask, data.size, mode="constant")
     return Gridded(image, mask, volume.category)
+
+
+def _zoom(volume: Volume, spacing: tuple[float, float, float]) -> list[float] | None:
+    """Voxels after resampling by voxels before, along each axis; None where nothing changes.
+
+    A volume thinner than half a voxel of the grid keeps one voxel.
+    """
+    if min(volume.spacing) <= 0:
+        raise InputError("its voxels have no size")
+    zoom = [have / want for have, want in zip(volume.spacing, spacing, strict=True)]
+    if math.prod(n * z for n, z in zip(volume.shape, zoom, strict=True)) > MOST_VOXELS:
+        raise InputError(f"it has more than {MOST_VOXELS} voxels at the grid's spacing")
+    if all(abs(z - 1.0) <= 1e-3 for z in zoom):
+        return None
+    return [z if round(n * z) >= 1 else 1 / n for n, z in zip(volume.shape, zoom, strict=True)]
 
 
 def to_indices(mask: npt.NDArray[np.uint8], data: DataConfig) -> npt.NDArray[np.uint8]:
@@ -109,7 +134,11 @@ def to_numbers(mask: npt.NDArray[np.uint8], data: DataConfig) -> npt.NDArray[np.
 def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.NDArray[Any]:
     if order:
         # Blur before thinning out, or fine structure folds back as aliasing.
-        sigma = [max(0.0, (1 / z - 1) * 0.5) for z in zoom]
+        # A blur over the whole axis leaves its mean; a wider one would only take longer.
+        sigma = [
+            min(max(0.0, (1 / z - 1) * 0.5), float(n))
+            for z, n in zip(zoom, voxels.shape, strict=True)
+        ]
         voxels = ndimage.gaussian_filter(voxels, sigma, mode="nearest")
     # grid_mode: voxels are little boxes, so the physical extent is kept, not the centres.
     resampled: npt.NDArray[Any] = ndimage.zoom(

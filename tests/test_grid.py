@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medvae.config import DataConfig
-from medvae.grid import crop_or_pad, denormalise, from_grid, grid_affine, normalise, to_grid
+from medvae.errors import InputError
+from medvae.grid import (
+    crop_or_pad,
+    denormalise,
+    from_grid,
+    grid_affine,
+    normalise,
+    to_grid,
+    to_indices,
+    to_numbers,
+)
 from medvae.volume import Volume
 
 SHAPES = st.tuples(*[st.integers(1, 20)] * 3)
@@ -87,6 +99,45 @@ def test_resampling_keeps_the_physical_extent_and_image_with_mask() -> None:
     inside, outside = gridded.image[gridded.mask == 1], gridded.image[gridded.mask == 0]
     assert inside.mean() > 0.8
     assert outside.mean() < -0.8
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 8)] * 3),
+    st.tuples(*[st.floats(1e-3, 100)] * 3),
+    st.booleans(),
+)
+def test_a_volume_of_any_size_is_brought_to_the_grid(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], masked: bool
+) -> None:
+    data = DataConfig(size=(8, 4, 1), spacing=(4.0, 4.0, 4.0), labels=2)
+    plain = _volume(shape, mask=masked)
+    volume = replace(plain, affine=np.diag([*spacing, 1.0]))
+    gridded = to_grid(volume, data)
+    assert gridded.image.shape == data.size
+    assert np.isfinite(gridded.image).all()
+    assert (gridded.mask is not None) == masked
+
+
+def test_what_cannot_be_brought_to_the_grid_is_a_sentence() -> None:
+    data = DataConfig(size=(8, 8, 8), spacing=(0.5, 0.5, 0.5))
+    nothing = replace(_volume((4, 4, 4)), voxels=np.full((4, 4, 4), np.nan, np.float32))
+    huge = replace(_volume((9, 9, 9)), affine=np.diag([100.0, 100.0, 100.0, 1.0]))
+    flat = replace(_volume((4, 4, 4)), affine=np.diag([0.0, 1.0, 1.0, 1.0]))
+    for volume, says in ((nothing, "finite"), (huge, "more than"), (flat, "no size")):
+        with pytest.raises(InputError, match=says):
+            to_grid(volume, data)
+
+
+@given(hnp.arrays(np.uint8, (3, 4, 5)), st.sets(st.integers(1, 255), max_size=32))
+def test_numbers_of_a_scheme_become_labels_and_back(mask: np.ndarray, numbers: set[int]) -> None:
+    scheme = {str(n): f"organ {n}" for n in numbers}
+    data = DataConfig(size=(3, 4, 5), label_scheme=scheme, labels=len(scheme))
+    indices = to_indices(mask, data)
+    assert indices.max() <= len(scheme)
+    known = np.isin(mask, list(numbers))
+    assert np.array_equal(to_numbers(indices, data), np.where(known, mask, 0))
+    assert list(data.label_numbers) == sorted(numbers)
 
 
 def test_synthetic_volumes_have_the_public_geometry_and_units() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.api import datasets, declaration
-from medvae.errors import InputError, MedvaeError
+from medvae.errors import InputError
 from medvae.progress import Progress
 from medvae.volume import Volume
 
@@ -69,7 +69,7 @@ def ingest(
             if not taken.entries:
                 raise InputError(_nothing(sources, taken))
             manifest, added = datasets.add_version(tenant, dataset, taken.entries, declared)
-        except MedvaeError as error:
+        except Exception as error:
             tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
             raise
         tenant.record(

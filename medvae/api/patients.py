@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import datasets
 from medvae.config import DataConfig
-from medvae.errors import UsageError
+from medvae.errors import InputError, UsageError
 from medvae.grid import Gridded, to_grid
+from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.vault import Tenant
@@ -52,22 +54,38 @@ class SealedPatients:
     def __len__(self) -> int:
         return len(self.subjects)
 
-    @property
-    def masks(self) -> bool:
-        """Whether every volume comes with labels."""
-        return all(entry["mask"] for entries in self._entries for entry in entries)
+    def check(self, progress: Progress) -> int:
+        """Bring every volume to the grid; the number of volumes that cannot be brought there.
+
+        One pass over the cohort before its budget is spent, so that no patient's data can stop
+        the training later. Where gridded volumes are kept, it costs nothing more.
+
+        Raises:
+            IntegrityError: a volume is damaged.
+        """
+        progress.start("check volumes on the grid", len(self))
+        usable = 0
+        for index in range(len(self)):
+            usable += len(self.volumes(index))
+            progress.advance(index + 1)
+        progress.finish()
+        return sum(len(entries) for entries in self._entries) - usable
 
     def volumes(self, index: int) -> list[Gridded]:
-        """All volumes of patient `index`, each [X, Y, Z] of the grid, in [-1, 1]."""
+        """The volumes of patient `index`, each [X, Y, Z] of the grid, in [-1, 1].
+
+        A volume that cannot be brought to the grid counts as none: a patient may have none.
+        """
         if self._kept is not None and index in self._kept:
             return self._kept[index]
-        opened = [
-            to_grid(datasets.open_volume(self._tenant, entry), self._data)
-            for entry in self._entries[index]
-        ]
+        gridded = []
+        for entry in self._entries[index]:
+            volume = datasets.open_volume(self._tenant, entry)
+            with contextlib.suppress(InputError):
+                gridded.append(to_grid(volume, self._data))
         if self._kept is not None:
-            self._kept[index] = opened
-        return opened
+            self._kept[index] = gridded
+        return gridded
 
 
 class TenantCheckpoint:

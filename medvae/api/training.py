@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medvae.api import cost, datasets, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
-from medvae.errors import BudgetError, IntegrityError, MedvaeError, NotFoundError, UsageError
+from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def train(session: Session, cfg: RunConfig, request: Request, progress: Progress
     with tenant.writer():
         try:
             return _train(session, cfg, request, progress)
-        except MedvaeError as error:
+        except Exception as error:
+            # By its kind alone: an error's own text may quote a patient.
             reason = type(error).__name__
             tenant.record("train", outcome="failure", model=request.name, reason=reason)
             raise
@@ -178,9 +179,10 @@ def _train(
     run = _resume(tenant, request) if request.resume else _begin(session, cfg, request, progress)
     cfg, made, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
-        return _result(run)
+        return _result(run) | {"notes": []}
     # Whatever can be refused is refused before the debit: there is no refund.
     patients = SealedPatients(tenant, manifest, cfg.data)
+    unusable = patients.check(progress)
     key = _run_key(tenant, run, made, manifest)
     init = _init(tenant, run["init"], cfg)
     device = str(pick(session.device))
@@ -196,7 +198,7 @@ def _train(
         device=device,
         progress=progress,
     )
-    return _finish(tenant, run, artifact, time.monotonic() - began)
+    return _finish(tenant, run, artifact, time.monotonic() - began) | {"notes": _notes(unusable)}
 
 
 def _begin(
@@ -318,6 +320,15 @@ def _finish(
             tenant.delete("run-secret", secret)
     tenant.record("train", model=run["name"], dataset=run["dataset"], private=True)
     return _result(run)
+
+
+def _notes(unusable: int) -> list[str]:
+    if not unusable:
+        return []
+    return [
+        f"{unusable} volumes could not be brought to the grid and count as none (a figure of "
+        "private data: it stays in the tenant)"
+    ]
 
 
 def _result(run: dict[str, Any]) -> dict[str, Any]:

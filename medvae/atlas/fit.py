@@ -245,7 +245,8 @@ def _covariance(
     study: Study, release: Release, centre: Array, deviation: Array, groups: Classes
 ) -> Array:
     """[R, R] factor of the correlation of the lowest whitened displacement coefficients."""
-    code = Covariance()
+    # A grid of few voxels has fewer displacement functions.
+    code = Covariance(min(Covariance.functions, len(study.registrar.basis)))
 
     def measure(volume: Gridded, key: Key) -> Array:
         own = shifted(centre, groups.motion, volume.category)

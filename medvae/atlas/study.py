@@ -29,7 +29,7 @@ class Patients(Protocol):
     def __len__(self) -> int: ...
 
     def volumes(self, index: int) -> list[Gridded]:
-        """All volumes of one patient; never empty for an ingested cohort."""
+        """All volumes of one patient; none where none could be brought to the grid."""
 
 
 def registrar(shape: tuple[int, int, int]) -> Registrar:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from medvae.config import DataConfig
+from medvae.errors import InputError
 from medvae.grid import to_grid
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
@@ -59,7 +60,11 @@ def embed(
     boxes, subjects = [], []
     progress.start(f"reading {what} volumes", 0)
     for subject, volume in pairs:
-        boxes.append(_box(to_grid(volume, data).image))
+        try:
+            boxes.append(_box(to_grid(volume, data).image))
+        except InputError:
+            # It counted as no volume in the training as well.
+            continue
         subjects.append(subject)
         progress.advance(len(boxes))
     progress.finish()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import duration, show
+from medvae.cli.output import duration, note, show
 from medvae.cli.plan import Config, Dataset, Epsilon, Overrides
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
@@ -33,6 +33,8 @@ def run(
             overrides=set_ or [],
             progress=bar,
         )
+    for remark in result["notes"]:
+        note(f"Note: {remark}")
     guarantee = f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for each patient"
     took = duration(result["seconds"])
     show(result, [f"Model {name}: {guarantee}; {result['steps']} private steps in {took}."])

@@ -162,7 +162,13 @@ def _gather(
     for subject, volume in pairs:
         if volume.modality != data.modality:
             raise InputError(f"a {what} volume is {volume.modality}, not {data.modality}")
-        gridded = to_grid(volume, data)
+        try:
+            gridded = to_grid(volume, data)
+        except InputError as error:
+            if what == "real":
+                # It counted as no volume in the training as well.
+                continue
+            raise InputError(f"a {what} volume cannot be used: {error}") from error
         cohort.gridded.append(gridded)
         cohort.subjects.append(subject)
         cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
