@@ -15,6 +15,7 @@ from medvae.progress import SILENT, Progress
 if TYPE_CHECKING:
     from medvae.api.session import Session
     from medvae.model import Artifact
+    from medvae.vault import Tenant
     from medvae.volume import Volume
 
 
@@ -92,13 +93,45 @@ def evaluate(
         options=stage.Options(downstream=downstream),
         progress=progress,
     )
-    session.tenant.record("evaluate", what=what, dataset=against)
+    # The card of a release counts these (`looks`).
+    label = datasets.resolve(session.tenant, against)
+    model = None if artifact is None else what
+    session.tenant.record("evaluate", model=model, what=Path(what).name, dataset=label)
     return {
         "what": what,
-        "against": datasets.resolve(session.tenant, against),
+        "against": label,
         "metrics": metrics,
         "releasable": False,
     }
+
+
+def looks(tenant: Tenant, patients: frozenset[str]) -> dict[str, int]:
+    """How often figures on any of `patients` were looked at, by verb, from the audit trail.
+
+    A look at a data set that is gone, or that an older trail does not name by its version,
+    counts: it may have held them.
+    """
+    counts = {"evaluate": 0, "audit": 0}
+    shares: dict[str, bool] = {}
+    for event in tenant.events():
+        if event["event"] not in counts or event["outcome"] != "success":
+            continue
+        label = str(event["details"].get("dataset"))
+        if label not in shares:
+            shares[label] = _shares(tenant, label, patients)
+        counts[event["event"]] += shares[label]
+    return counts
+
+
+def _shares(tenant: Tenant, label: str, patients: frozenset[str]) -> bool:
+    """Whether a data set holds any of these patients, or cannot be shown not to."""
+    if "@" not in label:
+        return True
+    try:
+        manifest = datasets.load(tenant, label)
+    except NotFoundError:
+        return True
+    return not patients.isdisjoint(datasets.subjects(manifest))
 
 
 def audit(

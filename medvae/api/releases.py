@@ -47,13 +47,14 @@ def create(session: Session, name: str, order: Order, progress: Progress) -> dic
         artifact = models.load_outgoing(tenant, name)
         wanted = models.Order(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(session, artifact, wanted, SILENT)
-        more = {"license": order.licence} if order.licence else {}
+        more = _accounted(tenant, name)
+        if order.licence:
+            more["license"] = order.licence
         facts = release.ReleaseFacts.from_model(
             artifact.facts,
             n=order.n,
             seed=seed,
             name=order.title or None,
-            debited=_debited(tenant, name),
             tenant_limit=tenant.epsilon_limit,
             suffix=order.suffix,
             body_part=order.body_part,
@@ -82,15 +83,28 @@ def create(session: Session, name: str, order: Order, progress: Progress) -> dic
     }
 
 
-def _debited(tenant: Tenant, name: str) -> bool:
-    """Whether the ledger holds the plan of this model's run. A public model needs none."""
+def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
+    """What ledger and audit trail say of the patients behind a model; a public one has none.
+
+    Returns:
+        debited, account and looks, as `release.PrivacyFacts` has them.
+    """
+    from medvae.api.evaluation import looks
     from medvae.api.training import ledger
     from medvae.privacy import Plan
+    from medvae.release import Account, Looks
 
     run = models.run_of(tenant, name)
     if run is None:
-        return False
-    return ledger(tenant).holds(run["id"], Plan.from_json(run["plan"]))
+        return {}
+    book = ledger(tenant)
+    patients = book.charged(run["id"])
+    spent = book.spent(sorted(patients))
+    return {
+        "debited": book.holds(run["id"], Plan.from_json(run["plan"])),
+        "account": Account(spent.spent, spent.delta, spent.events),
+        "looks": Looks(**looks(tenant, patients)),
+    }
 
 
 def verify(

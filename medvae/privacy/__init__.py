@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         epsilon_of_loss,
         epsilon_replace_one,
         gaussian_mu,
+        second_opinion,
         true_positive_rates,
     )
     from medvae.privacy.keys import run_key
@@ -45,6 +46,7 @@ _HOMES = {
     "gaussian_release": "gaussian",
     "make_plan": "plan",
     "run_key": "keys",
+    "second_opinion": "interpretation",
     "true_positive_rates": "interpretation",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "gaussian_release",
     "make_plan",
     "run_key",
+    "second_opinion",
     "true_positive_rates",
 ]
 

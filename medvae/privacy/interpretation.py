@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from medvae.errors import UsageError
@@ -24,9 +25,12 @@ from medvae.privacy.accounting import (
     Event,
     Mechanism,
     check_delta,
+    epsilon_prv,
     events,
 )
 
+# The error that `epsilon_prv` asks of Opacus' PRV accountant.
+_PRV_ERROR = 0.01
 # Rounding of every step's loss adds up: steps x interval stays near this, as far as grids of
 # `_FINEST` fit in memory.
 _ROUNDING = 0.01
@@ -72,6 +76,36 @@ def _loss_quantile(mu: float, delta: float) -> float:
     from scipy.special import ndtri
 
     return mu * mu / 2 - mu * float(ndtri(delta))
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Epsilon by an accountant that shares no code with the first.
+
+    Attributes:
+        accountant: its name.
+        epsilon: an upper bound.
+        error: how far it may be above the true figure; 0 for a closed form.
+    """
+
+    accountant: str
+    epsilon: float
+    error: float
+
+
+def second_opinion(mechanisms: Iterable[Mechanism], delta: float) -> SecondOpinion:
+    """The closed form where every q is 1, PRV accounting elsewhere.
+
+    Raises:
+        UsageError: delta out of range.
+    """
+    mechanisms = tuple(mechanisms)
+    mu = gaussian_mu(mechanisms)
+    if mu is not None:
+        return SecondOpinion(
+            "analytic Gaussian mechanism (closed form)", gaussian_epsilon(mu, delta), 0.0
+        )
+    return SecondOpinion("PRV, Opacus (an upper bound)", epsilon_prv(mechanisms, delta), _PRV_ERROR)
 
 
 def epsilon_of_loss(mechanisms: Iterable[Mechanism], delta: float) -> float:

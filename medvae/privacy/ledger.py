@@ -138,6 +138,12 @@ class Ledger:
         digest = plan.digest().hex()
         return any(entry.run == run_id and entry.plan == digest for entry in self._read())
 
+    def charged(self, run_id: str) -> frozenset[str]:
+        """Pseudonyms of the patients whom this run was charged to; empty for an unknown run."""
+        return frozenset(
+            subject for entry in self._read() if entry.run == run_id for subject in entry.subjects
+        )
+
     def history(self, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The debits that touch any of `subjects` (None: all), oldest first, as JSON values."""
         wanted = None if subjects is None else frozenset(subjects)

@@ -7,12 +7,22 @@ verify   folder (+ public key) -> valid or not, and what is wrong
 from medvae.release.bundle import create
 from medvae.release.check import VerifyResult, verify
 from medvae.release.dicom import write_dicom
-from medvae.release.facts import Check, GateInputs, PrivacyFacts, ReleaseFacts, ReleaseResult
+from medvae.release.facts import (
+    Account,
+    Check,
+    GateInputs,
+    Looks,
+    PrivacyFacts,
+    ReleaseFacts,
+    ReleaseResult,
+)
 from medvae.release.nifti import write_nifti
 
 __all__ = [
+    "Account",
     "Check",
     "GateInputs",
+    "Looks",
     "PrivacyFacts",
     "ReleaseFacts",
     "ReleaseResult",

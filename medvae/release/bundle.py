@@ -27,8 +27,8 @@ from medvae.release.check import check_folder
 from medvae.release.croissant import croissant
 from medvae.release.dicom import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
-from medvae.release.figures import contact_sheet, histogram
-from medvae.release.gate import VoxelGate, check_privacy
+from medvae.release.figures import contact_sheet, histogram, trade_off
+from medvae.release.gate import VoxelGate, check_declared, check_privacy
 from medvae.release.report import render
 from medvae.release.survey import Survey
 from medvae.release.tables import json_text
@@ -58,7 +58,7 @@ def create(
         fmt: "bids" (NIfTI) or "dicom" (one series a volume).
 
     Raises:
-        UsageError: the target is not free, or a fact cannot be used.
+        UsageError: the target is not free, a fact cannot be used or was never declared.
         BudgetError: the model may not be released (see `gate.check_privacy`).
         InputError: a volume may not be released (see `gate.VoxelGate`).
         IntegrityError: the finished folder does not verify.
@@ -66,6 +66,7 @@ def create(
     gate = gate or GateInputs()
     out = _free_target(Path(out))
     checks = [*check_privacy(facts.privacy, gate), *gate.checks]
+    check_declared(facts)
     for check in gate.checks:
         if not check.passed:
             raise UsageError(f"the gate's check {check.name!r} failed: {check.detail}")
@@ -157,6 +158,13 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     sheet = contact_sheet(survey, str(card["name"]), subtitle)
     (folder / "contact-sheet.png").write_bytes(sheet)
     (folder / "histogram.png").write_bytes(histogram(survey, unit))
+    privacy = card["privacy"]
+    assert isinstance(privacy, dict)
+    curve = (
+        trade_off(privacy["trade_off"], privacy["unit_kind"]) if "trade_off" in privacy else None
+    )
+    if curve is not None:
+        (folder / "trade-off.png").write_bytes(curve)
     metadata = croissant(
         card,
         images=writer.images,
@@ -165,7 +173,7 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
         table_sha256=mf.read_entry(folder / "participants.tsv").sha256,
     )
     (folder / "croissant.json").write_bytes(json_text(metadata))
-    (folder / "report.html").write_text(render(card, survey, sheet), encoding="utf-8")
+    (folder / "report.html").write_text(render(card, survey, sheet, curve), encoding="utf-8")
 
 
 def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> dict[str, mf.Entry]:

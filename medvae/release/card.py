@@ -8,14 +8,15 @@ channels, data collection, and what the claim does not cover.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
+from medvae.release.meaning import UNITS, readings, sentences
 from medvae.release.tables import VERSION
 
-SCHEMA = "medvae-card-1"
+SCHEMA = "medvae-card-2"
 
 
 def make_card(
@@ -62,8 +63,8 @@ def class_note(facts: ReleaseFacts) -> str:
     if count == 0:
         return "none"
     return (
-        f"column class of participants.tsv, 0 to {count - 1}: the class that a volume was "
-        "generated as; shares and looks of the classes were released under the budget"
+        f"column class of participants.tsv, 0 to {count - 1} (declared): the class that a volume "
+        "was generated as; shares and looks of the classes were released under the budget"
     )
 
 
@@ -75,8 +76,25 @@ def public_note(config: Mapping[str, Any]) -> list[str]:
     names = " and ".join(str(atlas[k]) for k in ("public", "public_labels") if atlas.get(k))
     return [
         f"the template that the user declared public ({names}, SHA-256 {atlas['public_digest']}) "
-        "shows none of these patients: it was used without noise"
+        "was made without these patients: it is no scan of one of them, and no average or model "
+        "of them either; it was used without noise"
     ]
+
+
+def looks_note(privacy: PrivacyFacts) -> str:
+    """What was chosen without figures on patients, and how often such figures were looked at."""
+    assert privacy.looks is not None
+    evaluate, audit = privacy.looks.evaluate, privacy.looks.audit
+    before = (
+        "neither evaluate nor audit was run on these patients before this release"
+        if evaluate + audit == 0
+        else f"before this release, evaluate was run {evaluate} times and audit {audit} times on "
+        "these patients, and whatever was chosen by their figures is not covered by the guarantee"
+    )
+    return (
+        "configuration, model, seed and number of volumes were not chosen by figures on these "
+        f"patients: {before}"
+    )
 
 
 def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,17 +108,20 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
             "summary": "The model was made from public and procedurally generated data only. "
             "No patient of the releasing institution was read, so no privacy budget applies.",
         }
-    assert privacy.epsilon is not None
-    assert privacy.delta is not None
+    assert privacy.unit is not None
+    assert privacy.account is not None
+    assert privacy.looks is not None
+    figures = readings(privacy)
     return {
         "guarantee": "differential privacy",
         "summary": _summary(privacy),
         "epsilon": privacy.epsilon,
         "delta": privacy.delta,
-        "unit": "the patient: all volumes of one person together, however many there are",
-        "neighbouring_relation": "zero-out: one patient's whole contribution is replaced by "
-        "nothing; the number of patients is public (an unbounded, add/remove type of relation "
-        "with N fixed)",
+        "unit": UNITS[privacy.unit],
+        "unit_kind": privacy.unit,
+        "neighbouring_relation": f"zero-out: one {privacy.unit}'s whole contribution is replaced "
+        f"by nothing; the number of {privacy.unit}s is public (add/remove with N fixed)",
+        **figures,
         "patients": privacy.patients,
         "trust_model": "central: the institution that holds the scans runs the training and is "
         "trusted with them; whoever receives this release is not trusted at all",
@@ -109,18 +130,23 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "the first private step; sampling the model is post-processing and costs nothing more",
         "accountant": privacy.accountant,
         "cross_check_epsilon": privacy.cross_check,
+        "cross_check_accountant": privacy.cross_check_note,
         "plan_digest": privacy.plan_digest,
         "per_patient_limit": privacy.tenant_limit,
-        "interpretation": interpretation(privacy.epsilon, privacy.delta),
-        "side_channels": "Noise and sampling come from a cryptographic generator keyed by a "
-        "secret that is destroyed after the run. Gaussian noise is drawn in floating point; its "
-        "rounding is not covered by the proof. Time, memory and power of the training machine "
-        "are not covered: only this folder is released.",
+        "lost_in_all": {
+            **asdict(privacy.account),
+            "note": f"what the most exposed {privacy.unit} has lost at this tenant up to the "
+            "signing of this release, all trainings composed; accounts of other tenants are not "
+            "linked to it",
+        },
+        "looks": asdict(privacy.looks),
+        "interpretation": sentences(privacy, figures),
+        "side_channels": SIDE_CHANNELS,
         "assumptions": [
-            "every volume was assigned to the right patient when it was read in",
-            "the number of patients, the labels that masks use and the number of classes are "
-            "public: they are facts of the study's protocol, not measured under the budget",
-            "the configuration was chosen without looking at these patients' data",
+            *_ASSUMED[privacy.unit],
+            f"the number of {privacy.unit}s is public, and a person declared the label scheme and "
+            "the number of classes: they are facts of the study's protocol, not measured",
+            looks_note(privacy),
             "the noise key was not disclosed",
             *public_note(config),
         ],
@@ -132,33 +158,26 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
     }
 
 
+SIDE_CHANNELS = (
+    "Noise and sampling come from a cryptographic generator keyed by a secret that is destroyed "
+    "after the run. Time, memory and power of the training machine are not covered: only this "
+    "folder is released."
+)
+_ASSUMED = {
+    "patient": ["every volume was assigned to the right patient when it was read in"],
+    "file": ["no two files are of the same person: who has several is protected less, as a group"],
+}
+
+
 def _summary(privacy: PrivacyFacts) -> str:
-    return (
-        f"Everything in this release that depends on the {privacy.patients} patients was "
-        f"computed under ({privacy.epsilon:g}, {privacy.delta:g})-differential privacy at the "
-        "level of the patient."
+    level = (
+        "the level of the patient"
+        if privacy.unit == "patient"
+        else "the level of the file (no patient identifiers were given)"
     )
-
-
-def interpretation(epsilon: float, delta: float) -> str:
-    """What epsilon means for one person, in worst-case odds, without comfort.
-
-    For pure epsilon the posterior of an attacker who starts at 1:1 odds is at most
-    e^eps / (1 + e^eps); with delta this holds but for an event of probability about delta.
-    """
-    posterior = 100 / (1 + math.exp(-epsilon))
-    worst = "above 99.9%" if posterior > 99.9 else f"at most {posterior:.1f}%"
     return (
-        "Worst case over all attackers: somebody who knows everything but whether one person "
-        f"took part, and holds it for a coin toss (50%), could come to be {worst} sure from "
-        f"this release (but for a chance of about {delta:g}). The bound holds against any "
-        "attack, also future ones; attacks that are known today do far worse."
-        + (
-            " An epsilon of this size is usual for images, but as a bound alone it is weak: "
-            "weigh it together with the recipients and a data use agreement."
-            if epsilon > 3
-            else ""
-        )
+        f"Everything in this release that depends on the {privacy.patients} {privacy.unit}s was "
+        f"computed under ({privacy.epsilon:g}, {privacy.delta:g})-differential privacy at {level}."
     )
 
 

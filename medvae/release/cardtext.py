@@ -73,20 +73,7 @@ def readme(card: dict[str, Any]) -> str:
 def _privacy(privacy: dict[str, Any]) -> list[str]:
     if "epsilon" not in privacy:
         return [privacy["summary"]]
-    rows = {
-        "epsilon": f"{privacy['epsilon']:g}",
-        "delta": f"{privacy['delta']:g}",
-        "unit of privacy": privacy["unit"],
-        "neighbouring relation": privacy["neighbouring_relation"],
-        "patients": privacy["patients"],
-        "trust model": privacy["trust_model"],
-        "composition": privacy["composition"],
-        "accountant": privacy["accountant"],
-        "second accountant": _number(privacy["cross_check_epsilon"]),
-        "plan": privacy["plan_digest"] or "-",
-        "limit per patient": _number(privacy["per_patient_limit"]),
-        "side channels": privacy["side_channels"],
-    }
+    rows = privacy_rows(privacy)
     mechanisms = privacy["mechanisms"]
     keys = list(dict.fromkeys(key for mechanism in mechanisms for key in mechanism))
     lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
@@ -96,6 +83,9 @@ def _privacy(privacy: dict[str, Any]) -> list[str]:
         privacy["summary"],
         privacy["interpretation"],
         _table(rows),
+        "The most that any attacker finds of those who took part (trade-off curve, "
+        "`trade-off.png`):",
+        _curve(privacy["trade_off"]),
         "Mechanisms:",
         "\n".join(lines),
         "The claim assumes that:",
@@ -105,8 +95,44 @@ def _privacy(privacy: dict[str, Any]) -> list[str]:
     ]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
+def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
+    """The statement's figures and parts, as CARD.md and the report list them."""
+    loss, lost, looks = privacy["loss_bound"], privacy["lost_in_all"], privacy["looks"]
+    relations = privacy["neighbouring_relations"].items()
+    second = privacy["cross_check_epsilon"]
+    mu = privacy["gaussian_dp_mu"]
+    limit = privacy["per_patient_limit"]
+    return {
+        "epsilon": f"{privacy['epsilon']:g}",
+        "delta": f"{privacy['delta']:g}",
+        "epsilon by relation": "; ".join(f"{name}: {value:.4g}" for name, value in relations),
+        "Gaussian DP": "does not apply: patients were sampled" if mu is None else f"mu {mu:g}",
+        "privacy loss": f"above {loss['epsilon']:g} with probability {loss['probability']:g} at "
+        "most",
+        "unit of privacy": privacy["unit"],
+        "neighbouring relation": privacy["neighbouring_relation"],
+        f"{privacy['unit_kind']}s": str(privacy["patients"]),
+        "lost in all": f"epsilon {lost['epsilon']:.4g} at delta {lost['delta']:g}, "
+        f"{lost['debits']} debit{'' if lost['debits'] == 1 else 's'}: {lost['note']}",
+        "limit in all": "none stated" if limit is None else f"epsilon {limit:g}",
+        "looks at these patients before": f"evaluate {looks['evaluate']}, audit {looks['audit']}",
+        "trust model": privacy["trust_model"],
+        "composition": privacy["composition"],
+        "accountant": privacy["accountant"],
+        "second accountant": "none"
+        if second is None
+        else f"{second:.5g} ({privacy['cross_check_accountant']})",
+        "plan": privacy["plan_digest"] or "not stated",
+        "side channels": privacy["side_channels"],
+    }
+
+
+def _curve(curve: dict[str, list[float]]) -> str:
+    """Every decade of false positive rates and one half, with the bound."""
+    pairs = list(zip(curve["false_positive_rates"], curve["true_positive_rates"], strict=True))
+    rows = ["| false alarms | found at most |", "| --- | --- |"]
+    rows += [f"| {100 * fpr:g}% | {100 * tpr:.3g}% |" for fpr, tpr in pairs[:-1:8]]
+    return "\n".join(rows)
 
 
 def _table(rows: dict[str, Any]) -> str:

@@ -19,10 +19,37 @@ from medvae.errors import IntegrityError, UsageError
 _LONGEST = 200
 
 Training = Literal["private", "public", "unprotected"]
+Unit = Literal["patient", "file"]
 
 
 def _today() -> str:
     return datetime.now(UTC).date().isoformat()
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the most exposed patient behind a model has lost at this tenant, at signing time.
+
+    Attributes:
+        epsilon, delta: of all debits together; accounts of other tenants are not linked.
+        debits: how many trainings were charged to these patients.
+    """
+
+    epsilon: float
+    delta: float
+    debits: int
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often figures on the patients behind a model were looked at before a release.
+
+    Attributes:
+        evaluate, audit: calls of these verbs on a data set that shares a patient with them.
+    """
+
+    evaluate: int
+    audit: int
 
 
 @dataclass(frozen=True)
@@ -36,12 +63,16 @@ class PrivacyFacts:
         epsilon, delta: the guarantee of the whole plan, all stages composed.
         planned_epsilon: the target that the plan was made and debited for.
         patients: N, public under zero-out adjacency.
+        unit: who is protected: the "patient" with all volumes, or the single "file" where no
+            patient identifiers were given. None (never recorded) is refused.
         mechanisms: one mapping each: name, sample_rate, steps, noise_multiplier.
-        accountant: how epsilon was computed; `cross_check` is a second accountant's epsilon.
+        accountant: how epsilon was computed.
+        cross_check: a second accountant's epsilon; `cross_check_note` says whose, and its error.
         plan_digest: hex digest of the plan that the ledger debited.
-        debited: whether the ledger holds the whole plan; False is refused, None (nobody
-            looked) is printed as nothing.
+        debited: whether the ledger holds the whole plan. Anything but True is refused.
         tenant_limit: the largest epsilon that one patient may spend at this tenant.
+        account: see `Account`; None (nobody looked) is refused.
+        looks: see `Looks`; None (nobody counted) is refused.
     """
 
     training: Training
@@ -49,12 +80,16 @@ class PrivacyFacts:
     delta: float | None = None
     planned_epsilon: float | None = None
     patients: int | None = None
+    unit: Unit | None = None
     mechanisms: tuple[Mapping[str, Any], ...] = ()
     accountant: str = "privacy loss distribution (PLD), dp-accounting, pessimistic"
     cross_check: float | None = None
+    cross_check_note: str = ""
     plan_digest: str = ""
     debited: bool | None = None
     tenant_limit: float | None = None
+    account: Account | None = None
+    looks: Looks | None = None
 
     def __post_init__(self) -> None:
         if self.training not in get_args(Training):
@@ -67,6 +102,8 @@ class PrivacyFacts:
         *,
         debited: bool | None = None,
         tenant_limit: float | None = None,
+        account: Account | None = None,
+        looks: Looks | None = None,
     ) -> PrivacyFacts:
         """From a sealed model's own facts: its kind, its format and its plan.
 
@@ -80,25 +117,30 @@ class PrivacyFacts:
         if kind != "private":
             return cls(kind)
         from medvae.model.artifact import check_outgoing
-        from medvae.privacy import Plan, epsilon_prv
+        from medvae.privacy import Plan, second_opinion
 
         check_outgoing(facts)
         raw = facts.get("plan")
         if not raw:
             raise IntegrityError("the model was trained on patients but carries no plan")
         plan = Plan.from_json(raw if isinstance(raw, str) else json.dumps(raw))
-        target = facts.get("config", {}).get("privacy", {}).get("epsilon")
+        promised = facts.get("config", {}).get("privacy", {})
+        second = second_opinion(plan.mechanisms, plan.delta)
         return cls(
             training="private",
             epsilon=plan.epsilon,
             delta=plan.delta,
-            planned_epsilon=target,
+            planned_epsilon=promised.get("epsilon"),
             patients=plan.patients,
+            unit=promised.get("unit"),
             mechanisms=tuple(asdict(mechanism) for mechanism in plan.mechanisms),
-            cross_check=epsilon_prv(plan.mechanisms, plan.delta),
+            cross_check=second.epsilon,
+            cross_check_note=f"{second.accountant}; stated error {second.error:g}",
             plan_digest=plan.digest().hex(),
             debited=debited,
             tenant_limit=tenant_limit,
+            account=account,
+            looks=looks,
         )
 
 
@@ -151,11 +193,10 @@ class ReleaseFacts:
                 )
         if not self.name.strip():
             raise UsageError("a release needs a name")
-        if self.data.labels < 0:
-            # "What the data set declares" was never asked for: such a model has no labels.
-            object.__setattr__(self, "data", self.data.model_copy(update={"labels": 0}))
-        if self.data.classes < 0:
-            object.__setattr__(self, "data", self.data.model_copy(update={"classes": 0}))
+        if self.privacy.training == "public":
+            # "What the data set declares" was never asked for: it has neither labels nor classes.
+            none = {name: 0 for name in ("labels", "classes") if getattr(self.data, name) < 0}
+            object.__setattr__(self, "data", self.data.model_copy(update=none))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -176,6 +217,8 @@ class ReleaseFacts:
         name: str | None = None,
         debited: bool | None = None,
         tenant_limit: float | None = None,
+        account: Account | None = None,
+        looks: Looks | None = None,
         **more: Any,
     ) -> ReleaseFacts:
         """From a sealed model's facts; only what is named here is taken over.
@@ -184,7 +227,8 @@ class ReleaseFacts:
             facts: `Artifact.facts` (kind, plan, config, model).
             n, seed: of the generation.
             name: title (default: by modality).
-            debited, tenant_limit: what the tenant's ledger says.
+            debited, tenant_limit, account: what the tenant's ledger says.
+            looks: what the tenant's audit trail says.
             more: other attributes of `ReleaseFacts` (suffix, body_part, license, ...).
 
         Raises:
@@ -199,7 +243,9 @@ class ReleaseFacts:
         return cls(
             name=name or f"Synthetic {modality} volumes",
             data=data,
-            privacy=PrivacyFacts.from_model(facts, debited=debited, tenant_limit=tenant_limit),
+            privacy=PrivacyFacts.from_model(
+                facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks
+            ),
             seed=seed,
             volumes=n,
             model={"kind": facts["kind"], **facts.get("model", {})},

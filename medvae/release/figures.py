@@ -1,4 +1,4 @@
-"""PNG pictures of a release: the contact sheet and the histogram.
+"""PNG pictures of a release: contact sheet, histogram, trade-off curve.
 
 Written without dates or version strings, so that equal volumes give equal files.
 """
@@ -99,6 +99,34 @@ def histogram(survey: Survey, unit: str) -> bytes:
     axes.set_title(
         f"Intensities of {survey.count} synthetic volumes", fontsize=10, loc="left", color=_INK
     )
+    axes.tick_params(labelsize=8, colors=_GREY)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return _png(figure)
+
+
+def trade_off(curve: dict[str, list[float]], unit: str) -> bytes:
+    """The bound on what any attacker finds, by rate of false alarms (logarithmic)."""
+    from matplotlib.figure import Figure
+
+    rates, found = curve["false_positive_rates"], curve["true_positive_rates"]
+    figure = Figure(figsize=(6.4, 3.0), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.add_subplot()
+    axes.fill_between(rates, rates, found, color="#56B4E9", alpha=0.25, linewidth=0)
+    axes.plot(rates, found, color="#0072B2", linewidth=1.8)
+    axes.plot(rates, rates, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xscale("log")
+    axes.set_xlim(rates[0], 1)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
+    axes.set_xticks([1e-4, 1e-3, 1e-2, 1e-1, 1], ["0.01%", "0.1%", "1%", "10%", "100%"])
+    axes.minorticks_off()
+    axes.grid(color="#e6e9ed", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.annotate("guessing", (0.19, 0.22), ha="right", fontsize=8, color=_GREY)
+    axes.set_xlabel(f"false alarms among {unit}s who did not take part", fontsize=9, color=_INK)
+    axes.set_ylabel("found of those who did", fontsize=9, color=_INK)
+    axes.set_title("The most that any attacker can find", fontsize=10, loc="left", color=_INK)
     axes.tick_params(labelsize=8, colors=_GREY)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -16,11 +16,36 @@ import numpy as np
 from medvae.config import DataConfig
 from medvae.errors import BudgetError, InputError, UsageError
 from medvae.grid import MRI_SCALE
-from medvae.release.facts import Check, GateInputs, PrivacyFacts
+from medvae.release.facts import Check, GateInputs, PrivacyFacts, ReleaseFacts
 from medvae.volume import Volume
 
 # Two accountants round differently; a claim may be this much below what is recomputed.
 _ROUNDING = 1e-3
+
+
+def check_declared(facts: ReleaseFacts) -> None:
+    """Whether a person declared what the card states of the study: unit, labels, classes.
+
+    Raises:
+        UsageError: something was never declared, so that it could only have been measured.
+    """
+    if facts.privacy.training == "public":
+        return
+    missing = [
+        name
+        for name, declared in (
+            ("who is a patient (privacy.unit)", facts.privacy.unit is not None),
+            ("the label scheme (data.label_scheme)", facts.data.label_scheme is not None),
+            ("the number of labels (data.labels)", facts.data.labels >= 0),
+            ("the number of classes (data.classes)", facts.data.classes >= 0),
+        )
+        if not declared
+    ]
+    if missing:
+        raise UsageError(
+            f"the model's data set never declared {' nor '.join(missing)}: declare it (medvae "
+            "dataset declare), train again, and release that model"
+        )
 
 
 def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
@@ -53,19 +78,24 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
             f"the model claims epsilon {epsilon:g}, but its mechanisms compose to {cost:g}; "
             "it cannot be released"
         )
-    if privacy.debited is False:
+    if privacy.debited is not True or privacy.account is None:
         raise BudgetError(
             "the ledger holds no debit for this model's plan; it cannot be released, because "
             "nothing says that its patients' budgets were charged"
         )
-    checks = [
-        Check("privacy", True, f"patient-level ({epsilon:g}, {delta:g})-differential privacy"),
+    if privacy.looks is None:
+        raise BudgetError(
+            "nobody counted how often figures on these patients were looked at; release the model "
+            "with medvae release create, which counts them in the audit trail"
+        )
+    return [
+        Check(
+            "privacy", True, f"({epsilon:g}, {delta:g})-differential privacy of one {privacy.unit}"
+        ),
         Check("accounting", True, f"epsilon {cost:.4g} recomputed from the mechanisms"),
         Check("plan", True, f"within its target, {planned:g}"),
+        Check("ledger", True, "the patients' budgets were charged beforehand"),
     ]
-    if privacy.debited:
-        checks.append(Check("ledger", True, "the patients' budgets were charged beforehand"))
-    return checks
 
 
 def _recomputed(privacy: PrivacyFacts, delta: float) -> float:

@@ -15,13 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from medvae.release.cardtext import privacy_rows
 from medvae.release.figures import LABEL_COLOURS
 from medvae.release.sprites import Sprite, sprites
 from medvae.release.survey import Survey
 
 
-def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
-    """The whole page, from the card, the survey of the volumes and the contact sheet (PNG)."""
+def render(card: dict[str, Any], survey: Survey, sheet: bytes, curve: bytes | None) -> str:
+    """The whole page, from the card, the survey of the volumes and two pictures (PNG).
+
+    curve: the trade-off curve, None for a public model.
+    """
     assets = files("medvae.release").joinpath("page")
     page = assets.joinpath("report.html").read_text(encoding="utf-8")
     script = assets.joinpath("report.js").read_text(encoding="utf-8").strip()
@@ -37,7 +41,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "tiles": _tiles(card),
         "signer": escape(card["signer"]),
         "summary": escape(card["privacy"]["summary"]),
-        "privacy": _privacy(card["privacy"]),
+        "privacy": _privacy(card["privacy"], curve),
         "viewer": _viewer(sheets, card["data"]["labels"]),
         "sheet": _sheet(survey, sheet),
         "histogram": _histogram(survey, card["data"]["units"]),
@@ -96,6 +100,7 @@ def _subtitle(card: dict[str, Any]) -> str:
 
 def _tiles(card: dict[str, Any]) -> str:
     data, privacy = card["data"], card["privacy"]
+    unit = privacy.get("unit_kind", "patient")
     tiles = [
         ("volumes", f"{data['volumes']}", f"{data['label_maps'] or 'no'} label maps"),
         (
@@ -106,8 +111,12 @@ def _tiles(card: dict[str, Any]) -> str:
     ]
     if "epsilon" in privacy:
         tiles += [
-            ("epsilon", f"{privacy['epsilon']:g}", f"delta {privacy['delta']:g}, per patient"),
-            ("patients behind it", f"{privacy['patients']}", "each one protected whole"),
+            ("epsilon", f"{privacy['epsilon']:.3g}", f"delta {privacy['delta']:g}, per {unit}"),
+            (
+                f"{unit}s behind it",
+                f"{privacy['patients']}",
+                "each one protected whole" if unit == "patient" else "no patient was identified",
+            ),
         ]
     else:
         tiles.append(("patients behind it", "0", "public and procedural data only"))
@@ -121,26 +130,13 @@ def _tiles(card: dict[str, Any]) -> str:
     )
 
 
-def _privacy(privacy: dict[str, Any]) -> str:
-    if "epsilon" not in privacy:
+def _privacy(privacy: dict[str, Any], curve: bytes | None) -> str:
+    if curve is None:
         return ""
-    second = privacy["cross_check_epsilon"]
-    limit = privacy["per_patient_limit"]
-    rows = {
-        "Parameters": f"epsilon {privacy['epsilon']:g}, delta {privacy['delta']:g}",
-        "What it means": privacy["interpretation"],
-        "Unit": privacy["unit"],
-        "Neighbours": privacy["neighbouring_relation"],
-        "Trust": privacy["trust_model"],
-        "Composition": privacy["composition"],
-        "Accountant": privacy["accountant"]
-        + ("" if second is None else f"; a second one gives {second:.4g}"),
-        "Limit per patient": "none stated" if limit is None else f"{limit:g} in all",
-        "Side channels": privacy["side_channels"],
-        "Plan": privacy["plan_digest"] or "not stated",
-    }
     return (
-        _definitions(rows)
+        f"<p>{escape(privacy['interpretation'])}</p>"
+        + _picture(curve, "curve", "Trade-off curve: the most that any attacker finds")
+        + _definitions(privacy_rows(privacy))
         + "<h3>Mechanisms</h3>"
         + _table(privacy["mechanisms"])
         + "<h3>The claim assumes that</h3>"
@@ -197,8 +193,12 @@ def _legend(labels: dict[str, str]) -> str:
 
 def _sheet(survey: Survey, sheet: bytes) -> str:
     note = f"Contact sheet: {len(survey.shown)} of {survey.count} volumes, three planes"
-    picture = base64.b64encode(sheet).decode("ascii")
-    return f'<img class="sheet" alt="{note}" src="data:image/png;base64,{picture}">'
+    return _picture(sheet, "sheet", note)
+
+
+def _picture(png: bytes, kind: str, note: str) -> str:
+    picture = base64.b64encode(png).decode("ascii")
+    return f'<img class="{kind}" alt="{escape(note)}" src="data:image/png;base64,{picture}">'
 
 
 def _histogram(survey: Survey, unit: str) -> str:

@@ -12,11 +12,20 @@ from scipy import ndimage
 
 from medvae.config import DataConfig
 from medvae.grid import from_grid
-from medvae.release import PrivacyFacts, ReleaseFacts
+from medvae.release import Account, Looks, PrivacyFacts, ReleaseFacts
 from medvae.volume import Volume
 
-MRI = DataConfig(modality="mri", size=(12, 16, 10), spacing=(1.0, 1.5, 2.0), labels=2)
-CT = DataConfig(modality="ct", size=(12, 16, 10), spacing=(0.8, 0.8, 2.5), labels=0)
+MRI = DataConfig(
+    modality="mri",
+    size=(12, 16, 10),
+    spacing=(1.0, 1.5, 2.0),
+    label_scheme={"1": "outer part", "2": "inner part"},
+    labels=2,
+    classes=0,
+)
+CT = DataConfig(
+    modality="ct", size=(12, 16, 10), spacing=(0.8, 0.8, 2.5), label_scheme={}, labels=0, classes=0
+)
 MECHANISMS = (
     {"name": "atlas", "sample_rate": 1.0, "steps": 1, "noise_multiplier": 1.2},
     {"name": "finetune", "sample_rate": 0.5, "steps": 40, "noise_multiplier": 7.0},
@@ -28,11 +37,15 @@ PRIVATE = PrivacyFacts(
     delta=1e-4,
     planned_epsilon=4.0,
     patients=118,
+    unit="patient",
     mechanisms=MECHANISMS,
     cross_check=3.58,
+    cross_check_note="another accountant; stated error 0.01",
     plan_digest="ab" * 32,
     debited=True,
     tenant_limit=20.0,
+    account=Account(epsilon=6.2, delta=1e-5, debits=2),
+    looks=Looks(evaluate=0, audit=0),
 )
 
 

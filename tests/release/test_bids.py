@@ -85,7 +85,7 @@ def test_participants_and_sidecars(make: Make) -> None:
     assert sidecar["Synthetic"] is True
     assert sidecar["SampleIndex"] == 2
     table = (release / "derivatives/labels/dseg.tsv").read_text().splitlines()
-    assert table == ["index\tname", "0\tbackground", "1\tlabel 1", "2\tlabel 2"]
+    assert table == ["index\tname", "0\tbackground", "1\touter part", "2\tinner part"]
 
 
 def _classed(*classes: int | None) -> list[Volume]:

@@ -18,10 +18,11 @@ import pytest
 
 from medvae.config import RunConfig
 from medvae.errors import BudgetError, InputError, IntegrityError, UsageError
-from medvae.privacy import Mechanism, Plan, epsilon
+from medvae.privacy import Mechanism, Plan, epsilon, epsilon_of_loss, epsilon_replace_one
 from medvae.release import (
     Check,
     GateInputs,
+    Looks,
     PrivacyFacts,
     ReleaseFacts,
     ReleaseResult,
@@ -59,10 +60,99 @@ def test_a_release_holds_what_it_says(make: Make, data: Any) -> None:
     assert {"3.59", "0.0001", "118"} <= set((result.path / "CARD.md").read_text().split())
 
 
-def test_labels_that_were_never_resolved_are_no_labels(make: Make) -> None:
-    undecided = CT.model_copy(update={"labels": -1})
-    result = make(CT, facts=facts(undecided))
-    assert json.loads((result.path / "card.json").read_text())["data"]["labels"] == {}
+@pytest.mark.parametrize(
+    ("grid", "privacy", "says"),
+    [
+        ({"labels": -1}, {}, "number of labels"),
+        ({"label_scheme": None, "labels": 0}, {}, "label scheme"),
+        ({"classes": -1}, {}, "number of classes"),
+        ({}, {"unit": None}, "who is a patient"),
+    ],
+)
+def test_what_nobody_declared_is_not_released(
+    make: Make, tmp_path: Path, grid: dict[str, Any], privacy: dict[str, Any], says: str
+) -> None:
+    """It could only have been measured on patients, or be a guess."""
+    undeclared = CT.model_copy(update=grid)
+    with pytest.raises(UsageError, match=f"never declared .*{says}"):
+        make(
+            CT,
+            volumes=never(),
+            facts=facts(undeclared, privacy=replace(PRIVATE, **privacy)),
+        )
+    assert nothing_left(tmp_path)
+
+
+def test_the_unit_of_files_is_the_file(make: Make) -> None:
+    result = make(facts=facts(privacy=replace(PRIVATE, unit="file")))
+    card = json.loads((result.path / "card.json").read_text())["privacy"]
+    assert card["unit"] == "one file (no patient identifiers were given)"
+    texts = [(result.path / name).read_text() for name in ("CARD.md", "README.md", "report.html")]
+    for text in texts:
+        assert "118 files" in text
+        assert "no patient identifiers were given" in text
+        assert "each one protected whole" not in text
+    assert "assigned to the right patient" not in texts[0]
+
+
+def test_the_card_says_what_epsilon_and_delta_mean(make: Make) -> None:
+    """Figures of the mechanisms, against the privacy package's own functions."""
+    result = make()
+    card = json.loads((result.path / "card.json").read_text())["privacy"]
+    mechanisms = [Mechanism(**one) for one in MECHANISMS]
+    loss = card["loss_bound"]
+    assert loss["probability"] == 1e-4
+    assert 0 <= loss["epsilon"] - epsilon_of_loss(mechanisms, 1e-4) < 2e-3
+    assert loss["epsilon"] > card["epsilon"]
+    removed, replaced = card["neighbouring_relations"].values()
+    assert removed == card["epsilon"]
+    assert 0 <= replaced - epsilon_replace_one(mechanisms, 1e-4) < 2e-3
+    assert replaced > removed
+    assert card["gaussian_dp_mu"] is None, "one mechanism samples patients"
+    curve = card["trade_off"]
+    rates, found = curve["false_positive_rates"], curve["true_positive_rates"]
+    assert (rates[0], rates[-1], len(rates)) == (1e-4, 1, 33)
+    assert all(a <= b for a, b in zip(rates, found, strict=True))
+    for text in ((result.path / name).read_text() for name in ("CARD.md", "report.html")):
+        assert f"e^{loss['epsilon']:g}" in text
+        assert f"{replaced:.4g}" in text
+        assert "attacks that are known today" not in text
+        assert "epsilon 6.2 at delta 1e-05, 2 debits" in text
+        assert "other tenants are not linked" in text
+    assert (result.path / "trade-off.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mu_where_every_patient_is_in_every_step(make: Make) -> None:
+    only = MECHANISMS[:1]
+    cost = epsilon([Mechanism(**one) for one in only], 1e-4)
+    plan = replace(PRIVATE, mechanisms=only, epsilon=cost)
+    card = make(facts=facts(privacy=plan)).path / "card.json"
+    assert json.loads(card.read_text())["privacy"]["gaussian_dp_mu"] == pytest.approx(
+        1 / 1.2, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("looks", "says"),
+    [
+        (Looks(0, 0), "neither evaluate nor audit was run on these patients"),
+        (Looks(3, 1), "evaluate was run 3 times and audit 1 times on these patients, and whatever"),
+    ],
+)
+def test_the_card_says_how_often_patients_were_looked_at(
+    make: Make, looks: Looks, says: str
+) -> None:
+    result = make(facts=facts(privacy=replace(PRIVATE, looks=looks)))
+    card = json.loads((result.path / "card.json").read_text())["privacy"]
+    assert any(says in one for one in card["assumptions"])
+    assert card["looks"] == {"evaluate": looks.evaluate, "audit": looks.audit}
+    assert says in (result.path / "CARD.md").read_text()
+
+
+def test_a_template_declared_public_is_no_average_of_patients_either(make: Make) -> None:
+    config = {"atlas": {"public": "head.nii.gz", "public_digest": "ab" * 32}}
+    text = (make(facts=facts(config=config)).path / "CARD.md").read_text()
+    assert "no scan of one of them, and no average or model of them either" in text
 
 
 def test_a_public_model_needs_no_budget(make: Make) -> None:
@@ -88,6 +178,9 @@ def test_a_public_model_needs_no_budget(make: Make) -> None:
         ({"delta": 0.0}, "delta"),
         ({"delta": 1.0}, "delta"),
         ({"debited": False}, "no debit"),
+        ({"debited": None}, "no debit"),
+        ({"account": None}, "no debit"),
+        ({"looks": None}, "nobody counted"),
         ({"patients": None}, "how many patients"),
         ({"mechanisms": ()}, "which mechanisms"),
         ({"mechanisms": ({"name": "atlas"},)}, "cannot be accounted for"),
@@ -117,7 +210,9 @@ def test_names_are_one_printable_line(text: str) -> None:
 
 def test_facts_of_a_sealed_model(make: Make) -> None:
     """What a model says of itself becomes the card, and nothing else of it does."""
-    config = RunConfig.model_validate({"data": MRI.model_dump(), "privacy": {"epsilon": 4.0}})
+    config = RunConfig.model_validate(
+        {"data": MRI.model_dump(), "privacy": {"epsilon": 4.0, "unit": "patient"}}
+    )
     mechanisms = tuple(Mechanism(**one) for one in MECHANISMS[:1])
     plan = Plan(epsilon(mechanisms, 1e-4), 1e-4, 118, mechanisms, {"clip": 1.0})
     sealed = {
@@ -128,12 +223,21 @@ def test_facts_of_a_sealed_model(make: Make) -> None:
         "model": {"name": "conv"},
         "loss_on_patients": 0.123456789,
     }
-    told = ReleaseFacts.from_model(sealed, n=3, seed=5, debited=True, tenant_limit=20.0)
+    told = ReleaseFacts.from_model(
+        sealed,
+        n=3,
+        seed=5,
+        debited=True,
+        tenant_limit=20.0,
+        account=PRIVATE.account,
+        looks=PRIVATE.looks,
+    )
     release = make(facts=told).path
     card = json.loads((release / "card.json").read_text())
     assert card["privacy"]["epsilon"] == plan.epsilon
     assert card["privacy"]["plan_digest"] == plan.digest().hex()
-    assert card["privacy"]["cross_check_epsilon"] == pytest.approx(plan.epsilon, abs=0.02)
+    assert card["privacy"]["cross_check_epsilon"] == pytest.approx(plan.epsilon, abs=0.002)
+    assert "closed form); stated error 0" in card["privacy"]["cross_check_accountant"]
     assert card["configuration"] == config.public()
     for path in release.rglob("*"):
         assert path.is_dir() or b"0.1234567" not in path.read_bytes()
