@@ -161,8 +161,8 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
 SIDE_CHANNELS = (
     "Noise and sampling come from a cryptographic generator keyed by a secret that is destroyed "
     "after the run. Patients' vectors are summed as integers, and the noise is a discrete Gaussian "
-    "on the same integers, drawn exactly: no rounding tells anything. Time, memory and power of the training machine are not covered: only this "
-    "folder is released."
+    "on the same integers, drawn exactly: no rounding tells anything. Time, memory and power of "
+    "the training machine are not covered: only this folder is released."
 )
 _ASSUMED = {
     "patient": ["every volume was assigned to the right patient when it was read in"],
