@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,13 +155,15 @@ def subjects(manifest: Manifest) -> list[str]:
     return sorted({entry["subject"] for entry in manifest["volumes"]})
 
 
+def every_entry(tenant: Tenant) -> Iterator[dict[str, Any]]:
+    """The lines of all manifests; a volume that several list comes several times."""
+    for label in tenant.names("dataset"):
+        yield from load(tenant, label)["volumes"]
+
+
 def owners(tenant: Tenant) -> dict[str, str]:
     """Keyed digest of a volume's voxels -> the pseudonym that it is stored under."""
-    return {
-        entry["voxels"]: entry["subject"]
-        for label in tenant.names("dataset")
-        for entry in load(tenant, label)["volumes"]
-    }
+    return {entry["voxels"]: entry["subject"] for entry in every_entry(tenant)}
 
 
 def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:

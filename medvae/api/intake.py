@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.api import datasets, declaration
+from medvae.api.copies import Stored, likenesses, voxel_digest
 from medvae.errors import InputError
 from medvae.progress import Progress
 from medvae.volume import Volume
@@ -43,6 +44,7 @@ class _Taken:
     quarantined: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
+    stored: Stored | None = None
 
 
 def ingest(
@@ -65,6 +67,7 @@ def ingest(
         taken = _Taken()
         try:
             taken.owners = datasets.owners(tenant)
+            taken.stored = Stored(tenant)
             _take(tenant, _read(sources, options, taken.notes, progress), taken)
             if not taken.entries:
                 raise InputError(_nothing(sources, taken))
@@ -122,24 +125,37 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
 
 
 def _keep(tenant: Tenant, item: Ingested, taken: _Taken) -> None:
-    """Seal a volume, unless its voxels are known as another patient's.
+    """Seal a volume, unless it or a copy of it is known as another patient's.
 
     The same scan under a second name would open a second account for one person, and the
     budget of the first would protect nobody.
     """
     pseudonym = tenant.pseudonym(item.subject)
-    volume = item.volume
-    voxels = tenant.digest(np.ascontiguousarray(volume.voxels).tobytes(), "voxels")
-    owner = taken.owners.setdefault(voxels, pseudonym)
-    if owner != pseudonym:
-        reason = (
-            "the same voxels are stored as another patient's; name the same patient in the "
-            "subjects table, or leave this file out"
-        )
+    voxels = voxel_digest(tenant, item.volume.voxels)
+    if reason := _whose(item.volume, pseudonym, voxels, taken):
+        reason += "; name the same patient in the subjects table, or leave this file out"
         taken.quarantined.append({"source": item.source, "reason": reason})
         return
+    taken.owners[voxels] = pseudonym
     facts = {"voxels": voxels, "own_subject": item.own_subject}
-    taken.entries.append(_seal(tenant, volume, pseudonym) | facts)
+    entry = _seal(tenant, item.volume, pseudonym) | facts
+    taken.entries.append(entry)
+    if taken.stored is not None:
+        taken.stored.add(entry)
+
+
+def _whose(volume: Volume, pseudonym: str, voxels: str, taken: _Taken) -> str:
+    """Why the volume would be another patient's; "" if nothing says so."""
+    owner = taken.owners.get(voxels)
+    if owner is not None:
+        # Of the same patient it was compared when it was stored.
+        return "" if owner == pseudonym else "the same voxels are stored as another patient's"
+    near = [] if taken.stored is None else taken.stored.copies(volume.voxels, axes=False)
+    if any(entry["subject"] != pseudonym for entry in near):
+        return (
+            "a copy of it with other intensities or another header is stored as another patient's"
+        )
+    return ""
 
 
 def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
@@ -156,7 +172,9 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         "spacing": [round(step, 4) for step in volume.spacing],
         "mask": volume.mask is not None,
         "label_values": [] if volume.mask is None else _label_values(volume.mask),
-    } | ({} if volume.category is None else {"class": volume.category})
+        **likenesses(volume.voxels, volume.mask),
+        **({} if volume.category is None else {"class": volume.category}),
+    }
 
 
 def _label_values(mask: npt.NDArray[np.uint8]) -> list[int]:

@@ -65,10 +65,9 @@ class Session:
     ) -> dict[str, Any]:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
 
-        `label_scheme` (numbers and names of the masks' labels: a mapping, "1=name,2=name" or a
-        file) and `classes` (how many) declare facts of the study's protocol; they are public.
-        `files_are_patients`: an image that names no patient is a subject of its own, and the
-        unit of privacy is the file.
+        `label_scheme` (a mapping, "1=name,2=name" or a file) and `classes` (how many) declare
+        public facts of the protocol. `files_are_patients`: an image that names no patient is a
+        subject of its own, and the unit of privacy is the file.
         """
         from medvae.api import intake
 
@@ -109,8 +108,7 @@ class Session:
     ) -> dict[str, Any]:
         """A new version of the same volumes, with other declared facts (see `ingest`).
 
-        `subjects_are_patients`: every file was assigned to its patient, of a data set that an
-        earlier version sealed without a record of it.
+        `subjects_are_patients`: every file was assigned to its patient (no record of it exists).
         """
         from medvae.api import declaration
         from medvae.api.declare import declare

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import cost, datasets, settle
+from medvae.api import copies, cost, datasets, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
@@ -59,7 +59,9 @@ def make_plan(cfg: RunConfig, patients: int) -> Plan:
 
 
 def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
-    """Sigma, q, steps and epsilon of each stage, time and memory; reads no voxel.
+    """Sigma, q, steps and epsilon of each stage, time and memory.
+
+    Reads no voxel of the cohort, but to compare a public template with scans that are like it.
 
     Raises:
         BudgetError: the plan alone is larger than the tenant's limit.
@@ -69,6 +71,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
     asked, cfg = cfg, settle.resolve(cfg, manifest)
+    copies.check_template(tenant, cfg)
     below = asked.atlas.alone_below if _alone(asked, cfg) else None
     made = make_plan(cfg, len(patients))
     spent = ledger(tenant).spent(patients)
@@ -215,6 +218,7 @@ def _begin(
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
     asked, cfg = cfg, settle.resolve(cfg, manifest)
+    copies.check_template(tenant, cfg)
     if _alone(asked, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")

@@ -1,0 +1,111 @@
+"""Scans that are stored already: the same under another name, or declared public.
+
+Every volume's likeness (see `medvae.ingest.likeness`) is sealed in its data set's manifest.
+Few volumes come near another person's there, and these alone are opened and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.api import datasets
+from medvae.errors import UsageError
+from medvae.ingest import likeness
+from medvae.ingest.likeness import COARSE, FINE, IS_COPY, MAY_BE_COPY, Cube
+
+if TYPE_CHECKING:
+    from medvae.config import RunConfig
+    from medvae.vault import Tenant
+
+_BLOCKS = COARSE**3
+
+
+def voxel_digest(tenant: Tenant, voxels: npt.NDArray[Any]) -> str:
+    """Keyed digest of voxels [X, Y, Z] alone, whatever header they came with."""
+    return tenant.digest(np.ascontiguousarray(voxels).tobytes(), "voxels")
+
+
+def likenesses(voxels: npt.NDArray[Any], mask: npt.NDArray[np.uint8] | None) -> dict[str, str]:
+    """What a manifest keeps of a volume to compare it by."""
+    found = {"likeness": likeness.packed(likeness.blocks(voxels, COARSE))}
+    if mask is not None:
+        found["mask_likeness"] = likeness.packed(likeness.blocks(mask > 0, COARSE))
+    return found
+
+
+class Stored:
+    """The volumes of a tenant, to find those that a new one is a copy of."""
+
+    def __init__(self, tenant: Tenant, what: str = "likeness") -> None:
+        """`what`: "likeness" compares the images, "mask_likeness" the masks."""
+        self._tenant = tenant
+        self._what = what
+        self._rows = np.zeros((64, _BLOCKS), np.float32)
+        self._entries: list[dict[str, Any]] = []
+        self._known: set[tuple[str, str]] = set()
+        for entry in datasets.every_entry(tenant):
+            self.add(entry)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Compare later volumes with this one too. One sealed by an earlier version is opened."""
+        key = entry["object"], entry["subject"]
+        if key in self._known or (self._what == "mask_likeness" and not entry["mask"]):
+            return
+        self._known.add(key)
+        if len(self._entries) == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        text = entry.get(self._what)
+        cube = self._opened(entry, COARSE) if text is None else likeness.unpacked(text)
+        self._rows[len(self._entries)] = cube.ravel()
+        self._entries.append(entry)
+
+    def copies(self, voxels: npt.NDArray[Any], axes: bool) -> Iterator[dict[str, Any]]:
+        """Entries of the volumes that voxels [X, Y, Z] are a copy of, flipped or not.
+
+        axes: along other axes too.
+        """
+        coarse = likeness.unpacked(likeness.packed(likeness.blocks(voxels, COARSE)))
+        turned = likeness.orientations(coarse, axes)
+        near = np.abs(turned @ self._rows[: len(self._entries)].T).max(axis=0, initial=0.0)
+        fine: Cube | None = None
+        for index in np.flatnonzero(near > MAY_BE_COPY):
+            entry = self._entries[index]
+            fine = likeness.blocks(voxels, FINE) if fine is None else fine
+            if likeness.correlation(fine, self._opened(entry, FINE), axes) > IS_COPY:
+                yield entry
+
+    def _opened(self, entry: dict[str, Any], edge: int) -> Cube:
+        volume = datasets.open_volume(self._tenant, entry)
+        if self._what == "likeness":
+            return likeness.blocks(volume.voxels, edge)
+        assert volume.mask is not None
+        return likeness.blocks(volume.mask > 0, edge)
+
+
+def check_template(tenant: Tenant, cfg: RunConfig) -> None:
+    """Refuse a public template that is a scan of the tenant's, or its labels one's mask.
+
+    Raises:
+        UsageError: it is, or so close to one that it cannot be told from it.
+    """
+    from medvae.atlas import nifti
+    from medvae.ingest.normalise import rescaled
+
+    for key, what in (("public", "likeness"), ("public_labels", "mask_likeness")):
+        name = getattr(cfg.atlas, key)
+        if name in (None, "none", "mni152"):
+            continue
+        image, _ = nifti.parse(Path(name).read_bytes(), f"atlas.{key} {name}")
+        voxels: npt.NDArray[Any] = image if key == "public" else image > 0
+        same = voxel_digest(tenant, rescaled(image)) in datasets.owners(tenant)
+        if same or next(Stored(tenant, what).copies(voxels, axes=True), None) is not None:
+            kind = "a scan" if key == "public" else "the mask"
+            raise UsageError(
+                f"atlas.{key} {name} is {kind} of an ingested patient, or so close to one that "
+                "it cannot be told from it; name a file that shows nobody of this tenant"
+            )

@@ -1,0 +1,91 @@
+"""How alike two scans are, up to orientation and a linear change of intensities.
+
+A scan is compared by the means of equal blocks of its array: whatever its size, it has
+`COARSE`^3 of them to find candidates by and `FINE`^3 to decide by. A copy with another header,
+gain, offset, data type, a few other voxels or a little noise keeps its blocks.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Cube = npt.NDArray[np.float32]
+
+COARSE, FINE = 8, 32
+# Correlations of blocks: above the first, two scans may be copies; above the second, they are.
+# Chosen on copies and pairs of patients of data sets that the tests do not use.
+MAY_BE_COPY, IS_COPY = 0.995, 0.999
+_STEPS = 127
+
+
+def blocks(voxels: npt.NDArray[Any], edge: int) -> Cube:
+    """[edge, edge, edge] means of equal blocks of an array [X, Y, Z], with mean 0 and norm 1.
+
+    Voxels that are not finite count as the least finite one. All zeros where the blocks do
+    not differ.
+    """
+    weights = [_overlaps(n, edge) for n in voxels.shape]
+    finite = voxels.dtype.kind in "iu" or bool(np.isfinite(voxels).all())
+    least = 0.0 if finite else _least(voxels)
+    total = np.zeros((edge, edge, edge))
+    # A slab at a time: no second copy of a large scan.
+    for index, slab in enumerate(voxels):
+        values = slab.astype(np.float64)
+        if not finite:
+            values[~np.isfinite(values)] = least
+        total += np.multiply.outer(weights[0][:, index], weights[1] @ values @ weights[2].T)
+    return _unit(total)
+
+
+def _overlaps(count: int, edge: int) -> npt.NDArray[np.float64]:
+    """[edge, count] the part of each block that lies in each voxel; rows sum to 1."""
+    block = np.arange(edge)[:, None] * count / edge
+    voxel = np.arange(count)[None]
+    inside = np.minimum(block + count / edge, voxel + 1) - np.maximum(block, voxel)
+    return np.asarray(np.maximum(inside, 0.0) * edge / count)
+
+
+def _least(voxels: npt.NDArray[Any]) -> float:
+    inside = voxels[np.isfinite(voxels)]
+    return float(inside.min()) if inside.size else 0.0
+
+
+def _unit(values: npt.NDArray[Any]) -> Cube:
+    centred = values.astype(np.float64) - values.mean(dtype=np.float64)
+    size = float(np.linalg.norm(centred))
+    flat = 1e-9 * float(np.abs(values).max()) * values.size**0.5
+    return np.asarray(centred / size if size > flat else np.zeros_like(centred), np.float32)
+
+
+def packed(cube: Cube) -> str:
+    """A cube as text, 8 bits a block."""
+    most = float(np.abs(cube).max()) or 1.0
+    return base64.b64encode(np.rint(cube / most * _STEPS).astype(np.int8).tobytes()).decode("ascii")
+
+
+def unpacked(text: str) -> Cube:
+    """The `COARSE` cube of `packed`."""
+    steps = np.frombuffer(base64.b64decode(text), np.int8)
+    return _unit(steps.reshape(COARSE, COARSE, COARSE))
+
+
+def orientations(cube: Cube, axes: bool) -> npt.NDArray[np.float32]:
+    """[8 or 48, edge^3] a cube flipped in every way, with `axes` also along other axes."""
+    orders = itertools.permutations(range(3)) if axes else [(0, 1, 2)]
+    return np.stack(
+        [
+            np.transpose(cube, order)[::x, ::y, ::z].ravel()
+            for order in orders
+            for x, y, z in itertools.product((1, -1), repeat=3)
+        ]
+    )
+
+
+def correlation(one: Cube, other: Cube, axes: bool) -> float:
+    """The largest correlation, by size, over all orientations; 0 where either is flat."""
+    return float(np.abs(orientations(one, axes) @ other.ravel()).max())

@@ -1,0 +1,121 @@
+"""Copies of a scan are found, scans of different people are not taken for copies."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from medvae import ingest
+from medvae.ingest.likeness import (
+    COARSE,
+    FINE,
+    IS_COPY,
+    MAY_BE_COPY,
+    blocks,
+    correlation,
+    orientations,
+    packed,
+    unpacked,
+)
+
+SHAPES = st.tuples(*[st.integers(1, 20)] * 3)
+
+
+def scan(seed: int, shape: tuple[int, int, int] = (40, 48, 36)) -> np.ndarray:
+    """Smooth anatomy with fine noise."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.normal(size=shape), 4)
+    return np.rint(500 + 200 * smooth / smooth.std() + rng.normal(0, 20, shape)).astype(np.int16)
+
+
+def is_copy(one: np.ndarray, other: np.ndarray) -> bool:
+    first, second = (unpacked(packed(blocks(v, COARSE))) for v in (one, other))
+    if correlation(first, second, axes=True) <= MAY_BE_COPY:
+        return False
+    return correlation(blocks(one, FINE), blocks(other, FINE), axes=True) > IS_COPY
+
+
+def other_voxel(voxels: np.ndarray) -> np.ndarray:
+    changed = voxels.copy()
+    changed[5, 6, 7] += 1
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_voxel,
+        lambda v: 2 * v + 1,
+        lambda v: -v,
+        lambda v: v.astype(np.float32) * 0.01,
+        lambda v: v[::-1],
+        lambda v: np.transpose(v[:, ::-1], (2, 0, 1)),
+        lambda v: v.astype(np.float32) + np.random.default_rng(0).normal(0, 5, v.shape),
+        lambda v: np.repeat(v, 2, axis=0),
+        lambda v: np.where(np.arange(v.size).reshape(v.shape) == 7, np.nan, v.astype(np.float32)),
+    ],
+    ids=["voxel", "linear", "negative", "float", "flip", "axes", "noise", "resampled", "nan"],
+)
+def test_a_copy_is_found(change) -> None:
+    voxels = scan(1)
+    assert is_copy(voxels, change(voxels))
+    assert not is_copy(scan(2), change(voxels))
+
+
+def test_blocks_are_the_means_of_blocks() -> None:
+    voxels = scan(1, (16, 24, 40))
+    means = voxels.reshape(8, 2, 8, 3, 8, 5).mean(axis=(1, 3, 5))
+    expected = (means - means.mean()) / np.linalg.norm(means - means.mean())
+    assert np.allclose(blocks(voxels, 8), expected, atol=1e-6)
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        SHAPES,
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    )
+)
+def test_any_voxels_have_finite_blocks(voxels: np.ndarray) -> None:
+    for edge in (COARSE, FINE):
+        cube = blocks(voxels, edge)
+        assert np.isfinite(cube).all()
+        assert float(np.linalg.norm(cube)) in (0.0, pytest.approx(1.0, abs=1e-4))
+        assert np.isfinite(unpacked(packed(blocks(voxels, COARSE)))).all()
+
+
+def test_flat_scans_are_copies_of_nothing() -> None:
+    flat = np.full((4, 5, 6), 7, np.int16)
+    assert not is_copy(flat, flat)
+
+
+def test_orientations_are_all_that_a_cube_has() -> None:
+    cube = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    assert len(np.unique(orientations(cube, axes=False), axis=0)) == 8
+    assert len(np.unique(orientations(cube, axes=True), axis=0)) == 48
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mri_hippocampus", "ct_lung_nodule", "mri_cardiac_acdc"])
+def test_no_two_people_are_taken_for_one(real_data: Path, name: str) -> None:
+    folder = real_data / name
+    cubes: dict[str, list[np.ndarray]] = {}
+    for item in ingest.read([folder], modality="ct" if name.startswith("ct") else "mri"):
+        if isinstance(item, ingest.Ingested):
+            cubes.setdefault(item.subject, []).append(blocks(item.volume.voxels, COARSE))
+        if len(cubes) == 60:
+            break
+    largest = max(
+        correlation(one, other, axes=False)
+        for first, second in itertools.combinations(cubes.values(), 2)
+        for one in first
+        for other in second
+    )
+    assert largest < MAY_BE_COPY
