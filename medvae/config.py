@@ -149,8 +149,7 @@ class PretrainConfig(_Section):
 class PrivacyConfig(_Section):
     """What is promised to each patient.
 
-    delta: None means the largest power of ten not above 1/(10 N), N the public number
-    of patients.
+    delta: the tenant's, which need not be said here and may not be contradicted.
     unit: who is protected, filled in by the plan as the data set recorded it: the patient with
     all volumes, or the single file where no patient identifiers were given.
     """

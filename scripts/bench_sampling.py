@@ -96,7 +96,6 @@ def model(patients: int, preset: str, kind: str) -> Artifact:
         [StageRequest(*one) for one in stage_requests(cfg, patients)],
         patients=patients,
         epsilon=cfg.privacy.epsilon,
-        delta=cfg.privacy.delta,
     )
     return train(cfg, plan, Patients(patients), key=bytes(32))
 

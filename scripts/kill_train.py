@@ -48,12 +48,18 @@ class FileJournal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, record: bytes) -> None:
-        self.entries()
+    def append(self, record: bytes, *, expected: int | None = None) -> int | None:
+        count = len(self.entries())
+        if expected not in (None, count):
+            return None
         with self._path.open("ab") as file:
             file.write(len(record).to_bytes(8, "big") + hashlib.sha256(record).digest() + record)
             file.flush()
             os.fsync(file.fileno())
+        return count
+
+    def confirm(self) -> None:
+        """A record is durable when `append` has written it."""
 
     def entries(self) -> list[bytes]:
         data = self._path.read_bytes() if self._path.exists() else b""
@@ -83,7 +89,7 @@ def write(path: Path, data: bytes) -> None:
 def train(folder: Path, plan: Plan) -> None:
     """Start or resume the training of `folder`, to the end."""
     mechanism = plan.mechanism("finetune")
-    Ledger(FileJournal(folder / "ledger"), 20.0).debit(
+    Ledger(FileJournal(folder / "ledger"), 20.0, delta=plan.delta).debit(
         "run", plan, [f"S{index}" for index in range(PATIENTS)], "d@1"
     )
     secret = (folder / "secret").read_bytes()

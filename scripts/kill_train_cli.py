@@ -41,7 +41,7 @@ PATIENTS, MODEL = 6, "killed"
 MOST = 4
 
 # A checkpoint after every step, so that a kill finds work to resume in the middle of a stage.
-TRAIN = ["train", "-c", str(CONFIG), "-d", "phantoms", "--name", MODEL]
+TRAIN = ["train", "-c", str(CONFIG), "-d", "phantoms", "--name", MODEL, "--small-cohort"]
 TRAIN += ["--set", "compute.checkpoint_every=1", "--set", "finetune.steps=6", "--quiet"]
 
 

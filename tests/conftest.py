@@ -24,15 +24,13 @@ def phantom(rng: np.random.Generator, shape: tuple[int, int, int] = (16, 24, 16)
     return ndimage.gaussian_filter(image, 0.7).astype(np.int16), mask
 
 
-@pytest.fixture(scope="session")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten patients, two of them with two scans: images/, labels/, subjects.csv."""
-    folder = tmp_path_factory.mktemp("scans")
+def write_scans(folder: Path, patients: int) -> Path:
+    """Scans of so many patients, two of them with two: images/, labels/, subjects.csv."""
     rng = np.random.default_rng(7)
     rows = [("filename", "subject")]
     for name in ("images", "labels"):
         (folder / name).mkdir()
-    for patient in range(10):
+    for patient in range(patients):
         for scan in range(2 if patient < 2 else 1):
             name = f"CANARY-FILE-{patient}-{scan}.nii.gz"
             image, mask = phantom(rng)
@@ -43,6 +41,12 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with (folder / "subjects.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten patients: a small cohort, as `plan` and `train` have to be told."""
+    return write_scans(tmp_path_factory.mktemp("scans"), 10)
 
 
 @pytest.fixture(scope="session")

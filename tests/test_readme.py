@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import write_scans
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_example_runs(tmp_path: Path, scans: Path) -> None:
-    (tmp_path / "scans").symlink_to(scans)
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    write_scans(tmp_path / "scans", 24)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     done = subprocess.run(

@@ -151,11 +151,16 @@ class Session:
         *,
         epsilon: float | None = None,
         overrides: Sequence[str] = (),
+        small_cohort: bool = False,
     ) -> dict[str, Any]:
-        """What a training would spend and cost, before anything is spent."""
+        """What a training would spend and cost, before anything is spent.
+
+        `small_cohort`: go on with fewer than 20 patients, which is refused otherwise.
+        """
         from medvae.api import training
 
-        return training.plan(self.tenant, _config(config, overrides, epsilon), dataset)
+        chosen = _config(config, overrides, epsilon)
+        return training.plan(self.tenant, chosen, dataset, small_cohort=small_cohort)
 
     def pretrain(
         self,
@@ -180,12 +185,16 @@ class Session:
         init: str | None = None,
         resume: bool = False,
         overrides: Sequence[str] = (),
+        small_cohort: bool = False,
         progress: Progress = SILENT,
     ) -> dict[str, Any]:
-        """Train under patient-level differential privacy; the whole plan is debited first."""
+        """Train under patient-level differential privacy; the whole plan is debited first.
+
+        `small_cohort`: begin with fewer than 20 patients, which is refused otherwise.
+        """
         from medvae.api import training
 
-        request = training.Request(dataset, name, init, resume)
+        request = training.Request(dataset, name, init, resume, small_cohort)
         return training.train(self, _config(config, overrides, epsilon), request, progress)
 
     def budget(self, dataset: str | None = None) -> dict[str, Any]:
@@ -359,23 +368,32 @@ def create_tenant(
     recovery: PathLike | None = None,
     passphrase: str | None = None,
     epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
+    delta: float | None = None,
 ) -> Session:
     """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
 
+    `epsilon_limit` (at most 50) at `delta` (1e-5 if None, in [1e-15, 1e-5]) is what may be spent
+    on a patient in the tenant's whole life. Cohorts have at most 1/(10 delta) patients.
+
     Raises:
-        UsageError: the tenant or one of the files exists, or the limit is no budget.
+        UsageError: the tenant or one of the files exists, or limit or delta are out of range.
     """
-    from medvae.privacy.plan import MAX_EPSILON
+    from medvae.privacy import DEFAULT_DELTA
+    from medvae.privacy.plan import check_epsilon
     from medvae.vault import Vault
 
-    if not 0 < epsilon_limit <= MAX_EPSILON:
-        raise UsageError(f"--epsilon-limit must be in (0, {MAX_EPSILON:g}], not {epsilon_limit}")
+    check_epsilon(epsilon_limit, "--epsilon-limit")
     store = Vault(default_vault() if vault is None else Path(vault))
     key = default_identity(name) if identity is None else Path(identity)
     spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)
     secret = passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None
     tenant = store.create_tenant(
-        name, identity=key, recovery=spare, passphrase=secret, epsilon_limit=epsilon_limit
+        name,
+        identity=key,
+        recovery=spare,
+        passphrase=secret,
+        epsilon_limit=epsilon_limit,
+        delta=DEFAULT_DELTA if delta is None else delta,
     )
     return Session(store, tenant)
 

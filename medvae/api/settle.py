@@ -120,7 +120,7 @@ def _with_template(cfg: RunConfig) -> RunConfig:
     if cfg.atlas.public_digest not in ("", seen):
         raise UsageError(
             f"the public template {cfg.atlas.public} or its labels are not the files that "
-            "atlas.public_digest stands for; put them back, or begin another run"
+            "atlas.public_digest stands for; put those files back"
         )
     if seen:
         public.known(cfg)
@@ -166,11 +166,11 @@ def reopen(
         if key == "atlas.public_digest":
             raise UsageError(
                 f"the public template or its labels are not the files that run {run['name']!r} was "
-                "begun with; put them back, or choose another --name"
+                "begun with; put them back and resume, which spends nothing more"
             )
         raise UsageError(
             f"run {run['name']!r} was begun with another {key}; "
-            "resume with the same configuration or choose another --name"
+            "resume with the configuration that it was begun with, which spends nothing more"
         )
     return cfg, plan, manifest
 

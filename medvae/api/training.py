@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from medvae.privacy import Ledger, Plan
     from medvae.vault import Tenant
 
+# A cohort below it takes part only when somebody says so.
+MIN_PATIENTS = 20
+
 
 @dataclass(frozen=True)
 class Request:
@@ -31,49 +34,65 @@ class Request:
     name: str
     init: str | None = None
     resume: bool = False
+    small_cohort: bool = False
 
 
 def ledger(tenant: Tenant) -> Ledger:
     """The tenant's privacy ledger, on its durable journal."""
     from medvae.privacy import Ledger
+    from medvae.privacy.plan import MAX_EPSILON
 
-    return Ledger(tenant.journal("ledger"), limit=tenant.epsilon_limit)
+    # A tenant of an earlier version can have a higher limit: nothing is planned beyond this one.
+    limit = min(tenant.epsilon_limit, MAX_EPSILON)
+    return Ledger(tenant.journal("ledger"), limit=limit, delta=tenant.delta)
 
 
-def make_plan(cfg: RunConfig, patients: int) -> Plan:
+def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
     """The plan of a run: made of public constants and the public number of patients alone.
 
+    Its delta is the tenant's: one for all plans, accounts and cards.
+
     Raises:
-        UsageError: epsilon or delta is no budget, or nothing is to be trained.
+        UsageError: epsilon is no budget, delta is another than the tenant's or above
+            1/(10 `patients`), or nothing is to be trained.
     """
     from medvae import privacy
     from medvae.train import stage_requests
 
+    if cfg.privacy.delta not in (None, tenant.delta):
+        raise UsageError(
+            f"privacy.delta is {cfg.privacy.delta:g}, but tenant {tenant.name} keeps its accounts "
+            f"at {tenant.delta:g}; leave privacy.delta out, or create a tenant with that --delta"
+        )
     return privacy.make_plan(
         [privacy.StageRequest(*request) for request in stage_requests(cfg, patients)],
         patients=patients,
         epsilon=cfg.privacy.epsilon,
-        delta=cfg.privacy.delta,
+        delta=tenant.delta,
         constants=cfg.public(),
     )
 
 
-def plan(tenant: Tenant, cfg: RunConfig, dataset: str) -> dict[str, Any]:
+def plan(
+    tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = False
+) -> dict[str, Any]:
     """Sigma, q, steps and epsilon of each stage, time and memory.
 
     Reads no voxel of the cohort, but to compare a public template with scans that are like it.
 
     Raises:
+        UsageError: fewer than 20 patients without `small_cohort`; else as `make_plan`.
         BudgetError: the plan alone is larger than the tenant's limit.
         NotFoundError: there is no such data set.
     """
     manifest = datasets.load(tenant, dataset)
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
+    _check_cohort(manifest, small_cohort)
     asked, cfg = cfg, settle.resolve(cfg, manifest)
     copies.check_template(tenant, cfg)
     below = asked.atlas.alone_below if _alone(asked, cfg) else None
-    made = make_plan(cfg, len(patients))
+    made = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return describe(made) | {
         "dataset": f"{manifest['name']}@{manifest['version']}",
@@ -119,6 +138,17 @@ def _within_limit(tenant: Tenant, epsilon: float) -> None:
         )
 
 
+def _check_cohort(manifest: dict[str, Any], small_cohort: bool) -> None:
+    """So few patients are lost in the noise, and each of them counts for much of the result."""
+    patients = len(datasets.subjects(manifest))
+    if patients < MIN_PATIENTS and not small_cohort:
+        raise UsageError(
+            f"data set {manifest['name']} has {patients} patients, fewer than {MIN_PATIENTS}: "
+            "little is learnt from so few and each weighs much in it; ingest more, or say "
+            "--small-cohort to go on all the same"
+        )
+
+
 def pretrain(session: Session, cfg: RunConfig, name: str, progress: Progress) -> dict[str, Any]:
     """The public stage, sealed under `name`.
 
@@ -158,7 +188,8 @@ def train(session: Session, cfg: RunConfig, request: Request, progress: Progress
 
     Raises:
         BudgetError: the plan would pass the tenant's limit for one of the patients.
-        UsageError: the run exists (and `resume` was not asked), or was made differently.
+        UsageError: the run exists (and `resume` was not asked), or was made differently; fewer
+            than 20 patients without `small_cohort`.
         IntegrityError: a volume of the data set is damaged.
     """
     tenant = session.tenant
@@ -211,12 +242,14 @@ def _begin(
     tenant = session.tenant
     if tenant.find("run", request.name) is not None:
         raise UsageError(
-            f"run {request.name!r} was begun already; go on with --resume or choose another --name"
+            f"run {request.name!r} was begun already: go on with it by --resume, which spends "
+            "nothing more (another --name would be charged anew)"
         )
     _new_model(tenant, request.name)
     manifest = datasets.load(tenant, request.dataset)
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
+    _check_cohort(manifest, request.small_cohort)
     asked, cfg = cfg, settle.resolve(cfg, manifest)
     copies.check_template(tenant, cfg)
     if _alone(asked, cfg):
@@ -225,7 +258,7 @@ def _begin(
     _init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(session.device)
-    made = make_plan(cfg, len(datasets.subjects(manifest)))
+    made = make_plan(tenant, cfg, len(datasets.subjects(manifest)))
     ledger(tenant).check(made, datasets.subjects(manifest))
     damage = datasets.verify(tenant, label, False, progress)["damaged"]
     if damage:
@@ -261,12 +294,12 @@ def _resume(tenant: Tenant, request: Request) -> dict[str, Any]:
     if run["dataset"] != asked and (wanted[1] or run["dataset"].rpartition("@")[0] != wanted[0]):
         raise UsageError(
             f"run {request.name!r} was begun on data set {run['dataset']}, not on {asked}; "
-            "resume with the same data set or choose another --name"
+            "resume with that data set, which spends nothing more"
         )
     if request.init is not None and request.init != run["init"]:
         raise UsageError(
             f"run {request.name!r} was begun from {run['init'] or 'the shipped weights'}, not from "
-            f"{request.init}; resume without --init or choose another --name"
+            f"{request.init}; resume without --init, which spends nothing more"
         )
     return run
 
@@ -278,7 +311,8 @@ def _run_key(tenant: Tenant, run: dict[str, Any], made: Plan, manifest: dict[str
         secret = tenant.get_named("run-secret", run["name"])
     except NotFoundError as error:
         raise IntegrityError(
-            f"run {run['name']!r} has lost its secret and cannot go on; begin another"
+            f"run {run['name']!r} has lost its secret, without which it cannot be resumed: "
+            "restore catalogue.db, keyring.json and objects/ from one backup that holds it"
         ) from error
     return run_key(secret, made.digest(), datasets.digest(manifest), "train")
 

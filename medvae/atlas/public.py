@@ -76,7 +76,7 @@ def known(cfg: RunConfig) -> Known | None:
     if atlas.public_digest and _hashed(files) != atlas.public_digest:
         raise IntegrityError(
             f"the public template {atlas.public} or its labels changed after the plan was made; "
-            "put the files back, or begin another run"
+            "put the files back"
         )
     image, zooms = nifti.parse(files[0], f"atlas.public {atlas.public}")
     factor = np.ones(3) if spacing is None else zooms / np.array(spacing)

@@ -15,10 +15,22 @@ Dataset = Annotated[str, typer.Option("-d", "--dataset", help="name or name@vers
 Epsilon = Annotated[float | None, typer.Option(help="Instead of privacy.epsilon.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, repeatable")]
 
+SmallCohort = Annotated[
+    bool, typer.Option("--small-cohort", help="Go on with fewer than 20 patients.")
+]
 
-def run(config: Config, dataset: Dataset, epsilon: Epsilon = None, set_: Overrides = None) -> None:
+
+def run(
+    config: Config,
+    dataset: Dataset,
+    epsilon: Epsilon = None,
+    set_: Overrides = None,
+    small_cohort: SmallCohort = False,
+) -> None:
     """What a training would spend and take. Reads no voxel, spends nothing."""
-    result = settings.session().plan(config, dataset, epsilon=epsilon, overrides=set_ or [])
+    result = settings.session().plan(
+        config, dataset, epsilon=epsilon, overrides=set_ or [], small_cohort=small_cohort
+    )
     show(result, _lines(result))
 
 

@@ -25,6 +25,10 @@ def create(
     epsilon_limit: Annotated[
         float, typer.Option(help="Most epsilon that any patient of this tenant may spend.")
     ] = 20.0,
+    delta: Annotated[
+        float,
+        typer.Option(help="Delta of every plan and account; at most 1/(10 x patients), and 1e-5."),
+    ] = 1e-5,
 ) -> None:
     """Make a tenant: keys, store, and a drill that the recovery key really opens it."""
     from medvae.api import create_tenant, default_identity
@@ -37,6 +41,7 @@ def create(
         identity=identity,
         recovery=recovery,
         epsilon_limit=epsilon_limit,
+        delta=delta,
     )
     result = {"tenant": name, "identity": str(identity), "recovery": str(recovery)}
     lines = [
@@ -44,7 +49,8 @@ def create(
         f"Identity:  {identity}",
         f"Recovery:  {recovery}  (keep it off this machine; it opens everything)",
     ]
-    show(result | {"vault": str(settings.vault_path), "epsilon_limit": epsilon_limit}, lines)
+    limits = {"epsilon_limit": epsilon_limit, "delta": delta}
+    show(result | {"vault": str(settings.vault_path)} | limits, lines)
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medvae.cli.output import duration, note, show
-from medvae.cli.plan import Config, Dataset, Epsilon, Overrides
+from medvae.cli.plan import Config, Dataset, Epsilon, Overrides, SmallCohort
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 
@@ -20,6 +20,7 @@ def run(
     init: Annotated[str | None, typer.Option(help="A model made by medvae pretrain.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this run.")] = False,
     set_: Overrides = None,
+    small_cohort: SmallCohort = False,
 ) -> None:
     """Train under patient-level differential privacy. The whole plan is debited first."""
     with progress() as bar:
@@ -31,6 +32,7 @@ def run(
             init=init,
             resume=resume,
             overrides=set_ or [],
+            small_cohort=small_cohort,
             progress=bar,
         )
     for remark in result["notes"]:

@@ -106,11 +106,11 @@ def _tenant(out: Path, device: str) -> api.Session:
 
 
 def _cohort(out: Path, session: api.Session, quick: bool, progress: Progress) -> None:
-    """Forty patients, eight of them with two scans (a quick demo: twelve and two)."""
+    """Forty patients, eight of them with two scans (a quick demo: 24 and two)."""
     from medvae.demo.cohort import LABELS, PATIENTS, TWICE, write
 
     folder = out / "cohort"
-    patients, twice = (12, 2) if quick else (PATIENTS, TWICE)
+    patients, twice = (24, 2) if quick else (PATIENTS, TWICE)
     if not (folder / "subjects.csv").exists():
         progress.start("Making the cohort", 1)
         write(folder, patients, twice)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medvae.privacy.accounting import Mechanism, default_delta, epsilon, epsilon_prv
+    from medvae.privacy.accounting import DEFAULT_DELTA, Mechanism, epsilon, epsilon_prv
     from medvae.privacy.engine import DPTrainer, StepInfo
     from medvae.privacy.gaussian import gaussian_release
     from medvae.privacy.guard import check
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from medvae.privacy.sampler import PoissonSampler
 
 _HOMES = {
+    "DEFAULT_DELTA": "accounting",
     "DPTrainer": "engine",
     "Ledger": "ledger",
     "Mechanism": "accounting",
@@ -37,7 +38,6 @@ _HOMES = {
     "StageRequest": "plan",
     "StepInfo": "engine",
     "check": "guard",
-    "default_delta": "accounting",
     "epsilon": "accounting",
     "epsilon_of_loss": "interpretation",
     "epsilon_prv": "accounting",
@@ -51,6 +51,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DEFAULT_DELTA",
     "DPTrainer",
     "Ledger",
     "Mechanism",
@@ -61,7 +62,6 @@ __all__ = [
     "StageRequest",
     "StepInfo",
     "check",
-    "default_delta",
     "epsilon",
     "epsilon_of_loss",
     "epsilon_prv",

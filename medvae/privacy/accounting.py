@@ -26,6 +26,9 @@ INTERVAL = 1e-3
 MAX_STEPS = 10_000_000
 MIN_NOISE = 0.05
 
+# A tenant's delta unless it was created with a smaller one: fit for cohorts up to 10,000.
+DEFAULT_DELTA = 1e-5
+
 Event = tuple[float, float, int]
 
 
@@ -71,15 +74,11 @@ def _is_real(value: object) -> bool:
     return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
 
 
-def default_delta(patients: int) -> float:
-    """The largest power of ten that is not above 1/(10 N), N the public number of patients.
-
-    Raises:
-        UsageError: `patients` is not a positive whole number.
-    """
+def check_patients(patients: int) -> int:
+    """`patients` itself. UsageError unless it is a positive whole number."""
     if type(patients) is not int or patients < 1:
         raise UsageError(f"the number of patients must be a positive whole number: {patients!r}")
-    return float(f"1e-{1 + len(str(patients - 1)) if patients > 1 else 1}")
+    return patients
 
 
 def check_delta(delta: float) -> float:

@@ -7,23 +7,37 @@ into it and what the entries add up to. An entry charges a whole plan to a list 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from medvae.errors import BudgetError, IntegrityError, UsageError
-from medvae.privacy.accounting import Mechanism, check_delta, epsilon, epsilon_of_events, events
-from medvae.privacy.plan import MAX_EPSILON, Plan, mechanism_from_dict, mechanism_to_dict
+from medvae.errors import AccessError, BudgetError, IntegrityError, UsageError
+from medvae.privacy.accounting import (
+    DEFAULT_DELTA,
+    Mechanism,
+    check_delta,
+    epsilon,
+    epsilon_of_events,
+    events,
+)
+from medvae.privacy.plan import Plan, check_epsilon, mechanism_from_dict, mechanism_to_dict
 
-_VERSION = 1
+# 1: each plan had a delta of its own. Such records are read and restated at the tenant's.
+_VERSIONS = (1, 2)
+_TRIES = 10
 
 
 class AppendOnly(Protocol):
-    """A journal: `append` returns when the record is durable; entries come back in order."""
+    """A journal: records are durable when `append` returns; entries come back in order."""
 
-    def append(self, record: bytes) -> object:
-        """Add a record durably."""
+    def append(self, record: bytes, *, expected: int | None = None) -> int | None:
+        """Add a record durably, in one transaction with the check that there are `expected`.
+
+        Returns its number, or None, with nothing added, when there are more or fewer.
+        """
+
+    def confirm(self) -> None:
+        """Make sure of every record that is there, after a crash while one was added too."""
 
     def entries(self) -> list[bytes]:
         """All records, oldest first; raises when the chain is broken."""
@@ -35,12 +49,11 @@ class Spent:
 
     Attributes:
         limit: the tenant's largest epsilon a patient.
-        spent: the largest epsilon that any of the patients has been charged, at the smallest
-            delta among that patient's entries.
+        spent: the largest epsilon that any of the patients has been charged, at `delta`.
         remaining: limit - spent, never below 0. Epsilons do not add up: a plan of this epsilon
             usually fits with room to spare.
         events: number of ledger entries that touch these patients.
-        delta: the smallest delta of those entries; 0 when there are none.
+        delta: the tenant's, at which every figure is stated.
     """
 
     limit: float
@@ -65,8 +78,8 @@ class Ledger:
 
     Formal guarantee: if every private step of a run follows a successful `debit` of its plan,
     then for every patient the composition of everything ever run on his or her data is
-    (limit, delta)-DP, delta the smallest of the entries' deltas; across data sets, versions,
-    copies and re-imports, because the account is the pseudonym's and not the data set's.
+    (limit, delta)-DP; across data sets, versions, copies and re-imports, because the account
+    is the pseudonym's and not the data set's.
 
     | case | what happens |
     |---|---|
@@ -74,16 +87,19 @@ class Ledger:
     | the same run id with anything else | UsageError: it cannot be used to reset |
     | a crash before the record is durable | nothing was charged, nothing was run |
     | a crash after it | charged; the resumed run finds its entry |
+    | another debit between the check and the record | checked again, with it |
     | a damaged or foreign record | IntegrityError: it is never skipped |
     """
 
-    def __init__(self, journal: AppendOnly, limit: float) -> None:
-        """Args: the journal, and the tenant's epsilon limit in (0, 1000]. UsageError if not."""
-        ok = isinstance(limit, int | float) and type(limit) is not bool and math.isfinite(limit)
-        if not ok or not 0 < limit <= MAX_EPSILON:
-            raise UsageError(f"the epsilon limit must be in (0, {MAX_EPSILON:g}], not {limit!r}")
+    def __init__(self, journal: AppendOnly, limit: float, *, delta: float = DEFAULT_DELTA) -> None:
+        """Args: the journal, the tenant's epsilon limit in (0, 50], and its delta.
+
+        Raises:
+            UsageError: the limit or the delta is out of range.
+        """
         self._journal = journal
-        self.limit = float(limit)
+        self.limit = check_epsilon(limit, "the epsilon limit")
+        self.delta = check_delta(delta)
 
     def debit(self, run_id: str, plan: Plan, subjects: Sequence[str], dataset: str) -> None:
         """Charge `plan` to every one of `subjects`, durably, or raise and charge nobody.
@@ -98,26 +114,33 @@ class Ledger:
 
         Raises:
             BudgetError: some patients would pass the limit.
-            UsageError: no subjects, duplicates, a number other than the plan's, or a run id that
-                was used for something else.
+            UsageError: no subjects, duplicates, a number other than the plan's, a delta other
+                than the tenant's, or a run id that was used for something else.
             IntegrityError: the journal holds a record that cannot be read.
+            AccessError: others keep writing to the journal.
         """
         entry = _new_entry(run_id, plan, subjects, dataset)
-        entries = self._read()
-        for old in entries:
-            if old.run == run_id:
-                if old == entry:
-                    return
-                raise UsageError(
-                    f"run {run_id!r} is already in the ledger with another plan, data set or"
-                    " patients; choose a new name"
-                )
-        self._check_limit(entries, entry)
-        self._journal.append(_encode(entry, plan))
+        for _ in range(_TRIES):
+            entries = self._read()
+            charged = next((old for old in entries if old.run == run_id), None)
+            if charged is not None:
+                _check_same(charged, entry)
+                self._journal.confirm()
+                return
+            self._check_delta(entry)
+            self._check_limit(entries, entry)
+            if self._journal.append(_encode(entry, plan), expected=len(entries)) is not None:
+                return
+        raise AccessError(
+            f"other processes kept writing to the privacy ledger; run {run_id!r} was not charged:"
+            " try again when they are done"
+        )
 
     def check(self, plan: Plan, subjects: Sequence[str]) -> None:
         """Raise what `debit` of a new run would raise, and charge nobody."""
-        self._check_limit(self._read(), _new_entry("(planned)", plan, subjects, "(planned)"))
+        entry = _new_entry("(planned)", plan, subjects, "(planned)")
+        self._check_delta(entry)
+        self._check_limit(self._read(), entry)
 
     def spent(self, subjects: Sequence[str] | None = None) -> Spent:
         """The account of the most exposed of `subjects` (None: of all patients ever charged).
@@ -128,10 +151,9 @@ class Ledger:
         wanted = None if subjects is None else frozenset(subjects)
         entries = self._read()
         histories = _histories(entries, wanted)
-        worst = max((_cost(entries, history) for history in histories), default=0.0)
+        worst = max((self._cost(entries, history) for history in histories), default=0.0)
         touched = {index for history in histories for index in history}
-        delta = min((entries[index].delta for index in touched), default=0.0)
-        return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), delta)
+        return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), self.delta)
 
     def holds(self, run_id: str, plan: Plan) -> bool:
         """Whether exactly this plan was debited for this run."""
@@ -153,18 +175,29 @@ class Ledger:
                 "dataset": entry.dataset,
                 "patients": len(entry.subjects),
                 "mechanisms": len(entry.mechanisms),
-                "epsilon": epsilon(entry.mechanisms, entry.delta),
-                "delta": entry.delta,
+                "epsilon": epsilon(entry.mechanisms, self.delta),
+                "delta": self.delta,
             }
             for entry in self._read()
             if wanted is None or wanted & entry.subjects
         ]
 
+    def _cost(self, entries: Sequence[_Entry], history: tuple[int, ...]) -> float:
+        merged = events(one for index in history for one in entries[index].mechanisms)
+        return epsilon_of_events(merged, self.delta)
+
+    def _check_delta(self, entry: _Entry) -> None:
+        if entry.delta != self.delta:
+            raise UsageError(
+                f"the plan is made for delta {entry.delta:g} and the tenant's accounts are kept at"
+                f" {self.delta:g}; make the plan at the tenant's delta"
+            )
+
     def _check_limit(self, entries: list[_Entry], entry: _Entry) -> None:
         after = [*entries, entry]
         over, worst = 0, 0.0
         for history, count in _histories(after, entry.subjects).items():
-            cost = _cost(after, history)
+            cost = self._cost(after, history)
             worst = max(worst, cost)
             over += count if cost > self.limit else 0
         if over:
@@ -198,10 +231,12 @@ def _histories(
     return counts
 
 
-def _cost(entries: Sequence[_Entry], history: tuple[int, ...]) -> float:
-    chosen = [entries[index] for index in history]
-    merged = events(one for entry in chosen for one in entry.mechanisms)
-    return epsilon_of_events(merged, min(entry.delta for entry in chosen))
+def _check_same(charged: _Entry, asked: _Entry) -> None:
+    if charged != asked:
+        raise UsageError(
+            f"run {asked.run!r} was charged with another plan, data set or patients, and there is"
+            " no refund; resume it with the configuration and the data set that it was begun with"
+        )
 
 
 def _new_entry(run_id: str, plan: Plan, subjects: Sequence[str], dataset: str) -> _Entry:
@@ -228,7 +263,7 @@ def _is_name(value: object) -> bool:
 
 def _encode(entry: _Entry, plan: Plan) -> bytes:
     document = {
-        "version": _VERSION,
+        "version": _VERSIONS[-1],
         "run": entry.run,
         "plan": entry.plan,
         "dataset": entry.dataset,
@@ -243,7 +278,7 @@ def _encode(entry: _Entry, plan: Plan) -> bytes:
 def _decode(record: bytes) -> _Entry:
     try:
         raw: dict[str, Any] = json.loads(record)
-        if raw["version"] != _VERSION:
+        if raw["version"] not in _VERSIONS:
             raise ValueError(f"version {raw['version']!r}")
         subjects, texts = raw["subjects"], (raw["run"], raw["plan"], raw["dataset"])
         if not subjects or len(set(subjects)) != len(subjects):

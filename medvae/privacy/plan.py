@@ -12,10 +12,11 @@ from typing import Any
 
 from medvae.errors import IntegrityError, MedvaeError, UsageError
 from medvae.privacy.accounting import (
+    DEFAULT_DELTA,
     MIN_NOISE,
     Mechanism,
     check_delta,
-    default_delta,
+    check_patients,
     epsilon,
     epsilon_prv,
 )
@@ -23,7 +24,8 @@ from medvae.privacy.accounting import (
 # How far two independent accountants may differ before neither is believed.
 AGREEMENT = 0.02
 
-MAX_EPSILON = 1000.0
+# Of a plan, and of a tenant's limit. Beyond it a guarantee says nothing about a patient.
+MAX_EPSILON = 50.0
 _VERSION = 1
 
 
@@ -143,7 +145,7 @@ def make_plan(
     *,
     patients: int,
     epsilon: float,
-    delta: float | None = None,
+    delta: float = DEFAULT_DELTA,
     constants: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Choose the noise of every stage so that all of them together cost `epsilon` at most.
@@ -157,8 +159,8 @@ def make_plan(
     Args:
         requests: stages whose shares add up to 1.
         patients: the public number of patients N.
-        epsilon: the target, in (0, 1000].
-        delta: below 1 / patients; None means `default_delta(patients)`.
+        epsilon: the target, in (0, 50].
+        delta: the tenant's; at most 1 / (10 patients).
         constants: JSON values bound into the plan's digest.
 
     Raises:
@@ -166,30 +168,42 @@ def make_plan(
             an epsilon so large that noise would vanish.
         MedvaeError: PLD and PRV differ by more than 0.02: neither is to be trusted here.
     """
-    target = _check_epsilon(epsilon)
-    delta = _check_plan_delta(default_delta(patients) if delta is None else delta, patients)
+    target = check_epsilon(epsilon, "epsilon")
+    delta = _check_new_delta(delta, patients)
     wanted = _check_requests(list(requests))
     mechanisms = _calibrate(wanted, target, delta)
     cost = _agreed_epsilon(mechanisms, delta)
     return Plan(cost, delta, patients, mechanisms, constants or {})
 
 
-def _check_epsilon(value: float) -> float:
+def check_epsilon(value: float, what: str) -> float:
+    """`value` itself. UsageError, naming `what`, unless it is a number in (0, 50]."""
     ok = isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
     if not ok or not 0 < value <= MAX_EPSILON:
-        raise UsageError(f"epsilon must be in (0, {MAX_EPSILON:g}], such as 8, not {value!r}")
+        raise UsageError(f"{what} must be in (0, {MAX_EPSILON:g}], such as 8, not {value!r}")
     return float(value)
 
 
-def _check_plan_delta(delta: float, patients: int) -> float:
-    advice = default_delta(patients)
+def _check_plan_delta(delta: float, patients: int) -> None:
+    """What a plan of any version keeps to."""
+    check_patients(patients)
     check_delta(delta)
     # A delta of 1/N allows one patient to be published whole, at an epsilon of next to nothing:
     # it would empty every limit of its meaning.
     if patients > 1 and delta >= 1 / patients:
         raise UsageError(
             f"delta {delta:g} is too large for {patients} patients: it must be below"
-            f" {1 / patients:.2g}, such as {advice:g}"
+            f" {1 / patients:.2g}"
+        )
+
+
+def _check_new_delta(delta: float, patients: int) -> float:
+    """What a plan that is made today keeps to."""
+    check_patients(patients)
+    if check_delta(delta) > 1 / (10 * patients):
+        raise UsageError(
+            f"delta {delta:g} is too large for {patients} patients: it must be at most 1/(10 N) ="
+            f" {1 / (10 * patients):.2g}; create a tenant with a smaller --delta for this cohort"
         )
     return float(delta)
 

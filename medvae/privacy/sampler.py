@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medvae.errors import UsageError
-from medvae.privacy.accounting import Mechanism, default_delta
+from medvae.privacy.accounting import Mechanism, check_patients
 from medvae.privacy.keys import derive
 from medvae.privacy.noise import keystream
 
@@ -26,7 +26,7 @@ class PoissonSampler:
         """
         if len(key) != 32:
             raise UsageError(f"a sampling key must have 32 bytes, not {len(key)}")
-        default_delta(patients)
+        check_patients(patients)
         Mechanism(stream, sample_rate, 1, 1.0)
         self._key = bytes(key)
         self._stream = stream

@@ -42,8 +42,13 @@ class Clinic:
 
     root: Path
 
-    def __call__(self, *words: str | Path, ok: bool = True) -> Outcome:
-        """Run `medvae WORDS... --json` in this vault."""
+    def __call__(self, *words: str | Path, ok: bool = True, small: bool = True) -> Outcome:
+        """Run `medvae WORDS... --json` in this vault.
+
+        small: the made-up cohort is one, which `plan` and `train` have to be told.
+        """
+        if small and words[0] in ("plan", "train"):
+            words = (*words, "--small-cohort")
         given = ["--vault", str(self.root / "vault"), "--identity", str(self.root / "key")]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

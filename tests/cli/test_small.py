@@ -29,7 +29,7 @@ def test_a_plan_says_that_the_atlas_has_the_whole_budget(journey: Clinic) -> Non
     out = io.StringIO()
     given = ["--vault", str(journey.root / "vault"), "--identity", str(journey.root / "key")]
     with contextlib.redirect_stdout(out):
-        assert command([*given, "plan", *map(str, SMALL)]) == 0
+        assert command([*given, "plan", *map(str, SMALL), "--small-cohort"]) == 0
     assert "below 250 (atlas.alone_below)" in " ".join(out.getvalue().split())
 
 
@@ -81,5 +81,5 @@ def test_a_run_keeps_the_shares_that_it_was_begun_with(journey: Clinic) -> None:
     # It was planned for 99 patients; that ten are left changes no share.
     between = _bounded(begun, begun.privacy.epsilon * 50)
     run |= {"config": between.model_dump(mode="json")}
-    run |= {"plan": training.make_plan(between.settled(99), 99).to_json()}
+    run |= {"plan": training.make_plan(tenant, between.settled(99), 99).to_json()}
     assert settle.reopen(tenant, run, between)[0].public() == begun.public()

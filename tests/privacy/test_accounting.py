@@ -9,8 +9,8 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from medvae.errors import UsageError
-from medvae.privacy import Mechanism, default_delta, epsilon, epsilon_prv
-from medvae.privacy.accounting import events
+from medvae.privacy import Mechanism, epsilon, epsilon_prv
+from medvae.privacy.accounting import check_patients, events
 
 GRID = [
     [Mechanism("a", 1.0, 1, 1.0)],
@@ -93,15 +93,7 @@ def test_delta_out_of_range_is_refused(delta: float) -> None:
         epsilon([Mechanism("a", 1.0, 1, 1.0)], delta)
 
 
-@pytest.mark.parametrize(
-    ("patients", "delta"), [(1, 0.1), (9, 1e-2), (10, 1e-2), (11, 1e-3), (200, 1e-4), (10**5, 1e-6)]
-)
-def test_default_delta(patients: int, delta: float) -> None:
-    assert default_delta(patients) == delta
-    assert default_delta(patients) <= 1 / (10 * patients) < 10 * delta * (1 + 1e-12)
-
-
 @pytest.mark.parametrize("patients", [0, -1, 2.5, True])
-def test_default_delta_needs_a_count(patients: int) -> None:
+def test_patients_are_counted(patients: int) -> None:
     with pytest.raises(UsageError):
-        default_delta(patients)
+        check_patients(patients)

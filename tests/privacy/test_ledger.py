@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from medvae.errors import BudgetError, IntegrityError, MedvaeError, UsageError
+from medvae.errors import AccessError, BudgetError, IntegrityError, MedvaeError, UsageError
 from medvae.privacy import Ledger, Mechanism, Plan, epsilon
 
-DELTA = 1e-4
+DELTA = 1e-5
 
 
 class Memory:
@@ -24,15 +24,25 @@ class Memory:
     def __init__(self, records: list[bytes] | None = None, anchor: int = 0) -> None:
         self.records = list(records or [])
         self.crash: str | None = None
+        self.confirmed = 0
+        self.meanwhile: list[bytes] = []  # what others append just before us
         self.anchor = anchor  # records that a head anchored outside vouches for
 
-    def append(self, record: bytes) -> int:
+    def append(self, record: bytes, *, expected: int | None = None) -> int | None:
+        if self.meanwhile:
+            self.records.append(self.meanwhile.pop())
         if self.crash == "before":
             raise OSError("power lost")
+        if expected not in (None, len(self.records)):
+            return None
         self.records.append(bytes(record))
         if self.crash == "after":
             raise OSError("power lost")
-        return len(self.records)
+        self.confirm()
+        return len(self.records) - 1
+
+    def confirm(self) -> None:
+        self.confirmed = len(self.records)
 
     def entries(self) -> list[bytes]:
         if len(self.records) < self.anchor:
@@ -88,7 +98,7 @@ def test_resuming_costs_nothing_and_cannot_reset() -> None:
         ("run", plan, ["S1", "S2", "S4"], "d@1"),
         ("run", plan, WHO, "d@2"),
     ]:
-        with pytest.raises(UsageError, match="already in the ledger"):
+        with pytest.raises(UsageError, match="there is no refund; resume it"):
             book.debit(*changed)
     assert len(journal.records) == 1
 
@@ -118,11 +128,69 @@ def test_the_limit_is_each_patients() -> None:
     book.debit("r2", plan_of(2, ONE), ["S3", "S4"], "e@1")
 
 
-def test_the_smallest_delta_counts() -> None:
-    book = Ledger(Memory(), 50.0)
-    book.debit("r1", plan_of(1, ONE, delta=1e-3), ["S1"], "d@1")
-    book.debit("r2", plan_of(1, ONE, delta=1e-6), ["S1"], "d@1")
-    assert book.spent().spent == epsilon([ONE, ONE], 1e-6)
+def test_every_account_is_at_the_tenants_delta() -> None:
+    journal = Memory()
+    book = Ledger(journal, 50.0, delta=1e-6)
+    book.debit("r1", plan_of(1, ONE, delta=1e-6), ["S1"], "d@1")
+    for use in (book.check, lambda plan, who: book.debit("r2", plan, who, "d@1")):
+        with pytest.raises(UsageError, match="accounts are kept at 1e-06"):
+            use(plan_of(1, ONE, delta=1e-5), ["S1"])
+    spent = book.spent(["S1"])
+    assert (spent.spent, spent.delta) == (epsilon([ONE], 1e-6), 1e-6)
+    assert book.spent(["S9"]).delta == 1e-6
+
+
+def test_records_of_the_first_version_are_restated_and_nothing_is_refunded() -> None:
+    """There each plan had a delta of its own, and one in a large delta looked cheap."""
+    journal = Memory()
+    old = plan_of(1, ONE, delta=1e-2)
+    Ledger(journal, 50.0, delta=1e-2).debit("r1", old, ["S1"], "d@1")
+    raw = json.loads(journal.records[0])
+    assert raw["version"] == 2
+    journal.records[0] = json.dumps(raw | {"version": 1}).encode()
+    book = Ledger(journal, 50.0)
+    assert book.spent().spent == epsilon([ONE], DELTA) > old.epsilon
+    assert [(one["epsilon"], one["delta"]) for one in book.history()] == [
+        (epsilon([ONE], DELTA), DELTA)
+    ]
+    book.debit("r1", old, ["S1"], "d@1")  # a resume of a run that was begun then
+    assert len(journal.records) == 1
+    assert book.holds("r1", old)
+    book.debit("r2", plan_of(1, ONE), ["S1"], "d@1")
+    assert book.spent().spent == epsilon([ONE, ONE], DELTA)
+    with pytest.raises(BudgetError):
+        Ledger(journal, epsilon([ONE, ONE], DELTA) - 0.01).check(plan_of(1, ONE), ["S1"])
+
+
+def test_a_debit_that_comes_in_between_is_counted() -> None:
+    """Two runs that each would fit alone: the second one's check sees the first one's record."""
+    first = Memory()
+    Ledger(first, 20.0).debit("other", plan_of(1, ONE), ["S1"], "d@1")
+    journal = Memory()
+    journal.meanwhile = list(first.records)
+    limit = epsilon([ONE], DELTA) + 0.1
+    with pytest.raises(BudgetError):
+        Ledger(journal, limit).debit("mine", plan_of(1, ONE), ["S1"], "d@1")
+    assert len(journal.records) == 1
+    journal.meanwhile = [
+        json.dumps(json.loads(first.records[0]) | {"run": f"other {mark}"}).encode()
+        for mark in range(30)
+    ]
+    with pytest.raises(AccessError, match="not charged"):
+        Ledger(journal, 50.0).debit("mine", plan_of(1, ONE), ["S9"], "d@1")
+    assert all(json.loads(record)["run"] != "mine" for record in journal.records)
+
+
+def test_a_resume_confirms_the_debit_that_a_crash_left() -> None:
+    journal = Memory()
+    book, plan = Ledger(journal, 20.0), plan_of(3, ONE)
+    journal.crash = "after"
+    with pytest.raises(OSError, match="power lost"):
+        book.debit("run", plan, WHO, "d@1")
+    assert (len(journal.records), journal.confirmed) == (1, 0)
+    journal.crash = None
+    book.debit("run", plan, WHO, "d@1")
+    assert (len(journal.records), journal.confirmed) == (1, 1)
 
 
 def test_volumes_do_not_matter_patients_do() -> None:
@@ -133,7 +201,7 @@ def test_volumes_do_not_matter_patients_do() -> None:
     assert once.spent() == twice.spent()
 
 
-@pytest.mark.parametrize("limit", [0, -1, math.nan, math.inf, "20", None, True])
+@pytest.mark.parametrize("limit", [0, -1, 50.1, math.nan, math.inf, "20", None, True])
 def test_a_limit_that_cannot_be_is_refused(limit) -> None:
     with pytest.raises(UsageError, match="limit"):
         Ledger(Memory(), limit)
@@ -196,7 +264,7 @@ def test_records_that_are_no_records_are_never_skipped() -> None:
 
 
 def test_a_hundred_thousand_patients_are_fast() -> None:
-    book = Ledger(Memory(), 100.0)
+    book = Ledger(Memory(), 50.0, delta=1e-6)
     everyone = [f"S{index:06d}" for index in range(100_000)]
     book.debit("r1", plan_of(100_000, ONE, delta=1e-6), everyone, "d@1")
     half = plan_of(50_000, Mechanism("a", 0.5, 20, 4.0), delta=1e-6)

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from medvae.errors import IntegrityError, MedvaeError, UsageError
-from medvae.privacy import Plan, StageRequest, epsilon, make_plan
+from medvae.privacy import Mechanism, Plan, StageRequest, epsilon, make_plan
 from medvae.privacy import plan as plan_module
 
 STAGES = [
@@ -29,7 +29,7 @@ def test_the_target_is_met_from_below(target: float) -> None:
     made = make_plan(STAGES, patients=300, epsilon=target)
     assert target - 1e-4 <= made.epsilon <= target
     assert epsilon(made.mechanisms, made.delta) == made.epsilon
-    assert made.delta == 1e-4
+    assert made.delta == 1e-5
 
 
 def test_shares_are_of_squared_mu(made: Plan) -> None:
@@ -57,7 +57,7 @@ def test_a_plan_cannot_be_changed(made: Plan) -> None:
 
 def test_the_digest_covers_everything(made: Plan) -> None:
     others = [
-        dataclasses.replace(made, delta=1e-5),
+        dataclasses.replace(made, delta=1e-6),
         dataclasses.replace(made, patients=201),
         dataclasses.replace(made, mechanisms=made.mechanisms[:-1]),
         dataclasses.replace(made, constants={"clip": 1.0, "views": [2, 4]}),
@@ -104,7 +104,9 @@ def test_what_is_no_plan_is_refused(text: str) -> None:
         Plan.from_json(text)
 
 
-@pytest.mark.parametrize("target", [0, -1, math.nan, math.inf, -math.inf, 1e9, "8", None, True])
+@pytest.mark.parametrize(
+    "target", [0, -1, 50.001, math.nan, math.inf, -math.inf, 1e9, "8", None, True]
+)
 def test_an_epsilon_that_cannot_be_is_refused(target) -> None:
     with pytest.raises(UsageError, match="epsilon"):
         make_plan(STAGES, patients=200, epsilon=target)
@@ -130,7 +132,23 @@ def test_constants_are_json(value) -> None:
         make_plan(STAGES, patients=10, epsilon=1.0, constants={"a": value})
 
 
-@pytest.mark.parametrize("delta", [0.9, 0.1, 1 / 200])
+def test_the_delta_of_a_plan_is_at_most_a_tenth_of_a_patient() -> None:
+    assert make_plan(STAGES, patients=200, epsilon=1.0).delta == 1e-5
+    assert make_plan(STAGES, patients=200, epsilon=1.0, delta=1 / 2000).delta == 1 / 2000
+    assert make_plan(STAGES, patients=10_000, epsilon=1.0).delta == 1e-5
+    with pytest.raises(UsageError, match="create a tenant with a smaller --delta"):
+        make_plan(STAGES, patients=10_001, epsilon=1.0)
+
+
+def test_a_plan_of_an_earlier_version_can_have_a_larger_delta() -> None:
+    cost = epsilon([Mechanism("a", 1.0, 1, 2.0)], 1e-3)
+    old = Plan(cost, 1e-3, 200, (Mechanism("a", 1.0, 1, 2.0),), {})
+    assert Plan.from_json(old.to_json()) == old
+    with pytest.raises(UsageError, match="too large for 200 patients"):
+        dataclasses.replace(old, delta=1 / 200)
+
+
+@pytest.mark.parametrize("delta", [0.9, 0.1, 1 / 200, 1 / 1999])
 def test_a_delta_that_would_publish_a_patient_is_refused(delta: float) -> None:
     with pytest.raises(UsageError, match="too large for 200 patients"):
         make_plan(STAGES, patients=200, epsilon=1.0, delta=delta)
@@ -145,4 +163,4 @@ def test_a_plan_on_which_accountants_disagree_is_refused(monkeypatch: pytest.Mon
 
 def test_an_epsilon_that_leaves_no_noise_is_refused() -> None:
     with pytest.raises(UsageError, match="noise"):
-        make_plan([StageRequest("a", 1.0, 1.0, 1)], patients=10, epsilon=900.0)
+        make_plan([StageRequest("a", 1.0, 1e-4, 1)], patients=10, epsilon=50.0, delta=1e-2)

@@ -72,9 +72,7 @@ def configuration(**sections: dict[str, object]) -> RunConfig:
 
 def plan_of(cfg: RunConfig, patients: int) -> Plan:
     requests = [StageRequest(*one) for one in stage_requests(cfg, patients)]
-    return make_plan(
-        requests, patients=patients, epsilon=cfg.privacy.epsilon, delta=cfg.privacy.delta
-    )
+    return make_plan(requests, patients=patients, epsilon=cfg.privacy.epsilon)
 
 
 def same(a: Artifact, b: Artifact) -> bool:
