@@ -1,4 +1,4 @@
-"""The configuration of a run: one YAML file, dotted overrides, nothing unknown accepted.
+"""The configuration of a run: its keys, what they take and mean; nothing unknown is accepted.
 
 Everything here is public: it is chosen before any private data are read, and it goes
 into the plan's digest and the release's card as it stands.
@@ -11,17 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from medvae.errors import UsageError
 from medvae.volume import Modality
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,24 +63,37 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """The grid that the model sees; public constants, never measured on the data.
+    """The grid that the model sees; public constants, never measured on the data."""
 
-    labels: how many labels of the scheme are learnt, lowest numbers first; 0 for none, -1 for
-    all. Without any scheme, `labels` above 0 declares the numbers 1 to `labels`.
-    label_scheme: number in the masks (as text) -> name; {} for none, null for what the data
-    set declares. Voxels of other numbers are background.
-    classes: how many classes (0, 1, ...) a volume can be of; 0 for none, -1 for what the data
-    set declares. A volume of another class counts as one without.
-    """
-
-    modality: Modality = "mri"
-    size: tuple[Count, Count, Count] = (32, 48, 32)
-    spacing: tuple[Positive, Positive, Positive] | None = None
-    window: tuple[float, float] = (-1000.0, 1000.0)
-    percentiles: tuple[float, float] = (0.5, 99.5)
-    labels: Annotated[int, Field(ge=-1, le=MAX_LABELS)] = -1
-    label_scheme: dict[str, str] | None = None
-    classes: Annotated[int, Field(ge=-1, le=MAX_CLASSES)] = -1
+    modality: Modality = Field(default="mri", description="What the volumes are: mri or ct.")
+    size: tuple[Count, Count, Count] = Field(
+        default=(32, 48, 32),
+        description="Voxels of the grid along x, y, z; multiples of 8. A grid of one slice is 2D.",
+    )
+    spacing: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="Voxel size in mm along x, y, z; null keeps each scan's own."
+    )
+    window: tuple[float, float] = Field(
+        default=(-1000.0, 1000.0), description="Of CT: Hounsfield units that become -1 and 1."
+    )
+    percentiles: tuple[float, float] = Field(
+        default=(0.5, 99.5), description="Of MRI: percentiles of a volume that become -1 and 1."
+    )
+    labels: Annotated[int, Field(ge=-1, le=MAX_LABELS)] = Field(
+        default=-1,
+        description="How many labels of the scheme are learnt, lowest numbers first; 0 for none, "
+        "-1 for all. Without any scheme, a number above 0 declares labels 1 to that number.",
+    )
+    label_scheme: dict[str, str] | None = Field(
+        default=None,
+        description="Number in the masks -> name; {} for none, null for what the data set "
+        "declares. Voxels of other numbers are background.",
+    )
+    classes: Annotated[int, Field(ge=-1, le=MAX_CLASSES)] = Field(
+        default=-1,
+        description="How many classes (0, 1, ...) a volume can be of; 0 for none, -1 for what "
+        "the data set declares. A volume of another class counts as one without.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:
@@ -121,64 +131,88 @@ class DataConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """Which network; presets are in `medvae.model.presets`."""
+    """Which network."""
 
-    kind: Literal["conv", "transformer"] = "conv"
-    preset: Literal["tiny", "small", "base"] = "small"
-    front_end: Literal["dct", "none"] = "dct"
-    latent_channels: Count = 8
+    kind: Literal["conv", "transformer"] = Field(
+        default="conv", description="The network between latents and voxels."
+    )
+    preset: Literal["tiny", "small", "base"] = Field(
+        default="small", description="Size of the network."
+    )
+    front_end: Literal["dct", "none"] = Field(
+        default="dct", description="An exact linear transform that carries the coarse image."
+    )
+    latent_channels: Count = Field(
+        default=8, description="Numbers of the latent at each of its places."
+    )
 
 
 class PretrainConfig(_Section):
-    """The public stage: procedural volumes only, no patient.
+    """The public stage: procedural volumes only, no patient."""
 
-    adversarial, perceptual: weights of losses that only this stage may have. perceptual needs
-    the extra `metrics`.
-    """
-
-    init: str | None = "shipped"
-    steps: Annotated[int, Field(ge=0)] = 300
-    batch: Count = 4
-    learning_rate: Positive = 1e-3
-    kl_weight: Annotated[float, Field(ge=0)] = 1e-4
-    latent_noise: Annotated[float, Field(ge=0)] = 0.1
-    adversarial: Annotated[float, Field(ge=0)] = 0.0
-    perceptual: Annotated[float, Field(ge=0)] = 0.0
+    init: str | None = Field(
+        default="shipped", description="Weights to start from: shipped, or null for random ones."
+    )
+    steps: Annotated[int, Field(ge=0)] = Field(default=300, description="Steps of training.")
+    batch: Count = Field(default=4, description="Volumes a step.")
+    learning_rate: Positive = Field(default=1e-3, description="Of the optimizer.")
+    kl_weight: Annotated[float, Field(ge=0)] = Field(
+        default=1e-4, description="Weight of the divergence of latents from a normal."
+    )
+    latent_noise: Annotated[float, Field(ge=0)] = Field(
+        default=0.1, description="Standard deviation of noise added to latents."
+    )
+    adversarial: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Weight of a discriminator's loss; this stage only."
+    )
+    perceptual: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Weight of a perceptual loss (needs the extra metrics); this stage only.",
+    )
 
 
 class PrivacyConfig(_Section):
-    """What is promised to each patient.
+    """What is promised to each patient."""
 
-    delta: the tenant's, which need not be said here and may not be contradicted.
-    unit: who is protected, filled in by the plan as the data set recorded it: the patient with
-    all volumes, or the single file where no patient identifiers were given.
-    """
-
-    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
-    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    unit: Literal["patient", "file"] | None = None
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=8.0, description="The budget of a patient for the whole run, all stages together."
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="The tenant's; leave it out, for no plan of a tenant has another."
+    )
+    unit: Literal["patient", "file"] | None = Field(
+        default=None,
+        description="Who is protected, filled in by the plan as the data set recorded it: the "
+        "patient with all volumes, or the single file where no patient identifiers were given.",
+    )
 
 
 class AtlasConfig(_Section):
-    """The DP deformable atlas; `share` is its part of the budget (0: no atlas).
+    """The deformable atlas, measured under differential privacy."""
 
-    alone_below: epsilon times patients below which it has the whole budget: under so much noise
-    the other private stages take more from the volumes than they give.
-    public: a public template that shows the cohort's region too, or "none". "mni152" is T1
-    of the head; else the path of a NIfTI image, which the user declares public. The atlas finds
-    the region in it and starts from its fine structure.
-    public_labels: the path of labels on that image's grid. They are all of the cohort's, or one
-    for all of them together; the atlas then starts from their shapes.
-    public_digest: SHA-256 of both, filled in by the plan.
-    """
-
-    share: Share = 0.6
-    alone_below: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    public: Annotated[str, Field(min_length=1)] = "none"
-    public_labels: Annotated[str, Field(min_length=1)] | None = None
-    public_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
-    samples: Annotated[int, Field(ge=0)] = 64
-    steps: Annotated[int, Field(ge=0)] = 100
+    share: Share = Field(default=0.6, description="Its part of the budget; 0: no atlas.")
+    alone_below: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Epsilon times patients below which the atlas has the whole budget: under so "
+        "much noise DP-SGD and the latent prior reduce quality.",
+    )
+    public: Annotated[str, Field(min_length=1)] = Field(
+        default="none",
+        description="A public template that shows the cohort's region: none, mni152 (T1 of the "
+        "head), or the path of a NIfTI image that the user declares public.",
+    )
+    public_labels: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="The path of labels on that image's grid: all of the cohort's, or one for all "
+        "of them together. The atlas then starts from their shapes.",
+    )
+    public_digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
+        default="", description="SHA-256 of both files, filled in by the plan."
+    )
+    samples: Annotated[int, Field(ge=0)] = Field(
+        default=64, description="Volumes drawn from the atlas that the network then trains on."
+    )
+    steps: Annotated[int, Field(ge=0)] = Field(default=100, description="Steps of that training.")
 
     @model_validator(mode="after")
     def _labelled(self) -> AtlasConfig:
@@ -193,52 +227,72 @@ class AtlasConfig(_Section):
 
 
 class FinetuneConfig(_Section):
-    """DP-SGD on the real patients; `share` is its part of the budget (0: none)."""
+    """DP-SGD on the real patients."""
 
-    share: Share = 0.2
-    sample_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    steps: Annotated[int, Field(ge=0)] = 40
-    clip: Positive = 1.0
-    views: Annotated[int, Field(ge=1, le=64)] = 2
-    learning_rate: Positive = 1e-3
-    parameters: Literal["auto", "all", "bias", "film", "lora"] = "auto"
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    share: Share = Field(default=0.2, description="Its part of the budget; 0: none.")
+    sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="Probability that a patient takes part in a step (Poisson)."
+    )
+    steps: Annotated[int, Field(ge=0)] = Field(default=40, description="Steps of DP-SGD.")
+    clip: Positive = Field(default=1.0, description="Largest L2 norm of a patient's gradient.")
+    views: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="Augmented views of a patient whose gradients are averaged."
+    )
+    learning_rate: Positive = Field(default=1e-3, description="Of the optimizer (AdamW).")
+    parameters: Literal["auto", "all", "bias", "film", "lora"] = Field(
+        default="auto",
+        description="Which weights are trained; auto: by a public rule from patients and epsilon.",
+    )
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.9, description="Decay of the average over steps that becomes the model's weights."
+    )
 
 
 class PriorConfig(_Section):
-    """The latent prior; `share` is its part of the budget.
+    """The latent prior."""
 
-    kind: what fills the directions that no covariance was released for: independent normals,
-    the latents of procedural volumes at the released strength (edges instead of haze), or the
-    atlas's own draws, which what was released is then added to. auto: the last of these where a
-    public template makes those draws sharp, else the second.
-    temperature: the part of the released strength that is drawn (nothing is, of kind atlas).
-    """
-
-    share: Share = 0.2
-    rank: Annotated[int, Field(ge=0, le=256)] = 16
-    clip: Positive = 1.0
-    kind: Literal["auto", "gaussian", "structure", "atlas"] = "auto"
-    temperature: Annotated[float, Field(gt=0, le=1)] = 0.7
+    share: Share = Field(default=0.2, description="Its part of the budget; 0: none.")
+    rank: Annotated[int, Field(ge=0, le=256)] = Field(
+        default=16, description="Directions whose covariance is measured; 0: the mean alone."
+    )
+    clip: Positive = Field(
+        default=1.0,
+        description="Largest L2 norm of a patient's latent statistics, in units of the square root "
+        "of how many they are.",
+    )
+    kind: Literal["auto", "gaussian", "structure", "atlas"] = Field(
+        default="auto",
+        description="What fills the directions that were not measured: independent normals "
+        "(gaussian), latents of procedural volumes at the measured strength (structure), or the "
+        "atlas's own draws, which the measured part is added to (atlas). auto: atlas where a "
+        "public template makes its draws sharp, else structure.",
+    )
+    temperature: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.7,
+        description="The part of the measured strength that is drawn (not of kind atlas).",
+    )
 
 
 class ComputeConfig(_Section):
-    """Knobs that cannot change what is promised, and so are not part of the plan.
+    """Knobs that cannot change what is promised, and so are not part of the plan."""
 
-    chunk: patients of one shape that go through one vectorised pass; 1 is one backward a
-    patient, 0 tries both at the start and takes the faster (a resumed run may then differ in
-    its last bits).
-    """
-
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    chunk: Annotated[int, Field(ge=0)] = 1
-    checkpoint_every: Count = 10
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Of the network's arithmetic; auto: bf16 where it is fast."
+    )
+    chunk: Annotated[int, Field(ge=0)] = Field(
+        default=1,
+        description="Patients of one shape in one vectorised pass; 1: one backward a patient, "
+        "0: try both at the start and take the faster.",
+    )
+    checkpoint_every: Count = Field(default=10, description="Steps between sealed checkpoints.")
 
 
 class RunConfig(_Section):
     """One run, whole."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=0, description="Of all random numbers but the private noise."
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
@@ -301,52 +355,3 @@ class RunConfig(_Section):
             if found["atlas"][key] is not None:
                 found["atlas"][key] = Path(found["atlas"][key]).name
         return found
-
-
-def load_config(path: Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
-    """Read a YAML configuration and apply `key.path=value` overrides.
-
-    Raises:
-        UsageError: the file is missing or not YAML, a key is unknown, a value is wrong.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise UsageError(f"configuration {path} is not valid YAML: {line}") from error
-    raw = {} if raw is None else raw
-    if not isinstance(raw, dict):
-        raise UsageError(f"configuration {path} must be a mapping of sections, such as data:")
-    for item in overrides:
-        _override(raw, item)
-    try:
-        return RunConfig.model_validate(raw)
-    except ValidationError as error:
-        raise UsageError(f"configuration {path}: {_first_error(error)}") from error
-
-
-def _override(raw: dict[str, Any], item: str) -> None:
-    key, equals, text = item.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {item!r} must have the form section.key=value")
-    *parents, leaf = key.split(".")
-    node = raw
-    for parent in parents:
-        node = node.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise UsageError(f"--set {key}: {parent} is not a section")
-    try:
-        node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {key}: {text!r} is not a YAML value") from error
-
-
-def _first_error(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {where} (known keys are in configs/ and the README)"
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {reason} (got {first['input']!r})" if first["loc"] else reason

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medvae.config import RunConfig, load_config
+from medvae.config import RunConfig
+from medvae.config_files import load_config
 from medvae.errors import UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 import medvae
+from medvae.config_files import presets
 from medvae.demo import cohort
 
 
@@ -36,3 +39,22 @@ def test_the_demo_cohort_is_the_same_twice_and_differs_between_patients(tmp_path
     assert not np.array_equal(voxels["head000_0.nii.gz"], voxels["head000_1.nii.gz"])
     overlap = (masks["head000_0.nii.gz"] == masks["head001_0.nii.gz"]).mean()
     assert 0.8 < overlap < 0.97
+
+
+def test_the_wheel_holds_presets_pages_and_the_one_version(tmp_path: Path) -> None:
+    """Built from a copy, as `pip wheel` does it."""
+    root = Path(__file__).parents[1]
+    ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+    shutil.copytree(root / "medvae", tmp_path / "medvae", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    code = "from setuptools.build_meta import build_wheel; print(build_wheel('out'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    assert f"-{medvae.__version__}-" in wheel.name
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"medvae/configs/{name}.yaml" for name in presets()} <= names
+    assert "medvae/release/page/report.html" in names

@@ -5,7 +5,7 @@
     clinic = medvae.create_tenant("vault", "radiology")
     labels = {1: "anterior", 2: "posterior"}
     clinic.ingest(["scans/"], dataset="hippocampus", modality="mri", label_scheme=labels)
-    clinic.train("configs/mri.yaml", "hippocampus", name="hippo8", epsilon=8)
+    clinic.train("mri", "hippocampus", name="hippo8", epsilon=8)
     clinic.release("hippo8", n=50, out="release/")
 
 Everything heavy is imported by the verb that needs it, so that importing this is quick.
@@ -13,6 +13,7 @@ Everything heavy is imported by the verb that needs it, so that importing this i
 
 from __future__ import annotations
 
+from medvae.api.configs import config_text, configs, copy_config, explain_config
 from medvae.api.evaluation import audit_engine
 from medvae.api.releases import verify as verify_release
 from medvae.api.session import Session, create_tenant, default_identity, default_vault
@@ -21,9 +22,13 @@ from medvae.api.session import open_session as open
 __all__ = [
     "Session",
     "audit_engine",
+    "config_text",
+    "configs",
+    "copy_config",
     "create_tenant",
     "default_identity",
     "default_vault",
+    "explain_config",
     "open",
     "verify_release",
 ]

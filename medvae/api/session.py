@@ -40,7 +40,7 @@ class Session:
     """An open tenant; each method is one verb of the command line.
 
     Every method raises the errors of `medvae.errors`; results are JSON-ready dictionaries
-    with at least the keys that DESIGN's command-line contract names.
+    with at least the keys of `--json`. What needs no open tenant is a function of `medvae.api`.
     """
 
     vault: Vault
@@ -410,9 +410,9 @@ def _only_tenant(store: Vault, root: Path) -> str:
 
 
 def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> Any:
-    from medvae.config import load_config
+    from medvae.config_files import load_config
 
     chosen = list(overrides)
     if epsilon is not None:
         chosen.append(f"privacy.epsilon={float(epsilon)!r}")
-    return load_config(Path(path), chosen)
+    return load_config(path, chosen)

@@ -10,6 +10,7 @@ import typer
 from medvae.cli import (
     audit,
     budget,
+    config,
     dataset,
     decode,
     demo,
@@ -52,7 +53,7 @@ def build() -> Callable[..., Any]:
     single = (doctor, demo, ingest, verify, repair, plan, pretrain, train, budget)
     for module in single:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
-    for group in (tenant, keys, dataset, subject, model, release, log):
+    for group in (config, tenant, keys, dataset, subject, model, release, log):
         app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
     for module in (generate, encode, decode, reconstruct, evaluate, audit):
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)

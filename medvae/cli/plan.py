@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,9 @@ import typer
 from medvae.cli.output import duration, show, size, table
 from medvae.cli.settings import settings
 
-Config = Annotated[Path, typer.Option("-c", "--config", help="A YAML file; see configs/.")]
+Config = Annotated[
+    str, typer.Option("-c", "--config", help="A preset (medvae config list) or a YAML file.")
+]
 Dataset = Annotated[str, typer.Option("-d", "--dataset", help="name or name@version")]
 Epsilon = Annotated[float | None, typer.Option(help="Instead of privacy.epsilon.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, repeatable")]

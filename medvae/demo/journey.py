@@ -7,7 +7,6 @@ so that running it after Ctrl-C goes on.
 from __future__ import annotations
 
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ def _config(out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     target = out / "demo.yaml"
     if not target.exists():
-        text = files("medvae.demo").joinpath("demo.yaml").read_text("utf-8")
-        target.write_text(text, encoding="utf-8")
+        api.copy_config("demo", target)
     return target
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from medvae.release.facts import ReleaseFacts
+from medvae.version import __version__
 
-# Of the installed distribution.
-VERSION = version("medvae-private")
+VERSION = __version__
 
 _PARTICIPANTS: dict[str, Any] = {
     "participant_id": {"Description": "Number of the sample; stands for no person"},

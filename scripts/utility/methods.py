@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from medvae.atlas import Atlas, fit, mechanisms
-from medvae.config import RunConfig, load_config
+from medvae.config import RunConfig
+from medvae.config_files import load_config
 from medvae.generate import fine, generate
 from medvae.grid import Gridded, to_grid
 from medvae.model import Artifact, load_model

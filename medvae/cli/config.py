@@ -1,0 +1,58 @@
+"""medvae config list | show | copy | explain"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae import api
+from medvae.cli.output import show, table
+
+app = typer.Typer(help="Configurations: presets, and what each key means.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="A preset, as medvae config list shows it.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """The presets that ship with medvae; -c takes their names."""
+    found = api.configs()
+    rows = [(one["name"], one["summary"]) for one in found]
+    show({"configs": found}, table(("name", "for"), rows))
+
+
+@app.command("show")
+def show_(name: Name) -> None:
+    """Print a preset."""
+    text = api.config_text(name)
+    show({"configs": [{"name": name, "text": text}]}, text.splitlines())
+
+
+@app.command()
+def copy(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="A new file; NAME.yaml if left out.")
+    ] = None,
+) -> None:
+    """Write a preset as a file of your own, to change and to give to -c."""
+    path = api.copy_config(name, out)
+    show({"configs": [{"name": name, "file": str(path)}]}, [f"{path}: change it, then -c {path}"])
+
+
+@app.command()
+def explain(
+    key: Annotated[
+        str | None, typer.Argument(help="section.key, or a section; all keys if left out.")
+    ] = None,
+) -> None:
+    """What a key means, what it takes, its default, and its value in each preset."""
+    found = api.explain_config(key)
+    lines = []
+    for one in found:
+        lines.append(f"{one['name']}: {one['values']}; default {one['default']}")
+        lines.append(f"  {one['description']}")
+        if len(found) == 1:
+            lines += [f"  {name}: {value}" for name, value in one["configs"].items()]
+    show({"configs": found}, lines)
