@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from medvae import api
 from medvae.cli.output import show, table
 
 app = typer.Typer(help="Configurations: presets, and what each key means.", no_args_is_help=True)
@@ -17,6 +16,8 @@ Name = Annotated[str, typer.Argument(help="A preset, as medvae config list shows
 @app.command("list")
 def list_() -> None:
     """The presets that ship with medvae; -c takes their names."""
+    from medvae import api
+
     found = api.configs()
     rows = [(one["name"], one["summary"]) for one in found]
     show({"configs": found}, table(("name", "for"), rows))
@@ -25,6 +26,8 @@ def list_() -> None:
 @app.command("show")
 def show_(name: Name) -> None:
     """Print a preset."""
+    from medvae import api
+
     text = api.config_text(name)
     show({"configs": [{"name": name, "text": text}]}, text.splitlines())
 
@@ -37,6 +40,8 @@ def copy(
     ] = None,
 ) -> None:
     """Write a preset as a file of your own, to change and to give to -c."""
+    from medvae import api
+
     path = api.copy_config(name, out)
     show({"configs": [{"name": name, "file": str(path)}]}, [f"{path}: change it, then -c {path}"])
 
@@ -48,6 +53,8 @@ def explain(
     ] = None,
 ) -> None:
     """What a key means, what it takes, its default, and its value in each preset."""
+    from medvae import api
+
     found = api.explain_config(key)
     lines = []
     for one in found:
