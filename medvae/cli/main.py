@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -17,6 +18,8 @@ from medvae.cli.settings import hoist, settings
 from medvae.errors import AccessError, MedvaeError, UsageError
 
 INTERRUPTED = 130
+# What a disk or an account refuses: storage or access, no defect of ours.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -58,8 +61,7 @@ def run(argv: list[str]) -> int:
         return 0
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        denied = isinstance(error, PermissionError)
-        code = AccessError.exit_code if denied else MedvaeError.exit_code
+        code = AccessError.exit_code if error.errno in _REFUSALS else MedvaeError.exit_code
         return _fail(f"the system refused{where}: {error.strerror or error}", code)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _fail(

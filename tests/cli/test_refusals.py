@@ -14,7 +14,12 @@ import medvae.cli.main  # noqa: F401 - the module, which the package's function 
 main = sys.modules["medvae.cli.main"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(errno.EACCES, 5), (errno.EPERM, 5), (errno.EIO, 1)])
+STORAGE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [*((one, 5) for one in STORAGE), (errno.EINVAL, 1), (errno.ENOENT, 1)]
+)
 def test_a_refusal_of_the_system(
     number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
