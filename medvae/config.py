@@ -231,9 +231,11 @@ class FinetuneConfig(_Section):
 
     share: Share = Field(default=0.2, description="Its part of the budget; 0: none.")
     sample_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.5, description="Probability that a patient takes part in a step (Poisson)."
+        default=1.0,
+        description="Probability that a patient takes part in a step (Poisson); 1, everybody in "
+        "every step, gives the most signal for the noise of a budget.",
     )
-    steps: Annotated[int, Field(ge=0)] = Field(default=40, description="Steps of DP-SGD.")
+    steps: Annotated[int, Field(ge=0)] = Field(default=20, description="Steps of DP-SGD.")
     clip: Positive = Field(default=1.0, description="Largest L2 norm of a patient's gradient.")
     views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="Augmented views of a patient whose gradients are averaged."

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medvae.privacy.accounting import DEFAULT_DELTA, Mechanism, epsilon, epsilon_prv
+    from medvae.privacy.accounting import DEFAULT_DELTA, Mechanism, epsilon, second_epsilon
     from medvae.privacy.engine import DPTrainer, StepInfo
     from medvae.privacy.gaussian import gaussian_release
     from medvae.privacy.guard import check
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         epsilon_of_loss,
         epsilon_replace_one,
         gaussian_mu,
+        accountant_name,
         second_opinion,
         true_positive_rates,
     )
@@ -40,12 +41,13 @@ _HOMES = {
     "check": "guard",
     "epsilon": "accounting",
     "epsilon_of_loss": "interpretation",
-    "epsilon_prv": "accounting",
+    "second_epsilon": "accounting",
     "epsilon_replace_one": "interpretation",
     "gaussian_mu": "interpretation",
     "gaussian_release": "gaussian",
     "make_plan": "plan",
     "run_key": "keys",
+    "accountant_name": "interpretation",
     "second_opinion": "interpretation",
     "true_positive_rates": "interpretation",
 }
@@ -64,12 +66,13 @@ __all__ = [
     "check",
     "epsilon",
     "epsilon_of_loss",
-    "epsilon_prv",
     "epsilon_replace_one",
     "gaussian_mu",
     "gaussian_release",
     "make_plan",
     "run_key",
+    "second_epsilon",
+    "accountant_name",
     "second_opinion",
     "true_positive_rates",
 ]

@@ -78,6 +78,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         self.mechanism = mechanism
         self.clipping = clipping
         self.noise_step = 0
+        self.stream = mechanism.name
         self._lattice = Lattice.of(mechanism.noise_multiplier, clip)
         self._patients = 0
         self._noise = noise
@@ -105,12 +106,17 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         self.zero_grad(set_to_none=True)
         return self._zeroed
 
-    def finish(self, step: int) -> None:
+    def finish(self, step: int, binding: str = "") -> None:
         """Add the noise of `step`, divide, move the weights and forget the sums.
 
         With nobody accumulated (an empty batch) this is a noise-only step.
+
+        Args:
+            step: of the mechanism.
+            binding: part of the noise's stream; where it differs, the noise is independent.
         """
         self.noise_step = step
+        self.stream = self.mechanism.name + binding
         for parameter in self.params:
             parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))
         self.signal_skip_step(False)
@@ -180,7 +186,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         """`p.grad` = grid * (sum + discrete Gaussian), the same on every rank."""
         total = self._vector()
         noise = self._noise.discrete_gaussian(
-            total.numel(), self._lattice.sigma, stream=self.mechanism.name, step=self.noise_step
+            total.numel(), self._lattice.sigma, stream=self.stream, step=self.noise_step
         )
         noisy = (total + torch.from_numpy(noise).to(total.device)).double() * self._lattice.grid
         for parameter, part in zip(self.params, self._split(noisy), strict=True):

@@ -336,7 +336,8 @@ class DPTrainer:
             if failed:
                 raise MedvaeError(f"step {step} failed on another rank; see its message")
             self._torn = True
-            self._optimizer.finish(step)
+            # Another size of chunk rounds gradients differently: it has noise of its own.
+            self._optimizer.finish(step, "" if self.chunk == 1 else f" chunk {self.chunk}")
             with torch.no_grad():
                 for average, parameter in zip(self._average, self._parameters, strict=False):
                     average.lerp_(parameter, 1 - self._ema)

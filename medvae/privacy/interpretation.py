@@ -25,11 +25,12 @@ from medvae.privacy.accounting import (
     Event,
     Mechanism,
     check_delta,
-    epsilon_prv,
     events,
+    second_epsilon,
 )
+from medvae.privacy.gaussian_dp import gaussian_epsilon, loss_quantile
 
-# The error that `epsilon_prv` asks of Opacus' PRV accountant.
+# The error that `second_epsilon` asks of Opacus' PRV accountant.
 _PRV_ERROR = 0.01
 # Rounding of every step's loss adds up: steps x interval stays near this, as far as grids of
 # `_FINEST` fit in memory.
@@ -50,34 +51,6 @@ def gaussian_mu(mechanisms: Iterable[Mechanism]) -> float | None:
     return 1 / noise if rate == 1 and not others else None
 
 
-def gaussian_delta(mu: float, epsilon: float) -> float:
-    """delta of a mu-GDP mechanism at `epsilon` (Balle and Wang 2018, theorem 8); exact."""
-    from scipy.special import log_ndtr, ndtr
-
-    if mu == 0:
-        return 0.0
-    low, high = -epsilon / mu - mu / 2, -epsilon / mu + mu / 2
-    return max(float(ndtr(high)) - math.exp(epsilon + float(log_ndtr(low))), 0.0)
-
-
-def gaussian_epsilon(mu: float, delta: float) -> float:
-    """The smallest epsilon >= 0 at which a mu-GDP mechanism is (epsilon, delta)-DP."""
-    from scipy.optimize import brentq
-
-    if gaussian_delta(mu, 0.0) <= check_delta(delta):
-        return 0.0
-    # At this epsilon the first term alone, P[loss > epsilon], is delta; the sought one is below.
-    high = _loss_quantile(mu, delta)
-    return float(brentq(lambda e: gaussian_delta(mu, e) - delta, 0.0, high, xtol=1e-9))
-
-
-def _loss_quantile(mu: float, delta: float) -> float:
-    """The privacy loss of mu-GDP is N(mu^2/2, mu^2); this is its upper delta-quantile."""
-    from scipy.special import ndtri
-
-    return mu * mu / 2 - mu * float(ndtri(delta))
-
-
 @dataclass(frozen=True)
 class SecondOpinion:
     """Epsilon by an accountant that shares no code with the first.
@@ -85,7 +58,7 @@ class SecondOpinion:
     Attributes:
         accountant: its name.
         epsilon: an upper bound.
-        error: how far it may be above the true figure; 0 for a closed form.
+        error: how far it may be above the true figure; 
     """
 
     accountant: str
@@ -93,19 +66,24 @@ class SecondOpinion:
     error: float
 
 
+def accountant_name(mechanisms: Iterable[Mechanism]) -> str:
+    """How `epsilon` computes what these mechanisms cost, in words."""
+    if gaussian_mu(mechanisms) is not None:
+        return "analytic Gaussian mechanism (closed form; Balle and Wang 2018)"
+    return "privacy loss distribution (PLD), dp-accounting, pessimistic"
+
+
 def second_opinion(mechanisms: Iterable[Mechanism], delta: float) -> SecondOpinion:
-    """The closed form where every q is 1, PRV accounting elsewhere.
+    """Privacy loss distributions where every q is 1, PRV accounting elsewhere.
 
     Raises:
         UsageError: delta out of range.
     """
     mechanisms = tuple(mechanisms)
-    mu = gaussian_mu(mechanisms)
-    if mu is not None:
-        return SecondOpinion(
-            "analytic Gaussian mechanism (closed form)", gaussian_epsilon(mu, delta), 0.0
-        )
-    return SecondOpinion("PRV, Opacus (an upper bound)", epsilon_prv(mechanisms, delta), _PRV_ERROR)
+    found = second_epsilon(mechanisms, delta)
+    if gaussian_mu(mechanisms) is not None:
+        return SecondOpinion("privacy loss distribution (PLD), dp-accounting", found, 1e-3)
+    return SecondOpinion("PRV, Opacus (an upper bound)", found, _PRV_ERROR)
 
 
 def epsilon_of_loss(mechanisms: Iterable[Mechanism], delta: float) -> float:
@@ -122,7 +100,7 @@ def epsilon_of_loss(mechanisms: Iterable[Mechanism], delta: float) -> float:
     check_delta(delta)
     mu = gaussian_mu(mechanisms)
     if mu is not None:
-        return max(_loss_quantile(mu, delta), 0.0) if mu else 0.0
+        return max(loss_quantile(mu, delta), 0.0) if mu else 0.0
     composed = _composed(events(mechanisms), replace_one=False, up=True)
     # Both directions: the patient added, and removed.
     return max(_quantile(pmf, delta) for pmf in (composed._pmf_remove, composed._pmf_add))

@@ -82,7 +82,7 @@ class PrivacyFacts:
     patients: int | None = None
     unit: Unit | None = None
     mechanisms: tuple[Mapping[str, Any], ...] = ()
-    accountant: str = "privacy loss distribution (PLD), dp-accounting, pessimistic"
+    accountant: str = ""
     cross_check: float | None = None
     cross_check_note: str = ""
     plan_digest: str = ""
@@ -117,7 +117,7 @@ class PrivacyFacts:
         if kind != "private":
             return cls(kind)
         from medvae.model.artifact import check_outgoing
-        from medvae.privacy import Plan, second_opinion
+        from medvae.privacy import Plan, accountant_name, second_opinion
 
         check_outgoing(facts)
         raw = facts.get("plan")
@@ -134,6 +134,7 @@ class PrivacyFacts:
             patients=plan.patients,
             unit=promised.get("unit"),
             mechanisms=tuple(asdict(mechanism) for mechanism in plan.mechanisms),
+            accountant=accountant_name(plan.mechanisms),
             cross_check=second.epsilon,
             cross_check_note=f"{second.accountant}; stated error {second.error:g}",
             plan_digest=plan.digest().hex(),

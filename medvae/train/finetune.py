@@ -15,6 +15,7 @@ from medvae.model.adapters import choose
 from medvae.model.lora import add_lora, merge_lora
 from medvae.model.procedural import batch
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
+from medvae.privacy.workers import single_thread
 from medvae.progress import Progress
 from medvae.train.public import MEASURE_STREAM, crop_size
 from medvae.train.state import CheckpointStore, pack, unpack
@@ -54,6 +55,10 @@ def finetune(
         progress: told steps, nothing else.
     """
     names = select(model, cfg, patients)
+    saved = store.load()
+    tensors, facts = unpack(saved) if saved is not None else ({}, {})
+    # Kept with the first checkpoint: measured again on another machine, its last bits may differ.
+    scale = facts["gradient_scale"] if saved is not None else gradient_scale(model, cfg)
     sampler = PoissonSampler(key, patients, mechanism.sample_rate, f"{STAGE} patients")
     trainer = DPTrainer(
         model,
@@ -63,23 +68,25 @@ def finetune(
             weight_decay=0.0,
         ),
         mechanism=mechanism,
-        clip=cfg.finetune.clip * gradient_scale(model, cfg),
+        clip=cfg.finetune.clip * scale,
         divisor=max(1.0, mechanism.sample_rate * patients),
         noise=noise,
         precision=cfg.compute.precision,
         chunk=cfg.compute.chunk,
         ema=cfg.finetune.ema,
     )
-    saved = store.load()
-    if saved is not None:
-        trainer.load_state_dict(unpack(saved)[0])
+    facts = {"stage": STAGE, "gradient_scale": scale}
+    if saved is None:
+        store.save(pack(trainer.state_dict(), facts))
+    else:
+        trainer.load_state_dict(tensors)
     progress.start("DP-SGD", mechanism.steps)
     for step in range(trainer.steps_done, mechanism.steps):
         batch_of = trainer.mine(sampler.batch(step))
         trainer.step(step, _items(batch_of, volumes, cfg, noise, step, model), _loss)
         progress.advance(step + 1, f"{len(names)} tensors")
         if (step + 1) % cfg.compute.checkpoint_every == 0:
-            store.save(pack(trainer.state_dict(), {"stage": STAGE}))
+            store.save(pack(trainer.state_dict(), facts))
     model.load_state_dict(trainer.weights(), strict=False)
     merge_lora(model)
     model.requires_grad_(False)
@@ -106,10 +113,11 @@ def gradient_scale(model: VAE, cfg: RunConfig) -> float:
     values = batch(crop_size(cfg), cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 64, 9)
     x = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
     norms = []
-    for one in x.to(wanted[0].device):
-        found = torch.autograd.grad(model.loss(one[None]).sum(), wanted, allow_unused=True)
-        square = sum(float(g.square().sum()) for g in found if g is not None)
-        norms.append(square**0.5)
+    with single_thread():
+        for one in x.to(wanted[0].device):
+            found = torch.autograd.grad(model.loss(one[None]).sum(), wanted, allow_unused=True)
+            square = sum(float(g.square().sum()) for g in found if g is not None)
+            norms.append(square**0.5)
     return float(torch.tensor(norms).median().clamp_min(1e-6))
 
 

@@ -22,6 +22,8 @@ from medvae.grid import Gridded
 from medvae.model import VAE, Artifact, LatentPrior
 from medvae.model.artifact import FORMAT, model_facts
 from medvae.privacy import NoiseSource, Plan
+from medvae.privacy.arguments import resolve_precision
+from medvae.privacy.workers import single_thread
 from medvae.progress import SILENT, Progress
 from medvae.train import finetune as dp
 from medvae.train import prior_fit
@@ -102,7 +104,7 @@ def train(
             "make a plan for this data set"
         )
     stages = Stages.resume(checkpoint or Forgetful())
-    noise = NoiseSource(key)
+    noise = NoiseSource(key, _binding(cfg, device))
     model = _initial(cfg, init).to(device)
     atlas = _atlas(cfg, plan, patients, noise, stages, progress)
     if atlas is not None:
@@ -110,6 +112,16 @@ def train(
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     return _artifact(cfg, plan, model, prior, atlas)
+
+
+def _binding(cfg: RunConfig, device: str) -> str:
+    """What may change the last bits of a sum: a resume with another has noise of its own.
+
+    Otherwise two copies of a sealed run, continued on two machines, would share their noise and
+    differ by rounding of the patients' data alone.
+    """
+    kind = torch.device(device)
+    return f"{kind.type} {resolve_precision(cfg.compute.precision, kind)} {cfg.compute.chunk}"
 
 
 def _initial(cfg: RunConfig, init: Artifact | None) -> VAE:
@@ -224,16 +236,17 @@ def _prior(
     codes = Codes(model, atlas, patients.volumes, cfg)
     done = stages.result("prior")
     if done is None:
-        prior = prior_fit.fit_prior(
-            codes,
-            plan.patients,
-            codes.shape,
-            codes.public(),
-            cfg.prior,
-            mechanisms,
-            noise,
-            progress,
-        )
+        with single_thread():
+            prior = prior_fit.fit_prior(
+                codes,
+                plan.patients,
+                codes.shape,
+                codes.public(),
+                cfg.prior,
+                mechanisms,
+                noise,
+                progress,
+            )
         done = stages.finish("prior", prior.to_tensors())
     return LatentPrior.from_tensors(done, codes.shape)
 

@@ -11,6 +11,9 @@ from medvae.train.state import CheckpointStore, pack, prefixed, under, unpack
 
 _PARTIAL = "partial"
 
+# Which mechanisms the state is of: 2 has sums and noise in integers on one grid.
+_MECHANISMS = 2
+
 
 @dataclass
 class Stages:
@@ -23,11 +26,17 @@ class Stages:
 
     @classmethod
     def resume(cls, store: CheckpointStore) -> Stages:
-        """From what the store holds; IntegrityError when that is no checkpoint."""
+        """From what the store holds; IntegrityError when that is no checkpoint.
+
+        The state of earlier mechanisms is left aside: it never left the vault, and what comes out
+        must be of these alone. The debit covers the run that begins again.
+        """
         data = store.load()
         if data is None:
             return cls(store)
         tensors, facts = unpack(data)
+        if facts.get("mechanisms") != _MECHANISMS:
+            return cls(store)
         partial = tensors.pop(_PARTIAL, None)
         state = cls(store, list(facts["done"]), tensors)
         if partial is not None:
@@ -53,7 +62,7 @@ class Stages:
 
     def _save(self) -> None:
         tensors = dict(self._tensors)
-        facts = {"done": self._done, "stage": ""}
+        facts: dict[str, object] = {"done": self._done, "stage": "", "mechanisms": _MECHANISMS}
         if self._partial is not None:
             facts["stage"] = self._partial[0]
             tensors[_PARTIAL] = torch.frombuffer(bytearray(self._partial[1]), dtype=torch.uint8)

@@ -97,10 +97,10 @@ def trainer_of(model: nn.Module, **changes) -> DPTrainer:
     return DPTrainer(model, optimizer, **arguments)
 
 
-def noise_of(count: int, step: int = 0) -> torch.Tensor:
+def noise_of(count: int, step: int = 0, stream: str = "test") -> torch.Tensor:
     """float32 [count] the noise that `trainer_of` adds to its sum in a step."""
     lattice = Lattice.of(1.0, CLIP)
-    steps = NoiseSource(bytes(32)).discrete_gaussian(count, lattice.sigma, stream="test", step=step)
+    steps = NoiseSource(bytes(32)).discrete_gaussian(count, lattice.sigma, stream=stream, step=step)
     return (torch.from_numpy(steps) * lattice.grid).float()
 
 

@@ -17,7 +17,7 @@ from medvae.privacy import (
     gaussian_mu,
     true_positive_rates,
 )
-from medvae.privacy.interpretation import gaussian_delta, gaussian_epsilon
+from medvae.privacy.gaussian_dp import gaussian_delta, gaussian_epsilon
 
 # A release of several mechanisms, whose mu is 1.84 in all.
 MU = 1.84

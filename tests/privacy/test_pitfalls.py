@@ -227,7 +227,7 @@ def test_pitfall_10_empty_batches(make, chunk: int) -> None:
     model = make()
     before = flat(model)
     info = trainer_of(model, chunk=chunk).step(0, [], loss)
-    noise = noise_of(len(before))
+    noise = noise_of(len(before), stream="test" if chunk == 1 else f"test chunk {chunk}")
     assert info == StepInfo(0, 0, 0)
     assert torch.allclose(before - flat(model), noise / 4.0, atol=1e-6)
 

@@ -155,8 +155,8 @@ def test_a_delta_that_would_publish_a_patient_is_refused(delta: float) -> None:
 
 
 def test_a_plan_on_which_accountants_disagree_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    true = plan_module.epsilon_prv
-    monkeypatch.setattr(plan_module, "epsilon_prv", lambda m, d: true(m, d) + 0.05)
+    true = plan_module.second_epsilon
+    monkeypatch.setattr(plan_module, "second_epsilon", lambda m, d: true(m, d) + 0.05)
     with pytest.raises(MedvaeError, match="disagree"):
         make_plan(STAGES, patients=200, epsilon=1.0)
 
