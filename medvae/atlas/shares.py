@@ -70,6 +70,8 @@ KNOWN_WEAK = {
 }
 # What says nothing of patients without masks.
 OF_MASKS = (MOMENTS, PROFILE)
+# Statistics whose mean is public to begin with: the identity, and no difference between classes.
+KNOWN_MEAN = (COVARIANCE, CLASSES)
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
 # What the map of variety takes of it, of CT.

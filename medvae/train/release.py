@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.privacy import NoiseSource, Plan, gaussian_release
+from medvae.privacy.recentre import RADIUS, centre_name, recentred_release
 
 Array = npt.NDArray[np.float64]
 
@@ -23,16 +24,31 @@ class PlannedRelease:
     def __call__(
         self, name: str, vectors: Iterable[Array], *, clip: float, dimension: int
     ) -> Array:
-        """[dimension] the noised mean over the public N; see `gaussian_release`."""
+        """[dimension] the noised mean over the public N; see `gaussian_release` and `recentre`."""
+        mechanism, divisor = self.plan.mechanism(name), float(self.plan.patients)
+        if self._recentred(name):
+            return recentred_release(
+                vectors,
+                clip=clip,
+                centre=self.plan.mechanism(centre_name(name)),
+                rest=mechanism,
+                divisor=divisor,
+                noise=self.noise,
+                dimension=dimension,
+            )
         return gaussian_release(
             vectors,
             clip=clip,
-            mechanism=self.plan.mechanism(name),
-            divisor=float(self.plan.patients),
+            mechanism=mechanism,
+            divisor=divisor,
             noise=self.noise,
             dimension=dimension,
         )
 
     def sigma(self, name: str, clip: float) -> float:
-        """Noise deviation of each coordinate of the result."""
-        return self.plan.mechanism(name).noise_multiplier * clip / self.plan.patients
+        """Standard deviation of the noise in each coordinate of the result."""
+        radius = RADIUS if self._recentred(name) else 1.0
+        return self.plan.mechanism(name).noise_multiplier * radius * clip / self.plan.patients
+
+    def _recentred(self, name: str) -> bool:
+        return any(one.name == centre_name(name) for one in self.plan.mechanisms)

@@ -16,12 +16,13 @@ import torch
 from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
 from medvae.atlas import mechanisms as atlas_mechanisms
+from medvae.atlas.shares import KNOWN_MEAN
 from medvae.config import RunConfig
 from medvae.errors import UsageError
 from medvae.grid import Gridded
 from medvae.model import VAE, Artifact, LatentPrior
 from medvae.model.artifact import FORMAT, model_facts
-from medvae.privacy import NoiseSource, Plan
+from medvae.privacy import NoiseSource, Plan, recentre
 from medvae.privacy.arguments import resolve_precision
 from medvae.privacy.workers import single_thread
 from medvae.progress import SILENT, Progress
@@ -56,7 +57,7 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     wanted: list[Request] = []
     if dims_of(cfg) == 3:
         for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
-            wanted.append((name, cfg.atlas.share * part, 1.0, 1))
+            wanted += _statistic(name, cfg.atlas.share * part, cfg, patients)
     elif cfg.atlas.share > 0:
         raise UsageError("an atlas needs volumes: set atlas.share to 0 for a grid of one slice")
     tune = cfg.finetune
@@ -69,6 +70,14 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
         raise UsageError("nothing to draw from: give atlas.share or prior.share some budget")
     total = sum(one[1] for one in wanted)
     return [(name, share / total, rate, steps) for name, share, rate, steps in wanted]
+
+
+def _statistic(name: str, share: float, cfg: RunConfig, patients: int) -> list[Request]:
+    """One statistic of the atlas: with a centre of its own where its mean is not known before."""
+    parts = [(name, share)]
+    if name not in KNOWN_MEAN:
+        parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
+    return [(one, part, 1.0, 1) for one, part in parts]
 
 
 def train(
