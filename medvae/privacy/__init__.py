@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from medvae.privacy.gaussian import gaussian_release
     from medvae.privacy.guard import check
     from medvae.privacy.interpretation import (
+        accountant_name,
         epsilon_of_loss,
         epsilon_replace_one,
         gaussian_mu,
-        accountant_name,
         second_opinion,
         true_positive_rates,
     )
@@ -63,6 +63,7 @@ __all__ = [
     "Spent",
     "StageRequest",
     "StepInfo",
+    "accountant_name",
     "check",
     "epsilon",
     "epsilon_of_loss",
@@ -72,7 +73,6 @@ __all__ = [
     "make_plan",
     "run_key",
     "second_epsilon",
-    "accountant_name",
     "second_opinion",
     "true_positive_rates",
 ]

@@ -58,7 +58,7 @@ class SecondOpinion:
     Attributes:
         accountant: its name.
         epsilon: an upper bound.
-        error: how far it may be above the true figure; 
+        error: how far it may be above the true figure;
     """
 
     accountant: str

@@ -80,7 +80,7 @@ def recentred_release(
         noise=noise,
         dimension=dimension,
     )
-    return point + differences
+    return np.asarray(point + differences)
 
 
 def shrunk(released: np.ndarray, sigma: float) -> np.ndarray:

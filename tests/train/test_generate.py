@@ -220,7 +220,11 @@ def test_classes_are_planned_for_and_charged_only_where_there_are_any() -> None:
         "prior": {"share": 0.3},
     }
     plain, classes = (configuration(**shares, data={"classes": k}) for k in (0, 2))
-    names = [[m.name for m in plan_of(cfg, 30).mechanisms] for cfg in (plain, classes)]
+    names = [
+        # Which statistics have a centre of their own depends on their share.
+        [m.name for m in plan_of(cfg, 30).mechanisms if not m.name.endswith(".centre")]
+        for cfg in (plain, classes)
+    ]
     assert "atlas-classes" not in names[0]
     assert sorted(names[1]) == sorted([*names[0], "atlas-classes"])
     assert plan_of(classes, 30).epsilon <= 8.0
