@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from medvae.api import datasets
+from medvae.api.declaration import UNDECLARED
 from medvae.errors import IntegrityError, MedvaeError
 from medvae.vault import Tenant, audit, journal
 from medvae.vault.catalogue import Row, select
@@ -56,9 +57,9 @@ def clinics(place) -> list[Tenant]:
     """Two tenants, each with three manifests and three journals of three records."""
     made = [place.create("one"), place.create("two")]
     for tenant in made:
-        datasets.add_version(tenant, "liver", [volume("a")])
-        datasets.add_version(tenant, "liver", [volume("b")])
-        datasets.add_version(tenant, "spleen", [volume("a")])
+        datasets.add_version(tenant, "liver", [volume("a")], UNDECLARED)
+        datasets.add_version(tenant, "liver", [volume("b")], UNDECLARED)
+        datasets.add_version(tenant, "spleen", [volume("a")], UNDECLARED)
         for name in JOURNALS[:2]:
             for mark in range(3):
                 tenant.journal(name).append(b"debit %d" % mark)
