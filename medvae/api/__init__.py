@@ -13,11 +13,21 @@ Everything heavy is imported by the verb that needs it, so that importing this i
 
 from __future__ import annotations
 
-from medvae.api.configs import config_text, configs, copy_config, explain_config
+from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
+from medvae.api.presets import config_text, configs, copy_config, explain_config
 from medvae.api.releases import verify as verify_release
-from medvae.api.session import Session, create_tenant, default_identity, default_vault
-from medvae.api.session import open_session as open
+from medvae.api.session import Session
+from medvae.api.tenancy import (
+    create_tenant,
+    default_identity,
+    default_vault,
+    erase_tenant,
+    new_identity,
+    recover_tenant,
+    tenants,
+)
+from medvae.api.tenancy import open_session as open
 
 __all__ = [
     "Session",
@@ -28,7 +38,12 @@ __all__ = [
     "create_tenant",
     "default_identity",
     "default_vault",
+    "erase_tenant",
+    "examine",
     "explain_config",
+    "new_identity",
     "open",
+    "recover_tenant",
+    "tenants",
     "verify_release",
 ]

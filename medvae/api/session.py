@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -16,23 +15,6 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant, Vault
 
 PathLike = str | os.PathLike[str]
-
-# Of NIST SP 800-226's scale: above about 20 the guarantee says little about one patient.
-DEFAULT_EPSILON_LIMIT = 20.0
-
-
-def default_vault() -> Path:
-    """`MEDVAE_VAULT`, or the user's data folder."""
-    chosen = os.environ.get("MEDVAE_VAULT")
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(chosen) if chosen else data / "medvae" / "vault"
-
-
-def default_identity(tenant: str) -> Path:
-    """`MEDVAE_IDENTITY`, or a file named after the tenant in the user's configuration folder."""
-    chosen = os.environ.get("MEDVAE_IDENTITY")
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(chosen) if chosen else settings / "medvae" / f"{tenant}.identity"
 
 
 @dataclass(frozen=True)
@@ -328,85 +310,45 @@ class Session:
 
         return trail.anchor(self.tenant, None if out is None else Path(out))
 
+    def export_log(self, style: str = "json") -> Iterator[str]:
+        """The audit trail for another system, a line an event: "json" or "syslog" (RFC 5424)."""
+        return self.tenant.export_log(style)
+
+    def repair(self, progress: Progress = SILENT) -> dict[str, Any]:
+        """Move damaged files aside and say what is lost; overwrites nothing."""
+        report = self.tenant.repair(progress=progress)
+        lost = [{"object": one.object, "reason": one.reason} for one in report.lost]
+        return {"objects": report.objects, "lost": lost, "quarantined": report.quarantined}
+
+    def rotate_keys(self) -> dict[str, Any]:
+        """A new epoch key; every data key is wrapped again (seconds)."""
+        return {"epoch": self.tenant.rotate()}
+
+    def reseal_keys(self, progress: Progress = SILENT) -> dict[str, Any]:
+        """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
+        return {"resealed": self.tenant.reseal(progress=progress)}
+
+    def recipients(self) -> list[dict[str, Any]]:
+        """Who can open the tenant."""
+        from medvae.api import keys
+
+        return keys.listing(self.tenant)
+
+    def add_recipient(self, public: PathLike, label: str = "colleague") -> dict[str, Any]:
+        """Let the holder of a key (the .pub file of `new_identity`) open the tenant."""
+        from medvae.api import keys
+
+        return keys.add(self.tenant, Path(public), label)
+
+    def remove_recipient(self, fingerprint: str) -> dict[str, Any]:
+        """Take a key away: a new epoch begins that is not wrapped to it."""
+        return {"removed": fingerprint, "epoch": self.tenant.remove_recipient(fingerprint)}
+
     def verify_log(self, anchors: PathLike | None = None) -> dict[str, Any]:
         """Check the trail; with a file of anchors also that nothing was rolled back."""
         from medvae.api import trail
 
         return trail.verify(self.tenant, None if anchors is None else Path(anchors))
-
-
-def open_session(
-    vault: PathLike | None = None,
-    tenant: str | None = None,
-    *,
-    identity: PathLike | None = None,
-    passphrase: str | None = None,
-    device: str = "auto",
-) -> Session:
-    """Open a tenant.
-
-    Raises:
-        NotFoundError: no such vault or tenant.
-        AccessError: the identity does not open it.
-        UsageError: no tenant is named and the vault holds none or several.
-    """
-    from medvae.vault import Vault
-
-    root = default_vault() if vault is None else Path(vault)
-    store = Vault(root)
-    name = tenant or os.environ.get("MEDVAE_TENANT") or _only_tenant(store, root)
-    key = default_identity(name) if identity is None else Path(identity)
-    secret = passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None
-    return Session(store, store.open(name, identity=key, passphrase=secret), device)
-
-
-def create_tenant(
-    vault: PathLike | None,
-    name: str,
-    *,
-    identity: PathLike | None = None,
-    recovery: PathLike | None = None,
-    passphrase: str | None = None,
-    epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
-    delta: float | None = None,
-) -> Session:
-    """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
-
-    `epsilon_limit` (at most 50) at `delta` (1e-5 if None, in [1e-15, 1e-5]) is what may be spent
-    on a patient in the tenant's whole life. Cohorts have at most 1/(10 delta) patients.
-
-    Raises:
-        UsageError: the tenant or one of the files exists, or limit or delta are out of range.
-    """
-    from medvae.privacy import DEFAULT_DELTA
-    from medvae.privacy.plan import check_epsilon
-    from medvae.vault import Vault
-
-    check_epsilon(epsilon_limit, "--epsilon-limit")
-    store = Vault(default_vault() if vault is None else Path(vault))
-    key = default_identity(name) if identity is None else Path(identity)
-    spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)
-    secret = passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None
-    tenant = store.create_tenant(
-        name,
-        identity=key,
-        recovery=spare,
-        passphrase=secret,
-        epsilon_limit=epsilon_limit,
-        delta=DEFAULT_DELTA if delta is None else delta,
-    )
-    return Session(store, tenant)
-
-
-def _only_tenant(store: Vault, root: Path) -> str:
-    names = [info.name for info in store.tenants()]
-    if not names:
-        raise NotFoundError(
-            f"the vault {root} has no tenant; make one with: medvae tenant create NAME"
-        )
-    if len(names) > 1:
-        raise UsageError(f"name a tenant with --tenant; this vault has {', '.join(names)}")
-    return names[0]
 
 
 def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> Any:

@@ -9,7 +9,7 @@ from medvae.errors import MedvaeError
 
 def run() -> int:
     """Machine, accelerator, versions, and a self-test of the cryptography and the accountant."""
-    from medvae.api.doctor import examine
+    from medvae.api import examine
 
     result = examine(settings.device)
     lines = [

@@ -18,46 +18,44 @@ app = typer.Typer(help="Keys: epochs, recovery, recipients.", no_args_is_help=Tr
 @app.command()
 def rotate() -> None:
     """A new epoch key; every data key is wrapped again (seconds)."""
-    session = settings.session()
-    epoch = session.tenant.rotate()
-    show({"epoch": epoch}, [f"Epoch {epoch} is in force."])
+    result = settings.session().rotate_keys()
+    show(result, [f"Epoch {result['epoch']} is in force."])
 
 
 @app.command()
 def reseal() -> None:
     """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
     with progress() as bar:
-        count = settings.session().tenant.reseal(progress=bar)
-    show({"resealed": count}, [f"{plural(count, 'object')} sealed anew."])
+        result = settings.session().reseal_keys(progress=bar)
+    show(result, [f"{plural(result['resealed'], 'object')} sealed anew."])
 
 
 @app.command()
 def recover(
     recovery: Annotated[Path, typer.Option(help="The recovery key of the tenant.")],
 ) -> None:
-    """A new identity from the recovery key; the lost one stops working."""
+    """A new identity from the recovery key; keys remove takes the lost one's access away."""
     import os
 
-    from medvae.api import default_identity
-    from medvae.vault import Vault
+    from medvae.api import recover_tenant
 
     name = settings.tenant or os.environ.get("MEDVAE_TENANT")
     if not name:
         raise UsageError("name the tenant to recover with --tenant")
-    identity = Path(settings.identity) if settings.identity else default_identity(name)
-    secret = os.environ.get("MEDVAE_PASSPHRASE") or None
-    Vault(settings.vault_path).recover(
-        name, recovery=recovery, identity=identity, passphrase=secret
+    result = recover_tenant(
+        settings.vault_path, name, recovery=recovery, identity=settings.identity
     )
-    show({"identity": str(identity), "tenant": name}, [f"New identity: {identity}"])
+    lines = [
+        f"New identity: {result['identity']}",
+        "The lost identity still opens the tenant: find it with keys list, then keys remove it.",
+    ]
+    show(result, lines)
 
 
 @app.command("list")
 def list_() -> None:
     """Who can open the tenant."""
-    from medvae.api import keys
-
-    found = keys.listing(settings.session().tenant)
+    found = settings.session().recipients()
     columns = ("fingerprint", "kind", "label", "added")
     rows = [[entry[column] for column in columns] for entry in found]
     show({"recipients": found}, table(columns, rows))
@@ -68,11 +66,9 @@ def new(
     path: Annotated[Path, typer.Argument(help="A new identity file; FILE.pub is made beside it.")],
 ) -> None:
     """Make an identity for a colleague; hand FILE.pub to somebody who can open the tenant."""
-    import os
+    from medvae.api import new_identity
 
-    from medvae.api import keys
-
-    made = keys.new(path, os.environ.get("MEDVAE_PASSPHRASE") or None)
+    made = new_identity(path)
     show(made, [f"Identity: {made['identity']}", f"Public:   {made['public']}"])
 
 
@@ -82,16 +78,17 @@ def add(
     label: Annotated[str, typer.Option(help="Whose key it is.")] = "colleague",
 ) -> None:
     """Let another key open the tenant."""
-    from medvae.api import keys
-
-    made = keys.add(settings.session().tenant, public, label)
+    made = settings.session().add_recipient(public, label)
     show(made, [f"{made['added']} can open the tenant now."])
 
 
 @app.command()
 def remove(fingerprint: Annotated[str, typer.Argument(help="As keys list shows it.")]) -> None:
     """Take a key away: a new epoch begins that is not wrapped to it."""
-    epoch = settings.session().tenant.remove_recipient(fingerprint)
-    lines = [f"Removed; epoch {epoch} is in force. What that key has read already, it has read:"]
-    lines += ["run medvae keys reseal if its data keys may have been copied."]
-    show({"removed": fingerprint, "epoch": epoch}, lines)
+    result = settings.session().remove_recipient(fingerprint)
+    lines = [
+        f"Removed; epoch {result['epoch']} is in force. What that key has read already, it has "
+        "read:",
+        "run medvae keys reseal if its data keys may have been copied.",
+    ]
+    show(result, lines)

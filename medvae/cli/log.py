@@ -67,5 +67,5 @@ def export(
     ] = "json",
 ) -> None:
     """The audit trail for another system, a line an event, on stdout."""
-    for line in settings.session().tenant.export_log(style):
+    for line in settings.session().export_log(style):
         print(line)

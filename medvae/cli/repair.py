@@ -11,12 +11,11 @@ from medvae.errors import IntegrityError
 def run() -> int:
     """Move damaged files aside and say what is lost. Overwrites nothing."""
     with progress() as bar:
-        report = settings.session().tenant.repair(progress=bar)
-    lost = [{"object": damage.object, "reason": damage.reason} for damage in report.lost]
-    result = {"objects": report.objects, "lost": lost, "quarantined": report.quarantined}
-    lines = [f"{plural(report.objects, 'object')} read, {len(lost)} lost."]
+        result = settings.session().repair(progress=bar)
+    lost = result["lost"]
+    lines = [f"{plural(result['objects'], 'object')} read, {len(lost)} lost."]
     lines += [f"  {entry['object']}: {entry['reason']}" for entry in lost]
-    lines += [f"  moved aside: {path}" for path in report.quarantined.values()]
+    lines += [f"  moved aside: {path}" for path in result["quarantined"].values()]
     if lost:
         lines.append("Restore the lost objects from a backup, or delete what holds them.")
     show(result, lines)

@@ -56,13 +56,12 @@ def create(
 @app.command("list")
 def list_() -> None:
     """Every tenant of the vault."""
-    from medvae.vault import Vault
+    from medvae.api import tenants
 
-    found = Vault(settings.vault_path).tenants()
-    rows = [(info.name, info.created, info.epoch) for info in found]
-    tenants = [{"tenant": n, "created": c, "epoch": e} for n, c, e in rows]
+    found = tenants(settings.vault_path)
+    rows = [(one["tenant"], one["created"], one["epoch"]) for one in found]
     lines = table(("tenant", "created", "epoch"), rows) if rows else ["No tenant yet."]
-    show({"tenants": tenants}, lines)
+    show({"tenants": found}, lines)
 
 
 @app.command()
@@ -71,10 +70,10 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Really erase; there is no way back.")] = False,
 ) -> None:
     """Erase a tenant by destroying its keys."""
-    from medvae.vault import Vault
+    from medvae.api import erase_tenant
 
     if not yes:
         raise UsageError(f"erasing tenant {name} cannot be undone; say --yes to do it")
-    Vault(settings.vault_path).erase(name)
+    result = erase_tenant(settings.vault_path, name)
     note("Backups that hold the old keys and an identity can still open the old data.")
-    show({"erased": name}, [f"Tenant {name} is erased."])
+    show(result, [f"Tenant {name} is erased."])

@@ -1,0 +1,161 @@
+"""Tenants from outside: make, open, list, recover, erase. None of it needs an open one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api.session import PathLike, Session
+from medvae.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from medvae.vault import Vault
+
+# Of NIST SP 800-226's scale: above about 20 the guarantee says little about one patient.
+DEFAULT_EPSILON_LIMIT = 20.0
+
+
+def default_vault() -> Path:
+    """`MEDVAE_VAULT`, or the user's data folder."""
+    chosen = os.environ.get("MEDVAE_VAULT")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(chosen) if chosen else data / "medvae" / "vault"
+
+
+def default_identity(tenant: str) -> Path:
+    """`MEDVAE_IDENTITY`, or a file named after the tenant in the user's configuration folder."""
+    chosen = os.environ.get("MEDVAE_IDENTITY")
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return Path(chosen) if chosen else settings / "medvae" / f"{tenant}.identity"
+
+
+def open_session(
+    vault: PathLike | None = None,
+    tenant: str | None = None,
+    *,
+    identity: PathLike | None = None,
+    passphrase: str | None = None,
+    device: str = "auto",
+) -> Session:
+    """Open a tenant.
+
+    Raises:
+        NotFoundError: no such vault or tenant.
+        AccessError: the identity does not open it.
+        UsageError: no tenant is named and the vault holds none or several.
+    """
+    root = default_vault() if vault is None else Path(vault)
+    store = _vault(vault)
+    name = tenant or os.environ.get("MEDVAE_TENANT") or _only_tenant(store, root)
+    key = default_identity(name) if identity is None else Path(identity)
+    opened = store.open(name, identity=key, passphrase=_passphrase(passphrase))
+    return Session(store, opened, device)
+
+
+def create_tenant(
+    vault: PathLike | None,
+    name: str,
+    *,
+    identity: PathLike | None = None,
+    recovery: PathLike | None = None,
+    passphrase: str | None = None,
+    epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
+    delta: float | None = None,
+) -> Session:
+    """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
+
+    `epsilon_limit` (at most 50) at `delta` (1e-5 if None, in [1e-15, 1e-5]) is what may be spent
+    on a patient in the tenant's whole life. Cohorts have at most 1/(10 delta) patients.
+
+    Raises:
+        UsageError: the tenant or one of the files exists, or limit or delta are out of range.
+    """
+    from medvae.privacy import DEFAULT_DELTA
+    from medvae.privacy.plan import check_epsilon
+
+    check_epsilon(epsilon_limit, "--epsilon-limit")
+    store = _vault(vault)
+    key = default_identity(name) if identity is None else Path(identity)
+    spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)
+    tenant = store.create_tenant(
+        name,
+        identity=key,
+        recovery=spare,
+        passphrase=_passphrase(passphrase),
+        epsilon_limit=epsilon_limit,
+        delta=DEFAULT_DELTA if delta is None else delta,
+    )
+    return Session(store, tenant)
+
+
+def _only_tenant(store: Vault, root: Path) -> str:
+    names = [info.name for info in store.tenants()]
+    if not names:
+        raise NotFoundError(
+            f"the vault {root} has no tenant; make one with: medvae tenant create NAME"
+        )
+    if len(names) > 1:
+        raise UsageError(f"name a tenant with --tenant; this vault has {', '.join(names)}")
+    return names[0]
+
+
+def tenants(vault: PathLike | None = None) -> list[dict[str, Any]]:
+    """Every tenant of a vault: its name, when it was made, its epoch of keys; needs no keys."""
+    return [
+        {"tenant": one.name, "created": one.created, "epoch": one.epoch}
+        for one in _vault(vault).tenants()
+    ]
+
+
+def recover_tenant(
+    vault: PathLike | None,
+    name: str,
+    *,
+    recovery: PathLike,
+    identity: PathLike | None = None,
+    passphrase: str | None = None,
+) -> dict[str, Any]:
+    """A new identity from the recovery key; the lost one opens the tenant until it is removed.
+
+    Raises:
+        NotFoundError, AccessError, IntegrityError: the tenant, the file, or the key's fit.
+        UsageError: the two files are one.
+    """
+    key = default_identity(name) if identity is None else Path(identity)
+    _vault(vault).recover(
+        name, recovery=Path(recovery), identity=key, passphrase=_passphrase(passphrase)
+    )
+    return {"identity": str(key), "tenant": name}
+
+
+def erase_tenant(vault: PathLike | None, name: str) -> dict[str, Any]:
+    """Erase a tenant by destroying its keys; there is no way back.
+
+    Raises:
+        NotFoundError: there is no such tenant.
+        AccessError: somebody is writing to it.
+    """
+    _vault(vault).erase(name)
+    return {"erased": name}
+
+
+def new_identity(path: PathLike, passphrase: str | None = None) -> dict[str, Any]:
+    """An identity file for a colleague, and beside it the public half (.pub) to hand over.
+
+    Raises:
+        UsageError: one of the files exists.
+    """
+    from medvae.api import keys
+
+    return keys.new(Path(path), _passphrase(passphrase))
+
+
+def _vault(path: PathLike | None) -> Vault:
+    from medvae.vault import Vault
+
+    return Vault(default_vault() if path is None else Path(path))
+
+
+def _passphrase(given: str | None) -> str | None:
+    return given or os.environ.get("MEDVAE_PASSPHRASE") or None
