@@ -11,6 +11,7 @@ from medvae.errors import UsageError
 from medvae.generate import generate
 from medvae.grid import Gridded
 from medvae.model import Artifact
+from medvae.model.artifact import FORMAT
 from medvae.model.procedural import random_volume
 from medvae.privacy import DPTrainer, Plan, StageRequest, make_plan
 from medvae.train import stage_requests, train
@@ -133,7 +134,7 @@ def test_a_checkpoint_of_earlier_mechanisms_is_left_aside() -> None:
     plan, cohort, store = plan_of(cfg, 6), Cohort(6, (16, 16, 16)), Memory()
     whole = train(cfg, plan, cohort, key=KEY, checkpoint=store)
     tensors, facts = unpack(store.data)
-    assert facts.pop("mechanisms") == 2
+    assert facts.pop("format") == FORMAT
     old = Memory()
     old.data = pack({name: torch.zeros_like(one) for name, one in tensors.items()}, facts)
     assert same(train(cfg, plan, cohort, key=KEY, checkpoint=old), whole)
