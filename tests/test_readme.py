@@ -36,6 +36,24 @@ def test_every_verb_is_in_the_readme() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("path", ["SECURITY.md", "configs/mri.yaml", "configs/ct.yaml"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "SECURITY.md",
+        "docs/design.md",
+        "docs/configuration.md",
+        "configs/mri.yaml",
+        "configs/ct.yaml",
+    ],
+)
 def test_files_that_the_readme_names_exist(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "docs/design.md"])
+def test_pages_name_files_that_are_there(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w/])(?:medvae|docs|scripts|configs|tests)/[\w/.-]*\w/?", text))
+    assert len(named) > 3
+    assert not [path for path in named if not (ROOT / path).exists()]
+    assert "DESIGN" not in text
