@@ -27,7 +27,7 @@ from medvae.privacy.arguments import (
 from medvae.privacy.clipping import Clipping, PatientOptimizer
 from medvae.privacy.convolution import LeanConvolutions
 from medvae.privacy.guard import Still, check
-from medvae.privacy.memory import keep_freed_memory
+from medvae.privacy.memory import affordable, keep_freed_memory, resident
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
 from medvae.privacy.workers import replica, side_by_side, single_thread
@@ -129,6 +129,7 @@ class DPTrainer:
         self.precision = resolve_precision(precision, self._device)
         self._still = Still(model)
         self._agreed = self._torn = False
+        self._group_bytes = 0
         self._ema = check_ema(ema)
         self._average = [one.detach().clone() for one in self._parameters] if ema else []
         self._identity = run_identity(mechanism, clip, divisor, clipping, ema, self._names)
@@ -236,9 +237,13 @@ class DPTrainer:
             for group in groups:
                 yield group, self._gradients(self.model, group, loss)
             return
-        # The first group goes through the model itself, whose hooks a replica does not have.
+        # The first group goes through the model itself, whose hooks a replica does not have; and
+        # it tells how much memory each of the others will take.
+        held = resident()
         for group in itertools.islice(groups, 1):
             yield group, self._gradients(self.model, group, loss)
+        self._group_bytes = max(self._group_bytes, resident() - held)
+        threads = affordable(threads, self._group_bytes)
         watched: list[Still] = []
 
         def watched_replica() -> nn.Module:
@@ -251,6 +256,10 @@ class DPTrainer:
         def gradients(model: nn.Module, group: list[Any]) -> list[torch.Tensor] | None:
             return self._gradients(model, group, loss)
 
+        if threads == 1:
+            for group in groups:
+                yield group, gradients(self.model, group)
+            return
         yield from side_by_side(gradients, watched_replica, groups, threads)
         for still in watched:
             still.check()

@@ -8,9 +8,11 @@ at 96 cubed that was 12 of the engine's 28 processor seconds a step, at 48 cubed
 from __future__ import annotations
 
 import ctypes
+import resource
+from pathlib import Path
 
 # Parameters of mallopt(3), from <malloc.h>.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _NEVER, _LARGEST = -1, 1 << 30
 
 
@@ -28,5 +30,30 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
+    # One arena: else every thread keeps freed memory of its own, which no other can use.
+    mallopt(_ARENA_MAX, 1)
     # Both, or neither: setting one of them alone switches glibc's own adaptation off.
     return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def affordable(wanted: int, each: int) -> int:
+    """How many of `wanted` computations of `each` bytes fit in half of the memory that is left.
+
+    1 or more; all of them where the system does not tell (no /proc/meminfo).
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return wanted
+    fields = dict(line.split(":", 1) for line in lines)
+    left = int(fields["MemAvailable"].split()[0]) * 1024
+    return max(1, min(wanted, left // (2 * max(each, 1))))
+
+
+def resident() -> int:
+    """Bytes of memory that the process holds now; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()

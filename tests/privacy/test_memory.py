@@ -49,3 +49,22 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert keep_freed_memory() is False
+
+
+def test_as_many_at_once_as_half_of_the_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medvae.privacy import memory
+
+    text = "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n"
+    monkeypatch.setattr(memory.Path, "read_text", lambda self: text)
+    assert memory.affordable(16, 1000 * 1024) == 4
+    assert memory.affordable(3, 1000 * 1024) == 3
+    assert memory.affordable(16, 9000 * 1024) == 1
+    assert memory.affordable(16, 0) == 16
+
+
+def test_memory_in_use_is_told() -> None:
+    from medvae.privacy.memory import resident
+
+    before = resident()
+    block = bytearray(64 << 20)
+    assert resident() - before > len(block) // 2
