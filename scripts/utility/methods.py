@@ -11,18 +11,20 @@ import numpy as np
 import torch
 
 from medvae.atlas import Atlas, fit, mechanisms
+from medvae.atlas.shares import KNOWN_MEAN
 from medvae.config import RunConfig
 from medvae.config_files import load_config
 from medvae.generate import fine, generate
 from medvae.grid import Gridded, to_grid
 from medvae.model import Artifact, load_model
-from medvae.privacy import NoiseSource, StageRequest, make_plan
+from medvae.privacy import DEFAULT_DELTA, NoiseSource, StageRequest, make_plan
+from medvae.privacy.recentre import requests as centred
 from medvae.train.release import PlannedRelease
 from medvae.train.run import stage_requests, train
 from utility.cohorts import Cohort, Memory
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-DELTA = 1e-4
+DELTA = DEFAULT_DELTA
 # The whole pipeline on a public template, where the shipped configuration has stages off that do
 # not pay: rows of stages say so.
 WHOLE = {"atlas": 0.85, "finetune": 0.05, "prior": 0.1}
@@ -87,10 +89,17 @@ class Silence:
 def release_for(
     names: list[tuple[str, float]], patients: int, epsilon: float, seed: int
 ) -> PlannedRelease:
-    """A plan of one-shot Gaussians with these shares, and the noise of a seed."""
-    requests = [StageRequest(name, share, 1.0, 1) for name, share in names]
-    kind = ExactRelease if math.isinf(epsilon) else PlannedRelease
+    """A plan of one-shot statistics with these shares, as in a training, and a seed's noise."""
     target = min(epsilon, UNBOUNDED)
+    parts = [
+        part
+        for name, share in names
+        for part in (
+            [(name, share)] if name in KNOWN_MEAN else centred(name, share, target, patients)
+        )
+    ]
+    requests = [StageRequest(name, share, 1.0, 1) for name, share in parts]
+    kind = ExactRelease if math.isinf(epsilon) else PlannedRelease
     plan = make_plan(requests, patients=patients, epsilon=target, delta=DELTA)
     return kind(plan, NoiseSource(_key(seed)))
 
