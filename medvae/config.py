@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from medvae.volume import Modality
+from medvae import modality as modalities
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -65,7 +65,11 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """The grid that the model sees; public constants, never measured on the data."""
 
-    modality: Modality = Field(default="mri", description="What the volumes are: mri or ct.")
+    modality: str = Field(
+        default="mri",
+        description="What the volumes are.",
+        json_schema_extra={"enum": list(modalities.names())},
+    )
     size: tuple[Count, Count, Count] = Field(
         default=(32, 48, 32),
         description="Voxels of the grid along x, y, z; multiples of 8. A grid of one slice is 2D.",
@@ -74,7 +78,9 @@ class DataConfig(_Section):
         default=None, description="Voxel size in mm along x, y, z; null keeps each scan's own."
     )
     window: tuple[float, float] = Field(
-        default=(-1000.0, 1000.0), description="Of CT: Hounsfield units that become -1 and 1."
+        default=(-1000.0, 1000.0),
+        description="Intensities that become -1 and 1: of CT in Hounsfield units, of PET in SUV "
+        "(default there: 0 to 20). MRI has no window.",
     )
     percentiles: tuple[float, float] = Field(
         default=(0.5, 99.5), description="Of MRI: percentiles of a volume that become -1 and 1."
@@ -95,10 +101,34 @@ class DataConfig(_Section):
         "the data set declares. A volume of another class counts as one without.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_window(cls, given: Any) -> Any:
+        # What is no modality is refused below, by its own key.
+        if (
+            isinstance(given, Mapping)
+            and "window" not in given
+            and given.get("modality") in modalities.names()
+        ):
+            return {**given, "window": modalities.get(given["modality"]).window}
+        return given
+
+    @field_validator("modality")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        return modalities.usable(given).name
+
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:
         if not self.window[0] < self.window[1]:
             raise ValueError("data.window must be [low, high] with low < high")
+        modality = modalities.get(self.modality)
+        lowest, highest = modality.storable
+        if modality.scaling.absolute and not lowest <= self.window[0] < self.window[1] <= highest:
+            raise ValueError(
+                f"data.window of {modality.name} is in {modality.units.symbol} and must lie "
+                f"within {lowest:g} and {highest:g}"
+            )
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("data.percentiles must be [low, high] within 0..100")
         return self
@@ -306,13 +336,18 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _template(self) -> RunConfig:
-        if self.data.modality == "ct" and self.atlas.public != "none":
-            raise ValueError("atlas.public is for MRI: CT keeps Hounsfield units; set it to none")
+        modality = modalities.get(self.data.modality)
+        if modality.intensity == "distribution" and self.atlas.public != "none":
+            raise ValueError(
+                f"atlas.public is for MRI: {modality.title} keeps {modality.units.words}; "
+                "set it to none"
+            )
         return self
 
     @model_validator(mode="after")
     def _fills(self) -> RunConfig:
-        if self.prior.kind == "atlas" and (self.atlas.share == 0 or self.data.modality == "ct"):
+        absolute = modalities.get(self.data.modality).intensity == "distribution"
+        if self.prior.kind == "atlas" and (self.atlas.share == 0 or absolute):
             raise ValueError(
                 "prior.kind atlas adds to an atlas's draws, of MRI: give atlas.share some of the "
                 "budget and set data.modality to mri, or set prior.kind to auto"

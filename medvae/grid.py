@@ -1,8 +1,7 @@
 """From a patient's volume to the model's grid and back.
 
 The grid (size, spacing, window) is a public constant of the configuration. Intensities
-are scaled per volume, so nothing is learnt from the cohort here: CT by a fixed window in
-Hounsfield units, MRI by the volume's own percentiles (Nyul and Udupa 1999 give the reason).
+are scaled per volume as its modality says, so nothing is learnt from the cohort here.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import InputError
 from medvae.volume import Volume
 
 Array = npt.NDArray[np.float32]
 
-# MRI has no units: synthetic volumes are written on this public scale.
-MRI_SCALE = 1000.0
 # A volume that needs more memory than this on its way to the grid is not brought there.
 MOST_VOXELS = 2**29
 
@@ -47,7 +45,8 @@ def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[
 
     Non-finite voxels are outside the image by definition and become `low`.
     """
-    low, high = data.window if data.modality == "ct" else _contrast(voxels, data.percentiles)
+    scaling = modalities.get(data.modality).scaling
+    low, high = scaling.limits(voxels, data.window, data.percentiles)
     image = np.empty(voxels.shape, dtype=np.float32)
     # A slab at a time: the float64 of a large scan would be four times the scan.
     for slab, source in zip(image, voxels, strict=True):
@@ -57,21 +56,21 @@ def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[
     return image, (low, high)
 
 
-def _contrast(voxels: npt.NDArray[Any], percentiles: tuple[float, float]) -> tuple[float, float]:
-    """The percentiles of a volume's finite voxels, apart by more than rounding."""
-    inside = voxels[np.isfinite(voxels)].astype(np.float64)
-    if not inside.size:
-        return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(inside, percentiles, overwrite_input=True))
-    # A flat volume has no contrast to scale: it becomes -1 everywhere.
-    flat = 1e-6 * max(abs(low), abs(high), 1e-6)
-    return low, low + max(high - low, flat)
-
-
 def denormalise(image: Array, limits: tuple[float, float]) -> Array:
     """Invert `normalise` (but for what it clipped)."""
     low, high = limits
     return ((np.clip(image, -1.0, 1.0) + 1.0) / 2.0 * (high - low) + low).astype(np.float32)
+
+
+def public_limits(data: DataConfig) -> tuple[float, float]:
+    """(low, high) of synthetic volumes, in their modality's units."""
+    return modalities.get(data.modality).scaling.public_limits(data.window)
+
+
+def to_steps(voxels: npt.NDArray[Any], step: float) -> npt.NDArray[np.int16]:
+    """Intensities as whole multiples of `step`, rounded."""
+    levels: npt.NDArray[np.int16] = np.rint(voxels / np.float32(step)).astype(np.int16)
+    return levels
 
 
 def to_grid(volume: Volume, data: DataConfig) -> Gridded:
@@ -178,13 +177,16 @@ def from_grid(
     mask: npt.NDArray[np.uint8] | None = None,
     category: int | None = None,
 ) -> Volume:
-    """A synthetic volume in the cohort's public geometry and units (int16).
+    """A synthetic volume in the cohort's public geometry and its modality's units.
 
-    CT is in Hounsfield units; MRI runs from 0 to `MRI_SCALE` in arbitrary units. `mask` holds
-    the model's labels 1..K; the volume's mask has the numbers of the label scheme.
+    Intensities are multiples of the modality's `step` (int16 where it is 1, else float32) within
+    `public_limits`. `mask` holds the model's labels 1..K; the volume's mask has the numbers of
+    the label scheme.
     """
     meta = {} if category is None else {"class": category}
-    limits = data.window if data.modality == "ct" else (0.0, MRI_SCALE)
-    voxels = np.rint(denormalise(image, limits)).astype(np.int16)
+    step = modalities.get(data.modality).step
+    voxels: npt.NDArray[Any] = to_steps(denormalise(image, public_limits(data)), step)
+    if step != 1.0:
+        voxels = voxels * np.float32(step)
     numbers = None if mask is None else to_numbers(mask, data)
     return Volume(voxels, grid_affine(data), data.modality, numbers, meta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from medvae import modality as modalities
 from medvae.errors import IntegrityError
-
-Modality = Literal["mri", "ct"]
-MODALITIES: tuple[str, ...] = get_args(Modality)
 
 # Everything of a source header that may stay with a volume. Geometry and modality have
 # fields of their own; whatever is not named here is dropped by construction.
@@ -42,18 +40,18 @@ class Volume:
     """One scan.
 
     Attributes:
-        voxels: [X, Y, Z], int16 or float32; Hounsfield units for CT, the scanner's
-            arbitrary units for MRI. Axes point right, anterior, superior as nearly as
+        voxels: [X, Y, Z], int16 or float32, in the units of the modality
+            (`Modality.units`). Axes point right, anterior, superior as nearly as
             the acquisition allows (oblique affines are kept, not resampled).
         affine: [4, 4] float64, voxel index to millimetres (RAS+), as in NIfTI.
-        modality: "mri" or "ct".
+        modality: the name of a registered modality.
         mask: [X, Y, Z] uint8 labels, or None.
         meta: only keys of `META_KEYS`.
     """
 
     voxels: npt.NDArray[Any]
     affine: npt.NDArray[np.float64]
-    modality: Modality
+    modality: str
     mask: npt.NDArray[np.uint8] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
@@ -62,8 +60,7 @@ class Volume:
             raise ValueError(f"voxels must be a non-empty [X, Y, Z], not {self.voxels.shape}")
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ValueError("affine must be a finite [4, 4] matrix")
-        if self.modality not in MODALITIES:
-            raise ValueError(f"modality must be one of {MODALITIES}, not {self.modality!r}")
+        modalities.get(self.modality)
         if self.mask is not None and self.mask.shape != self.voxels.shape:
             raise ValueError(f"mask {self.mask.shape} does not fit voxels {self.voxels.shape}")
         unknown = set(self.meta) - META_KEYS

@@ -26,7 +26,6 @@ from medvae.model.weights import shipped
 from medvae.train.loop import Schedule, train_freely
 from medvae.train.public import measure_scale, public_artifact, start, wants_bf16
 from medvae.train.state import CheckpointStore, Forgetful
-from medvae.volume import Modality
 
 STREAM = 1001
 # Crops of several shapes, so that the networks lean on no size.
@@ -89,7 +88,7 @@ def volumes(cfg: RunConfig, dims: int, step: int) -> torch.Tensor:
     """MRI and CT by turns, sizes by turns."""
     sizes = SIZES[dims]
     size = sizes[step // 2 % len(sizes)]
-    modality: Modality = "ct" if step % 2 else "mri"
+    modality = "ct" if step % 2 else "mri"
     count = cfg.pretrain.batch
     return torch.from_numpy(batch(size, modality, cfg.seed + STREAM, step * count, count))
 

@@ -83,12 +83,12 @@ def _drift(session: Session, before: Artifact, after: Artifact) -> dict[str, Any
     """
     import numpy as np
 
-    from medvae.grid import MRI_SCALE
+    from medvae.grid import public_limits
 
     if not (before.part("prior") or before.part("atlas")):
         return None
-    data = before.config().data
-    scale = data.window[1] - data.window[0] if data.modality == "ct" else MRI_SCALE
+    low, high = public_limits(before.config().data)
+    scale = high - low
     squares, largest = [], 0.0
     for one, other in zip(_drawn(session, before), _drawn(session, after), strict=True):
         apart = (other.voxels.astype(np.float64) - one.voxels) / scale

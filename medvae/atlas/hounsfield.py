@@ -1,9 +1,10 @@
-"""CT: grey values that mean something, so that one map serves all volumes.
+"""CT and PET: grey values that mean something, so that one map serves all volumes.
 
 Hounsfield units are absolute: lung is near -850 and soft tissue near 40 in everybody, and only
-how much there is of each differs. So volumes are not standardised one by one, and what is
-released is the mean distribution of grey values over patients; a rendered field, whose own
-distribution is known, is carried to it by one increasing map for all samples.
+how much there is of each differs; uptake values are absolute too. So volumes are not
+standardised one by one, and what is released is the mean distribution of grey values over
+patients; a rendered field, whose own distribution is known, is carried to it by one increasing
+map for all samples.
 
 Sensitivity: a volume's cumulative distribution, less that of evenly spread grey values, in
 `COUNT` cosines; its coefficients are clipped to `CLIP` per patient, so the mean moves by at
@@ -15,12 +16,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from medvae import modality as modalities
 from medvae.atlas.basis import Array, cosines
 from medvae.config import DataConfig
 
-# Public: where a field is counted from and in what unit, on the scale [-1, 1] of the window.
-# A window that reaches down to air shows lung and soft tissue, 445 HU on either side of -405.
-AIR, MIDDLE, UNIT = -900.0, -405.0, 0.45
+# Public: the unit of a field, on the scale [-1, 1] of the window.
+UNIT = 0.45
 LEVELS = 128
 COUNT = 16
 # The root mean square of such a difference is at most 1 / sqrt(3).
@@ -34,11 +35,12 @@ GREY = np.linspace(-1.0, 1.0, LEVELS)
 
 
 def centre(data: DataConfig) -> float:
-    """Where a CT field is 0, in [-1, 1] of the window."""
+    """Where a field is 0, in [-1, 1] of the window."""
     low, high = data.window
-    if low > AIR or high < MIDDLE:
+    lowest, middle = modalities.get(data.modality).field_range
+    if low > lowest or high < middle:
         return 0.0
-    return 2.0 * (MIDDLE - low) / (high - low) - 1.0
+    return 2.0 * (middle - low) / (high - low) - 1.0
 
 
 def describe(image: Array) -> Array:

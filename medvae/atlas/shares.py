@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medvae import modality as modalities
 from medvae.config import RunConfig
 
 MOMENTS, MEAN = "atlas-moments", "atlas-mean"
@@ -74,7 +75,7 @@ OF_MASKS = (MOMENTS, PROFILE)
 KNOWN_MEAN = (COVARIANCE, CLASSES)
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
-# What the map of variety takes of it, of CT.
+# What the map of variety takes of it, of absolute grey values.
 SPREAD_PART = 0.08
 
 
@@ -111,7 +112,7 @@ def mechanisms(cfg: RunConfig, masks: bool, patients: int = 100) -> list[tuple[s
     total = sum(shares.values())
     planned = [(name, share / total) for name, share in shares.items()]
     further = {CLASSES: CLASSES_PART} if cfg.data.classes > 0 else {}
-    if cfg.data.modality == "ct":
+    if modalities.get(cfg.data.modality).intensity == "distribution":
         further[SPREAD] = SPREAD_PART
     # Before the scales, which are then those within a class.
     place = [name for name, _ in planned].index(SCALES)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from medvae import modality as modalities
 from medvae.atlas import hounsfield
 from medvae.atlas.basis import Array, Basis
 from medvae.atlas.displacement import invert, prior_deviation, warp
@@ -55,7 +56,8 @@ class Study:
         self.shape = cfg.data.size
         self.labels = cfg.data.labels
         self.classes = cfg.data.classes
-        self.middle = hounsfield.centre(cfg.data) if cfg.data.modality == "ct" else None
+        absolute = modalities.get(cfg.data.modality).intensity == "distribution"
+        self.middle = hounsfield.centre(cfg.data) if absolute else None
         self.registrar = registrar(self.shape)
         self.progress = progress
         self.fields: dict[tuple[int, int], Array] = {}

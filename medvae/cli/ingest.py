@@ -24,7 +24,7 @@ def run(
         Path | None, typer.Option(help="Folder of masks named like the images.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="mri or ct, where the files do not say.")
+        str | None, typer.Option(help="mri, ct or pet, where the files do not say.")
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="CSV column to keep as a label, for evaluation only.")

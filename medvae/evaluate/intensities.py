@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from medvae import modality as modalities
 from medvae.config import DataConfig
 
 Histograms = npt.NDArray[np.float64]
@@ -31,11 +32,12 @@ def intensities(
     Args:
         fake, true: [n, BINS] of each volume.
         halves: [n] bool, two halves of the real patients; `real` is the figure between them.
-        data: its window says what a CT's scale is in Hounsfield units.
+        data: its window says what the scale is in the modality's units, where it has any.
 
     Returns:
         intensity_wasserstein: how far intensities must be moved, mean over voxels, on the
-        model's scale (its length is 2); hu_wasserstein: the same in HU, for CT;
+        model's scale (its length is 2); hu_wasserstein, suv_wasserstein: the same in the units of
+        CT or PET;
         intensity_jensen_shannon: 0 where the histograms are equal, 1 where they do not meet.
     """
     one, two = fake.mean(axis=0), true.mean(axis=0)
@@ -49,10 +51,11 @@ def intensities(
             "unit": f"0 to 1, over {BINS} bins",
         },
     }
-    if data.modality == "ct":
-        scale = (data.window[1] - data.window[0]) / 2
-        in_hu = {name: value * scale for name, value in moved.items()}
-        found["hu_wasserstein"] = {**in_hu, "unit": "HU, within the window"}
+    modality = modalities.get(data.modality)
+    if modality.scaling.absolute:
+        scale, unit = (data.window[1] - data.window[0]) / 2, modality.units.symbol
+        in_units = {name: value * scale for name, value in moved.items()}
+        found[f"{unit.lower()}_wasserstein"] = {**in_units, "unit": f"{unit}, within the window"}
     return found
 
 

@@ -7,7 +7,9 @@ import io
 import re
 from pathlib import PurePosixPath
 
+from medvae import modality as modalities
 from medvae.ingest.trees import File, Tree
+from medvae.modality import Modality
 
 SUBJECT = re.compile(r"^sub-([A-Za-z0-9]+)$")
 NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
@@ -50,9 +52,14 @@ def subject_of(name: str) -> str | None:
 
 
 def is_scan(name: str) -> bool:
-    """Whether a NIfTI name is that of an anatomical scan."""
-    path = PurePosixPath(name)
-    return path.parent.name == "anat" and _suffix(path.name) not in NOT_SCANS
+    """Whether a NIfTI name is that of a scan of some modality."""
+    return bool(_modalities(name)) and not is_segmentation(name)
+
+
+def _modalities(name: str) -> list[Modality]:
+    """Those that have images in the file's folder."""
+    folder = PurePosixPath(name).parent.name
+    return [one for one in modalities.registered() if folder in one.bids.read]
 
 
 def is_segmentation(name: str) -> bool:
@@ -60,12 +67,27 @@ def is_segmentation(name: str) -> bool:
     return _suffix(PurePosixPath(name).name) in NOT_SCANS
 
 
+def scan_folders() -> str:
+    """The folders that scans lie in, in words."""
+    folders = {folder for one in modalities.registered() for folder in one.bids.read}
+    return ", ".join(f"{folder}/" for folder in sorted(folders))
+
+
+def may_be(name: str, modality: str) -> bool:
+    """Whether a scan of that modality may lie in the file's folder."""
+    return modality in [one.name for one in _modalities(name)]
+
+
 def modality_of(name: str) -> str | None:
-    """From the folder and the suffix: everything in anat/ is MRI but for CT."""
-    path = PurePosixPath(name)
-    if _suffix(path.name).lower() == "ct":
-        return "ct"
-    return "mri" if path.parent.name == "anat" else None
+    """From the suffix, where one modality alone has it; else from the folder.
+
+    Everything in anat/ is MRI but for CT.
+    """
+    folder, suffix = PurePosixPath(name).parent.name, _suffix(PurePosixPath(name).name).lower()
+    for one in modalities.registered():
+        if one.bids.suffixes == (suffix,):
+            return one.name
+    return next((one.name for one in modalities.registered() if one.bids.folder == folder), None)
 
 
 def segmentation_for(name: str, siblings: list[File]) -> File | None:

@@ -8,7 +8,7 @@ unparsed, so they cannot reach a volume.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +16,25 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
+from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest.normalise import Affine, Voxels, checked, closest_canonical, rescaled
+from medvae.ingest.normalise import (
+    Affine,
+    Voxels,
+    checked,
+    closest_canonical,
+    plausible,
+    rescaled,
+)
 from medvae.ingest.records import Limits
 from medvae.ingest.streams import Stream, open_stream
-from medvae.volume import Modality, Volume
+from medvae.volume import Volume
 
 MOST_OFFSET = 1 << 26
 # NIfTI-1 standard, xyzt_units: metres, millimetres, micrometres; 0 is unknown, taken as mm.
 UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 SAME_PLACE = 0.5
 MASK_SHIFT = 0.1
-AIR = -500.0
 
 
 def volume_job(
@@ -36,7 +43,8 @@ def volume_job(
     """Job: an image and, where `files` is 2, its mask -> {"ok": facts} and a volume's bytes."""
     voxels, affine = read_image(next(files), limits)
     guessed = job["modality"] is None
-    modality = cast(Modality, guess_modality(voxels) if guessed else job["modality"])
+    modality = guess_modality(voxels) if guessed else job["modality"]
+    plausible(voxels, modality)
     mask, note = None, ""
     if job["files"] > 1:
         try:
@@ -89,22 +97,24 @@ def read_mask(
 
 
 def guess_modality(voxels: Voxels) -> str:
-    """CT or MRI from the numbers alone, where they leave no doubt.
-
-    Whole numbers that go below -500 are Hounsfield units (air is -1000): ct. Nothing
-    below zero, or fractions that stay above -500: mri. Whole numbers with a minimum
-    between -500 and -1 could be either.
+    """The modality from the numbers alone, where they leave no doubt (`Modality.recognised`).
 
     Raises:
-        InputError: could be either, or fractions below -500.
+        InputError: no modality or more than one recognises the numbers as its own.
     """
     low = float(np.nanmin(np.where(np.isfinite(voxels), voxels, np.nan)))
     whole = voxels.dtype == np.int16
-    if whole and low <= AIR:
-        return "ct"
-    if low >= 0 or (not whole and low > AIR):
-        return "mri"
-    raise InputError("it could be CT or MRI: say which with --modality ct or --modality mri")
+    fitting = [
+        one.name
+        for one in modalities.registered()
+        if one.recognised is not None and one.recognised(low, whole)
+    ]
+    if len(fitting) != 1:
+        raise InputError(
+            "its numbers do not say what it is: give --modality, one of "
+            + ", ".join(modalities.names())
+        )
+    return fitting[0]
 
 
 def _read(file: BinaryIO, limits: Limits) -> tuple[Voxels, Nifti1Header, Affine]:

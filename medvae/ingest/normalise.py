@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
+from medvae import modality as modalities
 from medvae.errors import InputError
 
 Voxels = npt.NDArray[Any]
@@ -101,3 +102,21 @@ def closest_canonical(voxels: Voxels, affine: Affine) -> tuple[Voxels, Affine]:
     orientation = io_orientation(affine)
     moved = affine @ inv_ornt_aff(orientation, voxels.shape)
     return apply_orientation(voxels, orientation), moved
+
+
+def plausible(voxels: Voxels, modality: str) -> None:
+    """Refuse intensities that cannot be in the modality's units.
+
+    Raises:
+        InputError: the lowest or the highest finite voxel is out of the modality's range.
+    """
+    kind = modalities.get(modality)
+    if kind.plausible is None:
+        return
+    low, high = kind.plausible
+    inside = voxels[np.isfinite(voxels)]
+    if inside.size and not low <= inside.min() <= inside.max() <= high:
+        raise InputError(
+            f"its intensities run from {inside.min():g} to {inside.max():g}, which cannot be "
+            f"{kind.units.words}: convert it first"
+        )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import series_tasks
@@ -25,7 +26,7 @@ from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import Options, Scanning, Step, Task, table_at_top, table_for
 from medvae.ingest.trees import Archive, Folder, Listed, SingleFile, Tree
 from medvae.progress import SILENT, Progress
-from medvae.volume import MODALITIES, Volume
+from medvae.volume import Volume
 
 KINDS = ("nifti", "headers", "series", "directory", "members", "content")
 
@@ -53,8 +54,8 @@ def read(
         subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
-        modality: "ct" or "mri"; DICOM of the other is refused, NIfTI is taken to be it.
-            Without it NIfTI is guessed where its numbers leave no doubt.
+        modality: the name of a modality; DICOM of another is refused, NIfTI is taken to be it.
+            Without it NIfTI is CT or MRI where its numbers leave no doubt.
         keep_demographics: keep the ten-year age group and the sex.
         label_column: a further column of the table to keep as the volume's label.
         class_column: a further column to keep as the volume's class: whole numbers from 0 on,
@@ -75,8 +76,8 @@ def read(
             `require_patients` is set; nothing has been read then.
         InputError: a source that is not there, or a table that is not one.
     """
-    if modality is not None and modality not in MODALITIES:
-        raise UsageError(f"modality must be ct or mri, not {printable(str(modality))!r}")
+    if modality is not None:
+        modalities.usable(modality)
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if subjects is not None and Path(subjects).is_dir():
@@ -112,7 +113,7 @@ class _Reading:
         self._counting = threading.Lock()
         self._done = 0
         self._by_name = 0
-        self._guessed = {"ct": 0, "mri": 0}
+        self._guessed: Counter[str] = Counter()
         self._masks_left_out = 0
 
     def run(
@@ -240,7 +241,7 @@ class _Reading:
                 f"{self._by_name} images name no patient, so each file is a subject of its own "
                 "and the unit of privacy of this data set is the file"
             )
-        for modality, count in self._guessed.items():
+        for modality, count in sorted(self._guessed.items()):
             if count:
                 self._notes(f"{count} images were taken to be {modality} by their numbers")
         if self._masks_left_out:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest import bids, facts
 from medvae.ingest.records import Limits, Quarantined
@@ -126,7 +127,11 @@ class Scanning:
             if parts[0] in NOT_SOURCE or bids.is_segmentation(file.name):
                 return Passed()
             if not bids.is_scan(file.name):
-                return Quarantined(file.source, "it is not in an anat/ folder of the BIDS data set")
+                return Quarantined(
+                    file.source, f"it is not in a folder of scans ({bids.scan_folders()})"
+                )
+            if reason := self._other_modality(file):
+                return Quarantined(file.source, reason)
         try:
             subject, own, meta = self._whose(file)
             mask, optional = self._mask_of(file)
@@ -136,6 +141,19 @@ class Scanning:
         job = {"modality": modality, "mask_optional": optional, "meta": meta}
         files = (file, mask) if mask else (file,)
         return Task(file.source, subject, "nifti", files, job, own_subject=own)
+
+    def _other_modality(self, file: File) -> str:
+        """Why a scan of a BIDS data set is not of the modality that was asked for, or empty."""
+        wanted, named = self.options.modality, bids.modality_of(file.name)
+        if wanted is None:
+            # Uptake values and activity concentrations look alike: a person has to say which.
+            if named is not None and modalities.get(named).recognised is None:
+                units = modalities.get(named).units.words
+                return f"say that its intensities are {units} with --modality {named}"
+            return ""
+        if bids.may_be(file.name, wanted):
+            return ""
+        return f"it lies in a folder for {named}, and {wanted} was asked for"
 
     def _whose(self, file: File) -> tuple[str, bool, dict[str, Any]]:
         """Subject, whether it is only the file's own name, and what to keep of the table."""

@@ -4,7 +4,7 @@ No patient and no template goes into them, so whatever is learnt from them costs
 privacy (Tang et al. 2023, DP-RandP: networks trained on random processes carry over).
 A volume is a stack of soft layers: level sets of smooth random fields (tissue classes),
 warped ellipsoids (organs), tubes (vessels) and walls (cortex, septa), seen with random
-anisotropy, blur and a little noise, on the value scale of MRI or CT after `medvae.grid`.
+anisotropy, blur and a little noise, on the modality's value scale after `medvae.grid`.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-from medvae.volume import Modality
+from medvae import modality as modalities
+from medvae.modality.base import Procedural
 
 Array = npt.NDArray[np.float32]
 Size = tuple[int, ...]
 
-# Typical tissue on the CT scale of the default window [-1000, 1000] HU mapped to [-1, 1].
-_CT_TISSUES = (-1.0, -0.9, -0.85, -0.8, -0.1, -0.05, 0.0, 0.03, 0.05, 0.08, 0.2, 0.4, 0.8)
 
-
-def random_volume(size: Size, modality: Modality, seed: int, index: int) -> Array:
+def random_volume(size: Size, modality: str, seed: int, index: int) -> Array:
     """One volume of shape `size` in [-1, 1]; depends on the arguments alone.
 
     Args:
         size: voxels along each axis, two or three of them.
-        modality: whose value statistics to imitate.
+        modality: the name of the one whose value statistics to imitate.
         seed: names the stream.
         index: names the volume in the stream (any order, any process gives the same).
     """
+    values = modalities.get(modality).procedural
     random = np.random.Generator(np.random.Philox(key=[seed, index]))
     field = _Fields(size, random)
-    image = _levels(field, random, modality)
+    image = _levels(field, random, values)
     painters: tuple[Callable[[_Fields, np.random.Generator], Array], ...]
     painters = (_ellipsoid, _tube, _wall)
     for _ in range(random.integers(1, 6)):
         alpha = painters[random.integers(3)](field, random)
-        image += alpha * (_value(random, modality) - image)
-    image = _scan(image, field, random, modality)
+        image += alpha * (_value(random, values) - image)
+    image = _scan(image, field, random, values)
     return np.clip(image, -1.0, 1.0).astype(np.float32)
 
 
-def batch(size: Size, modality: Modality, seed: int, start: int, count: int) -> Array:
+def batch(size: Size, modality: str, seed: int, start: int, count: int) -> Array:
     """Volumes `start` to `start + count` of the stream as [count, 1, *size]."""
     return np.stack([random_volume(size, modality, seed, start + i) for i in range(count)])[:, None]
 
@@ -120,20 +119,20 @@ def _slope(field: Array) -> float:
     return float(np.hypot.reduce([_rms(np.diff(field, axis=axis)) for axis in axes])) + 1e-6
 
 
-def _value(random: np.random.Generator, modality: Modality) -> float:
-    if modality == "ct":
-        return float(random.choice(_CT_TISSUES) + random.normal(0.0, 0.03))
+def _value(random: np.random.Generator, values: Procedural) -> float:
+    if values.tissues:
+        return float(random.choice(values.tissues) + random.normal(0.0, values.tissue_std))
     return float(random.uniform(-1.0, 1.0))
 
 
-def _levels(field: _Fields, random: np.random.Generator, modality: Modality) -> Array:
+def _levels(field: _Fields, random: np.random.Generator, values: Procedural) -> Array:
     """Tissue classes: one smooth field cut at a few levels, edges about a voxel wide."""
     base = field(random.uniform(2.5, 9.0), random.uniform(1.2, 3.0))
     slope = _slope(base)
-    image = np.full(field.size, _value(random, modality), dtype=np.float32)
+    image = np.full(field.size, _value(random, values), dtype=np.float32)
     for cut in np.sort(random.normal(0.0, 0.9, random.integers(1, 5))):
         alpha = _soft(base - np.float32(cut), slope * random.uniform(0.4, 2.0))
-        image += alpha * (_value(random, modality) - image)
+        image += alpha * (_value(random, values) - image)
     return image
 
 
@@ -164,19 +163,19 @@ def _wall(field: _Fields, random: np.random.Generator) -> Array:
     return _soft(random.uniform(0.5, 2.5) - distance, random.uniform(0.4, 0.8))
 
 
-def _scan(image: Array, field: _Fields, random: np.random.Generator, modality: Modality) -> Array:
+def _scan(image: Array, field: _Fields, random: np.random.Generator, values: Procedural) -> Array:
     """What a scanner adds: texture within tissue, shading, blur along each axis, noise."""
     texture = field(random.uniform(2.0, 4.0), random.uniform(0.5, 2.0))
-    image = image + texture * random.uniform(0.0, 0.06 if modality == "ct" else 0.15)
-    if modality == "mri":
-        image = image + field(16.0, 2.0) * random.uniform(0.0, 0.15)
+    image = image + texture * random.uniform(0.0, values.texture)
+    if values.shading:
+        image = image + field(16.0, 2.0) * random.uniform(0.0, values.shading)
     for axis in range(image.ndim):
         sigma = random.uniform(0.0, 1.1)
         if sigma > 0.25:
             image = gaussian_filter1d(image, sigma, axis=axis, mode="nearest", truncate=2.5)
     noise = random.standard_normal(image.shape, dtype=np.float32)
     image = image + noise * np.float32(random.uniform(0.0, 0.04))
-    if modality == "mri":
+    if values.stretched:
         # As `medvae.grid.normalise` does: percentiles to the ends of the scale.
         low, high = np.percentile(image, (0.5, 99.5))
         image = (image - low) / max(high - low, 1e-3) * 2.0 - 1.0

@@ -5,8 +5,8 @@
     derivatives/labels/dataset_description.json  dseg.tsv
     derivatives/labels/sub-synth0001/anat/sub-synth0001_dseg.nii.gz  + .json
 
-BIDS has no CT yet. CT images go to `sub-*/ct/sub-*_ct.nii.gz`, as its extension proposal
-BEP024 has it, and `.bidsignore` tells validators so. The root is of DatasetType "raw", not
+Folder and suffix are those of the modality. Where BIDS does not cover such images (CT, or PET
+without a tracer), `.bidsignore` tells validators so. The root is of DatasetType "raw", not
 "derivative": its images are what a pipeline takes as input, and the derivative type wants
 facts (SkullStripped, Sources) that a synthetic image does not have.
 """
@@ -16,9 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
-
-from medvae.errors import UsageError
+from medvae import modality as modalities
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
@@ -26,8 +24,7 @@ from medvae.release.tables import VERSION, json_text, write_tables
 from medvae.volume import Volume
 
 BIDS_VERSION = "1.10.0"
-_MR_SUFFIXES = frozenset({"T1w", "T2w", "FLAIR", "PDw", "PDT2", "T2starw", "inplaneT1"})
-# What a validator should pass over: our own files, and CT until BIDS has it.
+# What a validator should pass over: our own files.
 _OURS = (
     "card.json", "CARD.md", "croissant.json", "report.html", "manifest.json", "manifest.sig",
     "signer.pem", "*.png",
@@ -43,15 +40,11 @@ class BidsWriter:
     """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
-        if facts.data.modality == "mri" and facts.suffix not in _MR_SUFFIXES:
-            raise UsageError(
-                f"suffix {facts.suffix!r} is not a BIDS suffix of anatomical MRI; "
-                f"use one of {', '.join(sorted(_MR_SUFFIXES))}"
-            )
         self._root = root
         self._facts = facts
-        ct = facts.data.modality == "ct"
-        self._folder, self._suffix = ("ct", "ct") if ct else ("anat", facts.suffix)
+        self._modality = modalities.get(facts.data.modality)
+        self._folder = self._modality.bids.folder
+        self._suffix = self._modality.bids.suffix(facts.suffix)
         self._display = VoxelGate(facts.data).range
         self._count = 0
         self._masks = 0
@@ -77,28 +70,22 @@ class BidsWriter:
         folder = self._root / subject / self._folder
         stem = f"{subject}_{self._suffix}"
         folder.mkdir(parents=True)
-        self._image(folder / f"{stem}.nii.gz", as_int16(volume.voxels), volume, self._display)
+        levels, step = as_int16(volume.voxels, self._modality.step), self._modality.step
+        data = nifti(levels, volume.affine, step=step, display=self._display, description=SYNTHETIC)
+        (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
         (folder / f"{stem}.json").write_bytes(json_text(self._sidecar()))
         if volume.mask is not None:
             self._masks += 1
             self._add_mask(volume, subject, f"{subject}/{self._folder}/{stem}.nii.gz")
 
-    @staticmethod
-    def _image(
-        path: Path, voxels: npt.NDArray[Any], volume: Volume, display: tuple[float, float]
-    ) -> None:
-        data = nifti(voxels, volume.affine, display=display, description=SYNTHETIC)
-        path.write_bytes(gzipped(data))
-
     def _sidecar(self) -> dict[str, Any]:
-        ct = self._facts.data.modality == "ct"
         sidecar: dict[str, Any] = {
-            "Modality": "CT" if ct else "MR",
+            "Modality": self._modality.dicom.modality,
             "Description": "Synthetic image; no person was scanned",
             "Synthetic": True,
             "GeneratedBy": [{"Name": "medvae", "Version": VERSION}],
             "SampleIndex": self._count,
-            "Units": "HU" if ct else "arbitrary",
+            "Units": self._modality.units.bids,
         }
         if self._facts.body_part:
             sidecar["BodyPart"] = self._facts.body_part.upper()
@@ -110,7 +97,8 @@ class BidsWriter:
         folder.mkdir(parents=True)
         stem = f"{subject}_dseg"
         display = (0.0, float(max(self._facts.data.label_numbers, default=0)))
-        self._image(folder / f"{stem}.nii.gz", volume.mask, volume, display)
+        data = nifti(volume.mask, volume.affine, display=display, description=SYNTHETIC)
+        (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
         sidecar = {
             "Description": "Labels generated together with the image; drawn by no person",
             "Manual": False,
@@ -124,15 +112,15 @@ class BidsWriter:
         (root / "dataset_description.json").write_bytes(json_text(self._description("raw")))
         names = [f"sub-{label(i)}" for i in range(1, self._count + 1)]
         write_tables(root, facts, names, self._classes)
-        ct = ["sub-*/ct"] if facts.data.modality == "ct" else []
-        (root / ".bidsignore").write_text("\n".join([*_OURS, *ct]) + "\n")
+        outside = [f"sub-*/{self._folder}"] if self._modality.bids.note else []
+        (root / ".bidsignore").write_text("\n".join([*_OURS, *outside]) + "\n")
         if self._masks:
             labels = root / "derivatives" / "labels"
             description = self._description("derivative")
             (labels / "dataset_description.json").write_bytes(json_text(description))
             (labels / "dseg.tsv").write_text(self._lookup())
-            if ct:
-                (labels / ".bidsignore").write_text("\n".join(ct) + "\n")
+            if outside:
+                (labels / ".bidsignore").write_text("\n".join(outside) + "\n")
 
     def _description(self, kind: str) -> dict[str, Any]:
         facts = self._facts

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from medvae import modality as modalities
 from medvae.errors import IntegrityError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
@@ -150,7 +151,7 @@ def _writer(folder: Path, facts: ReleaseFacts, fmt: str) -> Writer:
 def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Writer) -> None:
     data = card["data"]
     assert isinstance(data, dict)
-    unit = "Hounsfield units" if data["modality"] == "ct" else "arbitrary units"
+    unit = modalities.get(str(data["modality"])).units.words
     subtitle = f"{len(survey.shown)} of {survey.count} volumes, one slice a plane; synthetic"
     (folder / "card.json").write_bytes(json_text(card))
     (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")

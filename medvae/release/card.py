@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from medvae import modality as modalities
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
 from medvae.release.tables import VERSION
@@ -39,7 +40,7 @@ def make_card(
             "body_part": facts.body_part,
             "grid": list(data.size),
             "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
-            "units": "HU" if data.modality == "ct" else "arbitrary, 0 to 1000",
+            "units": modalities.get(data.modality).units.card,
             "labels": facts.labels,
             "classes": class_note(facts),
             "seed": facts.seed,
@@ -204,8 +205,7 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
         "Fidelity was not measured on patients for this card, because such figures would "
         "themselves be private; ask the institution, or measure on your own patients.",
     ]
-    if facts.data.modality == "mri":
-        limits.append("Intensities are in arbitrary units from 0 to 1000, not a scanner's.")
+    limits += modalities.get(facts.data.modality).limits_of_use
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
     if facts.data.classes:

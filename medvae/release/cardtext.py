@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from medvae import modality as modalities
+
 _NOTICE = (
     "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
     "treatment.**"
@@ -49,20 +51,15 @@ def card_markdown(card: dict[str, Any]) -> str:
 def readme(card: dict[str, Any]) -> str:
     """README.md of the data set (BIDS wants one)."""
     data = card["data"]
-    what = "CT" if data["modality"] == "ct" else "MRI"
+    modality = modalities.get(data["modality"])
     body = f" of the {data['body_part']}" if data["body_part"] else ""
     masks = f" and {data['label_maps']} label maps" if data["label_maps"] else ""
-    ct = (
-        "\n\nBIDS has no CT yet: images lie in `ct/` as its proposal BEP024 has it, and "
-        "`.bidsignore` says so."
-        if data["modality"] == "ct"
-        else ""
-    )
+    note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
     return (
         f"# {card['name']}\n\n{_NOTICE}\n\n"
-        f"{data['volumes']} synthetic {what} volumes{body}{masks}, "
+        f"{data['volumes']} synthetic {modality.title} volumes{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
-        f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{ct}\n\n"
+        f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
         f"{card['privacy']['summary']}\n\n"
         "`report.html` shows the images and the evidence, `CARD.md` (`card.json`) says what the "
         "data are good for and what they are not, `croissant.json` describes them to machines.\n\n"

@@ -1,10 +1,10 @@
-"""A release as plain DICOM: one CT or MR Image Storage series for each volume.
+"""A release as plain DICOM: one series of the modality's storage class for each volume.
 
     SYNTH0001/IM00001.dcm ...      one file a slice, uncompressed, Explicit VR Little Endian
     labels/SYNTH0001_dseg.nii.gz   label maps stay NIfTI; they lie over the series in space
 
 Every file says that it is synthetic (DICOM PS3.3 C.7.1.1, C.7.6.1, C.8.13.2): patient name
-SYNTH^0001, Patient Identity Removed YES, image type DERIVED\\SECONDARY, Content Qualification
+SYNTH^0001, Patient Identity Removed YES, image type DERIVED, Content Qualification
 RESEARCH, and descriptions in words. Window and rescale are the same for all slices. UIDs are
 new, under 2.25 (a UUID as a number), and follow from the voxels, so that equal releases are
 equal byte for byte.
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from medvae import modality as modalities
 from medvae.errors import InputError
+from medvae.modality.base import Dicom, Modality
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
@@ -30,8 +32,6 @@ from medvae.volume import Volume
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-MR_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 # Names the program that wrote the file: the name-based UUID of "medvae".
 _IMPLEMENTATION = "2.25.16329016320837015170768518408284650988"
@@ -40,8 +40,6 @@ _BODY_PARTS = {
     "ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PANCREAS", "PELVIS",
     "PROSTATE", "SPINE", "SPLEEN", "UTERUS",
 }  # fmt: skip
-# Windows that a reader of CT expects, after the whole range: (centre, width).
-_CT_WINDOWS = {"soft tissue": (40, 400), "lung": (-600, 1500)}
 
 
 class DicomWriter:
@@ -101,8 +99,7 @@ def write_dicom(volume: Volume, folder: Path, stem: str) -> list[Path]:
     Raises:
         InputError: the geometry cannot be said in DICOM (a sheared affine).
     """
-    voxels = as_int16(volume.voxels)
-    limits = (float(voxels.min()), float(voxels.max()))
+    limits = (float(volume.voxels.min()), float(volume.voxels.max()))
     return write_series(volume, folder / stem, Series(stem.upper()[:64], "", "", limits))
 
 
@@ -110,12 +107,13 @@ def write_series(volume: Volume, folder: Path, series: Series) -> list[Path]:
     """One file a slice into the new folder `folder`, in the order of their position."""
     from pydicom import dcmwrite
 
-    voxels, affine = _upright(as_int16(volume.voxels), volume.affine)
-    base = _series_dataset(volume, voxels, series)
+    modality = modalities.get(volume.modality)
+    voxels, affine = _upright(as_int16(volume.voxels, modality.step), volume.affine)
+    base = _series_dataset(modality, voxels, series)
     folder.mkdir(parents=True)
     files = []
     for index in range(voxels.shape[2]):
-        slice_ = _slice_dataset(base, voxels, affine, index)
+        slice_ = _slice_dataset(base, modality.dicom, voxels, affine, index)
         path = folder / f"IM{index + 1:05d}.dcm"
         dcmwrite(path, slice_, enforce_file_format=True)
         files.append(path)
@@ -151,23 +149,25 @@ def _uid(*parts: bytes | str) -> str:
     return f"2.25.{uuid.UUID(bytes=digest.digest()[:16], version=5).int}"
 
 
-def _series_dataset(volume: Volume, voxels: npt.NDArray[np.int16], series: Series) -> Dataset:
+def _series_dataset(modality: Modality, voxels: npt.NDArray[np.int16], series: Series) -> Dataset:
     from pydicom.dataset import Dataset
 
-    ct = volume.modality == "ct"
+    dicom = modality.dicom
     content = hashlib.sha256(np.ascontiguousarray(voxels).data).digest()
     root = (series.patient, series.date, content)
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 100"
-    made.SOPClassUID = CT_STORAGE if ct else MR_STORAGE
+    made.SOPClassUID = dicom.storage
     made.StudyInstanceUID = _uid("study", *root)
     made.SeriesInstanceUID = _uid("series", *root)
     made.FrameOfReferenceUID = _uid("frame of reference", *root)
     _say_who(made, series)
-    made.Modality = "CT" if ct else "MR"
-    made.ImageType = ["DERIVED", "SECONDARY", "AXIAL" if ct else "OTHER"]
-    _say_how(made, ct)
-    _say_pixels(made, voxels, ct, series.limits)
+    made.Modality = dicom.modality
+    made.ImageType = list(dicom.image_type)
+    _say_how(made, dicom)
+    _say_pixels(made, voxels, modality, series.limits)
+    if dicom.count_keyword:
+        setattr(made, dicom.count_keyword, voxels.shape[2])
     return made
 
 
@@ -194,7 +194,7 @@ def _say_who(made: Dataset, series: Series) -> None:
         made.BodyPartExamined = series.body_part
 
 
-def _say_how(made: Dataset, ct: bool) -> None:
+def _say_how(made: Dataset, dicom: Dicom) -> None:
     """Equipment and acquisition: there was none."""
     made.Manufacturer = "medvae"
     made.ManufacturerModelName = "generative model"
@@ -204,21 +204,15 @@ def _say_how(made: Dataset, ct: bool) -> None:
     made.DerivationDescription = "Sampled from a generative model; not an acquisition"
     made.LossyImageCompression = "00"
     made.AcquisitionNumber = 1
-    if ct:
-        made.KVP = None
-    else:
-        # Research mode, no variant: the enumerated values that claim nothing.
-        made.ScanningSequence = "RM"
-        made.SequenceVariant = "NONE"
-        made.ScanOptions = ""
-        made.MRAcquisitionType = "3D"
-        made.RepetitionTime = None
-        made.EchoTime = None
-        made.EchoTrainLength = None
+    for keyword, value in dicom.attributes:
+        setattr(made, keyword, value)
 
 
 def _say_pixels(
-    made: Dataset, voxels: npt.NDArray[np.int16], ct: bool, limits: tuple[float, float]
+    made: Dataset,
+    voxels: npt.NDArray[np.int16],
+    modality: Modality,
+    limits: tuple[float, float],
 ) -> None:
     made.SamplesPerPixel = 1
     made.PhotometricInterpretation = "MONOCHROME2"
@@ -228,9 +222,11 @@ def _say_pixels(
     made.PixelRepresentation = 1
     low, high = limits
     windows = {"full range": ((low + high) / 2, max(high - low, 1.0))}
-    if ct:
-        made.RescaleIntercept, made.RescaleSlope, made.RescaleType = 0, 1, "HU"
-        windows |= _CT_WINDOWS
+    if modality.scaling.absolute:
+        made.RescaleIntercept, made.RescaleSlope = 0, modality.step
+    if modality.dicom.rescale_type:
+        made.RescaleType = modality.dicom.rescale_type
+    windows |= dict(modality.dicom.windows)
     made.WindowCenter = [centre for centre, _ in windows.values()]
     made.WindowWidth = [width for _, width in windows.values()]
     made.WindowCenterWidthExplanation = list(windows)
@@ -238,6 +234,7 @@ def _say_pixels(
 
 def _slice_dataset(
     base: Dataset,
+    dicom: Dicom,
     voxels: npt.NDArray[np.int16],
     affine: npt.NDArray[np.float64],
     index: int,
@@ -255,7 +252,9 @@ def _slice_dataset(
     made.InstanceNumber = index + 1
     made.PixelSpacing = [_decimal(steps[1]), _decimal(steps[0])]
     made.SliceThickness = _decimal(steps[2])
-    if base.Modality == "MR":
+    if dicom.index_keyword:
+        setattr(made, dicom.index_keyword, index + 1)
+    if dicom.spacing_between:
         made.SpacingBetweenSlices = _decimal(steps[2])
     made.ImageOrientationPatient = [_decimal(v) for v in (*columns, *rows)]
     made.ImagePositionPatient = [_decimal(v) for v in position]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import IntegrityError, UsageError
 
@@ -240,9 +241,8 @@ class ReleaseFacts:
             data = DataConfig.model_validate(config["data"])  # type: ignore[index]
         except (TypeError, KeyError, ValueError) as error:
             raise IntegrityError("the model's facts hold no usable configuration") from error
-        modality = "CT" if data.modality == "ct" else "MRI"
         return cls(
-            name=name or f"Synthetic {modality} volumes",
+            name=name or f"Synthetic {modalities.get(data.modality).title} volumes",
             data=data,
             privacy=PrivacyFacts.from_model(
                 facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import BudgetError, InputError, UsageError
-from medvae.grid import MRI_SCALE
+from medvae.grid import public_limits
 from medvae.release.facts import Check, GateInputs, PrivacyFacts, ReleaseFacts
 from medvae.volume import Volume
 
@@ -149,7 +150,9 @@ class VoxelGate:
         least, most = float(values.min()), float(values.max())
         if least == most:
             raise InputError(f"{where} is constant ({least:g}); the model is not usable")
-        if least < low or most > high:
+        # Intensities were rounded to steps, at the limits by at most half of one.
+        slack = 0.51 * modalities.get(self.data.modality).step
+        if least < low - slack or most > high + slack:
             raise InputError(
                 f"{where} runs from {least:g} to {most:g}, outside the public range "
                 f"{low:g} to {high:g}; the model is not usable"
@@ -159,8 +162,8 @@ class VoxelGate:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Public limits of the voxels: the CT window, or the scale that MRI is written on."""
-        return self.data.window if self.data.modality == "ct" else (0.0, MRI_SCALE)
+        """Public limits of the voxels, in their modality's units."""
+        return public_limits(self.data)
 
     def close(self) -> list[Check]:
         """The checks, once all volumes have passed."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medvae.grid import to_steps
 from medvae.volume import Volume
 
 # NIfTI code for "scanner anatomical": millimetres, RAS+.
@@ -24,10 +25,11 @@ def nifti(
     voxels: npt.NDArray[Any],
     affine: npt.NDArray[np.float64],
     *,
+    step: float = 1.0,
     display: tuple[float, float] = (0.0, 0.0),
     description: str = "",
 ) -> bytes:
-    """A NIfTI-1 file of voxels [X, Y, Z] (int16, uint8 or float32).
+    """A NIfTI-1 file of voxels [X, Y, Z] (int16, uint8 or float32), in multiples of `step`.
 
     The affine is in sform and qform (a shear only in sform). `display` is the window that
     viewers open with; (0, 0) leaves it to them.
@@ -72,9 +74,8 @@ def write_nifti(
     return files
 
 
-def as_int16(voxels: npt.NDArray[Any]) -> npt.NDArray[np.int16]:
-    """Round to int16; the gate has seen that the values fit."""
-    if voxels.dtype == np.int16:
+def as_int16(voxels: npt.NDArray[Any], step: float = 1.0) -> npt.NDArray[np.int16]:
+    """Intensities as whole multiples of `step`; the gate has seen that they fit."""
+    if step == 1.0 and voxels.dtype == np.int16:
         return voxels
-    rounded: npt.NDArray[np.int16] = np.rint(voxels).astype(np.int16)
-    return rounded
+    return to_steps(voxels, step)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from medvae import modality as modalities
 from medvae.release.cardtext import privacy_rows
 from medvae.release.figures import LABEL_COLOURS
 from medvae.release.sprites import Sprite, sprites
@@ -93,7 +94,7 @@ def sprite_rules(sheets: list[list[Sprite]]) -> str:
 
 def _subtitle(card: dict[str, Any]) -> str:
     data = card["data"]
-    what = "CT" if data["modality"] == "ct" else "MRI"
+    what = modalities.get(data["modality"]).title
     body = f" of the {data['body_part']}" if data["body_part"] else ""
     return f"{data['volumes']} synthetic {what} volumes{body}. No person was scanned."
 

@@ -177,7 +177,7 @@ def changed(**facts: object) -> bytes:
         {"overlap": -1},
         {"limits": [0]},
         {"dtype": "no type"},
-        {"modality": "pet"},
+        {"modality": "sonogram"},
     ],
 )
 def test_facts_that_do_not_fit_are_refused_before_memory_is_taken(facts: dict[str, object]) -> None:

@@ -60,6 +60,8 @@ CONTENT = [
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
+    "Units",
+    "SUVType",
     "ModalityLUTSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",

@@ -9,21 +9,14 @@ from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
 
+from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest.dicom.files import IDENTITY, is_dicom, read_dataset
 from medvae.ingest.dicom.values import floats, text, whole
 from medvae.ingest.records import Limits
+from medvae.modality import Modality
 
-# PS3.4 B.5: storage classes that hold one grey value a voxel in a known place.
-CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.2": "ct",
-    "1.2.840.10008.5.1.4.1.1.2.1": "ct",
-    "1.2.840.10008.5.1.4.1.1.2.2": "ct",
-    "1.2.840.10008.5.1.4.1.1.4": "mri",
-    "1.2.840.10008.5.1.4.1.1.4.1": "mri",
-    "1.2.840.10008.5.1.4.1.1.4.4": "mri",
-}
-# What else is often met, for the sentence that says why it was left.
+# What is often met beside images of a modality, for the sentence that says why it was left.
 OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.7", "a secondary capture (a screen copy, which may show names)"),
     ("1.2.840.10008.5.1.4.1.1.88", "a structured report"),
@@ -31,10 +24,7 @@ OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.66", "a segmentation or registration object"),
     ("1.2.840.10008.5.1.4.1.1.481", "a radiotherapy object"),
     ("1.2.840.10008.5.1.4.1.1.11", "a presentation state"),
-    ("1.2.840.10008.5.1.4.1.1.128", "a PET image"),
-    ("1.2.840.10008.5.1.4.1.1.130", "a PET image"),
     ("1.2.840.10008.5.1.4.1.1.20", "a nuclear medicine image"),
-    ("1.2.840.10008.5.1.4.1.1.1", "a radiograph"),
     ("1.2.840.10008.5.1.4.1.1.6", "an ultrasound image"),
     ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
     ("1.2.840.10008.1.3.10", "a DICOMDIR"),
@@ -90,7 +80,7 @@ def _summary(file: BinaryIO) -> dict[str, Any]:
         return {
             "key": series_key(header),
             "subject": text(header, "PatientID"),
-            "modality": CLASSES.get(text(header, "SOPClassUID"), ""),
+            "modality": one.name if (one := modality_of(header)) else "",
             "skip": why_not(header),
         }
     except InputError as error:
@@ -103,12 +93,26 @@ def _summary(file: BinaryIO) -> dict[str, Any]:
         return {"refused": f"it is damaged or not what it claims ({type(error).__name__})"}
 
 
+def modality_of(header: Dataset) -> Modality | None:
+    """The modality whose images have this storage class (PS3.4 B.5), or None."""
+    storage = text(header, "SOPClassUID")
+    return next((one for one in modalities.registered() if storage in one.dicom.read), None)
+
+
+def _foreign(storage: str) -> str:
+    """Why a storage class that no modality reads is left."""
+    beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
+    known = [pair for pair in beginnings if storage.startswith(pair[0])]
+    # The longest is the most exact.
+    what = max(known, key=lambda pair: len(pair[0]), default=("", "not an image"))[1]
+    read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]
+    return f"it is {what}: expected {', '.join(read[:-1])} or {read[-1]} image storage"
+
+
 def why_not(header: Dataset) -> str:
     """Why a file cannot be part of a volume; empty if it can."""
-    storage = text(header, "SOPClassUID")
-    if storage not in CLASSES:
-        known = next((what for prefix, what in OTHERS if storage.startswith(prefix)), "")
-        return f"it is {known or 'not an image'}: expected CT or MR image storage"
+    if modality_of(header) is None:
+        return _foreign(text(header, "SOPClassUID"))
     words = image_type(header)
     for word, reason in NOT_VOLUMES.items():
         if any(word in w for w in words):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,19 @@ from medvae.errors import InputError
 from medvae.ingest import facts
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
 from medvae.ingest.dicom.frames import Frame, frames_of
-from medvae.ingest.dicom.headers import CLASSES, series_key, why_not
+from medvae.ingest.dicom.headers import modality_of, series_key, why_not
 from medvae.ingest.dicom.values import number, text
-from medvae.ingest.normalise import Affine, Voxels, checked, closest_canonical, rescaled
+from medvae.ingest.normalise import (
+    Affine,
+    Voxels,
+    checked,
+    closest_canonical,
+    plausible,
+    rescaled,
+)
 from medvae.ingest.records import Limits
-from medvae.volume import Modality, Volume
+from medvae.modality.base import HeaderNumber, Modality
+from medvae.volume import Volume
 
 # Of the distance between slices:
 SAME_POSITION = 0.02
@@ -29,7 +36,6 @@ TILT = 0.01
 SAME_DIRECTION = 1e-3
 SAME_SPACING = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-AIR = -1024
 
 
 def series_job(
@@ -49,15 +55,21 @@ def series_job(
         first = first if first is not None else _without_pixels(data)
     if first is None:
         raise InputError("it has no files")
-    modality = cast(Modality, CLASSES[text(first, "SOPClassUID")])
-    # "US" is DICOM's word for unspecified (PS3.3 C.11.1.1.2).
-    if modality == "ct" and text(first, "RescaleType").upper() not in ("", "HU", "US"):
-        raise InputError("its intensities are in another unit than Hounsfield units")
+    modality = modality_of(first)
+    assert modality is not None, "why_not has refused it"
+    _check_unit(first, modality)
     frames = in_order(frames)
     affine = geometry(frames, number(first, "SliceThickness"))
-    voxels, affine = closest_canonical(_voxels(frames, modality), affine)
+    voxels, affine = closest_canonical(_voxels(frames, modality.dicom.padding), affine)
+    plausible(voxels, modality.name)
     meta = describe(first, modality) | job["meta"]
-    return {"ok": {}}, Volume(voxels, affine, modality, None, meta).to_bytes()
+    return {"ok": {}}, Volume(voxels, affine, modality.name, None, meta).to_bytes()
+
+
+def _check_unit(header: Dataset, modality: Modality) -> None:
+    dicom = modality.dicom
+    if dicom.unit_values and text(header, dicom.unit_keyword).upper() not in dicom.unit_values:
+        raise InputError(f"its intensities are in another unit than {modality.units.words}")
 
 
 def _without_pixels(data: Dataset) -> Dataset:
@@ -151,8 +163,8 @@ def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
     return step
 
 
-def _voxels(frames: list[Frame], modality: str) -> Voxels:
-    """[column, row, slice], rescaled; pixels marked as padding become air (CT) or 0 (MRI).
+def _voxels(frames: list[Frame], padding: float) -> Voxels:
+    """[column, row, slice], rescaled; pixels marked as padding become `padding`.
 
     Empties `frames` as it goes, so that the slices are not held twice.
     """
@@ -171,44 +183,26 @@ def _voxels(frames: list[Frame], modality: str) -> Voxels:
         stored[:, :, z] = pixels if len(scales) == 1 else pixels * frame.slope + frame.intercept
     voxels = rescaled(stored, *(scales.pop() if len(scales) == 1 else (1.0, 0.0)))
     for z, where in outside.items():
-        voxels[:, :, z][where] = AIR if modality == "ct" else 0
+        voxels[:, :, z][where] = padding
     return voxels
 
 
-@dataclass(frozen=True)
-class _Where:
-    """A key of META_KEYS, and where it stands in plain and in enhanced images."""
-
-    key: str
-    plain: str
-    group: str = ""
-    enhanced: str = ""
+THICKNESS = HeaderNumber("slice_thickness", "SliceThickness", "PixelMeasuresSequence")
 
 
-MR = (
-    _Where("echo_time", "EchoTime", "MREchoSequence", "EffectiveEchoTime"),
-    _Where("repetition_time", "RepetitionTime", "MRTimingAndRelatedParametersSequence"),
-    _Where("inversion_time", "InversionTime", "MRModifierSequence", "InversionTimes"),
-    _Where("flip_angle", "FlipAngle", "MRTimingAndRelatedParametersSequence"),
-    _Where("field_strength", "MagneticFieldStrength"),
-)
-CT = (_Where("kvp", "KVP", "CTXRayDetailsSequence"),)
-
-
-def describe(data: Dataset, modality: str) -> dict[str, Any]:
+def describe(data: Dataset, modality: Modality) -> dict[str, Any]:
     """The allow-listed description of a series."""
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    thickness = _Where("slice_thickness", "SliceThickness", "PixelMeasuresSequence")
     meta: dict[str, Any] = {}
-    for where in (thickness, *(CT if modality == "ct" else MR)):
-        value = number(data, where.plain)
+    for where in (THICKNESS, *modality.dicom.numbers):
+        value = number(data, where.keyword)
         if value is None and where.group:
             group = (shared.get(where.group) or [Dataset()])[0]
-            value = number(group, where.enhanced or where.plain)
+            value = number(group, where.enhanced or where.keyword)
         found = facts.number(where.key, value)
         if found is not None:
             meta[where.key] = found
     kernel = text(data, "ConvolutionKernel")
-    if modality == "ct" and kernel:
+    if modality.dicom.kernel and kernel:
         meta["convolution_kernel_class"] = facts.kernel_class(kernel.partition("\\")[0])
     return meta | facts.demographics(text(data, "PatientAge"), text(data, "PatientSex"))

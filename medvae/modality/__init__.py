@@ -1,0 +1,83 @@
+"""CT, MRI, PET and others: what each stage must know about a modality, in one place.
+
+A new modality is one file beside `ct.py` with its `Modality`, and one line in `_KNOWN`.
+"""
+
+from __future__ import annotations
+
+from medvae.modality.base import Modality, UnknownModalityError
+from medvae.modality.ct import CT
+from medvae.modality.mr import MR
+from medvae.modality.pet import PET
+from medvae.modality.photo import PHOTO
+from medvae.modality.xray import XRAY
+
+__all__ = [
+    "Modality",
+    "UnknownModalityError",
+    "get",
+    "names",
+    "register",
+    "registered",
+    "usable",
+]
+
+_KNOWN = (MR, CT, PET, XRAY, PHOTO)
+_registry: dict[str, Modality] = {}
+
+
+def register(modality: Modality) -> None:
+    """Make a modality known under its name.
+
+    Raises:
+        ValueError: another modality has the name, or reads the same DICOM storage class.
+    """
+    if modality.name in _registry:
+        raise ValueError(f"there is a modality {modality.name!r} already")
+    for other in _registry.values():
+        if set(other.dicom.read) & set(modality.dicom.read):
+            raise ValueError(f"{other.name} reads a DICOM storage class of {modality.name}")
+    _registry[modality.name] = modality
+
+
+def get(name: str) -> Modality:
+    """The modality of a name.
+
+    Raises:
+        UnknownModalityError: there is none; the message names all.
+    """
+    try:
+        return _registry[name]
+    except (KeyError, TypeError):
+        shown = "".join(c for c in str(name)[:40] if c.isprintable())
+        raise UnknownModalityError(
+            f"modality must be one of {', '.join(_registry)}, not {shown!r}"
+        ) from None
+
+
+def usable(name: str) -> Modality:
+    """As `get`, of modalities that volumes can be of.
+
+    Raises:
+        UnknownModalityError: there is none, or it cannot be used yet.
+    """
+    found = get(name)
+    if found.refusal:
+        raise UnknownModalityError(
+            f"modality {name} cannot be used yet: {found.refusal}; use one of {', '.join(names())}"
+        )
+    return found
+
+
+def registered() -> tuple[Modality, ...]:
+    """All modalities, in the order in which they were registered."""
+    return tuple(_registry.values())
+
+
+def names() -> tuple[str, ...]:
+    """Names of those that can be used, in the same order."""
+    return tuple(one.name for one in registered() if not one.refusal)
+
+
+for _one in _KNOWN:
+    register(_one)
