@@ -143,3 +143,42 @@ def test_a_sum_that_could_overflow_is_refused() -> None:
         lattice.check_patients(10**9)
     with pytest.raises(UsageError, match="out of range"):
         Lattice.of(1.0, 1e-300)
+
+
+def survivors(mechanism) -> tuple[int, float]:
+    """Of forty patients, who cannot have been left out, by the reachable outputs of format 1.
+
+    The attacker knows all vectors and asks of each patient: could this output have come from the
+    sum without him or her? Returns the number of patients whom that proves to have taken part, and
+    the part of coordinates that the true sum explains.
+    """
+    random = np.random.default_rng(11)
+    vectors = random.normal(size=(40, 90)) * 0.05
+    std, total = 1.37, vectors.sum(axis=0)
+    output = mechanism(total, std, 1)
+    proven = sum(not reachable(output, total - vector, std) for vector in vectors)
+    explained = np.mean([reachable(output[k], total[k], std) for k in range(90)])
+    return proven, float(explained)
+
+
+def test_leaving_any_of_forty_patients_out_explains_an_output_as_well_as_the_truth() -> None:
+    proven, explained = survivors(old_release)
+    assert proven == 40
+    assert explained == 1.0
+    # Today the truth is no better explained than the absence of anybody: the attack is at chance.
+    _, explained = survivors(lambda total, std, seed: released([total], std / 5.0, 5.0, seed))
+    share = 2.0 ** np.floor(np.log2(1.37)) / 1.37
+    assert abs(explained - share) < 0.2
+
+
+def test_every_hypothesis_about_a_patient_reaches_today_s_outputs() -> None:
+    random = np.random.default_rng(12)
+    lattice = Lattice.of(0.4, 5.0)
+    vectors = random.normal(size=(40, 90)) * 0.05
+    steps = [clipped(v, 5.0, lattice, 90) for v in vectors]
+    output = np.rint(released(vectors, 0.4, 5.0, 2) / lattice.grid).astype(np.int64)
+    for own in (np.zeros(90, dtype=np.int64), *steps):
+        # What would have to be the noise: an integer of a likely size, whoever is left out.
+        noise = output - (sum(steps) - own)
+        assert np.abs(noise).max() < 6 * lattice.sigma
+        assert stats.chisquare(np.bincount(noise & 7, minlength=8)).pvalue > 1e-5
