@@ -43,23 +43,30 @@ class Gridded:
 def normalise(voxels: npt.NDArray[Any], data: DataConfig) -> tuple[Array, tuple[float, float]]:
     """Scale to [-1, 1]; returns the scaled voxels and the (low, high) that map to -1 and 1.
 
+    Between them the scale is linear, or bent by the modality's `exponent`.
+
     Non-finite voxels are outside the image by definition and become `low`.
     """
-    scaling = modalities.get(data.modality).scaling
-    low, high = scaling.limits(voxels, data.window, data.percentiles)
+    modality = modalities.get(data.modality)
+    low, high = modality.scaling.limits(voxels, data.window, data.percentiles)
     image = np.empty(voxels.shape, dtype=np.float32)
     # A slab at a time: the float64 of a large scan would be four times the scan.
     for slab, source in zip(image, voxels, strict=True):
         values = source.astype(np.float64)
-        scaled = (np.where(np.isfinite(values), values, low) - low) / (high - low) * 2.0 - 1.0
-        slab[...] = np.clip(scaled, -1.0, 1.0)
+        part = (np.where(np.isfinite(values), values, low) - low) / (high - low)
+        if modality.exponent != 1.0:
+            part = np.clip(part, 0.0, 1.0) ** modality.exponent
+        slab[...] = np.clip(part * 2.0 - 1.0, -1.0, 1.0)
     return image, (low, high)
 
 
-def denormalise(image: Array, limits: tuple[float, float]) -> Array:
-    """Invert `normalise` (but for what it clipped)."""
+def denormalise(image: Array, limits: tuple[float, float], exponent: float = 1.0) -> Array:
+    """Invert `normalise` (but for what it clipped); `exponent` is the modality's."""
     low, high = limits
-    return ((np.clip(image, -1.0, 1.0) + 1.0) / 2.0 * (high - low) + low).astype(np.float32)
+    part = (np.clip(image, -1.0, 1.0) + 1.0) / 2.0
+    if exponent != 1.0:
+        part = part ** (1.0 / exponent)
+    return (part * (high - low) + low).astype(np.float32)
 
 
 def public_limits(data: DataConfig) -> tuple[float, float]:
@@ -184,9 +191,10 @@ def from_grid(
     the label scheme.
     """
     meta = {} if category is None else {"class": category}
-    step = modalities.get(data.modality).step
-    voxels: npt.NDArray[Any] = to_steps(denormalise(image, public_limits(data)), step)
-    if step != 1.0:
-        voxels = voxels * np.float32(step)
+    modality = modalities.get(data.modality)
+    values = denormalise(image, public_limits(data), modality.exponent)
+    voxels: npt.NDArray[Any] = to_steps(values, modality.step)
+    if modality.step != 1.0:
+        voxels = voxels * np.float32(modality.step)
     numbers = None if mask is None else to_numbers(mask, data)
     return Volume(voxels, grid_affine(data), data.modality, numbers, meta)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvae import modality as modalities
 from medvae.api import datasets, models
 from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
@@ -31,23 +32,34 @@ def real_volumes(session: Session, ref: str) -> Iterator[tuple[str, Volume]]:
 
 
 def _synthetic(
-    session: Session, what: str, n: int, progress: Progress
+    session: Session, what: str, n: int, progress: Progress, against: str | None = None
 ) -> tuple[Iterator[Volume], Artifact | None]:
-    """Volumes of a model of the tenant, and the model; or of a folder of NIfTI files."""
+    """Volumes of a model of the tenant, and the model; or of a folder of NIfTI files.
+
+    against: the data set beside it, whose modality the folder's is where numbers cannot say.
+    """
     if session.tenant.find("model", what) is not None:
         artifact = models.load(session.tenant, what)
         order = models.Order(n, Path(), seed=0)
         return models.draw(session, artifact, order, progress)[1], artifact
     if Path(what).is_dir():
-        return _folder(Path(what)), None
+        modality = None if against is None else _undeclared(datasets.load(session.tenant, against))
+        return _folder(Path(what), modality), None
     raise NotFoundError(f"{what!r} is neither a model of tenant {session.tenant.name} nor a folder")
 
 
-def _folder(folder: Path) -> Iterator[Volume]:
+def _undeclared(manifest: dict[str, Any]) -> str | None:
+    """The one modality of a data set, where volumes in files cannot be told to be of it."""
+    found = {entry["modality"] for entry in manifest["volumes"]}
+    (name,) = found if len(found) == 1 else (None,)
+    return name if name is not None and modalities.get(name).recognised is None else None
+
+
+def _folder(folder: Path, modality: str | None) -> Iterator[Volume]:
     from medvae import ingest as stage
 
     classes = _classes(folder)
-    for item in stage.read([folder], modality=None):
+    for item in stage.read([folder], modality=modality):
         if isinstance(item, stage.Quarantined):
             if Path(item.source).suffix in _PAPERS:
                 continue
@@ -83,7 +95,7 @@ def evaluate(
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
-    volumes, artifact = _synthetic(session, what, n, progress)
+    volumes, artifact = _synthetic(session, what, n, progress, against)
     real = list(real_volumes(session, against))
     metrics = stage.evaluate(
         volumes,

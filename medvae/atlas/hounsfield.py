@@ -37,10 +37,11 @@ GREY = np.linspace(-1.0, 1.0, LEVELS)
 def centre(data: DataConfig) -> float:
     """Where a field is 0, in [-1, 1] of the window."""
     low, high = data.window
-    lowest, middle = modalities.get(data.modality).field_range
+    modality = modalities.get(data.modality)
+    lowest, middle = modality.field_range
     if low > lowest or high < middle:
         return 0.0
-    return 2.0 * (middle - low) / (high - low) - 1.0
+    return float(2.0 * ((middle - low) / (high - low)) ** modality.exponent - 1.0)
 
 
 def describe(image: Array) -> Array:

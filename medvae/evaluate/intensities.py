@@ -53,14 +53,19 @@ def intensities(
     }
     modality = modalities.get(data.modality)
     if modality.scaling.absolute:
-        scale, unit = (data.window[1] - data.window[0]) / 2, modality.units.symbol
-        in_units = {name: value * scale for name, value in moved.items()}
-        found[f"{unit.lower()}_wasserstein"] = {**in_units, "unit": f"{unit}, within the window"}
+        unit = modality.units.symbol
+        values = ((_CENTRES + 1) / 2) ** (1 / modality.exponent) * (data.window[1] - data.window[0])
+        found[f"{unit.lower()}_wasserstein"] = {
+            "value": _moved(one, two, values),
+            "real": _moved(first, second, values),
+            "unit": f"{unit}, within the window",
+        }
     return found
 
 
-def _moved(one: Histograms, two: Histograms) -> float:
-    return float(wasserstein_distance(_CENTRES, _CENTRES, one, two))
+def _moved(one: Histograms, two: Histograms, values: Histograms = _CENTRES) -> float:
+    """[BINS] values: what intensity each bin stands for."""
+    return float(wasserstein_distance(values, values, one, two))
 
 
 def _apart(one: Histograms, two: Histograms) -> float:

@@ -178,6 +178,8 @@ class Modality:
         name: in configurations, manifests and on the command line.
         title: in sentences.
         scaling: intensities to [-1, 1] and back.
+        exponent: the part of the way from low to high is raised to it before it becomes -1 to 1;
+            1: intensities are scaled linearly.
         step: what one step of the 16-bit numbers of synthetic volumes is worth, in `units`.
         intensity: how the anatomy model describes grey values: `quantiles` of each volume, or
             one absolute `distribution` for all.
@@ -201,6 +203,7 @@ class Modality:
     bids: Bids
     procedural: Procedural
     intensity: Literal["quantiles", "distribution"]
+    exponent: float = 1.0
     step: float = 1.0
     field_range: Limits = (0.0, 0.0)
     window: Limits = (-1000.0, 1000.0)

@@ -52,11 +52,14 @@ PET: Final = Modality(
     ),
     # Background, organs, and few voxels of high uptake, on the default window.
     procedural=Procedural(
-        tissues=(-1.0, -0.99, -0.97, -0.95, -0.92, -0.88, -0.8, -0.7, -0.4, 0.2),
-        tissue_std=0.02,
+        tissues=(-1.0, -1.0, -0.9, -0.75, -0.68, -0.6, -0.5, -0.37, -0.2, 0.0, 0.4),
+        tissue_std=0.03,
         texture=0.06,
     ),
     intensity="distribution",
+    # Most of a body is below SUV 1 and what is looked for is above 3: a root gives both some of
+    # the scale, and noise of counts the same strength in each.
+    exponent=0.5,
     # A power of two: multiples are exact as float32, and as a slope of NIfTI and DICOM.
     step=2.0**-10,
     field_range=(0.0, 1.0),

@@ -15,6 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from medvae import modality as modalities
 from medvae.errors import IntegrityError
 from medvae.grid import denormalise, normalise
 from medvae.model import tiles
@@ -31,7 +32,7 @@ TILING = Tiling()
 def reconstruct(artifact: Artifact, volume: Volume, *, device: str = "cpu") -> Volume:
     """Encode and decode, keeping shape, geometry, intensity range and number type.
 
-    Intensities are scaled as for training (CT by the window, MRI by percentiles), so what
+    Intensities are scaled as for training (by window or percentiles), so what
     lies outside that range is clipped. The result is of a real patient: as private as he
     or she is, whatever the model.
     """
@@ -104,7 +105,8 @@ def decode(artifact: Artifact, data: bytes, *, device: str = "cpu") -> Volume:
         tiling = Tiling(int(facts["tile"]), int(facts["overlap"]))
         image = tiles.decode(model, latent, shape, tiling).mean(axis=0)
         low, high = (float(v) for v in facts["limits"])
-        voxels = _in_units(image, (low, high), np.dtype(facts["dtype"]))
+        exponent = modalities.get(facts["modality"]).exponent
+        voxels = _in_units(image, (low, high), exponent, np.dtype(facts["dtype"]))
         mask = _mask(tensors["mask"], shape) if "mask" in tensors else None
         affine = tensors["affine"].numpy()
         return Volume(voxels, affine, facts["modality"], mask, facts["meta"])
@@ -112,11 +114,13 @@ def decode(artifact: Artifact, data: bytes, *, device: str = "cpu") -> Volume:
         raise IntegrityError(f"stored bytes are no latents of this model: {error}") from error
 
 
-def _in_units(image: Array, limits: tuple[float, float], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _in_units(
+    image: Array, limits: tuple[float, float], exponent: float, dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
     """The scan's own intensities and number type, one slab at a time."""
     voxels = np.empty(image.shape, dtype)
     for slab, made in zip(voxels, image, strict=True):
-        values = denormalise(made, limits)
+        values = denormalise(made, limits, exponent)
         slab[...] = np.rint(values) if dtype.kind in "iu" else values
     return voxels
 

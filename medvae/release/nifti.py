@@ -41,7 +41,7 @@ def nifti(
     image.set_sform(affine, _SCANNER)
     image.set_qform(affine, _SCANNER)
     header.set_xyzt_units("mm", "sec")
-    header.set_slope_inter(1.0, 0.0)
+    header.set_slope_inter(step, 0.0)
     header["descrip"] = description.encode("ascii")
     header["cal_min"], header["cal_max"] = display
     return bytes(image.to_bytes())
