@@ -71,7 +71,8 @@ def staircase(sigma: float) -> Staircase:
     """The staircase for `sigma` in [64, 2^31). ValueError outside of that range."""
     if not SMALLEST <= sigma < LARGEST:
         raise ValueError(f"sigma must be in [2^6, 2^31), not {sigma!r}")
-    shift = math.floor(math.log2(sigma)) - 6
+    # By frexp: a rounded logarithm of a sigma just below a power of two would be too large.
+    shift = math.frexp(sigma)[1] - 7
     steps = int(REACH * sigma / 2**shift) + 1
     heights = _heights(sigma, shift, steps)
     # Room for one unit more on each step: a weight is never below the curve.

@@ -61,6 +61,14 @@ def test_the_staircase_is_never_below_the_curve(sigma: float) -> None:
         assert Fraction(int(table.squeeze[step]), 1 << 40) <= chance
 
 
+@pytest.mark.parametrize("sigma", [*SIGMAS, math.nextafter(2.0**30, 0), math.nextafter(128.0, 0)])
+def test_place_and_uniform_number_share_no_bit(sigma: float) -> None:
+    table = staircase(sigma)
+    assert sigma / 128 < 1 << table.shift <= sigma / 64
+    assert table.shift <= discrete._PLACE
+    assert discrete._PLACE + discrete._UNIFORM == 64
+
+
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_alias_tables_give_each_step_its_weight(sigma: float) -> None:
     table = staircase(sigma)
