@@ -17,6 +17,7 @@ from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
 from medvae.atlas import mechanisms as atlas_mechanisms
 from medvae.atlas.shares import KNOWN_MEAN
+from medvae.atlas.threads import one_thread
 from medvae.config import RunConfig
 from medvae.errors import UsageError
 from medvae.grid import Gridded
@@ -114,10 +115,13 @@ def train(
         )
     stages = Stages.resume(checkpoint or Forgetful())
     noise = NoiseSource(key, _binding(cfg, device))
-    model = _initial(cfg, init).to(device)
-    atlas = _atlas(cfg, plan, patients, noise, stages, progress)
-    if atlas is not None:
-        _curriculum(model, atlas, cfg, stages, progress)
+    # Whatever is computed on the way to a private sum adds up in one order on every machine.
+    with single_thread():
+        model = _initial(cfg, init).to(device)
+        atlas = _atlas(cfg, plan, patients, noise, stages, progress)
+        if atlas is not None:
+            with one_thread():
+                _curriculum(model, atlas, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     return _artifact(cfg, plan, model, prior, atlas)
@@ -245,7 +249,7 @@ def _prior(
     codes = Codes(model, atlas, patients.volumes, cfg)
     done = stages.result("prior")
     if done is None:
-        with single_thread():
+        with single_thread(), one_thread():
             prior = prior_fit.fit_prior(
                 codes,
                 plan.patients,

@@ -108,6 +108,25 @@ def test_a_killed_run_ends_in_the_same_weights() -> None:
     assert same(whole, resumed)
 
 
+def test_any_number_of_threads_gives_the_same_bits() -> None:
+    cfg = configuration(
+        data={"size": (24, 32, 24), "labels": 0},
+        model={"preset": "small"},
+        atlas={"share": 0.5, "samples": 4, "steps": 3},
+        finetune={"share": 0.25, "steps": 2, "sample_rate": 1.0},
+        prior={"share": 0.25},
+    )
+    cohort, plan = Cohort(6, cfg.data.size), plan_of(cfg, 6)
+    before, made = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            made.append(train(cfg, plan, cohort, key=KEY))
+        finally:
+            torch.set_num_threads(before)
+    assert same(*made)
+
+
 def test_the_engine_is_told_the_compute_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
 
