@@ -110,6 +110,17 @@ def read(keys: Keys, store: ByteStore, row: Row, *, staged: bool = False) -> byt
     return out
 
 
+def read_into(
+    keys: Keys, store: ByteStore, row: Row, out: memoryview, *, staged: bool = False
+) -> None:
+    """`read` into a buffer of exactly `plain_size(row)` bytes; zeroed on failure."""
+    data_key, pieces = _open(keys, store, row, staged)
+    try:
+        format.unseal_into(data_key, object_context(keys, row), pieces, out)
+    except InvalidTag:
+        raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}") from None
+
+
 def _open(
     keys: Keys, store: ByteStore, row: Row, staged: bool
 ) -> tuple[bytes, Iterator[memoryview]]:

@@ -30,8 +30,10 @@ from medvae.vault import (
 from medvae.vault import verify as checking
 from medvae.vault.audit import LogReport
 from medvae.vault.batch import Batch, find_id, find_lookup
+from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Row
 from medvae.vault.journal import Journal
+from medvae.vault.keys import Keys
 from medvae.vault.naming import check_object, raw_id
 from medvae.vault.providers import Recipient
 from medvae.vault.repair import Collected, RepairReport
@@ -118,6 +120,26 @@ class Tenant:
     def get_buffer(self, kind: str, object_id: str) -> bytearray:
         """`get` without the last copy: for volumes on their way into an array."""
         return self._read(kind, raw_id(kind, object_id))
+
+    def get_into(self, kind: str, object_id: str, buffer: bytearray | memoryview) -> int:
+        """`get` into the beginning of a buffer that the caller uses again and again.
+
+        Returns the number of bytes. On failure that part of the buffer is zeros.
+
+        Raises:
+            UsageError: the buffer is smaller than `size`. Else as `get`.
+        """
+        raw = raw_id(kind, object_id)
+        size = objects.plain_size(self._row(kind, raw))
+        view = memoryview(buffer).cast("B")
+        if len(view) < size:
+            raise UsageError(f"{kind} {object_id} needs {size} bytes, the buffer has {len(view)}")
+
+        def into(keys: Keys, store: ByteStore, row: Row, *, staged: bool) -> int:
+            objects.read_into(keys, store, row, view[: objects.plain_size(row)], staged=staged)
+            return objects.plain_size(row)
+
+        return self._retried(kind, raw, into)
 
     def get_named(self, kind: str, name: str) -> bytes:
         """The contents of a named object; raises as `get`."""
@@ -224,6 +246,10 @@ class Tenant:
     def digest(self, data: format.Buffer, purpose: str) -> str:
         """A keyed fingerprint (HMAC-SHA256, hex); different purposes do not compare."""
         return self._session.keys.mac(f"digest {purpose}", bytes(data)).hex()
+
+    def derive(self, purpose: str, *parts: bytes) -> bytes:
+        """A 32-byte key for the caller, by HKDF-SHA256 from the tenant's stable root."""
+        return self._session.keys.derive("caller", purpose.encode(), *parts)
 
     def sign(self, data: bytes) -> bytes:
         """The Ed25519 signature of a release, 64 bytes."""
