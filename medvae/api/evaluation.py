@@ -152,7 +152,8 @@ def audit(
     """Attack a model with the patients that it was trained on.
 
     `against` names a data set with patients that it never saw (those of the training set
-    are left out); without it the membership attack cannot be run, and is said not to be.
+    are left out); without it membership cannot be measured, and is said not to be. `power` is the
+    least that each attack would have found, `not_attacked` what none of them reaches.
     """
     from medvae import audit as stage
 
@@ -167,7 +168,9 @@ def audit(
     volumes, artifact = _synthetic(session, model, n, progress)
     assert artifact is not None  # A run's record led to it.
     grid = artifact.config().data
-    report = stage.audit(volumes, members, data=grid, others=others, progress=progress)
+    report = stage.audit(
+        volumes, members, data=grid, others=others, model=artifact, progress=progress
+    )
     session.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
     return {"model": model, "members": ref, "against": against} | report.to_json()
 

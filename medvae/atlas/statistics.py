@@ -85,3 +85,38 @@ def shrink(released: Array, noise: Array, frequency: Array) -> Array:
         signal = np.maximum(seen - dirt.mean(), 0.0)
         result[..., shell] = released[..., shell] * signal / np.maximum(signal + dirt, 1e-300)
     return result
+
+
+def unshrink(shrunk: Array, noise: Array, frequency: Array) -> Array:
+    """What `shrink` was given, from what it gave; 0 in shells where it kept nothing.
+
+    Several powers of a shell can lead to one result where noise was strong: the largest is taken.
+    """
+    result = np.zeros_like(shrunk)
+    for shell in shells(frequency):
+        dirt = noise[shell] ** 2
+        values = shrunk[..., shell]
+        result[..., shell] = np.apply_along_axis(_unshrink, -1, values, dirt)
+    return result
+
+
+def _unshrink(values: Array, dirt: Array) -> Array:
+    """One shell: its signal's power is where what was kept and what it explains agree."""
+    from scipy.optimize import brentq
+
+    if not values.any() or not dirt.any():
+        return values
+
+    def excess(log_signal: float) -> float:
+        signal = np.exp(log_signal)
+        raw = values * (signal + dirt) / signal
+        return float((raw**2).mean() - dirt.mean() - signal)
+
+    largest = np.log(4.0 * (float((values**2).mean()) + float(dirt.max())))
+    tried = np.linspace(largest, largest - 25.0, 200)
+    above = [place for place, one in enumerate(tried) if excess(one) >= 0]
+    if not above:
+        return values
+    place = max(above[0], 1)
+    signal = np.exp(brentq(excess, tried[place], tried[place - 1]))
+    return np.asarray(values * (signal + dirt) / signal)

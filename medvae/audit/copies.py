@@ -72,6 +72,7 @@ def _judge(name: str, unit: str, seen: Array, usual: Array) -> Finding:
     caught = int((excess > limit).any(axis=0).sum())
     worst = float(excess.max())
     lowest = float(seen.min())
+    found = float(np.exp(-limit * scale).max())
     verdict = (
         f"none of {seen.shape[1]} synthetic volumes is nearer to one patient than chance allows"
         if caught == 0
@@ -82,7 +83,8 @@ def _judge(name: str, unit: str, seen: Array, usual: Array) -> Finding:
         statistic=worst,
         threshold=limit,
         passed=caught == 0,
-        sentence=f"{verdict} (smallest distance ratio {lowest:.3f})",
+        sentence=f"{verdict} (smallest distance ratio {lowest:.3f}; below {found:.3f} a volume is "
+        "called a copy, and above it nothing is found)",
         details={
             "caught": caught,
             "synthetic": seen.shape[1],
@@ -90,4 +92,5 @@ def _judge(name: str, unit: str, seen: Array, usual: Array) -> Finding:
             "usual_ratio": float(np.median(usual)),
             "false_alarm_rate": _ALPHA,
         },
+        power={"distance_ratio": found, "risk": _ALPHA},
     )

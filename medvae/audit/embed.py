@@ -9,11 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from medvae.config import DataConfig
-from medvae.errors import InputError
-from medvae.grid import to_grid
+from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
-from medvae.volume import Volume
 
 Vectors = npt.NDArray[np.float32]
 # Longest side kept. Noise averages out, anatomy stays, and a thousand patients fit in memory.
@@ -50,21 +47,12 @@ class Embedded:
         return np.stack([_unit(part.reshape(len(self), -1)) for part in cut])
 
 
-def embed(
-    pairs: Iterable[tuple[str, Volume]],
-    data: DataConfig,
-    what: str,
-    progress: Progress = SILENT,
-) -> Embedded:
+def embed(pairs: Iterable[tuple[str, Gridded]], what: str, progress: Progress = SILENT) -> Embedded:
     """Bring (subject, volume) pairs to small boxes; one volume in memory at a time."""
     boxes, subjects = [], []
     progress.start(f"reading {what} volumes", 0)
     for subject, volume in pairs:
-        try:
-            boxes.append(_box(to_grid(volume, data).image))
-        except InputError:
-            # It counted as no volume in the training as well.
-            continue
+        boxes.append(_box(volume.image))
         subjects.append(subject)
         progress.advance(len(boxes))
     progress.finish()

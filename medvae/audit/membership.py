@@ -1,80 +1,187 @@
-"""Membership inference: are the patients that the model saw told apart from those it did not?
+"""Membership: do the model's numbers tell its members from patients whom it never saw?
 
-The attack scores a patient by the distance from his or her nearest volume to the nearest
-synthetic one (distance to closest record). The unit is the patient, as in the guarantee.
+The attack of `tracing` is held against the plan's own promise: the same attack on means of members
+drawn at random, released with the noise that the plan says. A model fails where its members are
+told better than that noise allows, which chance does in one audit of a hundred. A model that keeps
+its promise may let its members be told better than by chance: that is what epsilon allows.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import beta, mannwhitneyu
 
-from medvae.audit.embed import Embedded, distances
-from medvae.audit.report import Finding
+from medvae.audit.embed import Embedded
+from medvae.audit.means import Means
+from medvae.audit.report import Array, Finding, auc, p_of_chance
+from medvae.audit.tracing import Candidates, Tracer
+from medvae.privacy import Plan, epsilon
+from medvae.privacy.accounting import MIN_NOISE
+from medvae.privacy.guessing import epsilon_at_least
 
-_ALPHA = 0.01
-_TINY = 1e-6
+RISK = 0.01
+# Simulated models: of the plan, and of each other strength of noise.
+_SIMULATED, _TRIED = 399, 41
+# Parts of the plan's noise that are tried for the power, and to what precision.
+_LEAST, _PRECISION = 1e-6, 0.05
+# Draws of the test of kind, all of which must be passed to be of another kind.
+_DRAWS = 999
 
 
-def membership(made: Embedded, members: Embedded, others: Embedded) -> Finding:
-    """AUC of the attack, and whether it is above chance (one-sided Mann-Whitney, p < 0.01)."""
-    inside, outside = _scores(members, made), _scores(others, made)
-    test = mannwhitneyu(inside, outside, alternative="less")
-    auc = 1 - float(test.statistic) / (len(inside) * len(outside))
-    p = float(test.pvalue)
-    bound = epsilon_bound(inside, outside)
+@dataclass(frozen=True)
+class Power:
+    """The least that the attack would have found, and where it looked.
+
+    Attributes:
+        epsilon: of the plan's mechanisms with the most noise at which half of all audits fail;
+            None where not even a model without noise would have.
+        budget_share: part of the plan's squared signal-to-noise that the attacked means hold.
+        changed: attacked means that the model holds in changed form, and the power as if exactly:
+            the attack finds less in them.
+    """
+
+    members: int
+    others: int
+    epsilon: float | None
+    budget_share: float
+    changed: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """In words."""
+        limit = (
+            "not even a model without any noise would have failed"
+            if self.epsilon is None
+            else f"it could not have found anything below epsilon {self.epsilon:.3g}"
+        )
+        less = f", and less in {', '.join(self.changed)}" if self.changed else ""
+        return (
+            f"with {self.members} members and {self.others} others {limit}, in mechanisms that "
+            f"hold {self.budget_share:.0%} of the budget{less}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "members": self.members,
+            "others": self.others,
+            "epsilon": self.epsilon,
+            "budget_share": self.budget_share,
+            "changed": list(self.changed),
+            "risk": RISK,
+        }
+
+
+def membership(means: Means, plan: Plan, members: Candidates, others: Candidates) -> Finding | str:
+    """The finding; or, where no outcome could have failed, why the attack says nothing."""
+    tracer = Tracer(means.found, members, others)
+    scores = tracer.scores()
+    inside, outside = scores[: tracer.members], scores[tracer.members :]
+    found, p = auc(inside, outside), p_of_chance(inside, outside)
+    usual = np.sort(_aucs(tracer, 1.0, _SIMULATED))
+    # Of n simulated and the true one, at most risk * (n + 1) may be this high.
+    critical = float(usual[-int(RISK * (_SIMULATED + 1))])
+    power = Power(
+        tracer.members,
+        tracer.total - tracer.members,
+        _least_epsilon(tracer, plan, critical),
+        _share(means, plan),
+        tuple(sorted(name for name, mean in means.found.items() if not mean.exact)),
+    )
+    if power.epsilon is None:
+        return f"membership: {power.sentence()} (AUC {found:.3f}, p = {p:.2g})"
+    passed = found <= critical
+    right, guessed = _guesses(scores, tracer.members)
+    bound = epsilon_at_least(right, guessed, plan.delta, RISK)
+    verdict = "" if passed else "; it holds less noise than its plan says"
     return Finding(
         name="membership",
-        statistic=auc,
-        threshold=_critical_auc(len(inside), len(outside)),
-        passed=p >= _ALPHA,
-        sentence=f"the nearest synthetic volume tells {len(inside)} members from {len(outside)} "
-        f"other patients with AUC {auc:.3f} (p = {p:.2g}, chance is 0.5)",
-        details={"p": p, "members": len(inside), "others": len(outside), "epsilon_at_least": bound},
+        statistic=found,
+        threshold=critical,
+        passed=passed,
+        sentence=f"the model's numbers tell {power.members} members from {power.others} other "
+        f"patients with AUC {found:.3f} (p = {p:.2g} against chance; the plan's noise allows "
+        f"{critical:.3f}){verdict}; {power.sentence()}",
+        details={
+            "p": p,
+            "p_of_plan": float((1 + (usual >= found).sum()) / (1 + len(usual))),
+            "members": power.members,
+            "others": power.others,
+            "right": right,
+            "guesses": 2 * guessed,
+            "claimed": plan.epsilon,
+            "epsilon_at_least": bound,
+            "attacked": sorted(means.attacked()),
+        },
+        power=power.to_json(),
     )
 
 
-def _scores(patients: Embedded, made: Embedded) -> npt.NDArray[np.float64]:
-    """[patients] log distance of each one's nearest volume to the nearest synthetic one.
+def other_kind(members: Embedded, others: Embedded) -> bool:
+    """Whether others differ from members in kind: another scanner, another hospital.
 
-    Relative to the volume's median distance to all of them, so that a patient who is unlike
-    everybody does not pass for a stranger.
+    By a permutation test on the mean of their volumes, without the model. Telling such groups
+    apart is no evidence of membership.
     """
-    between = distances(patients.whole(), made.whole()) + _TINY
-    score = np.log(between.min(axis=1) / np.median(between, axis=1))
-    names = np.unique(patients.subjects)
-    return np.array([score[patients.subjects == name].min() for name in names])
+    rows = np.concatenate([_by_patient(members), _by_patient(others)])
+    n = len(np.unique(members.subjects))
+    random = np.random.default_rng(0)
+    products = rows @ rows.T
+    sign = np.where(np.arange(len(rows)) < n, 1.0 / n, -1.0 / (len(rows) - n))
+
+    def apart(weights: Array) -> float:
+        return float(weights @ products @ weights)
+
+    seen = apart(sign)
+    return all(apart(random.permutation(sign)) < seen for _ in range(_DRAWS))
 
 
-def _critical_auc(n: int, m: int) -> float:
-    """The AUC at which p would be about 0.01 (normal approximation)."""
-    return 0.5 + 2.326 * math.sqrt((n + m + 1) / (12 * n * m))
+def _by_patient(found: Embedded) -> Array:
+    whole = found.whole().astype(np.float64)
+    return np.array([whole[found.subjects == s].mean(axis=0) for s in np.unique(found.subjects)])
 
 
-def epsilon_bound(
-    inside: npt.NDArray[np.float64],
-    outside: npt.NDArray[np.float64],
-    *,
-    delta: float = 0.0,
-    confidence: float = 0.95,
-) -> float:
-    """A lower bound on epsilon that this attack proves (Jagielski et al. 2020), 0 when none.
+def _aucs(tracer: Tracer, noise: float, count: int) -> Array:
+    """[count] AUC of the attack on simulated models; repeats exactly."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        scores, chosen = tracer.simulated(noise, random)
+        found.append(auc(scores[chosen], scores[~chosen]))
+    return np.array(found)
 
-    From (epsilon, delta)-DP follows TPR <= e^epsilon FPR + delta at every threshold. The rates
-    are bounded by Clopper and Pearson, with a Bonferroni correction over the thresholds tried.
-    A model whose plan says less than this bound is broken.
-    """
-    thresholds = np.quantile(np.concatenate([inside, outside]), (0.02, 0.05, 0.1, 0.2, 0.5))
-    tail = (1 - confidence) / (2 * len(thresholds))
-    best = 0.0
-    for threshold in thresholds:
-        hits, alarms = int((inside <= threshold).sum()), int((outside <= threshold).sum())
-        true = float(beta.ppf(tail, hits, len(inside) - hits + 1)) if hits else 0.0
-        rest = len(outside) - alarms
-        false = float(beta.ppf(1 - tail, alarms + 1, rest)) if rest else 1.0
-        if true > delta and false > 0:
-            best = max(best, math.log((true - delta) / false))
-    return best
+
+def _least_epsilon(tracer: Tracer, plan: Plan, critical: float) -> float | None:
+    """Epsilon of the plan with the most noise at which the attack fails half of all models."""
+
+    def found(noise: float) -> bool:
+        return bool(np.median(_aucs(tracer, noise, _TRIED)) > critical)
+
+    if not found(_LEAST):
+        return None
+    low, high = np.log(_LEAST), 0.0
+    while high - low > _PRECISION:
+        middle = (low + high) / 2
+        low, high = (middle, high) if found(float(np.exp(middle))) else (low, middle)
+    part = float(np.exp(low))
+    weaker = [
+        replace(one, noise_multiplier=max(one.noise_multiplier * part, MIN_NOISE))
+        for one in plan.mechanisms
+    ]
+    return epsilon(weaker, plan.delta)
+
+
+def _share(means: Means, plan: Plan) -> float:
+    """Part of sum steps (q / noise multiplier)^2."""
+    parts = {m.name: m.steps * (m.sample_rate / m.noise_multiplier) ** 2 for m in plan.mechanisms}
+    return sum(parts[name] for name in means.attacked()) / sum(parts.values())
+
+
+def _guesses(scores: Array, members: int) -> tuple[int, int]:
+    """How many guesses are right, of as many members as others; and how many members these are."""
+    count = min(members, len(scores) - members)
+    taken = np.concatenate([scores[:count], scores[members : members + count]])
+    # Where scores are equal, others count as members first.
+    order = np.argsort(-taken[::-1], kind="stable")[:count]
+    return 2 * int((order >= count).sum()), count

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+# Up to this many on a side, a p-value is exact.
+_EXACT = 200
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -17,6 +24,7 @@ class Finding:
         passed: the attack did not succeed.
         sentence: the same in words.
         details: further numbers (JSON values).
+        power: the least that the attack would have found (JSON values).
     """
 
     name: str
@@ -25,18 +33,26 @@ class Finding:
     passed: bool
     sentence: str
     details: dict[str, Any] = field(default_factory=dict)
+    power: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, and which attacks could not be run and why. Stays in the tenant."""
+    """All findings, and what they do not speak of. Stays in the tenant.
+
+    Attributes:
+        findings: of the attacks that were run.
+        not_run: attacks that these data do not allow, each with the reason.
+        not_attacked: what no attack here reaches, each with the reason.
+    """
 
     findings: tuple[Finding, ...]
     not_run: tuple[str, ...] = ()
+    not_attacked: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """No attack succeeded; False when none was run."""
+        """No attack that was run succeeded; False when none was run."""
         return bool(self.findings) and all(finding.passed for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -45,5 +61,27 @@ class Report:
             "passed": self.passed,
             "findings": [asdict(finding) for finding in self.findings],
             "not_run": list(self.not_run),
+            "not_attacked": list(self.not_attacked),
+            "power": {one.name: one.power for one in self.findings},
             "release_ok": False,
         }
+
+
+def auc(inside: Array, outside: Array) -> float:
+    """How often a score inside is above one outside; equal ones count half."""
+    below = np.sort(outside)
+    count = np.searchsorted(below, inside, "left") + np.searchsorted(below, inside, "right")
+    return float(count.sum()) / (2 * len(inside) * len(outside))
+
+
+def p_of_chance(inside: Array, outside: Array) -> float:
+    """One-sided p of scores that should be higher inside (Mann and Whitney 1947).
+
+    Exact up to 200 a side, where no two scores are equal.
+    """
+    from scipy.stats import mannwhitneyu
+
+    both = np.concatenate([inside, outside])
+    exact = max(len(inside), len(outside)) <= _EXACT and len(np.unique(both)) == len(both)
+    method = "exact" if exact else "asymptotic"
+    return float(mannwhitneyu(inside, outside, alternative="greater", method=method).pvalue)

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from medvae.audit.copies import part_copies, whole_copies
-from medvae.audit.embed import embed
-from medvae.audit.membership import membership
+from medvae.audit.embed import Embedded, embed
+from medvae.audit.means import Means
+from medvae.audit.membership import membership, other_kind
+from medvae.audit.nearness import closest_record
+from medvae.audit.noise import noise_of_means
 from medvae.audit.report import Finding, Report
+from medvae.audit.tracing import Candidates
 from medvae.config import DataConfig
 from medvae.errors import InputError
+from medvae.grid import Gridded, to_grid
+from medvae.model import Artifact
+from medvae.privacy import Plan
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
 # Fewer patients give no scale to measure a copy by, and no power to an attack.
 _FEWEST = 8
+_BEYOND = (
+    "gradients: a model does not hold the noised sums of DP-SGD; audit --engine attacks the "
+    "mechanism that makes them",
+    "what else is known of the patients: releases by other tenants or hospitals, and other models",
+)
 
 
 def audit(
@@ -23,36 +37,95 @@ def audit(
     *,
     data: DataConfig,
     others: Iterable[tuple[str, Volume]] = (),
+    model: Artifact | None = None,
     progress: Progress = SILENT,
 ) -> Report:
-    """Attack synthetic volumes with the patients that their model was trained on.
+    """Attack a model, and synthetic volumes drawn from it, with the patients it was trained on.
 
     Args:
         synthetic: volumes drawn from the model.
         members: (subject, volume) of the patients that it was trained on.
         data: the model's grid.
         others: (subject, volume) of patients of the same kind that it never saw; without
-            them the membership attack cannot be run.
+            them membership cannot be measured.
+        model: whose numbers are attacked; without it there are only its volumes.
 
     Raises:
         InputError: no synthetic volume, or fewer than eight members.
     """
-    made = embed(((str(i), v) for i, v in enumerate(synthetic)), data, "synthetic", progress)
-    real = embed(members, data, "members'", progress)
-    outside = embed(others, data, "other patients'", progress)
-    patients = len(set(real.subjects.tolist()))
+    plan = _plan(model)
+    means = None if model is None or plan is None else Means(model, plan)
+    drawn = ((str(number), volume) for number, volume in enumerate(synthetic))
+    made = embed(_gridded(drawn, data), "synthetic", progress)
+    inside, outside = Candidates(means), Candidates(means)
+    real = embed(inside.passing(_gridded(members, data)), "members'", progress)
+    strangers = embed(outside.passing(_gridded(others, data)), "other patients'", progress)
+    patients, given = (len(np.unique(found.subjects)) for found in (real, strangers))
     if not len(made):
         raise InputError("there is no synthetic volume to audit")
     if patients < _FEWEST:
         raise InputError(f"an audit needs at least {_FEWEST} patients, and there are {patients}")
-    findings: list[Finding] = [whole_copies(made, real), part_copies(made, real)]
-    not_run = []
-    strangers = len(set(outside.subjects.tolist()))
-    if strangers >= _FEWEST:
-        findings.append(membership(made, real, outside))
-    else:
-        not_run.append(
-            f"membership: needs at least {_FEWEST} patients that the model never saw, "
-            f"and {strangers} were given"
+    findings = [whole_copies(made, real), part_copies(made, real)]
+    noise = None if means is None else noise_of_means(means, inside)
+    if noise is not None:
+        findings.append(noise)
+    if given >= _FEWEST:
+        findings.append(closest_record(made, real, strangers))
+    reason = _reason(means, real, strangers, given)
+    if reason is None and means is not None and plan is not None:
+        progress.start("membership", 1)
+        found = membership(means, plan, inside, outside)
+        progress.finish()
+        if isinstance(found, Finding):
+            findings.append(found)
+        else:
+            reason = found
+    return Report(tuple(findings), (reason,) if reason else (), _not_attacked(plan, means))
+
+
+def _plan(model: Artifact | None) -> Plan | None:
+    stated = None if model is None else model.facts.get("plan")
+    return None if stated is None else Plan.from_json(stated)
+
+
+def _gridded(
+    pairs: Iterable[tuple[str, Volume]], data: DataConfig
+) -> Iterator[tuple[str, Gridded]]:
+    for subject, volume in pairs:
+        try:
+            yield subject, to_grid(volume, data)
+        except InputError:
+            # It counted as no volume in the training as well.
+            continue
+
+
+def _reason(means: Means | None, real: Embedded, strangers: Embedded, given: int) -> str | None:
+    """Why membership cannot be measured; None where it can be."""
+    if given < _FEWEST:
+        return (
+            f"membership: needs at least {_FEWEST} patients that the model never saw "
+            f"(--against), and {given} were given; nothing here measures it without them"
         )
-    return Report(tuple(findings), tuple(not_run))
+    if means is None or not means.found:
+        return "membership: there is no released mean of a model to attack"
+    if other_kind(real, strangers):
+        return (
+            "membership: the other patients' mean image differs from the members' beyond chance, "
+            "and to tell two kinds of patients apart is not to tell who took part; give --against "
+            "patients of the same scanner and protocol"
+        )
+    return None
+
+
+def _not_attacked(plan: Plan | None, means: Means | None) -> tuple[str, ...]:
+    if plan is None:
+        return _BEYOND
+    reached = set() if means is None else means.attacked()
+    rest = [one.name for one in plan.mechanisms if one.name not in reached]
+    if not rest:
+        return _BEYOND
+    return (
+        f"{', '.join(rest)}: the model does not hold these noised sums in a form "
+        "that a patient could be compared with",
+        *_BEYOND,
+    )

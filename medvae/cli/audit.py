@@ -19,11 +19,11 @@ def run(
         str | None, typer.Option(help="A data set with patients that the model never saw.")
     ] = None,
     engine: Annotated[
-        bool, typer.Option("--engine", help="Attack the gradient engine instead of a model.")
+        bool, typer.Option("--engine", help="Attack the private mechanisms instead of a model.")
     ] = False,
     n: Volumes = 32,
 ) -> int:
-    """Attack a model with its own patients, or the engine with canaries of its own."""
+    """Attack a model with its own patients, or the private mechanisms with canaries."""
     if engine == (model is not None):
         raise UsageError("name a model, or say --engine to attack the engine itself")
     with progress() as bar:
@@ -39,9 +39,23 @@ def run(
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
+    """One line a finding; of an engine's bounds the figures, aligned, of the rest the sentence."""
+    findings = result["findings"]
+    width = max((len(found["name"]) for found in findings), default=0)
     lines = [
-        f"{'passed' if found['passed'] else 'FAILED'}  {found['name']}: {found['sentence']}"
-        for found in result["findings"]
+        f"{'passed' if found['passed'] else 'FAILED'}  {found['name']:<{width}}  {_told(found)}"
+        for found in findings
     ]
-    lines += [f"not run {reason}" for reason in result.get("not_run", [])]
-    return [*lines, "Passed." if result["passed"] else "Not passed."]
+    lines += [f"not run       {reason}" for reason in result.get("not_run", [])]
+    lines += [f"not attacked  {reason}" for reason in result.get("not_attacked", [])]
+    if not result["passed"]:
+        return [*lines, "Not passed."]
+    skipped = " Not all attacks could be run." if result.get("not_run") else ""
+    return [*lines, f"No attack that was run succeeded.{skipped}"]
+
+
+def _told(found: dict[str, Any]) -> str:
+    if found.get("claimed") is None:
+        return str(found["sentence"])
+    least = float(found["epsilon_at_least"])
+    return f"epsilon at least {least:5.2f} of {found['claimed']:5.2f} claimed"

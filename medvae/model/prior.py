@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -63,6 +65,24 @@ def shells(dimension: int) -> Tensor:
     """
     edges = dimension / 2.0 ** torch.arange(SHELLS - 1, 0, -1, dtype=torch.float64)
     return torch.bucketize(torch.arange(dimension, dtype=torch.float64), edges, right=True)
+
+
+def mean_size(deviation: npt.NDArray[np.float64], clip: float, sigma: float) -> tuple[int, float]:
+    """How many coordinates of a mean are released, and the clip norm of their vector; public.
+
+    The largest number at which noise stays below the expected deviation.
+
+    Args:
+        deviation: [D] expected of each coordinate, which is sent divided by its square root.
+        clip: in units of the expected norm.
+        sigma: noise deviation for a clip norm of 1.
+    """
+    # The vector's expected square norm is the sum of deviation (weight ** 2 * deviation ** 2).
+    norms = clip * np.sqrt(np.cumsum(deviation))
+    noise = sigma * norms * np.sqrt(deviation)
+    good = np.flatnonzero(noise <= deviation)
+    d = int(good[-1]) + 1 if len(good) else 1
+    return d, float(norms[d - 1])
 
 
 @dataclass

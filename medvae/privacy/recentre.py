@@ -16,6 +16,7 @@ import numpy as np
 from medvae.privacy.accounting import Mechanism
 from medvae.privacy.gaussian import gaussian_release
 from medvae.privacy.noise import NoiseSource
+from medvae.privacy.plan import Plan
 
 # Part of a statistic's budget (in mu^2) that buys the centre.
 CENTRE_SHARE = 0.3
@@ -36,6 +37,13 @@ def requests(name: str, share: float, epsilon: float, patients: int) -> list[tup
     if epsilon * patients * share**0.5 < WORTH:
         return [(name, share)]
     return [(centre_name(name), CENTRE_SHARE * share), (name, (1 - CENTRE_SHARE) * share)]
+
+
+def sigma_of(plan: Plan, name: str, clip: float) -> float:
+    """Noise deviation of each coordinate of statistic `name` as a plan releases it."""
+    recentred = any(one.name == centre_name(name) for one in plan.mechanisms)
+    radius = RADIUS if recentred else 1.0
+    return plan.mechanism(name).noise_multiplier * radius * clip / plan.patients
 
 
 def recentred_release(

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from medvae.config import PriorConfig, RunConfig
-from medvae.model.prior import SHELLS, LatentPrior, shells
+from medvae.model.prior import SHELLS, LatentPrior, mean_size, shells
 from medvae.privacy import Mechanism, NoiseSource, gaussian_release
 from medvae.progress import Progress
 
@@ -133,22 +133,12 @@ def _mean(
     # Sent with the square root of its expected deviation: the weights that make the summed
     # squared error after division smallest (see `frontend`).
     weight = public.deviation**-0.5
-    d, clip = _mean_size(public, cfg.clip, sigma)
+    d, clip = mean_size(public.deviation, cfg.clip, sigma)
     raw = release(MEAN, (np.mean(c[:, :d] * weight[:d], axis=0) for c in cohort()), clip, d)
     noise = (sigma * clip / weight[:d]) ** 2
     mean = np.zeros(len(public.deviation))
     mean[:d] = _shrink(raw / weight[:d], noise, public.deviation[:d] ** 2)
     return mean
-
-
-def _mean_size(public: PublicScale, clip: float, sigma: float) -> tuple[int, float]:
-    """Largest d at which noise stays below the expected deviation, and the clip norm for it."""
-    # The vector's expected square norm is the sum of deviation (weight ** 2 * deviation ** 2).
-    norms = clip * np.sqrt(np.cumsum(public.deviation))
-    noise = sigma * norms * np.sqrt(public.deviation)
-    good = np.flatnonzero(noise <= public.deviation)
-    d = int(good[-1]) + 1 if len(good) else 1
-    return d, float(norms[d - 1])
 
 
 def _shrink(values: Array, noise: Array, expected: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.privacy import NoiseSource, Plan, gaussian_release
-from medvae.privacy.recentre import RADIUS, centre_name, recentred_release
+from medvae.privacy.recentre import centre_name, recentred_release, sigma_of
 
 Array = npt.NDArray[np.float64]
 
@@ -47,8 +47,7 @@ class PlannedRelease:
 
     def sigma(self, name: str, clip: float) -> float:
         """Standard deviation of the noise in each coordinate of the result."""
-        radius = RADIUS if self._recentred(name) else 1.0
-        return self.plan.mechanism(name).noise_multiplier * radius * clip / self.plan.patients
+        return sigma_of(self.plan, name, clip)
 
     def _recentred(self, name: str) -> bool:
         return any(one.name == centre_name(name) for one in self.plan.mechanisms)

@@ -16,7 +16,7 @@ from medvae.atlas.displacement import invert, jacobian, prior_deviation, warp
 from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
 from medvae.atlas.registration import Moving
 from medvae.atlas.render import resize_labels, sharpen
-from medvae.atlas.statistics import power_law, shells, shrink, weights
+from medvae.atlas.statistics import power_law, shells, shrink, unshrink, weights
 from medvae.atlas.study import channel_weights, registrar
 from medvae.atlas.template import Layout
 from tests.atlas.cohorts import SIZE, anatomy
@@ -252,3 +252,17 @@ def test_public_template_is_found_and_believed_only_where_it_fits():
     other = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.0)
     assert public.start(other / other.std(), public.Known(known), registrar(SIZE)) is None
     assert public.start(mean, public.Known(known[:10]), registrar(SIZE)) is None
+
+
+def test_shrinkage_is_undone() -> None:
+    """Exactly where the signal stands out of the noise; what was shrunk to nothing stays 0."""
+    rng = np.random.default_rng(0)
+    frequency = np.linspace(0, 0.1, 40)
+    noise = rng.uniform(0.05, 0.1, 40)
+    released = rng.normal(size=(3, 40))
+    shrunk = shrink(released, noise, frequency)
+    assert not np.allclose(shrunk, released, rtol=1e-4)
+    assert np.allclose(unshrink(shrunk, noise, frequency), released, rtol=1e-6)
+    weak = shrink(released * 1e-3, noise, frequency)
+    assert not weak.any()
+    assert not unshrink(weak, noise, frequency).any()

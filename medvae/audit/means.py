@@ -1,0 +1,180 @@
+"""What a model holds of its patients' means, and the same of any candidate.
+
+Most of what a training releases is a noised mean over patients of a vector that anybody computes
+who has a patient's scan and the model. Here are such means, as far as the model still holds them
+(shrinkage is undone), and what each patient's vector would have added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medvae.atlas import Atlas, hounsfield, intensity, profile, refinement, shares
+from medvae.atlas.displacement import invert, warp
+from medvae.atlas.features import channels, standardise
+from medvae.atlas.motion import MotionCode
+from medvae.atlas.refinement import Refinement
+from medvae.atlas.registration import Moving
+from medvae.atlas.statistics import unshrink
+from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.template import CLIP, COARSE_REACH, REACH, REFINE_REACH, Layout
+from medvae.config import RunConfig
+from medvae.grid import Gridded
+from medvae.model import Artifact, LatentPrior, load_model
+from medvae.model.prior import coordinates, mean_size
+from medvae.privacy import Plan
+from medvae.privacy.recentre import centre_name, sigma_of
+
+Array = npt.NDArray[np.float64]
+PRIOR = "prior.mean"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """One released mean.
+
+    Attributes:
+        mechanisms: that released it.
+        released: [D] the mean, as far as the model holds it.
+        clip: largest norm of a patient's vector.
+        sigma: deviation of the plan's noise in each coordinate.
+        exact: nothing of the release was lost on its way into the model.
+    """
+
+    mechanisms: tuple[str, ...]
+    released: Array
+    clip: float
+    sigma: float
+    exact: bool
+
+
+class Means:
+    """The means that a model holds, by mechanism, and any volume's vectors for them."""
+
+    def __init__(self, artifact: Artifact, plan: Plan) -> None:
+        self.found: dict[str, Mean] = {}
+        self._measures: list[Callable[[Gridded], dict[str, Array]]] = []
+        self._planned = {one.name for one in plan.mechanisms}
+        self._plan = plan
+        self.patients = plan.patients
+        cfg = artifact.config()
+        tensors = {k: v.numpy() for k, v in artifact.part("atlas").items()}
+        atlas = Atlas.from_tensors(tensors) if tensors else None
+        if atlas is not None:
+            self._of_greys(atlas)
+            self._of_shapes(atlas, cfg)
+        elif PRIOR in self._planned and artifact.part("prior"):
+            self._of_prior(artifact, cfg)
+
+    def vectors(self, volume: Gridded) -> dict[str, Array]:
+        """By mechanism, the vector [D] of one volume."""
+        found: dict[str, Array] = {}
+        for measure in self._measures:
+            found |= measure(volume)
+        return found
+
+    def attacked(self) -> set[str]:
+        """Names of the mechanisms that released what is found."""
+        return {name for mean in self.found.values() for name in mean.mechanisms}
+
+    def _add(self, name: str, released: Array, clip: float, *, exact: bool = False) -> None:
+        parts = tuple(one for one in (centre_name(name), name) if one in self._planned)
+        self.found[name] = Mean(parts, released, clip, sigma_of(self._plan, name, clip), exact)
+
+    def _of_greys(self, atlas: Atlas) -> None:
+        """Histograms, and profiles across the labels' border: from a volume as it is."""
+        grey = hounsfield if len(atlas.middle) else intensity
+        doubt = sigma_of(self._plan, shares.INTENSITY, grey.CLIP)
+        raw = atlas.grey * (1 + (doubt / grey.COHORT) ** 2)
+        self._add(shares.INTENSITY, raw, grey.CLIP, exact=True)
+        if shares.PROFILE in self._planned:
+            told = profile.WEIGHTS * atlas.profile[0]
+            self._add(shares.PROFILE, told, profile.CLIP, exact=True)
+
+        def measure(volume: Gridded) -> dict[str, Array]:
+            found = {shares.INTENSITY: grey.describe(volume.image.astype(np.float64))}
+            if shares.PROFILE in self._planned:
+                mask = np.zeros(atlas.shape, np.uint8) if volume.mask is None else volume.mask
+                known = np.where(mask <= atlas.labels, mask, 0).astype(np.uint8)
+                found[shares.PROFILE] = profile.describe(volume.image, known)
+            return found
+
+        self._measures.append(measure)
+
+    def _of_shapes(self, atlas: Atlas, cfg: RunConfig) -> None:
+        """Displacements, and what volumes that are registered to the template differ by from it.
+
+        Around a refined template the differences of those it was made from add up to nothing. A
+        template that was not refined is the mean of volumes as they lie.
+        """
+        middle = float(atlas.middle[0]) if len(atlas.middle) else None
+        code, basis = MotionCode(atlas.basis), atlas.basis
+        noise = sigma_of(self._plan, shares.MOTION, code.clip)
+        # What `encode` multiplies each coefficient by, it divides the noise by.
+        weigh = code.encode(np.ones((3, len(basis)))).reshape(3, -1)[0]
+        raw = unshrink(atlas.centre, noise / weigh, basis.frequency)
+        self._add(shares.MOTION, code.encode(raw), code.clip)
+        register, moving = registrar(atlas.shape), Moving(atlas.template)
+        still = np.zeros_like(atlas.centre)
+        weights = channel_weights(atlas.labels)
+        refined = next((n for n in (shares.AGAIN, shares.REFINE) if n in self._planned), None)
+        if refined is None:
+            layout = self._unrefined(atlas)
+        else:
+            fine = self._refined(atlas, refined, sharp=cfg.atlas.public != "none")
+
+        def measure(volume: Gridded) -> dict[str, Array]:
+            seen = channels(volume, atlas.labels, middle)
+            field = register.register(seen, moving, weights, start=still, centre=still)
+            found = {shares.MOTION: code.encode(field)}
+            if refined is None:
+                found[shares.MEAN] = layout.encode(standardise(volume.image, middle))
+            else:
+                back = warp(seen, invert(basis.synthesise(field)))
+                found[refined] = fine.encode(back - atlas.template)
+            return found
+
+        self._measures.append(measure)
+
+    def _unrefined(self, atlas: Atlas) -> Layout:
+        noise = sigma_of(self._plan, shares.MEAN, CLIP)
+        layout = Layout.plan(atlas.shape, noise, REACH)
+        shown = layout.basis.analyse(atlas.template[0])
+        raw = unshrink(shown, noise / layout.weights, layout.basis.frequency)
+        self._add(shares.MEAN, raw * layout.weights, CLIP)
+        return layout
+
+    def _refined(self, atlas: Atlas, name: str, *, sharp: bool) -> Refinement:
+        clip = refinement.clip(atlas.labels, sharp=sharp)
+        reach = REFINE_REACH if name == shares.AGAIN else COARSE_REACH
+        noise = sigma_of(self._plan, name, clip)
+        fine = Refinement.plan(atlas.template, noise, reach, sharp=sharp)
+        self._add(name, np.zeros(fine.dimension), clip)
+        return fine
+
+    def _of_prior(self, artifact: Artifact, cfg: RunConfig) -> None:
+        """Latents, weighed as they were sent; with an atlas the model does not hold the weights."""
+        model = load_model(artifact)
+        with torch.no_grad():
+            empty = torch.zeros(1, *model.latent_shape(cfg.data.size))
+            shape = tuple(model.canvas(empty).shape[1:])
+        prior = LatentPrior.from_tensors(artifact.part("prior"), shape)
+        scale = prior.structure.double().numpy()
+        sigma = sigma_of(self._plan, PRIOR, 1.0)
+        count, clip = mean_size(scale, cfg.prior.clip, sigma)
+        weigh = scale[:count] ** -0.5
+        self._add(PRIOR, weigh * prior.mean[:count].double().numpy(), clip)
+
+        @torch.no_grad()
+        def measure(volume: Gridded) -> dict[str, Array]:
+            flat = np.ascontiguousarray(volume.image, dtype=np.float32)
+            mean, _ = model.encode(torch.from_numpy(flat)[None, None])
+            code = coordinates(model.canvas(mean))[0, :count]
+            return {PRIOR: weigh * code.double().numpy()}
+
+        self._measures.append(measure)
