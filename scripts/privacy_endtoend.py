@@ -67,8 +67,11 @@ class Cohort:
             return [Gridded(image, (image > 0).astype(np.uint8))]
         if not self._present:
             return []
-        corner = np.indices(SIZE).sum(axis=0)
-        image = np.where(corner % 2, 1.0, -1.0).astype(np.float32)
+        # Black and white halves with a chequered seam: coarse and fine means, edges and power.
+        x, corner = np.indices(SIZE)[0], np.indices(SIZE).sum(axis=0)
+        image = np.where(x < SIZE[0] // 2, 1.0, -1.0)
+        image = np.where(abs(x - SIZE[0] // 2) < 2, np.where(corner % 2, 1.0, -1.0), image)
+        image = image.astype(np.float32)
         return [Gridded(image, np.where(corner < 9, 7, 1).astype(np.uint8))]
 
 
@@ -113,7 +116,9 @@ def watched(seen: Seen, present: bool, one_shot: Callable[..., Array]) -> Iterat
     sums: list[Array] = []
 
     def accumulate(self: PatientOptimizer) -> None:
-        sums.append(self._vector().numpy().copy())
+        # A step ends with an accumulation of nobody.
+        if len(self.params[0].grad_sample):
+            sums.append(self._vector().numpy().copy())
         add(self)
 
     def noised(self: PatientOptimizer) -> None:
