@@ -14,7 +14,7 @@ from medvae.errors import UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.api.session import Session
+    from medvae.api.context import TenantContext
     from medvae.model import Artifact
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -33,7 +33,7 @@ class Request:
     prune: float = 0.0
 
 
-def compress(session: Session, request: Request, progress: Progress) -> dict[str, Any]:
+def compress(context: TenantContext, request: Request, progress: Progress) -> dict[str, Any]:
     """Seal a smaller form of a model under a new name; its guarantee and plan stay its own.
 
     What is lost is measured on procedural volumes and on volumes drawn from both models with
@@ -46,7 +46,7 @@ def compress(session: Session, request: Request, progress: Progress) -> dict[str
     """
     from medvae.model.compress import compress as stage
 
-    tenant = session.tenant
+    tenant = context.tenant
     check_name(request.to)
     with tenant.writer():
         artifact = models.load_outgoing(tenant, request.name)
@@ -55,7 +55,7 @@ def compress(session: Session, request: Request, progress: Progress) -> dict[str
         made = stage(artifact, request.weights, request.prune)
         progress.advance(1, "drawing from both")
         stated: dict[str, Any] = made.facts["compression"]
-        stated |= {"source": request.name, "volumes": _drift(session, artifact, made)}
+        stated |= {"source": request.name, "volumes": _drift(context, artifact, made)}
         progress.advance(2, "sealing")
         note = {key: stated[key] for key in ("source", "weights", "prune")}
         with tenant.transaction():
@@ -76,7 +76,7 @@ def _free(tenant: Tenant, name: str) -> None:
             )
 
 
-def _drift(session: Session, before: Artifact, after: Artifact) -> dict[str, Any] | None:
+def _drift(context: TenantContext, before: Artifact, after: Artifact) -> dict[str, Any] | None:
     """How far apart the two models' volumes of one seed are, as parts of the intensity range.
 
     None for a public model, which has nothing to draw from.
@@ -90,7 +90,7 @@ def _drift(session: Session, before: Artifact, after: Artifact) -> dict[str, Any
     low, high = public_limits(before.config().data)
     scale = high - low
     squares, largest = [], 0.0
-    for one, other in zip(_drawn(session, before), _drawn(session, after), strict=True):
+    for one, other in zip(_drawn(context, before), _drawn(context, after), strict=True):
         apart = (other.voxels.astype(np.float64) - one.voxels) / scale
         squares.append(float(np.mean(apart**2)))
         largest = max(largest, float(np.abs(apart).max()))
@@ -98,5 +98,5 @@ def _drift(session: Session, before: Artifact, after: Artifact) -> dict[str, Any
     return {"n": _DRAWN, "seed": _SEED, "rms": round(rms, 6), "largest": round(largest, 6)}
 
 
-def _drawn(session: Session, artifact: Artifact) -> Iterator[Volume]:
-    return models.draw(session, artifact, models.Order(_DRAWN, Path(), _SEED), SILENT)[1]
+def _drawn(context: TenantContext, artifact: Artifact) -> Iterator[Volume]:
+    return models.draw(context, artifact, models.Order(_DRAWN, Path(), _SEED), SILENT)[1]

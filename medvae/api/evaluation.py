@@ -14,7 +14,7 @@ from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.api.session import Session
+    from medvae.api.context import TenantContext
     from medvae.model import Artifact
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 _PAPERS = {".md", ".html", ".pem", ".sig", ".png"}
 
 
-def real_volumes(session: Session, ref: str) -> Iterator[tuple[str, Volume]]:
+def real_volumes(context: TenantContext, ref: str) -> Iterator[tuple[str, Volume]]:
     """(pseudonym, volume) of a data set, opened one at a time."""
-    manifest = datasets.load(session.tenant, ref)
+    manifest = datasets.load(context.tenant, ref)
     for entry in manifest["volumes"]:
-        yield entry["subject"], datasets.open_volume(session.tenant, entry)
+        yield entry["subject"], datasets.open_volume(context.tenant, entry)
 
 
 def _synthetic(
-    session: Session, what: str, n: int, progress: Progress, against: str | None = None
+    context: TenantContext, what: str, n: int, progress: Progress, against: str | None = None
 ) -> tuple[Iterator[Volume], Artifact | None]:
     """Volumes of a model of the tenant, and the model; or of a folder of NIfTI files.
 
     against: the data set beside it, whose modality the folder's is where numbers cannot say.
     """
-    if session.tenant.find("model", what) is not None:
-        artifact = models.load(session.tenant, what)
+    if context.tenant.find("model", what) is not None:
+        artifact = models.load(context.tenant, what)
         order = models.Order(n, Path(), seed=0)
-        return models.draw(session, artifact, order, progress)[1], artifact
+        return models.draw(context, artifact, order, progress)[1], artifact
     if Path(what).is_dir():
-        modality = None if against is None else _undeclared(datasets.load(session.tenant, against))
+        modality = None if against is None else _undeclared(datasets.load(context.tenant, against))
         return _folder(Path(what), modality), None
-    raise NotFoundError(f"{what!r} is neither a model of tenant {session.tenant.name} nor a folder")
+    raise NotFoundError(f"{what!r} is neither a model of tenant {context.tenant.name} nor a folder")
 
 
 def _undeclared(manifest: dict[str, Any]) -> str | None:
@@ -90,13 +90,13 @@ def _classes(folder: Path) -> dict[str, int]:
 
 
 def evaluate(
-    session: Session, what: str, against: str, n: int, downstream: bool, progress: Progress
+    context: TenantContext, what: str, against: str, n: int, downstream: bool, progress: Progress
 ) -> dict[str, Any]:
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
-    volumes, artifact = _synthetic(session, what, n, progress, against)
-    real = list(real_volumes(session, against))
+    volumes, artifact = _synthetic(context, what, n, progress, against)
+    real = list(real_volumes(context, against))
     metrics = stage.evaluate(
         volumes,
         real,
@@ -106,9 +106,9 @@ def evaluate(
         progress=progress,
     )
     # The card of a release counts these (`looks`).
-    label = datasets.resolve(session.tenant, against)
+    label = datasets.resolve(context.tenant, against)
     model = None if artifact is None else what
-    session.tenant.record("evaluate", model=model, what=Path(what).name, dataset=label)
+    context.tenant.record("evaluate", model=model, what=Path(what).name, dataset=label)
     return {
         "what": what,
         "against": label,
@@ -147,7 +147,7 @@ def _shares(tenant: Tenant, label: str, patients: frozenset[str]) -> bool:
 
 
 def audit(
-    session: Session, model: str, against: str | None, n: int, progress: Progress
+    context: TenantContext, model: str, against: str | None, n: int, progress: Progress
 ) -> dict[str, Any]:
     """Attack a model with the patients that it was trained on.
 
@@ -157,21 +157,21 @@ def audit(
     """
     from medvae import audit as stage
 
-    ref = models.show(session.tenant, model)["dataset"]
+    ref = models.show(context.tenant, model)["dataset"]
     if ref is None:
         raise UsageError(f"model {model} was trained on no patient: there is nothing to attack")
-    members = list(real_volumes(session, ref))
+    members = list(real_volumes(context, ref))
     known = {subject for subject, _ in members}
     others: list[tuple[str, Volume]] = []
     if against is not None:
-        others = [(s, v) for s, v in real_volumes(session, against) if s not in known]
-    volumes, artifact = _synthetic(session, model, n, progress)
+        others = [(s, v) for s, v in real_volumes(context, against) if s not in known]
+    volumes, artifact = _synthetic(context, model, n, progress)
     assert artifact is not None  # A run's record led to it.
     grid = artifact.config().data
     report = stage.audit(
         volumes, members, data=grid, others=others, model=artifact, progress=progress
     )
-    session.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
+    context.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
     return {"model": model, "members": ref, "against": against} | report.to_json()
 
 

@@ -16,7 +16,7 @@ from medvae.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from medvae.api.session import Session
+    from medvae.api.context import TenantContext
     from medvae.model import Artifact
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -140,16 +140,16 @@ def load_outgoing(tenant: Tenant, name: str) -> Artifact:
     return artifact
 
 
-def generate(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+def generate(context: TenantContext, name: str, order: Order, progress: Progress) -> dict[str, Any]:
     """Draw volumes from a model and write them; nothing more is spent (post-processing).
 
     Raises:
         BudgetError: its noise does not protect its patients.
         UsageError: `out` is not an empty folder.
     """
-    artifact = load_outgoing(session.tenant, name)
+    artifact = load_outgoing(context.tenant, name)
     fresh_folder(order.out)
-    seed, drawn = draw(session, artifact, order, progress)
+    seed, drawn = draw(context, artifact, order, progress)
     files: list[Path] = []
     try:
         rows = []
@@ -165,7 +165,7 @@ def generate(session: Session, name: str, order: Order, progress: Progress) -> d
         for path in files:
             path.unlink(missing_ok=True)
         raise
-    session.tenant.record("generate", model=name, volumes=order.n)
+    context.tenant.record("generate", model=name, volumes=order.n)
     return {"model": name, "seed": seed, "n": order.n, "files": [str(path) for path in files]}
 
 
@@ -188,19 +188,19 @@ def _write_classes(out: Path, rows: list[tuple[Path, str, int | None]]) -> list[
 
 
 def draw(
-    session: Session, artifact: Artifact, order: Order, progress: Progress
+    context: TenantContext, artifact: Artifact, order: Order, progress: Progress
 ) -> tuple[int, Iterator[Volume]]:
     """The seed that is used (fresh where none was given) and the volumes, one at a time."""
     from medvae.generate import generate as stage
 
     seed = secrets.randbits(62) if order.seed is None else order.seed
-    device = str(pick(session.device))
+    device = str(pick(context.device))
     category = order.category
     volumes = stage(artifact, order.n, seed, device=device, progress=progress, category=category)
     return seed, volumes
 
 
-def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
     """Encode and decode one scan on its own grid.
 
     The reconstruction is of a real patient: it is written only where the user said, and
@@ -211,17 +211,17 @@ def reconstruct(session: Session, name: str, source: Path, out: Path) -> dict[st
     from medvae.model.reconstruct import reconstruct as stage
 
     _nifti_suffix(new_file(out))
-    artifact = load(session.tenant, name)
+    artifact = load(context.tenant, name)
     data = artifact.config().data
     volume = _one_scan(source, data.modality)
-    made = stage(artifact, volume, device=str(pick(session.device)))
+    made = stage(artifact, volume, device=str(pick(context.device)))
     _write_scan(made, out)
-    session.tenant.record("reconstruct", model=name)
+    context.tenant.record("reconstruct", model=name)
     figures = compare(volume, made, data)
     return {"model": name, "file": str(out)} | asdict(figures)
 
 
-def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+def encode(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
     """A scan's latents (posterior means) as a safetensors file: as private as the scan.
 
     ratio: how many times fewer bytes than the voxels have in memory; source_bytes: what the
@@ -230,11 +230,11 @@ def encode(session: Session, name: str, source: Path, out: Path) -> dict[str, An
     from medvae.model.reconstruct import encode as stage
 
     new_file(out)
-    artifact = load(session.tenant, name)
+    artifact = load(context.tenant, name)
     volume = _one_scan(source, artifact.config().data.modality)
-    data = stage(artifact, volume, device=str(pick(session.device)))
+    data = stage(artifact, volume, device=str(pick(context.device)))
     _write_new(out, data)
-    session.tenant.record("encode", model=name)
+    context.tenant.record("encode", model=name)
     raw = volume.voxels.nbytes
     return {
         "model": name,
@@ -251,19 +251,19 @@ def _on_disk(source: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def decode(session: Session, name: str, source: Path, out: Path) -> dict[str, Any]:
+def decode(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
     """The volume of a file made by `encode` with the same model."""
     from medvae.model.reconstruct import decode as stage
 
     _nifti_suffix(new_file(out))
-    artifact = load(session.tenant, name)
+    artifact = load(context.tenant, name)
     try:
         data = source.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
-    volume = stage(artifact, data, device=str(pick(session.device)))
+    volume = stage(artifact, data, device=str(pick(context.device)))
     _write_scan(volume, out)
-    session.tenant.record("decode", model=name)
+    context.tenant.record("decode", model=name)
     return {"model": name, "file": str(out), "shape": list(volume.shape)}
 
 

@@ -11,7 +11,7 @@ from medvae.errors import MedvaeError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.api.session import Session
+    from medvae.api.context import TenantContext
     from medvae.vault import Tenant
 
 
@@ -31,7 +31,7 @@ class Order:
     category: int | None = None
 
 
-def create(session: Session, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+def create(context: TenantContext, name: str, order: Order, progress: Progress) -> dict[str, Any]:
     """A signed folder of synthetic volumes; refused where the gate says no.
 
     Raises:
@@ -42,11 +42,11 @@ def create(session: Session, name: str, order: Order, progress: Progress) -> dic
 
     if order.fmt not in ("bids", "dicom"):
         raise UsageError(f"--format must be bids or dicom, not {order.fmt!r}")
-    tenant = session.tenant
+    tenant = context.tenant
     try:
         artifact = models.load_outgoing(tenant, name)
         wanted = models.Order(order.n, order.out, order.seed, category=order.category)
-        seed, drawn = models.draw(session, artifact, wanted, SILENT)
+        seed, drawn = models.draw(context, artifact, wanted, SILENT)
         more = _accounted(tenant, name)
         if order.licence:
             more["license"] = order.licence

@@ -108,23 +108,23 @@ class Session:
 
     def delete_dataset(self, ref: str) -> dict[str, Any]:
         """Delete a data set and every volume that no other data set holds."""
-        from medvae.api import datasets
+        from medvae.api import erasure
 
-        return datasets.delete(self.tenant, ref)
+        return erasure.delete(self.tenant, ref)
 
     def erase_subject(self, source_id: str) -> dict[str, Any]:
         """A patient withdraws: volumes gone, models trained on the patient listed."""
-        from medvae.api import datasets
+        from medvae.api import erasure
 
-        return datasets.erase_subject(self.tenant, source_id)
+        return erasure.erase_subject(self.tenant, source_id)
 
     def verify(
         self, ref: str | None = None, *, read_data: bool = False, progress: Progress = SILENT
     ) -> dict[str, Any]:
         """Check what is stored; `read_data` also opens and authenticates everything."""
-        from medvae.api import datasets
+        from medvae.api import integrity
 
-        return datasets.verify(self.tenant, ref, read_data, progress)
+        return integrity.verify(self.tenant, ref, read_data, progress)
 
     def plan(
         self,

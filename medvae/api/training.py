@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import copies, cost, datasets, settle
+from medvae.api import copies, cost, datasets, integrity, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
-    from medvae.api.session import Session
+    from medvae.api.context import TenantContext
     from medvae.config import RunConfig
     from medvae.model import Artifact
     from medvae.privacy import Ledger, Plan
@@ -149,7 +149,9 @@ def _check_cohort(manifest: dict[str, Any], small_cohort: bool) -> None:
         )
 
 
-def pretrain(session: Session, cfg: RunConfig, name: str, progress: Progress) -> dict[str, Any]:
+def pretrain(
+    context: TenantContext, cfg: RunConfig, name: str, progress: Progress
+) -> dict[str, Any]:
     """The public stage, sealed under `name`.
 
     Raises:
@@ -157,13 +159,13 @@ def pretrain(session: Session, cfg: RunConfig, name: str, progress: Progress) ->
     """
     from medvae import train as stage
 
-    tenant = session.tenant
+    tenant = context.tenant
     datasets.check_name(name)
     _new_model(tenant, name)
     with tenant.writer():
         keep = TenantCheckpoint(tenant, f"pretrain:{name}")
         artifact = stage.pretrain(
-            cfg, device=str(pick(session.device)), checkpoint=keep, progress=progress
+            cfg, device=str(pick(context.device)), checkpoint=keep, progress=progress
         )
         with tenant.transaction():
             tenant.put("model", artifact.to_bytes(), name=name)
@@ -179,7 +181,9 @@ def _new_model(tenant: Tenant, name: str) -> None:
         )
 
 
-def train(session: Session, cfg: RunConfig, request: Request, progress: Progress) -> dict[str, Any]:
+def train(
+    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
+) -> dict[str, Any]:
     """Train under DP and seal the model; `resume` goes on with an interrupted run.
 
     The order is what makes it safe to stop anywhere: data verified, run and its secret
@@ -192,11 +196,11 @@ def train(session: Session, cfg: RunConfig, request: Request, progress: Progress
             than 20 patients without `small_cohort`.
         IntegrityError: a volume of the data set is damaged.
     """
-    tenant = session.tenant
+    tenant = context.tenant
     datasets.check_name(request.name)
     with tenant.writer():
         try:
-            return _train(session, cfg, request, progress)
+            return _train(context, cfg, request, progress)
         except Exception as error:
             # By its kind alone: an error's own text may quote a patient.
             reason = type(error).__name__
@@ -205,12 +209,12 @@ def train(session: Session, cfg: RunConfig, request: Request, progress: Progress
 
 
 def _train(
-    session: Session, cfg: RunConfig, request: Request, progress: Progress
+    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
 ) -> dict[str, Any]:
     from medvae import train as stage
 
-    tenant = session.tenant
-    run = _resume(tenant, request) if request.resume else _begin(session, cfg, request, progress)
+    tenant = context.tenant
+    run = _resume(tenant, request) if request.resume else _begin(context, cfg, request, progress)
     cfg, made, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
         return _result(run) | {"notes": []}
@@ -219,7 +223,7 @@ def _train(
     unusable = patients.check(progress)
     key = _run_key(tenant, run, made, manifest)
     init = _init(tenant, run["init"], cfg)
-    device = str(pick(session.device))
+    device = str(pick(context.device))
     ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
     began = time.monotonic()
     artifact = stage.train(
@@ -236,10 +240,10 @@ def _train(
 
 
 def _begin(
-    session: Session, cfg: RunConfig, request: Request, progress: Progress
+    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
 ) -> dict[str, Any]:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
-    tenant = session.tenant
+    tenant = context.tenant
     if tenant.find("run", request.name) is not None:
         raise UsageError(
             f"run {request.name!r} was begun already: go on with it by --resume, which spends "
@@ -257,10 +261,10 @@ def _begin(
         progress.finish("all of it for the atlas (atlas.alone_below)")
     _init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
-    pick(session.device)
+    pick(context.device)
     made = make_plan(tenant, cfg, len(datasets.subjects(manifest)))
     ledger(tenant).check(made, datasets.subjects(manifest))
-    damage = datasets.verify(tenant, label, False, progress)["damaged"]
+    damage = integrity.verify(tenant, label, False, progress)["damaged"]
     if damage:
         first = damage[0]
         raise IntegrityError(

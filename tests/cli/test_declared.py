@@ -190,7 +190,7 @@ def test_a_version_without_a_record_of_its_unit_is_not_trained_on(
         entry["labels"] = 2
     del manifest["declared"], manifest["unit"]
     with old.tenant.writer():
-        datasets._store(old.tenant, manifest | {"name": "old"})
+        datasets.store(old.tenant, manifest | {"name": "old"})
     del old
     shown = clinic("dataset", "show", "old").json
     assert (shown["unit"], shown["labels"], shown["subjects"]) == (None, 0, 10)

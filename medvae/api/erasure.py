@@ -1,0 +1,114 @@
+"""What deletes: a data set, a patient who withdraws, and the volumes that nobody holds then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medvae.api import datasets
+from medvae.api.models import compression_of
+from medvae.api.training import ledger
+from medvae.errors import IntegrityError, NotFoundError
+
+if TYPE_CHECKING:
+    from medvae.vault import Tenant
+
+Stored = dict[str, dict[str, str | None]]
+
+
+def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
+    """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds.
+
+    Raises:
+        NotFoundError: there is no such data set.
+        IntegrityError: the catalogue is not whole; nothing was deleted.
+    """
+    datasets.resolve(tenant, ref)
+    name, at, _ = ref.partition("@")
+    with tenant.writer():
+        stored = tenant.inventory()
+        kept = _manifests(tenant, stored)
+        doomed = (
+            [datasets.resolve(tenant, ref)]
+            if at
+            else [f"{name}@{v}" for v in datasets.version_numbers(tenant, name)]
+        )
+        for label in doomed:
+            del kept[label]
+        with tenant.transaction():
+            for label in doomed:
+                tenant.delete("dataset", datasets.object_of(tenant, label))
+            lost = _sweep(tenant, kept, stored)
+        tenant.record("dataset delete", dataset=ref, volumes=lost)
+    return {"deleted": sorted(doomed), "volumes": lost}
+
+
+def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
+    """Remove a patient from every version of every data set.
+
+    The ledger keeps the patient's events under the pseudonym (a budget is never refunded);
+    the models that were trained on the patient are named, for the steward to decide on.
+
+    Raises:
+        NotFoundError: no data set holds this patient.
+        IntegrityError: the catalogue is not whole; nothing was erased.
+    """
+    pseudonym = tenant.pseudonym(source_id)
+    with tenant.writer():
+        stored = tenant.inventory()
+        manifests = _manifests(tenant, stored)
+        kept = {
+            label: m | {"volumes": [e for e in m["volumes"] if e["subject"] != pseudonym]}
+            for label, m in manifests.items()
+        }
+        changed = sorted(label for label in kept if kept[label] != manifests[label])
+        if not changed:
+            raise NotFoundError(f"no data set of tenant {tenant.name} holds patient {source_id!r}")
+        models = _models_of(tenant, pseudonym)
+        with tenant.transaction():
+            for label in changed:
+                tenant.delete("dataset", datasets.object_of(tenant, label))
+                if kept[label]["volumes"]:
+                    datasets.store(tenant, kept[label])
+            lost = _sweep(tenant, kept, stored)
+        tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
+    return {"subject": pseudonym, "datasets": changed, "volumes": lost, "models": models}
+
+
+def _manifests(tenant: Tenant, stored: Stored) -> dict[str, datasets.Manifest]:
+    """Every version of every data set by its label; all that they list is stored.
+
+    Raises:
+        IntegrityError: a listed volume is not stored: what is deleted then is not all there is.
+    """
+    labels = [label for label in stored.get("dataset", {}).values() if label is not None]
+    manifests = {label: datasets.load(tenant, label) for label in sorted(labels)}
+    for label, manifest in manifests.items():
+        for entry in manifest["volumes"]:
+            if entry["object"] not in stored.get("volume", {}):
+                raise IntegrityError(
+                    f"data set {label} lists volume {entry['object']}, which the catalogue does "
+                    "not hold; nothing was deleted: restore the catalogue from a backup"
+                )
+    return manifests
+
+
+def _sweep(tenant: Tenant, kept: dict[str, datasets.Manifest], stored: Stored) -> int:
+    """Delete every volume that no manifest of `kept` lists; the writer lock is held.
+
+    stored: the tenant's proven inventory, from before this transaction. What an interrupted
+    ingest sealed and never listed goes as well.
+    """
+    listed = {entry["object"] for manifest in kept.values() for entry in manifest["volumes"]}
+    doomed = [volume for volume in stored.get("volume", {}) if volume not in listed]
+    for volume in doomed:
+        tenant.delete("volume", volume)
+    return len(doomed)
+
+
+def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
+    """Every run that was charged to this patient, from the ledger, and what came from it."""
+    book = ledger(tenant)
+    charged = {entry["run"].partition("#")[0] for entry in book.history([pseudonym])}
+    notes = {name: compression_of(tenant, name) for name in tenant.names("compression")}
+    smaller = {name for name, note in notes.items() if note and note["source"] in charged}
+    return sorted(charged | smaller)
