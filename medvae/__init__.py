@@ -1,6 +1,6 @@
 """Synthetic medical volumes that can be shared.
 
-A model of CT and MRI volumes is trained under patient-level differential privacy inside
+A model of CT, MRI or PET volumes is trained under patient-level differential privacy inside
 the hospital; what is drawn from it can leave. `medvae.create_tenant` and `medvae.open` give
 a `Session`, whose methods are the verbs of the command line.
 """

@@ -78,6 +78,7 @@ def test_a_dicom_release_says_that_it_is_pet_in_suv_and_can_be_read_again(make: 
         head = pydicom.dcmread(path)
         assert head.SOPClassUID.name == "Positron Emission Tomography Image Storage"
         assert (head.Modality, head.Units, head.SUVType) == ("PT", "GML", "BW")
+        assert list(head.ImageType) == ["DERIVED", "PRIMARY"]
         assert (head.ImageIndex, head.NumberOfSlices) == (number, len(files))
         assert (head.RescaleIntercept, head.RescaleSlope) == (0, 2**-10)
         assert (head.WindowCenter, head.WindowWidth) == (pytest.approx(3.65), pytest.approx(7.3))
