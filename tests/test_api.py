@@ -48,6 +48,10 @@ SESSION = {
     "verify": "verify",
 }
 API = {
+    "anatomy add": "add_anatomy",
+    "anatomy list": "list_anatomy",
+    "anatomy show": "show_anatomy",
+    "anatomy verify": "verify_anatomy",
     "config copy": "copy_config",
     "config explain": "explain_config",
     "config list": "configs",

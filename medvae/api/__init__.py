@@ -13,6 +13,7 @@ Everything heavy is imported by the verb that needs it, so that importing this i
 
 from __future__ import annotations
 
+from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_anatomy
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
 from medvae.api.presets import config_text, configs, copy_config, explain_config
@@ -31,6 +32,7 @@ from medvae.api.tenancy import open_session as open
 
 __all__ = [
     "Session",
+    "add_anatomy",
     "audit_engine",
     "config_text",
     "configs",
@@ -41,9 +43,12 @@ __all__ = [
     "erase_tenant",
     "examine",
     "explain_config",
+    "list_anatomy",
     "new_identity",
     "open",
     "recover_tenant",
+    "show_anatomy",
     "tenants",
+    "verify_anatomy",
     "verify_release",
 ]

@@ -45,7 +45,7 @@ def parse(label_scheme: Scheme | None, classes: int | None) -> dict[str, Any]:
     if label_scheme is None:
         return {"label_scheme": None, "classes": classes}
     try:
-        scheme = config.label_scheme(_mapping(label_scheme))
+        scheme = config.label_scheme(mapping(label_scheme))
     except ValueError as error:
         raise UsageError(
             f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"
@@ -53,7 +53,12 @@ def parse(label_scheme: Scheme | None, classes: int | None) -> dict[str, Any]:
     return {"label_scheme": scheme, "classes": classes}
 
 
-def _mapping(given: Scheme) -> Mapping[Any, Any]:
+def mapping(given: Scheme) -> Mapping[Any, Any]:
+    """Numbers and names as they were given, before they are checked.
+
+    Raises:
+        ValueError: it is no mapping, and no file that holds one.
+    """
     if isinstance(given, Mapping):
         return given
     text = os.fspath(given)

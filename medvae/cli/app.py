@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from medvae.cli import (
+    anatomy,
     audit,
     budget,
     config,
@@ -53,7 +54,7 @@ def build() -> Callable[..., Any]:
     single = (doctor, demo, ingest, verify, repair, plan, pretrain, train, budget)
     for module in single:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
-    for group in (config, tenant, keys, dataset, subject, model, release, log):
+    for group in (config, tenant, keys, dataset, anatomy, subject, model, release, log):
         app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
     for module in (generate, encode, decode, reconstruct, evaluate, audit):
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)

@@ -8,6 +8,8 @@ from typing import Final
 from medvae.errors import NotFoundError, UsageError
 
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+# The folder of the public anatomy library lies beside the tenants'.
+RESERVED: Final = ("anatomy",)
 _KIND: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _LONGEST_NAME: Final = 1024
@@ -15,7 +17,7 @@ _LONGEST_NAME: Final = 1024
 
 def is_tenant(name: str) -> bool:
     """Whether a tenant may be called that."""
-    return _TENANT.fullmatch(name) is not None
+    return _TENANT.fullmatch(name) is not None and name not in RESERVED
 
 
 def check_tenant(name: str) -> None:
@@ -23,7 +25,7 @@ def check_tenant(name: str) -> None:
     if not is_tenant(name):
         raise UsageError(
             f"{name!r} is not a name of a tenant: expected 1 to 63 of a-z, 0-9, - and _, "
-            "beginning with a letter or a digit"
+            "beginning with a letter or a digit, and other than " + ", ".join(RESERVED)
         )
 
 

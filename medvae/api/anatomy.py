@@ -1,0 +1,206 @@
+"""The public anatomy library of a vault: add, list, show, verify. Needs no tenant and no keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.errors import InputError, UsageError
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.anatomy.library import Entry, Library, PersonMaps
+    from medvae.api.declaration import Scheme
+    from medvae.api.session import PathLike
+    from medvae.vault import Tenant
+
+# How many label numbers an error names.
+_NAMED = 5
+
+
+def add_anatomy(
+    folder: PathLike,
+    name: str,
+    *,
+    licence: str,
+    source: str,
+    label_scheme: Scheme | None = None,
+    consent: str | None = None,
+    vault: PathLike | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Add public people to the library, aligned to one another; all of them or none.
+
+    Args:
+        folder: label maps of a whole region, or images with labels (see `anatomy_files.find`).
+        licence, source: under which the files may be used, and where they come from.
+        label_scheme: as `Session.ingest` takes it, numbers 1 to 32767; without it every number
+            that the files hold is a label without a name.
+        consent: what the people shown have agreed to.
+
+    Raises:
+        UsageError: no licence or source, or the name is not valid or taken.
+        InputError: a file cannot be used, or holds a label that the scheme lacks.
+    """
+    from medvae.anatomy.library import Person, align
+    from medvae.anatomy.library.entries import Entry
+    from medvae.api import anatomy_files
+
+    for option, text in (("--licence", licence), ("--source", source)):
+        if not text.strip():
+            raise UsageError(f"{option} is empty; an entry of the library needs one")
+    scheme = None if label_scheme is None else _scheme(label_scheme)
+    with _library(vault).adding(name) as staging, anatomy_files.Reader() as reader:
+        kind, files = anatomy_files.find(Path(folder))
+        progress.start("reading the library", len(files))
+        people, numbers = [], set()
+        for done, one in enumerate(files, 1):
+            maps, sources = reader.read(one)
+            numbers |= _labels(maps, scheme, one.labels.source)
+            x, y, z = maps.labels.shape
+            stored = staging.add(maps)
+            people.append(Person(one.id, sources, stored, (x, y, z), maps.spacing))
+            progress.advance(done)
+        progress.finish()
+        named = _unnamed(numbers) if scheme is None else scheme
+        alignment = staging.align(align(staging.people(), kind, named, progress))
+        entry = Entry(
+            name,
+            kind,
+            source.strip(),
+            licence.strip(),
+            consent.strip() if consent else None,
+            named,
+            tuple(people),
+            alignment,
+        )
+        staging.commit(entry)
+    return {"anatomy": name, "entries": [_summary(entry)]}
+
+
+def list_anatomy(vault: PathLike | None = None) -> dict[str, Any]:
+    """Every entry of a vault's library."""
+    library = _library(vault)
+    found = [_summary(library.entry(name)) for name in library.names()]
+    return {"anatomy": str(library.root), "entries": found}
+
+
+def show_anatomy(name: str, vault: PathLike | None = None) -> dict[str, Any]:
+    """One entry: what `list_anatomy` says of it, its label scheme, its people and its alignment.
+
+    Raises:
+        NotFoundError: there is none. IntegrityError: it is damaged.
+    """
+    library = _library(vault)
+    entry = library.entry(name)
+    aligned = library.aligned(entry)
+    template = aligned.group.template
+    facts = _summary(entry) | {
+        "label_scheme": {str(number): text for number, text in entry.label_scheme.items()},
+        "alignment": {
+            "sha256": entry.alignment.sha256,
+            "box_mm": list(template.box.size),
+            "spacing_mm": list(template.grid.spacing),
+            "channels": list(aligned.channels),
+        },
+        "files": [
+            {
+                "person": person.id,
+                "shape": list(person.shape),
+                "spacing_mm": list(person.spacing),
+                "sources": {file.name: file.sha256 for file in person.sources},
+            }
+            for person in entry.people
+        ],
+    }
+    return {"anatomy": name, "entries": [facts]}
+
+
+def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -> dict[str, Any]:
+    """Check every file of the library against its digest; `damaged` lists what is not as it was."""
+    library = _library(vault)
+    objects, damaged = library.verify(progress)
+    return {
+        "anatomy": str(library.root),
+        "entries": library.names(),
+        "objects": objects,
+        "damaged": damaged,
+    }
+
+
+def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
+    """Refuse an entry that shows an ingested patient: his or her scan, or the mask of one.
+
+    Raises:
+        UsageError: a person of the entry is a patient of the tenant, or cannot be told from one.
+        IntegrityError: the entry is damaged.
+    """
+    from medvae.api.copies import Stored
+
+    images = Stored(tenant) if entry.kind == "images" else None
+    masks = Stored(tenant, "mask_likeness")
+    for index, person in enumerate(entry.people):
+        maps = library.person(entry, index)
+        same = masks.copies(maps.labels > 0, axes=True)
+        found = next(same, None)
+        if found is None and images is not None and maps.image is not None:
+            found = next(images.copies(maps.image, axes=True), None)
+        if found is not None:
+            raise UsageError(
+                f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "
+                "close to one that it cannot be told from it; use an entry that shows nobody of "
+                "this tenant"
+            )
+
+
+def _library(vault: PathLike | None) -> Library:
+    from medvae.anatomy.library import Library
+    from medvae.api.tenancy import default_vault
+
+    return Library(default_vault() if vault is None else Path(vault))
+
+
+def _scheme(given: Scheme) -> dict[int, str]:
+    from medvae.anatomy.library import label_scheme
+    from medvae.api import declaration
+
+    try:
+        return label_scheme(declaration.mapping(given))
+    except ValueError as error:
+        raise UsageError(
+            f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"
+        ) from error
+
+
+def _unnamed(numbers: set[int]) -> dict[int, str]:
+    from medvae.anatomy.library import unnamed
+
+    return unnamed(numbers)
+
+
+def _labels(maps: PersonMaps, scheme: dict[int, str] | None, source: str) -> set[int]:
+    """The label numbers of a person. Raises InputError where the scheme lacks one."""
+    import numpy as np
+
+    numbers = {int(n) for n in np.flatnonzero(np.bincount(maps.labels.ravel()))} - {0}
+    strange = sorted(numbers - set(scheme)) if scheme is not None else []
+    if strange:
+        shown = ", ".join(map(str, strange[:_NAMED])) + (", ..." if strange[_NAMED:] else "")
+        raise InputError(
+            f"{source} holds labels that the label scheme lacks ({shown}); name them in "
+            "--label-scheme, or correct the file"
+        )
+    return numbers
+
+
+def _summary(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "people": len(entry.people),
+        "labels": len(entry.label_scheme),
+        "licence": entry.licence,
+        "source": entry.source,
+        "consent": entry.consent,
+        "digest": entry.digest,
+    }

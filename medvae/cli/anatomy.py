@@ -1,0 +1,94 @@
+"""medvae anatomy add | list | show | verify"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import plural, show, table
+from medvae.cli.progress import progress
+from medvae.cli.settings import settings
+from medvae.errors import IntegrityError
+
+app = typer.Typer(
+    help="Public anatomy: people whose data are public, for the model to start from.",
+    no_args_is_help=True,
+)
+
+_COLUMNS = ("name", "kind", "people", "labels", "licence", "source")
+
+
+@app.command()
+def add(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Label maps of a whole region (NIfTI), or images/ beside labels/ with equal "
+            "names, or NAME_dseg.nii beside NAME.nii."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the entry.")],
+    licence: Annotated[str, typer.Option(help="Licence of the files, such as Apache-2.0.")],
+    source: Annotated[str, typer.Option(help="Where the files come from.")],
+    label_scheme: Annotated[
+        str | None,
+        typer.Option(help="Names of the labels: 1=name,2=name or a YAML, JSON, CSV or TSV file."),
+    ] = None,
+    consent: Annotated[
+        str | None, typer.Option(help="What the people shown have agreed to.")
+    ] = None,
+) -> None:
+    """Add public people to the library and align them to one another."""
+    from medvae.api import add_anatomy
+
+    with progress() as bar:
+        result = add_anatomy(
+            folder,
+            name,
+            licence=licence,
+            source=source,
+            label_scheme=label_scheme,
+            consent=consent,
+            vault=settings.vault_path,
+            progress=bar,
+        )
+    entry = result["entries"][0]
+    people = "1 person" if entry["people"] == 1 else f"{entry['people']} people"
+    show(result, [f"Added {name}: {people}, {plural(entry['labels'], 'label')}."])
+
+
+@app.command("list")
+def list_() -> None:
+    """Every entry of the library."""
+    from medvae.api import list_anatomy
+
+    result = list_anatomy(settings.vault_path)
+    rows = [[entry[column] for column in _COLUMNS] for entry in result["entries"]]
+    empty = ["No public anatomy yet; add some with: medvae anatomy add FOLDER"]
+    show(result, table(_COLUMNS, rows) if rows else empty)
+
+
+@app.command("show")
+def show_(name: Annotated[str, typer.Argument(help="Name of an entry.")]) -> None:
+    """Licence, source, label scheme, geometry and digests of an entry."""
+    from medvae.api import show_anatomy
+
+    result = show_anatomy(name, settings.vault_path)
+    facts = result["entries"][0]
+    show(result, [f"{key + ':':14}{json.dumps(value)}" for key, value in facts.items()])
+
+
+@app.command()
+def verify() -> int:
+    """Check the library against its digests. Damage ends with exit code 4."""
+    from medvae.api import verify_anatomy
+
+    with progress() as bar:
+        result = verify_anatomy(settings.vault_path, bar)
+    lines = [f"{plural(result['objects'], 'file')} checked, {len(result['damaged'])} damaged."]
+    lines += [f"  {one['object']}: {one['reason']}" for one in result["damaged"]]
+    show(result, lines)
+    return IntegrityError.exit_code if result["damaged"] else 0
