@@ -141,10 +141,10 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
     masks = Stored(tenant, "mask_likeness")
     for index, person in enumerate(entry.people):
         maps = library.person(entry, index)
-        same = masks.copies(maps.labels > 0, axes=True)
+        same = masks.copies(maps.labels > 0)
         found = next(same, None)
         if found is None and images is not None and maps.image is not None:
-            found = next(images.copies(maps.image, axes=True), None)
+            found = next(images.copies(maps.image), None)
         if found is not None:
             raise UsageError(
                 f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "

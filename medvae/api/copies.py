@@ -64,19 +64,16 @@ class Stored:
         self._rows[len(self._entries)] = cube.ravel()
         self._entries.append(entry)
 
-    def copies(self, voxels: npt.NDArray[Any], axes: bool) -> Iterator[dict[str, Any]]:
-        """Entries of the volumes that voxels [X, Y, Z] are a copy of, flipped or not.
-
-        axes: along other axes too.
-        """
+    def copies(self, voxels: npt.NDArray[Any]) -> Iterator[dict[str, Any]]:
+        """Entries of the volumes that voxels [X, Y, Z] are a copy of, in any orientation."""
         coarse = likeness.unpacked(likeness.packed(likeness.blocks(voxels, COARSE)))
-        turned = likeness.orientations(coarse, axes)
+        turned = likeness.orientations(coarse)
         near = np.abs(turned @ self._rows[: len(self._entries)].T).max(axis=0, initial=0.0)
         fine: Cube | None = None
         for index in np.flatnonzero(near > MAY_BE_COPY):
             entry = self._entries[index]
             fine = likeness.blocks(voxels, FINE) if fine is None else fine
-            if likeness.correlation(fine, self._opened(entry, FINE), axes) > IS_COPY:
+            if likeness.correlation(fine, self._opened(entry, FINE)) > IS_COPY:
                 yield entry
 
     def _opened(self, entry: dict[str, Any], edge: int) -> Cube:
@@ -103,7 +100,7 @@ def check_template(tenant: Tenant, cfg: RunConfig) -> None:
         image, _ = nifti.parse(Path(name).read_bytes(), f"atlas.{key} {name}")
         voxels: npt.NDArray[Any] = image if key == "public" else image > 0
         same = voxel_digest(tenant, rescaled(image)) in datasets.owners(tenant)
-        if same or next(Stored(tenant, what).copies(voxels, axes=True), None) is not None:
+        if same or next(Stored(tenant, what).copies(voxels), None) is not None:
             kind = "a scan" if key == "public" else "the mask"
             raise UsageError(
                 f"atlas.{key} {name} is {kind} of an ingested patient, or so close to one that "

@@ -150,7 +150,7 @@ def _whose(volume: Volume, pseudonym: str, voxels: str, taken: _Taken) -> str:
     if owner is not None:
         # Of the same patient it was compared when it was stored.
         return "" if owner == pseudonym else "the same voxels are stored as another patient's"
-    near = [] if taken.stored is None else taken.stored.copies(volume.voxels, axes=False)
+    near = [] if taken.stored is None else taken.stored.copies(volume.voxels)
     if any(entry["subject"] != pseudonym for entry in near):
         return (
             "a copy of it with other intensities or another header is stored as another patient's"

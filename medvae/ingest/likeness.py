@@ -20,24 +20,29 @@ COARSE, FINE = 8, 32
 # Correlations of blocks: above the first, two scans may be copies; above the second, they are.
 # Chosen on copies and pairs of patients of data sets that the tests do not use.
 MAY_BE_COPY, IS_COPY = 0.995, 0.999
+EXTREME = 0.002
+_LOOKED_AT = 1 << 21
 _STEPS = 127
 
 
 def blocks(voxels: npt.NDArray[Any], edge: int) -> Cube:
     """[edge, edge, edge] means of equal blocks of an array [X, Y, Z], with mean 0 and norm 1.
 
-    Voxels that are not finite count as the least finite one. All zeros where the blocks do
-    not differ.
+    Voxels that are not finite count as the least finite one; the `EXTREME` part of them at
+    either end count as the least extreme of these, or one bright voxel would outweigh a scan.
+    All zeros where the blocks do not differ.
     """
     weights = [_overlaps(n, edge) for n in voxels.shape]
-    finite = voxels.dtype.kind in "iu" or bool(np.isfinite(voxels).all())
+    finite = voxels.dtype.kind in "iub" or bool(np.isfinite(voxels).all())
     least = 0.0 if finite else _least(voxels)
+    low, high = _range(voxels)
     total = np.zeros((edge, edge, edge))
     # A slab at a time: no second copy of a large scan.
     for index, slab in enumerate(voxels):
         values = slab.astype(np.float64)
         if not finite:
             values[~np.isfinite(values)] = least
+        np.clip(values, low, high, out=values)
         total += np.multiply.outer(weights[0][:, index], weights[1] @ values @ weights[2].T)
     return _unit(total)
 
@@ -53,6 +58,22 @@ def _overlaps(count: int, edge: int) -> npt.NDArray[np.float64]:
 def _least(voxels: npt.NDArray[Any]) -> float:
     inside = voxels[np.isfinite(voxels)]
     return float(inside.min()) if inside.size else 0.0
+
+
+def _range(voxels: npt.NDArray[Any]) -> tuple[float, float]:
+    """What all voxels but the `EXTREME` ones lie between; everything where these are all there is.
+
+    Of a mask every voxel counts, and of a large scan every nth is looked at.
+    """
+    everything = -np.inf, np.inf
+    if voxels.dtype.kind == "b":
+        return everything
+    seen = voxels.ravel()[:: max(1, voxels.size // _LOOKED_AT)]
+    seen = seen[np.isfinite(seen)].astype(np.float64)
+    if not seen.size:
+        return everything
+    low, high = (float(v) for v in np.quantile(seen, (EXTREME, 1 - EXTREME)))
+    return (low, high) if low < high else everything
 
 
 def _unit(values: npt.NDArray[Any]) -> Cube:
@@ -74,18 +95,17 @@ def unpacked(text: str) -> Cube:
     return _unit(steps.reshape(COARSE, COARSE, COARSE))
 
 
-def orientations(cube: Cube, axes: bool) -> npt.NDArray[np.float32]:
-    """[8 or 48, edge^3] a cube flipped in every way, with `axes` also along other axes."""
-    orders = itertools.permutations(range(3)) if axes else [(0, 1, 2)]
+def orientations(cube: Cube) -> npt.NDArray[np.float32]:
+    """[48, edge^3] a cube flipped in every way, along every order of its axes."""
     return np.stack(
         [
             np.transpose(cube, order)[::x, ::y, ::z].ravel()
-            for order in orders
+            for order in itertools.permutations(range(3))
             for x, y, z in itertools.product((1, -1), repeat=3)
         ]
     )
 
 
-def correlation(one: Cube, other: Cube, axes: bool) -> float:
+def correlation(one: Cube, other: Cube) -> float:
     """The largest correlation, by size, over all orientations; 0 where either is flat."""
-    return float(np.abs(orientations(one, axes) @ other.ravel()).max())
+    return float(np.abs(orientations(one) @ other.ravel()).max())

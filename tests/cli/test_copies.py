@@ -26,6 +26,8 @@ CHANGES = {
     "linear": (lambda v: 2 * v + 1, np.eye(4)),
     "shifted": (lambda v: other_voxel(v), np.diag([1.1, 1.0, 1.4, 1.0])),
     "flipped": (lambda v: other_voxel(v)[::-1], np.eye(4)),
+    "turned": (lambda v: np.transpose(other_voxel(v), (1, 0, 2)), np.eye(4)),
+    "bright": (lambda v: np.where(v == v.max(), 10000 * v.astype(np.float32), v), np.eye(4)),
 }
 
 
@@ -51,7 +53,7 @@ def table(folder: Path, subjects: list[str]) -> None:
 def test_near_copies_are_one_patients(clinic: Clinic, scans: Path, copied: Path) -> None:
     first = clinic("ingest", scans, "-d", "d", *DECLARED).json
     assert first["quarantined"] == []
-    table(copied, ["other", "another", "a third", "a fourth"])
+    table(copied, ["other", "another", "a third", "a fourth", "a fifth", "a sixth"])
     refused = clinic("ingest", copied, "-d", "d", *DECLARED, ok=False)
     assert refused.code == 3
     assert "another patient's; name the same patient in the subjects table" in refused.err
@@ -77,7 +79,7 @@ def test_a_volume_of_an_earlier_version_is_compared_too(
     with monkeypatch.context() as patch:
         patch.setattr(intake, "likenesses", lambda voxels, mask: {})
         clinic("ingest", scans, "-d", "d", *DECLARED)
-    table(copied, ["other", "another", "a third", "a fourth"])
+    table(copied, ["other", "another", "a third", "a fourth", "a fifth", "a sixth"])
     assert clinic("ingest", copied, "-d", "d", *DECLARED, ok=False).code == 3
 
 
