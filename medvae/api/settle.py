@@ -135,7 +135,8 @@ def reopen(
     Compute knobs may differ; whatever is public and could change the result may not.
 
     Raises:
-        UsageError: the configuration is another than the run's; names the first key.
+        UsageError: the configuration is another than the run's; names the first key. Or a
+            patient was erased since, and the run is not done.
     """
     from medvae.config import RunConfig
     from medvae.privacy import Plan
@@ -145,6 +146,7 @@ def reopen(
     manifest_then = _as_begun(manifest, stored)
     begun = _declared(stored, manifest_then)
     plan = Plan.from_json(run["plan"])
+    _check_patients(run, plan, manifest)
     cfg = _declared(cfg, manifest_then)
     if "alone_below" in run["config"]["atlas"]:
         # Shares are for as many patients as were planned for, though some may be erased by now.
@@ -173,6 +175,17 @@ def reopen(
             "resume with the configuration that it was begun with, which spends nothing more"
         )
     return cfg, plan, manifest
+
+
+def _check_patients(run: dict[str, Any], plan: Plan, manifest: dict[str, Any]) -> None:
+    """A run's sums are over the patients that it was charged to, each of them."""
+    left = len(datasets.subjects(manifest))
+    if run["state"] != "done" and left != plan.patients:
+        raise UsageError(
+            f"run {run['name']!r} was begun with {plan.patients} patients, of whom {left} are left "
+            f"in data set {run['dataset']}: it cannot be finished without those who were erased, "
+            "and what it was charged stays in the ledger (see medvae budget)"
+        )
 
 
 def _as_begun(manifest: dict[str, Any], begun: RunConfig) -> dict[str, Any]:

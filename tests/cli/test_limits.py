@@ -119,6 +119,12 @@ def test_no_message_advises_to_spend_again(clinic: Clinic, scans: Path, monkeypa
         assert "spends nothing more" in refused.err, words
         assert "choose another" not in refused.err, words
     assert clinic("budget").json == before
+    clinic("subject", "erase", "CANARY-PATIENT-5", "--yes")
+    refused = clinic(*asked, "-d", "d", "--resume", ok=False)
+    assert refused.code == 2
+    assert "cannot be finished without those who were erased" in refused.err
+    assert "again" not in refused.err
+    assert clinic("budget").json == before
     tenant = opened(clinic)
     run = json.loads(tenant.get_named("run", "run"))
     assert run["state"] == "running"
