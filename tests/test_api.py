@@ -49,6 +49,7 @@ SESSION = {
 }
 API = {
     "anatomy add": "add_anatomy",
+    "anatomy fetch": "fetch_anatomy",
     "anatomy list": "list_anatomy",
     "anatomy show": "show_anatomy",
     "anatomy verify": "verify_anatomy",

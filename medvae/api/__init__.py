@@ -14,6 +14,7 @@ Everything heavy is imported by the verb that needs it, so that importing this i
 from __future__ import annotations
 
 from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_anatomy
+from medvae.api.anatomy_fetch import fetch_anatomy
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
 from medvae.api.presets import config_text, configs, copy_config, explain_config
@@ -43,6 +44,7 @@ __all__ = [
     "erase_tenant",
     "examine",
     "explain_config",
+    "fetch_anatomy",
     "list_anatomy",
     "new_identity",
     "open",

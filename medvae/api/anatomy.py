@@ -50,7 +50,7 @@ def add_anatomy(
         if not text.strip():
             raise UsageError(f"{option} is empty; an entry of the library needs one")
     scheme = None if label_scheme is None else _scheme(label_scheme)
-    with _library(vault).adding(name) as staging, anatomy_files.Reader() as reader:
+    with library_of(vault).adding(name) as staging, anatomy_files.Reader() as reader:
         kind, files = anatomy_files.find(Path(folder))
         progress.start("reading the library", len(files))
         people, numbers = [], set()
@@ -75,13 +75,13 @@ def add_anatomy(
             alignment,
         )
         staging.commit(entry)
-    return {"anatomy": name, "entries": [_summary(entry)]}
+    return {"anatomy": name, "entries": [summary(entry)]}
 
 
 def list_anatomy(vault: PathLike | None = None) -> dict[str, Any]:
     """Every entry of a vault's library."""
-    library = _library(vault)
-    found = [_summary(library.entry(name)) for name in library.names()]
+    library = library_of(vault)
+    found = [summary(library.entry(name)) for name in library.names()]
     return {"anatomy": str(library.root), "entries": found}
 
 
@@ -91,11 +91,11 @@ def show_anatomy(name: str, vault: PathLike | None = None) -> dict[str, Any]:
     Raises:
         NotFoundError: there is none. IntegrityError: it is damaged.
     """
-    library = _library(vault)
+    library = library_of(vault)
     entry = library.entry(name)
     aligned = library.aligned(entry)
     template = aligned.group.template
-    facts = _summary(entry) | {
+    facts = summary(entry) | {
         "label_scheme": {str(number): text for number, text in entry.label_scheme.items()},
         "alignment": {
             "sha256": entry.alignment.sha256,
@@ -118,7 +118,7 @@ def show_anatomy(name: str, vault: PathLike | None = None) -> dict[str, Any]:
 
 def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -> dict[str, Any]:
     """Check every file of the library against its digest; `damaged` lists what is not as it was."""
-    library = _library(vault)
+    library = library_of(vault)
     objects, damaged = library.verify(progress)
     return {
         "anatomy": str(library.root),
@@ -153,7 +153,8 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
             )
 
 
-def _library(vault: PathLike | None) -> Library:
+def library_of(vault: PathLike | None) -> Library:
+    """The library of a vault, the default one for None."""
     from medvae.anatomy.library import Library
     from medvae.api.tenancy import default_vault
 
@@ -193,7 +194,8 @@ def _labels(maps: PersonMaps, scheme: dict[int, str] | None, source: str) -> set
     return numbers
 
 
-def _summary(entry: Entry) -> dict[str, Any]:
+def summary(entry: Entry) -> dict[str, Any]:
+    """What every verb says of an entry."""
     return {
         "name": entry.name,
         "kind": entry.kind,

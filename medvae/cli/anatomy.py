@@ -1,10 +1,10 @@
-"""medvae anatomy add | list | show | verify"""
+"""medvae anatomy add | fetch | list | show | verify"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,9 +55,30 @@ def add(
             vault=settings.vault_path,
             progress=bar,
         )
+    _added(result)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="samseg: a whole head of 43 labels (51 MB).")],
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="The wheel of samseg 0.4a0; without it, pip downloads it."),
+    ] = None,
+) -> None:
+    """Add public anatomy that a package registry holds. Downloads when you say so, only here."""
+    from medvae.api import fetch_anatomy
+
+    with progress() as bar:
+        result = fetch_anatomy(name, file=file, vault=settings.vault_path, progress=bar)
+    _added(result)
+
+
+def _added(result: dict[str, Any]) -> None:
     entry = result["entries"][0]
     people = "1 person" if entry["people"] == 1 else f"{entry['people']} people"
-    show(result, [f"Added {name}: {people}, {plural(entry['labels'], 'label')}."])
+    line = f"Added {entry['name']}: {people}, {plural(entry['labels'], 'label')}."
+    show(result, [line])
 
 
 @app.command("list")
@@ -67,7 +88,7 @@ def list_() -> None:
 
     result = list_anatomy(settings.vault_path)
     rows = [[entry[column] for column in _COLUMNS] for entry in result["entries"]]
-    empty = ["No public anatomy yet; add some with: medvae anatomy add FOLDER"]
+    empty = ["No public anatomy yet; add some: medvae anatomy add FOLDER, or anatomy fetch samseg."]
     show(result, table(_COLUMNS, rows) if rows else empty)
 
 
