@@ -9,7 +9,7 @@ from medvae.errors import InputError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.anatomy.library import Entry, Library, PersonMaps
+    from medvae.anatomy.collection import Entry, Library, PersonMaps
     from medvae.api.declaration import Scheme
     from medvae.api.session import PathLike
     from medvae.vault import Tenant
@@ -42,8 +42,8 @@ def add_anatomy(
         UsageError: no licence or source, or the name is not valid or taken.
         InputError: a file cannot be used, or holds a label that the scheme lacks.
     """
-    from medvae.anatomy.library import Person, align
-    from medvae.anatomy.library.entries import Entry
+    from medvae.anatomy.collection import Person, align
+    from medvae.anatomy.collection.entries import Entry
     from medvae.api import anatomy_files
 
     for option, text in (("--licence", licence), ("--source", source)):
@@ -155,14 +155,14 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
 
 def library_of(vault: PathLike | None) -> Library:
     """The library of a vault, the default one for None."""
-    from medvae.anatomy.library import Library
+    from medvae.anatomy.collection import Library
     from medvae.api.tenancy import default_vault
 
     return Library(default_vault() if vault is None else Path(vault))
 
 
 def _scheme(given: Scheme) -> dict[int, str]:
-    from medvae.anatomy.library import label_scheme
+    from medvae.anatomy.collection import label_scheme
     from medvae.api import declaration
 
     try:
@@ -174,7 +174,7 @@ def _scheme(given: Scheme) -> dict[int, str]:
 
 
 def _unnamed(numbers: set[int]) -> dict[int, str]:
-    from medvae.anatomy.library import unnamed
+    from medvae.anatomy.collection import unnamed
 
     return unnamed(numbers)
 

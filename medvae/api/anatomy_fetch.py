@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from medvae.anatomy.library import FileDigest, PersonMaps
+    from medvae.anatomy.collection import FileDigest, PersonMaps
     from medvae.api.session import PathLike
 
 REQUIREMENT = "samseg==0.4a0"
@@ -65,8 +65,8 @@ def fetch_anatomy(
         UsageError: another name, or the entry exists.
         InputError: the wheel cannot be downloaded or read, or is another one.
     """
-    from medvae.anatomy.library import Person, align
-    from medvae.anatomy.library.entries import Entry
+    from medvae.anatomy.collection import Person, align
+    from medvae.anatomy.collection.entries import Entry
     from medvae.api.anatomy import library_of, summary
 
     if name != "samseg":
@@ -118,8 +118,8 @@ def _download(progress: Progress) -> _Samseg:
 def _from_wheel(wheel: Path, progress: Progress) -> _Samseg:
     import numpy as np
 
-    from medvae.anatomy.library import FileDigest, PersonMaps, label_scheme
-    from medvae.anatomy.library.mesh import Mesh
+    from medvae.anatomy.collection import FileDigest, PersonMaps, label_scheme
+    from medvae.anatomy.collection.mesh import Mesh
 
     progress.start("reading the mesh", 2)
     members = _members(wheel)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medvae.anatomy.library import FileDigest, PersonMaps
+from medvae.anatomy.collection import FileDigest, PersonMaps
 from medvae.errors import InputError
 from medvae.ingest import bids
 from medvae.ingest.records import DEFAULT_LIMITS, Quarantined, WorkerDiedError
@@ -25,7 +25,7 @@ from medvae.ingest.trees import File, Folder
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
-    from medvae.anatomy.library.entries import EntryKind
+    from medvae.anatomy.collection.entries import EntryKind
 
 # Part of a voxel by which labels may lie beside their image.
 SHIFT = 0.1

@@ -78,7 +78,7 @@ def _file(path: Path) -> Mapping[Any, Any]:
         text = data.decode("utf-8-sig")
         if path.suffix.lower() in _TABLES:
             return _table(path, text)
-        found = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  a SafeLoader
+        found = _UniqueKeys(text).get_single_data()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:

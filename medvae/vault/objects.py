@@ -111,12 +111,13 @@ def read(keys: Keys, store: ByteStore, row: Row, *, staged: bool = False) -> byt
 
 
 def read_into(
-    keys: Keys, store: ByteStore, row: Row, out: memoryview, *, staged: bool = False
-) -> None:
-    """`read` into a buffer of exactly `plain_size(row)` bytes; zeroed on failure."""
+    keys: Keys, store: ByteStore, row: Row, *, out: memoryview, staged: bool = False
+) -> int:
+    """`read` into the beginning of a buffer; zeroed on failure. Returns the number of bytes."""
     data_key, pieces = _open(keys, store, row, staged)
     try:
-        format.unseal_into(data_key, object_context(keys, row), pieces, out)
+        size = plain_size(row)
+        return format.unseal_into(data_key, object_context(keys, row), pieces, out[:size])
     except InvalidTag:
         raise IntegrityError(f"{row.label()}: {_diagnose(store, row)}") from None
 

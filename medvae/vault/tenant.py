@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +19,9 @@ from medvae.progress import SILENT, Progress
 from medvae.vault import (
     anchor,
     audit,
-    catalogue,
     format,
     keyring,
+    listing,
     objects,
     recipients,
     repair,
@@ -30,14 +31,11 @@ from medvae.vault import (
 from medvae.vault import verify as checking
 from medvae.vault.audit import LogReport
 from medvae.vault.batch import Batch, find_id, find_lookup
-from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Row
 from medvae.vault.journal import Journal
-from medvae.vault.keys import Keys
 from medvae.vault.naming import check_object, raw_id
 from medvae.vault.providers import Recipient
 from medvae.vault.repair import Collected, RepairReport
-from medvae.vault.scan import scan
 from medvae.vault.session import Session
 from medvae.vault.verify import VerifyReport
 
@@ -134,12 +132,7 @@ class Tenant:
         view = memoryview(buffer).cast("B")
         if len(view) < size:
             raise UsageError(f"{kind} {object_id} needs {size} bytes, the buffer has {len(view)}")
-
-        def into(keys: Keys, store: ByteStore, row: Row, *, staged: bool) -> int:
-            objects.read_into(keys, store, row, view[: objects.plain_size(row)], staged=staged)
-            return objects.plain_size(row)
-
-        return self._retried(kind, raw, into)
+        return self._retried(kind, raw, functools.partial(objects.read_into, out=view))
 
     def get_named(self, kind: str, name: str) -> bytes:
         """The contents of a named object; raises as `get`."""
@@ -161,21 +154,11 @@ class Tenant:
         Raises:
             IntegrityError: a catalogue row was changed.
         """
-        batch = self._own_batch()
-        with self._session.looking() as (connection, keys):
-            # +: not by the index of kinds, whose entries no head commits to.
-            query = "+kind = ? AND +lookup IS NOT NULL"
-            rows = {row.object_id: row for row in catalogue.select(connection, query, kind)}
-            for object_id, row in (batch.pending() if batch else {}).items():
-                rows.pop(object_id, None)
-                if row is not None and row.kind == kind and row.lookup is not None:
-                    rows[object_id] = row
-            return sorted(objects.open_row(keys, row)[1] or "" for row in rows.values())
+        return listing.names(self._session, self._own_batch(), kind)
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all objects of a kind, sorted."""
-        with self._session.looking() as (connection, _):
-            return [row.object_id.hex() for row in catalogue.select(connection, "+kind = ?", kind)]
+        return listing.ids(self._session, kind)
 
     def inventory(self) -> dict[str, dict[str, str | None]]:
         """All committed objects, proven complete: kind -> id -> name, or None.
@@ -186,15 +169,7 @@ class Tenant:
         Raises:
             IntegrityError: rows were removed, added, changed, or hidden from an index.
         """
-        self._session.check_sound()
-        with self._session.looking() as (connection, keys):
-            found = scan(connection, keys)
-            found.prove()
-            listed: dict[str, dict[str, str | None]] = {}
-            for row in found.rows:
-                name = None if row.lookup is None else objects.open_row(keys, row)[1]
-                listed.setdefault(row.kind, {})[row.object_id.hex()] = name
-        return listed
+        return listing.inventory(self._session)
 
     def size(self, kind: str, object_id: str) -> int:
         """Bytes of an object's contents. Raises NotFoundError."""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from medvae import api
-from medvae.anatomy.library import Library
-from medvae.anatomy.library.mesh import Mesh
+from medvae.anatomy.collection import Library
+from medvae.anatomy.collection.mesh import Mesh
 from medvae.api import anatomy_fetch
 from medvae.errors import InputError, UsageError
 

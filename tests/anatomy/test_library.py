@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from medvae import api
-from medvae.anatomy.library import Library
-from medvae.anatomy.library.alignment import shown
-from medvae.anatomy.library.labels import without_side
+from medvae.anatomy.collection import Library
+from medvae.anatomy.collection.alignment import shown
+from medvae.anatomy.collection.labels import without_side
 from medvae.api import anatomy_files
 from medvae.api.anatomy import check_strangers
 from medvae.errors import InputError, IntegrityError, NotFoundError, UsageError

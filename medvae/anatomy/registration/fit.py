@@ -17,6 +17,9 @@ from medvae.anatomy.registration.subject import Subject
 from medvae.anatomy.registration.template import Template
 from medvae.anatomy.registration.threads import one_thread
 
+# Most Gauss-Newton steps of the deformation: finer levels start almost right, and cost the most.
+COARSE_STEPS, FINE_STEPS = 5, 3
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,7 +47,14 @@ class Settings:
             if finest < spacings[-1] * 0.8:
                 spacings.append(finest)
             levels += [
-                Level(s, 0.0, 5, self.max_frequency, move_affine=s == coarse) for s in spacings
+                Level(
+                    s,
+                    0.0,
+                    COARSE_STEPS if s == coarse else FINE_STEPS,
+                    self.max_frequency,
+                    move_affine=s == coarse,
+                )
+                for s in spacings
             ]
         return levels
 

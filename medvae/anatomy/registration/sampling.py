@@ -40,6 +40,11 @@ def sample(values: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
     return found.T.reshape(count, *coordinates.shape[1:])
 
 
+def side_by_side(values: torch.Tensor) -> torch.Tensor:
+    """The same [C, X, Y, Z] with the channels of a voxel side by side in memory, for `sample`."""
+    return values.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+
+
 def slope(values: torch.Tensor, axis: int, spacing: float) -> torch.Tensor:
     """[C, X, Y, Z] central differences per mm along one axis; one-sided at the faces."""
     dim, n = axis + 1, values.shape[axis + 1]

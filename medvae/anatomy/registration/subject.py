@@ -92,7 +92,7 @@ class PreparedSubject:
         # Unknown voxels count for nothing in the means of their neighbours.
         share = sampling.blur(weight, sigma).clamp(min=1e-3)
         values = sampling.blur(values, sigma) / share
-        return SubjectLevel(affine, values, weight, self.has_image)
+        return SubjectLevel(affine, sampling.side_by_side(values), weight, self.has_image)
 
 
 @dataclass(frozen=True)

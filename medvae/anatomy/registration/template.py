@@ -87,7 +87,7 @@ def _resample(
     values = sampling.thin(values, factors)
     values = sampling.blur(values, blur / np.diag(affine)[:3])
     if values.shape[1:] == grid.shape:
-        return values
+        return sampling.side_by_side(values)
     # Thinned blocks may stick out of the box by part of a voxel.
     size = np.diag(affine)[:3] * np.asarray(values.shape[1:])
     low = affine[:3, 3] - np.diag(affine)[:3] / 2.0

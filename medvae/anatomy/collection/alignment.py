@@ -14,16 +14,16 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from medvae.anatomy.library.entries import EntryKind
-from medvae.anatomy.library.groupwise import (
+from medvae.anatomy.collection.entries import EntryKind
+from medvae.anatomy.collection.groupwise import (
     DISTANCE_STD_MM,
     SHARE_STD,
     VOXELS_PER_EDGE,
     Group,
     align_group,
 )
-from medvae.anatomy.library.labels import classes
-from medvae.anatomy.library.people import PersonMaps
+from medvae.anatomy.collection.labels import classes
+from medvae.anatomy.collection.people import PersonMaps
 from medvae.anatomy.registration import Alignment, Box, Subject, Template, signed_distances
 from medvae.anatomy.registration.subject import class_shares
 from medvae.errors import IntegrityError

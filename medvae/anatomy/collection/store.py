@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, overload
 
-from medvae.anatomy.library import alignment, entries
-from medvae.anatomy.library.alignment import AlignedEntry
-from medvae.anatomy.library.entries import Entry, FileDigest
-from medvae.anatomy.library.people import PersonMaps
+from medvae.anatomy.collection import alignment, entries
+from medvae.anatomy.collection.alignment import AlignedEntry
+from medvae.anatomy.collection.entries import Entry, FileDigest
+from medvae.anatomy.collection.people import PersonMaps
 from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 

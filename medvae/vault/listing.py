@@ -1,0 +1,40 @@
+"""What a tenant holds: read from its catalogue without trusting an index of it."""
+
+from __future__ import annotations
+
+from medvae.vault import catalogue, objects
+from medvae.vault.batch import Batch
+from medvae.vault.scan import scan
+from medvae.vault.session import Session
+
+
+def names(session: Session, batch: Batch | None, kind: str) -> list[str]:
+    """The names of all named objects of a kind, sorted; with what `batch` has not committed yet."""
+    with session.looking() as (connection, keys):
+        # +: not by the index of kinds, whose entries no head commits to.
+        query = "+kind = ? AND +lookup IS NOT NULL"
+        rows = {row.object_id: row for row in catalogue.select(connection, query, kind)}
+        for object_id, row in (batch.pending() if batch else {}).items():
+            rows.pop(object_id, None)
+            if row is not None and row.kind == kind and row.lookup is not None:
+                rows[object_id] = row
+        return sorted(objects.open_row(keys, row)[1] or "" for row in rows.values())
+
+
+def ids(session: Session, kind: str) -> list[str]:
+    """The ids of all committed objects of a kind, sorted."""
+    with session.looking() as (connection, _):
+        return [row.object_id.hex() for row in catalogue.select(connection, "+kind = ?", kind)]
+
+
+def inventory(session: Session) -> dict[str, dict[str, str | None]]:
+    """See `Tenant.inventory`."""
+    session.check_sound()
+    with session.looking() as (connection, keys):
+        found = scan(connection, keys)
+        found.prove()
+        listed: dict[str, dict[str, str | None]] = {}
+        for row in found.rows:
+            name = None if row.lookup is None else objects.open_row(keys, row)[1]
+            listed.setdefault(row.kind, {})[row.object_id.hex()] = name
+    return listed
