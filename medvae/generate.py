@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from medvae.atlas import Atlas
-from medvae.atlas.threads import one_thread
 from medvae.errors import UsageError
 from medvae.grid import from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
@@ -23,6 +22,7 @@ from medvae.model.frontend import beyond
 from medvae.model.prior import coordinates
 from medvae.model.procedural import random_volume
 from medvae.progress import SILENT, Progress
+from medvae.threads import one_blas_thread
 from medvae.volume import Volume
 
 # Volumes that stand for all that a model of CT draws. Grey values change much for a little of what
@@ -188,7 +188,7 @@ class _Source:
 
     def _structure(self, seed: int) -> Tensor:
         """Coordinates [1, D] of a procedural volume."""
-        with one_thread():
+        with one_blas_thread():
             image = random_volume(self._size, self._data.modality, seed, 0)
         x = torch.from_numpy(image)[None, None].to(self._device)
         return coordinates(self._model.canvas(self._model.encode(x)[0])).cpu()

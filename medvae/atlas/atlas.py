@@ -24,9 +24,9 @@ from medvae.atlas.profile import Border
 from medvae.atlas.registration import Moving, Registrar
 from medvae.atlas.render import TO_TEXTURE, resize_labels, sharpen
 from medvae.atlas.study import channel_weights, registrar
-from medvae.atlas.threads import one_thread
 from medvae.errors import IntegrityError
 from medvae.grid import Gridded
+from medvae.threads import one_blas_thread
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
@@ -211,7 +211,7 @@ class Atlas:
         basis, deviation = self._finer
         finer = deviation * rng.standard_normal((3, len(basis)))
         finer[:, : len(self.basis)] = centre + self.deviation * whitened
-        with one_thread():
+        with one_blas_thread():
             return basis.synthesise(finer)
 
     @cached_property
@@ -309,13 +309,13 @@ class Atlas:
         """The border of a mask [X, Y, Z], or None where there is nothing to impose along it."""
         if mask is None or not self.profile.size:
             return None
-        with one_thread():
+        with one_blas_thread():
             return profile.border_of(mask)
 
     def with_border(self, image: npt.NDArray[np.floating], border: Border | None) -> Image:
         """An image [X, Y, Z] with the released profile across the border of its labels."""
         if border is not None:
-            with one_thread():
+            with one_blas_thread():
                 imposed = profile.impose_along(image, border, self.profile)
             image = np.clip(imposed, -1.0, 1.0, out=imposed)
         return image.astype(np.float32)

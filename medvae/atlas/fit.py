@@ -8,7 +8,6 @@ where the vector is made (`template`, `refinement`, `outline`, `motion`, `scales
 from __future__ import annotations
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from medvae.atlas import (
     facing,
@@ -36,6 +35,7 @@ from medvae.atlas.study import Patients, Study
 from medvae.config import RunConfig
 from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
+from medvae.threads import one_blas_thread
 
 Key = tuple[int, int]
 
@@ -52,7 +52,7 @@ def fit(
     """
     # Matrices are small: more threads only wait for one another, and one thread always adds
     # in the same order, so a run repeats bit for bit.
-    with threadpool_limits(limits=1, user_api="blas"):
+    with one_blas_thread():
         return _fit(patients, release, cfg, progress)
 
 

@@ -30,7 +30,8 @@ from medvae.privacy.guard import Still, check
 from medvae.privacy.memory import affordable, keep_freed_memory, resident
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
-from medvae.privacy.workers import replica, side_by_side, single_thread
+from medvae.privacy.workers import replica, side_by_side
+from medvae.threads import one_torch_thread
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 Item = TypeVar("Item")
@@ -154,7 +155,7 @@ class DPTrainer:
         self._optimizer.forget()
         given = zeroed = 0
         failure: Exception | None = None
-        with single_thread() as threads:
+        with one_torch_thread() as threads:
             try:
                 given, zeroed = self._collect(patients, loss, threads)
             except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again

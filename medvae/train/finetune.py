@@ -15,8 +15,8 @@ from medvae.model.adapters import choose
 from medvae.model.lora import add_lora, merge_lora
 from medvae.model.procedural import batch
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
-from medvae.privacy.workers import single_thread
 from medvae.progress import Progress
+from medvae.threads import one_torch_thread
 from medvae.train.public import MEASURE_STREAM, crop_size
 from medvae.train.state import CheckpointStore, pack, unpack
 from medvae.train.views import views
@@ -113,7 +113,7 @@ def gradient_scale(model: VAE, cfg: RunConfig) -> float:
     values = batch(crop_size(cfg), cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 64, 9)
     x = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
     norms = []
-    with single_thread():
+    with one_torch_thread():
         for one in x.to(wanted[0].device):
             found = torch.autograd.grad(model.loss(one[None]).sum(), wanted, allow_unused=True)
             square = sum(float(g.square().sum()) for g in found if g is not None)

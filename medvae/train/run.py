@@ -17,7 +17,6 @@ from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
 from medvae.atlas import mechanisms as atlas_mechanisms
 from medvae.atlas.shares import KNOWN_MEAN
-from medvae.atlas.threads import one_thread
 from medvae.config import RunConfig
 from medvae.errors import UsageError
 from medvae.grid import Gridded
@@ -25,8 +24,8 @@ from medvae.model import VAE, Artifact, LatentPrior
 from medvae.model.artifact import FORMAT, model_facts
 from medvae.privacy import NoiseSource, Plan, recentre
 from medvae.privacy.arguments import resolve_precision
-from medvae.privacy.workers import single_thread
 from medvae.progress import SILENT, Progress
+from medvae.threads import one_thread
 from medvae.train import finetune as dp
 from medvae.train import prior_fit
 from medvae.train.codes import Codes
@@ -116,12 +115,11 @@ def train(
     stages = Stages.resume(checkpoint or Forgetful())
     noise = NoiseSource(key, _binding(cfg, device))
     # Whatever is computed on the way to a private sum adds up in one order on every machine.
-    with single_thread():
+    with one_thread():
         model = _initial(cfg, init).to(device)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
-            with one_thread():
-                _curriculum(model, atlas, cfg, stages, progress)
+            _curriculum(model, atlas, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     return _artifact(cfg, plan, model, prior, atlas)
@@ -249,7 +247,7 @@ def _prior(
     codes = Codes(model, atlas, patients.volumes, cfg)
     done = stages.result("prior")
     if done is None:
-        with single_thread(), one_thread():
+        with one_thread():
             prior = prior_fit.fit_prior(
                 codes,
                 plan.patients,

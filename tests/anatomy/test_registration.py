@@ -14,6 +14,7 @@ from medvae.anatomy.registration import (
     Appearance,
     Settings,
     Subject,
+    fit,
     pull_to_subject,
     pull_to_template,
     register,
@@ -141,6 +142,25 @@ def test_a_flat_image_tells_nothing():
     found = register(Subject(affine, np.zeros((0, *shape), np.float32), image), model, FULL)
     assert not found.coefficients.any()
     assert found.means is None
+
+
+def test_registration_computes_in_one_thread(monkeypatch):
+    # On volumes this small the bits are the same anyway: what is done is asked for.
+    seen = []
+    inside = fit._register
+
+    def watched(*arguments):
+        seen.append(torch.get_num_threads())
+        return inside(*arguments)
+
+    monkeypatch.setattr(fit, "_register", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        register(scan(moved(11), SLICES), template(), FULL)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
 
 
 def test_the_same_bits_with_one_and_with_four_threads():

@@ -15,7 +15,7 @@ from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.registration.start import starts
 from medvae.anatomy.registration.subject import Subject
 from medvae.anatomy.registration.template import Template
-from medvae.anatomy.registration.threads import one_thread
+from medvae.threads import one_thread
 
 # Most Gauss-Newton steps of the deformation: finer levels start almost right, and cost the most.
 COARSE_STEPS, FINE_STEPS = 5, 3

@@ -10,7 +10,7 @@ from medvae.anatomy.registration import sampling
 from medvae.anatomy.registration.fit import Alignment
 from medvae.anatomy.registration.geometry import Array, BoxGrid, affine_points, transform
 from medvae.anatomy.registration.subject import Maps, Subject
-from medvae.anatomy.registration.threads import one_thread
+from medvae.threads import one_thread
 
 # Fixed-point steps; the displacement changes by less than its own size per mm.
 INVERSIONS = 10
