@@ -90,7 +90,7 @@ class ScaleCode:
         figures = np.concatenate(
             [
                 scales.motion,
-                scales.residual / spectrum.expected_power(self.shape),
+                _ratio(scales.residual, spectrum.expected_power(self.shape)),
                 scales.intensity / intensity.BETWEEN**2,
                 scales.facing,
                 [scales.size],
@@ -135,3 +135,8 @@ def relative_size(shapes: Array, template: Array) -> float:
         return 1.0
     have, want = (shapes[0] < 0.0).sum(), (template[0] < 0.0).sum()
     return float(np.cbrt(have / want)) if have and want else 1.0
+
+
+def _ratio(values: Array, expected: Array) -> Array:
+    """`values` / `expected`, 1 where a small grid has no such shell and nothing is expected."""
+    return np.divide(values, expected, out=np.ones_like(values), where=expected > 0)

@@ -31,6 +31,8 @@ DISCRETE = 1e-9
 # Beyond this many steps, or noise this small, the grid no longer fits in memory.
 MAX_STEPS = 10_000_000
 MIN_NOISE = 0.05
+# More noise than this has no use.
+MAX_NOISE = 1e6
 
 # A tenant's delta unless it was created with a smaller one: fit for cohorts up to 10,000.
 DEFAULT_DELTA = 1e-5
@@ -69,9 +71,12 @@ class Mechanism:
             raise UsageError(
                 f"{self.name}: steps must be a whole number in 1..{MAX_STEPS}, not {self.steps!r}"
             )
-        if not _is_real(self.noise_multiplier) or not MIN_NOISE <= self.noise_multiplier <= 1e6:
+        if (
+            not _is_real(self.noise_multiplier)
+            or not MIN_NOISE <= self.noise_multiplier <= MAX_NOISE
+        ):
             raise UsageError(
-                f"{self.name}: noise_multiplier must be in [{MIN_NOISE}, 1e6],"
+                f"{self.name}: noise_multiplier must be in [{MIN_NOISE}, {MAX_NOISE:g}],"
                 f" not {self.noise_multiplier!r}"
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 from medvae.errors import IntegrityError, MedvaeError, UsageError
 from medvae.privacy.accounting import (
     DEFAULT_DELTA,
+    MAX_NOISE,
     MIN_NOISE,
     Mechanism,
     check_delta,
@@ -204,7 +205,7 @@ def _check_new_delta(delta: float, patients: int) -> float:
     if check_delta(delta) > 1 / (10 * patients):
         raise UsageError(
             f"delta {delta:g} is too large for {patients} patients: it must be at most 1/(10 N) ="
-            f" {1 / (10 * patients):.2g}; create a tenant with a smaller --delta for this cohort"
+            f" {1 / (10 * patients):.4g}; create a tenant with a smaller --delta for this cohort"
         )
     return float(delta)
 
@@ -242,8 +243,13 @@ def _calibrate(
 ) -> tuple[Mechanism, ...]:
     from scipy.optimize import brentq
 
-    smallest = min(one.sample_rate * math.sqrt(one.steps / one.share) for one in requests)
-    low, high = 0.0, min(1.0, smallest / MIN_NOISE)
+    noises = [one.sample_rate * math.sqrt(one.steps / one.share) for one in requests]
+    smallest = min(noises)
+    low, high = max(noises) / MAX_NOISE, min(1.0, smallest / MIN_NOISE)
+    if epsilon(_scaled(requests, low), delta) > target:
+        raise UsageError(
+            f"epsilon {target:g} needs more noise than can be drawn; ask for more, such as 1"
+        )
     while epsilon(_scaled(requests, high), delta) <= target:
         low = high
         if high >= smallest / MIN_NOISE:
@@ -255,7 +261,7 @@ def _calibrate(
     # Bracketed root finding (Brent: bisection at worst) to 1e-7 relative, far below the
     # accountants' own error; then down until the target is met from below.
     root = brentq(
-        lambda mu: epsilon(_scaled(requests, mu), delta) - target if mu else -target,
+        lambda mu: epsilon(_scaled(requests, mu), delta) - target,
         low,
         high,
         xtol=1e-9 * high,

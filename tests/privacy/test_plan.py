@@ -164,3 +164,9 @@ def test_a_plan_on_which_accountants_disagree_is_refused(monkeypatch: pytest.Mon
 def test_an_epsilon_that_leaves_no_noise_is_refused() -> None:
     with pytest.raises(UsageError, match="noise"):
         make_plan([StageRequest("a", 1.0, 1e-4, 1)], patients=10, epsilon=50.0, delta=1e-2)
+
+
+def test_an_epsilon_too_small_to_draw_noise_for_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="epsilon 1e-10 needs more noise than can be drawn"):
+        make_plan([StageRequest("a", 1.0, 1.0, 1)], patients=100, epsilon=1e-10)
+    assert make_plan([StageRequest("a", 1.0, 1.0, 1)], patients=100, epsilon=1e-3).epsilon <= 1e-3
