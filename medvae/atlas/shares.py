@@ -71,8 +71,9 @@ KNOWN_WEAK = {
 }
 # What says nothing of patients without masks.
 OF_MASKS = (MOMENTS, PROFILE)
-# Statistics whose mean is public to begin with: the identity, and no difference between classes.
-KNOWN_MEAN = (COVARIANCE, CLASSES)
+# Statistics whose mean is known before they are released: the identity, no difference between
+# classes, and no difference from the template, around which refinements are released already.
+KNOWN_MEAN = (COVARIANCE, CLASSES, REFINE, AGAIN)
 # What classes take of it, where the configuration has any.
 CLASSES_PART = 0.2
 # What the map of variety takes of it, of absolute grey values.
