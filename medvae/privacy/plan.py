@@ -245,7 +245,8 @@ def _calibrate(
 
     noises = [one.sample_rate * math.sqrt(one.steps / one.share) for one in requests]
     smallest = min(noises)
-    low, high = max(noises) / MAX_NOISE, min(1.0, smallest / MIN_NOISE)
+    # A little more than the least mu: a quotient may round to the wrong side of the limit.
+    low, high = max(noises) / MAX_NOISE * (1 + 1e-9), min(1.0, smallest / MIN_NOISE)
     if epsilon(_scaled(requests, low), delta) > target:
         raise UsageError(
             f"epsilon {target:g} needs more noise than can be drawn; ask for more, such as 1"

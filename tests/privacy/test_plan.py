@@ -7,6 +7,8 @@ import json
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medvae.errors import IntegrityError, MedvaeError, UsageError
 from medvae.privacy import Mechanism, Plan, StageRequest, epsilon, make_plan
@@ -170,3 +172,12 @@ def test_an_epsilon_too_small_to_draw_noise_for_is_refused_in_a_sentence() -> No
     with pytest.raises(UsageError, match="epsilon 1e-10 needs more noise than can be drawn"):
         make_plan([StageRequest("a", 1.0, 1.0, 1)], patients=100, epsilon=1e-10)
     assert make_plan([StageRequest("a", 1.0, 1.0, 1)], patients=100, epsilon=1e-3).epsilon <= 1e-3
+
+
+@settings(deadline=None, max_examples=60)
+@given(weights=st.lists(st.floats(1e-3, 1.0), min_size=1, max_size=9), target=st.floats(1e-2, 50.0))
+def test_any_split_of_any_budget_can_be_planned(weights, target) -> None:
+    total = sum(weights)
+    requests = [StageRequest(f"m{i}", w / total, 1.0, 1) for i, w in enumerate(weights)]
+    plan = make_plan(requests, patients=100, epsilon=target)
+    assert 0.99 * target - 1e-6 <= plan.epsilon <= target
