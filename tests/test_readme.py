@@ -50,7 +50,9 @@ def test_files_that_the_readme_names_exist(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "docs/design.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "SECURITY.md", "docs/design.md", "docs/benchmarks/utility.md"]
+)
 def test_pages_name_files_that_are_there(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w/])(?:medvae|docs|scripts|configs|tests)/[\w/.-]*\w/?", text))
