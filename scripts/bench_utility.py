@@ -7,11 +7,12 @@ Five sixths of the patients (of CT: two thirds) train, the others test (split by
 names the split).
 Every method gets the same patients, epsilon, delta and seeds; delta is 1e-5. Constants of the
 atlas come from public anatomy (MNI152), procedural shapes and, where docs/benchmarks/utility.md
-says so, from looking at mri_hippocampus; they are applied unchanged to ct_lung_nodule. mri_hippocampus is read
-from MEDVAE_REAL_DATA; without it the procedural cohort of `utility.cohorts` stands in, and the
-table says so. Each row goes to rows.jsonl as soon as it is measured, and a row that is there is
-not done again: stop at any time, and run the same line to go on. Tables, plots and contact sheets
-are made of all rows of the file, in bench-out/utility (or MEDVAE_BENCH_OUT).
+says so, from looking at mri_hippocampus; they are applied unchanged to ct_lung_nodule.
+mri_hippocampus is read from MEDVAE_REAL_DATA; without it the procedural cohort of
+`utility.cohorts` stands in, and the table says so. Each row goes to rows.jsonl as soon as it is
+measured, and a row that is there is not done again: stop at any time, and run the same line to go
+on. Tables, plots and contact sheets are made of all rows of the file, in bench-out/utility (or
+MEDVAE_BENCH_OUT).
 
 With `--data lung` it is ct_lung_nodule instead, with malignancy as the class, and the AUC of a
 classifier in the place of Dice. The classifier was chosen between real patients alone, CT's
