@@ -30,7 +30,7 @@ def pull_to_subject(
     at = device or torch.device("cpu")
     with one_thread():
         points = affine_points(alignment.affine @ affine, shape, at)
-        field = alignment.field(_field_spacing(alignment), at)
+        field = alignment.field(field_spacing(alignment), at)
         where = sampling.box_coordinates(points, alignment.box)
         points += sampling.sample(field, where)
         where = sampling.box_coordinates(points, alignment.box)
@@ -51,7 +51,7 @@ def pull_to_template(
     """
     at = device or torch.device("cpu")
     with one_thread():
-        field = alignment.field(_field_spacing(alignment), at)
+        field = alignment.field(field_spacing(alignment), at)
         points = grid.centres(at)
         origin = points
         # q + u(q) = y, solved for q: fixed-point iteration.
@@ -68,7 +68,8 @@ def pull_to_template(
         return np.asarray(values.cpu().numpy()), np.asarray(weight.cpu().numpy())
 
 
-def _field_spacing(alignment: Alignment) -> float:
+def field_spacing(alignment: Alignment) -> float:
+    """Voxel size in mm at which a displacement is evaluated before it is interpolated."""
     if alignment.max_frequency <= 0:
         return alignment.box.edge / 2.0
     # Eight voxels a wave: linear interpolation loses less than a tenth of it.
