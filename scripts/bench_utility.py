@@ -25,20 +25,21 @@ import argparse
 import os
 import platform
 import re
-import time
-from functools import cache
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from comparison.bench import SHOWN, Bench, in_order
+from comparison.row import Row
+from comparison.sheet import Slices, sheet, slices
+from comparison.store import Store
 from utility.cohorts import Cohort, hippocampus, lung_nodule, procedural, procedural_nodules
-from utility.measure import features, measure
 from utility.methods import DELTA
-from utility.plots import plots, sheet, slices
-from utility.report import ablation, table
-from utility.rows import Row, rows
-from utility.store import Store
+from utility.plots import plots
+from utility.report import ablation
+from utility.rows import rows
 
 from medvae.grid import Gridded
 
@@ -47,7 +48,6 @@ ITERATIONS = 300
 LEARNT, COMPARED = 800, 183
 LUNG_LEARNT, LUNG_COMPARED = 1200, 600
 QUICK_COUNT, QUICK_ITERATIONS = 24, 40
-SHOWN = 8
 # Gap to real in Dice points that the atlas or the pipeline may have, by epsilon.
 GAPS = {8.0: 0.05, 3.0: 0.08, 1.0: 0.20}
 # The same of the AUC of malignancy.
@@ -84,11 +84,8 @@ def main(
     store = Store(folder, data=cohort.name, fold=fold, quick=quick)
     if fresh:
         store.forget()
-    bench = _Bench(cohort, store, quick)
-    for number, row in enumerate(wanted):
-        found = store.find(row) or bench.do(row)
-        print(table([found], header=number == 0), flush=True)
-    results = _in_order(store.results(), [row.method for row in rows(False, seeds, data)])
+    _bench(cohort, store, quick).run(wanted, cohort)
+    results = in_order(store.results(), [row.method for row in rows(False, seeds, data)])
     _report(results, store, cohort, folder)
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
     machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": DELTA, "fold": fold}
@@ -98,54 +95,28 @@ def main(
     return {"machine": machine, "results": results, "targets": [] if quick else judge(results)}
 
 
-def _in_order(results: list[dict[str, Any]], methods: list[str]) -> list[dict[str, Any]]:
-    """By method, epsilon and seed, whenever they were done; methods that are no more come last."""
-
-    def place(row: dict[str, Any]) -> tuple[int, float, int]:
-        method = row["method"]
-        where = methods.index(method) if method in methods else len(methods)
-        return where, float(row["epsilon"] or 0.0), row["seed"]
-
-    return sorted(results, key=place)
-
-
 def _named(row: Row, only: str | None) -> bool:
     return only is None or re.search(only, row.title) is not None
 
 
-class _Bench:
-    """Makes and measures one row; the real volumes' features are computed when first needed."""
-
-    def __init__(self, cohort: Cohort, store: Store, quick: bool) -> None:
-        self.cohort, self.store, self.quick = cohort, store, quick
-
-    @cache  # noqa: B019 - one object for the whole run
-    def _test(self) -> tuple[list[Gridded], dict[str, np.ndarray]]:
+def _bench(cohort: Cohort, store: Store, quick: bool) -> Bench:
+    lung = cohort.data.classes > 0
+    return Bench(
+        store,
         # A quick run looks at every third test volume; its figures say only that the path works.
-        test = self.cohort.held_out[::3] if self.quick else self.cohort.held_out
-        return test, features(test)
+        cohort.held_out[::3] if quick else cohort.held_out,
+        cohort.data.labels,
+        count=QUICK_COUNT if quick else (LUNG_LEARNT if lung else LEARNT),
+        iterations=QUICK_ITERATIONS if quick else ITERATIONS,
+        compared=LUNG_COMPARED if lung else COMPARED,
+        show=partial(_slices, cohort),
+        quick=quick,
+    )
 
-    def do(self, row: Row) -> dict[str, Any]:
-        """Figures of one row, which are kept at once."""
-        test, real = self._test()
-        lung = self.cohort.data.classes > 0
-        count = QUICK_COUNT if self.quick else (LUNG_LEARNT if lung else LEARNT)
-        started = time.perf_counter()
-        made = row.make(self.cohort, count, row.seed)
-        made = made[:count] if self.quick else made
-        found = row.described() | {"seconds": round(time.perf_counter() - started, 1)}
-        found |= measure(
-            made,
-            real,
-            test,
-            self.cohort.data.labels,
-            seed=row.seed,
-            iterations=QUICK_ITERATIONS if self.quick else ITERATIONS,
-            compared=LUNG_COMPARED if lung else COMPARED,
-        )
-        # Real volumes are the sheet's first line already.
-        shown = slices(made[:SHOWN]) if row.seed == 0 and row.epsilon is not None else None
-        return self.store.add(row, found, shown)
+
+def _slices(cohort: Cohort, volumes: Sequence[Gridded]) -> Slices:
+    """Axial nodules; of hippocampi, across the first axis beside the middle."""
+    return slices(volumes, 2) if cohort.data.classes > 0 else slices(volumes, 0, -2)
 
 
 def _report(results: list[dict[str, Any]], store: Store, cohort: Cohort, folder: Path) -> None:
@@ -155,7 +126,10 @@ def _report(results: list[dict[str, Any]], store: Store, cohort: Cohort, folder:
         print(f"\nWhat each stage adds at epsilon 8\n{stages}")
     plots(results, folder / "utility.png", cohort.name)
     sheet(
-        [(f"real: {cohort.name}", slices(cohort.held_out[:SHOWN])), *store.pictures(results)],
+        [
+            (f"real: {cohort.name}", _slices(cohort, cohort.held_out[:SHOWN])),
+            *store.pictures(results),
+        ],
         folder / "sheet.png",
     )
 

@@ -16,13 +16,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_utility  # noqa: E402
-from utility import merf, methods, plots  # noqa: E402
+from comparison import sheet  # noqa: E402
+from comparison.bench import in_order  # noqa: E402
+from comparison.row import Row  # noqa: E402
+from comparison.store import Store  # noqa: E402
+from utility import merf, methods  # noqa: E402
 from utility.cohorts import Cohort, procedural  # noqa: E402
 from utility.dct import dct_gaussian, functions  # noqa: E402
 from utility.report import ablation  # noqa: E402
-from utility.rows import Row, rows  # noqa: E402
+from utility.rows import rows  # noqa: E402
 from utility.scratch import scratch_vae  # noqa: E402
-from utility.store import Store  # noqa: E402
 
 from medvae.grid import Gridded  # noqa: E402
 
@@ -54,7 +57,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counted:
         bench_utility, "_cohort", lambda data, fold: procedural(patients=18, fold=fold)
     )
     monkeypatch.setattr(bench_utility, "QUICK_ITERATIONS", 2)
-    monkeypatch.setattr("utility.measure._network", lambda: None)
+    monkeypatch.setattr("comparison.measure._network", lambda: None)
     monkeypatch.setenv("MEDVAE_BENCH_OUT", str(tmp_path))
     return counted
 
@@ -168,8 +171,8 @@ def test_a_covariance_is_of_what_stands_out_of_the_noise() -> None:
 def test_a_sheet_shows_sets_with_and_without_labels(tmp_path: Path) -> None:
     cohort = procedural(patients=6)
     bare = [Gridded(v.image, None) for v in cohort.first(2)]
-    held = [("real", plots.slices(cohort.first(4))), ("bare", plots.slices(bare))]
-    plots.sheet(held, tmp_path / "sheet.png")
+    held = [("real", sheet.slices(cohort.first(4), 0)), ("bare", sheet.slices(bare, 0, -2))]
+    sheet.sheet(held, tmp_path / "sheet.png")
     assert (tmp_path / "sheet.png").stat().st_size > 5_000
 
 
@@ -184,7 +187,7 @@ def test_rows_are_told_in_the_order_of_the_table() -> None:
     done = [("full pipeline", 8.0, 1), ("older", 3.0, 0), ("atlas alone", "inf", 0)]
     done += [("full pipeline", 8.0, 0), ("atlas alone", 3.0, 0), ("real, all patients", None, 0)]
     results = [{"method": m, "epsilon": e, "seed": s} for m, e, s in done]
-    found = [tuple(row.values()) for row in bench_utility._in_order(results, methods)]
+    found = [tuple(row.values()) for row in in_order(results, methods)]
     assert found == [done[i] for i in (5, 4, 2, 3, 0, 1)]
 
 

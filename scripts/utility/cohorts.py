@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from comparison.bench import split
 from scipy import ndimage
 
 from medvae.config import DataConfig
@@ -57,16 +58,6 @@ class Memory:
         return self._volumes[index]
 
 
-def _split(
-    found: dict[str, list[Gridded]], part: float, seed: int
-) -> tuple[dict[str, list[Gridded]], dict[str, list[Gridded]]]:
-    """A part of the subjects to learn from, the others to test on; never one in both."""
-    names = sorted(found)
-    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    count = round(part * len(order))
-    return {s: found[s] for s in order[:count]}, {s: found[s] for s in order[count:]}
-
-
 def hippocampus(folder: Path, seed: int = 0, cache: Path = CACHE) -> Cohort:
     """mri_hippocampus: 118 patients, of whom 98 train and 20 test.
 
@@ -83,7 +74,7 @@ def hippocampus(folder: Path, seed: int = 0, cache: Path = CACHE) -> Cohort:
             voxels = np.asarray(image.dataobj).astype(np.float32)
             volume = Volume(voxels, np.asarray(image.affine, np.float64), "mri", mask)
             found.setdefault(row["subject"], []).append(to_grid(volume, data))
-    train, test = _split(found, 5 / 6, seed)
+    train, test = split(found, 5 / 6, seed)
     return Cohort("mri_hippocampus", data, labelled_head(cache), train, test)
 
 
@@ -104,7 +95,7 @@ def lung_nodule(folder: Path, seed: int = 0) -> Cohort:
             meta = {"class": int(row["malignant"])}
             volume = Volume(np.asarray(image.dataobj), affine, "ct", None, meta)
             found.setdefault(row["subject"], []).append(to_grid(volume, data))
-    train, test = _split(found, 2 / 3, seed)
+    train, test = split(found, 2 / 3, seed)
     return Cohort("ct_lung_nodule", data, ("none", None), train, test)
 
 
@@ -118,7 +109,7 @@ def procedural(seed: int = 0, patients: int = 120, fold: int = 0) -> Cohort:
     rng = np.random.default_rng([seed, 1])
     layers = ndimage.gaussian_filter(rng.standard_normal(size), 5.0)
     found = {f"P{i:03d}": [_body(size, layers, rng)] for i in range(patients)}
-    train, test = _split(found, 2 / 3, fold)
+    train, test = split(found, 2 / 3, fold)
     return Cohort("procedural", data, ("none", None), train, test)
 
 
@@ -148,7 +139,7 @@ def procedural_nodules(seed: int = 0, patients: int = 240, fold: int = 0) -> Coh
     data = DataConfig(modality="ct", size=size, labels=0, classes=2)
     rng = np.random.default_rng([seed, 2])
     found = {f"P{i:03d}": [_nodule(size, int(rng.random() < 0.4), rng)] for i in range(patients)}
-    train, test = _split(found, 2 / 3, fold)
+    train, test = split(found, 2 / 3, fold)
     return Cohort("procedural nodules", data, ("none", None), train, test)
 
 

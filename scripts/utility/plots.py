@@ -1,10 +1,9 @@
-"""Pictures: utility against epsilon, and contact sheets beside real volumes."""
+"""Plots of utility against epsilon."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator
-
-from medvae.grid import Gridded
 
 # Colour-blind safe (Okabe and Ito); ours first, so they keep their colours in every plot.
 _COLOURS = {
@@ -38,7 +35,6 @@ _PANELS = {
 }
 # Where "no privacy" stands on the axis of epsilon.
 _NONE = 24.0
-_LABELS = ("#FF4D4D", "#33D6D6", "#FFD24D", "#7CFF6B")
 
 
 def plots(results: Sequence[dict[str, Any]], path: Path, title: str) -> None:
@@ -134,68 +130,3 @@ def _by_method(results: Sequence[dict[str, Any]], key: str) -> dict[str, dict[fl
             where = _NONE if row["epsilon"] == "inf" else float(row["epsilon"])
             found.setdefault(row["method"], {}).setdefault(where, []).append(row[key])
     return {name: points for name, points in found.items() if points}
-
-
-@dataclass(frozen=True)
-class Slices:
-    """What a contact sheet shows of some volumes.
-
-    Attributes:
-        images: [n, H, W] float32 in [-1, 1], up is up.
-        masks: [n, H, W] uint8, 0 where there is none.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
-
-
-def slices(volumes: Sequence[Gridded]) -> Slices:
-    """The middle slice across the first axis of each volume; of one with a class, axial."""
-    images, masks = [], []
-    for volume in volumes:
-        if volume.category is not None:
-            middle = volume.image[:, :, volume.image.shape[2] // 2]
-            images.append(np.flipud(middle.T))
-            masks.append(np.zeros(middle.T.shape))
-            continue
-        place = volume.image.shape[0] // 2 - 2
-        images.append(np.flipud(volume.image[place].T))
-        mask = np.zeros_like(volume.image[place]) if volume.mask is None else volume.mask[place]
-        masks.append(np.flipud(mask.T))
-    return Slices(np.stack(images).astype(np.float32), np.stack(masks).astype(np.uint8))
-
-
-def sheet(sets: Sequence[tuple[str, Slices]], path: Path) -> None:
-    """A line a set, its name at the left, labels outlined; real first."""
-    columns = max(len(held.images) for _, held in sets)
-    height, width = sets[0][1].images.shape[1:]
-    cell = 1.15
-    name_width = 1.75
-    size = (name_width + columns * cell * width / height, len(sets) * cell)
-    figure = plt.figure(figsize=size, facecolor="white")
-    step_x = (1 - name_width / size[0]) / columns
-    step_y = 1 / len(sets)
-    for line, (name, held) in enumerate(sets):
-        bottom = 1 - (line + 1) * step_y
-        figure.text(0.01, bottom + step_y / 2, _wrapped(name), va="center", fontsize=8)
-        for column, (image, mask) in enumerate(zip(held.images, held.masks, strict=True)):
-            left = name_width / size[0] + column * step_x
-            axis = figure.add_axes((left, bottom, step_x * 0.97, step_y * 0.97))
-            axis.axis("off")
-            axis.imshow(image, cmap="gray", vmin=-1, vmax=1, interpolation="bicubic", aspect="auto")
-            for label in range(1, int(mask.max()) + 1):
-                if (mask == label).any():
-                    colour = _LABELS[(label - 1) % len(_LABELS)]
-                    part = (mask == label).astype(float)
-                    axis.contour(part, levels=[0.5], colors=[colour], linewidths=0.8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _wrapped(name: str, most: int = 24) -> str:
-    lines = [""]
-    for word in name.split(" "):
-        if len(lines[-1]) + len(word) > most:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from comparison.row import Make, Row
 
 from medvae.grid import Gridded
 from utility import methods
@@ -14,47 +15,14 @@ from utility.dct import dct_gaussian
 from utility.merf import merf
 from utility.scratch import scratch_vae
 
-Make = Callable[[Cohort, int, int], list[Gridded]]
 # More than any cohort has.
 ALL = 10_000
 # The total that stages are compared at.
 EPSILON = 8.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row.
-
-    Attributes:
-        method: its name in the table.
-        epsilon: None where nobody is protected from anything (real volumes), 0 without data.
-        seed: of noise, training and drawing.
-        make: (cohort, count, seed) -> volumes.
-    """
-
-    method: str
-    epsilon: float | None
-    seed: int
-    make: Make
-
-    @property
-    def title(self) -> str:
-        """What --only looks at: `full pipeline, eps 8, seed 0`."""
-        privacy = "" if self.epsilon is None else f", eps {_name(self.epsilon)}"
-        return f"{self.method}{privacy}, seed {self.seed}"
-
-    def described(self) -> dict[str, Any]:
-        """The columns that name the row, as JSON values."""
-        epsilon = "inf" if self.epsilon == math.inf else self.epsilon
-        return {"method": self.method, "epsilon": epsilon, "seed": self.seed}
-
-
 def _of(patients: int) -> str:
     return "real, all patients" if patients == ALL else f"real, {patients} patients"
-
-
-def _name(epsilon: float) -> str:
-    return "inf" if math.isinf(epsilon) else f"{epsilon:g}"
 
 
 def rows(quick: bool, seeds: int = 3, data: str = "hippocampus") -> list[Row]:

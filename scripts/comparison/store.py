@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 import medvae
-from utility.plots import Slices
-from utility.rows import Row
-
-ROOT = Path(__file__).parents[2]
+from comparison.row import Row
+from comparison.sheet import Slices
 
 
 class Store:
@@ -103,7 +101,7 @@ def _pretty(epsilon: float | str) -> str:
 def _code() -> str:
     """A digest of all that a figure depends on."""
     digest = hashlib.sha256()
-    package = Path(medvae.__file__).parent
-    for path in sorted([*package.rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
+    folders = Path(medvae.__file__).parent, Path(__file__).parents[1]
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

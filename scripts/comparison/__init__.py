@@ -1,0 +1,1 @@
+"""What benchmarks of synthetic volumes share: rows, where they are kept, measures, sheets."""
