@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medvae import api, demo
+from medvae.api import namespaces, results
+from medvae.api.results.base import as_json
 from medvae.cli.app import build
 from tests.cli.conftest import Clinic
 
@@ -15,35 +21,35 @@ from tests.cli.conftest import Clinic
 SESSION = {
     "audit": "audit",
     "budget": "budget",
-    "dataset declare": "declare_dataset",
-    "dataset delete": "delete_dataset",
-    "dataset export": "export_dataset",
-    "dataset list": "datasets",
-    "dataset show": "dataset",
+    "dataset declare": "datasets.declare",
+    "dataset delete": "datasets.delete",
+    "dataset export": "datasets.export",
+    "dataset list": "datasets.list",
+    "dataset show": "datasets.show",
     "decode": "decode",
     "encode": "encode",
     "evaluate": "evaluate",
     "generate": "generate",
     "ingest": "ingest",
-    "keys add": "add_recipient",
-    "keys list": "recipients",
-    "keys remove": "remove_recipient",
-    "keys reseal": "reseal_keys",
-    "keys rotate": "rotate_keys",
-    "log": "events",
-    "log anchor": "anchor",
-    "log export": "export_log",
-    "log verify": "verify_log",
-    "model compress": "compress_model",
-    "model export": "export_model",
-    "model list": "models",
-    "model show": "model",
+    "keys add": "keys.add",
+    "keys list": "keys.list",
+    "keys remove": "keys.remove",
+    "keys reseal": "keys.reseal",
+    "keys rotate": "keys.rotate",
+    "log": "log.events",
+    "log anchor": "log.anchor",
+    "log export": "log.export",
+    "log verify": "log.verify",
+    "model compress": "models.compress",
+    "model export": "models.export",
+    "model list": "models.list",
+    "model show": "models.show",
     "plan": "plan",
     "pretrain": "pretrain",
     "reconstruct": "reconstruct",
-    "release create": "release",
+    "release create": "releases.create",
     "repair": "repair",
-    "subject erase": "erase_subject",
+    "subject erase": "datasets.erase_subject",
     "train": "train",
     "verify": "verify",
 }
@@ -80,9 +86,11 @@ def verbs() -> set[str]:
 def test_every_verb_is_there_for_programs() -> None:
     assert verbs() == {*SESSION, *API, "demo"}
     assert callable(demo.run)
+    session = api.Session(None, None)  # type: ignore[arg-type]
     for name in SESSION.values():
-        assert callable(getattr(api.Session, name)), name
-        assert getattr(api.Session, name).__doc__, name
+        verb = attrgetter(name)(session)
+        assert callable(verb), name
+        assert verb.__doc__, name
     for name in API.values():
         assert name in api.__all__
         assert getattr(api, name).__doc__, name
@@ -96,22 +104,22 @@ def test_tenants_and_keys_from_a_program(tmp_path: Path) -> None:
     """The same journey of keys as on the command line, without it."""
     vault, key = tmp_path / "vault", tmp_path / "key"
     session = api.create_tenant(vault, "clinic", identity=key, recovery=tmp_path / "spare")
-    assert [one["tenant"] for one in api.tenants(vault)] == ["clinic"]
-    epoch = session.rotate_keys()["epoch"]
+    assert [one.tenant for one in api.tenants(vault)] == ["clinic"]
+    epoch = session.keys.rotate().epoch
     made = api.new_identity(tmp_path / "colleague")
-    added = session.add_recipient(made["public"], "Ada")
-    assert added["added"] in {one["fingerprint"] for one in session.recipients()}
-    assert session.remove_recipient(added["added"])["epoch"] > epoch
-    assert session.reseal_keys()["resealed"] >= 0
-    assert session.repair()["lost"] == []
-    assert any("keys rotate" in line for line in session.export_log())
+    added = session.keys.add(made.public, "Ada")
+    assert added.added in {one.fingerprint for one in session.keys.list()}
+    assert session.keys.remove(added.added).epoch > epoch
+    assert session.keys.reseal().resealed >= 0
+    assert session.repair().lost == ()
+    assert any("keys rotate" in line for line in session.log.export())
     recovered = api.recover_tenant(
         vault, "clinic", recovery=tmp_path / "spare", identity=tmp_path / "new"
     )
-    again = api.open(vault, "clinic", identity=recovered["identity"])
-    assert again.verify_log()["valid"]
-    assert api.erase_tenant(vault, "clinic") == {"erased": "clinic"}
-    assert api.tenants(vault) == []
+    again = api.open(vault, "clinic", identity=recovered.identity)
+    assert again.log.verify().valid
+    assert api.erase_tenant(vault, "clinic").to_json() == {"erased": "clinic"}
+    assert api.tenants(vault) == ()
 
 
 @pytest.mark.parametrize("words", [("tenant", "list"), ("keys", "list"), ("repair",)])
@@ -121,3 +129,43 @@ def test_the_command_line_answers_as_before(words: tuple[str, ...], tmp_path: Pa
     answer = clinic(*words).json
     wanted = {"tenant list": "tenants", "keys list": "recipients", "repair": "lost"}
     assert wanted[" ".join(words)] in answer
+
+
+def public() -> Iterator[tuple[str, object]]:
+    """Every function, method and class that a program can reach from `medvae.api`."""
+    classes = [getattr(results, name) for name in results.__all__]
+    nouns = [namespaces.Datasets, namespaces.Models, namespaces.Keys, namespaces.Log]
+    classes += [api.Session, namespaces.Releases, *nouns]
+    for one in (*(getattr(api, name) for name in api.__all__), *classes):
+        yield str(getattr(one, "__name__", one)), one
+        if isinstance(one, type):
+            members = {k: v for k, v in vars(one).items() if not k.startswith("_")}
+            for name, member in members.items():
+                yield f"{one.__name__}.{name}", getattr(member, "fget", member)
+
+
+def test_no_public_signature_holds_any() -> None:
+    seen = 0
+    for name, one in public():
+        annotations = getattr(one, "__annotations__", {})
+        seen += len(annotations)
+        loose = [key for key, kind in annotations.items() if re.search(r"\bAny\b", str(kind))]
+        assert not loose, f"{name}: {loose}"
+    assert seen > 300
+
+
+def test_a_result_is_frozen_and_has_a_json_form() -> None:
+    made = results.DatasetExport("d@1", (Path("a.nii"),))
+    with pytest.raises(FrozenInstanceError):
+        made.dataset = "other"  # type: ignore[misc]
+    assert made.to_json() == {"dataset": "d@1", "files": ["a.nii"]}
+    extent = results.Extent((1.0,), (2.0,))
+    assert as_json({1: (extent, None)}) == {"1": [{"min": [1.0], "max": [2.0]}, None]}
+    with pytest.raises(TypeError, match="set, which has no JSON form"):
+        as_json({1, 2})
+
+
+def test_an_unbounded_leak_is_text_in_json() -> None:
+    """JSON has no infinity, and `show` refuses it."""
+    found = results.EngineFinding("one-shot", False, "unbounded", 10, 4.0, float("inf"))
+    assert found.to_json()["epsilon_at_least"] == "inf"

@@ -88,9 +88,9 @@ def test_every_key_is_described_and_the_reference_is_current() -> None:
 
 def test_explain_says_what_a_key_takes_and_each_preset_has() -> None:
     (size,) = api.explain_config("data.size")
-    assert (size["values"], size["default"]) == ("3 of: whole number >= 1", "[32, 48, 32]")
-    assert size["configs"]["ct"] == [48, 48, 16]
-    assert {one["name"] for one in api.explain_config("prior")} == {
+    assert (size.values, size.default) == ("3 of: whole number >= 1", "[32, 48, 32]")
+    assert size.configs["ct"] == [48, 48, 16]
+    assert {one.name for one in api.explain_config("prior")} == {
         f"prior.{name}" for name in ("share", "rank", "clip", "kind", "temperature")
     }
     assert len(api.explain_config()) == len(KEYS)

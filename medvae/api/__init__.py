@@ -6,7 +6,7 @@
     labels = {1: "anterior", 2: "posterior"}
     clinic.ingest(["scans/"], dataset="hippocampus", modality="mri", label_scheme=labels)
     clinic.train("mri", "hippocampus", name="hippo8", epsilon=8)
-    clinic.release("hippo8", n=50, out="release/")
+    clinic.releases.create("hippo8", n=50, out="release/")
 
 Everything heavy is imported by the verb that needs it, so that importing this is quick.
 """

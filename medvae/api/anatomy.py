@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medvae.api.results import (
+    AnatomyAlignment,
+    AnatomyCheck,
+    AnatomyDetail,
+    AnatomyEntry,
+    AnatomyList,
+    AnatomyPerson,
+    Damage,
+)
 from medvae.errors import InputError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.anatomy.collection import Entry, Library, PersonMaps
+    from medvae.api.context import PathLike
     from medvae.api.declaration import Scheme
-    from medvae.api.session import PathLike
     from medvae.vault import Tenant
 
 # How many label numbers an error names.
@@ -28,7 +37,7 @@ def add_anatomy(
     consent: str | None = None,
     vault: PathLike | None = None,
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> AnatomyList:
     """Add public people to the library, aligned to one another; all of them or none.
 
     Args:
@@ -75,17 +84,17 @@ def add_anatomy(
             alignment,
         )
         staging.commit(entry)
-    return {"anatomy": name, "entries": [summary(entry)]}
+    return AnatomyList(name, (summary(entry),))
 
 
-def list_anatomy(vault: PathLike | None = None) -> dict[str, Any]:
+def list_anatomy(vault: PathLike | None = None) -> AnatomyList:
     """Every entry of a vault's library."""
     library = library_of(vault)
-    found = [summary(library.entry(name)) for name in library.names()]
-    return {"anatomy": str(library.root), "entries": found}
+    found = tuple(summary(library.entry(name)) for name in library.names())
+    return AnatomyList(str(library.root), found)
 
 
-def show_anatomy(name: str, vault: PathLike | None = None) -> dict[str, Any]:
+def show_anatomy(name: str, vault: PathLike | None = None) -> AnatomyDetail:
     """One entry: what `list_anatomy` says of it, its label scheme, its people and its alignment.
 
     Raises:
@@ -95,37 +104,37 @@ def show_anatomy(name: str, vault: PathLike | None = None) -> dict[str, Any]:
     entry = library.entry(name)
     aligned = library.aligned(entry)
     template = aligned.group.template
-    facts = summary(entry) | {
-        "label_scheme": {str(number): text for number, text in entry.label_scheme.items()},
-        "alignment": {
-            "sha256": entry.alignment.sha256,
-            "box_mm": list(template.box.size),
-            "spacing_mm": list(template.grid.spacing),
-            "channels": list(aligned.channels),
-        },
-        "files": [
-            {
-                "person": person.id,
-                "shape": list(person.shape),
-                "spacing_mm": list(person.spacing),
-                "sources": {file.name: file.sha256 for file in person.sources},
-            }
+    return AnatomyDetail(
+        **vars(summary(entry)),
+        label_scheme={str(number): text for number, text in entry.label_scheme.items()},
+        alignment=AnatomyAlignment(
+            sha256=entry.alignment.sha256,
+            box_mm=tuple(template.box.size),
+            spacing_mm=tuple(template.grid.spacing),
+            channels=tuple(aligned.channels),
+        ),
+        files=tuple(
+            AnatomyPerson(
+                person=person.id,
+                shape=tuple(person.shape),
+                spacing_mm=tuple(person.spacing),
+                sources={file.name: file.sha256 for file in person.sources},
+            )
             for person in entry.people
-        ],
-    }
-    return {"anatomy": name, "entries": [facts]}
+        ),
+    )
 
 
-def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -> dict[str, Any]:
+def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -> AnatomyCheck:
     """Check every file of the library against its digest; `damaged` lists what is not as it was."""
     library = library_of(vault)
     objects, damaged = library.verify(progress)
-    return {
-        "anatomy": str(library.root),
-        "entries": library.names(),
-        "objects": objects,
-        "damaged": damaged,
-    }
+    return AnatomyCheck(
+        anatomy=str(library.root),
+        entries=tuple(library.names()),
+        objects=objects,
+        damaged=tuple(Damage(**one) for one in damaged),
+    )
 
 
 def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
@@ -194,15 +203,15 @@ def _labels(maps: PersonMaps, scheme: dict[int, str] | None, source: str) -> set
     return numbers
 
 
-def summary(entry: Entry) -> dict[str, Any]:
+def summary(entry: Entry) -> AnatomyEntry:
     """What every verb says of an entry."""
-    return {
-        "name": entry.name,
-        "kind": entry.kind,
-        "people": len(entry.people),
-        "labels": len(entry.label_scheme),
-        "licence": entry.licence,
-        "source": entry.source,
-        "consent": entry.consent,
-        "digest": entry.digest,
-    }
+    return AnatomyEntry(
+        name=entry.name,
+        kind=entry.kind,
+        people=len(entry.people),
+        labels=len(entry.label_scheme),
+        licence=entry.licence,
+        source=entry.source,
+        consent=entry.consent,
+        digest=entry.digest,
+    )

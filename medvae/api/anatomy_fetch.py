@@ -13,8 +13,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medvae.api.results import AnatomyList
 from medvae.errors import InputError, UsageError
 from medvae.progress import SILENT, Progress
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from medvae.anatomy.collection import FileDigest, PersonMaps
-    from medvae.api.session import PathLike
+    from medvae.api.context import PathLike
 
 REQUIREMENT = "samseg==0.4a0"
 _FOLDER = "samseg/atlas/20Subjects_smoothing2_down2_smoothingForAffine2/"
@@ -54,7 +55,7 @@ def fetch_anatomy(
     file: PathLike | None = None,
     vault: PathLike | None = None,
     progress: Progress = SILENT,
-) -> dict[str, Any]:
+) -> AnatomyList:
     """Add the whole head of SAMSEG's mesh to the library, as the entry `samseg`.
 
     Args:
@@ -88,7 +89,7 @@ def fetch_anatomy(
             alignment,
         )
         staging.commit(entry)
-    return {"anatomy": name, "entries": [summary(entry)]}
+    return AnatomyList(name, (summary(entry),))
 
 
 def _download(progress: Progress) -> _Samseg:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api import models
 from medvae.api.datasets import check_name
+from medvae.api.results import Compression, Drift
 from medvae.errors import UsageError
 from medvae.progress import SILENT, Progress
 
@@ -33,7 +34,7 @@ class Request:
     prune: float = 0.0
 
 
-def compress(context: TenantContext, request: Request, progress: Progress) -> dict[str, Any]:
+def compress(context: TenantContext, request: Request, progress: Progress) -> Compression:
     """Seal a smaller form of a model under a new name; its guarantee and plan stay its own.
 
     What is lost is measured on procedural volumes and on volumes drawn from both models with
@@ -55,7 +56,8 @@ def compress(context: TenantContext, request: Request, progress: Progress) -> di
         made = stage(artifact, request.weights, request.prune)
         progress.advance(1, "drawing from both")
         stated: dict[str, Any] = made.facts["compression"]
-        stated |= {"source": request.name, "volumes": _drift(context, artifact, made)}
+        drift = _drift(context, artifact, made)
+        stated |= {"source": request.name, "volumes": None if drift is None else drift.to_json()}
         progress.advance(2, "sealing")
         note = {key: stated[key] for key in ("source", "weights", "prune")}
         with tenant.transaction():
@@ -64,7 +66,7 @@ def compress(context: TenantContext, request: Request, progress: Progress) -> di
             tenant.put("compression", json.dumps(note).encode(), name=request.to)
         tenant.record("model compress", model=request.to, source=request.name)
         progress.finish(f"{stated['bytes_before'] / stated['bytes_after']:.1f} times smaller")
-    return {"model": request.to} | stated
+    return Compression(**(stated | {"model": request.to, "volumes": drift}))
 
 
 def _free(tenant: Tenant, name: str) -> None:
@@ -76,7 +78,7 @@ def _free(tenant: Tenant, name: str) -> None:
             )
 
 
-def _drift(context: TenantContext, before: Artifact, after: Artifact) -> dict[str, Any] | None:
+def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift | None:
     """How far apart the two models' volumes of one seed are, as parts of the intensity range.
 
     None for a public model, which has nothing to draw from.
@@ -95,7 +97,7 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> dict[st
         squares.append(float(np.mean(apart**2)))
         largest = max(largest, float(np.abs(apart).max()))
     rms = float(np.sqrt(np.mean(squares)))
-    return {"n": _DRAWN, "seed": _SEED, "rms": round(rms, 6), "largest": round(largest, 6)}
+    return Drift(_DRAWN, _SEED, round(rms, 6), round(largest, 6))
 
 
 def _drawn(context: TenantContext, artifact: Artifact) -> Iterator[Volume]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from medvae.vault import Tenant
+
+PathLike = str | os.PathLike[str]
 
 
 class TenantContext(Protocol):

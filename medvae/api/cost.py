@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from medvae.api.results import Cost
 
 if TYPE_CHECKING:
     from medvae.config import RunConfig
@@ -18,7 +20,7 @@ _FLOATS_PER_VOXEL = 150
 _REGISTRATIONS = 4
 
 
-def estimate(cfg: RunConfig, made: Plan, volumes: int) -> dict[str, Any]:
+def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
     """Seconds and bytes of a private run on this machine: within a factor of about two."""
     step = _gradient_seconds(cfg)
     private = sum(m.steps * m.sample_rate for m in made.mechanisms if m.name == "finetune")
@@ -28,10 +30,7 @@ def estimate(cfg: RunConfig, made: Plan, volumes: int) -> dict[str, Any]:
         seconds += volumes * _REGISTRATIONS * _registration_seconds(cfg)
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
     x, y, z = cfg.data.size
-    return {
-        "seconds": round(seconds, 1),
-        "memory_bytes": _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL,
-    }
+    return Cost(round(seconds, 1), _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)
 
 
 def _gradient_seconds(cfg: RunConfig) -> float:

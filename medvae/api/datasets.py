@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api import declaration
 from medvae.api.files import REAL, fresh_folder
+from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Declared, Extent
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 from medvae.volume import Volume
@@ -191,48 +192,53 @@ def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
     return Volume.from_bytes(data)
 
 
-def summary(manifest: Manifest) -> dict[str, Any]:
+def summary(manifest: Manifest) -> DatasetInfo:
     """Counts and declared facts of a version. The counts and notes are of private data."""
     volumes = manifest["volumes"]
     declared = manifest.get("declared", declaration.UNDECLARED)
-    return {
-        "dataset": manifest["name"],
-        "version": manifest["version"],
-        "created": manifest["created"],
-        "subjects": len(subjects(manifest)),
-        "volumes": len(volumes),
-        "modality": sorted({entry["modality"] for entry in volumes}),
-        "masks": sum(entry["mask"] for entry in volumes),
-        "labels": len(declared["label_scheme"] or {}),
-        "classes": declared["classes"] or 0,
-        "declared": declared,
-        "unit": manifest.get("unit"),
-        "notes": declaration.notes(manifest),
-    }
+    return DatasetInfo(
+        dataset=manifest["name"],
+        version=manifest["version"],
+        created=manifest["created"],
+        subjects=len(subjects(manifest)),
+        volumes=len(volumes),
+        modality=tuple(sorted({entry["modality"] for entry in volumes})),
+        masks=sum(entry["mask"] for entry in volumes),
+        labels=len(declared["label_scheme"] or {}),
+        classes=declared["classes"] or 0,
+        declared=Declared(**declared),
+        unit=manifest.get("unit"),
+        notes=tuple(declaration.notes(manifest)),
+    )
 
 
-def listing(tenant: Tenant) -> list[dict[str, Any]]:
+def listing(tenant: Tenant) -> tuple[DatasetInfo, ...]:
     """The newest version of every data set."""
     names = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
-    return [summary(load(tenant, name)) for name in names]
+    return tuple(summary(load(tenant, name)) for name in names)
 
 
-def show(tenant: Tenant, ref: str) -> dict[str, Any]:
+def show(tenant: Tenant, ref: str) -> DatasetDetail:
     """Counts and geometry of a data set. These are figures of private data: not for release."""
     manifest = load(tenant, ref)
     volumes = manifest["volumes"]
     per_subject = Counter(entry["subject"] for entry in volumes)
     axes = list(zip(*(entry["shape"] for entry in volumes), strict=True))
     steps = list(zip(*(entry["spacing"] for entry in volumes), strict=True))
-    return summary(manifest) | {
-        "versions": sorted(version_numbers(tenant, manifest["name"])),
-        "volumes_per_subject": dict(sorted(Counter(per_subject.values()).items())),
-        "shape": {"min": [min(a) for a in axes], "max": [max(a) for a in axes]},
-        "spacing": {"min": [min(s) for s in steps], "max": [max(s) for s in steps]},
-    }
+    return DatasetDetail(
+        **vars(summary(manifest)),
+        versions=tuple(sorted(version_numbers(tenant, manifest["name"]))),
+        volumes_per_subject=dict(sorted(Counter(per_subject.values()).items())),
+        shape=_extent(axes),
+        spacing=_extent(steps),
+    )
 
 
-def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> dict[str, Any]:
+def _extent(axes: list[tuple[float, ...]]) -> Extent:
+    return Extent(tuple(min(axis) for axis in axes), tuple(max(axis) for axis in axes))
+
+
+def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetExport:
     """Write plain NIfTI files named by pseudonym: the steward's decision, and logged as one.
 
     Raises:
@@ -254,4 +260,4 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> dict[str,
         files += write_nifti(volume, out, stem, description=REAL)
         progress.advance(done)
     progress.finish()
-    return {"dataset": label, "files": [str(path) for path in files]}
+    return DatasetExport(label, tuple(files))

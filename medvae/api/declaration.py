@@ -18,7 +18,7 @@ import yaml
 from medvae import config
 from medvae.errors import UsageError
 
-Scheme = str | os.PathLike[str] | Mapping[Any, Any]
+Scheme = str | os.PathLike[str] | Mapping[int, str] | Mapping[str, str]
 Manifest = dict[str, Any]
 
 _TABLES = (".csv", ".tsv")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import datasets
+from medvae.api.results import DatasetInfo
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def declare(
     declared: dict[str, Any],
     files_are_patients: bool = False,
     subjects_are_patients: bool = False,
-) -> dict[str, Any]:
+) -> DatasetInfo:
     """The same sealed volumes as a new version, with other declared facts; reads no voxel.
 
     Args:

@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from medvae.api.results import Examination, MachineCheck
 from medvae.errors import MedvaeError
 
 _PACKAGES = ("torch", "monai", "opacus", "cryptography", "nibabel", "pydicom", "dp-accounting")
 
 
-def examine(device: str = "auto") -> dict[str, Any]:
+def examine(device: str = "auto") -> Examination:
     """Every check with its outcome; `ok` is true when all hold."""
     checks: dict[str, Callable[[], str]] = {
         "machine": _machine,
@@ -27,15 +27,15 @@ def examine(device: str = "auto") -> dict[str, Any]:
         "accountant": _accountant,
         "noise": _noise,
     }
-    done = [_try(name, check) for name, check in checks.items()]
-    return {"ok": all(check["ok"] for check in done), "checks": done}
+    done = tuple(_try(name, check) for name, check in checks.items())
+    return Examination(all(check.ok for check in done), done)
 
 
-def _try(name: str, check: Callable[[], str]) -> dict[str, Any]:
+def _try(name: str, check: Callable[[], str]) -> MachineCheck:
     try:
-        return {"name": name, "ok": True, "detail": check()}
+        return MachineCheck(name, True, check())
     except Exception as error:  # noqa: BLE001 - a doctor reports what is broken, whatever it is
-        return {"name": name, "ok": False, "detail": f"{type(error).__name__}: {error}"}
+        return MachineCheck(name, False, f"{type(error).__name__}: {error}")
 
 
 def _machine() -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
 from medvae.api.models import compression_of
+from medvae.api.results import DatasetDeletion, SubjectErasure
 from medvae.api.training import ledger
 from medvae.errors import IntegrityError, NotFoundError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Stored = dict[str, dict[str, str | None]]
 
 
-def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
+def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
     """Delete one version (`name@2`) or all (`name`), and the volumes nobody else holds.
 
     Raises:
@@ -39,10 +40,10 @@ def delete(tenant: Tenant, ref: str) -> dict[str, Any]:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
             lost = _sweep(tenant, kept, stored)
         tenant.record("dataset delete", dataset=ref, volumes=lost)
-    return {"deleted": sorted(doomed), "volumes": lost}
+    return DatasetDeletion(tuple(sorted(doomed)), lost)
 
 
-def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
+def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
     """Remove a patient from every version of every data set.
 
     The ledger keeps the patient's events under the pseudonym (a budget is never refunded);
@@ -71,7 +72,7 @@ def erase_subject(tenant: Tenant, source_id: str) -> dict[str, Any]:
                     datasets.store(tenant, kept[label])
             lost = _sweep(tenant, kept, stored)
         tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
-    return {"subject": pseudonym, "datasets": changed, "volumes": lost, "models": models}
+    return SubjectErasure(pseudonym, tuple(changed), lost, tuple(models))
 
 
 def _manifests(tenant: Tenant, stored: Stored) -> dict[str, datasets.Manifest]:

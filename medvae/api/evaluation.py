@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from medvae import modality as modalities
 from medvae.api import datasets, models
+from medvae.api.results import (
+    AuditResult,
+    EngineAudit,
+    EngineFinding,
+    EvaluateResult,
+    Finding,
+    Metric,
+)
 from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 
@@ -91,7 +99,7 @@ def _classes(folder: Path) -> dict[str, int]:
 
 def evaluate(
     context: TenantContext, what: str, against: str, n: int, downstream: bool, progress: Progress
-) -> dict[str, Any]:
+) -> EvaluateResult:
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
@@ -109,12 +117,15 @@ def evaluate(
     label = datasets.resolve(context.tenant, against)
     model = None if artifact is None else what
     context.tenant.record("evaluate", model=model, what=Path(what).name, dataset=label)
-    return {
-        "what": what,
-        "against": label,
-        "metrics": metrics,
-        "releasable": False,
-    }
+    return EvaluateResult(
+        what=what,
+        against=label,
+        metrics={
+            name: Metric(figure, figure["value"], figure.get("real"), figure.get("extractor"))
+            for name, figure in metrics.items()
+        },
+        releasable=False,
+    )
 
 
 def looks(tenant: Tenant, patients: frozenset[str]) -> dict[str, int]:
@@ -148,7 +159,7 @@ def _shares(tenant: Tenant, label: str, patients: frozenset[str]) -> bool:
 
 def audit(
     context: TenantContext, model: str, against: str | None, n: int, progress: Progress
-) -> dict[str, Any]:
+) -> AuditResult:
     """Attack a model with the patients that it was trained on.
 
     `against` names a data set with patients that it never saw (those of the training set
@@ -157,7 +168,7 @@ def audit(
     """
     from medvae import audit as stage
 
-    ref = models.show(context.tenant, model)["dataset"]
+    ref = models.show(context.tenant, model).dataset
     if ref is None:
         raise UsageError(f"model {model} was trained on no patient: there is nothing to attack")
     members = list(real_volumes(context, ref))
@@ -172,10 +183,20 @@ def audit(
         volumes, members, data=grid, others=others, model=artifact, progress=progress
     )
     context.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
-    return {"model": model, "members": ref, "against": against} | report.to_json()
+    return AuditResult(
+        model=model,
+        members=ref,
+        against=against,
+        passed=report.passed,
+        findings=tuple(Finding(**vars(one)) for one in report.findings),
+        not_run=report.not_run,
+        not_attacked=report.not_attacked,
+        power={one.name: one.power for one in report.findings},
+        release_ok=False,
+    )
 
 
-def audit_engine(progress: Progress = SILENT) -> dict[str, Any]:
+def audit_engine(progress: Progress = SILENT) -> EngineAudit:
     """Attack the private mechanisms with canaries: no bound may exceed what is claimed.
 
     One-shot mechanisms and DP-SGD in bulk, their lattice, sampling and resuming (see
@@ -183,4 +204,6 @@ def audit_engine(progress: Progress = SILENT) -> dict[str, Any]:
     """
     from medvae.privacy.audit import audit_engine as attack
 
-    return attack(progress=progress).to_dict()
+    report = attack(progress=progress)
+    findings = tuple(EngineFinding(**vars(one)) for one in report.findings)
+    return EngineAudit(report.passed, report.delta, findings)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from medvae.api import datasets, declaration
 from medvae.api.copies import Stored, likenesses, voxel_digest
+from medvae.api.results import Declared, IngestResult, Refused
 from medvae.errors import InputError
 from medvae.progress import Progress
 from medvae.volume import Volume
@@ -41,7 +42,7 @@ class _Taken:
     """What one ingest has found so far."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
-    quarantined: list[dict[str, str]] = field(default_factory=list)
+    quarantined: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     owners: dict[str, str] = field(default_factory=dict)
     stored: Stored | None = None
@@ -49,7 +50,7 @@ class _Taken:
 
 def ingest(
     tenant: Tenant, sources: list[Path], dataset: str, options: Options, progress: Progress
-) -> dict[str, Any]:
+) -> IngestResult:
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
     A volume is stored once: what an interrupted ingest has sealed is found again by its
@@ -81,18 +82,18 @@ def ingest(
             added=added,
             quarantined=len(taken.quarantined),
         )
-    return {
-        "dataset": dataset,
-        "version": manifest["version"],
-        "subjects": len({entry["subject"] for entry in manifest["volumes"]}),
-        "volumes": len(manifest["volumes"]),
-        "added": added,
-        "masks": sum(entry["mask"] for entry in manifest["volumes"]),
-        "declared": manifest["declared"],
-        "unit": manifest["unit"],
-        "quarantined": taken.quarantined,
-        "notes": [*taken.notes, *declaration.notes(manifest)],
-    }
+    return IngestResult(
+        dataset=dataset,
+        version=manifest["version"],
+        subjects=len({entry["subject"] for entry in manifest["volumes"]}),
+        volumes=len(manifest["volumes"]),
+        added=added,
+        masks=sum(entry["mask"] for entry in manifest["volumes"]),
+        declared=Declared(**manifest["declared"]),
+        unit=manifest["unit"],
+        quarantined=tuple(taken.quarantined),
+        notes=(*taken.notes, *declaration.notes(manifest)),
+    )
 
 
 def _read(
@@ -119,7 +120,7 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
 
     for item in items:
         if isinstance(item, Quarantined):
-            taken.quarantined.append({"source": item.source, "reason": item.reason})
+            taken.quarantined.append(Refused(item.source, item.reason))
         else:
             _keep(tenant, item, taken)
 
@@ -134,7 +135,7 @@ def _keep(tenant: Tenant, item: Ingested, taken: _Taken) -> None:
     voxels = voxel_digest(tenant, item.volume.voxels)
     if reason := _whose(item.volume, pseudonym, voxels, taken):
         reason += "; name the same patient in the subjects table, or leave this file out"
-        taken.quarantined.append({"source": item.source, "reason": reason})
+        taken.quarantined.append(Refused(item.source, reason))
         return
     taken.owners[voxels] = pseudonym
     facts = {"voxels": voxels, "own_subject": item.own_subject}
@@ -189,4 +190,4 @@ def _nothing(sources: list[Path], taken: _Taken) -> str:
     first = taken.quarantined[0]
     more = len(taken.quarantined) - 1
     others = f" ({more} more were refused as well)" if more else ""
-    return f"nothing usable in {where}: {first['source']}: {first['reason']}{others}"
+    return f"nothing usable in {where}: {first.source}: {first.reason}{others}"

@@ -1,10 +1,11 @@
-"""Whether what is stored is whole: objects, and the volumes that data sets list."""
+"""Whether what is stored is whole: objects, and the volumes that data sets list; repair."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
+from medvae.api.results import Damage, IntegrityReport, RepairReport
 from medvae.errors import IntegrityError
 from medvae.progress import Progress
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress) -> dict[str, Any]:
+def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress) -> IntegrityReport:
     """Check stored objects; `read_data` also decrypts them all.
 
     The result lists the damage; the command line turns any into exit code 4. `unknown` counts
@@ -25,7 +26,7 @@ def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress)
         only = {entry["object"] for entry in manifest["volumes"]}
         only.add(datasets.object_of(tenant, f"{manifest['name']}@{manifest['version']}"))
     report = tenant.verify(read_data=read_data, only=only, progress=progress)
-    damaged = [{"object": d.object, "reason": d.reason} for d in report.damaged]
+    damaged = [Damage(one.object, one.reason) for one in report.damaged]
     if ref is None and not damaged:
         damaged = _lost_volumes(tenant)
     unknown = len(report.orphans)
@@ -41,20 +42,22 @@ def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress)
         # A catalogue that is damaged itself takes no event: the list of damage is the answer.
         if not damaged:
             raise
-    return {
-        "objects": report.objects,
-        "damaged": damaged,
-        "unknown": unknown,
-        "read_data": read_data,
-    }
+    return IntegrityReport(report.objects, tuple(damaged), unknown, read_data)
 
 
-def _lost_volumes(tenant: Tenant) -> list[dict[str, str]]:
+def repair(tenant: Tenant, progress: Progress) -> RepairReport:
+    """Move damaged files aside and say what is lost; overwrites nothing."""
+    report = tenant.repair(progress=progress)
+    lost = tuple(Damage(one.object, one.reason) for one in report.lost)
+    return RepairReport(report.objects, lost, report.quarantined)
+
+
+def _lost_volumes(tenant: Tenant) -> list[Damage]:
     """Volumes that a data set lists and the catalogue no longer knows."""
     lost = []
     for label in tenant.names("dataset"):
         for entry in datasets.load(tenant, label)["volumes"]:
             if tenant.find("volume", entry["digest"]) != entry["object"]:
                 reason = f"missing: listed by {label}, not in the catalogue"
-                lost.append({"object": entry["object"], "reason": reason})
+                lost.append(Damage(entry["object"], reason))
     return lost

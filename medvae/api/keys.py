@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from medvae.api.results import IdentityFiles, Recipient, RecipientAdded
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-def new(path: Path, passphrase: str | None) -> dict[str, Any]:
+def new(path: Path, passphrase: str | None) -> IdentityFiles:
     """Make an identity file, and beside it the public half as `path`.pub to hand over.
 
     Raises:
@@ -26,10 +27,10 @@ def new(path: Path, passphrase: str | None) -> dict[str, Any]:
     fingerprint = new_identity(path, passphrase)
     shown = {"medvae": "public", "public": recipient_of(path, "").settings["public"]}
     atomic_write(public, (json.dumps(shown) + "\n").encode(), 0o644)
-    return {"identity": str(path), "public": str(public), "fingerprint": fingerprint}
+    return IdentityFiles(path, public, fingerprint)
 
 
-def add(tenant: Tenant, public: Path, label: str) -> dict[str, Any]:
+def add(tenant: Tenant, public: Path, label: str) -> RecipientAdded:
     """Let the holder of a key open the tenant, from the current epoch on.
 
     Raises:
@@ -39,12 +40,9 @@ def add(tenant: Tenant, public: Path, label: str) -> dict[str, Any]:
 
     recipient = recipient_of(public, label)
     tenant.add_recipient(recipient)
-    return {"added": recipient.fingerprint, "label": label}
+    return RecipientAdded(recipient.fingerprint, label)
 
 
-def listing(tenant: Tenant) -> list[dict[str, Any]]:
+def listing(tenant: Tenant) -> tuple[Recipient, ...]:
     """Who can open the tenant."""
-    return [
-        {"fingerprint": r.fingerprint, "kind": r.kind, "label": r.label, "added": r.added}
-        for r in tenant.recipients()
-    ]
+    return tuple(Recipient(r.fingerprint, r.kind, r.label, r.added) for r in tenant.recipients())

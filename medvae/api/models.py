@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, fresh_folder, new_file
+from medvae.api.results import (
+    Compression,
+    Decoding,
+    Drift,
+    Encoding,
+    GenerateResult,
+    ModelDetail,
+    ModelExport,
+    ModelInfo,
+    Reconstruction,
+)
 from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
 from medvae.progress import Progress
 
@@ -58,9 +69,9 @@ def load(tenant: Tenant, name: str) -> Artifact:
     return Artifact.from_bytes(tenant.get_named("model", name))
 
 
-def listing(tenant: Tenant) -> list[dict[str, Any]]:
+def listing(tenant: Tenant) -> tuple[ModelInfo, ...]:
     """Every model with its guarantee and where it came from."""
-    return [_summary(tenant, name) for name in tenant.names("model")]
+    return tuple(_summary(tenant, name) for name in tenant.names("model"))
 
 
 def run_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
@@ -81,33 +92,43 @@ def compression_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
     return note
 
 
-def _summary(tenant: Tenant, name: str) -> dict[str, Any]:
+def _summary(tenant: Tenant, name: str) -> ModelInfo:
     note = compression_of(tenant, name) or {"source": None, "weights": "fp32", "prune": 0.0}
     run = run_of(tenant, name)
-    if run is None:
-        found = {"private": False, "epsilon": 0.0, "delta": 0.0, "dataset": None}
-        return {"model": name} | found | note
-    found = {
-        "private": True,
-        "epsilon": run.get("epsilon"),
-        "delta": run.get("delta"),
-        "dataset": run["dataset"],
-        "finished": run.get("finished"),
-    }
-    return {"model": name} | found | note
+    public: dict[str, Any] = {"epsilon": 0.0, "delta": 0.0}
+    found = public if run is None else run
+    return ModelInfo(
+        model=name,
+        private=run is not None,
+        epsilon=found.get("epsilon"),
+        delta=found.get("delta"),
+        dataset=found.get("dataset"),
+        finished=found.get("finished"),
+        **note,
+    )
 
 
-def show(tenant: Tenant, name: str) -> dict[str, Any]:
+def show(tenant: Tenant, name: str) -> ModelDetail:
     """A model's facts: configuration, plan, guarantee, size."""
     artifact = load(tenant, name)
-    return _summary(tenant, name) | {
-        "parameters": artifact.parameters(),
-        "bytes": sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
-        "facts": artifact.facts,
-    }
+    return ModelDetail(
+        **vars(_summary(tenant, name)),
+        parameters=artifact.parameters(),
+        bytes=sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
+        facts=artifact.facts,
+        compression=_compression(name, artifact.facts),
+    )
 
 
-def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:
+def _compression(name: str, facts: dict[str, Any]) -> Compression | None:
+    stated = facts.get("compression")
+    if stated is None:
+        return None
+    drift = None if stated["volumes"] is None else Drift(**stated["volumes"])
+    return Compression(**(stated | {"model": name, "volumes": drift}))
+
+
+def export(tenant: Tenant, name: str, out: Path, fmt: str) -> ModelExport:
     """Write a model's weights in the open.
 
     Raises:
@@ -120,7 +141,7 @@ def export(tenant: Tenant, name: str, out: Path, fmt: str) -> dict[str, Any]:
     fresh_folder(out)
     files = export_model(artifact, out, fmt)
     tenant.record("export", model=name, format=fmt)
-    return {"model": name, "format": fmt, "files": [str(path) for path in files]}
+    return ModelExport(name, fmt, tuple(files))
 
 
 def load_outgoing(tenant: Tenant, name: str) -> Artifact:
@@ -140,7 +161,7 @@ def load_outgoing(tenant: Tenant, name: str) -> Artifact:
     return artifact
 
 
-def generate(context: TenantContext, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+def generate(context: TenantContext, name: str, order: Order, progress: Progress) -> GenerateResult:
     """Draw volumes from a model and write them; nothing more is spent (post-processing).
 
     Raises:
@@ -166,7 +187,7 @@ def generate(context: TenantContext, name: str, order: Order, progress: Progress
             path.unlink(missing_ok=True)
         raise
     context.tenant.record("generate", model=name, volumes=order.n)
-    return {"model": name, "seed": seed, "n": order.n, "files": [str(path) for path in files]}
+    return GenerateResult(name, seed, order.n, tuple(files))
 
 
 def _write_synthetic(volume: Volume, order: Order, stem: str) -> list[Path]:
@@ -200,7 +221,7 @@ def draw(
     return seed, volumes
 
 
-def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
+def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> Reconstruction:
     """Encode and decode one scan on its own grid.
 
     The reconstruction is of a real patient: it is written only where the user said, and
@@ -218,10 +239,10 @@ def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> d
     _write_scan(made, out)
     context.tenant.record("reconstruct", model=name)
     figures = compare(volume, made, data)
-    return {"model": name, "file": str(out)} | asdict(figures)
+    return Reconstruction(name, out, figures.psnr, figures.ssim, figures.ms_ssim)
 
 
-def encode(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
+def encode(context: TenantContext, name: str, source: Path, out: Path) -> Encoding:
     """A scan's latents (posterior means) as a safetensors file: as private as the scan.
 
     ratio: how many times fewer bytes than the voxels have in memory; source_bytes: what the
@@ -236,13 +257,7 @@ def encode(context: TenantContext, name: str, source: Path, out: Path) -> dict[s
     _write_new(out, data)
     context.tenant.record("encode", model=name)
     raw = volume.voxels.nbytes
-    return {
-        "model": name,
-        "file": str(out),
-        "bytes": len(data),
-        "source_bytes": _on_disk(source),
-        "ratio": raw / len(data),
-    }
+    return Encoding(name, out, len(data), _on_disk(source), raw / len(data))
 
 
 def _on_disk(source: Path) -> int:
@@ -251,7 +266,7 @@ def _on_disk(source: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def decode(context: TenantContext, name: str, source: Path, out: Path) -> dict[str, Any]:
+def decode(context: TenantContext, name: str, source: Path, out: Path) -> Decoding:
     """The volume of a file made by `encode` with the same model."""
     from medvae.model.reconstruct import decode as stage
 
@@ -264,7 +279,7 @@ def decode(context: TenantContext, name: str, source: Path, out: Path) -> dict[s
     volume = stage(artifact, data, device=str(pick(context.device)))
     _write_scan(volume, out)
     context.tenant.record("decode", model=name)
-    return {"model": name, "file": str(out), "shape": list(volume.shape)}
+    return Decoding(name, out, tuple(volume.shape))
 
 
 def _write_new(out: Path, data: bytes) -> None:

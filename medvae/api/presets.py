@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from medvae.api.results import Json, KeyInfo, PresetInfo
 from medvae.errors import AccessError, UsageError
 
 
-def configs() -> list[dict[str, Any]]:
+def configs() -> tuple[PresetInfo, ...]:
     """Every preset: its name, as `-c` takes it, and what it is for."""
     from medvae.config_files import presets
 
-    return [{"name": one.name, "summary": one.summary} for one in presets().values()]
+    return tuple(PresetInfo(one.name, one.summary) for one in presets().values())
 
 
 def config_text(name: str) -> str:
@@ -47,7 +47,7 @@ def copy_config(name: str, out: str | os.PathLike[str] | None = None) -> Path:
     return path
 
 
-def explain_config(key: str | None = None) -> list[dict[str, Any]]:
+def explain_config(key: str | None = None) -> tuple[KeyInfo, ...]:
     """What a key means, takes and defaults to, and its value in each preset.
 
     Args:
@@ -61,14 +61,21 @@ def explain_config(key: str | None = None) -> list[dict[str, Any]]:
 
     found = list(KEYS.values()) if key is None else explain(key)
     shipped = {name: load_config(name).model_dump(mode="json") for name in presets()}
-    return [
-        asdict(one) | {"configs": {name: _at(cfg, one.name) for name, cfg in shipped.items()}}
+    return tuple(
+        KeyInfo(
+            name=one.name,
+            values=one.values,
+            default=one.default,
+            description=one.description,
+            configs={name: _at(cfg, one.name) for name, cfg in shipped.items()},
+        )
         for one in found
-    ]
+    )
 
 
-def _at(configuration: dict[str, Any], key: str) -> Any:
-    value: Any = configuration
+def _at(configuration: Mapping[str, Json], key: str) -> Json:
+    value: Json = configuration
     for part in key.split("."):
+        assert isinstance(value, Mapping)
         value = value[part]
     return value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import models
+from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
 from medvae.errors import MedvaeError, UsageError
 from medvae.progress import SILENT, Progress
 
@@ -31,7 +32,7 @@ class Order:
     category: int | None = None
 
 
-def create(context: TenantContext, name: str, order: Order, progress: Progress) -> dict[str, Any]:
+def create(context: TenantContext, name: str, order: Order, progress: Progress) -> ReleaseResult:
     """A signed folder of synthetic volumes; refused where the gate says no.
 
     Raises:
@@ -74,13 +75,20 @@ def create(context: TenantContext, name: str, order: Order, progress: Progress) 
         tenant.record("release", outcome="failure", model=name, reason=type(error).__name__)
         raise
     tenant.record("release", model=name, volumes=made.volumes, signer=made.signer)
-    result = made.to_json()
-    return result | {
-        "model": name,
-        "n": made.volumes,
-        "epsilon": result["epsilon"] or 0.0,
-        "delta": result["delta"] or 0.0,
-    }
+    return ReleaseResult(
+        release=made.path,
+        report=made.report,
+        volumes=made.volumes,
+        files=made.files,
+        bytes=made.bytes,
+        epsilon=made.epsilon or 0.0,
+        delta=made.delta or 0.0,
+        passed=made.passed,
+        checks=tuple(GateCheck(**vars(check)) for check in made.checks),
+        signer=made.signer,
+        model=name,
+        n=made.volumes,
+    )
 
 
 def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
@@ -109,7 +117,7 @@ def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
 
 def verify(
     folder: str | Path, public_key: str | Path | None = None, *, progress: Progress = SILENT
-) -> dict[str, Any]:
+) -> ReleaseCheck:
     """Check a release folder; needs no vault (see `medvae.release.verify`).
 
     Raises:
@@ -119,4 +127,5 @@ def verify(
     from medvae import release
 
     key = None if public_key is None else Path(public_key)
-    return release.verify(Path(folder), key, progress).to_json()
+    found = release.verify(Path(folder), key, progress)
+    return ReleaseCheck(**(vars(found) | {"problems": tuple(found.problems)}))

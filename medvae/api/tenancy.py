@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medvae.api.session import PathLike, Session
+from medvae.api.context import PathLike
+from medvae.api.results import IdentityFiles, Recovery, TenantErasure, TenantInfo
+from medvae.api.session import Session
 from medvae.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -100,12 +102,9 @@ def _only_tenant(store: Vault, root: Path) -> str:
     return names[0]
 
 
-def tenants(vault: PathLike | None = None) -> list[dict[str, Any]]:
+def tenants(vault: PathLike | None = None) -> tuple[TenantInfo, ...]:
     """Every tenant of a vault: its name, when it was made, its epoch of keys; needs no keys."""
-    return [
-        {"tenant": one.name, "created": one.created, "epoch": one.epoch}
-        for one in _vault(vault).tenants()
-    ]
+    return tuple(TenantInfo(one.name, one.created, one.epoch) for one in _vault(vault).tenants())
 
 
 def recover_tenant(
@@ -115,7 +114,7 @@ def recover_tenant(
     recovery: PathLike,
     identity: PathLike | None = None,
     passphrase: str | None = None,
-) -> dict[str, Any]:
+) -> Recovery:
     """A new identity from the recovery key; the lost one opens the tenant until it is removed.
 
     Raises:
@@ -126,10 +125,10 @@ def recover_tenant(
     _vault(vault).recover(
         name, recovery=Path(recovery), identity=key, passphrase=_passphrase(passphrase)
     )
-    return {"identity": str(key), "tenant": name}
+    return Recovery(key, name)
 
 
-def erase_tenant(vault: PathLike | None, name: str) -> dict[str, Any]:
+def erase_tenant(vault: PathLike | None, name: str) -> TenantErasure:
     """Erase a tenant by destroying its keys; there is no way back.
 
     Raises:
@@ -137,10 +136,10 @@ def erase_tenant(vault: PathLike | None, name: str) -> dict[str, Any]:
         AccessError: somebody is writing to it.
     """
     _vault(vault).erase(name)
-    return {"erased": name}
+    return TenantErasure(name)
 
 
-def new_identity(path: PathLike, passphrase: str | None = None) -> dict[str, Any]:
+def new_identity(path: PathLike, passphrase: str | None = None) -> IdentityFiles:
     """An identity file for a colleague, and beside it the public half (.pub) to hand over.
 
     Raises:

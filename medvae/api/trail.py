@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from medvae.api.results import Anchor, Event, LogCheck
 from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 _LARGEST: Final = 16 * 1024 * 1024  # bytes of a file of anchors: some 40,000 of them
 
 
-def anchor(tenant: Tenant, out: Path | None) -> dict[str, Any]:
+def events(tenant: Tenant) -> tuple[Event, ...]:
+    """Every event, oldest first."""
+    named = ("time", "event", "outcome", "user", "details")
+    return tuple(Event(one, **{key: one[key] for key in named}) for one in tenant.events())
+
+
+def anchor(tenant: Tenant, out: Path | None) -> Anchor:
     """The anchor of the present state, recorded in the trail; added to `out` as a line.
 
     Raises:
@@ -40,10 +47,10 @@ def anchor(tenant: Tenant, out: Path | None) -> dict[str, Any]:
             raise AccessError(f"{out} cannot be written: {error.strerror or error}") from error
     stated = json.loads(line)
     shown = {name: stated[name] for name in ("tenant", "sequence", "head", "time")}
-    return {"anchor": line, "file": None if out is None else str(out), **shown}
+    return Anchor(line, out, **shown)
 
 
-def verify(tenant: Tenant, anchors: Path | None) -> dict[str, Any]:
+def verify(tenant: Tenant, anchors: Path | None) -> LogCheck:
     """Check the chain, its signatures, and that the tenant grew out of every anchor.
 
     Raises:
@@ -58,14 +65,14 @@ def verify(tenant: Tenant, anchors: Path | None) -> dict[str, Any]:
             tenant.check_anchor(line)
         except IntegrityError as error:
             problem = problem or str(error)
-    return {
-        "valid": problem is None,
-        "events": report.events,
-        "checkpoints": report.checkpoints,
-        "head": report.head,
-        "anchors": len(lines),
-        "problem": problem,
-    }
+    return LogCheck(
+        valid=problem is None,
+        events=report.events,
+        checkpoints=report.checkpoints,
+        head=report.head,
+        anchors=len(lines),
+        problem=problem,
+    )
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Any
 from medvae.api import copies, cost, datasets, integrity, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
+from medvae.api.results import (
+    Budget,
+    BudgetState,
+    Debit,
+    PlanResult,
+    PretrainResult,
+    StagePlan,
+    TrainResult,
+)
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 
@@ -73,9 +82,7 @@ def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
     )
 
 
-def plan(
-    tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = False
-) -> dict[str, Any]:
+def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = False) -> PlanResult:
     """Sigma, q, steps and epsilon of each stage, time and memory.
 
     Reads no voxel of the cohort, but to compare a public template with scans that are like it.
@@ -94,13 +101,17 @@ def plan(
     below = asked.atlas.alone_below if _alone(asked, cfg) else None
     made = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
-    return describe(made) | {
-        "dataset": f"{manifest['name']}@{manifest['version']}",
-        "patients": len(patients),
-        "atlas_alone_below": below,
-        "budget": {"limit": spent.limit, "spent": spent.spent, "remaining": spent.remaining},
-        "cost": cost.estimate(cfg, made, len(manifest["volumes"])),
-    }
+    return PlanResult(
+        epsilon=made.epsilon,
+        delta=made.delta,
+        digest=made.digest().hex(),
+        stages=_stages(made),
+        dataset=f"{manifest['name']}@{manifest['version']}",
+        patients=len(patients),
+        atlas_alone_below=below,
+        budget=BudgetState(spent.limit, spent.spent, spent.remaining),
+        cost=cost.estimate(cfg, made, len(manifest["volumes"])),
+    )
 
 
 def _alone(asked: RunConfig, settled: RunConfig) -> bool:
@@ -108,26 +119,20 @@ def _alone(asked: RunConfig, settled: RunConfig) -> bool:
     return settled.atlas.share > asked.atlas.share
 
 
-def describe(made: Plan) -> dict[str, Any]:
-    """A plan as a person reads it: each mechanism with the epsilon it would cost alone."""
+def _stages(made: Plan) -> tuple[StagePlan, ...]:
+    """Each mechanism with the epsilon that it would cost alone."""
     from medvae import privacy
 
-    stages = [
-        {
-            "name": mechanism.name,
-            "noise_multiplier": mechanism.noise_multiplier,
-            "sample_rate": mechanism.sample_rate,
-            "steps": mechanism.steps,
-            "epsilon_alone": privacy.epsilon([mechanism], made.delta),
-        }
+    return tuple(
+        StagePlan(
+            name=mechanism.name,
+            noise_multiplier=mechanism.noise_multiplier,
+            sample_rate=mechanism.sample_rate,
+            steps=mechanism.steps,
+            epsilon_alone=privacy.epsilon([mechanism], made.delta),
+        )
         for mechanism in made.mechanisms
-    ]
-    return {
-        "epsilon": made.epsilon,
-        "delta": made.delta,
-        "digest": made.digest().hex(),
-        "stages": stages,
-    }
+    )
 
 
 def _within_limit(tenant: Tenant, epsilon: float) -> None:
@@ -151,7 +156,7 @@ def _check_cohort(manifest: dict[str, Any], small_cohort: bool) -> None:
 
 def pretrain(
     context: TenantContext, cfg: RunConfig, name: str, progress: Progress
-) -> dict[str, Any]:
+) -> PretrainResult:
     """The public stage, sealed under `name`.
 
     Raises:
@@ -171,7 +176,7 @@ def pretrain(
             tenant.put("model", artifact.to_bytes(), name=name)
             keep.forget()
         tenant.record("pretrain", model=name)
-    return {"model": name, "private": False, "parameters": artifact.parameters()}
+    return PretrainResult(name, False, artifact.parameters())
 
 
 def _new_model(tenant: Tenant, name: str) -> None:
@@ -183,7 +188,7 @@ def _new_model(tenant: Tenant, name: str) -> None:
 
 def train(
     context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
-) -> dict[str, Any]:
+) -> TrainResult:
     """Train under DP and seal the model; `resume` goes on with an interrupted run.
 
     The order is what makes it safe to stop anywhere: data verified, run and its secret
@@ -210,14 +215,14 @@ def train(
 
 def _train(
     context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
-) -> dict[str, Any]:
+) -> TrainResult:
     from medvae import train as stage
 
     tenant = context.tenant
     run = _resume(tenant, request) if request.resume else _begin(context, cfg, request, progress)
     cfg, made, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
-        return _result(run) | {"notes": []}
+        return _result(run, ())
     # Whatever can be refused is refused before the debit: there is no refund.
     patients = SealedPatients(tenant, manifest, cfg.data)
     unusable = patients.check(progress)
@@ -236,7 +241,8 @@ def _train(
         device=device,
         progress=progress,
     )
-    return _finish(tenant, run, artifact, time.monotonic() - began) | {"notes": _notes(unusable)}
+    run = _finish(tenant, run, artifact, time.monotonic() - began)
+    return _result(run, _notes(unusable))
 
 
 def _begin(
@@ -264,11 +270,11 @@ def _begin(
     pick(context.device)
     made = make_plan(tenant, cfg, len(datasets.subjects(manifest)))
     ledger(tenant).check(made, datasets.subjects(manifest))
-    damage = integrity.verify(tenant, label, False, progress)["damaged"]
+    damage = integrity.verify(tenant, label, False, progress).damaged
     if damage:
         first = damage[0]
         raise IntegrityError(
-            f"data set {label} is damaged: object {first['object']}: {first['reason']}; "
+            f"data set {label} is damaged: object {first.object}: {first.reason}; "
             "nothing was spent (see medvae verify)"
         )
     run = {
@@ -361,32 +367,39 @@ def _finish(
         if secret is not None:
             tenant.delete("run-secret", secret)
     tenant.record("train", model=run["name"], dataset=run["dataset"], private=True)
-    return _result(run)
+    return run
 
 
-def _notes(unusable: int) -> list[str]:
+def _notes(unusable: int) -> tuple[str, ...]:
     if not unusable:
-        return []
-    return [
+        return ()
+    return (
         f"{unusable} volumes could not be brought to the grid and count as none (a figure of "
-        "private data: it stays in the tenant)"
-    ]
+        "private data: it stays in the tenant)",
+    )
 
 
-def _result(run: dict[str, Any]) -> dict[str, Any]:
-    keys = ("epsilon", "delta", "steps", "dataset", "seconds")
-    return {"model": run["name"]} | {key: run[key] for key in keys}
+def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:
+    return TrainResult(
+        model=run["name"],
+        epsilon=run["epsilon"],
+        delta=run["delta"],
+        steps=run["steps"],
+        dataset=run["dataset"],
+        seconds=run["seconds"],
+        notes=notes,
+    )
 
 
-def budget(tenant: Tenant, dataset: str | None) -> dict[str, Any]:
+def budget(tenant: Tenant, dataset: str | None) -> Budget:
     """Spent and left for the patient who has spent most (of one data set, if named)."""
     book = ledger(tenant)
     who = None if dataset is None else datasets.subjects(datasets.load(tenant, dataset))
     spent = book.spent(who)
-    return {
-        "limit": spent.limit,
-        "spent": spent.spent,
-        "remaining": spent.remaining,
-        "delta": spent.delta,
-        "events": book.history(who),
-    }
+    return Budget(
+        limit=spent.limit,
+        spent=spent.spent,
+        remaining=spent.remaining,
+        delta=spent.delta,
+        events=tuple(Debit(**debit) for debit in book.history(who)),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from medvae.cli.output import plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from medvae.api.results import AnatomyList
 
 app = typer.Typer(
     help="Public anatomy: people whose data are public, for the model to start from.",
@@ -74,10 +77,10 @@ def fetch(
     _added(result)
 
 
-def _added(result: dict[str, Any]) -> None:
-    entry = result["entries"][0]
-    people = "1 person" if entry["people"] == 1 else f"{entry['people']} people"
-    line = f"Added {entry['name']}: {people}, {plural(entry['labels'], 'label')}."
+def _added(result: AnatomyList) -> None:
+    entry = result.entries[0]
+    people = "1 person" if entry.people == 1 else f"{entry.people} people"
+    line = f"Added {entry.name}: {people}, {plural(entry.labels, 'label')}."
     show(result, [line])
 
 
@@ -87,7 +90,7 @@ def list_() -> None:
     from medvae.api import list_anatomy
 
     result = list_anatomy(settings.vault_path)
-    rows = [[entry[column] for column in _COLUMNS] for entry in result["entries"]]
+    rows = [[getattr(entry, column) for column in _COLUMNS] for entry in result.entries]
     empty = ["No public anatomy yet; add some: medvae anatomy add FOLDER, or anatomy fetch samseg."]
     show(result, table(_COLUMNS, rows) if rows else empty)
 
@@ -98,8 +101,9 @@ def show_(name: Annotated[str, typer.Argument(help="Name of an entry.")]) -> Non
     from medvae.api import show_anatomy
 
     result = show_anatomy(name, settings.vault_path)
-    facts = result["entries"][0]
-    show(result, [f"{key + ':':14}{json.dumps(value)}" for key, value in facts.items()])
+    facts = result.to_json()
+    lines = [f"{key + ':':14}{json.dumps(value)}" for key, value in facts.items()]
+    show({"anatomy": name, "entries": [facts]}, lines)
 
 
 @app.command()
@@ -109,7 +113,7 @@ def verify() -> int:
 
     with progress() as bar:
         result = verify_anatomy(settings.vault_path, bar)
-    lines = [f"{plural(result['objects'], 'file')} checked, {len(result['damaged'])} damaged."]
-    lines += [f"  {one['object']}: {one['reason']}" for one in result["damaged"]]
+    lines = [f"{plural(result.objects, 'file')} checked, {len(result.damaged)} damaged."]
+    lines += [f"  {one.object}: {one.reason}" for one in result.damaged]
     show(result, lines)
-    return IntegrityError.exit_code if result["damaged"] else 0
+    return IntegrityError.exit_code if result.damaged else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from medvae.cli.output import note, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
+
+if TYPE_CHECKING:
+    from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
 
 
 def run(
@@ -30,7 +33,7 @@ def run(
         if model is None:
             from medvae.api import audit_engine
 
-            result = audit_engine(progress=bar)
+            result: AuditResult | EngineAudit = audit_engine(progress=bar)
         else:
             result = settings.session().audit(model, against=against, n=n, progress=bar)
             note("An audit that finds nothing proves nothing: the guarantee is epsilon.")
@@ -38,24 +41,25 @@ def run(
     return 0
 
 
-def _lines(result: dict[str, Any]) -> list[str]:
+def _lines(result: AuditResult | EngineAudit) -> list[str]:
     """One line a finding; of an engine's bounds the figures, aligned, of the rest the sentence."""
-    findings = result["findings"]
-    width = max((len(found["name"]) for found in findings), default=0)
+    findings = result.findings
+    width = max((len(found.name) for found in findings), default=0)
     lines = [
-        f"{'passed' if found['passed'] else 'FAILED'}  {found['name']:<{width}}  {_told(found)}"
+        f"{'passed' if found.passed else 'FAILED'}  {found.name:<{width}}  {_sentence(found)}"
         for found in findings
     ]
-    lines += [f"not run       {reason}" for reason in result.get("not_run", [])]
-    lines += [f"not attacked  {reason}" for reason in result.get("not_attacked", [])]
-    if not result["passed"]:
+    not_run = getattr(result, "not_run", ())
+    lines += [f"not run       {reason}" for reason in not_run]
+    lines += [f"not attacked  {reason}" for reason in getattr(result, "not_attacked", ())]
+    if not result.passed:
         return [*lines, "Not passed."]
-    skipped = " Not all attacks could be run." if result.get("not_run") else ""
+    skipped = " Not all attacks could be run." if not_run else ""
     return [*lines, f"No attack that was run succeeded.{skipped}"]
 
 
-def _told(found: dict[str, Any]) -> str:
-    if found.get("claimed") is None:
-        return str(found["sentence"])
-    least = float(found["epsilon_at_least"])
-    return f"epsilon at least {least:5.2f} of {found['claimed']:5.2f} claimed"
+def _sentence(found: Finding | EngineFinding) -> str:
+    claimed, bound = getattr(found, "claimed", None), getattr(found, "epsilon_at_least", None)
+    if claimed is None or bound is None:
+        return found.sentence
+    return f"epsilon at least {bound:5.2f} of {claimed:5.2f} claimed"

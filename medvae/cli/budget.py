@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import show, table
+from medvae.cli.output import objects, show, table
 from medvae.cli.settings import settings
 
 
@@ -17,12 +17,10 @@ def run(
 ) -> None:
     """Epsilon spent and left, for the patient who has spent most."""
     result = settings.session().budget(dataset)
-    events = result["events"]
     lines = [
-        f"Spent {result['spent']:.4g} of {result['limit']:g}; {result['remaining']:.4g} left "
-        f"(delta {result['delta']:.3g})."
+        f"Spent {result.spent:.4g} of {result.limit:g}; {result.remaining:.4g} left "
+        f"(delta {result.delta:.3g})."
     ]
-    if events:
-        columns = tuple(events[0])
-        lines += table(columns, [[event[column] for column in columns] for event in events])
+    if events := objects(result.events):
+        lines += table(tuple(events[0]), [tuple(event.values()) for event in events])
     show(result, lines)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import show, table
+from medvae.cli.output import objects, show, table
 
 app = typer.Typer(help="Configurations: presets, and what each key means.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A preset, as medvae config list shows it.")]
@@ -19,8 +19,8 @@ def list_() -> None:
     from medvae import api
 
     found = api.configs()
-    rows = [(one["name"], one["summary"]) for one in found]
-    show({"configs": found}, table(("name", "for"), rows))
+    rows = [(one.name, one.summary) for one in found]
+    show({"configs": objects(found)}, table(("name", "for"), rows))
 
 
 @app.command("show")
@@ -58,8 +58,8 @@ def explain(
     found = api.explain_config(key)
     lines = []
     for one in found:
-        lines.append(f"{one['name']}: {one['values']}; default {one['default']}")
-        lines.append(f"  {one['description']}")
+        lines.append(f"{one.name}: {one.values}; default {one.default}")
+        lines.append(f"  {one.description}")
         if len(found) == 1:
-            lines += [f"  {name}: {value}" for name, value in one["configs"].items()]
-    show({"configs": found}, lines)
+            lines += [f"  {name}: {value}" for name, value in one.configs.items()]
+    show({"configs": objects(found)}, lines)

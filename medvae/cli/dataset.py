@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show, table
+from medvae.cli.output import note, objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
@@ -21,19 +21,22 @@ _COLUMNS = ("dataset", "version", "subjects", "volumes", "masks", "modality", "c
 @app.command("list")
 def list_() -> None:
     """The newest version of every data set."""
-    found = settings.session().datasets()
-    rows = [[", ".join(d[c]) if c == "modality" else d[c] for c in _COLUMNS] for d in found]
-    show({"datasets": found}, table(_COLUMNS, rows) if rows else ["No data set yet."])
+    found = settings.session().datasets.list()
+    rows = [
+        [", ".join(one.modality) if name == "modality" else getattr(one, name) for name in _COLUMNS]
+        for one in found
+    ]
+    show({"datasets": objects(found)}, table(_COLUMNS, rows) if rows else ["No data set yet."])
 
 
 @app.command("show")
 def show_(ref: Annotated[str, typer.Argument(help="name or name@version")]) -> None:
     """Counts and geometry of a data set."""
-    result = settings.session().dataset(ref)
+    result = settings.session().datasets.show(ref)
     note("These figures are of private data: they stay in the tenant.")
-    for remark in result["notes"]:
+    for remark in result.notes:
         note(f"Note: {remark}")
-    show(result, [f"{key + ':':22}{json.dumps(value)}" for key, value in result.items()])
+    show(result, [f"{key + ':':22}{json.dumps(value)}" for key, value in result.to_json().items()])
 
 
 @app.command()
@@ -59,18 +62,18 @@ def declare(
     ] = False,
 ) -> None:
     """Declare facts of the protocol: a new version of the same volumes."""
-    result = settings.session().declare_dataset(
+    result = settings.session().datasets.declare(
         ref,
         label_scheme=label_scheme,
         classes=classes,
         files_are_patients=files_are_patients,
         subjects_are_patients=subjects_are_patients,
     )
-    for remark in result["notes"]:
+    for remark in result.notes:
         note(f"Note: {remark}")
-    declared = json.dumps(result["declared"])
-    name = f"{result['dataset']}@{result['version']}"
-    show(result, [f"{name}: {declared}, unit of privacy: the {result['unit']}."])
+    declared = json.dumps(result.declared.to_json())
+    name = f"{result.dataset}@{result.version}"
+    show(result, [f"{name}: {declared}, unit of privacy: the {result.unit}."])
 
 
 @app.command()
@@ -80,9 +83,9 @@ def export(
 ) -> None:
     """Write the volumes as plain NIfTI, named by pseudonym. They leave the vault's protection."""
     with progress() as bar:
-        result = settings.session().export_dataset(ref, out, bar)
+        result = settings.session().datasets.export(ref, out, bar)
     note("These are real patients' volumes in the open: protect the folder.")
-    show(result, [f"{plural(len(result['files']), 'file')} in {out}."])
+    show(result, [f"{plural(len(result.files), 'file')} in {out}."])
 
 
 @app.command()
@@ -92,6 +95,6 @@ def delete(
     """Delete a version (name@2) or all versions (name), keys and all."""
     if not yes:
         raise UsageError(f"deleting {ref} cannot be undone; say --yes to do it")
-    result = settings.session().delete_dataset(ref)
-    deleted = ", ".join(result["deleted"])
-    show(result, [f"Deleted {deleted} and {plural(result['volumes'], 'volume')}."])
+    result = settings.session().datasets.delete(ref)
+    deleted = ", ".join(result.deleted)
+    show(result, [f"Deleted {deleted} and {plural(result.volumes, 'volume')}."])

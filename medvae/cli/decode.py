@@ -19,4 +19,4 @@ def run(
 ) -> None:
     """Write the volume of a latents file, on the scan's own grid."""
     result = settings.session().decode(model, source, out)
-    show(result, [f"{out}: {' x '.join(map(str, result['shape']))}"])
+    show(result, [f"{out}: {' x '.join(map(str, result.shape))}"])

@@ -24,9 +24,9 @@ def run(
     with progress() as bar:
         result = journey(out, quick=quick, device=settings.device, progress=bar)
     lines = [
-        f"Release: {result['release']}",
-        f"Report:  {result['report']}",
-        f"Epsilon {result['epsilon']:.3g} for each of {result['patients']} patients; "
-        f"{result['volumes']} synthetic volumes, signed and verified.",
+        f"Release: {result.release}",
+        f"Report:  {result.report}",
+        f"Epsilon {result.epsilon:.3g} for each of {result.patients} patients; "
+        f"{result.volumes} synthetic volumes, signed and verified.",
     ]
     show(result, lines)

@@ -13,7 +13,8 @@ def run() -> int:
 
     result = examine(settings.device)
     lines = [
-        f"{'ok ' if c['ok'] else 'BAD'}  {c['name']:<20} {c['detail']}" for c in result["checks"]
+        f"{'ok ' if check.ok else 'BAD'}  {check.name:<20} {check.detail}"
+        for check in result.checks
     ]
     show(result, lines)
-    return 0 if result["ok"] else MedvaeError.exit_code
+    return 0 if result.ok else MedvaeError.exit_code

@@ -20,5 +20,5 @@ def run(
     """Write a scan's latents: the posterior means of its tiles."""
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")
-    line = f"{out}: {size(result['bytes'])}, {result['ratio']:.1f} times smaller than the voxels"
-    show(result, [f"{line} ({size(result['source_bytes'])} on disk)."])
+    line = f"{out}: {size(result.bytes)}, {result.ratio:.1f} times smaller than the voxels"
+    show(result, [f"{line} ({size(result.source_bytes)} on disk)."])

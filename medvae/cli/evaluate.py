@@ -29,7 +29,7 @@ def run(
         )
     note("Figures on private patients: they stay in the tenant.")
     rows = [
-        (name, figure["value"], figure.get("real"), figure.get("extractor", ""))
-        for name, figure in result["metrics"].items()
+        (name, metric.value, metric.real, metric.extractor or "")
+        for name, metric in result.metrics.items()
     ]
     show(result, table(("figure", "synthetic", "real half", "features"), rows))

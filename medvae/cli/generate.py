@@ -33,4 +33,4 @@ def run(
         result = settings.session().generate(
             model, n, out, seed=seed, fmt=fmt, category=category, progress=bar
         )
-    show(result, [f"{plural(n, 'volume')} in {out} (seed {result['seed']})."])
+    show(result, [f"{plural(n, 'volume')} in {out} (seed {result.seed})."])

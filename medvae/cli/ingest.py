@@ -70,12 +70,12 @@ def run(
             classes=classes,
             progress=bar,
         )
-    for remark in result["notes"]:
+    for remark in result.notes:
         note(f"Note: {remark}")
     lines = [
-        f"{dataset}@{result['version']}: {plural(result['volumes'], 'volume')} of "
-        f"{plural(result['subjects'], result['unit'] or 'subject')} ({result['added']} new)."
+        f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
+        f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new)."
     ]
-    for bad in result["quarantined"]:
-        lines.append(f"  refused {bad['source']}: {bad['reason']}")
+    for bad in result.quarantined:
+        lines.append(f"  refused {bad.source}: {bad.reason}")
     show(result, lines)

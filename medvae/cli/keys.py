@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import plural, show, table
+from medvae.cli.output import objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
@@ -18,16 +18,16 @@ app = typer.Typer(help="Keys: epochs, recovery, recipients.", no_args_is_help=Tr
 @app.command()
 def rotate() -> None:
     """A new epoch key; every data key is wrapped again (seconds)."""
-    result = settings.session().rotate_keys()
-    show(result, [f"Epoch {result['epoch']} is in force."])
+    result = settings.session().keys.rotate()
+    show(result, [f"Epoch {result.epoch} is in force."])
 
 
 @app.command()
 def reseal() -> None:
     """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
     with progress() as bar:
-        result = settings.session().reseal_keys(progress=bar)
-    show(result, [f"{plural(result['resealed'], 'object')} sealed anew."])
+        result = settings.session().keys.reseal(progress=bar)
+    show(result, [f"{plural(result.resealed, 'object')} sealed anew."])
 
 
 @app.command()
@@ -46,7 +46,7 @@ def recover(
         settings.vault_path, name, recovery=recovery, identity=settings.identity
     )
     lines = [
-        f"New identity: {result['identity']}",
+        f"New identity: {result.identity}",
         "The lost identity still opens the tenant: find it with keys list, then keys remove it.",
     ]
     show(result, lines)
@@ -55,10 +55,10 @@ def recover(
 @app.command("list")
 def list_() -> None:
     """Who can open the tenant."""
-    found = settings.session().recipients()
+    found = settings.session().keys.list()
     columns = ("fingerprint", "kind", "label", "added")
-    rows = [[entry[column] for column in columns] for entry in found]
-    show({"recipients": found}, table(columns, rows))
+    rows = [[getattr(one, column) for column in columns] for one in found]
+    show({"recipients": objects(found)}, table(columns, rows))
 
 
 @app.command()
@@ -69,7 +69,7 @@ def new(
     from medvae.api import new_identity
 
     made = new_identity(path)
-    show(made, [f"Identity: {made['identity']}", f"Public:   {made['public']}"])
+    show(made, [f"Identity: {made.identity}", f"Public:   {made.public}"])
 
 
 @app.command()
@@ -78,17 +78,16 @@ def add(
     label: Annotated[str, typer.Option(help="Whose key it is.")] = "colleague",
 ) -> None:
     """Let another key open the tenant."""
-    made = settings.session().add_recipient(public, label)
-    show(made, [f"{made['added']} can open the tenant now."])
+    made = settings.session().keys.add(public, label)
+    show(made, [f"{made.added} can open the tenant now."])
 
 
 @app.command()
 def remove(fingerprint: Annotated[str, typer.Argument(help="As keys list shows it.")]) -> None:
     """Take a key away: a new epoch begins that is not wrapped to it."""
-    result = settings.session().remove_recipient(fingerprint)
+    result = settings.session().keys.remove(fingerprint)
     lines = [
-        f"Removed; epoch {result['epoch']} is in force. What that key has read already, it has "
-        "read:",
+        f"Removed; epoch {result.epoch} is in force. What that key has read already, it has read:",
         "run medvae keys reseal if its data keys may have been copied.",
     ]
     show(result, lines)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import plural, show, table
+from medvae.cli.output import objects, plural, show, table
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from medvae.api.results import Event
 
 app = typer.Typer(help="The audit trail.", invoke_without_command=True)
 
@@ -19,15 +22,13 @@ def list_(context: typer.Context) -> None:
     """The audit trail, oldest first."""
     if context.invoked_subcommand is not None:
         return
-    events = settings.session().events()
-    rows = [(e["time"], e["event"], e["outcome"], _detail(e)) for e in events]
-    show({"events": events}, table(("time", "event", "outcome", "detail"), rows))
+    events = settings.session().log.events()
+    rows = [(e.time, e.event, e.outcome, _detail(e)) for e in events]
+    show({"events": objects(events)}, table(("time", "event", "outcome", "detail"), rows))
 
 
-def _detail(event: dict[str, object]) -> str:
-    details = event["details"]
-    assert isinstance(details, dict)
-    return " ".join(f"{key}={value}" for key, value in details.items())
+def _detail(event: Event) -> str:
+    return " ".join(f"{key}={value}" for key, value in event.details.items())
 
 
 @app.command()
@@ -38,14 +39,14 @@ def verify(
     ] = None,
 ) -> int:
     """Check the chain and its signed checkpoints. A broken one ends with exit code 4."""
-    result = settings.session().verify_log(anchor)
-    state = "unbroken" if result["valid"] else f"BROKEN: {result['problem']}"
-    signed = plural(result["checkpoints"], "signed checkpoint")
-    lines = [f"{plural(result['events'], 'event')}, {signed}, {state}."]
-    if anchor is not None and result["valid"]:
-        lines.append(f"Nothing was rolled back since {plural(result['anchors'], 'anchor')}.")
+    result = settings.session().log.verify(anchor)
+    state = "unbroken" if result.valid else f"BROKEN: {result.problem}"
+    signed = plural(result.checkpoints, "signed checkpoint")
+    lines = [f"{plural(result.events, 'event')}, {signed}, {state}."]
+    if anchor is not None and result.valid:
+        lines.append(f"Nothing was rolled back since {plural(result.anchors, 'anchor')}.")
     show(result, lines)
-    return 0 if result["valid"] else IntegrityError.exit_code
+    return 0 if result.valid else IntegrityError.exit_code
 
 
 @app.command()
@@ -55,9 +56,9 @@ def anchor(
     ] = None,
 ) -> None:
     """A signed line that names the present state, for log verify --anchor."""
-    result = settings.session().anchor(out)
-    added = f"Anchored at commit {result['sequence']}; keep {out} away from the vault."
-    show(result, [result["anchor"] if out is None else added])
+    result = settings.session().log.anchor(out)
+    added = f"Anchored at commit {result.sequence}; keep {out} away from the vault."
+    show(result, [result.anchor if out is None else added])
 
 
 @app.command()
@@ -67,5 +68,5 @@ def export(
     ] = "json",
 ) -> None:
     """The audit trail for another system, a line an event, on stdout."""
-    for line in settings.session().export_log(style):
+    for line in settings.session().log.export(style):
         print(line)

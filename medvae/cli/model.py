@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import show, size, table
+from medvae.cli.output import objects, show, size, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, NewFolder
+
+if TYPE_CHECKING:
+    from medvae.api.results import Compression
 
 app = typer.Typer(help="Models: the sealed results of training.", no_args_is_help=True)
 
@@ -20,37 +23,36 @@ _COLUMNS = ("model", "private", "epsilon", "delta", "dataset", "weights", "sourc
 @app.command("list")
 def list_() -> None:
     """Every model."""
-    found = settings.session().models()
-    rows = [[model[column] for column in _COLUMNS] for model in found]
-    show({"models": found}, table(_COLUMNS, rows) if rows else ["No model yet."])
+    found = settings.session().models.list()
+    rows = [[getattr(model, column) for column in _COLUMNS] for model in found]
+    show({"models": objects(found)}, table(_COLUMNS, rows) if rows else ["No model yet."])
 
 
 @app.command("show")
 def show_(name: Model) -> None:
     """A model's guarantee, size, what compression cost it, and its configuration."""
-    result = settings.session().model(name)
-    facts = result["facts"]
-    rows = [(column, result[column]) for column in _COLUMNS if result[column] is not None]
-    rows += [("parameters", result["parameters"]), ("bytes", size(result["bytes"]))]
+    result = settings.session().models.show(name)
+    facts = result.facts
+    values = [(column, getattr(result, column)) for column in _COLUMNS]
+    rows = [row for row in values if row[1] is not None]
+    rows += [("parameters", result.parameters), ("bytes", size(result.bytes))]
     lines = table(("", ""), rows)[1:]
-    if "compression" in facts:
-        lines += ["", *_compressed(facts["compression"])]
+    if result.compression is not None:
+        lines += ["", *_compressed(result.compression)]
     rest = {key: value for key, value in facts.items() if key in ("config", "plan", "stages")}
     show(result, [*lines, "", *json.dumps(rest, indent=2, default=str).splitlines()])
 
 
-def _compressed(stated: dict[str, Any]) -> list[str]:
+def _compressed(made: Compression) -> list[str]:
     """What compression cost, for a person."""
-    before, after = stated["bytes_before"], stated["bytes_after"]
     lines = [
-        f"Compressed from {stated['source']}: {size(before)} to {size(after)}; reconstruction "
-        f"{stated['psnr_before']:.2f} dB to {stated['psnr_after']:.2f} dB ({stated['psnr_of']})."
+        f"Compressed from {made.source}: {size(made.bytes_before)} to {size(made.bytes_after)}; "
+        f"reconstruction {made.psnr_before:.2f} dB to {made.psnr_after:.2f} dB ({made.psnr_of})."
     ]
-    apart = stated["volumes"]
-    if apart:
+    if made.volumes is not None:
         lines.append(
-            f"Volumes of one seed are {apart['rms']:.2%} of the intensity range apart "
-            f"(root mean square of {apart['n']}), {apart['largest']:.2%} at most."
+            f"Volumes of one seed are {made.volumes.rms:.2%} of the intensity range apart "
+            f"(root mean square of {made.volumes.n}), {made.volumes.largest:.2%} at most."
         )
     return lines
 
@@ -66,7 +68,7 @@ def compress(
 ) -> None:
     """Make a smaller form of a model: the same guarantee, fewer bytes. Costs no privacy."""
     with progress() as bar:
-        result = settings.session().compress_model(
+        result = settings.session().models.compress(
             name, to, weights=weights, prune=prune, progress=bar
         )
     show(result, _compressed(result))
@@ -81,5 +83,5 @@ def export(
     ] = "safetensors",
 ) -> None:
     """Write a model's weights in the open (its guarantee goes with it)."""
-    result = settings.session().export_model(name, out, fmt)
-    show(result, [f"Wrote {', '.join(result['files'])}"])
+    result = settings.session().models.export(name, out, fmt)
+    show(result, [f"Wrote {', '.join(map(str, result.files))}"])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvae.cli.settings import settings
 
+if TYPE_CHECKING:
+    from medvae.api.results import Result
 
-def show(result: dict[str, Any], lines: Iterable[str] = ()) -> None:
+
+def show(result: Result | dict[str, Any], lines: Iterable[str] = ()) -> None:
     """Print the result: as JSON with --json, otherwise the lines (none with -q)."""
     if settings.json:
-        print(json.dumps(result, default=str, allow_nan=False))
+        shown = result if isinstance(result, dict) else result.to_json()
+        print(json.dumps(shown, allow_nan=False))
     elif not settings.quiet:
         for line in lines:
             print(line)
@@ -23,6 +27,11 @@ def note(text: str) -> None:
     """A remark beside the result, on stderr."""
     if not settings.quiet:
         print(text, file=sys.stderr)
+
+
+def objects(found: Iterable[Result]) -> list[dict[str, Any]]:
+    """The JSON objects of several results."""
+    return [one.to_json() for one in found]
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

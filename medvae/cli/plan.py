@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medvae.cli.output import duration, show, size, table
 from medvae.cli.settings import settings
+
+if TYPE_CHECKING:
+    from medvae.api.results import PlanResult
 
 Config = Annotated[
     str, typer.Option("-c", "--config", help="A preset (medvae config list) or a YAML file.")
@@ -35,18 +38,18 @@ def run(
     show(result, _lines(result))
 
 
-def _lines(result: dict[str, Any]) -> list[str]:
+def _lines(result: PlanResult) -> list[str]:
     columns = ("name", "noise_multiplier", "sample_rate", "steps", "epsilon_alone")
-    rows = [[stage[column] for column in columns] for stage in result["stages"]]
-    budget = result["budget"]
-    cost = result["cost"]
+    rows = [[getattr(stage, column) for column in columns] for stage in result.stages]
+    budget = result.budget
+    cost = result.cost
     return [
-        f"{result['dataset']}: {result['patients']} patients; "
-        f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for all stages together",
+        f"{result.dataset}: {result.patients} patients; "
+        f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for all stages together",
         *table(columns, rows),
-        *_alone(result["atlas_alone_below"]),
-        f"Budget: {budget['spent']:.4g} of {budget['limit']:g} spent by the patient who spent most",
-        f"About {duration(cost['seconds'])} and {size(cost['memory_bytes'])} of memory here.",
+        *_alone(result.atlas_alone_below),
+        f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the patient who spent most",
+        f"About {duration(cost.seconds)} and {size(cost.memory_bytes)} of memory here.",
     ]
 
 

@@ -20,4 +20,4 @@ def run(
     """Train the public stage on procedural volumes: no patient is involved."""
     with progress() as bar:
         result = settings.session().pretrain(config, name, overrides=set_ or [], progress=bar)
-    show(result, [f"Model {name}: {result['parameters']:,} parameters, public."])
+    show(result, [f"Model {name}: {result.parameters:,} parameters, public."])

@@ -34,7 +34,7 @@ def create(
 ) -> None:
     """Generate, gate, write, describe and sign a synthetic data set."""
     with progress() as bar:
-        result = settings.session().release(
+        result = settings.session().releases.create(
             model,
             n,
             out,
@@ -49,10 +49,10 @@ def create(
             progress=bar,
         )
     lines = [
-        f"Release: {result['release']}",
-        f"Report:  {result['report']}",
-        f"{plural(n, 'volume')}; epsilon {result['epsilon']:.4g} for each patient; "
-        f"signed by {result['signer']}",
+        f"Release: {result.release}",
+        f"Report:  {result.report}",
+        f"{plural(n, 'volume')}; epsilon {result.epsilon:.4g} for each patient; "
+        f"signed by {result.signer}",
     ]
     show(result, lines)
 
@@ -70,15 +70,15 @@ def verify(
     with progress() as bar:
         result = verify_release(folder, public_key, progress=bar)
     state = {
-        True: f"valid; signed by {result['signer']}",
-        None: f"unchanged, signer unknown ({result['signer']})",
+        True: f"valid; signed by {result.signer}",
+        None: f"unchanged, signer unknown ({result.signer})",
         False: "NOT VALID",
-    }[result["valid"]]
-    lines = [f"{folder}: {state}", *(f"  {problem}" for problem in result["problems"])]
-    if result["valid"] is None:
+    }[result.valid]
+    lines = [f"{folder}: {state}", *(f"  {problem}" for problem in result.problems)]
+    if result.valid is None:
         lines.append(
             "Compare the fingerprint with the one that the hospital publishes, or give "
             "--public-key."
         )
     show(result, lines)
-    return IntegrityError.exit_code if result["valid"] is False else 0
+    return IntegrityError.exit_code if result.valid is False else 0

@@ -12,10 +12,10 @@ def run() -> int:
     """Move damaged files aside and say what is lost. Overwrites nothing."""
     with progress() as bar:
         result = settings.session().repair(progress=bar)
-    lost = result["lost"]
-    lines = [f"{plural(result['objects'], 'object')} read, {len(lost)} lost."]
-    lines += [f"  {entry['object']}: {entry['reason']}" for entry in lost]
-    lines += [f"  moved aside: {path}" for path in result["quarantined"].values()]
+    lost = result.lost
+    lines = [f"{plural(result.objects, 'object')} read, {len(lost)} lost."]
+    lines += [f"  {one.object}: {one.reason}" for one in lost]
+    lines += [f"  moved aside: {path}" for path in result.quarantined.values()]
     if lost:
         lines.append("Restore the lost objects from a backup, or delete what holds them.")
     show(result, lines)

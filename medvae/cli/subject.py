@@ -26,8 +26,8 @@ def erase(
     """A patient withdraws: volumes erased everywhere, affected models named."""
     if not yes:
         raise UsageError("erasing a patient cannot be undone; say --yes to do it")
-    result = settings.session().erase_subject(subject)
-    lines = [f"Erased {plural(result['volumes'], 'volume')} of {result['subject']}."]
-    if result["models"]:
-        lines.append("Models trained on this patient: " + ", ".join(result["models"]))
+    result = settings.session().datasets.erase_subject(subject)
+    lines = [f"Erased {plural(result.volumes, 'volume')} of {result.subject}."]
+    if result.models:
+        lines.append("Models trained on this patient: " + ", ".join(result.models))
     show(result, lines)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, show, table
+from medvae.cli.output import note, objects, show, table
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
 
@@ -59,9 +59,9 @@ def list_() -> None:
     from medvae.api import tenants
 
     found = tenants(settings.vault_path)
-    rows = [(one["tenant"], one["created"], one["epoch"]) for one in found]
+    rows = [(one.tenant, one.created, one.epoch) for one in found]
     lines = table(("tenant", "created", "epoch"), rows) if rows else ["No tenant yet."]
-    show({"tenants": found}, lines)
+    show({"tenants": objects(found)}, lines)
 
 
 @app.command()

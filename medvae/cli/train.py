@@ -35,8 +35,8 @@ def run(
             small_cohort=small_cohort,
             progress=bar,
         )
-    for remark in result["notes"]:
+    for remark in result.notes:
         note(f"Note: {remark}")
-    guarantee = f"epsilon {result['epsilon']:.4g}, delta {result['delta']:.3g} for each patient"
-    took = duration(result["seconds"])
-    show(result, [f"Model {name}: {guarantee}; {result['steps']} private steps in {took}."])
+    guarantee = f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for each patient"
+    took = duration(result.seconds)
+    show(result, [f"Model {name}: {guarantee}; {result.steps} private steps in {took}."])

@@ -24,13 +24,13 @@ def run(
     with progress() as bar:
         result = settings.session().verify(dataset, read_data=read_data, progress=bar)
     how = "read and authenticated" if read_data else "checked"
-    lines = [f"{plural(result['objects'], 'object')} {how}, {len(result['damaged'])} damaged."]
-    lines += [f"  {d['object']}: {d['reason']}" for d in result["damaged"]]
-    if result["unknown"]:
+    lines = [f"{plural(result.objects, 'object')} {how}, {len(result.damaged)} damaged."]
+    lines += [f"  {one.object}: {one.reason}" for one in result.damaged]
+    if result.unknown:
         lines.append(
-            f"{plural(result['unknown'], 'file')} that the catalogue does not know: an interrupted "
+            f"{plural(result.unknown, 'file')} that the catalogue does not know: an interrupted "
             "command left them, or the catalogue was put back to an older state (medvae log "
             "verify --anchor tells which)."
         )
     show(result, lines)
-    return IntegrityError.exit_code if result["damaged"] else 0
+    return IntegrityError.exit_code if result.damaged else 0

@@ -7,10 +7,12 @@ so that running it after Ctrl-C goes on.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from medvae import api
+from medvae.api.results import Metric, Result, StagePlan
 from medvae.errors import IntegrityError
 from medvae.progress import Progress
 
@@ -33,20 +35,32 @@ QUICK = (
 )
 
 
-def run(out: Path, *, quick: bool, device: str, progress: Progress) -> dict[str, Any]:
-    """Make the cohort and take it to a verified release in `out`.
+@dataclass(frozen=True)
+class DemoResult(Result):
+    """What the demo made; `plan` is None where an earlier demo had trained the model already."""
 
-    Returns:
-        release and report (paths), epsilon, delta, patients, volumes, metrics.
-    """
+    release: Path
+    report: Path
+    epsilon: float
+    delta: float
+    patients: int
+    volumes: int
+    plan: tuple[StagePlan, ...] | None
+    metrics: Mapping[str, Metric]
+
+
+def run(out: Path, *, quick: bool, device: str, progress: Progress) -> DemoResult:
+    """Make the cohort and take it to a verified release in `out`."""
     config = _config(out)
     smaller = QUICK if quick else ()
     session = _tenant(out, device)
     _cohort(out, session, quick, progress)
     checked = session.verify(DATASET, read_data=True, progress=progress)
-    if checked["damaged"]:
-        raise IntegrityError(f"the demo's vault is damaged: {checked['damaged'][0]}")
-    planned = session.plan(config, DATASET, overrides=smaller) if not _has(session, MODEL) else {}
+    if checked.damaged:
+        raise IntegrityError(f"the demo's vault is damaged: {checked.damaged[0]}")
+    stages = None
+    if not _has(session, MODEL):
+        stages = session.plan(config, DATASET, overrides=smaller).stages
     if not _has(session, PUBLIC):
         session.pretrain(config, PUBLIC, overrides=smaller, progress=progress)
     trained = session.train(
@@ -59,29 +73,28 @@ def run(out: Path, *, quick: bool, device: str, progress: Progress) -> dict[str,
         progress=progress,
     )
     drawn = 8 if quick else 16
-    metrics = session.evaluate(MODEL, DATASET, n=drawn, downstream=False, progress=progress)[
-        "metrics"
-    ]
+    evaluated = session.evaluate(MODEL, DATASET, n=drawn, downstream=False, progress=progress)
     folder = out / "release"
     if folder.exists():
         # An earlier demo's release: this demo made it, nothing else lies there.
         shutil.rmtree(folder)
-    made = session.release(MODEL, 6 if quick else VOLUMES, folder, seed=1, progress=progress)
+    volumes = 6 if quick else VOLUMES
+    made = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)
     key = out / "keys" / "signer.pem"
     key.write_bytes(session.tenant.public_key())
     result = api.verify_release(folder, key)
-    if result["valid"] is not True:
-        raise IntegrityError(f"the demo's release does not verify: {result['problems'][0]}")
-    return {
-        "release": made["release"],
-        "report": made["report"],
-        "epsilon": trained["epsilon"],
-        "delta": trained["delta"],
-        "patients": session.dataset(DATASET)["subjects"],
-        "volumes": made["n"],
-        "plan": planned.get("stages"),
-        "metrics": metrics,
-    }
+    if result.valid is not True:
+        raise IntegrityError(f"the demo's release does not verify: {result.problems[0]}")
+    return DemoResult(
+        release=made.release,
+        report=made.report,
+        epsilon=trained.epsilon,
+        delta=trained.delta,
+        patients=session.datasets.show(DATASET).subjects,
+        volumes=made.n,
+        plan=stages,
+        metrics=evaluated.metrics,
+    )
 
 
 def _config(out: Path) -> Path:

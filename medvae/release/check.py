@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
@@ -52,10 +51,6 @@ class VerifyResult:
     files: int
     problems: list[str] = field(default_factory=list)
     advice: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values for the command line."""
-        return asdict(self)
 
 
 def verify(

@@ -307,18 +307,3 @@ class ReleaseResult:
     checks: tuple[Check, ...]
     signer: str
     report: Path
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values for the command line."""
-        return {
-            "release": str(self.path),
-            "report": str(self.report),
-            "volumes": self.volumes,
-            "files": self.files,
-            "bytes": self.bytes,
-            "epsilon": self.epsilon,
-            "delta": self.delta,
-            "passed": self.passed,
-            "checks": [check.to_json() for check in self.checks],
-            "signer": self.signer,
-        }

@@ -85,8 +85,8 @@ def wheel(tmp_path, monkeypatch):
 
 def test_a_wheel_becomes_an_entry(wheel, tmp_path):
     result = api.fetch_anatomy("samseg", file=wheel, vault=tmp_path / "v")
-    assert result["entries"][0]["licence"].startswith("MIT")
-    assert api.verify_anatomy(tmp_path / "v")["damaged"] == []
+    assert result.entries[0].licence.startswith("MIT")
+    assert api.verify_anatomy(tmp_path / "v").damaged == ()
     library = Library(tmp_path / "v")
     entry = library.entry("samseg")
     assert entry.label_scheme == {2: "Left-White", 41: "Right-White"}
@@ -110,7 +110,7 @@ def test_another_file_is_refused(wheel, tmp_path, monkeypatch, how):
         wheel.unlink()
     with pytest.raises(InputError, match=r"samseg\.whl"):
         api.fetch_anatomy("samseg", file=wheel, vault=tmp_path / "v")
-    assert api.list_anatomy(tmp_path / "v")["entries"] == []
+    assert api.list_anatomy(tmp_path / "v").entries == ()
 
 
 def test_without_a_network_the_sentence_says_what_to_do(tmp_path, monkeypatch):

@@ -36,18 +36,18 @@ def copy(vault, tmp_path):
 
 
 def test_an_entry_keeps_source_licence_consent_digests_and_geometry(vault, label_maps):
-    listed = api.list_anatomy(vault)["entries"]
-    assert [(e["name"], e["kind"], e["people"], e["consent"]) for e in listed] == [
+    listed = api.list_anatomy(vault).entries
+    assert [(e.name, e.kind, e.people, e.consent) for e in listed] == [
         ("bodies", "labels", 2, None),
         ("hearts", "images", 1, "given"),
     ]
-    facts = api.show_anatomy("bodies", vault)["entries"][0]
-    assert (facts["licence"], facts["source"]) == ("CC0", "made up")
-    file = facts["files"][0]
-    assert file["spacing_mm"] == pytest.approx([5.0, 5.0, 5.0])
+    facts = api.show_anatomy("bodies", vault)
+    assert (facts.licence, facts.source) == ("CC0", "made up")
+    file = facts.files[0]
+    assert file.spacing_mm == pytest.approx([5.0, 5.0, 5.0])
     source = (label_maps / "person_1.nii.gz").read_bytes()
-    assert file["sources"] == {"person_1.nii.gz": hashlib.sha256(source).hexdigest()}
-    assert facts["alignment"]["channels"] == ["body", "core", "lens"]
+    assert file.sources == {"person_1.nii.gz": hashlib.sha256(source).hexdigest()}
+    assert facts.alignment.channels == ("body", "core", "lens")
 
 
 def test_maps_read_back_with_labels_and_image(vault, images):
@@ -76,15 +76,15 @@ def test_people_are_aligned_to_their_mean(vault):
 
 def test_the_same_people_give_the_same_bits(vault, label_maps, tmp_path):
     api.add_anatomy(label_maps, "bodies", label_scheme=SCHEME, vault=tmp_path, **FACTS)
-    again = api.list_anatomy(tmp_path)["entries"][0]
-    assert again["digest"] == api.list_anatomy(vault)["entries"][0]["digest"]
+    again = api.list_anatomy(tmp_path).entries[0]
+    assert again.digest == api.list_anatomy(vault).entries[0].digest
 
 
 def test_a_whole_library_verifies(vault):
     result = api.verify_anatomy(vault)
-    assert result["damaged"] == []
-    assert result["entries"] == ["bodies", "hearts"]
-    assert result["objects"] == 3 + 4
+    assert result.damaged == ()
+    assert result.entries == ("bodies", "hearts")
+    assert result.objects == 3 + 4
 
 
 def _read(library, name):
@@ -108,8 +108,8 @@ def test_damage_is_noticed(copy, file, how):
         path.write_bytes(data[:-7])
     else:
         path.unlink()
-    damaged = api.verify_anatomy(copy)["damaged"]
-    assert [one["object"] for one in damaged] == [f"bodies/{file}"]
+    damaged = api.verify_anatomy(copy).damaged
+    assert [one.object for one in damaged] == [f"bodies/{file}"]
     with pytest.raises(IntegrityError):
         _read(Library(copy), "bodies")
 
@@ -117,7 +117,7 @@ def test_damage_is_noticed(copy, file, how):
 def test_a_file_too_many_and_another_entrys_facts_are_noticed(copy):
     (copy / "anatomy" / "hearts" / "more.nii").write_bytes(b"x")
     shutil.copy(copy / "anatomy/hearts/entry.json", copy / "anatomy/bodies/entry.json")
-    found = {one["object"] for one in api.verify_anatomy(copy)["damaged"]}
+    found = {one.object for one in api.verify_anatomy(copy).damaged}
     assert found == {"hearts/more.nii", "bodies/entry.json"}
 
 
@@ -238,8 +238,8 @@ def test_one_add_at_a_time(copy, images):
 def test_an_entry_that_is_not_there_is_not_found(vault, tmp_path):
     with pytest.raises(NotFoundError, match="bodies, hearts"):
         api.show_anatomy("livers", vault)
-    assert api.list_anatomy(tmp_path / "empty")["entries"] == []
-    assert api.verify_anatomy(tmp_path / "empty")["objects"] == 0
+    assert api.list_anatomy(tmp_path / "empty").entries == ()
+    assert api.verify_anatomy(tmp_path / "empty").objects == 0
 
 
 def test_an_ingested_patient_is_not_public(vault, label_maps, images, tmp_path):

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
 from medvae.cli.audit import _lines
 from medvae.privacy.audit import audit_engine
 from tests.cli.conftest import DECLARED, Clinic
@@ -38,7 +39,8 @@ def test_without_other_patients_membership_is_not_run(journey: Clinic) -> None:
     found = journey("audit", "first", "-n", "4", ok=False).json
     assert "membership" not in {one["name"] for one in found["findings"]}
     assert found["not_run"][0].startswith("membership")
-    text = _lines(found)
+    findings = tuple(Finding(**one) for one in found["findings"])
+    text = _lines(AuditResult(**(found | {"findings": findings})))
     assert any(line.startswith("not run") and "--against" in line for line in text)
     assert text[-1] in (
         "No attack that was run succeeded. Not all attacks could be run.",
@@ -48,7 +50,8 @@ def test_without_other_patients_membership_is_not_run(journey: Clinic) -> None:
 
 def test_bounds_of_the_engine_stand_in_one_column() -> None:
     report = audit_engine(coordinates=2000, steps=2, trials=40)
-    lines = _lines(report.to_dict())
+    findings = tuple(EngineFinding(**vars(one)) for one in report.findings)
+    lines = _lines(EngineAudit(report.passed, report.delta, findings))
     bounds = [line for line in lines if "claimed" in line]
     assert len(bounds) == 5
     assert len({line.index("epsilon at least") for line in bounds}) == 1

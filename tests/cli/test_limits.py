@@ -71,7 +71,7 @@ def test_fewer_than_twenty_patients_have_to_be_asked_for(clinic: Clinic, scans: 
     session = medvae.open(clinic.root / "vault", identity=clinic.root / "key")
     with pytest.raises(UsageError, match="fewer than 20"):
         session.plan(QUICK, "d")
-    assert session.plan(QUICK, "d", small_cohort=True)["patients"] == 10
+    assert session.plan(QUICK, "d", small_cohort=True).patients == 10
 
 
 def test_a_limit_of_an_earlier_version_is_cut_to_todays(clinic: Clinic) -> None:

@@ -60,7 +60,7 @@ def test_a_vault_that_was_put_back_is_found(clinic: Clinic) -> None:
     assert not found.json["valid"]
     assert "tenant clinic was rolled back: it is at commit" in found.json["problem"]
     session = opened(clinic)
-    assert session.verify_log(kept)["problem"] == found.json["problem"]
+    assert session.log.verify(kept).problem == found.json["problem"]
     for _ in range(10):  # past the anchor, and in another way
         session.tenant.journal("ledger").append(b"spent otherwise")
     later = clinic("log", "verify", "--anchor", kept, ok=False)

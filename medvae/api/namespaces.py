@@ -1,0 +1,228 @@
+"""The nouns of a session: `session.datasets`, `.models`, `.keys`, `.log` and `.releases`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvae.api import results
+from medvae.api.context import PathLike, TenantContext
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.api.declaration import Scheme
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Data sets: immutable, versioned, by patient. `ref` is `name` or `name@version`."""
+
+    _context: TenantContext
+
+    def list(self) -> tuple[results.DatasetInfo, ...]:
+        """The newest version of every data set."""
+        from medvae.api import datasets
+
+        return datasets.listing(self._context.tenant)
+
+    def show(self, ref: str) -> results.DatasetDetail:
+        """Counts, shapes and spacings of a data set; names no patient."""
+        from medvae.api import datasets
+
+        return datasets.show(self._context.tenant, ref)
+
+    def declare(
+        self,
+        ref: str,
+        *,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        files_are_patients: bool = False,
+        subjects_are_patients: bool = False,
+    ) -> results.DatasetInfo:
+        """A new version of the same volumes, with other declared facts (see `Session.ingest`).
+
+        `subjects_are_patients`: every file was assigned to its patient (no record of it exists).
+        """
+        from medvae.api import declaration
+        from medvae.api.declare import declare
+
+        declared = declaration.parse(label_scheme, classes)
+        tenant = self._context.tenant
+        return declare(tenant, ref, declared, files_are_patients, subjects_are_patients)
+
+    def export(self, ref: str, out: PathLike, progress: Progress = SILENT) -> results.DatasetExport:
+        """Write the volumes as plain NIfTI: they leave the vault, and it is logged."""
+        from medvae.api import datasets
+
+        return datasets.export(self._context.tenant, ref, Path(out), progress)
+
+    def delete(self, ref: str) -> results.DatasetDeletion:
+        """Delete a data set and every volume that no other data set holds."""
+        from medvae.api import erasure
+
+        return erasure.delete(self._context.tenant, ref)
+
+    def erase_subject(self, source_id: str) -> results.SubjectErasure:
+        """Erase a patient, by the id in the source; lists the models trained on the patient."""
+        from medvae.api import erasure
+
+        return erasure.erase_subject(self._context.tenant, source_id)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models: the sealed results of training."""
+
+    _context: TenantContext
+
+    def list(self) -> tuple[results.ModelInfo, ...]:
+        """Every model of the tenant."""
+        from medvae.api import models
+
+        return models.listing(self._context.tenant)
+
+    def show(self, name: str) -> results.ModelDetail:
+        """One model's guarantee, size and stored facts."""
+        from medvae.api import models
+
+        return models.show(self._context.tenant, name)
+
+    def export(self, name: str, out: PathLike, fmt: str = "safetensors") -> results.ModelExport:
+        """Write a model's weights to a folder; a model without a guarantee is refused."""
+        from medvae.api import models
+
+        return models.export(self._context.tenant, name, Path(out), fmt)
+
+    def compress(
+        self,
+        name: str,
+        to: str,
+        *,
+        weights: str = "int8",
+        prune: float = 0.0,
+        progress: Progress = SILENT,
+    ) -> results.Compression:
+        """Seal a smaller form of a model; says what is lost, measured on public volumes.
+
+        `weights`: "bf16" or "int8". `prune`: fraction of the smallest weights, 0 <= p < 1.
+        """
+        from medvae.api import compression
+
+        request = compression.Request(name, to, weights, prune)
+        return compression.compress(self._context, request, progress)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys: epochs, and the recipients who can open the tenant."""
+
+    _context: TenantContext
+
+    def list(self) -> tuple[results.Recipient, ...]:
+        """Who can open the tenant."""
+        from medvae.api import keys
+
+        return keys.listing(self._context.tenant)
+
+    def add(self, public: PathLike, label: str = "colleague") -> results.RecipientAdded:
+        """Let the holder of a key (the .pub file of `new_identity`) open the tenant."""
+        from medvae.api import keys
+
+        return keys.add(self._context.tenant, Path(public), label)
+
+    def remove(self, fingerprint: str) -> results.RecipientRemoved:
+        """Take a key away: a new epoch begins that is not wrapped to it."""
+        epoch = self._context.tenant.remove_recipient(fingerprint)
+        return results.RecipientRemoved(fingerprint, epoch)
+
+    def rotate(self) -> results.Epoch:
+        """A new epoch key; every data key is wrapped again (seconds)."""
+        return results.Epoch(self._context.tenant.rotate())
+
+    def reseal(self, progress: Progress = SILENT) -> results.Resealing:
+        """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
+        return results.Resealing(self._context.tenant.reseal(progress=progress))
+
+
+@dataclass(frozen=True)
+class Log:
+    """The audit log."""
+
+    _context: TenantContext
+
+    def events(self) -> tuple[results.Event, ...]:
+        """Every event, oldest first."""
+        from medvae.api import trail
+
+        return trail.events(self._context.tenant)
+
+    def anchor(self, out: PathLike | None = None) -> results.Anchor:
+        """Sign the present state, so that `verify` can detect a rollback; keep it elsewhere."""
+        from medvae.api import trail
+
+        return trail.anchor(self._context.tenant, None if out is None else Path(out))
+
+    def verify(self, anchors: PathLike | None = None) -> results.LogCheck:
+        """Check the log; with a file of anchors also that nothing was rolled back."""
+        from medvae.api import trail
+
+        return trail.verify(self._context.tenant, None if anchors is None else Path(anchors))
+
+    def export(self, style: str = "json") -> Iterator[str]:
+        """The log for another system, a line an event: "json" or "syslog" (RFC 5424)."""
+        return self._context.tenant.export_log(style)
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Releases: signed folders of synthetic volumes."""
+
+    _context: TenantContext
+
+    def create(
+        self,
+        model: str,
+        n: int,
+        out: PathLike,
+        *,
+        seed: int | None = None,
+        fmt: str = "bids",
+        title: str = "",
+        body_part: str = "",
+        suffix: str = "T1w",
+        label_names: tuple[str, ...] = (),
+        licence: str = "",
+        category: int | None = None,
+        progress: Progress = SILENT,
+    ) -> results.ReleaseResult:
+        """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
+
+        Args:
+            fmt: "bids" (NIfTI) or "dicom" (one series a volume).
+            title, body_part, licence: printed on the card; the licence as SPDX.
+            suffix: BIDS suffix of MR images.
+            label_names: of mask labels 1, 2, ... in place of the declared ones.
+            category: only volumes of this class.
+
+        Raises:
+            BudgetError: the model has no finite guarantee, or none that its plan covers.
+            UsageError: the folder is taken or the format is unknown.
+        """
+        from medvae.api import releases
+
+        order = releases.Order(
+            n=n,
+            out=Path(out),
+            seed=seed,
+            fmt=fmt,
+            title=title,
+            body_part=body_part,
+            suffix=suffix,
+            label_names=label_names,
+            licence=licence,
+            category=category,
+        )
+        return releases.create(self._context, model, order, progress)

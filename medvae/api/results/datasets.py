@@ -1,0 +1,178 @@
+"""Results of the verbs that store, check and erase scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.api.results.base import Result
+
+
+@dataclass(frozen=True)
+class Declared(Result):
+    """Facts of the protocol that a person declared; None where nobody did.
+
+    Attributes:
+        label_scheme: number of a mask's label, as text, -> its name.
+        classes: number of classes; 0 for none.
+    """
+
+    label_scheme: Mapping[str, str] | None
+    classes: int | None
+
+
+@dataclass(frozen=True)
+class Refused(Result):
+    """A source that was not taken, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IngestResult(Result):
+    """A new version of a data set.
+
+    Attributes:
+        dataset, version: what was made.
+        subjects, volumes, masks: how many the version holds.
+        added: volumes that the version before it lacked.
+        declared: facts of the protocol.
+        unit: "patient" or "file": whom the guarantee protects; None where nobody said.
+        quarantined: sources that were refused.
+        notes: remarks for a person, of private data.
+    """
+
+    dataset: str
+    version: int
+    subjects: int
+    volumes: int
+    added: int
+    masks: int
+    declared: Declared
+    unit: str | None
+    quarantined: tuple[Refused, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DatasetInfo(Result):
+    """One version of a data set. Counts and notes are of private data.
+
+    Attributes:
+        created: when, as ISO 8601 in UTC.
+        modality: those of its volumes.
+        labels, classes: how many are declared.
+    """
+
+    dataset: str
+    version: int
+    created: str
+    subjects: int
+    volumes: int
+    modality: tuple[str, ...]
+    masks: int
+    labels: int
+    classes: int
+    declared: Declared
+    unit: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Extent(Result):
+    """The least and the greatest value on each of three axes."""
+
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DatasetDetail(DatasetInfo):
+    """A data set with its geometry; figures of private data.
+
+    Attributes:
+        versions: all that are stored.
+        volumes_per_subject: number of volumes -> subjects that have so many.
+        shape: in voxels.
+        spacing: in millimetres.
+    """
+
+    versions: tuple[int, ...]
+    volumes_per_subject: Mapping[int, int]
+    shape: Extent
+    spacing: Extent
+
+
+@dataclass(frozen=True)
+class DatasetExport(Result):
+    """Plain files of real patients that left the vault."""
+
+    dataset: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class DatasetDeletion(Result):
+    """Versions that are gone, and how many volumes nobody held any longer."""
+
+    deleted: tuple[str, ...]
+    volumes: int
+
+
+@dataclass(frozen=True)
+class SubjectErasure(Result):
+    """A patient who was erased.
+
+    Attributes:
+        subject: the pseudonym.
+        datasets: versions that were changed.
+        volumes: how many were destroyed.
+        models: models that were trained on this patient.
+    """
+
+    subject: str
+    datasets: tuple[str, ...]
+    volumes: int
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Damage(Result):
+    """A stored object that is not as it was written."""
+
+    object: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IntegrityReport(Result):
+    """What `verify` found.
+
+    Attributes:
+        objects: how many were checked.
+        damaged: those that are not as they were written.
+        unknown: files that the catalogue does not know.
+        read_data: whether every object was decrypted and authenticated.
+    """
+
+    objects: int
+    damaged: tuple[Damage, ...]
+    unknown: int
+    read_data: bool
+
+
+@dataclass(frozen=True)
+class RepairReport(Result):
+    """What `repair` did.
+
+    Attributes:
+        objects: how many were read.
+        lost: those that cannot be read any longer.
+        quarantined: object -> where its damaged file was moved to.
+    """
+
+    objects: int
+    lost: tuple[Damage, ...]
+    quarantined: Mapping[str, str]

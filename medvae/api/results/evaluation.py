@@ -1,0 +1,98 @@
+"""Results of evaluation and attacks. Those on patients stay in the tenant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from medvae.api.results.base import Json, JsonObject, Recorded, Result
+
+
+@dataclass(frozen=True)
+class Metric(Recorded):
+    """One figure of an evaluation.
+
+    Attributes:
+        value: of the synthetic volumes; None where it could not be measured.
+        real: the same between two halves of the real patients, where it applies.
+        extractor: the features that it was measured on, where it applies.
+    """
+
+    value: float | None
+    real: float | None
+    extractor: str | None
+
+
+@dataclass(frozen=True)
+class EvaluateResult(Result):
+    """Figures of synthetic volumes beside real ones; `releasable` is False, always."""
+
+    what: str
+    against: str
+    metrics: Mapping[str, Metric]
+    releasable: bool
+
+
+@dataclass(frozen=True)
+class Finding(Result):
+    """One attack on a model (see `medvae.audit.Finding`)."""
+
+    name: str
+    statistic: float
+    threshold: float
+    passed: bool
+    sentence: str
+    details: Mapping[str, Json]
+    power: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class AuditResult(Result):
+    """Attacks on a model with its own patients.
+
+    Attributes:
+        members: the data set that it was trained on.
+        against: the data set with patients that it never saw; None where none was given.
+        passed: no attack that was run succeeded; False when none was run.
+        not_run: attacks that these data do not allow, each with the reason.
+        not_attacked: what no attack here reaches, each with the reason.
+        power: attack -> the least that it would have found.
+        release_ok: False: these figures never leave the tenant.
+    """
+
+    model: str
+    members: str
+    against: str | None
+    passed: bool
+    findings: tuple[Finding, ...]
+    not_run: tuple[str, ...]
+    not_attacked: tuple[str, ...]
+    power: Mapping[str, Mapping[str, Json]]
+    release_ok: bool
+
+
+@dataclass(frozen=True)
+class EngineFinding(Result):
+    """One attack on the private mechanisms (see `medvae.privacy.audit.Attack`)."""
+
+    name: str
+    passed: bool
+    sentence: str
+    samples: int
+    claimed: float | None
+    epsilon_at_least: float | None
+
+    def to_json(self) -> JsonObject:
+        """As of every result; an unbounded leak is the text "inf"."""
+        unbounded = self.epsilon_at_least == math.inf
+        return super().to_json() | ({"epsilon_at_least": "inf"} if unbounded else {})
+
+
+@dataclass(frozen=True)
+class EngineAudit(Result):
+    """Attacks on the private mechanisms, without any patient."""
+
+    passed: bool
+    delta: float
+    findings: tuple[EngineFinding, ...]

@@ -1,0 +1,144 @@
+"""Results of the verbs that work on models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.api.results.base import Json, Result
+
+
+@dataclass(frozen=True)
+class ModelInfo(Result):
+    """One model and its guarantee.
+
+    Attributes:
+        private: whether patients were involved.
+        epsilon, delta: for each patient; 0 of a public model, None of an unfinished run's.
+        dataset: as name@version; None of a public model.
+        source: the model that a compressed one was made from.
+        weights: "fp32", "bf16" or "int8".
+        prune: fraction of the weights that was dropped, 0 <= p < 1.
+        finished: when, as ISO 8601 in UTC; None of a public model.
+    """
+
+    model: str
+    private: bool
+    epsilon: float | None
+    delta: float | None
+    dataset: str | None
+    source: str | None
+    weights: str
+    prune: float
+    finished: str | None
+
+
+@dataclass(frozen=True)
+class ModelExport(Result):
+    """Weights that were written in the open."""
+
+    model: str
+    format: str
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Drift(Result):
+    """How far two models' volumes of one seed are apart, as parts of the intensity range."""
+
+    n: int
+    seed: int
+    rms: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Compression(Result):
+    """A smaller form of a model and what it lost.
+
+    Attributes:
+        source: the model that it was made from; source_sha256: of that model's bytes.
+        psnr_before, psnr_after: mean over reconstructed procedural volumes, in dB.
+        psnr_of: those volumes, in words.
+        volumes: drawn volumes compared; None of a public model.
+    """
+
+    model: str
+    source: str
+    weights: str
+    prune: float
+    source_sha256: str
+    bytes_before: int
+    bytes_after: int
+    psnr_before: float
+    psnr_after: float
+    psnr_of: str
+    volumes: Drift | None
+
+
+@dataclass(frozen=True)
+class ModelDetail(ModelInfo):
+    """A model with its size.
+
+    Attributes:
+        facts: as stored: configuration, plan, stages.
+        compression: what it lost against `source`; None of a model that is not compressed.
+    """
+
+    parameters: int
+    bytes: int
+    facts: Mapping[str, Json]
+    compression: Compression | None
+
+
+@dataclass(frozen=True)
+class GenerateResult(Result):
+    """Synthetic volumes that were written; the same seed gives the same voxels."""
+
+    model: str
+    seed: int
+    n: int
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Reconstruction(Result):
+    """A real scan through a model, over the whole volume at the model's intensity scale.
+
+    Attributes:
+        psnr: in dB, at most 100.
+        ssim, ms_ssim: at most 1; ms_ssim is None for small volumes.
+    """
+
+    model: str
+    file: Path
+    psnr: float
+    ssim: float
+    ms_ssim: float | None
+
+
+@dataclass(frozen=True)
+class Encoding(Result):
+    """Latents of a scan, as private as the scan.
+
+    Attributes:
+        bytes: of the file.
+        source_bytes: of the source on disk.
+        ratio: bytes of the voxels in memory over those of the file.
+    """
+
+    model: str
+    file: Path
+    bytes: int
+    source_bytes: int
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Decoding(Result):
+    """A volume that was decoded from latents; `shape` in voxels."""
+
+    model: str
+    file: Path
+    shape: tuple[int, ...]

@@ -1,0 +1,113 @@
+"""Results of the verbs that plan, train and account."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medvae.api.results.base import Result
+
+
+@dataclass(frozen=True)
+class StagePlan(Result):
+    """One mechanism of a plan.
+
+    Attributes:
+        noise_multiplier: noise in units of the clip.
+        sample_rate: probability that a patient takes part in a step.
+        epsilon_alone: what it would cost if it were the only one.
+    """
+
+    name: str
+    noise_multiplier: float
+    sample_rate: float
+    steps: int
+    epsilon_alone: float
+
+
+@dataclass(frozen=True)
+class BudgetState(Result):
+    """Epsilon of the patient who has spent most."""
+
+    limit: float
+    spent: float
+    remaining: float
+
+
+@dataclass(frozen=True)
+class Cost(Result):
+    """An estimate of what a run takes on this machine."""
+
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class PlanResult(Result):
+    """What a training would spend, before anything is spent.
+
+    Attributes:
+        epsilon, delta: of all stages together, for each patient.
+        digest: SHA-256 of the plan, in hex.
+        dataset: as name@version.
+        atlas_alone_below: epsilon times patients below which the atlas gets the whole budget;
+            None where it does not.
+    """
+
+    epsilon: float
+    delta: float
+    digest: str
+    stages: tuple[StagePlan, ...]
+    dataset: str
+    patients: int
+    atlas_alone_below: float | None
+    budget: BudgetState
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class PretrainResult(Result):
+    """A public model; `private` is False, for no patient was involved."""
+
+    model: str
+    private: bool
+    parameters: int
+
+
+@dataclass(frozen=True)
+class TrainResult(Result):
+    """A private model and what it cost each patient.
+
+    Attributes:
+        steps: private steps of all stages.
+        dataset: as name@version.
+        seconds: of the training itself.
+        notes: remarks for a person, of private data.
+    """
+
+    model: str
+    epsilon: float
+    delta: float
+    steps: int
+    dataset: str
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Debit(Result):
+    """One entry of the ledger: what a run has cost its patients."""
+
+    run: str
+    dataset: str
+    patients: int
+    mechanisms: int
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Budget(BudgetState):
+    """Spent and left at the tenant's delta, and the debits that make it up, oldest first."""
+
+    delta: float
+    events: tuple[Debit, ...]
