@@ -17,6 +17,7 @@ from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_a
 from medvae.api.anatomy_fetch import fetch_anatomy
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
+from medvae.api.opened import Release
 from medvae.api.presets import config_text, configs, copy_config, explain_config
 from medvae.api.releases import verify as verify_release
 from medvae.api.session import Session
@@ -32,6 +33,7 @@ from medvae.api.tenancy import (
 from medvae.api.tenancy import open_session as open
 
 __all__ = [
+    "Release",
     "Session",
     "add_anatomy",
     "audit_engine",

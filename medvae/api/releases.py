@@ -13,6 +13,7 @@ from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
+    from medvae.release import VerifyResult
     from medvae.vault import Tenant
 
 
@@ -127,5 +128,9 @@ def verify(
     from medvae import release
 
     key = None if public_key is None else Path(public_key)
-    found = release.verify(Path(folder), key, progress)
+    return checked(release.verify(Path(folder), key, progress))
+
+
+def checked(found: VerifyResult) -> ReleaseCheck:
+    """What verification found, as a program reads it."""
     return ReleaseCheck(**(vars(found) | {"problems": tuple(found.problems)}))

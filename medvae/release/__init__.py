@@ -17,17 +17,21 @@ from medvae.release.facts import (
     ReleaseResult,
 )
 from medvae.release.nifti import write_nifti
+from medvae.release.opened import OpenRelease, Sample, open_release
 
 __all__ = [
     "Account",
     "Check",
     "GateInputs",
     "Looks",
+    "OpenRelease",
     "PrivacyFacts",
     "ReleaseFacts",
     "ReleaseResult",
+    "Sample",
     "VerifyResult",
     "create",
+    "open_release",
     "verify",
     "write_dicom",
     "write_nifti",

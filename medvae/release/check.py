@@ -73,6 +73,13 @@ def verify(
 
 def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILENT) -> VerifyResult:
     """`verify` with the bytes of the trusted key (PEM), already checked."""
+    return check_files(folder, trusted, progress)[0]
+
+
+def check_files(
+    folder: Path, trusted: bytes | None, progress: Progress = SILENT
+) -> tuple[VerifyResult, Mapping[str, Entry]]:
+    """`check_folder`, and the files that the signature covers: none where one is not as it was."""
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError(f"there is no release folder {folder}")
@@ -84,16 +91,16 @@ def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILEN
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        return _refused(problems)
+        return _refused(problems), {}
     try:
         seal = open_seal(files[mf.MANIFEST], files[mf.SIGNATURE], files[mf.SIGNER], trusted)
     except ValueError as error:
-        return _refused([str(error)])
+        return _refused([str(error)]), {}
     good, problems = compare(seal.files, _walk(folder, seal.files, progress))
     if problems or good != len(seal.files):
-        return _refused(problems, seal.signer, good)
+        return _refused(problems, seal.signer, good), {}
     known = trusted is not None
-    return VerifyResult(
+    result = VerifyResult(
         valid=True if known else None,
         unchanged=True,
         trusted=known,
@@ -101,6 +108,7 @@ def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILEN
         files=good,
         advice="" if known else _ADVICE,
     )
+    return result, seal.files
 
 
 def _refused(problems: list[str], signer: str | None = None, files: int = 0) -> VerifyResult:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_type
 
+import torch
+
 import medvae
 from medvae import api
 from medvae.api import results
@@ -53,3 +55,6 @@ def without_a_tenant() -> None:
     assert_type(api.show_anatomy("head").alignment.box_mm, tuple[float, ...])
     assert_type(api.audit_engine().passed, bool)
     assert_type(api.verify_release("out").to_json(), results.JsonObject)
+    release = medvae.Release.open("out", public_key="hospital.pem")
+    assert_type(release.check.trusted, bool)
+    assert_type(release.dataset()[0]["image"], torch.Tensor | str | int)

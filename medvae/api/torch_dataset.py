@@ -1,0 +1,75 @@
+"""A verified release as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from monai.data import MetaTensor
+from torch.utils.data import Dataset
+
+from medvae.release import OpenRelease, Sample
+
+if TYPE_CHECKING:
+    import torchio
+
+# image and label (tensors), subject (text), class (whole number).
+Item = dict[str, torch.Tensor | str | int]
+
+
+class ReleaseDataset(Dataset[Item]):
+    """One dictionary a volume (see `medvae.Release.dataset`), read and checked when asked for.
+
+    Raises:
+        IntegrityError: on reading a file that was changed after it had been verified.
+    """
+
+    def __init__(self, files: OpenRelease, transform: Callable[[Item], Item] | None = None) -> None:
+        self._files = files
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._files.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        item = self._item(self._files.samples[index])
+        return item if self._transform is None else self._transform(item)
+
+    def _item(self, sample: Sample) -> Item:
+        item: Item = {"image": self._tensor(sample.image, torch.float32), "subject": sample.subject}
+        if sample.label_map is not None:
+            item["label"] = self._tensor(sample.label_map, torch.uint8)
+        if sample.class_id is not None:
+            item["class"] = sample.class_id
+        return item
+
+    def _tensor(self, path: str, dtype: torch.dtype) -> torch.Tensor:
+        """[1, X, Y, Z] with its affine [4, 4]."""
+        voxels, affine = self._files.nifti(path)
+        tensor: torch.Tensor = MetaTensor(
+            torch.from_numpy(voxels)[None].to(dtype), affine=torch.from_numpy(affine)
+        )
+        return tensor
+
+
+def subjects(files: OpenRelease) -> list[torchio.Subject]:
+    """TorchIO subjects, whose voxels are read and checked when they are asked for."""
+    import torchio
+
+    def image(kind: type[torchio.Image], path: str) -> torchio.Image:
+        def read(_: object) -> tuple[torch.Tensor, object]:
+            voxels, affine = files.nifti(path)
+            return torch.from_numpy(voxels)[None], affine
+
+        return kind(files.root / path, reader=read)
+
+    found = []
+    for sample in files.samples:
+        parts: dict[str, object] = {"image": image(torchio.ScalarImage, sample.image)}
+        if sample.label_map is not None:
+            parts["label"] = image(torchio.LabelMap, sample.label_map)
+        if sample.class_id is not None:
+            parts["class_id"] = sample.class_id
+        found.append(torchio.Subject(subject=sample.subject, **parts))
+    return found

@@ -1,0 +1,157 @@
+"""A release as its recipient reads it: verified first, and again at every file that is read."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.errors import IntegrityError, UsageError
+from medvae.progress import SILENT, Progress
+from medvae.release import manifest as mf
+from medvae.release.check import VerifyResult, check_files, read_key, shown
+from medvae.release.manifest import Entry
+
+if TYPE_CHECKING:
+    import nibabel as nib
+
+_IMAGE = re.compile(r"(?P<folder>sub-(?P<subject>[A-Za-z0-9]+)/[a-z]+)/[A-Za-z0-9_-]+\.nii\.gz")
+# 2 GiB of one unpacked volume: more than any grid that a model can have.
+_MOST_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One synthetic volume of a release; paths are relative to its folder.
+
+    Attributes:
+        subject: its number, as `participants.tsv` has it without `sub-`.
+        image: path of the NIfTI image.
+        label_map: path of the NIfTI label map; None where the release has none.
+        class_id: 0, 1, ...; None where the model has no classes.
+    """
+
+    subject: str
+    image: str
+    label_map: str | None
+    class_id: int | None
+
+
+class OpenRelease:
+    """The files of a release that was verified.
+
+    Formal guarantee: `read` gives bytes only if their SHA-256 is the one that was signed, also
+    where the folder was changed after it had been verified.
+    """
+
+    def __init__(self, root: Path, result: VerifyResult, files: Mapping[str, Entry]) -> None:
+        self.root = root
+        self.result = result
+        self._files = files
+        self.card: dict[str, Any] = json.loads(self.read("card.json"))
+        self.samples = self._samples()
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a listed file.
+
+        Raises:
+            IntegrityError: the signature covers no such file, or it is not as it was signed.
+        """
+        entry = self._files.get(path)
+        if entry is None:
+            raise IntegrityError(f"the release {self.root} lists no file {shown(path)}")
+        try:
+            handle = mf.open_regular(self.root / path)
+            with os.fdopen(handle, "rb") as file:
+                data = file.read(entry.size + 1)
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{shown(path)} of the release cannot be read: {error}") from error
+        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise IntegrityError(
+                f"{shown(path)} of the release {self.root} was changed after it had been "
+                "verified; verify it again"
+            )
+        return data
+
+    def nifti(self, path: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Voxels [X, Y, Z] in the modality's units, and the affine [4, 4] to RAS in millimetres.
+
+        Raises:
+            IntegrityError: as `read`, or the file is no NIfTI image of at most 2 GiB.
+        """
+        import nibabel as nib
+        from nibabel.filebasedimages import ImageFileError
+
+        try:
+            image: nib.Nifti1Image = nib.Nifti1Image.from_bytes(_unpacked(self.read(path)))
+            voxels = np.asarray(image.dataobj, np.float32)
+        except (ImageFileError, ValueError, zlib.error, OSError) as error:
+            raise IntegrityError(f"{shown(path)} of the release is no NIfTI image") from error
+        return voxels, np.asarray(image.affine, np.float64)
+
+    def _samples(self) -> tuple[Sample, ...]:
+        classes = self._classes()
+        found = []
+        for path in sorted(self._files):
+            match = _IMAGE.fullmatch(path)
+            if match is None:
+                continue
+            subject, folder = match["subject"], match["folder"]
+            mask = f"derivatives/labels/{folder}/sub-{subject}_dseg.nii.gz"
+            label_map = mask if mask in self._files else None
+            found.append(Sample(subject, path, label_map, classes.get(subject)))
+        if not found:
+            raise UsageError(
+                f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "
+                "DICOM library, or made again with release create --format bids"
+            )
+        return tuple(found)
+
+    def _classes(self) -> dict[str, int]:
+        text = self.read("participants.tsv").decode()
+        rows = csv.DictReader(io.StringIO(text), delimiter="\t")
+        return {
+            row["participant_id"].removeprefix("sub-"): int(row["class"])
+            for row in rows
+            if row.get("class") not in (None, "n/a")
+        }
+
+
+def open_release(
+    folder: Path, public_key: Path | None = None, progress: Progress = SILENT
+) -> OpenRelease:
+    """Verify a release and open it for reading.
+
+    Raises:
+        IntegrityError: it was changed, forged, damaged or signed by another key.
+        UsageError: it holds no NIfTI image, or `public_key` cannot be read.
+        NotFoundError, AccessError: as `verify`.
+    """
+    root = Path(folder)
+    trusted = None if public_key is None else read_key(public_key)
+    result, files = check_files(root, trusted, progress)
+    if not result.unchanged:
+        more = len(result.problems) - 1
+        others = f" (and {more} more problems)" if more > 0 else ""
+        raise IntegrityError(f"the release {root} is not valid: {result.problems[0]}{others}")
+    return OpenRelease(root, result, files)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """A gzip member, of which no more than `_MOST_BYTES` are unpacked."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    found = unpacker.decompress(data, _MOST_BYTES)
+    if not unpacker.eof:
+        raise ValueError("more than 2 GiB, or cut short")
+    return found
