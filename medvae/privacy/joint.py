@@ -9,6 +9,10 @@ Part i, of clip C_i and share s_i of the budget, enters the vector times
 b_i = sqrt(s_i / S) / C_i, with S the sum of the shares. A patient at every clip would have norm 1,
 and a joint clip of 1 would give each part the noise of a mechanism of its own. A joint clip of K
 gives each part K times that noise.
+
+It pays where most patients stay below their clips. Where one part's vectors are all beyond its
+clip, the joint clip shrinks the other parts of every patient, too, and that bias is larger than
+what is saved in noise (docs/benchmarks/recentring.md).
 """
 
 from __future__ import annotations

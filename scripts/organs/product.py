@@ -112,8 +112,10 @@ class Product:
             print(f"  {found.subjects} of {len(people)} people: {found.quarantined[:3]}")
 
     def _settings(self, entry: str | None) -> list[str]:
+        # What has no people to draw has no detail of theirs either: it draws what is compared.
+        grid = self.cohort.drawn if entry else self.cohort.measured
         library = [f"anatomy.library={entry}"] if entry else []
-        return [*_grid(self.cohort.drawn), *self.cohort.overrides, *library]
+        return [*_grid(grid), *self.cohort.overrides, *library]
 
     def _drawn(
         self, session: api.Session, entry: str | None, count: int, seed: int
