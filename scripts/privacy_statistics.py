@@ -91,7 +91,7 @@ def markdown(table: list[dict[str, Any]]) -> str:
         )
     lines += [
         "",
-        "One joint mechanism pays where most patients stay below their clips: of the hippocampi, 95%"
+        "One joint mechanism pays where most patients stay below their clips: 95% of the hippocampi"
         " have a joint norm below .87. Of the hearts half have one above .92, since the grey values"
         " of most are beyond their clip: the joint clip of .85 then shrinks all three statistics,"
         " and what is gained in noise is lost to that (most of all around a centre, which cannot"
