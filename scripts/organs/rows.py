@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from comparison.row import Make, Row
 
 from medvae.grid import Gridded
@@ -13,6 +14,7 @@ ALL = 10_000
 # Stands for no noise: the largest epsilon that the product plans.
 LEAST_NOISE = 50.0
 PRIVATE, OWN, NONE = "private, public library", "private, own library", "private, no library"
+MIXED = "private, with public images twice"
 IMAGES, DRAWN = "public images directly", "public people drawn"
 OWN_IMAGES, OWN_DRAWN = "own library's images directly", "own library drawn"
 
@@ -33,6 +35,8 @@ def rows(cohort: Cohort, product: Product, seeds: int) -> list[Row]:
         found.append(Row(DRAWN, 0.0, 0, _public_draws(product, "public")))
         trained = _epsilons(seeds, 3.0, 1.0, LEAST_NOISE)
         found += [Row(PRIVATE, e, seed, _private(product, "public", e)) for e, seed in trained]
+        if cohort.public.images:
+            found.append(Row(MIXED, 8.0, 0, _mixed(product)))
     if cohort.scheme:
         found.append(Row(OWN_IMAGES, 0.0, 0, _own_images))
         found.append(Row(OWN_DRAWN, 0.0, 0, _public_draws(product, "own")))
@@ -63,6 +67,20 @@ def _add(product: Product, entry: str | None) -> People:
 def _private(product: Product, entry: str | None, epsilon: float) -> Make:
     def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
         return product.private(_add(product, entry), epsilon, count, seed, entry)
+
+    return make
+
+
+def _mixed(product: Product) -> Make:
+    """Draws at epsilon 8, among the public people's own images."""
+
+    def make(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
+        images = 2 * _public_images(cohort, count, seed)
+        drawn = _private(product, "public", 8.0)(cohort, max(count - len(images), 1), seed)
+        found = [*drawn, *images]
+        order = np.random.default_rng(seed).permutation(len(found))
+        # Distances are of the first so many: these are mixed, too.
+        return [found[place] for place in order]
 
     return make
 
