@@ -113,6 +113,21 @@ def test_accounts_are_the_patients_across_datasets_and_runs() -> None:
     assert both < 2 * epsilon([ONE], DELTA)
 
 
+@pytest.mark.parametrize(("part", "fits"), [(1 - 1e-6, False), (1.0, True), (1 + 1e-6, True)])
+def test_the_limit_is_exact(part: float, fits: bool) -> None:
+    """A plan fits a limit of exactly its cost, and one a millionth smaller refuses it."""
+    both = epsilon([ONE, ONE], DELTA)
+    book = Ledger(Memory(), part * both)
+    book.debit("r1", plan_of(1, ONE), ["S1"], "d@1")
+    if fits:
+        book.debit("r2", plan_of(1, ONE), ["S1"], "d@1")
+        assert book.spent(["S1"]).spent == both
+    else:
+        with pytest.raises(BudgetError):
+            book.debit("r2", plan_of(1, ONE), ["S1"], "d@1")
+        assert book.spent(["S1"]).spent == epsilon([ONE], DELTA)
+
+
 def test_the_limit_is_each_patients() -> None:
     journal = Memory()
     limit = epsilon([ONE], DELTA) + 0.1

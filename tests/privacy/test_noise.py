@@ -14,6 +14,8 @@ from scipy import stats
 
 from medvae.errors import UsageError
 from medvae.privacy import Mechanism, NoiseSource, PoissonSampler, gaussian_release, run_key
+from medvae.privacy.gaussian import clipped
+from medvae.privacy.lattice import MARGIN, Lattice
 from medvae.privacy.noise import BLOCK
 
 KEY = bytes(range(32))
@@ -120,6 +122,15 @@ def test_sampling_is_poisson() -> None:
     assert batches[:50] != [PoissonSampler(KEY, 40, 0.3, "other").batch(i) for i in range(50)]
 
 
+@pytest.mark.parametrize("rate", [0.5, 0.25, 0.1, 1e-3])
+def test_sampling_has_exactly_its_threshold(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patient takes part when 64 random bits are below q * 2^64, and not when they are equal."""
+    threshold = int(rate * 2.0**64)
+    draws = np.array([0, threshold - 1, threshold, threshold + 1, 2**64 - 1], "<u8")
+    monkeypatch.setattr("medvae.privacy.sampler.keystream", lambda key, size: draws.tobytes())
+    assert PoissonSampler(b"k" * 32, len(draws), rate, "s").batch(0) == [0, 1]
+
+
 def test_sampling_at_the_extremes() -> None:
     assert PoissonSampler(KEY, 5, 1.0, "a").batch(9) == [0, 1, 2, 3, 4]
     assert any(PoissonSampler(KEY, 3, 0.1, "a").batch(step) == [] for step in range(10))
@@ -183,6 +194,20 @@ def test_one_patient_moves_a_release_by_clip_over_divisor_at_most(others, one) -
     moved = release_of([*base, np.array(one)]) - release_of(base)
     assert np.isfinite(moved).all()
     assert np.linalg.norm(moved) <= 2.0 / 4.0 * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("excess", [-1e-6, 1e-6, 0.05])
+@pytest.mark.parametrize("dimension", [1, 3, 1000])
+def test_one_shot_vectors_are_clipped_at_exactly_the_clip(excess: float, dimension: int) -> None:
+    """The grid is far finer than a millionth of the clip, so its rounding hides nothing."""
+    clip = 2.0
+    lattice = Lattice.of(1.5, clip)
+    vector = np.random.default_rng(dimension).normal(size=dimension)
+    vector *= clip * (1 + excess) / np.linalg.norm(vector)
+    norm = float(np.linalg.norm(clipped(vector, clip, lattice, dimension) * lattice.grid))
+    expected = clip * min(1 + excess, 1 - MARGIN)
+    assert norm <= clip
+    assert norm == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize(

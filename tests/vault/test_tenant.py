@@ -194,11 +194,19 @@ def test_folders_open_to_others_are_refused(place) -> None:
         place.open("clinic")
 
 
-def test_an_identity_open_to_others_is_refused(place) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o610, 0o604, 0o602, 0o601])
+def test_an_identity_open_to_others_is_refused(place, mode) -> None:
     place.create("clinic")
-    place.identity("clinic").chmod(0o644)
+    place.identity("clinic").chmod(mode)
     with pytest.raises(AccessError, match="chmod 600"):
         place.open("clinic")
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_an_identity_of_its_owner_alone_opens(place, mode) -> None:
+    place.create("clinic")
+    place.identity("clinic").chmod(mode)
+    place.open("clinic")
 
 
 def test_what_is_not_there(place) -> None:
