@@ -83,10 +83,14 @@ def test_labels_are_merged_in_memory_and_on_disk_alike(data: Path, tmp_path: Pat
 
 
 def test_every_number_of_a_protocol_is_one_tissue() -> None:
-    for groups in (cohorts._MUSE, cohorts._FREESURFER):
-        numbers = [number for one in groups.values() for number in one]
-        assert len(numbers) == len(set(numbers))
-        assert set(groups) == set(cohorts.TISSUES)
+    numbers = [number for one in cohorts._MUSE.values() for number in one]
+    assert len(numbers) == len(set(numbers))
+    assert set(cohorts._MUSE) == set(cohorts.TISSUES)
+
+
+def test_all_labels_of_the_public_heads_are_named(real_data: Path) -> None:
+    numbers = np.load(real_data / "public_head_labels" / "generation_labels.npy")
+    assert set(cohorts._freesurfer()) == {int(n) for n in numbers} - {0}
 
 
 def test_rows_are_those_that_a_cohort_can_have(data: Path, tmp_path: Path) -> None:

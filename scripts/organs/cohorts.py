@@ -147,15 +147,43 @@ _MUSE = {
     5: [*range(38, 42), *range(71, 74)],
     6: [35, 61, 62],
 }
-# Numbers of FreeSurfer, which the label maps of public_head_labels have.
-_FREESURFER = {
-    1: [2, 41],
-    2: [3, 42],
-    3: [10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58],
-    4: [4, 5, 14, 15, 43, 44],
-    5: [7, 8, 46, 47],
-    6: [16, 28, 60],
+# Names of FreeSurfer's numbers, which the label maps of public_head_labels have; the left ones, of
+# which the right ones are the second. What lies outside of the brain has no name there.
+_SIDES = {
+    "cerebral white matter": (2, 41),
+    "cerebral cortex": (3, 42),
+    "lateral ventricle": (4, 43),
+    "inferior lateral ventricle": (5, 44),
+    "cerebellum white matter": (7, 46),
+    "cerebellum cortex": (8, 47),
+    "thalamus": (10, 49),
+    "caudate": (11, 50),
+    "putamen": (12, 51),
+    "pallidum": (13, 52),
+    "hippocampus": (17, 53),
+    "amygdala": (18, 54),
+    "lesion": (25, 57),
+    "accumbens area": (26, 58),
+    "ventral DC": (28, 60),
+    "vessel": (30, 62),
 }
+_MIDDLE = {
+    14: "3rd ventricle",
+    15: "4th ventricle",
+    16: "brain-stem",
+    24: "CSF",
+    72: "5th ventricle",
+    85: "optic chiasm",
+}
+_OUTSIDE = (136, 137, 163, 164, 502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
+
+
+def _freesurfer() -> dict[int, str]:
+    """Number -> name of all labels of public_head_labels."""
+    found = dict(_MIDDLE) | {number: f"extracerebral {number}" for number in _OUTSIDE}
+    for name, (left, right) in _SIDES.items():
+        found |= {left: f"left {name}", right: f"right {name}"}
+    return dict(sorted(found.items()))
 
 
 def _numbers(groups: Mapping[int, Iterable[int]]) -> dict[int, int]:
@@ -189,7 +217,7 @@ def heads(root: Path, fold: int) -> Cohort:
         root / "public_head_labels",
         "Apache-2.0",
         "SynthSeg",
-        {number: TISSUES[tissue] for number, tissue in _numbers(_FREESURFER).items()},
+        _freesurfer(),
         images=False,
     )
     return Cohort(
