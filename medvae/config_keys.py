@@ -88,10 +88,10 @@ def sections() -> dict[str, str]:
 
 
 def reference() -> str:
-    """All keys as a page of Markdown: docs/configuration.md."""
+    """All keys as a page of Markdown: docs/reference/configuration.md."""
     parts = [
         "# Configuration",
-        "Every key of a configuration, made by `scripts/configuration_reference.py` from the "
+        "Every key of a configuration, made by `scripts/reference.py` from the "
         "model in `medvae/config.py`; a test says when it is out of date. `medvae config explain "
         "KEY` shows the same. A configuration is a preset (`medvae config list`) or a YAML file, "
         "with `--set section.key=value` on top. All values are public.",

@@ -81,8 +81,8 @@ def test_every_key_is_described_and_the_reference_is_current() -> None:
         assert key.description.endswith("."), key.name
         assert len(key.description) > 10, key.name
         assert key.values, key.name
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert page == reference(), "run scripts/configuration_reference.py"
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text(encoding="utf-8")
+    assert page == reference(), "run scripts/reference.py"
     assert all(f"`{name}`" in page for name in KEYS)
 
 
@@ -116,7 +116,9 @@ def test_the_verbs(tmp_path: Path) -> None:
     (copied,) = medvae("config", "copy", "ct", "-o", tmp_path / "ct.yaml").json["configs"]
     assert Path(copied["file"]).read_text(encoding="utf-8") == shown["text"]
     (explained,) = medvae("config", "explain", "atlas.share").json["configs"]
-    assert explained["description"] in (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    assert explained["description"] in (ROOT / "docs" / "reference" / "configuration.md").read_text(
+        "utf-8"
+    )
     unknown = medvae("config", "explain", "atlas.shar", ok=False)
     assert unknown.code == 2
     assert "the nearest is atlas.share" in unknown.err

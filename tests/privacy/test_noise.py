@@ -184,6 +184,14 @@ def test_a_release_is_the_clipped_mean_plus_noise() -> None:
     assert draws.std() == pytest.approx(1.5 * 2 / 4, rel=0.06)
 
 
+def test_a_release_has_exactly_the_planned_noise() -> None:
+    """Noise of multiplier * clip / divisor, to the bit: nothing scales it once more."""
+    lattice = Lattice.of(1.5, 2.0)
+    assert lattice.sigma * lattice.grid == pytest.approx(1.5 * 2.0, rel=1e-9)
+    drawn = NoiseSource(KEY).discrete_gaussian(3, lattice.sigma, stream="prior", step=0)
+    assert np.array_equal(release_of([]), drawn * lattice.grid / 4.0)
+
+
 @settings(deadline=None)
 @given(
     others=st.lists(st.lists(st.floats(-10, 10), min_size=3, max_size=3), max_size=4),
