@@ -47,7 +47,7 @@ def generate(
         n: how many, 1 or more.
         seed: 0 or more; same seed, same kind of device, same voxels.
         device: "cpu" or "cuda".
-        progress: told the number drawn.
+        progress: gets the number drawn.
         indices: only these of the n, in this order (to share the work).
         category: all of this class; None: each of one drawn as often as released, where the
             model has classes.

@@ -141,7 +141,8 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
     """Refuse an entry that shows an ingested patient: his or her scan, or the mask of one.
 
     Raises:
-        UsageError: a person of the entry is a patient of the tenant, or cannot be told from one.
+        UsageError: a person of the entry is a patient of the tenant, or cannot be
+            distinguished from one.
         IntegrityError: the entry is damaged.
     """
     from medvae.api.copies import Stored
@@ -157,8 +158,8 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
         if found is not None:
             raise UsageError(
                 f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "
-                "close to one that it cannot be told from it; use an entry that shows nobody of "
-                "this tenant"
+                "close to one that the two cannot be distinguished; use an entry that shows "
+                "nobody of this tenant"
             )
 
 

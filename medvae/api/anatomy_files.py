@@ -1,6 +1,6 @@
 """Files of public people: which is an image, which its labels, and their voxels.
 
-A public file was written by a stranger like any other, so it is parsed in the same sandbox as
+A public file is untrusted like any other, so it is parsed in the same sandbox as
 patients' scans.
 """
 

@@ -88,7 +88,7 @@ def check_template(tenant: Tenant, cfg: RunConfig) -> None:
     """Refuse a public template that is a scan of the tenant's, or its labels one's mask.
 
     Raises:
-        UsageError: it is, or so close to one that it cannot be told from it.
+        UsageError: it is, or so close to one that the two cannot be distinguished.
     """
     from medvae.atlas import nifti
     from medvae.ingest.normalise import rescaled
@@ -104,5 +104,5 @@ def check_template(tenant: Tenant, cfg: RunConfig) -> None:
             kind = "a scan" if key == "public" else "the mask"
             raise UsageError(
                 f"atlas.{key} {name} is {kind} of an ingested patient, or so close to one that "
-                "it cannot be told from it; name a file that shows nobody of this tenant"
+                "the two cannot be distinguished; name a file that shows nobody of this tenant"
             )

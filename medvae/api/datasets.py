@@ -26,7 +26,7 @@ Manifest = dict[str, Any]
 
 
 def check_name(name: str) -> None:
-    """Refuse what could not be told from a version or a path.
+    """Refuse a name that could be read as a version or a path.
 
     Raises:
         UsageError: the name has other characters than letters, digits, `_`, `.`, `-`.

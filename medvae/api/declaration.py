@@ -1,7 +1,7 @@
 """Facts of the protocol that a person declares: label scheme, classes, who is a patient.
 
 They are public: plan, model and card print them. So they are never measured on patients'
-data, whose maximum or completeness would tell who took part.
+data, whose maximum or completeness would reveal who took part.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _synthetic(
 
 
 def _undeclared(manifest: dict[str, Any]) -> str | None:
-    """The one modality of a data set, where volumes in files cannot be told to be of it."""
+    """The one modality of a data set, where a file does not show that it is of this modality."""
     found = {entry["modality"] for entry in manifest["volumes"]}
     (name,) = found if len(found) == 1 else (None,)
     return name if name is not None and modalities.get(name).recognised is None else None
@@ -129,9 +129,9 @@ def evaluate(
 
 
 def looks(tenant: Tenant, patients: frozenset[str]) -> dict[str, int]:
-    """How often figures on any of `patients` were looked at, by verb, from the audit trail.
+    """How often figures on any of `patients` were looked at, by verb, from the audit log.
 
-    A look at a data set that is gone, or that an older trail does not name by its version,
+    A look at a data set that is gone, or that an older log does not name by its version,
     counts: it may have held them.
     """
     counts = {"evaluate": 0, "audit": 0}

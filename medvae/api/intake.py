@@ -38,7 +38,7 @@ class Options:
 
 
 @dataclass
-class _Taken:
+class _IngestState:
     """What one ingest has found so far."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +65,7 @@ def ingest(
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes)
     with tenant.writer():
-        taken = _Taken()
+        taken = _IngestState()
         try:
             taken.owners = datasets.owners(tenant)
             taken.stored = Stored(tenant)
@@ -115,7 +115,7 @@ def _read(
     )
 
 
-def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
+def _take(tenant: Tenant, items: Iterable[Any], taken: _IngestState) -> None:
     from medvae.ingest import Quarantined
 
     for item in items:
@@ -125,7 +125,7 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _Taken) -> None:
             _keep(tenant, item, taken)
 
 
-def _keep(tenant: Tenant, item: Ingested, taken: _Taken) -> None:
+def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
     """Seal a volume, unless it or a copy of it is known as another patient's.
 
     The same scan under a second name would open a second account for one person, and the
@@ -145,7 +145,7 @@ def _keep(tenant: Tenant, item: Ingested, taken: _Taken) -> None:
         taken.stored.add(entry)
 
 
-def _whose(volume: Volume, pseudonym: str, voxels: str, taken: _Taken) -> str:
+def _whose(volume: Volume, pseudonym: str, voxels: str, taken: _IngestState) -> str:
     """Why the volume would be another patient's; "" if nothing says so."""
     owner = taken.owners.get(voxels)
     if owner is not None:
@@ -183,7 +183,7 @@ def _label_values(mask: npt.NDArray[np.uint8]) -> list[int]:
     return [int(n) for n in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if n > 0]
 
 
-def _nothing(sources: list[Path], taken: _Taken) -> str:
+def _nothing(sources: list[Path], taken: _IngestState) -> str:
     where = ", ".join(str(source) for source in sources)
     if not taken.quarantined:
         return f"no scan was found in {where}; expected NIfTI files, DICOM series or a BIDS folder"

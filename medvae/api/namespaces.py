@@ -155,21 +155,21 @@ class Log:
 
     def events(self) -> tuple[results.Event, ...]:
         """Every event, oldest first."""
-        from medvae.api import trail
+        from medvae.api import audit_log
 
-        return trail.events(self._context.tenant)
+        return audit_log.events(self._context.tenant)
 
     def anchor(self, out: PathLike | None = None) -> results.Anchor:
         """Sign the present state, so that `verify` can detect a rollback; keep it elsewhere."""
-        from medvae.api import trail
+        from medvae.api import audit_log
 
-        return trail.anchor(self._context.tenant, None if out is None else Path(out))
+        return audit_log.anchor(self._context.tenant, None if out is None else Path(out))
 
     def verify(self, anchors: PathLike | None = None) -> results.LogCheck:
         """Check the log; with a file of anchors also that nothing was rolled back."""
-        from medvae.api import trail
+        from medvae.api import audit_log
 
-        return trail.verify(self._context.tenant, None if anchors is None else Path(anchors))
+        return audit_log.verify(self._context.tenant, None if anchors is None else Path(anchors))
 
     def export(self, style: str = "json") -> Iterator[str]:
         """The log for another system, a line an event: "json" or "syslog" (RFC 5424)."""

@@ -93,7 +93,7 @@ def create(context: TenantContext, name: str, order: Order, progress: Progress) 
 
 
 def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
-    """What ledger and audit trail say of the patients behind a model; a public one has none.
+    """What ledger and audit log say of the patients behind a model; a public one has none.
 
     Returns:
         debited, account and looks, as `release.PrivacyFacts` has them.

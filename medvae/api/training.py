@@ -253,7 +253,7 @@ def _begin(
     if tenant.find("run", request.name) is not None:
         raise UsageError(
             f"run {request.name!r} was begun already: go on with it by --resume, which spends "
-            "nothing more (another --name would be charged anew)"
+            "nothing more (another --name would be charged again)"
         )
     _new_model(tenant, request.name)
     manifest = datasets.load(tenant, request.dataset)

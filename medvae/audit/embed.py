@@ -1,4 +1,4 @@
-"""Volumes as unit vectors in which a copy lies near its original, however it was rescaled."""
+"""Volumes as unit vectors in which a copy is near its original, however it was rescaled."""
 
 from __future__ import annotations
 

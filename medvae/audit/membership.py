@@ -1,9 +1,10 @@
-"""Membership: do the model's numbers tell its members from patients whom it never saw?
+"""Membership: do the model's numbers separate its members from patients whom it never saw?
 
 The attack of `tracing` is held against the plan's own promise: the same attack on means of members
 drawn at random, released with the noise that the plan says. A model fails where its members are
-told better than that noise allows, which chance does in one audit of a hundred. A model that keeps
-its promise may let its members be told better than by chance: that is what epsilon allows.
+separated better than that noise allows, which chance does in one audit of a hundred. A model that
+keeps its promise may let its members be separated better than by chance: that is what epsilon
+allows.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
         statistic=found,
         threshold=critical,
         passed=passed,
-        sentence=f"the model's numbers tell {power.members} members from {power.others} other "
+        sentence=f"the model's numbers separate {power.members} members from {power.others} other "
         f"patients with AUC {found:.3f} (p = {p:.2g} against chance; the plan's noise allows "
         f"{critical:.3f}){verdict}; {power.sentence()}",
         details={
@@ -121,7 +122,7 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
 def other_kind(members: Embedded, others: Embedded) -> bool:
     """Whether others differ from members in kind: another scanner, another hospital.
 
-    By a permutation test on the mean of their volumes, without the model. Telling such groups
+    By a permutation test on the mean of their volumes, without the model. Separating such groups
     apart is no evidence of membership.
     """
     rows = np.concatenate([_by_patient(members), _by_patient(others)])

@@ -27,9 +27,9 @@ def closest_record(made: Embedded, members: Embedded, others: Embedded) -> Findi
         statistic=found,
         threshold=_critical_auc(len(inside), len(outside)),
         passed=p >= _ALPHA,
-        sentence=f"the nearest synthetic volume tells {len(inside)} members from {len(outside)} "
-        f"other patients with AUC {found:.3f} (p = {p:.2g}, chance is 0.5); it finds volumes that "
-        "lean towards patients and does not measure membership",
+        sentence=f"the nearest synthetic volume separates {len(inside)} members from "
+        f"{len(outside)} other patients with AUC {found:.3f} (p = {p:.2g}, chance is 0.5); it "
+        "finds volumes that lean towards patients and does not measure membership",
         details={"p": p, "members": len(inside), "others": len(outside)},
         power={"auc": _critical_auc(len(inside), len(outside)), "risk": _ALPHA},
     )
@@ -39,7 +39,7 @@ def _scores(patients: Embedded, made: Embedded) -> Array:
     """[patients] log distance of each one's nearest volume to the nearest synthetic one.
 
     Relative to the volume's median distance to all of them, so that a patient who is unlike
-    everybody does not pass for a stranger.
+    everybody is not taken for another patient.
     """
     between = distances(patients.whole(), made.whole()) + _TINY
     score = np.log(between.min(axis=1) / np.median(between, axis=1))

@@ -111,7 +111,7 @@ def _reason(means: Means | None, real: Embedded, strangers: Embedded, given: int
     if other_kind(real, strangers):
         return (
             "membership: the other patients' mean image differs from the members' beyond chance, "
-            "and to tell two kinds of patients apart is not to tell who took part; give --against "
+            "and separating two kinds of patients does not show who took part; give --against "
             "patients of the same scanner and protocol"
         )
     return None

@@ -27,7 +27,7 @@ def reseal() -> None:
     """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
     with progress() as bar:
         result = settings.session().keys.reseal(progress=bar)
-    show(result, [f"{plural(result.resealed, 'object')} sealed anew."])
+    show(result, [f"{plural(result.resealed, 'object')} have new data keys."])
 
 
 @app.command()

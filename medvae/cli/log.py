@@ -14,12 +14,12 @@ from medvae.errors import IntegrityError
 if TYPE_CHECKING:
     from medvae.api.results import Event
 
-app = typer.Typer(help="The audit trail.", invoke_without_command=True)
+app = typer.Typer(help="The audit log.", invoke_without_command=True)
 
 
 @app.callback()
 def list_(context: typer.Context) -> None:
-    """The audit trail, oldest first."""
+    """The audit log, oldest first."""
     if context.invoked_subcommand is not None:
         return
     events = settings.session().log.events()
@@ -55,7 +55,7 @@ def anchor(
         Path | None, typer.Option("--out", help="Add it to this file, away from the vault.")
     ] = None,
 ) -> None:
-    """A signed line that names the present state, for log verify --anchor."""
+    """Sign the present state, so that `log verify --anchor` can detect a rollback."""
     result = settings.session().log.anchor(out)
     added = f"Anchored at commit {result.sequence}; keep {out} away from the vault."
     show(result, [result.anchor if out is None else added])
@@ -67,6 +67,6 @@ def export(
         str, typer.Option("--format", help="json (lines) or syslog (RFC 5424)")
     ] = "json",
 ) -> None:
-    """The audit trail for another system, a line an event, on stdout."""
+    """The audit log for another system, a line an event, on stdout."""
     for line in settings.session().log.export(style):
         print(line)

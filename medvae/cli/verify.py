@@ -30,7 +30,7 @@ def run(
         lines.append(
             f"{plural(result.unknown, 'file')} that the catalogue does not know: an interrupted "
             "command left them, or the catalogue was put back to an older state (medvae log "
-            "verify --anchor tells which)."
+            "verify --anchor shows which)."
         )
     show(result, lines)
     return IntegrityError.exit_code if result.damaged else 0

@@ -6,7 +6,23 @@
 Figures on private patients are private: every one says `release_ok: false`.
 """
 
-from medvae.evaluate.reconstruction import Likeness, compare, likeness, ms_ssim, psnr, ssim
+from medvae.evaluate.reconstruction import (
+    ReconstructionMetrics,
+    compare,
+    ms_ssim,
+    psnr,
+    reconstruction_metrics,
+    ssim,
+)
 from medvae.evaluate.run import Options, evaluate
 
-__all__ = ["Likeness", "Options", "compare", "evaluate", "likeness", "ms_ssim", "psnr", "ssim"]
+__all__ = [
+    "Options",
+    "ReconstructionMetrics",
+    "compare",
+    "evaluate",
+    "ms_ssim",
+    "psnr",
+    "reconstruction_metrics",
+    "ssim",
+]

@@ -28,7 +28,7 @@ _WINDOW = 7
 
 
 @dataclass(frozen=True)
-class Likeness:
+class ReconstructionMetrics:
     """psnr in dB (at most 100), ssim and ms_ssim at most 1; ms_ssim is None for small volumes."""
 
     psnr: float
@@ -36,7 +36,7 @@ class Likeness:
     ms_ssim: float | None
 
 
-def compare(original: Volume, made: Volume, data: DataConfig) -> Likeness:
+def compare(original: Volume, made: Volume, data: DataConfig) -> ReconstructionMetrics:
     """`made` against `original` on the original's grid, both on the original's scale of [-1, 1].
 
     Raises:
@@ -47,12 +47,12 @@ def compare(original: Volume, made: Volume, data: DataConfig) -> Likeness:
     first, (low, high) = normalise(original.voxels, data)
     scaled = (made.voxels.astype(np.float32) - low) / (high - low) * 2 - 1
     second = np.clip(scaled, -1, 1).astype(np.float32)
-    return likeness(first, second)
+    return reconstruction_metrics(first, second)
 
 
-def likeness(first: Array, second: Array) -> Likeness:
+def reconstruction_metrics(first: Array, second: Array) -> ReconstructionMetrics:
     """All three figures of two arrays in [-1, 1] of one shape."""
-    return Likeness(psnr(first, second), ssim(first, second), ms_ssim(first, second))
+    return ReconstructionMetrics(psnr(first, second), ssim(first, second), ms_ssim(first, second))
 
 
 def psnr(first: Array, second: Array, peak: float = PEAK) -> float:

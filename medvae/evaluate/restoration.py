@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medvae.evaluate.reconstruction import Array, Likeness, likeness
+from medvae.evaluate.reconstruction import Array, ReconstructionMetrics, reconstruction_metrics
 
 if TYPE_CHECKING:
     from medvae.model import VAE, Artifact
@@ -37,10 +37,10 @@ def restoration(artifact: Artifact, images: Sequence[Array]) -> dict[str, dict[s
     return figures
 
 
-def _restored(model: VAE, image: Array) -> Likeness:
+def _restored(model: VAE, image: Array) -> ReconstructionMetrics:
     import torch
 
     x = torch.from_numpy(image.reshape(1, 1, *image.shape[: model.dims]))
     with torch.no_grad():
         made = model.decode(model.encode(x.expand(-1, model.channels, *x.shape[2:]))[0])[0, 0]
-    return likeness(image, made.clamp(-1, 1).numpy().reshape(image.shape))
+    return reconstruction_metrics(image, made.clamp(-1, 1).numpy().reshape(image.shape))

@@ -63,7 +63,7 @@ def _limit(which: int, value: int) -> None:
 
 
 def _address_space() -> int:
-    """Bytes of address space in use (0 where the system does not tell)."""
+    """Bytes of address space in use (0 where the system does not say)."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:

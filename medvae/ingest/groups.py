@@ -33,12 +33,12 @@ class Group:
 
 
 def series_tasks(
-    strangers: Sequence[File], pool: Pool, options: Options, table: Subjects | None
+    unrecognised: Sequence[File], pool: Pool, options: Options, table: Subjects | None
 ) -> Iterator[Step]:
     """Look at every file once, then make a task of each series found."""
     groups: dict[str, Group] = {}
-    for start in range(0, len(strangers), wire.BATCH):
-        for file, summary in _summaries(strangers[start : start + wire.BATCH], pool):
+    for start in range(0, len(unrecognised), wire.BATCH):
+        for file, summary in _summaries(unrecognised[start : start + wire.BATCH], pool):
             if reason := summary.get("refused"):
                 yield Quarantined(file.source, printable(str(reason)))
             elif summary.get("foreign"):

@@ -48,7 +48,7 @@ def blocks(voxels: npt.NDArray[Any], edge: int) -> Cube:
 
 
 def _overlaps(count: int, edge: int) -> npt.NDArray[np.float64]:
-    """[edge, count] the part of each block that lies in each voxel; rows sum to 1."""
+    """[edge, count] the part of each block that is in each voxel; rows sum to 1."""
     block = np.arange(edge)[:, None] * count / edge
     voxel = np.arange(count)[None]
     inside = np.minimum(block + count / edge, voxel + 1) - np.maximum(block, voxel)

@@ -89,7 +89,7 @@ def read_mask(
     if voxels.shape != shape:
         raise InputError(f"its size is {_times(voxels.shape)}, the image's is {_times(shape)}")
     if _farthest(own, affine, shape) > MASK_SHIFT * np.sqrt((affine[:3, :3] ** 2).sum(0)).min():
-        raise InputError("it lies elsewhere in space than the image")
+        raise InputError("its grid is not that of the image in space")
     labels = voxels.astype(np.uint8) if voxels.dtype == np.int16 else None
     if labels is None or voxels.min() < 0 or voxels.max() > 255:
         raise InputError("its labels are not whole numbers from 0 to 255")
@@ -97,7 +97,7 @@ def read_mask(
 
 
 def guess_modality(voxels: Voxels) -> str:
-    """The modality from the numbers alone, where they leave no doubt (`Modality.recognised`).
+    """The modality from the numbers alone, where they are decisive (`Modality.recognised`).
 
     Raises:
         InputError: no modality or more than one recognises the numbers as its own.

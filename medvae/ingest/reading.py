@@ -55,7 +55,7 @@ def read(
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
         modality: the name of a modality; DICOM of another is refused, NIfTI is taken to be it.
-            Without it NIfTI is CT or MRI where its numbers leave no doubt.
+            Without it NIfTI is CT or MRI where its numbers are decisive.
         keep_demographics: keep the ten-year age group and the sex.
         label_column: a further column of the table to keep as the volume's label.
         class_column: a further column to keep as the volume's class: whole numbers from 0 on,
@@ -64,7 +64,7 @@ def read(
             of its own, by its file name (`Ingested.own_subject`). DICOM without PatientID is
             refused either way: several series are usually of one patient.
         workers: reading processes.
-        progress: told of files done (of all files found).
+        progress: gets the number of files done, of all files found.
         notes: receives, once a read, what the user should know (such as a guessed modality).
 
     Yields:
@@ -177,8 +177,8 @@ class _Reading:
                 yield scan
                 continue
             yield from scan.tasks()
-            yield from series_tasks(scan.strangers, self._pool, self._options, scan.table)
-            scan.strangers.clear()
+            yield from series_tasks(scan.unrecognised, self._pool, self._options, scan.table)
+            scan.unrecognised.clear()
 
     def _results(self, steps: Iterator[Step]) -> Iterator[Ingested | Quarantined]:
         """Run tasks on the pool, a few ahead of the one that is yielded, in order."""

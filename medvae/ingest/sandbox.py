@@ -1,7 +1,7 @@
 """The reader's side of the worker process: start, feed, time, restart.
 
 One worker lives for many jobs; it is started again when it dies. What it sends back is
-checked as if a stranger had sent it.
+checked like any untrusted input.
 """
 
 from __future__ import annotations

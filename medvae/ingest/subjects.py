@@ -43,7 +43,7 @@ class Subjects:
     met: set[str] = field(default_factory=set)
 
     def of(self, name: str) -> Row:
-        """The row for a file: by its relative name, its bare name, or a folder it lies in.
+        """The row for a file: by its relative name, its bare name, or a folder that it is in.
 
         Raises:
             InputError: no row, an empty subject, or two rows that disagree.

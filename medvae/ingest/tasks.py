@@ -68,14 +68,14 @@ class Scanning:
     Attributes:
         table: whose each file is, or None to take it from the files.
         masks: a tree of masks given apart from the source, or None.
-        strangers: files that are not NIfTI by name, for the DICOM pass.
+        unrecognised: files that are not NIfTI by name, for the DICOM pass.
     """
 
     tree: Tree
     options: Options
     table: Subjects | None
     masks: Tree | None
-    strangers: list[File] = field(default_factory=list)
+    unrecognised: list[File] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._pairs = [p for p in PAIRS if all(self.tree.has_folder(folder) for folder in p)]
@@ -84,7 +84,7 @@ class Scanning:
         self._folder: tuple[str, list[File]] = "", []
 
     def tasks(self) -> Iterator[Step]:
-        """All NIfTI tasks; what may be DICOM is left in `strangers`."""
+        """All NIfTI tasks; what may be DICOM is left in `unrecognised`."""
         for file in self.tree.walk():
             if isinstance(file, Quarantined):
                 yield file
@@ -99,7 +99,7 @@ class Scanning:
             elif file.name and file.name.lower().endswith((".zip", ".gz", ".tar", ".7z")):
                 yield Quarantined(file.source, "it is an archive inside the source: unpack it")
             else:
-                self.strangers.append(file)
+                self.unrecognised.append(file)
 
     def survey(self) -> tuple[int, File | None]:
         """How many files there are, and the first image that names no patient; by name only."""
@@ -153,7 +153,7 @@ class Scanning:
             return ""
         if bids.may_be(file.name, wanted):
             return ""
-        return f"it lies in a folder for {named}, and {wanted} was asked for"
+        return f"it is in a folder for {named}, and {wanted} was asked for"
 
     def _whose(self, file: File) -> tuple[str, bool, dict[str, Any]]:
         """Subject, whether it is only the file's own name, and what to keep of the table."""
@@ -229,7 +229,7 @@ def _channel_0(name: str) -> str:
 
 
 def table_at_top(tree: Tree, options: Options) -> Subjects | None:
-    """The table that lies at the top of a source, if one does. Raises as `table_for`."""
+    """The table at the top of a source, if there is one. Raises as `table_for`."""
     file = tree.find(TABLE)
     return None if file is None else _table(file, options)
 

@@ -36,7 +36,7 @@ class Tree(Protocol):
         """The file of this relative name, if it is there."""
 
     def has_folder(self, name: str) -> bool:
-        """Whether a folder of this name lies at the top."""
+        """Whether a folder of this name is at the top."""
 
     def top(self) -> set[str]:
         """The names at the top."""
@@ -102,7 +102,7 @@ class SingleFile:
 
 
 class Folder:
-    """A folder and all that lies under it."""
+    """A folder and all that is under it."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.label = str(path)
@@ -198,7 +198,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 class Listed(Folder):
-    """The files that a DICOMDIR lists, under the folder it lies in.
+    """The files that a DICOMDIR lists, under its own folder.
 
     The list is the worker's reading of a foreign file: every name is opened like any
     other of the folder, so none can lead out of it.

@@ -124,7 +124,7 @@ def check_outgoing(facts: Mapping[str, Any]) -> None:
         )
     if facts.get("format") != FORMAT:
         raise BudgetError(
-            f"the model is of format {facts.get('format')}, whose noise lay on a coarser grid than "
+            f"the model is of format {facts.get('format')}, whose noise was on a coarser grid than "
             "the numbers it hid, so that these prove who took part: it may not leave; train it "
             "again (the ledger keeps what was spent)"
         )

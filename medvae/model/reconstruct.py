@@ -33,7 +33,7 @@ def reconstruct(artifact: Artifact, volume: Volume, *, device: str = "cpu") -> V
     """Encode and decode, keeping shape, geometry, intensity range and number type.
 
     Intensities are scaled as for training (by window or percentiles), so what
-    lies outside that range is clipped. The result is of a real patient: as private as he
+    is outside that range is clipped. The result is of a real patient: as private as he
     or she is, whatever the model.
     """
     return decode(artifact, encode(artifact, volume, device=device), device=device)

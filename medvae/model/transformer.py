@@ -1,6 +1,6 @@
 """The transformer variant: volumes as tokens, MONAI transformer blocks about the latent.
 
-A token is a patch of the grid that the network is given; its place is told by sines of its
+A token is a patch of the grid that the network is given; its place is encoded by sines of its
 coordinates (Vaswani et al. 2017), so any grid goes through the same weights. Latents come
 from fully connected heads on every token. LayerNorm only: samples never meet.
 """

@@ -93,7 +93,7 @@ def check_patients(patients: int) -> int:
 
 
 def check_delta(delta: float) -> float:
-    """`delta` itself. UsageError unless it is in [1e-15, 1): below that floats cannot tell."""
+    """`delta` itself. UsageError unless it is in [1e-15, 1): smaller ones are lost in rounding."""
     if not _is_real(delta) or not 1e-15 <= delta < 1:
         raise UsageError(f"delta must be in [1e-15, 1), such as 1e-5, not {delta!r}")
     return float(delta)

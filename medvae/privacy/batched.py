@@ -88,7 +88,7 @@ def is_empty(patient: Any) -> bool:
 def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:
     """How many patients to take at once, measured on random data of the shape of `patient`.
 
-    Nothing but shapes and types is read of `patient`, so the choice tells nothing of anyone.
+    Nothing but shapes and types is read of `patient`, so the choice reveals nothing about anyone.
     """
     if signature(patient) is None:
         return 1

@@ -27,7 +27,7 @@ def gaussian_bound(out: Array, present: Array, delta: float) -> float:
         delta: at which epsilon is stated.
 
     Returns:
-        0 where nothing can be told; infinity where one world gives what the other cannot.
+        0 where nothing can be concluded; infinity where one world gives what the other cannot.
     """
     from scipy.stats import beta, norm
 
@@ -60,7 +60,7 @@ def _best_cut(low: Array, high: Array) -> float:
 def coarseness(outputs: Array, grid: float) -> str:
     """What is wrong with the grid of a mechanism's outputs, in words; "" if nothing is.
 
-    Outputs must be whole steps of the grid, and their residues uniform: where noise lies on a
+    Outputs must be whole steps of the grid, and their residues uniform: where noise is on a
     coarser lattice, or is missing, some residues cannot come from the true data, and one output
     proves who took part.
 

@@ -47,7 +47,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
     lattice of its noise and added up in 64-bit integers, so the sum is exact in any order and on
     any number of ranks; noise is the exact discrete Gaussian on the same integers; the divisor is
     a public constant; all parameters are one vector: many small tensors would take a GPU longer
-    to be told of than to add.
+    to launch than to run.
 
     Formal guarantee: zeroing one patient moves the integer sum by at most clip / grid in L2,
     exactly; see `gaussian_release` for the accounting of the discrete Gaussian.

@@ -3,7 +3,7 @@
 Noise and sum share one grid, a power of two that depends on the noise's standard deviation
 alone. Each patient's vector is clipped and rounded towards zero onto that grid, so its norm
 cannot grow; sums are sums of integers, exact in any order; the noise is an integer; one
-multiplication by the grid at the end is exact. An output therefore tells nothing by its low-order
+multiplication by the grid at the end is exact. An output therefore reveals nothing by its low-order
 digits: every integer can be reached from every data set (Mironov 2012; Haney et al. 2022,
 "Precision-based attacks and interval refining"; Casacuberta et al. 2022 on sums).
 """

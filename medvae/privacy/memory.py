@@ -24,7 +24,7 @@ def keep_freed_memory() -> bool:
     stays in the process until the block is used again, as it always did with smaller ones.
 
     Returns:
-        whether the C library could be told (glibc only; nothing happens elsewhere).
+        whether the C library took the setting (glibc only; nothing happens elsewhere).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -39,7 +39,7 @@ def keep_freed_memory() -> bool:
 def affordable(wanted: int, each: int) -> int:
     """How many of `wanted` computations of `each` bytes fit in half of the memory that is left.
 
-    1 or more; all of them where the system does not tell (no /proc/meminfo).
+    1 or more; all of them where the system does not say (no /proc/meminfo).
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -51,7 +51,7 @@ def affordable(wanted: int, each: int) -> int:
 
 
 def resident() -> int:
-    """Bytes of memory that the process holds now; 0 where the system does not tell."""
+    """Bytes of memory that the process holds now; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:

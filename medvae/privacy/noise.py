@@ -97,7 +97,7 @@ class NoiseSource:
         return torch.Generator().manual_seed(seed)
 
     def commitment(self) -> bytes:
-        """32 bytes that are equal for equal keys and tell nothing else about a key (HKDF)."""
+        """32 bytes that are equal for equal keys and reveal nothing else about a key (HKDF)."""
         return derive(self._key, "medvae commitment")
 
     def _cipher_key(self, stream: str, step: int, use: str = "noise") -> bytes:

@@ -98,7 +98,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
-        """Read what `to_json` wrote, and recompute epsilon rather than believe it.
+        """Read what `to_json` wrote, and recompute epsilon rather than trust it.
 
         Raises:
             IntegrityError: not such a text, or the mechanisms do not cost what it says.

@@ -6,7 +6,7 @@
     derivatives/labels/sub-synth0001/anat/sub-synth0001_dseg.nii.gz  + .json
 
 Folder and suffix are those of the modality. Where BIDS does not cover such images (CT, or PET
-without a tracer), `.bidsignore` tells validators so. The root is of DatasetType "raw", not
+without a tracer), `.bidsignore` makes validators skip them. The root is of DatasetType "raw", not
 "derivative": its images are what a pipeline takes as input, and the derivative type wants
 facts (SkullStripped, Sources) that a synthetic image does not have.
 """

@@ -213,7 +213,7 @@ def _free_target(out: Path) -> Path:
 def _staging(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out`, gone afterwards unless it was renamed.
 
-    Its builder holds a lock on it, so that what a crash left behind can be told from what
+    Its builder holds a lock on it, so that what a crash left behind can be distinguished from what
     another process still builds, and is cleared away.
     """
     prefix = f".{out.name}.partial-"

@@ -162,7 +162,7 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
 SIDE_CHANNELS = (
     "Noise and sampling come from a cryptographic generator keyed by a secret that is destroyed "
     "after the run. Patients' vectors are summed as integers, and the noise is a discrete Gaussian "
-    "on the same integers, drawn exactly: no rounding tells anything. Time, memory and power of "
+    "on the same integers, drawn exactly: no rounding reveals anything. Time, memory and power of "
     "the training machine are not covered: only this folder is released."
 )
 _ASSUMED = {
@@ -211,6 +211,6 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
     if facts.data.classes:
         limits.append(
             "A class says what the model was asked to draw, not what a reader would find; classes "
-            "differ by what few released numbers tell of them."
+            "differ by what a few released numbers say about them."
         )
     return limits

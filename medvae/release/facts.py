@@ -1,4 +1,4 @@
-"""What a release must be told, and what it answers: plain facts, no voxels and no secrets.
+"""What a release needs to know, and what it answers: plain facts, no voxels and no secrets.
 
 Whatever stands in these classes is printed on the card. Nothing here may be computed from
 private data without having been paid for in the plan.
@@ -230,7 +230,7 @@ class ReleaseFacts:
             n, seed: of the generation.
             name: title (default: by modality).
             debited, tenant_limit, account: what the tenant's ledger says.
-            looks: what the tenant's audit trail says.
+            looks: what the tenant's audit log says.
             more: other attributes of `ReleaseFacts` (suffix, body_part, license, ...).
 
         Raises:

@@ -87,7 +87,7 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
     if privacy.looks is None:
         raise BudgetError(
             "nobody counted how often figures on these patients were looked at; release the model "
-            "with medvae release create, which counts them in the audit trail"
+            "with medvae release create, which counts them in the audit log"
         )
     return [
         Check(
@@ -176,7 +176,7 @@ class VoxelGate:
             Check("number", True, f"{self.count} volumes, as asked for"),
             Check("voxels", True, f"finite, not constant, within {low:g} to {high:g}"),
             Check("distinct", True, "no two volumes are identical"),
-            Check("geometry", True, "every volume lies on the public grid"),
+            Check("geometry", True, "every volume is on the public grid"),
         ]
         if self.masks:
             checks.append(Check("masks", True, f"{self.masks} label maps, labels as declared"))

@@ -1,6 +1,6 @@
 """The verifying core: bytes in, verdict out. It opens no file.
 
-A release is believed by positive evidence only: three files that vouch (manifest, signature,
+A release is accepted on positive evidence only: three files that vouch (manifest, signature,
 signer), a signature that was checked over the manifest's bytes before these are parsed, and
 every listed file found as a regular file of the listed size and SHA-256. The absence of a
 problem is no evidence.

@@ -52,7 +52,7 @@ def finetune(
         key: 32 bytes, for sampling.
         noise: the run's source.
         store: where the state is kept.
-        progress: told steps, nothing else.
+        progress: gets steps, nothing else.
     """
     names = select(model, cfg, patients)
     saved = store.load()

@@ -110,7 +110,7 @@ def train_freely(
         batches: step to volumes [B, C, *S]; a pure function of the step.
         schedule: constants of the run.
         stage: the name shown, and the checkpoint's.
-        progress: told the running loss (public data: nothing is given away).
+        progress: gets the running loss (of public data, so that it reveals nothing).
         store: where to keep and find the state.
         penalty: added to the loss (see `medvae.train.adversarial` and `perceptual`).
 

@@ -42,7 +42,7 @@ def pretrain(
         cfg: the sections data, model and pretrain matter.
         device: "cpu" or "cuda".
         checkpoint: where the state is kept.
-        progress: told the loss.
+        progress: gets the loss.
         channels: of a volume.
 
     Returns:

@@ -101,7 +101,7 @@ def train(
         init: a public model to start from; None: the shipped one, or fresh weights.
         checkpoint: where the state is kept after each stage and every few steps.
         device: "cpu" or "cuda".
-        progress: told stages and steps.
+        progress: gets stages and steps.
 
     Raises:
         UsageError: the number of patients is not the plan's, or `init` is another network

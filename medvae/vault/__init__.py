@@ -1,10 +1,10 @@
 """Sealed storage: a vault of tenants, each with its own keys. It sees bytes only.
 
     Vault    tenants: create, list, open, recover, erase, scrub       vault.py
-    Tenant   objects, journals, audit trail, keys, care               tenant.py
+    Tenant   objects, journals, audit log, keys, care                 tenant.py
 
 Behind them, one module a concept: format (what is sealed, bound to what) and keys have no
-I/O; keyring, catalogue, bytestore and lock are what lies on the disk; session holds an
+I/O; keyring, catalogue, bytestore and lock are what is on the disk; session holds an
 unlocked tenant together; batch, rotation, verify, repair work on it.
 """
 

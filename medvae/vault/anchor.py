@@ -1,7 +1,7 @@
 """Anchors: a signed head of the catalogue, kept somewhere the vault's disk cannot reach.
 
 Whoever can write to the disk can put back an older copy of the whole tenant, and no key
-inside it can tell. An anchor printed, mailed or sent to a log server can.
+inside it can show that. An anchor printed, mailed or sent to a log server can.
 """
 
 from __future__ import annotations

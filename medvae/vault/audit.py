@@ -1,4 +1,4 @@
-"""The audit trail of a tenant: a journal of events, with signed checkpoints.
+"""The audit log of a tenant: a journal of events, with signed checkpoints.
 
 Events carry the codes of DICOM PS3.15 A.5 (audit trail message format profile; the codes
 are those of PS3.16 CID 400 and 401) beside the name that medvae gives them. Every
@@ -123,7 +123,7 @@ def absorb_refusals(session: Session) -> None:
 
 
 def _refusal(time: object, raw: object) -> dict[str, Any]:
-    """A refusal as it goes into the trail.
+    """A refusal as it goes into the log.
 
     Anybody who can write to the disk can write into that table, so nothing is taken over
     but short texts, in a place of their own, and the event says that it was not sealed.

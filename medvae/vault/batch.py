@@ -145,7 +145,7 @@ class Batch:
 
 
 def find_id(session: Session, object_id: bytes) -> Row | None:
-    """The committed row of an id; that there is none is believed of a sound table."""
+    """The committed row of an id; its absence is accepted from a sound table only."""
     with session.looking() as (connection, _):
         found = next(catalogue.select(connection, "id = ?", object_id), None)
     if found is None:
@@ -154,7 +154,7 @@ def find_id(session: Session, object_id: bytes) -> Row | None:
 
 
 def find_lookup(session: Session, lookup: bytes) -> Row | None:
-    """The committed row of a name's index; that there is none is believed of a sound index."""
+    """The committed row of a name's index; its absence is accepted from a sound index only."""
     with session.looking() as (connection, _):
         found = next(catalogue.select(connection, "lookup = ?", lookup), None)
     if found is None:

@@ -72,7 +72,7 @@ class ByteStore(Protocol):
         """The keys are gone; one that is not there is no error."""
 
     def entries(self) -> Iterator[Entry]:
-        """Everything published, and anything strange that lies among it."""
+        """Everything published, and anything unknown among it."""
 
     def sweep(self, older_than: float = 0.0) -> int:
         """Remove what was staged longer ago than so many seconds; returns how many."""

@@ -1,7 +1,7 @@
 """Making a tenant: keys, store, and a recovery drill before it exists for anybody.
 
 Everything happens in a folder `.creating-...`. Only when a sealed object has been read back
-with the recovery key, from the recovery file as it lies on the disk, does the folder get
+with the recovery key, from the recovery file as it is on the disk, does the folder get
 the tenant's name. A crash before that leaves no tenant.
 """
 

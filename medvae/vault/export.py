@@ -1,4 +1,4 @@
-"""The audit trail for other systems: JSON lines, or syslog (RFC 5424) for a SIEM."""
+"""The audit log for other systems: JSON lines, or syslog (RFC 5424) for a SIEM."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(session: Session, style: str) -> Iterator[str]:
 
     Raises:
         UsageError: `style` is neither "json" nor "syslog".
-        IntegrityError: the trail was changed.
+        IntegrityError: the log was changed.
     """
     if style not in STYLES:
         raise UsageError(f"{style!r} is not a format of the log: expected json or syslog")

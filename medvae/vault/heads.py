@@ -62,7 +62,7 @@ class Change:
         self.delta += self._hash(format.context("record", name, number, sealed, link))
 
     def total(self) -> int:
-        """The sum of what was told, modulo 2^256."""
+        """The sum of the recorded changes, modulo 2^256."""
         return self.delta % _MODULUS
 
     def _hash(self, data: bytes) -> int:

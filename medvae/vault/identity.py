@@ -78,7 +78,7 @@ _LARGEST: Final = (4 * 1024 * 1024, 64, 64)
 class Identity:
     """A key pair, and the signers of the tenants it has met.
 
-    pins: tenant id (hex) -> raw Ed25519 public key (hex). A tenant put in the place of
+    pins: tenant id (hex) -> raw Ed25519 public key (hex). A tenant that replaces
         another, complete with keys of the intruder's own making, does not match its pin.
     """
 

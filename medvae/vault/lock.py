@@ -1,7 +1,7 @@
 """One writer a tenant, by a lock that the kernel takes back when its holder dies.
 
 `flock` on the file `lock`. The file holds the writer's process id while it is held and is
-emptied when it is given back: whoever finds a process id in a lock that is free knows that
+emptied when it is released: whoever finds a process id in a lock that is free knows that
 the last writer died, and clears up after it.
 """
 

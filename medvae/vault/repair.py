@@ -1,6 +1,6 @@
 """After damage: move what is damaged aside and report it; collect what nothing refers to.
 
-Repair destroys nothing and overwrites nothing (borg #3602 and #7852 tell why). A damaged
+Repair destroys nothing and overwrites nothing (borg #3602 and #7852 say why). A damaged
 file goes to quarantine/ as it is; its catalogue row stays, so the object goes on being
 reported as missing until its file is put back from a backup, or it is deleted.
 """

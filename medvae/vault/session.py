@@ -61,7 +61,7 @@ class Session:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
-        """One transaction; the rows told to the Change go into its head."""
+        """One transaction; the rows recorded in the Change go into its head."""
         self.check_sound()
         self.refresh()
         with self.catalogue.writing() as connection:
@@ -106,7 +106,7 @@ class Session:
             self.adopt(keyring.load(self.folder, self.name), self.keys.number)
 
     def stored_ring(self) -> Keyring:
-        """The key ring as it lies on the disk now, authenticated under the tenant's root.
+        """The key ring as it is on the disk now, authenticated under the tenant's root.
 
         Raises:
             IntegrityError: it was changed outside medvae.

@@ -199,7 +199,7 @@ class Tenant:
 
     @contextlib.contextmanager
     def writer(self, wait: float = 0.0) -> Iterator[None]:
-        """Be the tenant's only writer; the lock is given back even if the process dies.
+        """Be the tenant's only writer; the lock is released even if the process dies.
 
         Raises:
             AccessError: another one writes; names its process id.
@@ -240,17 +240,17 @@ class Tenant:
         """An append-only journal; made by its first record.
 
         Raises:
-            UsageError: the name is kept for the vault's own audit trail or its reseals.
+            UsageError: the name is kept for the vault's own audit log or its reseals.
         """
         if name in (audit.NAME, rotation.RESEALS):
             raise UsageError(
-                f"journal {name} is the vault's own (the audit trail is written with "
+                f"journal {name} is the vault's own (the audit log is written with "
                 "Tenant.record only): choose another name"
             )
         return Journal(self._session, name)
 
     def record(self, event: str, *, outcome: str = "success", **fields: Any) -> None:
-        """Append an event to the audit trail; failures and refusals are events too.
+        """Append an event to the audit log; failures and refusals are events too.
 
         fields: JSON values. They are sealed, but must not hold patients' data all the same.
 
@@ -262,15 +262,15 @@ class Tenant:
         audit.record(self._session, event, outcome, fields)
 
     def events(self) -> list[dict[str, Any]]:
-        """The audit trail, oldest first. Raises IntegrityError when it was changed."""
+        """The audit log, oldest first. Raises IntegrityError when it was changed."""
         return audit.events(self._session)
 
     def verify_log(self) -> LogReport:
-        """Check the audit trail's chain and signatures."""
+        """Check the audit log's chain and signatures."""
         return audit.verify(self._session)
 
     def export_log(self, style: str = "json") -> Iterator[str]:
-        """The audit trail as lines: "json", or "syslog" (RFC 5424)."""
+        """The audit log as lines: "json", or "syslog" (RFC 5424)."""
         from medvae.vault import export
 
         return export.lines(self._session, style)

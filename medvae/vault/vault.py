@@ -36,7 +36,7 @@ _WAIT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True)
 class TenantInfo:
-    """What can be told of a tenant without its keys."""
+    """What can be known of a tenant without its keys."""
 
     name: str
     created: str
@@ -117,7 +117,7 @@ class Vault:
         Raises:
             NotFoundError: no such tenant, or no such file.
             AccessError: the identity is not among the tenant's recipients, the passphrase
-                is wrong or missing. The refusal goes into the tenant's audit trail.
+                is wrong or missing. The refusal goes into the tenant's audit log.
             IntegrityError: the tenant's keys or its catalogue were changed.
         """
         folder = self._folder(name)

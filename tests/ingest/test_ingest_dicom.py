@@ -126,7 +126,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "gap": (gap, "missing"),
     "uneven": (uneven, "evenly"),
     "tilt": (tilted, "tilted by 13"),
-    "time points": (time_points, "another lies"),
+    "time points": (time_points, "where another one is"),
     "localizer": (each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "localizer"),
     "burned in": (each(BurnedInAnnotation="YES"), "burned"),
     "secondary": (each(SOPClassUID=SecondaryCaptureImageStorage), "secondary capture"),

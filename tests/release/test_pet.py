@@ -118,8 +118,8 @@ def test_a_bids_folder_of_pet_must_be_declared_and_holds_no_mri(tmp_path: Path) 
         for modality in (None, "pet", "mri")
     }
     assert reasons[None] == ["say that its intensities are SUV (g/ml) with --modality pet"]
-    assert reasons["pet"] == ["it lies in a folder for mri, and pet was asked for"]
-    assert reasons["mri"] == ["it lies in a folder for pet, and mri was asked for"]
+    assert reasons["pet"] == ["it is in a folder for mri, and pet was asked for"]
+    assert reasons["mri"] == ["it is in a folder for pet, and mri was asked for"]
 
 
 def test_the_gate_allows_for_half_a_step_and_no_more() -> None:

@@ -1,4 +1,4 @@
-"""Group-wise alignment of public people: a mean template, and where each person lies in it."""
+"""Group-wise alignment of public people: a mean template, and the pose of each person in it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     anatomy/NAME/0001.safetensors.gz ...  one person a file
     anatomy/NAME/alignment.safetensors    the cached group-wise alignment
 
-Nothing here is secret; digests tell damage.
+Nothing here is secret; digests show damage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a synthetic subject lies: from voxels of an output grid to a public person's own grid."""
+"""Pose of a synthetic subject: from voxels of an output grid to a public person's own grid."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Renderer(Protocol):
     def measure(self, scan: Scan, found: Alignment) -> Array:
         """[F] figures of one patient from his or her own scan, registered to the template.
 
-        NaN where the scan does not tell (no mask, or a structure beside the field of view).
+        NaN where the scan does not show it (no mask, or a structure beside the field of view).
         Depends on this scan and on public or released things alone. Raises nothing that
         depends on the voxels.
         """

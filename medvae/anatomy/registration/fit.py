@@ -61,7 +61,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a subject lies in the template's frame.
+    """Pose of a subject in the template's frame.
 
     Attributes:
         box: the template's frame.

@@ -21,7 +21,7 @@ LEAST_SHARE = 0.05
 
 
 def foreground(channels: torch.Tensor, kind: Kind) -> torch.Tensor:
-    """Where each channel shows its label, as far as the resolution tells; same shape."""
+    """Where each channel shows its label, as far as the resolution shows; same shape."""
     return channels < 0 if kind == "distances" else channels > LEAST_SHARE
 
 

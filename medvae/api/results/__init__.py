@@ -1,4 +1,4 @@
-"""What the verbs give back: frozen values, each with `to_json()`.
+"""What the verbs return: frozen values, each with `to_json()`.
 
 The keys of `to_json()` are those that the command line prints with `--json`.
 """

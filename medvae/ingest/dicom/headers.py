@@ -128,7 +128,7 @@ def why_not(header: Dataset) -> str:
 
 
 def series_key(header: Dataset) -> str:
-    """A digest that is equal for the slices of one volume, and tells nothing about it."""
+    """A digest that is equal for the slices of one volume, and reveals nothing about it."""
     orientation = floats(header, "ImageOrientationPatient", 6)
     plane = -1
     if orientation:

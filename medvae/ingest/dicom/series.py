@@ -107,7 +107,7 @@ def in_order(frames: list[Frame]) -> list[Frame]:
             clashes += 1
     if clashes:
         raise InputError(
-            f"{clashes} of its slices lie where another lies: several time points or "
+            f"{clashes} of its slices are where another one is: several time points or "
             "acquisitions in one series, to be split first"
         )
     return kept

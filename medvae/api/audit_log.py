@@ -1,8 +1,8 @@
-"""The audit trail as a whole: is it unbroken, and is the store the one it was?
+"""The audit log as a whole: is it unbroken, and is the store the one it was?
 
 An anchor is a signed line that names the newest commit of a tenant. Every commit is in it:
-objects, data sets, ledger, audit trail. Kept where the vault's disk cannot reach, it is what
-tells an older copy of the whole vault from the vault.
+objects, data sets, ledger, audit log. Kept where the vault's disk cannot reach, it
+shows whether a vault was replaced by an older copy of itself.
 """
 
 from __future__ import annotations
@@ -27,16 +27,14 @@ def events(tenant: Tenant) -> tuple[Event, ...]:
 
 
 def anchor(tenant: Tenant, out: Path | None) -> Anchor:
-    """The anchor of the present state, recorded in the trail; added to `out` as a line.
+    """The anchor of the present state, recorded in the log; added to `out` as a line.
 
     Raises:
         AccessError: `out` cannot be written.
-        UsageError: it lies in the vault, and would be put back together with it.
+        UsageError: it is in the vault, and would be rolled back together with it.
     """
     if out is not None and out.resolve().is_relative_to(tenant.root.parent.resolve()):
-        raise UsageError(
-            f"{out} lies in the vault, whose rollback it is to tell: keep it elsewhere"
-        )
+        raise UsageError(f"{out} is in the vault, whose rollback it has to show: keep it elsewhere")
     tenant.record("log anchor", file=None if out is None else str(out))
     line = tenant.anchor()
     if out is not None:
