@@ -147,8 +147,8 @@ _MUSE = {
     5: [*range(38, 42), *range(71, 74)],
     6: [35, 61, 62],
 }
-# Names of FreeSurfer's numbers, which the label maps of public_head_labels have; the left ones, of
-# which the right ones are the second. What lies outside of the brain has no name there.
+# Names of the numbers that the label maps of public_head_labels have (left, right);
+# those from 502 on are the head's outside of the brain.
 _SIDES = {
     "cerebral white matter": (2, 41),
     "cerebral cortex": (3, 42),
@@ -166,6 +166,8 @@ _SIDES = {
     "accumbens area": (26, 58),
     "ventral DC": (28, 60),
     "vessel": (30, 62),
+    "choroid plexus": (136, 163),
+    "inferior choroid plexus": (137, 164),
 }
 _MIDDLE = {
     14: "3rd ventricle",
@@ -174,13 +176,23 @@ _MIDDLE = {
     24: "CSF",
     72: "5th ventricle",
     85: "optic chiasm",
+    502: "artery",
+    506: "eyeball",
+    507: "other soft tissue",
+    508: "rectus muscle",
+    509: "mucosa",
+    511: "skin",
+    512: "spinal cord",
+    514: "vein",
+    515: "cortical bone",
+    516: "cancellous bone",
+    530: "optic nerve",
 }
-_OUTSIDE = (136, 137, 163, 164, 502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
 
 
 def _freesurfer() -> dict[int, str]:
     """Number -> name of all labels of public_head_labels."""
-    found = dict(_MIDDLE) | {number: f"extracerebral {number}" for number in _OUTSIDE}
+    found = dict(_MIDDLE)
     for name, (left, right) in _SIDES.items():
         found |= {left: f"left {name}", right: f"right {name}"}
     return dict(sorted(found.items()))
