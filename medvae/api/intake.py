@@ -35,6 +35,7 @@ class Options:
     files_are_patients: bool = False
     label_scheme: declaration.Scheme | None = None
     classes: int | None = None
+    workers: int = 1
 
 
 @dataclass
@@ -60,7 +61,7 @@ def ingest(
         InputError: nothing was usable (exit 3); the vault stays as it was.
         InputError: or a source does not exist.
         UsageError: the data set's name is not one, the declaration is none, or no patient is
-            named and `files_are_patients` is not set.
+            named and `files_are_patients` is not set, or `workers` is below 1.
     """
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes)
@@ -110,6 +111,7 @@ def _read(
         class_column=options.class_column,
         keep_demographics=options.demographics,
         require_patients=not options.files_are_patients,
+        workers=options.workers,
         notes=notes.append,
         progress=progress,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medvae.api import datasets
-from medvae.api.results import Damage, IntegrityReport, RepairReport
+from medvae.api.results import Collection, Damage, IntegrityReport, RepairReport
 from medvae.errors import IntegrityError
 from medvae.progress import Progress
 
@@ -45,11 +45,25 @@ def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress)
     return IntegrityReport(report.objects, tuple(damaged), unknown, read_data)
 
 
-def repair(tenant: Tenant, progress: Progress) -> RepairReport:
-    """Move damaged files aside and say what is lost; overwrites nothing."""
+def repair(tenant: Tenant, gc: bool, progress: Progress) -> RepairReport:
+    """Move damaged files aside and say what is lost; `gc` also removes unreferenced files.
+
+    Nothing is removed unless the catalogue is proven whole and no object is lost: a file that
+    is not known may be what a hidden row refers to.
+
+    Raises:
+        IntegrityError: `gc`, and the catalogue is not whole; nothing was removed.
+    """
     report = tenant.repair(progress=progress)
     lost = tuple(Damage(one.object, one.reason) for one in report.lost)
-    return RepairReport(report.objects, lost, report.quarantined)
+    collected = None
+    if gc and not lost:
+        with tenant.writer():
+            tenant.inventory()
+            found = tenant.gc()
+            collected = Collection(found.staged, found.orphans, found.freed)
+            tenant.record("repair gc", **vars(collected))
+    return RepairReport(report.objects, lost, report.quarantined, collected)
 
 
 def _lost_volumes(tenant: Tenant) -> list[Damage]:

@@ -43,6 +43,19 @@ def add(tenant: Tenant, public: Path, label: str) -> RecipientAdded:
     return RecipientAdded(recipient.fingerprint, label)
 
 
+def add_passphrase(tenant: Tenant, passphrase: str, label: str) -> RecipientAdded:
+    """Let a passphrase alone open the tenant, from the current epoch on.
+
+    Raises:
+        UsageError: it has fewer than 20 characters.
+    """
+    from medvae.vault import recipient_of_passphrase
+
+    recipient = recipient_of_passphrase(passphrase, label)
+    tenant.add_recipient(recipient)
+    return RecipientAdded(recipient.fingerprint, label)
+
+
 def listing(tenant: Tenant) -> tuple[Recipient, ...]:
     """Who can open the tenant."""
     return tuple(Recipient(r.fingerprint, r.kind, r.label, r.added) for r in tenant.recipients())

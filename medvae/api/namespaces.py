@@ -133,6 +133,19 @@ class Keys:
 
         return keys.add(self._context.tenant, Path(public), label)
 
+    def add_passphrase(self, passphrase: str, label: str = "passphrase") -> results.RecipientAdded:
+        """Let a passphrase alone open the tenant: no file is needed then.
+
+        Anybody with a copy of the key ring can try passphrases off line, so it must carry 80
+        bits: seven words drawn by dice, say.
+
+        Raises:
+            UsageError: it has fewer than 20 characters.
+        """
+        from medvae.api import keys
+
+        return keys.add_passphrase(self._context.tenant, passphrase, label)
+
     def remove(self, fingerprint: str) -> results.RecipientRemoved:
         """Take a key away: a new epoch begins that is not wrapped to it."""
         epoch = self._context.tenant.remove_recipient(fingerprint)

@@ -75,13 +75,15 @@ class Session:
         files_are_patients: bool = False,
         label_scheme: Scheme | None = None,
         classes: int | None = None,
+        workers: int = 1,
         progress: Progress = SILENT,
     ) -> results.IngestResult:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
 
         `label_scheme` (a mapping, "1=name,2=name" or a file) and `classes` (how many) declare
         public facts of the protocol. `files_are_patients`: an image that names no patient is a
-        subject of its own, and the unit of privacy is the file.
+        subject of its own, and the unit of privacy is the file. `workers`: confined processes
+        that read at a time; the result is the same for any number.
         """
         from medvae.api import intake
 
@@ -96,6 +98,7 @@ class Session:
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,
             classes=classes,
+            workers=workers,
         )
         return intake.ingest(self.tenant, paths, dataset, options, progress)
 
@@ -230,11 +233,15 @@ class Session:
 
         return evaluation.audit(self, model, against, n, progress)
 
-    def repair(self, progress: Progress = SILENT) -> results.RepairReport:
-        """Move damaged files aside and say what is lost; overwrites nothing."""
+    def repair(self, *, gc: bool = False, progress: Progress = SILENT) -> results.RepairReport:
+        """Move damaged files aside and say what is lost; overwrites nothing.
+
+        `gc`: also remove files older than a day that nothing refers to, where nothing is lost.
+        They may be all that is left of a newer state: check `log.verify` with an anchor first.
+        """
         from medvae.api import integrity
 
-        return integrity.repair(self.tenant, progress)
+        return integrity.repair(self.tenant, gc, progress)
 
 
 def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> RunConfig:

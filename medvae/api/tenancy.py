@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Of NIST SP 800-226's scale: above about 20 the guarantee says little about one patient.
 DEFAULT_EPSILON_LIMIT = 20.0
+LOCAL_STORE = "local"
 
 
 def default_vault() -> Path:
@@ -42,6 +43,9 @@ def open_session(
 ) -> Session:
     """Open a tenant.
 
+    Where no identity is named, the default one does not exist, and there is a passphrase, that
+    passphrase alone must be a recipient (`Keys.add_passphrase`).
+
     Raises:
         NotFoundError: no such vault or tenant.
         AccessError: the identity does not open it.
@@ -50,8 +54,8 @@ def open_session(
     root = default_vault() if vault is None else Path(vault)
     store = _vault(vault)
     name = tenant or os.environ.get("MEDVAE_TENANT") or _only_tenant(store, root)
-    key = default_identity(name) if identity is None else Path(identity)
-    opened = store.open(name, identity=key, passphrase=_passphrase(passphrase))
+    secret = _passphrase(passphrase)
+    opened = store.open(name, identity=_key(name, identity, secret), passphrase=secret)
     return Session(store, opened, device)
 
 
@@ -64,31 +68,37 @@ def create_tenant(
     passphrase: str | None = None,
     epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
     delta: float | None = None,
+    store: str = LOCAL_STORE,
 ) -> Session:
     """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
 
     `epsilon_limit` (at most 50) at `delta` (1e-5 if None, in [1e-15, 1e-5]) is what may be spent
     on a patient in the tenant's whole life. Cohorts have at most 1/(10 delta) patients.
+    `store` is where sealed objects go: "local" (the tenant's folder) or "s3://BUCKET/PREFIX",
+    whose credentials, region and endpoint come from the usual AWS_* variables. Catalogue and key
+    ring stay in the folder.
 
     Raises:
-        UsageError: the tenant or one of the files exists, or limit or delta are out of range.
+        UsageError: the tenant or one of the files exists, limit or delta are out of range, or
+            `store` is no store.
     """
     from medvae.privacy import DEFAULT_DELTA
     from medvae.privacy.plan import check_epsilon
 
     check_epsilon(epsilon_limit, "--epsilon-limit")
-    store = _vault(vault)
+    root = _vault(vault)
     key = default_identity(name) if identity is None else Path(identity)
     spare = key.parent / f"{name}.recovery" if recovery is None else Path(recovery)
-    tenant = store.create_tenant(
+    tenant = root.create_tenant(
         name,
         identity=key,
         recovery=spare,
         passphrase=_passphrase(passphrase),
         epsilon_limit=epsilon_limit,
         delta=DEFAULT_DELTA if delta is None else delta,
+        store=store,
     )
-    return Session(store, tenant)
+    return Session(root, tenant)
 
 
 def _only_tenant(store: Vault, root: Path) -> str:
@@ -154,6 +164,15 @@ def _vault(path: PathLike | None) -> Vault:
     from medvae.vault import Vault
 
     return Vault(default_vault() if path is None else Path(path))
+
+
+def _key(name: str, given: PathLike | None, passphrase: str | None) -> Path | None:
+    """The identity file to open a tenant with; None where the passphrase alone has to do."""
+    if given is not None:
+        return Path(given)
+    usual = default_identity(name)
+    named = "MEDVAE_IDENTITY" in os.environ
+    return None if passphrase and not named and not usual.exists() else usual
 
 
 def _passphrase(given: str | None) -> str | None:

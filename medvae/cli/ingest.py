@@ -53,6 +53,9 @@ def run(
     demographics: Annotated[
         bool, typer.Option("--demographics", help="Keep age group and sex.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(help="Confined processes that read at a time; more need more memory.")
+    ] = 1,
 ) -> None:
     """Read scans, de-identify them and seal them as a data set."""
     with progress() as bar:
@@ -68,6 +71,7 @@ def run(
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,
             classes=classes,
+            workers=workers,
             progress=bar,
         )
     for remark in result.notes:

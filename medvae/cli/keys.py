@@ -74,12 +74,38 @@ def new(
 
 @app.command()
 def add(
-    public: Annotated[Path, typer.Argument(help="The .pub file of medvae keys new.")],
+    public: Annotated[Path | None, typer.Argument(help="The .pub file of medvae keys new.")] = None,
     label: Annotated[str, typer.Option(help="Whose key it is.")] = "colleague",
+    passphrase: Annotated[
+        bool,
+        typer.Option(
+            "--passphrase",
+            help="A passphrase alone, of seven dice words or more, from MEDVAE_NEW_PASSPHRASE or "
+            "typed twice. Whoever has the key ring can try to guess it.",
+        ),
+    ] = False,
 ) -> None:
-    """Let another key open the tenant."""
-    made = settings.session().keys.add(public, label)
+    """Let another key, or a passphrase alone, open the tenant."""
+    if (public is None) != passphrase:
+        raise UsageError("give the .pub file of a key, or --passphrase")
+    if public is None:
+        made = settings.session().keys.add_passphrase(_new_passphrase(), label)
+    else:
+        made = settings.session().keys.add(public, label)
     show(made, [f"{made.added} can open the tenant now."])
+
+
+def _new_passphrase() -> str:
+    import os
+    import sys
+
+    given = os.environ.get("MEDVAE_NEW_PASSPHRASE")
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to type at: set MEDVAE_NEW_PASSPHRASE")
+    typed: str = typer.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    return typed
 
 
 @app.command()

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from medvae.cli.output import plural, show
+from typing import Annotated
+
+import typer
+
+from medvae.cli.output import plural, show, size
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
 
 
-def run() -> int:
+def run(
+    gc: Annotated[
+        bool,
+        typer.Option(
+            "--gc",
+            help="Also remove files older than a day that nothing refers to. After a rollback they "
+            "are all that is left of the newer state: run log verify --anchor first.",
+        ),
+    ] = False,
+) -> int:
     """Move damaged files aside and say what is lost. Overwrites nothing."""
     with progress() as bar:
-        result = settings.session().repair(progress=bar)
+        result = settings.session().repair(gc=gc, progress=bar)
     lost = result.lost
     lines = [f"{plural(result.objects, 'object')} read, {len(lost)} lost."]
     lines += [f"  {one.object}: {one.reason}" for one in lost]
     lines += [f"  moved aside: {path}" for path in result.quarantined.values()]
+    if result.collected is not None:
+        gone = result.collected.staged + result.collected.orphans
+        freed = size(result.collected.freed)
+        lines.append(f"{plural(gone, 'unreferenced file')} removed ({freed}).")
+    elif gc:
+        lines.append("Nothing was removed, because objects are lost.")
     if lost:
         lines.append("Restore the lost objects from a backup, or delete what holds them.")
     show(result, lines)

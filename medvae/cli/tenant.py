@@ -29,6 +29,9 @@ def create(
         float,
         typer.Option(help="Delta of every plan and account; at most 1/(10 x patients), and 1e-5."),
     ] = 1e-5,
+    store: Annotated[
+        str, typer.Option(help="Where sealed objects go: local, or s3://BUCKET/PREFIX.")
+    ] = "local",
 ) -> None:
     """Make a tenant: keys, store, and a drill that the recovery key really opens it."""
     from medvae.api import create_tenant, default_identity
@@ -42,6 +45,7 @@ def create(
         recovery=recovery,
         epsilon_limit=epsilon_limit,
         delta=delta,
+        store=store,
     )
     result = {"tenant": name, "identity": str(identity), "recovery": str(recovery)}
     lines = [
@@ -49,8 +53,8 @@ def create(
         f"Identity:  {identity}",
         f"Recovery:  {recovery}  (keep it off this machine; it opens everything)",
     ]
-    limits = {"epsilon_limit": epsilon_limit, "delta": delta}
-    show(result | {"vault": str(settings.vault_path)} | limits, lines)
+    facts = {"epsilon_limit": epsilon_limit, "delta": delta, "store": store}
+    show(result | {"vault": str(settings.vault_path)} | facts, lines)
 
 
 @app.command("list")

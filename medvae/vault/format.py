@@ -91,11 +91,6 @@ def new_key() -> bytes:
     return secrets.token_bytes(KEY)
 
 
-def sealed_size(size: int) -> int:
-    """Bytes of the sealed message for `size` bytes of plaintext."""
-    return _HEADER + size + _TAG * (size // _CHUNK + 1)
-
-
 def opened_size(size: int) -> int:
     """Bytes of plaintext in a sealed message of `size` bytes.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,11 +55,6 @@ def remove(session: Session, fingerprint: str) -> int:
     number = rotation.rotate(session, recipients=left)
     audit.record(session, "keys remove", "success", {**_details(found[0]), "epoch": number})
     return number
-
-
-def relabel(recipient: Recipient, label: str) -> Recipient:
-    """The same key under another label."""
-    return replace(recipient, label=label)
 
 
 def _details(recipient: Recipient) -> dict[str, str]:

@@ -15,6 +15,7 @@ from medvae.api.results.anatomy import (
 )
 from medvae.api.results.base import Json, JsonObject, Recorded, Result
 from medvae.api.results.datasets import (
+    Collection,
     Damage,
     DatasetDeletion,
     DatasetDetail,
@@ -88,6 +89,7 @@ __all__ = [
     "AuditResult",
     "Budget",
     "BudgetState",
+    "Collection",
     "Compression",
     "Cost",
     "Damage",

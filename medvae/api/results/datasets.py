@@ -164,6 +164,21 @@ class IntegrityReport(Result):
 
 
 @dataclass(frozen=True)
+class Collection(Result):
+    """Files that `repair` removed because nothing refers to them.
+
+    Attributes:
+        staged: half-written files of interrupted commands.
+        orphans: sealed files that the catalogue does not know.
+        freed: bytes of the orphans.
+    """
+
+    staged: int
+    orphans: int
+    freed: int
+
+
+@dataclass(frozen=True)
 class RepairReport(Result):
     """What `repair` did.
 
@@ -171,8 +186,10 @@ class RepairReport(Result):
         objects: how many were read.
         lost: those that cannot be read any longer.
         quarantined: object -> where its damaged file was moved to.
+        collected: what was removed; None where that was not asked for.
     """
 
     objects: int
     lost: tuple[Damage, ...]
     quarantined: Mapping[str, str]
+    collected: Collection | None
