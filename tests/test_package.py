@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nibabel as nib
@@ -58,3 +62,41 @@ def test_the_wheel_holds_presets_pages_and_the_one_version(tmp_path: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"medvae/configs/{name}.yaml" for name in presets()} <= names
     assert "medvae/release/page/report.html" in names
+
+
+# Used without being imported by name: MONAI's attention, and plugins that pydicom finds.
+UNNAMED = {"einops", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(table: list[str]) -> set[str]:
+    return {normal(re.split(r"[\s\[<>=!~;]", one)[0]) for one in table}
+
+
+def imported() -> set[str]:
+    """Top-level modules that medvae imports, in functions too."""
+    found = set()
+    for path in (Path(__file__).parents[1] / "medvae").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {one.name.partition(".")[0] for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"medvae", "__future__"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_used() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    required = declared(project["dependencies"])
+    extras = project["optional-dependencies"]
+    optional = declared([one for name in ("s3", "metrics", "torchio") for one in extras[name]])
+    owners = packages_distributions()
+    used = set()
+    for module in imported():
+        names = {normal(one) for one in owners.get(module, [module])}
+        assert names & (required | optional), f"{module} is imported and not declared"
+        used |= names
+    assert required - used == UNNAMED

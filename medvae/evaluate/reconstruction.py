@@ -67,35 +67,39 @@ def ssim(first: Array, second: Array, peak: float = PEAK) -> float:
     A smaller odd window is taken where an axis is shorter than that; a single slice is
     compared as the picture that it is.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure as measure
+    from monai.metrics import compute_ssim_and_cs
 
     first, second = _picture(first), _picture(second)
     window = min(_WINDOW, (min(first.shape) - 1) // 2 * 2 + 1)
-    one, two = _batched(first), _batched(second)
-    value = measure(one, two, gaussian_kernel=False, kernel_size=window, data_range=peak)
-    assert not isinstance(value, tuple)
-    return float(value)
+    similarity, _ = compute_ssim_and_cs(
+        _batched(first),
+        _batched(second),
+        spatial_dims=first.ndim,
+        kernel_size=(window,) * first.ndim,
+        kernel_sigma=(1.0,) * first.ndim,
+        data_range=peak,
+        kernel_type="uniform",
+    )
+    return float(similarity.mean())
 
 
 def ms_ssim(first: Array, second: Array, peak: float = PEAK) -> float | None:
     """Multi-scale SSIM over as many of the five scales as fit; None when fewer than two do."""
-    from torchmetrics.functional.image import (
-        multiscale_structural_similarity_index_measure as measure,
-    )
+    from monai.metrics import compute_ms_ssim
 
     first, second = _picture(first), _picture(second)
     fits = [n for n in range(1, 6) if min(first.shape) // 2 ** (n - 1) > _WINDOW]
     if len(fits) < 2:
         return None
     weights = _SCALES[: len(fits)]
-    value = measure(
+    value = compute_ms_ssim(
         _batched(first),
         _batched(second),
-        gaussian_kernel=False,
-        kernel_size=_WINDOW,
+        spatial_dims=first.ndim,
         data_range=peak,
-        betas=tuple(weight / sum(weights) for weight in weights),
-        normalize="relu",
+        kernel_type="uniform",
+        kernel_size=_WINDOW,
+        weights=[weight / sum(weights) for weight in weights],
     )
     return float(value)
 
