@@ -142,10 +142,10 @@ TISSUES = {
 _MUSE = {
     1: [*range(81, 96), 69],
     2: list(range(100, 208)),
-    3: [23, *range(30, 35), 36, 37, 47, 48, *range(55, 61)],
+    3: [23, *range(30, 35), 36, 37, 47, 48, *range(55, 63)],
     4: [4, 11, 49, 50, 51, 52],
     5: [*range(38, 42), *range(71, 74)],
-    6: [35, 61, 62],
+    6: [35],
 }
 # Names of the numbers that the label maps of public_head_labels have (left, right);
 # those from 502 on are the head's outside of the brain.
