@@ -23,7 +23,8 @@ from cryptography.exceptions import InvalidTag
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
 from medvae.vault import fileio, format
 from medvae.vault.keys import Keys
-from medvae.vault.providers import Provider, Recipient, UnwrapError, slot_context, wrap_for
+from medvae.vault.providers import Provider, Recipient, UnwrapError
+from medvae.vault.slots import slot_context, wrap_for
 
 FILE: Final = "keyring.json"
 DEFAULT_DELTA: Final = 1e-5

@@ -15,8 +15,7 @@ from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
 
-from medvae.vault import format
-from medvae.vault.identity import RECOMMENDED, SUITE, Argon2, Identity, fingerprint, public_key
+from medvae.vault.identity import RECOMMENDED, SUITE, Argon2, Identity, fingerprint
 
 
 class UnwrapError(Exception):
@@ -100,22 +99,3 @@ def passphrase_recipient(
     """
     public = passphrase_identity(passphrase, salt, cost).public()
     return hpke_recipient(public, label, added, {"salt": salt.hex(), "argon2": vars(cost)})
-
-
-def wrap_for(recipient: Recipient, secret: bytes, bound: bytes) -> bytes:
-    """Make the slot of a recipient; needs no private key.
-
-    Raises:
-        AccessError: the recipient is a key server that cannot be reached or refuses.
-    """
-    if recipient.kind == "transit":
-        from medvae.vault import transit
-
-        return transit.from_settings(recipient.settings).wrap(secret, bound)
-    public = public_key(base64.b64decode(recipient.settings["public"]))
-    return SUITE.encrypt(secret, public, info=bound)
-
-
-def slot_context(tenant_id: bytes, number: int, fingerprint: str) -> bytes:
-    """What a slot is bound to: this tenant, this epoch, this recipient."""
-    return format.context("slot", tenant_id, number, fingerprint)
