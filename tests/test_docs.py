@@ -137,3 +137,31 @@ def test_the_site_builds_strictly_and_asks_no_network(
         loaded = re.findall(r'<(?:script|img|iframe)[^>]*src="(https?:[^"]*)"', text)
         loaded += re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(https?:[^"]*)"', text)
         assert not loaded, f"{page.name} loads {loaded}"
+
+
+VERBS = frozenset(
+    """add attack check copy create declare delete draw encode erase explain export generate list
+    make measure move print read remove replace run show sign start train write""".split()  # noqa: SIM905
+)
+
+
+def leaves() -> Iterator[tuple[str, Any]]:
+    def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+        inner = getattr(command, "commands", {})
+        if not inner or command.invoke_without_command:
+            yield name, command
+        for verb, one in inner.items():
+            yield from below(f"{name} {verb}", one)
+
+    for verb, command in build().commands.items():  # type: ignore[attr-defined]
+        yield from below(verb, command)
+
+
+def test_help_says_what_a_verb_does_and_what_each_argument_is() -> None:
+    for name, command in leaves():
+        if name != "log":
+            assert command.help.split()[0].lower() in VERBS, f"{name}: {command.help}"
+        for one in command.params:
+            text = getattr(one, "help", None) or ""
+            assert text[:1].isupper() or text.startswith("mri, ct"), f"{name} {one.name}: {text!r}"
+            assert text.endswith((".", ")")), f"{name} {one.name}: {text!r}"

@@ -55,7 +55,7 @@ def match(
     Args:
         cohort: number -> name.
         entry: number -> name.
-        declared: cohort label -> names of the entry's labels, where their names do not tell.
+        declared: cohort label -> names of the entry's labels, where their names differ.
 
     Raises:
         UsageError: a cohort label matches nothing, two of them match one label of the entry, or

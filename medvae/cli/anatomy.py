@@ -63,13 +63,15 @@ def add(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="samseg: a whole head of 43 labels (51 MB).")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the source: samseg, a whole head of 43 labels (51 MB).")
+    ],
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="The wheel of samseg 0.4a0; without it, pip downloads it."),
+        typer.Option("--from", help="Wheel of samseg 0.4a0; pip downloads it by default."),
     ] = None,
 ) -> None:
-    """Add public anatomy that a package registry holds. Downloads when you say so, only here."""
+    """Add public anatomy from a package registry. The only command that downloads."""
     from medvae.api import fetch_anatomy
 
     with progress() as bar:
@@ -86,7 +88,7 @@ def _added(result: AnatomyList) -> None:
 
 @app.command("list")
 def list_() -> None:
-    """Every entry of the library."""
+    """List the entries of the library."""
     from medvae.api import list_anatomy
 
     result = list_anatomy(settings.vault_path)
@@ -97,7 +99,7 @@ def list_() -> None:
 
 @app.command("show")
 def show_(name: Annotated[str, typer.Argument(help="Name of an entry.")]) -> None:
-    """Licence, source, label scheme, geometry and digests of an entry."""
+    """Show licence, source, label scheme, geometry and digests of an entry."""
     from medvae.api import show_anatomy
 
     result = show_anatomy(name, settings.vault_path)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(
     model: Annotated[str | None, typer.Argument(help="Name of a model.")] = None,
     against: Annotated[
-        str | None, typer.Option(help="A data set with patients that the model never saw.")
+        str | None, typer.Option(help="Data set with patients that the model never saw.")
     ] = None,
     engine: Annotated[
         bool, typer.Option("--engine", help="Attack the private mechanisms instead of a model.")

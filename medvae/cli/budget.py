@@ -12,10 +12,11 @@ from medvae.cli.settings import settings
 
 def run(
     dataset: Annotated[
-        str | None, typer.Option("-d", "--dataset", help="Only the patients of this data set.")
+        str | None,
+        typer.Option("-d", "--dataset", help="Count the patients of this data set only."),
     ] = None,
 ) -> None:
-    """Epsilon spent and left, for the patient who has spent most."""
+    """Show the privacy budget of the most exposed patient."""
     result = settings.session().budget(dataset)
     lines = [
         f"Spent {result.spent:.4g} of {result.limit:g}; {result.remaining:.4g} left "

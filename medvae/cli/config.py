@@ -10,12 +10,12 @@ import typer
 from medvae.cli.output import objects, show, table
 
 app = typer.Typer(help="Configurations: presets, and what each key means.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A preset, as medvae config list shows it.")]
+Name = Annotated[str, typer.Argument(help="Name of a preset.")]
 
 
 @app.command("list")
 def list_() -> None:
-    """The presets that ship with medvae; -c takes their names."""
+    """List the presets that ship with medvae; -c takes their names."""
     from medvae import api
 
     found = api.configs()
@@ -36,10 +36,10 @@ def show_(name: Name) -> None:
 def copy(
     name: Name,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="A new file; NAME.yaml if left out.")
+        Path | None, typer.Option("-o", "--out", help="File to write; NAME.yaml by default.")
     ] = None,
 ) -> None:
-    """Write a preset as a file of your own, to change and to give to -c."""
+    """Write a preset to a file, to change and to pass to -c."""
     from medvae import api
 
     path = api.copy_config(name, out)
@@ -49,10 +49,10 @@ def copy(
 @app.command()
 def explain(
     key: Annotated[
-        str | None, typer.Argument(help="section.key, or a section; all keys if left out.")
+        str | None, typer.Argument(help="Key as section.key, or a section; all keys by default.")
     ] = None,
 ) -> None:
-    """What a key means, what it takes, its default, and its value in each preset."""
+    """Explain a key: meaning, values, default, and its value in each preset."""
     from medvae import api
 
     found = api.explain_config(key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,16 +10,19 @@ import typer
 from medvae.cli.output import note, objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import NewFolder
 from medvae.errors import UsageError
 
 app = typer.Typer(help="Data sets: immutable, versioned, by patient.", no_args_is_help=True)
+
+Ref = Annotated[str, typer.Argument(help="Data set, as name or name@version.")]
 
 _COLUMNS = ("dataset", "version", "subjects", "volumes", "masks", "modality", "created")
 
 
 @app.command("list")
 def list_() -> None:
-    """The newest version of every data set."""
+    """List the newest version of every data set."""
     found = settings.session().datasets.list()
     rows = [
         [", ".join(one.modality) if name == "modality" else getattr(one, name) for name in _COLUMNS]
@@ -30,8 +32,8 @@ def list_() -> None:
 
 
 @app.command("show")
-def show_(ref: Annotated[str, typer.Argument(help="name or name@version")]) -> None:
-    """Counts and geometry of a data set."""
+def show_(ref: Ref) -> None:
+    """Show counts and geometry of a data set."""
     result = settings.session().datasets.show(ref)
     note("These figures are of private data: they stay in the tenant.")
     for remark in result.notes:
@@ -41,7 +43,7 @@ def show_(ref: Annotated[str, typer.Argument(help="name or name@version")]) -> N
 
 @app.command()
 def declare(
-    ref: Annotated[str, typer.Argument(help="name or name@version")],
+    ref: Ref,
     label_scheme: Annotated[
         str | None,
         typer.Option(
@@ -51,17 +53,20 @@ def declare(
     classes: Annotated[int | None, typer.Option(help="Number of classes; 0 for none.")] = None,
     files_are_patients: Annotated[
         bool,
-        typer.Option("--files-are-patients", help="Subjects are single files: privacy per file."),
+        typer.Option(
+            "--files-are-patients",
+            help="Declare that each subject is one file: privacy is then per file.",
+        ),
     ] = False,
     subjects_are_patients: Annotated[
         bool,
         typer.Option(
             "--subjects-are-patients",
-            help="Every file was assigned to its patient (where an older version kept no record).",
+            help="Declare that every file was assigned to its patient.",
         ),
     ] = False,
 ) -> None:
-    """Declare facts of the protocol: a new version of the same volumes."""
+    """Declare facts of the protocol, as a new version of the same volumes."""
     result = settings.session().datasets.declare(
         ref,
         label_scheme=label_scheme,
@@ -78,8 +83,8 @@ def declare(
 
 @app.command()
 def export(
-    ref: str,
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new folder.")],
+    ref: Ref,
+    out: NewFolder,
 ) -> None:
     """Write the volumes as plain NIfTI, named by pseudonym. They leave the vault's protection."""
     with progress() as bar:
@@ -89,10 +94,8 @@ def export(
 
 
 @app.command()
-def delete(
-    ref: str, yes: Annotated[bool, typer.Option("--yes", help="Really delete.")] = False
-) -> None:
-    """Delete a version (name@2) or all versions (name), keys and all."""
+def delete(ref: Ref, yes: Annotated[bool, typer.Option("--yes", help="Confirm.")] = False) -> None:
+    """Delete a version (name@2) or all versions (name) and their keys."""
     if not yes:
         raise UsageError(f"deleting {ref} cannot be undone; say --yes to do it")
     result = settings.session().datasets.delete(ref)

@@ -13,10 +13,10 @@ from medvae.cli.words import NewNifti
 
 
 def run(
-    model: Annotated[str, typer.Argument(help="Name of the model that encoded.")],
-    source: Annotated[Path, typer.Option("-i", "--input", help="A file of medvae encode.")],
+    model: Annotated[str, typer.Argument(help="Name of the model that encoded the scan.")],
+    source: Annotated[Path, typer.Option("-i", "--input", help="File that medvae encode wrote.")],
     out: NewNifti,
 ) -> None:
-    """Write the volume of a latents file, on the scan's own grid."""
+    """Write the volume that a file of latents decodes to, on the scan's own grid."""
     result = settings.session().decode(model, source, out)
     show(result, [f"{out}: {' x '.join(map(str, result.shape))}"])

@@ -13,12 +13,14 @@ from medvae.cli.settings import settings
 
 
 def run(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where everything goes.")] = Path(
-        "demo-out"
-    ),
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller numbers, the same path.")] = False,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for cohort, vault and release.")
+    ] = Path("demo-out"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Use smaller numbers on the same path (a minute).")
+    ] = False,
 ) -> None:
-    """The whole journey on a cohort made on the spot. Run it again to go on after Ctrl-C."""
+    """Run the whole journey on 40 made-up patients. After Ctrl-C, run it again to go on."""
     from medvae.demo import run as journey
 
     with progress() as bar:

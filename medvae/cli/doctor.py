@@ -8,7 +8,7 @@ from medvae.errors import MedvaeError
 
 
 def run() -> int:
-    """Machine, accelerator, versions, and a self-test of the cryptography and the accountant."""
+    """Check the machine, its accelerator, versions, the cryptography and the accountant."""
     from medvae.api import examine
 
     result = examine(settings.device)

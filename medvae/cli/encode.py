@@ -15,9 +15,9 @@ from medvae.cli.words import Model, Scan
 def run(
     model: Model,
     source: Scan,
-    out: Annotated[Path, typer.Option("-o", "--out", help="A new .safetensors file.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write: a new .safetensors.")],
 ) -> None:
-    """Write a scan's latents: the posterior means of its tiles."""
+    """Write the latents of a scan (posterior means of its tiles) as safetensors."""
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")
     line = f"{out}: {size(result.bytes)}, {result.ratio:.1f} times smaller than the voxels"

@@ -10,19 +10,21 @@ from medvae.cli.output import note, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 
-Volumes = Annotated[int, typer.Option("-n", help="Synthetic volumes to draw from a model.")]
+Volumes = Annotated[
+    int, typer.Option("-n", help="Number of synthetic volumes to draw from a model.")
+]
 
 
 def run(
-    what: Annotated[str, typer.Argument(help="A model, or a folder of synthetic volumes.")],
-    against: Annotated[str, typer.Option(help="A data set of real volumes.")],
+    what: Annotated[str, typer.Argument(help="Name of a model, or a folder of synthetic volumes.")],
+    against: Annotated[str, typer.Option(help="Data set of real volumes.")],
     n: Volumes = 32,
     downstream: Annotated[
         bool,
-        typer.Option(help="Also train a segmentation on them, where there are masks (minutes)."),
+        typer.Option(help="Train a segmentation on them too, where there are masks (minutes)."),
     ] = True,
 ) -> None:
-    """Fidelity, diversity and use of synthetic volumes beside real ones."""
+    """Measure fidelity, diversity and downstream use of synthetic volumes against real ones."""
     with progress() as bar:
         result = settings.session().evaluate(
             what, against, n=n, downstream=downstream, progress=bar

@@ -11,20 +11,24 @@ from medvae.cli.output import plural, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 
-Number = Annotated[int, typer.Option("-n", help="How many volumes.")]
-Folder = Annotated[Path, typer.Option("-o", "--out", help="A new folder.")]
+Number = Annotated[int, typer.Option("-n", help="Number of volumes.")]
+Folder = Annotated[
+    Path, typer.Option("-o", "--out", help="Folder to write to; must be new or empty.")
+]
 Class = Annotated[
     int | None,
-    typer.Option("--class", help="Only of this class (0, 1, ...), of a model that has classes."),
+    typer.Option("--class", help="Draw this class only (0, 1, ...), from a model with classes."),
 ]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same voxels.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the draws; the same seed gives the same voxels.")
+]
 
 
 def run(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     n: Number,
     out: Folder,
-    fmt: Annotated[str, typer.Option("--format", help="nifti or dicom")] = "nifti",
+    fmt: Annotated[str, typer.Option("--format", help="File format: nifti or dicom.")] = "nifti",
     seed: Seed = None,
     category: Class = None,
 ) -> None:

@@ -18,40 +18,42 @@ def run(
     ],
     dataset: Annotated[str, typer.Option("-d", "--dataset", help="Name of the data set.")],
     subjects: Annotated[
-        Path | None, typer.Option(help="CSV with the columns filename and subject.")
+        Path | None, typer.Option(help="CSV file with the columns filename and subject.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Folder of masks named like the images.")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="mri, ct or pet, where the files do not say.")
+        str | None, typer.Option(help="mri, ct or pet; needed where the files do not say.")
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="CSV column to keep as a label, for evaluation only.")
+        str | None, typer.Option(help="CSV column to keep for evaluation; no model learns it.")
     ] = None,
     class_column: Annotated[
         str | None,
-        typer.Option(help="CSV column with the class (0, 1, ...) that a model may learn."),
+        typer.Option(
+            help="CSV column with the class of a volume (0, 1, ...), which a model learns."
+        ),
     ] = None,
     label_scheme: Annotated[
         str | None,
         typer.Option(
-            help="Labels of the masks, declared: 1=name,2=name, none, or a YAML, JSON, CSV or "
+            help="Declare the labels of the masks: 1=name,2=name, none, or a YAML, JSON, CSV or "
             "TSV file."
         ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(help="Number of classes, declared; 0 for none.")
+        int | None, typer.Option(help="Declare the number of classes; 0 for none.")
     ] = None,
     files_are_patients: Annotated[
         bool,
         typer.Option(
             "--files-are-patients",
-            help="Take files that name no patient: privacy is then per file.",
+            help="Count each file that names no patient as a patient: privacy is then per file.",
         ),
     ] = False,
     demographics: Annotated[
-        bool, typer.Option("--demographics", help="Keep age group and sex.")
+        bool, typer.Option("--demographics", help="Keep the ten-year age group and the sex.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Confined processes that read at a time; more need more memory.")

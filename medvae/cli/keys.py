@@ -17,14 +17,14 @@ app = typer.Typer(help="Keys: epochs, recovery, recipients.", no_args_is_help=Tr
 
 @app.command()
 def rotate() -> None:
-    """A new epoch key; every data key is wrapped again (seconds)."""
+    """Start a new epoch: a new tenant key, under which every data key is wrapped again."""
     result = settings.session().keys.rotate()
     show(result, [f"Epoch {result.epoch} is in force."])
 
 
 @app.command()
 def reseal() -> None:
-    """New data keys for every object: needed when keys may have leaked. Can be interrupted."""
+    """Replace the data key of every object, when keys may have leaked. Can be interrupted."""
     with progress() as bar:
         result = settings.session().keys.reseal(progress=bar)
     show(result, [f"{plural(result.resealed, 'object')} have new data keys."])
@@ -32,9 +32,9 @@ def reseal() -> None:
 
 @app.command()
 def recover(
-    recovery: Annotated[Path, typer.Option(help="The recovery key of the tenant.")],
+    recovery: Annotated[Path, typer.Option(help="File of the tenant's recovery key.")],
 ) -> None:
-    """A new identity from the recovery key; keys remove takes the lost one's access away."""
+    """Make a new identity with the recovery key; then remove the lost one (keys remove)."""
     import os
 
     from medvae.api import recover_tenant
@@ -54,7 +54,7 @@ def recover(
 
 @app.command("list")
 def list_() -> None:
-    """Who can open the tenant."""
+    """List who can open the tenant."""
     found = settings.session().keys.list()
     columns = ("fingerprint", "kind", "label", "added")
     rows = [[getattr(one, column) for column in columns] for one in found]
@@ -63,9 +63,11 @@ def list_() -> None:
 
 @app.command()
 def new(
-    path: Annotated[Path, typer.Argument(help="A new identity file; FILE.pub is made beside it.")],
+    path: Annotated[
+        Path, typer.Argument(help="Identity file to write; its public half goes to FILE.pub.")
+    ],
 ) -> None:
-    """Make an identity for a colleague; hand FILE.pub to somebody who can open the tenant."""
+    """Make an identity for yourself; give FILE.pub to somebody who can open the tenant."""
     from medvae.api import new_identity
 
     made = new_identity(path)
@@ -74,18 +76,20 @@ def new(
 
 @app.command()
 def add(
-    public: Annotated[Path | None, typer.Argument(help="The .pub file of medvae keys new.")] = None,
-    label: Annotated[str, typer.Option(help="Whose key it is.")] = "colleague",
+    public: Annotated[
+        Path | None, typer.Argument(help="File .pub that medvae keys new wrote.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Name of the key's holder.")] = "colleague",
     passphrase: Annotated[
         bool,
         typer.Option(
             "--passphrase",
-            help="A passphrase alone, of seven dice words or more, from MEDVAE_NEW_PASSPHRASE or "
-            "typed twice. Whoever has the key ring can try to guess it.",
+            help="Add a passphrase (seven dice words or more) from MEDVAE_NEW_PASSPHRASE or the "
+            "terminal. Whoever has the key ring can try to guess it.",
         ),
     ] = False,
 ) -> None:
-    """Let another key, or a passphrase alone, open the tenant."""
+    """Add a key, or a passphrase alone, that can open the tenant."""
     if (public is None) != passphrase:
         raise UsageError("give the .pub file of a key, or --passphrase")
     if public is None:
@@ -109,8 +113,12 @@ def _new_passphrase() -> str:
 
 
 @app.command()
-def remove(fingerprint: Annotated[str, typer.Argument(help="As keys list shows it.")]) -> None:
-    """Take a key away: a new epoch begins that is not wrapped to it."""
+def remove(
+    fingerprint: Annotated[
+        str, typer.Argument(help="Fingerprint of the key, as keys list shows it.")
+    ],
+) -> None:
+    """Remove a key: a new epoch starts that it cannot open."""
     result = settings.session().keys.remove(fingerprint)
     lines = [
         f"Removed; epoch {result.epoch} is in force. What that key has read already, it has read:",

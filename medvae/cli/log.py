@@ -19,7 +19,7 @@ app = typer.Typer(help="The audit log.", invoke_without_command=True)
 
 @app.callback()
 def list_(context: typer.Context) -> None:
-    """The audit log, oldest first."""
+    """List the events of the audit log, oldest first."""
     if context.invoked_subcommand is not None:
         return
     events = settings.session().log.events()
@@ -35,10 +35,10 @@ def _detail(event: Event) -> str:
 def verify(
     anchor: Annotated[
         Path | None,
-        typer.Option("--anchor", help="A file of medvae log anchor: was anything rolled back?"),
+        typer.Option("--anchor", help="File of medvae log anchor, to detect a rollback."),
     ] = None,
 ) -> int:
-    """Check the chain and its signed checkpoints. A broken one ends with exit code 4."""
+    """Check the chain and its signatures. A broken chain ends with exit code 4."""
     result = settings.session().log.verify(anchor)
     state = "unbroken" if result.valid else f"BROKEN: {result.problem}"
     signed = plural(result.checkpoints, "signed checkpoint")
@@ -52,7 +52,8 @@ def verify(
 @app.command()
 def anchor(
     out: Annotated[
-        Path | None, typer.Option("--out", help="Add it to this file, away from the vault.")
+        Path | None,
+        typer.Option("--out", help="File to append the anchor to, away from the vault."),
     ] = None,
 ) -> None:
     """Sign the present state, so that `log verify --anchor` can detect a rollback."""
@@ -64,9 +65,9 @@ def anchor(
 @app.command()
 def export(
     style: Annotated[
-        str, typer.Option("--format", help="json (lines) or syslog (RFC 5424)")
+        str, typer.Option("--format", help="Format: json (lines) or syslog (RFC 5424).")
     ] = "json",
 ) -> None:
-    """The audit log for another system, a line an event, on stdout."""
+    """Print the audit log for another system, one line an event."""
     for line in settings.session().log.export(style):
         print(line)

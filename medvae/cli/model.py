@@ -22,7 +22,7 @@ _COLUMNS = ("model", "private", "epsilon", "delta", "dataset", "weights", "sourc
 
 @app.command("list")
 def list_() -> None:
-    """Every model."""
+    """List the models."""
     found = settings.session().models.list()
     rows = [[getattr(model, column) for column in _COLUMNS] for model in found]
     show({"models": objects(found)}, table(_COLUMNS, rows) if rows else ["No model yet."])
@@ -30,7 +30,7 @@ def list_() -> None:
 
 @app.command("show")
 def show_(name: Model) -> None:
-    """A model's guarantee, size, what compression cost it, and its configuration."""
+    """Show a model's guarantee, size, loss by compression, and configuration."""
     result = settings.session().models.show(name)
     facts = result.facts
     values = [(column, getattr(result, column)) for column in _COLUMNS]
@@ -60,10 +60,10 @@ def _compressed(made: Compression) -> list[str]:
 @app.command()
 def compress(
     name: Model,
-    to: Annotated[str, typer.Option("--to", help="A name for the smaller model.")],
-    weights: Annotated[str, typer.Option(help="bf16 or int8")] = "int8",
+    to: Annotated[str, typer.Option("--to", help="Name of the smaller model.")],
+    weights: Annotated[str, typer.Option(help="Form of the weights: bf16 or int8.")] = "int8",
     prune: Annotated[
-        float, typer.Option(help="Part of the weights, the smallest, to drop (0 to below 1).")
+        float, typer.Option(help="Fraction of the smallest weights to prune, 0 <= p < 1.")
     ] = 0.0,
 ) -> None:
     """Make a smaller form of a model: the same guarantee, fewer bytes. Costs no privacy."""
@@ -79,9 +79,9 @@ def export(
     name: Model,
     out: NewFolder,
     fmt: Annotated[
-        str, typer.Option("--format", help="safetensors, onnx or torchscript")
+        str, typer.Option("--format", help="File format: safetensors, onnx or torchscript.")
     ] = "safetensors",
 ) -> None:
-    """Write a model's weights in the open (its guarantee goes with it)."""
+    """Write a model's weights as plain files; they carry its guarantee."""
     result = settings.session().models.export(name, out, fmt)
     show(result, [f"Wrote {', '.join(map(str, result.files))}"])

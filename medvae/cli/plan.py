@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from medvae.api.results import PlanResult
 
 Config = Annotated[
-    str, typer.Option("-c", "--config", help="A preset (medvae config list) or a YAML file.")
+    str,
+    typer.Option("-c", "--config", help="Name of a preset (medvae config list), or a YAML file."),
 ]
-Dataset = Annotated[str, typer.Option("-d", "--dataset", help="name or name@version")]
-Epsilon = Annotated[float | None, typer.Option(help="Instead of privacy.epsilon.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, repeatable")]
+Dataset = Annotated[str, typer.Option("-d", "--dataset", help="Data set, as name or name@version.")]
+Epsilon = Annotated[float | None, typer.Option(help="Target epsilon, instead of privacy.epsilon.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Set a configuration key: section.key=value. Repeatable."),
+]
 
-SmallCohort = Annotated[
-    bool, typer.Option("--small-cohort", help="Go on with fewer than 20 patients.")
-]
+SmallCohort = Annotated[bool, typer.Option("--small-cohort", help="Accept fewer than 20 patients.")]
 
 
 def run(
@@ -31,7 +33,7 @@ def run(
     set_: Overrides = None,
     small_cohort: SmallCohort = False,
 ) -> None:
-    """What a training would spend and take. Reads no voxel, spends nothing."""
+    """Show what a training would spend and how long it would take. Spends nothing."""
     result = settings.session().plan(
         config, dataset, epsilon=epsilon, overrides=set_ or [], small_cohort=small_cohort
     )

@@ -14,10 +14,10 @@ from medvae.cli.settings import settings
 
 def run(
     config: Config,
-    name: Annotated[str, typer.Option(help="Name of the model.")],
+    name: Annotated[str, typer.Option(help="Name of the new model.")],
     set_: Overrides = None,
 ) -> None:
-    """Train the public stage on procedural volumes: no patient is involved."""
+    """Train the public stage on procedural volumes. No patient is involved."""
     with progress() as bar:
         result = settings.session().pretrain(config, name, overrides=set_ or [], progress=bar)
     show(result, [f"Model {name}: {result.parameters:,} parameters, public."])

@@ -11,6 +11,7 @@ from medvae.cli.generate import Class, Folder, Number, Seed
 from medvae.cli.output import plural, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import Model
 from medvae.errors import IntegrityError
 
 app = typer.Typer(help="Releases: signed folders of synthetic volumes.", no_args_is_help=True)
@@ -18,21 +19,25 @@ app = typer.Typer(help="Releases: signed folders of synthetic volumes.", no_args
 
 @app.command()
 def create(
-    model: str,
+    model: Model,
     n: Number,
     out: Folder,
-    fmt: Annotated[str, typer.Option("--format", help="bids or dicom")] = "bids",
+    fmt: Annotated[
+        str, typer.Option("--format", help="File format: bids (NIfTI) or dicom.")
+    ] = "bids",
     seed: Seed = None,
     category: Class = None,
     title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",
-    body_part: Annotated[str, typer.Option(help="In words, such as hippocampus.")] = "",
+    body_part: Annotated[str, typer.Option(help="Body part in words, such as hippocampus.")] = "",
     suffix: Annotated[str, typer.Option(help="BIDS suffix of MR images.")] = "T1w",
     label: Annotated[
         list[str] | None, typer.Option(help="Name of mask label 1, 2, ...; repeatable.")
     ] = None,
-    license_: Annotated[str, typer.Option("--license", help="Of the data set, as SPDX.")] = "",
+    license_: Annotated[
+        str, typer.Option("--license", help="Licence of the data set, as SPDX.")
+    ] = "",
 ) -> None:
-    """Generate, gate, write, describe and sign a synthetic data set."""
+    """Create a release: generate volumes, check them at the gate, describe and sign them."""
     with progress() as bar:
         result = settings.session().releases.create(
             model,
@@ -59,12 +64,13 @@ def create(
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="The folder of a release.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the release.")],
     public_key: Annotated[
-        Path | None, typer.Option(help="The signer's key, got by another way.")
+        Path | None,
+        typer.Option(help="File of the signer's key, from another source than the release."),
     ] = None,
 ) -> int:
-    """Check a release; needs no vault. A changed or forged one ends with exit code 4."""
+    """Check a release; needs no vault. Changes and forgery end with exit code 4."""
     from medvae.api import verify_release
 
     with progress() as bar:

@@ -22,7 +22,7 @@ def run(
         ),
     ] = False,
 ) -> int:
-    """Move damaged files aside and say what is lost. Overwrites nothing."""
+    """Move damaged files aside and list what is lost. Overwrites nothing."""
     with progress() as bar:
         result = settings.session().repair(gc=gc, progress=bar)
     lost = result.lost

@@ -20,10 +20,10 @@ def _group() -> None:
 
 @app.command()
 def erase(
-    subject: Annotated[str, typer.Argument(help="The patient's id as in the source.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Really erase.")] = False,
+    subject: Annotated[str, typer.Argument(help="Id of the patient, as in the source.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm; there is no way back.")] = False,
 ) -> None:
-    """A patient withdraws: volumes erased everywhere, affected models named."""
+    """Erase a patient's volumes everywhere and list the models trained on the patient."""
     if not yes:
         raise UsageError("erasing a patient cannot be undone; say --yes to do it")
     result = settings.session().datasets.erase_subject(subject)

@@ -18,22 +18,22 @@ app = typer.Typer(
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Letters, digits, '-' and '_'.")],
+    name: Annotated[str, typer.Argument(help="Name of the tenant: letters, digits, '-' and '_'.")],
     recovery_out: Annotated[
-        Path | None, typer.Option(help="Where the recovery key goes; move it off this machine.")
+        Path | None, typer.Option(help="File for the recovery key; move it off this machine.")
     ] = None,
     epsilon_limit: Annotated[
-        float, typer.Option(help="Most epsilon that any patient of this tenant may spend.")
+        float, typer.Option(help="Largest epsilon that may be spent on one patient, at most 50.")
     ] = 20.0,
     delta: Annotated[
         float,
-        typer.Option(help="Delta of every plan and account; at most 1/(10 x patients), and 1e-5."),
+        typer.Option(help="Delta of every plan and account; at most 1e-5 and 1/(10 x patients)."),
     ] = 1e-5,
     store: Annotated[
-        str, typer.Option(help="Where sealed objects go: local, or s3://BUCKET/PREFIX.")
+        str, typer.Option(help="Store of sealed objects: local, or s3://BUCKET/PREFIX.")
     ] = "local",
 ) -> None:
-    """Make a tenant: keys, store, and a drill that the recovery key really opens it."""
+    """Create a tenant: its keys, its store, and a drill that proves the recovery key."""
     from medvae.api import create_tenant, default_identity
 
     identity = Path(settings.identity) if settings.identity else default_identity(name)
@@ -59,7 +59,7 @@ def create(
 
 @app.command("list")
 def list_() -> None:
-    """Every tenant of the vault."""
+    """List the tenants of the vault."""
     from medvae.api import tenants
 
     found = tenants(settings.vault_path)
@@ -70,8 +70,8 @@ def list_() -> None:
 
 @app.command()
 def erase(
-    name: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Really erase; there is no way back.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of the tenant.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Confirm; there is no way back.")] = False,
 ) -> None:
     """Erase a tenant by destroying its keys."""
     from medvae.api import erase_tenant

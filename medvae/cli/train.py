@@ -15,10 +15,14 @@ from medvae.cli.settings import settings
 def run(
     config: Config,
     dataset: Dataset,
-    name: Annotated[str, typer.Option(help="Name of the run and of its model.")],
+    name: Annotated[str, typer.Option(help="Name of the run and of the new model.")],
     epsilon: Epsilon = None,
-    init: Annotated[str | None, typer.Option(help="A model made by medvae pretrain.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with this run.")] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model of medvae pretrain.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume the run of this name; spends nothing more.")
+    ] = False,
     set_: Overrides = None,
     small_cohort: SmallCohort = False,
 ) -> None:

@@ -14,13 +14,13 @@ from medvae.errors import IntegrityError
 
 def run(
     dataset: Annotated[
-        str | None, typer.Option("-d", "--dataset", help="Only this data set.")
+        str | None, typer.Option("-d", "--dataset", help="Check this data set only.")
     ] = None,
     read_data: Annotated[
-        bool, typer.Option("--read-data", help="Also decrypt and authenticate everything.")
+        bool, typer.Option("--read-data", help="Decrypt and authenticate every object too.")
     ] = False,
 ) -> int:
-    """Check what is stored. Damage ends with exit code 4."""
+    """Check that stored objects are as they were written. Damage ends with exit code 4."""
     with progress() as bar:
         result = settings.session().verify(dataset, read_data=read_data, progress=bar)
     how = "read and authenticated" if read_data else "checked"

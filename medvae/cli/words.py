@@ -8,6 +8,10 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Argument(help="Name of a model.")]
-Scan = Annotated[Path, typer.Option("-i", "--input", help="One scan.")]
-NewNifti = Annotated[Path, typer.Option("-o", "--out", help="A new .nii or .nii.gz file.")]
-NewFolder = Annotated[Path, typer.Option("-o", "--out", help="A new folder.")]
+Scan = Annotated[Path, typer.Option("-i", "--input", help="File or folder of one scan.")]
+NewNifti = Annotated[
+    Path, typer.Option("-o", "--out", help="File to write: a new .nii or .nii.gz.")
+]
+NewFolder = Annotated[
+    Path, typer.Option("-o", "--out", help="Folder to write to; must be new or empty.")
+]
