@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,14 +63,14 @@ class Product:
     ) -> list[Gridded]:
         """Draws of a model that was trained on these patients, with an entry of the library."""
         with tempfile.TemporaryDirectory() as folder:
-            session = self._tenant(Path(folder), entry, f"{epsilon:g} {seed}")
-            self._ingest(session, people)
+            session = self.tenant(Path(folder), entry, f"{epsilon:g} {seed}")
+            self.ingest(session, people)
             session.train(
                 self.cohort.preset,
                 DATASET,
                 MODEL,
                 epsilon=epsilon,
-                overrides=self._settings(entry),
+                overrides=self.settings(entry),
                 small_cohort=len(people) < 20,
             )
             return self._drawn(session, entry, count, seed)
@@ -77,15 +78,22 @@ class Product:
     def public(self, count: int, seed: int, entry: str) -> list[Gridded]:
         """Draws of a model that has seen the entry's people alone."""
         with tempfile.TemporaryDirectory() as folder:
-            session = self._tenant(Path(folder), entry, f"public {seed}")
-            session.pretrain(self.cohort.preset, MODEL, overrides=self._settings(entry))
+            session = self.tenant(Path(folder), entry, f"public {seed}")
+            settings = [*self.settings(entry), _scheme(self.cohort.measured)]
+            session.pretrain(self.cohort.preset, MODEL, overrides=settings)
             return self._drawn(session, entry, count, seed)
 
     def _vault(self, entry: str | None) -> Path:
         return self.vaults / (entry or "none")
 
-    def _tenant(self, folder: Path, entry: str | None, row: str) -> api.Session:
-        name, vault = f"row-{hashlib.sha256(row.encode()).hexdigest()[:12]}", self._vault(entry)
+    @staticmethod
+    def tenant_name(row: str) -> str:
+        """What the tenant of a row is called."""
+        return f"row-{hashlib.sha256(row.encode()).hexdigest()[:12]}"
+
+    def tenant(self, folder: Path, entry: str | None, row: str) -> api.Session:
+        """An empty tenant for a row, with its keys in a folder, in the vault of an entry."""
+        name, vault = self.tenant_name(row), self._vault(entry)
         # What a run that was stopped has left.
         if name in {one.tenant for one in api.tenants(vault)}:
             api.erase_tenant(vault, name)
@@ -97,7 +105,8 @@ class Product:
             epsilon_limit=EPSILON_LIMIT,
         )
 
-    def _ingest(self, session: api.Session, people: People) -> None:
+    def ingest(self, session: api.Session, people: People) -> None:
+        """These people as the tenant's patients; says whom it refused."""
         cohort = self.cohort
         with tempfile.TemporaryDirectory() as folder:
             found = session.ingest(
@@ -111,7 +120,8 @@ class Product:
         if found.subjects != len(people):
             print(f"  {found.subjects} of {len(people)} people: {found.quarantined[:3]}")
 
-    def _settings(self, entry: str | None) -> list[str]:
+    def settings(self, entry: str | None) -> list[str]:
+        """What --set would be given."""
         # What has no people to draw has no detail of theirs either: it draws what is compared.
         grid = self.cohort.drawn if entry else self.cohort.measured
         library = [f"anatomy.library={entry}"] if entry else []
@@ -130,6 +140,11 @@ class Product:
 
 def _grid(data: DataConfig) -> list[str]:
     return [f"data.size={list(data.size)}", f"data.spacing={list(data.spacing or ())}"]
+
+
+def _scheme(data: DataConfig) -> str:
+    """The cohort's labels: without patients, nobody else declares them."""
+    return f"data.label_scheme={json.dumps(data.label_scheme)}"
 
 
 def read_folder(folder: Path, data: DataConfig) -> list[Gridded]:
