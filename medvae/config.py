@@ -217,6 +217,34 @@ class PrivacyConfig(_Section):
     )
 
 
+class AnatomyConfig(_Section):
+    """The anatomy model: public people in poses and greys released under differential privacy."""
+
+    library: Annotated[str, Field(min_length=1)] = Field(
+        default="auto",
+        description="The entry of the public library (medvae anatomy list) that shows the "
+        "cohort's region; auto: the one entry that covers the declared labels, and none where "
+        "there is none; none: an atlas of the patients alone.",
+    )
+    labels: dict[str, list[str]] = Field(
+        default={},
+        description="Label of the cohort -> labels of the entry that it stands for, where names "
+        "do not match.",
+    )
+    share: Share = Field(
+        default=0.0,
+        description="Its part of the budget; 0: all of the budget where a library is used.",
+    )
+    digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
+        default="", description="Digest of the entry, filled in by the plan."
+    )
+
+    @property
+    def used(self) -> bool:
+        """Whether a settled configuration has an anatomy model."""
+        return bool(self.digest)
+
+
 class AtlasConfig(_Section):
     """The deformable atlas, measured under differential privacy."""
 
@@ -329,6 +357,7 @@ class RunConfig(_Section):
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     privacy: PrivacyConfig = PrivacyConfig()
+    anatomy: AnatomyConfig = AnatomyConfig()
     atlas: AtlasConfig = AtlasConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     prior: PriorConfig = PriorConfig()
@@ -356,9 +385,18 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _shares(self) -> RunConfig:
-        total = self.atlas.share + self.finetune.share + self.prior.share
+        parts = (self.anatomy, self.atlas, self.finetune, self.prior)
+        total = sum(part.share for part in parts)
         if not math.isclose(total, 1.0, abs_tol=1e-6):
-            raise ValueError(f"atlas.share + finetune.share + prior.share must be 1, not {total:g}")
+            raise ValueError(
+                "anatomy.share + atlas.share + finetune.share + prior.share must be 1, "
+                f"not {total:g}"
+            )
+        if self.anatomy.share > 0 and (self.atlas.share > 0 or self.prior.share > 0):
+            raise ValueError(
+                "anatomy.share takes the place of atlas.share and prior.share: volumes are drawn "
+                "from the anatomy model; set both to 0"
+            )
         return self
 
     @property
@@ -367,6 +405,22 @@ class RunConfig(_Section):
         if self.prior.kind != "auto":
             return self.prior.kind
         return "atlas" if self.atlas.share > 0 and self.atlas.public != "none" else "structure"
+
+    def with_library(self, name: str, digest: str) -> RunConfig:
+        """The configuration with an entry of the public library; it has the whole budget.
+
+        A budget that was shared out with `anatomy.share` stays as it is.
+        """
+        chosen = {"library": name, "digest": digest}
+        if self.anatomy.share > 0:
+            return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=chosen)})
+        shares = {"anatomy": 1.0, "atlas": 0.0, "finetune": 0.0, "prior": 0.0}
+        updated = {
+            section: getattr(self, section).model_copy(update={"share": share})
+            for section, share in shares.items()
+        }
+        updated["anatomy"] = updated["anatomy"].model_copy(update=chosen)
+        return self.model_copy(update=updated)
 
     def settled(self, patients: int) -> RunConfig:
         """The configuration with the shares of the budget that so many patients get."""

@@ -14,9 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.drawing import OutputGrid
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.numbers import Numbers
 from medvae.atlas import Atlas
 from medvae.errors import UsageError
-from medvae.grid import from_grid
+from medvae.grid import drawn_volume, from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
 from medvae.model.frontend import beyond
 from medvae.model.prior import coordinates
@@ -28,6 +32,8 @@ from medvae.volume import Volume
 # Volumes that stand for all that a model of CT draws. Grey values change much for a little of what
 # is decoded, so few of them would make all volumes too dark or too bright by chance.
 POOL = 48
+# Voxel sizes that an anatomy model draws at, in mm.
+LEAST_MM, MOST_MM = 0.25, 20.0
 
 
 def generate(
@@ -39,6 +45,8 @@ def generate(
     progress: Progress = SILENT,
     indices: Sequence[int] | None = None,
     category: int | None = None,
+    anatomy: CohortAnatomy | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> Iterator[Volume]:
     """n volumes in the cohort's geometry, with masks where the model has them.
 
@@ -51,29 +59,85 @@ def generate(
         indices: only these of the n, in this order (to share the work).
         category: all of this class; None: each of one drawn as often as released, where the
             model has classes.
+        anatomy: the library's entry that the model was trained with, where it was.
+        spacing: voxel size of the volumes in mm, of a model with an anatomy; None: its own.
 
     Raises:
         UsageError: n or seed is out of range, the model has nothing to draw from, or not
-            the class.
+            the class; a voxel size for a model without anatomy, or none that can be drawn.
     """
     if n < 1 or seed < 0 or seed >= 1 << 64:
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
     if indices is not None and any(not 0 <= i < n for i in indices):
         raise UsageError(f"indices must lie in 0..{n - 1}")
     wanted = range(n) if indices is None else indices
-    source = _Source(artifact, device)
+    source: _Source | _AnatomySource
+    if artifact.part("anatomy"):
+        source = _AnatomySource(artifact, anatomy, spacing)
+    elif spacing is not None:
+        raise UsageError(
+            "only a model with an anatomy library draws at any voxel size; leave --spacing out"
+        )
+    else:
+        source = _Source(artifact, device)
     source.require(category)
     return _draw(source, wanted, seed, category, progress)
 
 
 def _draw(
-    source: _Source, wanted: Sequence[int], seed: int, category: int | None, progress: Progress
+    source: _Source | _AnatomySource,
+    wanted: Sequence[int],
+    seed: int,
+    category: int | None,
+    progress: Progress,
 ) -> Iterator[Volume]:
     progress.start("generate", len(wanted))
     for done, index in enumerate(wanted, 1):
         yield source.volume(seed, index, category)
         progress.advance(done)
     progress.finish()
+
+
+class _AnatomySource:
+    """A model whose volumes an anatomy model draws."""
+
+    def __init__(
+        self, artifact: Artifact, cohort: CohortAnatomy | None, spacing: Sequence[float] | None
+    ) -> None:
+        named = artifact.facts["anatomy"]
+        if cohort is None or cohort.entry.digest != named["digest"]:
+            raise UsageError(
+                f"this model draws people of the anatomy entry {named['library']} "
+                f"(digest {named['digest'][:16]}): add that entry to the vault's library"
+            )
+        tensors = artifact.part("anatomy")
+        numbers = Numbers.from_arrays({k: v.numpy() for k, v in tensors.items()})
+        self._model = AnatomyModel(cohort, numbers)
+        self._data = artifact.config().data
+        self._grid = None if spacing is None else self._fine_grid(cohort, spacing)
+
+    @staticmethod
+    def _fine_grid(cohort: CohortAnatomy, spacing: Sequence[float]) -> OutputGrid:
+        if len(spacing) not in (1, 3) or not all(LEAST_MM <= s <= MOST_MM for s in spacing):
+            raise UsageError(
+                f"--spacing is one number or three, from {LEAST_MM:g} to {MOST_MM:g} mm, "
+                f"not {', '.join(f'{s:g}' for s in spacing)}"
+            )
+        x, y, z = list(spacing) * (3 // len(spacing))
+        return cohort.grid((x, y, z))
+
+    def require(self, category: int | None) -> None:
+        """Refuse a class: the anatomy model has none. UsageError."""
+        if category is not None:
+            raise UsageError(
+                f"--class {category} asks for a class, and this model has none; set "
+                "anatomy.library to none and train to have some"
+            )
+
+    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+        random = np.random.Generator(np.random.Philox(key=[seed, index]))
+        image, mask, affine = self._model.draw_volume(random, self._grid)
+        return drawn_volume(image, affine, self._data, mask)
 
 
 class _Source:

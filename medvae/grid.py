@@ -190,6 +190,17 @@ def from_grid(
     `public_limits`. `mask` holds the model's labels 1..K; the volume's mask has the numbers of
     the label scheme.
     """
+    return drawn_volume(image, grid_affine(data), data, mask, category)
+
+
+def drawn_volume(
+    image: Array,
+    affine: npt.NDArray[np.float64],
+    data: DataConfig,
+    mask: npt.NDArray[np.uint8] | None = None,
+    category: int | None = None,
+) -> Volume:
+    """`from_grid` on any grid: `affine` [4, 4] takes voxel indices to mm."""
     meta = {} if category is None else {"class": category}
     modality = modalities.get(data.modality)
     values = denormalise(image, public_limits(data), modality.exponent)
@@ -197,4 +208,4 @@ def from_grid(
     if modality.step != 1.0:
         voxels = voxels * np.float32(modality.step)
     numbers = None if mask is None else to_numbers(mask, data)
-    return Volume(voxels, grid_affine(data), data.modality, numbers, meta)
+    return Volume(voxels, affine, data.modality, numbers, meta)

@@ -8,6 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.anatomy.registration.geometry import Array
+from medvae.config import DataConfig
+from medvae.errors import InputError
+from medvae.grid import MOST_VOXELS, normalise, to_indices
+from medvae.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -34,3 +38,23 @@ class Scan:
         """[3] scanner mm of the middle of the field of view."""
         middle = (np.asarray(self.image.shape) - 1) / 2.0
         return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
+
+
+def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None = None) -> Scan:
+    """A volume on the model's scale, on its own grid.
+
+    mask: labels 1..L in place of the volume's own mask.
+
+    Raises:
+        InputError: no voxel is finite, its voxels have no size, or it is too large.
+    """
+    if not np.isfinite(volume.voxels).any():
+        raise InputError("none of its voxels is a finite number")
+    if not np.linalg.det(volume.affine[:3, :3]) or min(volume.spacing) <= 0:
+        raise InputError("its voxels have no size")
+    if volume.voxels.size > MOST_VOXELS:
+        raise InputError(f"it has more than {MOST_VOXELS} voxels")
+    image, _ = normalise(volume.voxels, data)
+    if mask is None and volume.mask is not None:
+        mask = to_indices(volume.mask, data)
+    return Scan(image, np.asarray(volume.affine, np.float64), mask)

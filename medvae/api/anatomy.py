@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from medvae.anatomy.collection import Entry, Library, PersonMaps
     from medvae.api.context import PathLike
     from medvae.api.declaration import Scheme
-    from medvae.vault import Tenant
 
 # How many label numbers an error names.
 _NAMED = 5
@@ -135,32 +134,6 @@ def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -
         objects=objects,
         damaged=tuple(Damage(**one) for one in damaged),
     )
-
-
-def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
-    """Refuse an entry that shows an ingested patient: his or her scan, or the mask of one.
-
-    Raises:
-        UsageError: a person of the entry is a patient of the tenant, or cannot be
-            distinguished from one.
-        IntegrityError: the entry is damaged.
-    """
-    from medvae.api.copies import Stored
-
-    images = Stored(tenant) if entry.kind == "images" else None
-    masks = Stored(tenant, "mask_likeness")
-    for index, person in enumerate(entry.people):
-        maps = library.person(entry, index)
-        same = masks.copies(maps.labels > 0)
-        found = next(same, None)
-        if found is None and images is not None and maps.image is not None:
-            found = next(images.copies(maps.image), None)
-        if found is not None:
-            raise UsageError(
-                f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "
-                "close to one that the two cannot be distinguished; use an entry that shows "
-                "nobody of this tenant"
-            )
 
 
 def library_of(vault: PathLike | None) -> Library:

@@ -44,6 +44,7 @@ class Order:
     seed: int | None = None
     fmt: str = "nifti"
     category: int | None = None
+    spacing: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MAX_VOLUMES:
@@ -212,12 +213,22 @@ def draw(
     context: TenantContext, artifact: Artifact, order: Order, progress: Progress
 ) -> tuple[int, Iterator[Volume]]:
     """The seed that is used (fresh where none was given) and the volumes, one at a time."""
+    from medvae.api import anatomy_choice
     from medvae.generate import generate as stage
 
     seed = secrets.randbits(62) if order.seed is None else order.seed
     device = str(pick(context.device))
     category = order.category
-    volumes = stage(artifact, order.n, seed, device=device, progress=progress, category=category)
+    volumes = stage(
+        artifact,
+        order.n,
+        seed,
+        device=device,
+        progress=progress,
+        category=category,
+        anatomy=anatomy_choice.of_model(context.tenant, artifact),
+        spacing=order.spacing,
+    )
     return seed, volumes
 
 

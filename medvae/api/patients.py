@@ -13,6 +13,7 @@ from medvae.grid import Gridded, to_grid
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
+    from medvae.anatomy.scan import Scan
     from medvae.vault import Tenant
 
 
@@ -70,6 +71,20 @@ class SealedPatients:
             progress.advance(index + 1)
         progress.finish()
         return sum(len(entries) for entries in self._entries) - usable
+
+    def scans(self, index: int) -> list[Scan]:
+        """The volumes of patient `index` on their own grids, scaled to [-1, 1].
+
+        A volume that cannot be scaled counts as none: a patient may have none.
+        """
+        from medvae.anatomy.scan import scan_of
+
+        found = []
+        for entry in self._entries[index]:
+            volume = datasets.open_volume(self._tenant, entry)
+            with contextlib.suppress(InputError):
+                found.append(scan_of(volume, self._data))
+        return found
 
     def volumes(self, index: int) -> list[Gridded]:
         """The volumes of patient `index`, each [X, Y, Z] of the grid, in [-1, 1].

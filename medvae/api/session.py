@@ -178,16 +178,20 @@ class Session:
         seed: int | None = None,
         fmt: str = "nifti",
         category: int | None = None,
+        spacing: Sequence[float] | None = None,
         progress: Progress = SILENT,
     ) -> results.GenerateResult:
         """Write `n` synthetic volumes; the same seed gives the same voxels.
+
+        `spacing`: voxel size in mm, one number or three, of a model with an anatomy library.
 
         `category`: all of this class, of a model that has classes; else each of one drawn as
         often as released, which `subjects.csv` beside the volumes says.
         """
         from medvae.api import models
 
-        order = models.Order(n, Path(out), seed, fmt, category)
+        fine = None if spacing is None else tuple(spacing)
+        order = models.Order(n, Path(out), seed, fmt, category, fine)
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import datasets, declaration
+from medvae.api import anatomy_choice, datasets, declaration
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-def resolve(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
-    """The configuration with what the data set and its size decide, and the template's digest.
+def resolve(tenant: Tenant, cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
+    """The configuration with what the data set and its size decide, and digests of public files.
 
     Raises:
         UsageError: labels, classes or the unit of privacy are not declared or not as configured,
-            or the public template cannot be used.
+            or the public template or the anatomy entry cannot be used.
     """
-    return _with_template(_declared(cfg, manifest).settled(len(datasets.subjects(manifest))))
+    chosen = anatomy_choice.choose(tenant, _declared(cfg, manifest))
+    return _with_template(chosen.settled(len(datasets.subjects(manifest))))
 
 
 def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
@@ -147,7 +148,7 @@ def reopen(
     begun = _declared(stored, manifest_then)
     plan = Plan.from_json(run["plan"])
     _check_patients(run, plan, manifest)
-    cfg = _declared(cfg, manifest_then)
+    begun, cfg = _with_entry(begun, _declared(cfg, manifest_then))
     if "alone_below" in run["config"]["atlas"]:
         # Shares are for as many patients as were planned for, though some may be erased by now.
         cfg = cfg.settled(plan.patients)
@@ -175,6 +176,22 @@ def reopen(
             "resume with the configuration that it was begun with, which spends nothing more"
         )
     return cfg, plan, manifest
+
+
+def _with_entry(begun: RunConfig, cfg: RunConfig) -> tuple[RunConfig, RunConfig]:
+    """Both with the anatomy entry that the run was begun with, where `cfg` names no other.
+
+    What `auto` stands for may be another entry today. A run of an earlier version has none.
+    """
+    if begun.anatomy.used:
+        if cfg.anatomy.library in ("auto", begun.anatomy.library):
+            cfg = cfg.with_library(begun.anatomy.library, begun.anatomy.digest)
+        return begun, cfg
+    none = {"library": "none"}
+    begun = begun.model_copy(update={"anatomy": begun.anatomy.model_copy(update=none)})
+    if cfg.anatomy.library == "auto":
+        cfg = cfg.model_copy(update={"anatomy": cfg.anatomy.model_copy(update=none)})
+    return begun, cfg
 
 
 def _check_patients(run: dict[str, Any], plan: Plan, manifest: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import copies, cost, datasets, integrity, settle
+from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.api.results import (
@@ -96,8 +96,9 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
     _check_cohort(manifest, small_cohort)
-    asked, cfg = cfg, settle.resolve(cfg, manifest)
+    asked, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
+    anatomy_choice.check(tenant, cfg)
     below = asked.atlas.alone_below if _alone(asked, cfg) else None
     made = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
@@ -109,6 +110,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
         dataset=f"{manifest['name']}@{manifest['version']}",
         patients=len(patients),
         atlas_alone_below=below,
+        anatomy=cfg.anatomy.library if cfg.anatomy.used else None,
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
         cost=cost.estimate(cfg, made, len(manifest["volumes"])),
     )
@@ -167,10 +169,16 @@ def pretrain(
     tenant = context.tenant
     datasets.check_name(name)
     _new_model(tenant, name)
+    cfg = anatomy_choice.for_public(tenant, cfg)
+    anatomy = anatomy_choice.of_run(tenant, cfg)
     with tenant.writer():
         keep = TenantCheckpoint(tenant, f"pretrain:{name}")
         artifact = stage.pretrain(
-            cfg, device=str(pick(context.device)), checkpoint=keep, progress=progress
+            cfg,
+            device=str(pick(context.device)),
+            checkpoint=keep,
+            progress=progress,
+            anatomy=anatomy,
         )
         with tenant.transaction():
             tenant.put("model", artifact.to_bytes(), name=name)
@@ -228,6 +236,7 @@ def _train(
     unusable = patients.check(progress)
     key = _run_key(tenant, run, made, manifest)
     init = _init(tenant, run["init"], cfg)
+    anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
     ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
     began = time.monotonic()
@@ -237,6 +246,7 @@ def _train(
         patients,
         key=key,
         init=init,
+        anatomy=anatomy,
         checkpoint=TenantCheckpoint(tenant, run["name"]),
         device=device,
         progress=progress,
@@ -260,8 +270,9 @@ def _begin(
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
     _check_cohort(manifest, request.small_cohort)
-    asked, cfg = cfg, settle.resolve(cfg, manifest)
+    asked, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
+    anatomy_choice.check(tenant, cfg)
     if _alone(asked, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")

@@ -22,6 +22,13 @@ Class = Annotated[
 Seed = Annotated[
     int | None, typer.Option(help="Seed of the draws; the same seed gives the same voxels.")
 ]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        help="Voxel size in mm, one number or three with commas, of a model with an anatomy "
+        "library; default: the library's."
+    ),
+]
 
 
 def run(
@@ -31,10 +38,27 @@ def run(
     fmt: Annotated[str, typer.Option("--format", help="File format: nifti or dicom.")] = "nifti",
     seed: Seed = None,
     category: Class = None,
+    spacing: Spacing = None,
 ) -> None:
     """Draw synthetic volumes from a model. Costs no privacy."""
     with progress() as bar:
         result = settings.session().generate(
-            model, n, out, seed=seed, fmt=fmt, category=category, progress=bar
+            model,
+            n,
+            out,
+            seed=seed,
+            fmt=fmt,
+            category=category,
+            spacing=None if spacing is None else _millimetres(spacing),
+            progress=bar,
         )
     show(result, [f"{plural(n, 'volume')} in {out} (seed {result.seed})."])
+
+
+def _millimetres(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"--spacing is one number or three with commas, such as 2 or 1,1,3, not {text!r}"
+        ) from None

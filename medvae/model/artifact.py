@@ -23,7 +23,7 @@ from medvae.model.presets import build
 # Format 1: noise on a coarser grid than the numbers it was added to. Format 2: one grid.
 FORMAT = 2
 _READABLE = (1, FORMAT)
-PARTS = ("model", "prior", "atlas")
+PARTS = ("model", "prior", "atlas", "anatomy")
 KINDS = ("public", "private", "unprotected")
 # No header of ours comes near this; a larger one is an attack on the reader's memory.
 _MAX_HEADER = 16 << 20

@@ -196,6 +196,17 @@ _OUT_OF_SCOPE = (
 )
 
 
+def anatomy_limits(anatomy: Mapping[str, Any]) -> list[str]:
+    """What must be known of volumes that show public people."""
+    return [
+        f"Every volume shows one of {anatomy['people']} public people ({anatomy['source']}; "
+        f"licence: {anatomy['licence']}; consent: {anatomy['consent'] or 'not stated'}) in a pose "
+        "and in grey values that the patients' numbers say: what is not labelled is theirs, and "
+        "recurs. Their licence decides what may be done with these volumes.",
+        "Lesions and rare anatomy of the patients are not in it: a public person has none of them.",
+    ]
+
+
 def known_limits(facts: ReleaseFacts) -> list[str]:
     """What every release of this kind cannot do."""
     limits = [
@@ -208,6 +219,8 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
     limits += modalities.get(facts.data.modality).limits_of_use
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
+    if facts.model.get("anatomy"):
+        limits += anatomy_limits(facts.model["anatomy"])
     if facts.data.classes:
         limits.append(
             "A class says what the model was asked to draw, not what a reader would find; classes "

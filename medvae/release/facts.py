@@ -241,15 +241,24 @@ class ReleaseFacts:
             data = DataConfig.model_validate(config["data"])  # type: ignore[index]
         except (TypeError, KeyError, ValueError) as error:
             raise IntegrityError("the model's facts hold no usable configuration") from error
+        privacy = PrivacyFacts.from_model(
+            facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks
+        )
+        model = {"kind": facts["kind"], **facts.get("model", {})}
+        anatomy = facts.get("anatomy")
+        if anatomy is not None:
+            # Volumes of an anatomy model have a grid of their own; the configuration's is the
+            # network's.
+            model["anatomy"] = {k: v for k, v in anatomy.items() if k not in ("size", "spacing")}
+            grid = {"size": tuple(anatomy["size"]), "spacing": tuple(anatomy["spacing"])}
+            data = data.model_copy(update=grid)
         return cls(
             name=name or f"Synthetic {modalities.get(data.modality).title} volumes",
             data=data,
-            privacy=PrivacyFacts.from_model(
-                facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks
-            ),
+            privacy=privacy,
             seed=seed,
             volumes=n,
-            model={"kind": facts["kind"], **facts.get("model", {})},
+            model=model,
             config=config or {},
             **more,
         )

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.model import AnatomyModel
 from medvae.config import RunConfig
 from medvae.model import Artifact, build
 from medvae.model.artifact import FORMAT, model_facts
@@ -16,6 +18,7 @@ from medvae.model.conv import LinearPathVAE
 from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.progress import SILENT, Progress
+from medvae.train import anatomy as anatomy_stage
 from medvae.train.adversarial import Adversary
 from medvae.train.loop import Penalties, Penalty, Schedule, train_freely
 from medvae.train.perceptual import Perceptual
@@ -33,6 +36,7 @@ def pretrain(
     checkpoint: CheckpointStore | None = None,
     progress: Progress = SILENT,
     channels: int = 1,
+    anatomy: CohortAnatomy | None = None,
 ) -> Artifact:
     """Train on procedural volumes from the shipped weights or from scratch.
 
@@ -44,6 +48,7 @@ def pretrain(
         checkpoint: where the state is kept.
         progress: gets the loss.
         channels: of a volume.
+        anatomy: an entry of the library whose people, with no patient's numbers, the model draws.
 
     Returns:
         An artifact of kind "public".
@@ -71,7 +76,12 @@ def pretrain(
         store=checkpoint or Forgetful(),
         penalty=_penalties(cfg, model),
     )
-    return public_artifact(cfg, model)
+    artifact = public_artifact(cfg, model)
+    if anatomy is None:
+        return artifact
+    drawn = AnatomyModel(anatomy, anatomy.numbers)
+    facts = artifact.facts | {"anatomy": anatomy_stage.provenance(anatomy)}
+    return Artifact(artifact.tensors | anatomy_stage.tensors(drawn), facts)
 
 
 def _penalties(cfg: RunConfig, model: VAE) -> Penalty | None:

@@ -7,12 +7,16 @@ plan accounts for. No loss, count or figure of a patient is reported on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.scan import Scan
 from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
 from medvae.atlas import mechanisms as atlas_mechanisms
@@ -26,6 +30,7 @@ from medvae.privacy import NoiseSource, Plan, recentre
 from medvae.privacy.arguments import resolve_precision
 from medvae.progress import SILENT, Progress
 from medvae.threads import one_thread
+from medvae.train import anatomy as anatomy_stage
 from medvae.train import finetune as dp
 from medvae.train import prior_fit
 from medvae.train.codes import Codes
@@ -47,6 +52,8 @@ class Patients(Protocol):
 
     def volumes(self, index: int) -> list[Gridded]: ...
 
+    def scans(self, index: int) -> list[Scan]: ...
+
 
 def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     """What a run asks of the budget: (name, share, sample rate, steps), shares adding up to 1.
@@ -55,6 +62,8 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     steps or rank hand their share to the others.
     """
     wanted: list[Request] = []
+    for name, part in anatomy_stage.mechanisms() if cfg.anatomy.share > 0 else ():
+        wanted += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
     if dims_of(cfg) == 3:
         for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
             wanted += _statistic(name, cfg.atlas.share * part, cfg, patients)
@@ -66,8 +75,11 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     for name, part in prior_fit.split(cfg).items():
         wanted.append((name, cfg.prior.share * part, 1.0, 1))
     wanted = [one for one in wanted if one[1] > 0]
-    if not any(name in prior_fit.NAMES for name, *_ in wanted) and cfg.atlas.share == 0:
-        raise UsageError("nothing to draw from: give atlas.share or prior.share some budget")
+    drawn_from = cfg.atlas.share + cfg.anatomy.share
+    if not any(name in prior_fit.NAMES for name, *_ in wanted) and drawn_from == 0:
+        raise UsageError(
+            "nothing to draw from: give anatomy.share, atlas.share or prior.share some budget"
+        )
     total = sum(one[1] for one in wanted)
     return [(name, share / total, rate, steps) for name, share, rate, steps in wanted]
 
@@ -87,6 +99,7 @@ def train(
     *,
     key: bytes,
     init: Artifact | None = None,
+    anatomy: CohortAnatomy | None = None,
     checkpoint: CheckpointStore | None = None,
     device: str = "cpu",
     progress: Progress = SILENT,
@@ -99,30 +112,38 @@ def train(
         patients: as many as the plan says.
         key: 32 bytes, bound to plan and data set; all private randomness comes from it.
         init: a public model to start from; None: the shipped one, or fresh weights.
+        anatomy: the library's entry that the configuration names, ready for the cohort.
         checkpoint: where the state is kept after each stage and every few steps.
         device: "cpu" or "cuda".
         progress: gets stages and steps.
 
     Raises:
-        UsageError: the number of patients is not the plan's, or `init` is another network
-            or was trained on patients.
+        UsageError: the number of patients is not the plan's, `init` is another network or was
+            trained on patients, or `anatomy` is not what the configuration names.
     """
     if len(patients) != plan.patients:
         raise UsageError(
             f"the plan is for {plan.patients} patients and the data set has {len(patients)}; "
             "make a plan for this data set"
         )
+    if (anatomy.entry.digest if anatomy else "") != cfg.anatomy.digest:
+        raise UsageError("the anatomy entry is not the one that the configuration names")
     stages = Stages.resume(checkpoint or Forgetful())
     noise = NoiseSource(key, _binding(cfg, device))
     # Whatever is computed on the way to a private sum adds up in one order on every machine.
     with one_thread():
         model = _initial(cfg, init).to(device)
+        drawn = None
+        if anatomy is not None:
+            drawn = anatomy_stage.released(anatomy, plan, patients, noise, stages, progress)
+            _curriculum(model, anatomy_stage.patches(drawn, cfg), cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
-            _curriculum(model, atlas, cfg, stages, progress)
+            images = [image for image, _ in atlas.sample(cfg.atlas.samples, cfg.seed)]
+            _curriculum(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
-    return _artifact(cfg, plan, model, prior, atlas)
+    return _artifact(cfg, plan, model, prior, atlas, drawn)
 
 
 def _binding(cfg: RunConfig, device: str) -> str:
@@ -171,12 +192,15 @@ def _atlas(
 
 
 def _curriculum(
-    model: VAE, atlas: Atlas, cfg: RunConfig, stages: Stages, progress: Progress
+    model: VAE,
+    images: Sequence[npt.NDArray[np.float32]],
+    cfg: RunConfig,
+    stages: Stages,
+    progress: Progress,
 ) -> None:
-    """The VAE on samples of the released atlas: post-processing, free, and as long as one likes."""
+    """The VAE on draws of what was released: post-processing, free, as long as one likes."""
     done = stages.result("curriculum")
     if done is None:
-        images = [image for image, _ in atlas.sample(cfg.atlas.samples, cfg.seed)]
         drawn = torch.from_numpy(np.stack(images))[:, None] if images else None
         steps = cfg.atlas.steps if images else 0
         size = cfg.pretrain.batch
@@ -192,7 +216,7 @@ def _curriculum(
             model,
             batches,
             schedule,
-            stage="VAE on atlas samples",
+            stage="VAE on drawn volumes",
             progress=progress,
             store=stages.store("curriculum"),
         )
@@ -263,7 +287,12 @@ def _prior(
 
 
 def _artifact(
-    cfg: RunConfig, plan: Plan, model: VAE, prior: LatentPrior | None, atlas: Atlas | None
+    cfg: RunConfig,
+    plan: Plan,
+    model: VAE,
+    prior: LatentPrior | None,
+    atlas: Atlas | None,
+    anatomy: AnatomyModel | None,
 ) -> Artifact:
     tensors = {f"model.{k}": v.cpu() for k, v in model.state_dict().items()}
     if prior is not None:
@@ -271,6 +300,8 @@ def _artifact(
     if atlas is not None:
         arrays = atlas.to_tensors()
         tensors |= {f"atlas.{k}": torch.from_numpy(v.copy()) for k, v in arrays.items()}
+    if anatomy is not None:
+        tensors |= anatomy_stage.tensors(anatomy)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "kind": "private",
@@ -282,6 +313,8 @@ def _artifact(
         "plan": plan.to_json(),
         "stages": list(_names(one.name for one in plan.mechanisms)),
     }
+    if anatomy is not None:
+        facts["anatomy"] = anatomy_stage.provenance(anatomy.cohort)
     return Artifact(tensors, facts)
 
 

@@ -14,7 +14,7 @@ from medvae.anatomy.collection import Library
 from medvae.anatomy.collection.alignment import shown
 from medvae.anatomy.collection.labels import without_side
 from medvae.api import anatomy_files
-from medvae.api.anatomy import check_strangers
+from medvae.api.anatomy_choice import check_strangers
 from medvae.errors import InputError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import SILENT
 from tests.anatomy.conftest import SCHEME, write

@@ -35,6 +35,10 @@ class Renderer(Protocol):
     def public_std(self) -> Array:
         """[F] how much they differ between people; positive."""
 
+    @property
+    def public_correlation(self) -> Array:
+        """[F, F] correlation between people; the identity where nothing is known of it."""
+
     def measure(self, scan: Scan, found: Alignment) -> Array:
         """[F] figures of one patient from his or her own scan, registered to the template.
 

@@ -51,6 +51,8 @@ class PlanResult(Result):
         dataset: as name@version.
         atlas_alone_below: epsilon times patients below which the atlas gets the whole budget;
             None where it does not.
+        anatomy: the entry of the public library that volumes are drawn from; None: none covers
+            the cohort, or the configuration wants none.
     """
 
     epsilon: float
@@ -60,6 +62,7 @@ class PlanResult(Result):
     dataset: str
     patients: int
     atlas_alone_below: float | None
+    anatomy: str | None
     budget: BudgetState
     cost: Cost
 

@@ -1,0 +1,176 @@
+"""An entry of the public library, ready for one cohort: template, renderer and public numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvae import modality as modalities
+from medvae.anatomy import place
+from medvae.anatomy.bands import Bands
+from medvae.anatomy.collection import Entry, Library
+from medvae.anatomy.drawing import OutputGrid, Renderer
+from medvae.anatomy.drawing.images import ImageRenderer
+from medvae.anatomy.matching import match
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.organs import distance_subject, distance_template
+from medvae.anatomy.parts import Measured
+from medvae.anatomy.public import public_numbers
+from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
+from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.scan import Scan, scan_of
+from medvae.config import DataConfig
+from medvae.errors import UsageError
+from medvae.volume import Volume
+
+
+@dataclass(frozen=True)
+class CohortAnatomy:
+    """What registers, measures and draws the patients of one cohort; public, all of it.
+
+    Attributes:
+        entry: of the library.
+        data: the cohort's declared facts.
+        people: alignments of the entry's people, in the template's frame.
+        template: what a patient is registered to.
+        renderer: how the entry's people look.
+        numbers: what public people alone say.
+        spacing: [3] voxel size of the entry's people (their median), in mm.
+    """
+
+    entry: Entry
+    data: DataConfig
+    people: tuple[Alignment, ...]
+    template: Template
+    renderer: Renderer
+    numbers: Numbers
+    place_correlation: Array
+    spacing: tuple[float, float, float]
+
+    @classmethod
+    def open(
+        cls,
+        library: Library,
+        entry: Entry,
+        data: DataConfig,
+        declared: Mapping[str, Sequence[str]] | None = None,
+    ) -> CohortAnatomy:
+        """Make an entry ready for a cohort.
+
+        declared: cohort label -> the entry's labels that it stands for, where names do not match.
+
+        Raises:
+            UsageError: the entry does not cover the cohort (see `check_covers`).
+            IntegrityError: a file of the entry is damaged.
+        """
+        own = check_covers(entry, data, declared)
+        group = library.aligned(entry).group
+
+        def person(index: int) -> Scan:
+            maps = library.person(entry, index)
+            table = np.zeros(max(entry.label_scheme) + 1, np.uint8)
+            for label, numbers in enumerate(own, 1):
+                table[list(numbers)] = label
+            assert maps.image is not None
+            volume = Volume(np.asarray(maps.image), maps.affine, data.modality)
+            return scan_of(volume, data, table[np.clip(maps.labels, 0, None)])
+
+        channel = {number: at for at, number in enumerate(entry.label_scheme)}
+        channels = [[channel[number] for number in numbers] for numbers in own]
+        template = distance_template(group.template, channels)
+        absolute = modalities.get(data.modality).scaling.absolute
+        renderer = ImageRenderer(person, group.alignments, cohort_labels(data), absolute=absolute)
+        centres = [person(index).centre for index in range(len(entry.people))]
+        figures = (renderer.public_mean, renderer.public_std)
+        numbers = public_numbers(group.alignments, centres, figures)
+        places = [
+            place.place_of(one.affine, at)
+            for one, at in zip(group.alignments, centres, strict=True)
+        ]
+        spacings = np.median([one.spacing for one in entry.people], axis=0)
+        x, y, z = (float(s) for s in spacings)
+        correlation = place.correlation(np.stack(places), numbers.place, numbers.place_std)
+        return cls(
+            entry, data, group.alignments, template, renderer, numbers, correlation, (x, y, z)
+        )
+
+    @property
+    def bands(self) -> Bands:
+        """Bands of the deformation's coefficients."""
+        return Bands.of_basis(self.people[0].basis)
+
+    def measure(self, scan: Scan) -> Measured | None:
+        """What one volume shows; None where it cannot be registered, whatever is wrong with it.
+
+        Uses the volume and public things alone.
+        """
+        subject = self._subject(scan)
+        if subject is None:
+            return None
+        try:
+            found = register(subject, self.template, self._settings)
+            figures = self.renderer.measure(scan, found)
+            placed = place.place_of(found.affine, scan.centre)
+        except (ValueError, RuntimeError, ArithmeticError):
+            # What went wrong hangs on a patient's voxels, so nobody may be told: it counts as none.
+            return None
+        return Measured(placed, found.coefficients, figures)
+
+    def grid(self, spacing: Sequence[float] | None = None) -> OutputGrid:
+        """The grid of drawn volumes.
+
+        The configuration's size and spacing where it has a spacing, else the entry's box at the
+        voxel size of its people.
+
+        spacing: another voxel size over the same extent, in mm.
+        """
+        if self.data.spacing is not None:
+            extent = np.asarray(self.data.size) * np.asarray(self.data.spacing)
+            own = self.data.spacing
+        else:
+            extent, own = np.asarray(self.template.box.size), self.spacing
+        voxel = np.asarray(own if spacing is None else spacing, np.float64)
+        x, y, z = (max(1, round(float(n))) for n in extent / voxel)
+        return OutputGrid.of((x, y, z), (float(voxel[0]), float(voxel[1]), float(voxel[2])))
+
+    @property
+    def _settings(self) -> Settings:
+        return Settings(max_frequency=self.people[0].max_frequency or 1 / 40)
+
+    def _subject(self, scan: Scan) -> Subject | None:
+        if scan.mask is None or not scan.mask.any():
+            return None
+        return distance_subject(scan, len(cohort_labels(self.data)), self.template)
+
+
+def cohort_labels(data: DataConfig) -> tuple[str, ...]:
+    """Names of the cohort's labels 1..L."""
+    scheme = data.label_scheme or {}
+    return tuple(scheme[str(number)] for number in data.label_numbers if str(number) in scheme)
+
+
+def check_covers(
+    entry: Entry, data: DataConfig, declared: Mapping[str, Sequence[str]] | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """For each label of the cohort, the entry's label numbers.
+
+    Raises:
+        UsageError: the cohort has classes or no labels, or the entry lacks one of the labels.
+    """
+    if data.classes > 0:
+        raise UsageError(
+            f"the anatomy entry {entry.name} has no classes to draw; set data.classes to 0, or "
+            "anatomy.library to none for an atlas that has"
+        )
+    scheme = {int(number): name for number, name in (data.label_scheme or {}).items()}
+    wanted = {number: scheme[number] for number in data.label_numbers if number in scheme}
+    if not wanted:
+        raise UsageError(
+            f"the anatomy entry {entry.name} needs a cohort with labels; declare them (medvae "
+            "dataset declare --label-scheme) and ingest masks, or set anatomy.library to none"
+        )
+    if entry.kind != "images":
+        raise UsageError(f"the anatomy entry {entry.name} holds label maps without images")
+    return match(wanted, entry.label_scheme, declared)

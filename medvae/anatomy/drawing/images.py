@@ -1,0 +1,157 @@
+"""Entries of images with labels: a public person's own picture, in another pose and other greys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medvae.anatomy.drawing.layers import QUANTILES, Layers
+from medvae.anatomy.drawing.pose import OutputGrid, Pose
+from medvae.anatomy.registration import Alignment, sampling, signed_distances
+from medvae.anatomy.registration.geometry import Array, affine_points, transform
+from medvae.anatomy.scan import Scan
+from medvae.threads import one_thread
+
+# How much figures differ between people, where there are too few public people, and how many people
+# that counts like.
+TYPICAL_STD, PRIOR_PEOPLE = 0.1, 4.0
+# Correlations of few people are shrunk toward none by this part.
+UNCORRELATED = 0.2
+# Distances are cut off here, in mm: only the border is looked at.
+LIMIT_MM = 30.0
+
+
+class ImageRenderer:
+    """`Renderer` of images with labels.
+
+    A drawn picture is a public person's own, which keeps every texture and every structure that
+    is not labelled; labels and background get the drawn grey values.
+    """
+
+    def __init__(
+        self,
+        person: Callable[[int], Scan],
+        alignments: Sequence[Alignment],
+        labels: Sequence[str],
+        *,
+        absolute: bool,
+    ) -> None:
+        """Args:
+        person: reads public person i, in the cohort's labels and on the modality's scale.
+        alignments: where each of them is.
+        labels: names of the cohort's labels.
+        absolute: the modality's grey values are absolute: the background keeps its own.
+        """
+        self._labels, self._absolute = tuple(labels), absolute
+        self._alignments = alignments
+        self._person = lru_cache(maxsize=4)(lambda index: _Person(person(index), len(labels)))
+        own = np.stack([self.measure(person(i), one) for i, one in enumerate(alignments)])
+        known = np.isfinite(own)
+        counts = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, own, 0.0).sum(axis=0) / counts
+        deviation = np.where(known, own - mean, 0.0)
+        variance = (deviation**2).sum(axis=0) + PRIOR_PEOPLE * TYPICAL_STD**2
+        self._mean: Array = mean
+        self._std: Array = np.sqrt(variance / (counts + PRIOR_PEOPLE))
+        scaled = deviation / self._std
+        correlation = scaled.T @ scaled / len(own)
+        self._correlation: Array = (1.0 - UNCORRELATED) * correlation
+        np.fill_diagonal(self._correlation, 1.0)
+
+    @property
+    def names(self) -> Sequence[str]:
+        quantiles = () if self._absolute else QUANTILES
+        return [
+            *(f"mean of {name}" for name in self._labels),
+            *(f"deviation of {name}" for name in self._labels),
+            *(f"background, quantile {part:g}" for part in quantiles),
+        ]
+
+    @property
+    def public_mean(self) -> Array:
+        return self._mean
+
+    @property
+    def public_std(self) -> Array:
+        return self._std
+
+    @property
+    def public_correlation(self) -> Array:
+        return self._correlation
+
+    def measure(self, scan: Scan, found: Alignment) -> Array:
+        with one_thread():
+            inside = _in_box(scan, found)
+        layers = Layers.measure(
+            scan.image, scan.mask, inside, len(self._labels), absolute=self._absolute
+        )
+        return layers.figures
+
+    def draw(
+        self,
+        person: int,
+        pose: Pose,
+        grid: OutputGrid,
+        figures: Array,
+        random: np.random.Generator,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        source = self._person(person)
+        own = Layers.of(self.measure(source.scan, self._alignments[person]), len(self._labels))
+        wanted = Layers.of(figures, len(self._labels))
+        image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
+        with one_thread():
+            for where, slab in grid.slabs():
+                values, distances = source.at(pose.person_points(slab))
+                image[where] = own.repaint(values, _shares(distances, source.softness), wanted)
+                nearest = distances.argmin(axis=0)
+                mask[where] = np.where(distances.min(axis=0) < 0.0, nearest + 1, 0)
+        return image, mask
+
+
+class _Person:
+    """A public person's maps, ready to be pulled."""
+
+    def __init__(self, scan: Scan, labels: int) -> None:
+        self.scan = scan
+        spacing = (float(scan.spacing[0]), float(scan.spacing[1]), float(scan.spacing[2]))
+        # A border is as wide as a voxel of the finest axis.
+        self.softness = min(spacing)
+        mask = np.zeros(scan.image.shape, np.uint8) if scan.mask is None else scan.mask
+        maps = signed_distances(mask, range(1, labels + 1), spacing, LIMIT_MM)
+        stacked = torch.from_numpy(np.concatenate([scan.image[None], maps]))
+        self._maps = sampling.side_by_side(stacked)
+        self._to_index: Array = np.linalg.inv(scan.affine).astype(np.float64)
+
+    def at(self, points: torch.Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Image [...] and distances [L, ...] at points [3, ...] in mm.
+
+        Beyond the field of view the image is mirrored, and nothing is labelled.
+        """
+        shape = torch.tensor(self.scan.image.shape).reshape(3, *[1] * (points.ndim - 1))
+        where = (2.0 * transform(self._to_index, points) + 1.0) / shape - 1.0
+        # The triangle wave of period 4 that is the identity within -1 and 1.
+        mirrored = 1.0 - (torch.remainder(where + 1.0, 4.0) - 2.0).abs()
+        values = sampling.sample(self._maps, mirrored).numpy()
+        beyond = (where.abs() > 1.0).any(dim=0).numpy()
+        return values[0], np.where(beyond, np.float32(LIMIT_MM), values[1:])
+
+
+def _shares(distances: npt.NDArray[np.float32], softness: float) -> npt.NDArray[np.float32]:
+    """[L, ...] part of each label in each voxel, from signed distances; sums to at most 1."""
+    shares = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
+    return np.asarray(shares / np.maximum(shares.sum(axis=0), 1.0), np.float32)
+
+
+def _in_box(scan: Scan, found: Alignment) -> npt.NDArray[np.bool_]:
+    """[X, Y, Z] whether a voxel is in the template's box, by the affine map alone."""
+    inside = np.empty(scan.image.shape, bool)
+    x, y, z = scan.image.shape
+    for where, slab in OutputGrid(scan.affine, (x, y, z)).slabs():
+        points = affine_points(found.affine @ slab.affine, slab.shape, torch.device("cpu"))
+        at = sampling.box_coordinates(points, found.box)
+        inside[where] = (at.abs() <= 1.0).all(dim=0).numpy()
+    return inside

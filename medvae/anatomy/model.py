@@ -1,0 +1,92 @@
+"""The anatomy model: public people in poses and greys that a population's numbers say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.anatomy import place
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.drawing import OutputGrid, Pose
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.registration import Alignment
+from medvae.anatomy.registration.geometry import Array
+from medvae.threads import one_thread
+
+# A drawn deformation: so much of the drawn person's own, and the rest of another person's.
+# Coefficients of one person belong together: drawn one by one they skew organs.
+OWN: Final = 0.8
+# Numbers farther than this from their mean, in standard deviations, are drawn again as this.
+FARTHEST: Final = 2.5
+
+
+@dataclass(frozen=True)
+class AnatomyModel:
+    """What draws synthetic subjects.
+
+    Attributes:
+        cohort: the library's entry, ready for the cohort.
+        numbers: of the population: public ones, or released ones.
+    """
+
+    cohort: CohortAnatomy
+    numbers: Numbers
+
+    def draw(
+        self, random: np.random.Generator, grid: OutputGrid | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """`draw_volume` without its affine."""
+        image, mask, _ = self.draw_volume(random, grid)
+        return image, mask
+
+    def draw_volume(
+        self, random: np.random.Generator, grid: OutputGrid | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], Array]:
+        """One subject: [X, Y, Z] image in [-1, 1], labels 1..L of the cohort, [4, 4] affine.
+
+        grid: None: the cohort's own (see `CohortAnatomy.grid`).
+        """
+        people = self.cohort.people
+        person, other = (int(random.integers(len(people))) for _ in range(2))
+        placed = _normal(
+            random, self.numbers.place, self.numbers.place_std, self.cohort.place_correlation
+        )
+        renderer = self.cohort.renderer
+        figures = _normal(
+            random, self.numbers.figures, self.numbers.figures_std, renderer.public_correlation
+        )
+        grid = grid or self.cohort.grid()
+        if self.cohort.data.spacing is None:
+            # The entry's whole box: patients' field of view decides nothing but its jitter.
+            shift = self.numbers.place[place.SHIFT]
+            placed[place.SHIFT] += self.cohort.template.box.centre - shift
+        subject = replace(
+            people[person],
+            affine=place.affine_of(placed),
+            coefficients=self._shape(people[person], people[other]),
+        )
+        with one_thread():
+            pose = Pose(subject, people[person])
+            image, mask = renderer.draw(person, pose, grid, figures, random)
+        return image, mask, grid.affine
+
+    def _shape(self, person: Alignment, other: Alignment) -> Array:
+        """[3, K] coefficients: the population's mean and two people's own deviations."""
+        ratio = self.numbers.shape_std / self.cohort.numbers.shape_std
+        own = OWN * person.coefficients
+        if other is person:
+            own = person.coefficients
+        else:
+            own = own + np.sqrt(1.0 - OWN**2) * other.coefficients
+        return np.asarray(self.numbers.shape + self.cohort.bands.spread(ratio) * own)
+
+
+def _normal(random: np.random.Generator, mean: Array, std: Array, correlation: Array) -> Array:
+    """Correlated normals, none of them farther than `FARTHEST` from its mean."""
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    drawn = root @ random.standard_normal(len(mean))
+    return np.asarray(mean + std * np.clip(drawn, -FARTHEST, FARTHEST))

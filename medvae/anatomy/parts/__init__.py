@@ -1,0 +1,16 @@
+"""The private statistics of the anatomy model: one file a kind, one shape for all (`Part`)."""
+
+from medvae.anatomy.parts.base import Measured, Part
+from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
+
+__all__ = [
+    "FiguresSpread",
+    "MeanFigures",
+    "MeanPlace",
+    "MeanShape",
+    "Measured",
+    "Part",
+    "PlaceSpread",
+    "ShapeSpread",
+]

@@ -1,0 +1,74 @@
+"""One shape for a private statistic of the anatomy model.
+
+A statistic is a vector of each patient that says how he or she deviates from public people, in
+units of how public people deviate from one another. So noise shrinks a released mean toward
+public anatomy, and a cohort that says nothing returns the library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.registration.geometry import Array
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one volume shows, measured once and handed to every statistic.
+
+    Attributes:
+        place: [12] (see `place`).
+        shape: [3, K] whitened coefficients of the deformation.
+        figures: [F] of the renderer; NaN where the volume does not show it.
+    """
+
+    place: Array
+    shape: Array
+    figures: Array
+
+
+class Part(Protocol):
+    """A statistic: its public constants, its vector, and what a released mean vector says.
+
+    Formal guarantee: none of its own. The release clips each patient's vector to `clip` whatever
+    `measure` returns, so the sensitivity of the sum is `clip`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in a model."""
+
+    @property
+    def share(self) -> float:
+        """Part of the model's budget, in squared signal-to-noise."""
+
+    @property
+    def clip(self) -> float:
+        """Largest L2 norm of a patient's vector."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        """[dimension] of one volume, given what is public or has been released before."""
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        """`known` with what a released mean vector [dimension] adds.
+
+        sigma: noise deviation of each coordinate of `released`; 0: none.
+        """
+
+
+def toward_zero(values: Array, sigma: float) -> Array:
+    """A released vector times the part of its power that noise does not explain.
+
+    Positive-part James-Stein (1961). Zero, public anatomy that is, where it may be noise alone.
+    """
+    power = float(values @ values)
+    kept = max(0.0, 1.0 - len(values) * sigma**2 / power) if power > 0 else 0.0
+    return np.asarray(values * kept)

@@ -1,0 +1,99 @@
+"""Mean place, shape and figures: statistics that need no earlier release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medvae.anatomy import place
+from medvae.anatomy.bands import Bands
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts.base import Measured, toward_zero
+from medvae.anatomy.registration.geometry import Array
+
+# Public people have a norm of about the square root of the dimension; patients of another scanner
+# differ from them by more than they do from one another.
+REACH = 1.5
+
+
+@dataclass(frozen=True)
+class MeanPlace:
+    """Mean rotation, stretch and position.
+
+    Attributes:
+        public: deviations are from its means, in its standard deviations.
+    """
+
+    public: Numbers
+    name: str = "place"
+    share: float = 0.12
+    clip: float = REACH * place.SIZE**0.5
+    dimension: int = place.SIZE
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        return (found.place - self.public.place) / self.public.place_std
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        parts = (place.ROTATION, place.STRETCH, place.SHIFT)
+        kept = np.concatenate([toward_zero(released[part], sigma) for part in parts])
+        return replace(known, place=self.public.place + kept * self.public.place_std)
+
+
+@dataclass(frozen=True)
+class MeanShape:
+    """Mean of the `count` slowest coefficients of the deformation, along each axis."""
+
+    public: Numbers
+    bands: Bands
+    count: int
+    name: str = "shape"
+    share: float = 0.22
+
+    @property
+    def dimension(self) -> int:
+        return 3 * self.count
+
+    @property
+    def clip(self) -> float:
+        """Public people have a norm of about the square root of the dimension."""
+        return float(np.sqrt(self.dimension))
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        deviation = (found.shape - self.public.shape) / self.bands.spread(self.public.shape_std)
+        return np.asarray(deviation[:, : self.count].reshape(-1))
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        kept = np.zeros_like(self.public.shape)
+        kept[:, : self.count] = released.reshape(3, self.count)
+        # By band: shapes of a population differ from public ones in what is slow.
+        for band in range(self.bands.count):
+            there = (self.bands.of == band) & (np.arange(kept.shape[1]) < self.count)
+            kept[:, there] = toward_zero(kept[:, there].reshape(-1), sigma).reshape(3, -1)
+        change = kept * self.bands.spread(self.public.shape_std)
+        return replace(known, shape=self.public.shape + change)
+
+
+@dataclass(frozen=True)
+class MeanFigures:
+    """Mean of what the renderer measures; what a volume does not show counts as public."""
+
+    public: Numbers
+    name: str = "figures"
+    share: float = 0.30
+
+    @property
+    def dimension(self) -> int:
+        return len(self.public.figures)
+
+    @property
+    def clip(self) -> float:
+        return REACH * float(np.sqrt(self.dimension))
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        deviation = (found.figures - self.public.figures) / self.public.figures_std
+        return np.where(np.isfinite(deviation), deviation, 0.0)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        change = toward_zero(released, sigma) * self.public.figures_std
+        return replace(known, figures=self.public.figures + change)

@@ -1,0 +1,166 @@
+"""Which entry of the vault's public library a run uses, and that entry ready for its cohort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medvae.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from medvae.anatomy.cohort import CohortAnatomy
+    from medvae.anatomy.collection import Entry, Library
+    from medvae.config import RunConfig
+    from medvae.model import Artifact
+    from medvae.vault import Tenant
+
+
+def library_of(tenant: Tenant) -> Library:
+    """The library of the tenant's vault."""
+    from medvae.anatomy.collection import Library
+
+    return Library(tenant.root.parent)
+
+
+def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
+    """The configuration with its entry and the entry's digest, or with none.
+
+    Never looks at a patient: the declared labels decide.
+
+    Raises:
+        UsageError: the named entry does not cover the cohort, several entries cover it and none
+            is named, or `anatomy.share` has a budget and there is no entry.
+        NotFoundError: there is no such entry.
+    """
+    from medvae.anatomy.cohort import check_covers
+
+    library, wanted = library_of(tenant), cfg.anatomy.library
+    if wanted == "auto":
+        covering = [name for name in library.names() if _covers(library, name, cfg)]
+        if len(covering) > 1:
+            raise UsageError(
+                f"several anatomy entries cover the cohort ({', '.join(covering)}); name the one "
+                "to use in anatomy.library, or none"
+            )
+        if cfg.anatomy.labels and not covering:
+            # Somebody meant an entry: the first one says what is wrong.
+            for name in library.names():
+                check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
+        wanted = covering[0] if covering else "none"
+    if wanted == "none":
+        if cfg.anatomy.share > 0:
+            raise UsageError(
+                "anatomy.share has a part of the budget, but no entry of the public library "
+                "covers the cohort; add one (medvae anatomy add), or set anatomy.share to 0"
+            )
+        return cfg.model_copy(
+            update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
+        )
+    entry = library.entry(wanted)
+    check_covers(entry, cfg.data, cfg.anatomy.labels)
+    if cfg.anatomy.digest not in ("", entry.digest):
+        raise UsageError(
+            f"the anatomy entry {wanted} is not the one that anatomy.digest stands for; put that "
+            "entry back"
+        )
+    return cfg.with_library(wanted, entry.digest)
+
+
+def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
+    """The configuration of a model of public people: of the entry that it names, if it does.
+
+    Labels that the configuration does not name are all that the entry has.
+
+    Raises:
+        UsageError, NotFoundError: as `choose`.
+    """
+    if cfg.anatomy.library in ("auto", "none"):
+        return cfg.model_copy(
+            update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
+        )
+    if cfg.data.label_scheme is None:
+        scheme = library_of(tenant).entry(cfg.anatomy.library).label_scheme
+        named = {str(number): name for number, name in scheme.items()}
+        facts = {"label_scheme": named, "labels": len(named)}
+        cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update=facts)})
+    return choose(tenant, cfg)
+
+
+def _covers(library: Library, name: str, cfg: RunConfig) -> bool:
+    from medvae.anatomy.cohort import check_covers
+
+    try:
+        check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
+    except UsageError:
+        return False
+    return True
+
+
+def check(tenant: Tenant, cfg: RunConfig) -> None:
+    """Refuse an entry that shows a patient of the tenant. UsageError."""
+    if cfg.anatomy.used:
+        library = library_of(tenant)
+        check_strangers(tenant, library.entry(cfg.anatomy.library), library)
+
+
+def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
+    """Refuse an entry that shows an ingested patient: his or her scan, or the mask of one.
+
+    Raises:
+        UsageError: a person of the entry is a patient of the tenant, or cannot be
+            distinguished from one.
+        IntegrityError: the entry is damaged.
+    """
+    from medvae.api.copies import Stored
+
+    images = Stored(tenant) if entry.kind == "images" else None
+    masks = Stored(tenant, "mask_likeness")
+    for index, person in enumerate(entry.people):
+        maps = library.person(entry, index)
+        same = masks.copies(maps.labels > 0)
+        found = next(same, None)
+        if found is None and images is not None and maps.image is not None:
+            found = next(images.copies(maps.image), None)
+        if found is not None:
+            raise UsageError(
+                f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "
+                "close to one that the two cannot be distinguished; use an entry that shows "
+                "nobody of this tenant"
+            )
+
+
+def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
+    """The entry of a settled configuration, ready for its cohort; None where it has none.
+
+    Raises:
+        NotFoundError: the entry is no longer in the library.
+        UsageError: it is another one of the same name.
+    """
+    from medvae.anatomy.cohort import CohortAnatomy
+
+    if not cfg.anatomy.used:
+        return None
+    library = library_of(tenant)
+    entry = library.entry(cfg.anatomy.library)
+    if entry.digest != cfg.anatomy.digest:
+        raise UsageError(
+            f"the anatomy entry {entry.name} is not the one that the run was begun with; put that "
+            "entry back"
+        )
+    return CohortAnatomy.open(library, entry, cfg.data, cfg.anatomy.labels)
+
+
+def of_model(tenant: Tenant, artifact: Artifact) -> CohortAnatomy | None:
+    """The entry that a model draws people of; None for a model without anatomy.
+
+    Raises:
+        NotFoundError: the library lacks it; the message says which.
+    """
+    if not artifact.part("anatomy"):
+        return None
+    try:
+        return of_run(tenant, artifact.config())
+    except NotFoundError as error:
+        source = artifact.facts["anatomy"]["source"]
+        raise NotFoundError(
+            f"the model draws people of an anatomy entry that the vault lacks ({source}): {error}"
+        ) from error

@@ -1,0 +1,236 @@
+"""The private statistics of the anatomy model: two joint mechanisms over the cohort's patients.
+
+Formal guarantee: the numbers are a function of public people and of the outputs of the mechanisms
+`MEANS` and `SPREADS`. Each patient's vector, the mean over his or her volumes, is clipped whatever
+was measured; a volume that cannot be read or registered adds zeros. The second mechanism uses what
+the first has released (adaptive composition, accounted for in the plan).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts import (
+    FiguresSpread,
+    MeanFigures,
+    MeanPlace,
+    MeanShape,
+    Measured,
+    Part,
+    PlaceSpread,
+    ShapeSpread,
+)
+from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.scan import Scan
+from medvae.config import RunConfig
+from medvae.grid import crop_or_pad
+from medvae.privacy import NoiseSource, Plan, joint, recentre
+from medvae.progress import Progress
+from medvae.threads import one_thread
+from medvae.train.release import PlannedRelease
+from medvae.train.stages import Stages
+
+MEANS, SPREADS = "anatomy-means", "anatomy-spreads"
+# Mechanisms whose mean is known before their release: spreads are those of public people.
+KNOWN_MEAN: Final = (SPREADS,)
+# Coefficients of the shape whose noise is above this part of what people differ by are left out.
+MOST_NOISE: Final = 0.5
+
+
+class Scans(Protocol):
+    """The cohort, decrypted in memory only."""
+
+    def __len__(self) -> int: ...
+
+    def scans(self, index: int) -> list[Scan]: ...
+
+
+def mechanisms() -> list[tuple[str, float]]:
+    """(name, share of the anatomy model's budget) in order of release; the shares sum to 1."""
+    shares = {MEANS: 0.64, SPREADS: 0.36}
+    return list(shares.items())
+
+
+def requests(
+    name: str, share: float, cfg: RunConfig, patients: int
+) -> list[tuple[str, float, float, int]]:
+    """What one mechanism asks of the budget: around a centre where its mean is not known."""
+    parts = [(name, share)]
+    if name not in KNOWN_MEAN:
+        parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
+    return [(one, part, 1.0, 1) for one, part in parts]
+
+
+def released(
+    cohort: CohortAnatomy,
+    plan: Plan,
+    patients: Scans,
+    noise: NoiseSource,
+    stages: Stages,
+    progress: Progress,
+) -> AnatomyModel:
+    """The anatomy model of the plan; kept, so that a resumed run does not measure again."""
+    done = stages.result("anatomy")
+    if done is None:
+        release = PlannedRelease(plan, noise)
+        numbers = fit_anatomy(
+            cohort, patients, release, workers=os.cpu_count() or 1, progress=progress
+        )
+        tensors = {k: torch.from_numpy(v.copy()) for k, v in numbers.to_arrays().items()}
+        done = stages.finish("anatomy", tensors)
+    # Read back also when just made: a resumed run must see the same numbers.
+    return AnatomyModel(cohort, Numbers.from_arrays({k: v.numpy() for k, v in done.items()}))
+
+
+def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
+    """Parts of drawn volumes, of the network's size, at random places; post-processing."""
+    found = []
+    for number in range(cfg.atlas.samples):
+        random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
+        image, _ = model.draw(random)
+        image = padded(image, cfg.data.size)
+        corner = [
+            int(random.integers(have - want + 1))
+            for have, want in zip(image.shape, cfg.data.size, strict=True)
+        ]
+        window = tuple(slice(a, a + n) for a, n in zip(corner, cfg.data.size, strict=True))
+        found.append(np.ascontiguousarray(image[window]))
+    return found
+
+
+def padded(image: npt.NDArray[np.float32], least: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    """[X, Y, Z] image of at least that size; its border repeats."""
+    size = [max(have, want) for have, want in zip(image.shape, least, strict=True)]
+    return np.asarray(crop_or_pad(image, (size[0], size[1], size[2]), "edge"))
+
+
+def tensors(model: AnatomyModel) -> dict[str, torch.Tensor]:
+    """The model's numbers as a model file holds them."""
+    arrays = model.numbers.to_arrays()
+    return {f"anatomy.{name}": torch.from_numpy(values.copy()) for name, values in arrays.items()}
+
+
+def provenance(cohort: CohortAnatomy) -> dict[str, Any]:
+    """What a model's card says of the public people that it draws."""
+    entry, grid = cohort.entry, cohort.grid()
+    return {
+        "size": list(grid.shape),
+        "spacing": [float(side) for side in grid.spacing],
+        "library": entry.name,
+        "digest": entry.digest,
+        "kind": entry.kind,
+        "people": len(entry.people),
+        "source": entry.source,
+        "licence": entry.licence,
+        "consent": entry.consent,
+    }
+
+
+def fit_anatomy(
+    cohort: CohortAnatomy,
+    patients: Scans,
+    release: PlannedRelease,
+    *,
+    workers: int = 1,
+    progress: Progress,
+) -> Numbers:
+    """Measure every patient and release the cohort's numbers.
+
+    workers: patients that are measured side by side; the numbers are the same for any.
+    """
+    found = list(_measured(cohort, patients, workers, progress))
+    public, bands = cohort.numbers, cohort.bands
+    fixed: list[Part] = [MeanPlace(public), MeanFigures(public)]
+    count = _coefficients(partial(MeanShape, public, bands), fixed, cohort, release)
+    numbers = _release(MEANS, [*fixed, MeanShape(public, bands, count)], found, release, public)
+    spreads: list[Part] = [PlaceSpread(public), FiguresSpread(public), ShapeSpread(public, bands)]
+    return _release(SPREADS, spreads, found, release, numbers)
+
+
+def _measured(
+    cohort: CohortAnatomy, patients: Scans, workers: int, progress: Progress
+) -> Iterator[list[Measured]]:
+    """For each patient what the volumes show; those that show nothing are left out."""
+
+    def one(index: int) -> list[Measured]:
+        found = (cohort.measure(scan) for scan in patients.scans(index))
+        return [measured for measured in found if measured is not None]
+
+    progress.start("measure anatomy", len(patients))
+    # Held to one thread from outside: the threads of the pool must not set it by turns.
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        for done, measured in enumerate(pool.map(one, range(len(patients))), 1):
+            yield measured
+            progress.advance(done)
+    progress.finish()
+
+
+def _release(
+    name: str,
+    parts: Sequence[Part],
+    found: Sequence[Sequence[Measured]],
+    release: PlannedRelease,
+    known: Numbers,
+) -> Numbers:
+    """`known` with what one joint mechanism over all patients adds."""
+    joined = _joint(parts)
+    vectors = (_vector(parts, joined, volumes, known) for volumes in found)
+    released = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
+    sigma = release.sigma(name, joined.clip)
+    numbers = known
+    for part, own in joined.split(released).items():
+        statistic = next(one for one in parts if one.name == part)
+        numbers = statistic.estimate(own, joined.sigma(part, sigma), numbers)
+    return numbers
+
+
+def _joint(parts: Sequence[Part]) -> joint.Joint:
+    return joint.Joint(
+        [joint.Part(part.name, part.clip, part.share, part.dimension) for part in parts]
+    )
+
+
+def _vector(
+    parts: Sequence[Part], joined: joint.Joint, volumes: Sequence[Measured], known: Numbers
+) -> Array:
+    """[dimension] of one patient: the mean over the volumes, zeros where there are none."""
+    if not volumes:
+        return np.zeros(joined.dimension)
+    return joined.join(
+        {
+            part.name: np.mean([part.measure(volume, known) for volume in volumes], axis=0)
+            for part in parts
+        }
+    )
+
+
+def _coefficients(
+    shape: Callable[[int], MeanShape],
+    fixed: Sequence[Part],
+    cohort: CohortAnatomy,
+    release: PlannedRelease,
+) -> int:
+    """How many coefficients an axis are released: as many as noise leaves something of.
+
+    Public: N, the plan's noise and the dimension decide.
+    """
+    bands = cohort.bands
+    ends = np.cumsum(np.bincount(bands.of, minlength=bands.count))
+    fitting = int(ends[0])
+    for count in (int(end) for end in ends[1:]):
+        joined = _joint([*fixed, shape(count)])
+        sigma = joined.sigma("shape", release.sigma(MEANS, joined.clip))
+        if sigma <= MOST_NOISE:
+            fitting = count
+    return fitting

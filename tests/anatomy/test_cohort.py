@@ -1,0 +1,197 @@
+"""An entry made ready for a cohort: what it measures of a patient, and what it draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medvae.anatomy import place
+from medvae.anatomy.cohort import CohortAnatomy, check_covers
+from medvae.anatomy.collection import Library
+from medvae.anatomy.drawing import OutputGrid, Pose, pose
+from medvae.anatomy.drawing.layers import QUANTILES, Layers
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.scan import Scan, scan_of
+from medvae.config import DataConfig
+from medvae.errors import InputError, UsageError
+from medvae.volume import Volume
+from tests.anatomy.cohorts import NAMES, add_people, scan
+
+DATA = DataConfig(label_scheme=NAMES, labels=4)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    vault = tmp_path_factory.mktemp("cohort")
+    add_people(vault / "vault", vault / "files")
+    return Library(vault / "vault")
+
+
+@pytest.fixture(scope="module")
+def cohort(library):
+    return CohortAnatomy.open(library, library.entry("people"), DATA)
+
+
+def dice(one, other, label):
+    both = (one == label) & (other == label)
+    return 2.0 * both.sum() / max((one == label).sum() + (other == label).sum(), 1)
+
+
+def own_pose(cohort, index, centre):
+    """A public person as he or she lies in the scanner, the middle of the scan at the origin."""
+    found = cohort.people[index]
+    placed = place.affine_of(place.place_of(found.affine, centre))
+    return Pose(replace(found, affine=placed), found)
+
+
+def test_a_public_person_in_the_own_pose_and_greys_is_the_own_scan(library, cohort):
+    maps = library.person(cohort.entry, 1)
+    volume = Volume(maps.image, maps.affine, "mri", maps.labels.astype(np.uint8))
+    own = scan_of(volume, DATA)
+    centred = own.affine.copy()
+    centred[:3, 3] -= own.centre
+    grid = OutputGrid(centred, own.image.shape)
+    figures = cohort.renderer.measure(own, cohort.people[1])
+    image, mask = cohort.renderer.draw(
+        1, own_pose(cohort, 1, own.centre), grid, figures, np.random.default_rng(0)
+    )
+    assert np.abs(image - own.image).mean() < 0.02
+    assert min(dice(mask, own.mask, label) for label in range(1, 5)) > 0.97
+
+
+def test_drawn_volumes_do_not_depend_on_slabs(cohort, monkeypatch):
+    model = AnatomyModel(cohort, cohort.numbers)
+    first = model.draw(np.random.default_rng(3))
+    monkeypatch.setattr(pose, "SLAB_VOXELS", 1000)
+    image, mask = model.draw(np.random.default_rng(3))
+    # Coordinates are rounded by slab: nothing that can be seen.
+    np.testing.assert_allclose(image, first[0], atol=1e-3)
+    assert (mask != first[1]).mean() < 1e-3
+
+
+def test_drawn_people_have_all_labels_and_the_drawn_greys(cohort):
+    model = AnatomyModel(cohort, cohort.numbers)
+    for seed in range(4):
+        image, mask = model.draw(np.random.default_rng(seed))
+        assert image.shape == mask.shape == cohort.grid().shape
+        assert set(np.unique(mask)) == {0, 1, 2, 3, 4}
+        assert image.min() >= -1.0
+        assert image.max() <= 1.0
+        # The left core is bright, the background dark.
+        assert image[mask == 2].mean() > 0.4 > -0.4 > image[mask == 0].mean()
+
+
+def test_the_voxel_size_is_free_and_the_anatomy_the_same(cohort):
+    model = AnatomyModel(cohort, cohort.numbers)
+    coarse = model.draw_volume(np.random.default_rng(5))
+    fine = model.draw_volume(np.random.default_rng(5), cohort.grid((3.0, 3.0, 4.5)))
+    volumes = [
+        (mask == 1).sum() * abs(np.linalg.det(affine[:3, :3])) for _, mask, affine in (coarse, fine)
+    ]
+    assert fine[0].size > 6 * coarse[0].size
+    assert abs(volumes[0] / volumes[1] - 1.0) < 0.05
+
+
+def test_a_spacing_of_the_configuration_is_the_grid(library):
+    data = DataConfig(label_scheme=NAMES, labels=4, size=(24, 16, 8), spacing=(5.0, 5.0, 10.0))
+    made = CohortAnatomy.open(library, library.entry("people"), data)
+    assert made.grid().shape == (24, 16, 8)
+    np.testing.assert_allclose(made.grid().spacing, [5.0, 5.0, 10.0])
+    assert made.grid((10.0, 10.0, 10.0)).shape == (12, 8, 8)
+
+
+def test_a_patient_is_measured_and_the_greys_are_the_patients(cohort):
+    found = cohort.measure(scan(31, contrast=0.5))
+    names = list(cohort.renderer.names)
+    core = names.index("mean of Left-Core"), names.index("mean of Right-Core")
+    public = cohort.renderer.public_mean
+    # The root of a grey value brings the darker core nearer to the brighter one.
+    assert found.figures[core[1]] > public[core[1]] + 0.1
+    assert np.isfinite(found.place).all()
+    assert found.shape.shape == cohort.numbers.shape.shape
+
+
+@pytest.mark.parametrize(
+    "what", ["no mask", "empty", "one voxel", "half", "upside down", "constant", "thin"]
+)
+def test_whatever_a_patient_holds_nothing_is_raised(cohort, what):
+    own = scan(32)
+    mask, image = own.mask.copy(), own.image.copy()
+    if what == "empty":
+        mask[:] = 0
+    if what == "one voxel":
+        mask[:] = 0
+        mask[3, 3, 3] = 2
+    if what == "half":
+        mask, image = mask[: len(mask) // 2], image[: len(image) // 2]
+    if what == "upside down":
+        mask, image = mask[:, :, ::-1], image[:, :, ::-1]
+    if what == "constant":
+        image[:] = 0.0
+    if what == "thin":
+        mask, image = mask[:, :, 8:9], image[:, :, 8:9]
+    found = cohort.measure(Scan(image, own.affine, None if what == "no mask" else mask))
+    if what in ("no mask", "empty"):
+        assert found is None
+    elif found is not None:
+        assert np.isfinite(found.place).all()
+        assert np.isfinite(found.shape).all()
+
+
+def test_measuring_gives_the_same_bits(cohort):
+    first, second = cohort.measure(scan(33)), cohort.measure(scan(33))
+    np.testing.assert_array_equal(first.shape, second.shape)
+    np.testing.assert_array_equal(first.figures, second.figures)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"label_scheme": {"1": "Spleen"}, "labels": 1}, "Spleen"),
+        ({"label_scheme": {}, "labels": 0}, "labels"),
+        ({"classes": 2}, "classes"),
+    ],
+)
+def test_an_entry_that_does_not_cover_the_cohort_says_why(library, change, word):
+    data = DataConfig.model_validate(DATA.model_dump() | change)
+    with pytest.raises(UsageError, match=word):
+        check_covers(library.entry("people"), data)
+
+
+def test_some_of_the_entrys_labels_are_enough(library):
+    data = DataConfig(label_scheme={"7": "lens", "9": "body"}, labels=2)
+    assert check_covers(library.entry("people"), data) == ((4,), (1,))
+
+
+@pytest.mark.parametrize("what", ["nan", "flat"])
+def test_a_volume_that_is_none_is_refused(what):
+    voxels = np.full((4, 4, 4), np.nan, np.float32)
+    affine = np.eye(4)
+    if what == "flat":
+        voxels, affine = np.zeros((4, 4, 4), np.float32), np.diag([1.0, 1.0, 0.0, 1.0])
+    with pytest.raises(InputError):
+        scan_of(Volume(voxels, affine, "mri"), DATA)
+
+
+def test_layers_are_what_a_repainted_picture_has():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[5:15, 5:15, 5:15] = 1
+    image = np.clip(rng.normal(-0.5, 0.15, mask.shape) + 0.8 * mask, -1, 1).astype(np.float32)
+    inside = np.ones(mask.shape, bool)
+    own = Layers.measure(image, mask, inside, 1, absolute=False)
+    wanted = Layers(np.array([0.6]), np.array([0.05]), own.quantiles * 0.5 - 0.3)
+    painted = own.repaint(image, (mask == 1)[None].astype(np.float32), wanted)
+    found = Layers.measure(painted, mask, inside, 1, absolute=False)
+    np.testing.assert_allclose(found.figures, wanted.figures, atol=0.02)
+
+
+def test_an_absolute_scale_keeps_its_background():
+    image = np.linspace(-1, 1, 1000, dtype=np.float32).reshape(10, 10, 10)
+    layers = Layers.measure(image, None, np.ones(image.shape, bool), 0, absolute=True)
+    assert len(layers.quantiles) == 0
+    painted = layers.repaint(image, np.zeros((0, *image.shape), np.float32), layers)
+    np.testing.assert_array_equal(painted, image)
+    assert len(QUANTILES) == 9

@@ -1,0 +1,157 @@
+"""Every private statistic passes one suite: round trip, public when drowned, what a clip allows."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from medvae.anatomy import place
+from medvae.anatomy.bands import Bands
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts import (
+    FiguresSpread,
+    MeanFigures,
+    MeanPlace,
+    MeanShape,
+    Measured,
+    PlaceSpread,
+    ShapeSpread,
+)
+from medvae.anatomy.parts.base import toward_zero
+from medvae.anatomy.registration import CosineBasis
+from tests.anatomy.phantoms import BOX
+
+BASIS = CosineBasis(BOX, 1 / 40)
+BANDS = Bands.of_basis(BASIS)
+K, F = len(BASIS), 7
+PUBLIC = Numbers(
+    place=np.linspace(-0.1, 0.1, 12),
+    place_std=place.typical(100.0),
+    shape=np.zeros((3, K)),
+    shape_std=np.full((3, BANDS.count), 0.3),
+    figures=np.linspace(-1.0, 1.0, F),
+    figures_std=np.full(F, 0.1),
+)
+PARTS = [
+    MeanPlace(PUBLIC),
+    MeanShape(PUBLIC, BANDS, K),
+    MeanShape(PUBLIC, BANDS, 9),
+    MeanFigures(PUBLIC),
+    PlaceSpread(PUBLIC),
+    ShapeSpread(PUBLIC, BANDS),
+    FiguresSpread(PUBLIC),
+]
+MEANS = {MeanPlace: "place", MeanShape: "shape", MeanFigures: "figures"}
+SPREADS = {PlaceSpread: "place_std", ShapeSpread: "shape_std", FiguresSpread: "figures_std"}
+
+
+def people(count: int, seed: int = 0, wide: float = 1.0) -> list[Measured]:
+    """A cohort that differs from public people by one standard deviation in everything."""
+    rng = np.random.default_rng(seed)
+    spread = BANDS.spread(PUBLIC.shape_std)
+    return [
+        Measured(
+            PUBLIC.place + PUBLIC.place_std * (1.0 + wide * rng.standard_normal(12)),
+            spread * (1.0 + wide * rng.standard_normal((3, K))),
+            PUBLIC.figures + PUBLIC.figures_std * (1.0 + wide * rng.standard_normal(F)),
+        )
+        for _ in range(count)
+    ]
+
+
+def mean_of(part, cohort, known=PUBLIC):
+    return np.mean([part.measure(one, known) for one in cohort], axis=0)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.name}-{part.dimension}")
+class TestEveryPart:
+    def test_a_vector_is_as_long_as_it_says_and_a_public_person_is_within_the_clip(self, part):
+        vectors = [part.measure(one, PUBLIC) for one in people(5)]
+        assert {vector.shape for vector in vectors} == {(part.dimension,)}
+        assert 0 < part.share <= 1
+        assert part.clip > 0
+
+    def test_a_cohort_that_says_nothing_gives_back_the_library(self, part):
+        found = part.estimate(np.zeros(part.dimension), 0.0, PUBLIC)
+        for field in fields(Numbers):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(PUBLIC, field.name))
+
+    def test_noise_alone_gives_back_the_library(self, part):
+        # Its expected power is that of noise: exactly so much counts as nothing.
+        noise = np.full(part.dimension, 3.0)
+        found = part.estimate(noise, 3.0 + 1e-9, PUBLIC)
+        for field in fields(Numbers):
+            np.testing.assert_allclose(
+                getattr(found, field.name), getattr(PUBLIC, field.name), atol=1e-6
+            )
+
+    def test_only_its_own_number_changes(self, part):
+        found = part.estimate(mean_of(part, people(30)), 0.0, PUBLIC)
+        changed = [
+            field.name
+            for field in fields(Numbers)
+            if not np.array_equal(getattr(found, field.name), getattr(PUBLIC, field.name))
+        ]
+        assert changed == [(MEANS | SPREADS)[type(part)]]
+
+    def test_what_is_not_finite_stays_inside_the_vector(self, part):
+        lost = Measured(np.full(12, np.nan), np.full((3, K), np.inf), np.full(F, np.nan))
+        with np.errstate(invalid="ignore"):
+            vector = part.measure(lost, PUBLIC)
+        assert vector.shape == (part.dimension,)
+
+
+@pytest.mark.parametrize(("kind", "name"), MEANS.items())
+def test_without_noise_a_mean_is_the_cohorts(kind, name):
+    part = next(one for one in PARTS if isinstance(one, kind))
+    cohort = people(40)
+    found = getattr(part.estimate(mean_of(part, cohort), 0.0, PUBLIC), name)
+    truth = np.mean([getattr(one, name) for one in cohort], axis=0)
+    np.testing.assert_allclose(found, truth, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "name"), SPREADS.items())
+@pytest.mark.parametrize("wide", [0.6, 1.0, 1.5])
+def test_without_noise_a_spread_is_the_cohorts(kind, name, wide):
+    part = next(one for one in PARTS if isinstance(one, kind))
+    cohort = people(300, wide=wide)
+    known = PUBLIC
+    for one in (PARTS[0], PARTS[1], PARTS[3]):
+        known = one.estimate(mean_of(one, cohort), 0.0, known)
+    part = replace(part, public=PUBLIC)
+    found = getattr(part.estimate(mean_of(part, cohort, known), 0.0, known), name)
+    ratio = found / getattr(PUBLIC, name)
+    assert abs(np.sqrt((ratio**2).mean()) - wide) < 0.1
+
+
+def test_a_figure_that_a_scan_does_not_tell_counts_as_public():
+    one = people(1)[0]
+    figures = one.figures.copy()
+    figures[2] = np.nan
+    part = MeanFigures(PUBLIC)
+    vector = part.measure(replace(one, figures=figures), PUBLIC)
+    assert vector[2] == 0.0
+    assert np.isfinite(vector).all()
+
+
+def test_bands_are_means_over_what_is_near_in_frequency():
+    values = np.arange(3.0 * K).reshape(3, K)
+    means = BANDS.mean(values)
+    assert means.shape == (3, BANDS.count)
+    for band in range(BANDS.count):
+        np.testing.assert_allclose(means[:, band], values[:, BANDS.of == band].mean(axis=1))
+    np.testing.assert_array_equal(
+        BANDS.spread(means)[:, BANDS.of == 1], means[:, [1]] + 0 * values[:, BANDS.of == 1]
+    )
+    assert (np.diff(BANDS.of) >= 0).all()
+
+
+@pytest.mark.parametrize("size", [3, 30])
+def test_shrinkage_keeps_what_noise_does_not_explain(size):
+    values = np.full(size, 2.0)
+    np.testing.assert_array_equal(toward_zero(values, 0.0), values)
+    np.testing.assert_array_equal(toward_zero(values, 2.0), 0.0)
+    np.testing.assert_allclose(toward_zero(values, 1.0), 0.75 * values)
+    assert not toward_zero(np.zeros(size), 1.0).any()
