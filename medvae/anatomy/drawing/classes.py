@@ -1,0 +1,277 @@
+"""Entries of label maps: tissues of a public person, in grey values and textures of the cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import ndimage
+
+from medvae.anatomy.collection import Group, PersonMaps
+from medvae.anatomy.drawing.borders import Borders
+from medvae.anatomy.drawing.components import Components, mean_shares
+from medvae.anatomy.drawing.mixture import fit
+from medvae.anatomy.drawing.pose import OutputGrid, Pose
+from medvae.anatomy.drawing.shading import STD, Shading
+from medvae.anatomy.drawing.soft import SoftLabels
+from medvae.anatomy.drawing.texture import BLOCK_MM, COARSE_MM, FINE_MM, deviations, field
+from medvae.anatomy.drawing.tissues import textbook
+from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
+from medvae.anatomy.registration.geometry import Array, affine_points
+from medvae.anatomy.registration.subject import Maps, class_shares
+from medvae.anatomy.scan import Scan
+from medvae.threads import one_thread
+
+# Public constants. Structures of at least this part of the anatomy have textures of their own.
+TEXTURED = 0.002
+# People whose volumes and borders are looked at.
+SURVEYED = 3
+# A voxel shows a tissue of a neighbour's label with this probability, relative to its own: borders
+# of masks are off by part of a voxel, and grey values tell better.
+MISLABELLED = 0.2
+# What varies within a tissue beside its borders is at least this part of what varies at all.
+LEAST_FINE = 0.25
+# Textbook deviations within a tissue, and how much they differ between people.
+DEVIATION, DEVIATION_STD = 0.08, 0.05
+# Voxels that grey values are measured on, in mm.
+MEASURED_MM = 2.0
+# One voxel in so many mm is looked at.
+MEASURED_EVERY_MM = 4.0
+# A voxel tells of its likeliest tissue where that is at least so likely; less than so many mm^3 of
+# a tissue tell nothing. A voxel whose anatomy is less likely than this given its mask does not.
+LIKELY, LEAST_MM3, LEAST_PRIOR = 0.5, 300.0, 0.05
+# The posed map is known every so many mm, and linear between: a deformation has no shorter waves.
+LATTICE_MM = 4.0
+# Coarser voxels are means of points so far apart, in mm.
+POINTS_MM = 2.0
+
+
+class ClassRenderer:
+    """`Renderer` of label maps of a whole region.
+
+    Figures: the mean grey value of each tissue, and of the larger ones the standard deviation
+    within it, fine and coarse.
+    """
+
+    def __init__(
+        self,
+        person: Callable[[int], PersonMaps],
+        group: Group,
+        scheme: Mapping[int, str],
+        matched: Sequence[Sequence[int]],
+        window: tuple[float, float] | None = None,
+    ) -> None:
+        """Args:
+        person: reads public person i.
+        group: where each of them lies.
+        scheme: the entry's label number -> name.
+        matched: for each cohort label, the entry's label numbers (see `matching.match`).
+        window: of a CT, in Hounsfield units; None: MRI.
+        """
+        some = [person(index) for index in range(min(SURVEYED, len(group.alignments)))]
+        self.components = Components.of(scheme, matched, some)
+        self.group = group
+        with one_thread():
+            self._borders = Borders(self.components, some, MEASURED_MM)
+            self.shares = mean_shares(self.components, person, group)
+        self.class_shares = _by(self.components.to_classes(), self.shares)
+        self._shading = Shading(group.template.box, used=window is None)
+        self._tissues, self._tissue_stds = textbook(self.components.names, window)
+        volumes = self.class_shares.reshape(len(self.class_shares), -1).sum(axis=1)
+        large = np.flatnonzero(volumes >= TEXTURED * volumes[1:].sum())
+        # [K] class -> texture; the last texture is that of all smaller structures.
+        self._textures = np.full(len(volumes), len(large), np.intp)
+        self._textures[large] = np.arange(len(large))
+        self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
+        self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [
+            *(f"mean of {name}" for name in self.components.names),
+            *(f"fine deviation within {name}" for name in self._textured),
+            *(f"coarse deviation within {name}" for name in self._textured),
+            *("shading {} {} {}".format(*wave) for wave in self._shading.waves),
+        ]
+
+    @property
+    def public_mean(self) -> Array:
+        textures = np.full(2 * len(self._textured), DEVIATION)
+        return np.concatenate([self._tissues, textures, np.zeros(len(self._shading.waves))])
+
+    @property
+    def public_std(self) -> Array:
+        textures = np.full(2 * len(self._textured), DEVIATION_STD)
+        return np.concatenate([self._tissue_stds, textures, np.full(len(self._shading.waves), STD)])
+
+    @property
+    def public_correlation(self) -> Array:
+        return np.eye(len(self.names))
+
+    @property
+    def tissue_means(self) -> Array:
+        """[K] textbook grey value of each rendering class."""
+        return self._tissues
+
+    def measure(self, scan: Scan, found: Alignment) -> Array:
+        with one_thread():
+            signal, prior, points, grid = self._seen(scan, found)
+            basis = self._shading.basis(points).numpy()
+            mixture = fit(signal, prior, basis)
+        tissue, likely = mixture.posterior.argmax(axis=0), mixture.posterior.max(axis=0)
+        volumes = mixture.posterior.sum(axis=1) * abs(float(np.linalg.det(grid.affine[:3, :3])))
+        told = volumes >= LEAST_MM3
+        residual = (signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
+        weights = np.where(told[tissue] & (likely > LIKELY), likely, np.float32(0.0))
+        fine, coarse = deviations(
+            2.0 * residual, weights, self._textures[tissue], len(self._textured), _blocks(grid)
+        )
+        fine = self._within(fine, 2.0 * mixture.means, volumes)
+        means = np.where(told, 2.0 * mixture.means - 1.0, np.nan)
+        return np.concatenate([means, fine, coarse, mixture.shading])
+
+    def draw(
+        self,
+        person: int,
+        pose: Pose,
+        grid: OutputGrid,
+        figures: Array,
+        random: np.random.Generator,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        source = self._person(person)
+        tissues, textures = len(self.components.names), len(self._textured)
+        ends = np.cumsum([tissues, textures, textures])
+        means, fine, coarse, shading = np.split(figures, ends)
+        looks = np.stack([means, np.maximum(fine, 0.0)[self._textures]])
+        looks = np.vstack([looks, np.maximum(coarse, 0.0)[self._textures]])
+        # [M, 3 + L + 1]: what a component adds to image, deviations and shares of cohort labels.
+        adds = np.concatenate([looks[:, self.components.classes], self.components.to_cohort()])
+        weights = torch.from_numpy(adds.T.astype(np.float32))
+        noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
+        image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
+        with one_thread():
+            lattice = _Lattice(pose, grid, self._shading, shading)
+            for where, slab in grid.slabs():
+                drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
+                offsets = _offsets(grid.spacing)
+                for offset in offsets:
+                    _add(drawn, source, lattice.at(where, offset)[:3], weights)
+                drawn = (drawn / len(offsets)).reshape(*slab.shape, -1)
+                values = drawn[..., 0].numpy()
+                for part, texture in zip((1, 2), noise, strict=True):
+                    values = values + drawn[..., part].numpy() * texture[where]
+                gain = lattice.at(where, np.zeros(3))[3].exp().reshape(slab.shape).numpy()
+                image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
+                mask[where] = drawn[..., 3:].argmax(dim=-1).to(torch.uint8).numpy()
+        return image, mask
+
+    def _within(self, fine: Array, means: Array, volumes: Array) -> Array:
+        """[T] fine deviations without what the borders of tissues [K] make vary."""
+        count = len(fine)
+        weighted = np.bincount(self._textures, volumes * self._borders.variances(means), count)
+        borders = weighted / np.maximum(np.bincount(self._textures, volumes, count), 1e-6)
+        return np.asarray(np.sqrt(np.maximum(fine**2 - borders, (LEAST_FINE * fine) ** 2)))
+
+    def _soft(self, person: PersonMaps) -> SoftLabels:
+        return SoftLabels(self.components.maps(person), person.affine, len(self.components))
+
+    def _seen(
+        self, scan: Scan, found: Alignment
+    ) -> tuple[npt.NDArray[np.float32], Maps, torch.Tensor, OutputGrid]:
+        """What is known of some voxels of a scan.
+
+        Returns:
+            [P] signal, 0 to 1, of voxels of about `MEASURED_MM`; [K, P] prior of each tissue;
+            [3, P] places in the template's frame; and the grid of the voxels.
+        """
+        factors = sampling.factors_for(scan.affine, scan.image.shape, MEASURED_MM)
+        image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0]
+        affine = sampling.thinned_affine(scan.affine, factors)
+        # One of so many voxels tells enough; it keeps its own noise.
+        steps = sampling.factors_for(affine, image.shape, MEASURED_EVERY_MM)
+        part = tuple(slice(step // 2, None, step) for step in steps)
+        change = np.diag([*map(float, steps), 1.0])
+        change[:3, 3] = [step // 2 for step in steps]
+        signal = np.asarray((image[part].numpy().ravel() + 1.0) / 2.0, np.float32)
+        x, y, z = image[part].shape
+        grid = OutputGrid(affine @ change, (x, y, z))
+        shares = pull_to_subject(self.shares, found, grid.affine, grid.shape)
+        if scan.mask is not None:
+            # The mask tells which tissues a voxel is likely to be.
+            numbers = {number: number for number in range(self.components.labels + 1)}
+            own, _ = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)
+            own += MISLABELLED * ndimage.uniform_filter(own, (1, 3, 3, 3), mode="nearest")
+            shares *= own[self.components.cohort][:, *part]
+        prior = _by(self.components.to_classes(), shares).reshape(-1, len(signal))
+        total = prior.sum(axis=0)
+        points = affine_points(found.affine @ grid.affine, grid.shape, torch.device("cpu"))
+        inside = (sampling.box_coordinates(points, found.box).abs() <= 1.0).all(dim=0).numpy()
+        known = (total > LEAST_PRIOR) & inside.ravel()
+        scale = np.where(known, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
+        return signal, np.asarray(prior * scale, np.float32), points.flatten(1), grid
+
+
+class _Lattice:
+    """Where the voxels of a grid are in the public person's scanner, and their gain."""
+
+    def __init__(self, pose: Pose, grid: OutputGrid, shading: Shading, coefficients: Array) -> None:
+        self._step = np.maximum(np.floor(LATTICE_MM / grid.spacing), 1.0)
+        self._shape = grid.shape
+        counts = [
+            int(np.ceil((n + 1) / s)) + 1 for n, s in zip(grid.shape, self._step, strict=True)
+        ]
+        change = np.diag([*self._step, 1.0])
+        # The first point is a voxel outside.
+        change[:3, 3] = -1.0
+        x, y, z = counts
+        lattice = OutputGrid(grid.affine @ change, (x, y, z))
+        gain = shading.log_gain(pose.template_points(lattice), coefficients)
+        self._values = torch.cat([pose.person_points(lattice), gain[None]])
+
+    def at(self, where: slice, offset: Array) -> torch.Tensor:
+        """[3 + 1, P] mm and logarithm of the gain at a slab's voxels, moved by `offset` voxels."""
+        values = self._values
+        for axis, (n, step) in enumerate(zip(self._shape, self._step, strict=True)):
+            index = np.arange(n)[where] if axis == 0 else np.arange(n)
+            at = (index + offset[axis] + 1.0) / step
+            low = np.minimum(np.floor(at).astype(int), values.shape[axis + 1] - 2)
+            shape = [1, 1, 1, 1]
+            shape[axis + 1] = len(index)
+            part = torch.from_numpy((at - low).astype(np.float32)).reshape(shape)
+            first = values.index_select(axis + 1, torch.from_numpy(low))
+            second = values.index_select(axis + 1, torch.from_numpy(low + 1))
+            values = torch.lerp(first, second, part)
+        return values.flatten(1)
+
+
+def _add(
+    drawn: torch.Tensor, source: SoftLabels, points: torch.Tensor, weights: torch.Tensor
+) -> None:
+    """Add to drawn [P, F] what components of weights [M, F] add at points [3, P]."""
+    label, mixed = source.at(points)
+    pure = torch.where(label == 255, 0, label.int())
+    drawn += weights[pure]
+    drawn[mixed] += source.mixtures(points[:, mixed]) @ weights - weights[0]
+
+
+def _offsets(spacing: Array) -> list[Array]:
+    """Points that a voxel is the mean of, in voxels from its centre."""
+    counts = np.maximum(np.round(spacing / POINTS_MM), 1.0).astype(int)
+    axes = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
+    return list(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3))
+
+
+def _by(table: npt.NDArray[np.float32], shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """[K, ...] sums of shares [M, ...] by a table [K, M]."""
+    return np.asarray(np.tensordot(table, shares, axes=1), np.float32)
+
+
+def _blocks(grid: OutputGrid) -> npt.NDArray[np.intp]:
+    """[P] number of the block of about `BLOCK_MM` that each voxel of a grid is in."""
+    step = np.maximum(np.round(BLOCK_MM / grid.spacing), 1.0).astype(int)
+    x, y, z = (np.arange(n) // s for n, s in zip(grid.shape, step, strict=True))
+    rows = x[:, None, None] * (y[-1] + 1) + y[None, :, None]
+    return np.asarray((rows * (z[-1] + 1) + z).ravel(), np.intp)

@@ -1,0 +1,51 @@
+"""The coil's shading: a smooth gain over the whole image, the same for all tissues."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import torch
+
+from medvae.anatomy.registration import Box, sampling
+from medvae.anatomy.registration.geometry import Array
+
+# The shortest waves: so many half waves along the diagonal of the box.
+HALF_WAVES = 3.0
+# How much a coefficient differs between people and scanners.
+STD = 0.1
+
+
+class Shading:
+    """Logarithm of the gain as a sum of cosines on the template's box, without a constant.
+
+    Attributes:
+        waves: [J, 3] half waves along each axis.
+    """
+
+    def __init__(self, box: Box, used: bool = True) -> None:
+        """used: False where grey values are absolute: there is no shading."""
+        steps = product(range(int(HALF_WAVES) + 1), repeat=3)
+        waves = [one for one in steps if used and 0 < sum(n * n for n in one) <= HALF_WAVES**2]
+        self._box = box
+        self.waves = np.array(waves, np.intp).reshape(-1, 3)
+
+    def basis(self, points: torch.Tensor) -> torch.Tensor:
+        """[J, ...] functions at points [3, ...] in mm of the template's frame."""
+        part = (sampling.box_coordinates(points, self._box).clamp(-1.0, 1.0) + 1.0) / 2.0
+        found = points.new_empty((len(self.waves), *points.shape[1:]))
+        for at, wave in enumerate(self.waves):
+            value = torch.ones_like(points[0])
+            for axis in range(3):
+                if wave[axis]:
+                    value = value * torch.cos(np.pi * float(wave[axis]) * part[axis])
+            found[at] = value
+        return found
+
+    def log_gain(self, points: torch.Tensor, coefficients: Array) -> torch.Tensor:
+        """[...] at points [3, ...] in mm of the template's frame."""
+        if not len(self.waves):
+            return torch.zeros_like(points[0])
+        weights = torch.from_numpy(np.asarray(coefficients, np.float32))
+        gain: torch.Tensor = torch.tensordot(weights, self.basis(points), dims=1)
+        return gain

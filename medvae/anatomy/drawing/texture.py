@@ -1,0 +1,88 @@
+"""What varies within a tissue: a fine and a coarse Gaussian field, and how much of each."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medvae.anatomy.registration.geometry import Array
+
+# Standard deviation of the kernels that make the fields, in mm.
+FINE_MM, COARSE_MM = 1.6, 4.0
+# Blocks whose means tell the coarse part, in mm, and the part of its variance that they keep:
+# the mean of exp(-(d / 2 COARSE_MM)^2) over pairs of points of a block.
+BLOCK_MM, KEPT = 12.0, 0.41
+# Voxels that a block's mean needs.
+_LEAST = 8
+
+
+def field(
+    shape: tuple[int, int, int], spacing: Array, width: float, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """[X, Y, Z] Gaussian field of variance 1; width: of its kernel, in mm."""
+    # Four voxels a width are enough: a coarse field is made on a coarse grid.
+    step = np.maximum(np.floor(width / spacing / 2.0), 1.0).astype(int)
+    small = tuple(int(-(-n // s)) + 1 for n, s in zip(shape, step, strict=True))
+    values = random.standard_normal(small, np.float32)
+    sigma = width / (spacing * step)
+    for axis, (n, width_voxels) in enumerate(zip(small, sigma, strict=True)):
+        if width_voxels < 0.3:
+            continue
+        values = ndimage.gaussian_filter1d(values, width_voxels, axis=axis, mode="wrap")
+        response = np.zeros(n)
+        response[n // 2] = 1.0
+        kernel = ndimage.gaussian_filter1d(response, width_voxels, mode="wrap")
+        values /= np.float32(np.sqrt((kernel**2).sum()))
+    for axis, (n, s) in enumerate(zip(shape, step, strict=True)):
+        if s > 1:
+            values = _between(values, axis, n, int(s))
+        values = np.take(values, np.arange(n), axis=axis) if values.shape[axis] != n else values
+    return np.ascontiguousarray(values)
+
+
+def _between(
+    values: npt.NDArray[np.float32], axis: int, n: int, step: int
+) -> npt.NDArray[np.float32]:
+    """`n` voxels along an axis where there is one every `step`, linearly between them."""
+    at = np.arange(n) / step
+    low = np.floor(at).astype(int)
+    shape = [1, 1, 1]
+    shape[axis] = n
+    part = (at - low).astype(np.float32).reshape(shape)
+    first, second = np.take(values, low, axis=axis), np.take(values, low + 1, axis=axis)
+    return np.asarray(first + part * (second - first), np.float32)
+
+
+def deviations(
+    residual: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
+    groups: npt.NDArray[np.intp],
+    count: int,
+    blocks: npt.NDArray[np.intp],
+) -> tuple[Array, Array]:
+    """[count] fine and [count] coarse standard deviation of each group; NaN without voxels.
+
+    Args:
+        residual, weights: [P] of voxels; groups: [P]; blocks: [P] number of the voxel's block.
+    """
+    mass = np.bincount(groups, weights, count)
+    moment = np.bincount(groups, weights * residual, count)
+    square = np.bincount(groups, weights * residual**2, count)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = moment / mass
+        total = square / mass - mean**2
+        cell = blocks * count + groups
+        voxels = np.bincount(cell)
+        own = np.bincount(cell, weights)
+        means = np.bincount(cell, weights * residual) / own
+        used = np.flatnonzero((voxels >= _LEAST) & (own > 0))
+        group = used % count
+        off = (means[used] - mean[group]) ** 2
+        mass_used = np.bincount(group, own[used], count)
+        between = np.bincount(group, own[used] * off, count) / mass_used
+        # Few voxels have a mean that differs by chance, too.
+        chance = np.bincount(group, own[used] / voxels[used], count) / mass_used
+        coarse = (between - total * chance) / (KEPT - chance)
+        coarse = np.clip(np.nan_to_num(coarse), 0.0, total)
+        return np.sqrt(np.maximum(total - coarse, 0.0)), np.sqrt(np.maximum(coarse, 0.0))
