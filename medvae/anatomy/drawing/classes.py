@@ -66,7 +66,7 @@ class ClassRenderer:
     ) -> None:
         """Args:
         person: reads public person i.
-        group: where each of them lies.
+        group: pose of each of them.
         scheme: the entry's label number -> name.
         matched: for each cohort label, the entry's label numbers (see `matching.match`).
         window: of a CT, in Hounsfield units; None: MRI.

@@ -66,7 +66,7 @@ class SoftLabels:
         return found
 
     def _place(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Flat index of the nearest voxel, and [3, P] how far the point lies from its centre."""
+        """Flat index of the nearest voxel, and [3, P] how far the point is from its centre."""
         index = transform(self._to_index, points)
         flat = torch.zeros(points.shape[1], dtype=torch.int32)
         offsets = torch.empty_like(index)

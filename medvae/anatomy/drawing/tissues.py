@@ -1,9 +1,9 @@
-"""Grey values of tissues that textbooks tell, by words in the names of structures.
+"""Grey values of tissues from textbooks, by words in the names of structures.
 
 MRI: signal of a T1-weighted gradient echo relative to white matter, as its physics orders tissues
 (T1 at 3 T: Stanisz et al. 2005; fat and marrow: de Bazelaire et al. 2004): fat, then white matter,
 grey matter, muscle, fluid, and cortical bone and air without signal. CT: Hounsfield units of the
-usual tables (Hofer 2007). What no word tells is in the middle, and may be anything.
+usual tables (Hofer 2007). What no word names is in the middle, and may be anything.
 """
 
 from __future__ import annotations
