@@ -113,35 +113,45 @@ def test_rows_are_those_that_a_cohort_can_have(data: Path, tmp_path: Path) -> No
 @pytest.fixture
 def bench(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def small(root: Path, fold: int) -> cohorts.Cohort:
-        grid = cohorts._data("mri", (16, 20, 8), (2.0, 2.0, 3.0), {1: "one", 2: "two"})
+        scheme = {1: "right ventricle", 2: "myocardium"}
+        grid = cohorts._data("mri", (16, 20, 8), (2.0, 2.0, 3.0), scheme)
         cohort = cohorts.heart(root, fold)
-        return dataclasses.replace(cohort, drawn=grid, measured=grid, scheme={1: "one", 2: "two"})
+        assert cohort.public is not None
+        public = dataclasses.replace(cohort.public, scheme=scheme)
+        facts = {"drawn": grid, "measured": grid, "scheme": scheme, "public": public}
+        return dataclasses.replace(cohort, **facts)
 
     monkeypatch.setitem(bench_anatomy.COHORTS, "heart", small)
     monkeypatch.setattr(bench_anatomy, "QUICK_ITERATIONS", 2)
+    monkeypatch.setattr(bench_anatomy, "QUICK_COUNT", 6)
     monkeypatch.setattr("comparison.measure._network", lambda: None)
     monkeypatch.setenv("MEDVAE_REAL_DATA", str(data))
     monkeypatch.setenv("MEDVAE_BENCH_OUT", str(tmp_path))
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_row_goes_the_way_of_a_user_and_leaves_no_patient_behind(
     bench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    chosen = "real, all|images directly|no library, eps 8"
+    chosen = "real, all|images directly|public people drawn|(public|no) library, eps 8"
     found = bench_anatomy.main(quick=True, cohort="heart", only=chosen)["results"]
     assert [row["method"] for row in found] == [
         "real, all patients",
         "public images directly",
+        "public people drawn",
+        "private, public library",
         "own library's images directly",
         "private, no library",
     ]
-    assert [row["n"] for row in found] == [24, 5, 10, 24]
+    assert [row["n"] for row in found] == [6, 5, 6, 6, 6, 6]
     assert all(0 <= row["dice"] <= 1 for row in found)
     assert "of 24 people" not in capsys.readouterr().out
     assert (bench / "sheet-heart.png").stat().st_size > 5_000
-    vault = bench / "vaults-heart-0-quick" / "none"
-    assert api.tenants(vault) == ()
+    vaults = bench / "vaults-heart-0-quick"
+    assert [entry.name for entry in api.list_anatomy(vaults / "public").entries] == ["public"]
+    assert api.list_anatomy(vaults / "none").entries == ()
+    assert api.tenants(vaults / "public") == api.tenants(vaults / "none") == ()
     assert not list(bench.rglob("*.nii.gz"))
 
 

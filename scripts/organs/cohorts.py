@@ -243,7 +243,7 @@ def heads(root: Path, fold: int) -> Cohort:
         train,
         test,
         axis=2,
-        count=200,
+        count=100,
         compared=100,
     )
 
@@ -267,7 +267,7 @@ def heart(root: Path, fold: int) -> Cohort:
         train,
         test,
         axis=2,
-        count=600,
+        count=300,
         compared=200,
     )
 
@@ -288,7 +288,7 @@ def hippocampus(root: Path, fold: int) -> Cohort:
         train,
         test,
         axis=0,
-        count=800,
+        count=400,
         compared=183,
     )
 
