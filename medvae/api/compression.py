@@ -25,7 +25,7 @@ _DRAWN, _SEED = 4, 0
 
 
 @dataclass(frozen=True)
-class Request:
+class CompressRequest:
     """What `model compress` was asked for."""
 
     name: str
@@ -34,7 +34,7 @@ class Request:
     prune: float = 0.0
 
 
-def compress(context: TenantContext, request: Request, progress: Progress) -> Compression:
+def compress(context: TenantContext, request: CompressRequest, progress: Progress) -> Compression:
     """Seal a smaller form of a model under a new name; its guarantee and plan stay its own.
 
     What is lost is measured on procedural volumes and on volumes drawn from both models with
@@ -101,4 +101,4 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift |
 
 
 def _drawn(context: TenantContext, artifact: Artifact) -> Iterator[Volume]:
-    return models.draw(context, artifact, models.Order(_DRAWN, Path(), _SEED), SILENT)[1]
+    return models.draw(context, artifact, models.GenerateRequest(_DRAWN, Path(), _SEED), SILENT)[1]

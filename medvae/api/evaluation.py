@@ -48,7 +48,7 @@ def _synthetic(
     """
     if context.tenant.find("model", what) is not None:
         artifact = models.load(context.tenant, what)
-        order = models.Order(n, Path(), seed=0)
+        order = models.GenerateRequest(n, Path(), seed=0)
         return models.draw(context, artifact, order, progress)[1], artifact
     if Path(what).is_dir():
         modality = None if against is None else _undeclared(datasets.load(context.tenant, against))

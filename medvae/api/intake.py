@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Options:
+class IngestOptions:
     """How to read the sources (see `medvae.ingest.read`) and what is declared of them."""
 
     subjects: Path | None = None
@@ -50,7 +50,7 @@ class _IngestState:
 
 
 def ingest(
-    tenant: Tenant, sources: list[Path], dataset: str, options: Options, progress: Progress
+    tenant: Tenant, sources: list[Path], dataset: str, options: IngestOptions, progress: Progress
 ) -> IngestResult:
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
@@ -98,7 +98,7 @@ def ingest(
 
 
 def _read(
-    sources: list[Path], options: Options, notes: list[str], progress: Progress
+    sources: list[Path], options: IngestOptions, notes: list[str], progress: Progress
 ) -> Iterable[Any]:
     from medvae import ingest as stage
 

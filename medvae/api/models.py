@@ -36,7 +36,7 @@ MAX_VOLUMES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerateRequest:
     """What `generate` was asked for."""
 
     n: int
@@ -162,7 +162,9 @@ def load_outgoing(tenant: Tenant, name: str) -> Artifact:
     return artifact
 
 
-def generate(context: TenantContext, name: str, order: Order, progress: Progress) -> GenerateResult:
+def generate(
+    context: TenantContext, name: str, order: GenerateRequest, progress: Progress
+) -> GenerateResult:
     """Draw volumes from a model and write them; nothing more is spent (post-processing).
 
     Raises:
@@ -191,7 +193,7 @@ def generate(context: TenantContext, name: str, order: Order, progress: Progress
     return GenerateResult(name, seed, order.n, tuple(files))
 
 
-def _write_synthetic(volume: Volume, order: Order, stem: str) -> list[Path]:
+def _write_synthetic(volume: Volume, order: GenerateRequest, stem: str) -> list[Path]:
     from medvae.release import write_dicom, write_nifti
 
     if order.fmt == "dicom":
@@ -210,7 +212,7 @@ def _write_classes(out: Path, rows: list[tuple[Path, str, int | None]]) -> list[
 
 
 def draw(
-    context: TenantContext, artifact: Artifact, order: Order, progress: Progress
+    context: TenantContext, artifact: Artifact, order: GenerateRequest, progress: Progress
 ) -> tuple[int, Iterator[Volume]]:
     """The seed that is used (fresh where none was given) and the volumes, one at a time."""
     from medvae.api import anatomy_choice

@@ -111,7 +111,7 @@ class Models:
         """
         from medvae.api import compression
 
-        request = compression.Request(name, to, weights, prune)
+        request = compression.CompressRequest(name, to, weights, prune)
         return compression.compress(self._context, request, progress)
 
 
@@ -226,7 +226,7 @@ class Releases:
         """
         from medvae.api import releases
 
-        order = releases.Order(
+        order = releases.ReleaseRequest(
             n=n,
             out=Path(out),
             seed=seed,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Order:
+class ReleaseRequest:
     """What `release create` was asked for; the words are printed on the card."""
 
     n: int
@@ -33,7 +33,9 @@ class Order:
     category: int | None = None
 
 
-def create(context: TenantContext, name: str, order: Order, progress: Progress) -> ReleaseResult:
+def create(
+    context: TenantContext, name: str, order: ReleaseRequest, progress: Progress
+) -> ReleaseResult:
     """A signed folder of synthetic volumes; refused where the gate says no.
 
     Raises:
@@ -47,7 +49,7 @@ def create(context: TenantContext, name: str, order: Order, progress: Progress) 
     tenant = context.tenant
     try:
         artifact = models.load_outgoing(tenant, name)
-        wanted = models.Order(order.n, order.out, order.seed, category=order.category)
+        wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
         more = _accounted(tenant, name)
         if order.licence:

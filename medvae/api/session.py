@@ -88,7 +88,7 @@ class Session:
         from medvae.api import intake
 
         paths = [Path(source) for source in sources]
-        options = intake.Options(
+        options = intake.IngestOptions(
             subjects=None if subjects is None else Path(subjects),
             labels=None if labels is None else Path(labels),
             modality=modality,
@@ -160,7 +160,7 @@ class Session:
         """
         from medvae.api import training
 
-        request = training.Request(dataset, name, init, resume, small_cohort)
+        request = training.TrainRequest(dataset, name, init, resume, small_cohort)
         return training.train(self, _config(config, overrides, epsilon), request, progress)
 
     def budget(self, dataset: str | None = None) -> results.Budget:
@@ -191,7 +191,7 @@ class Session:
         from medvae.api import models
 
         fine = None if spacing is None else tuple(spacing)
-        order = models.Order(n, Path(out), seed, fmt, category, fine)
+        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine)
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:

@@ -36,7 +36,7 @@ MIN_PATIENTS = 20
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainRequest:
     """What `train` was asked for beside the configuration."""
 
     dataset: str
@@ -195,7 +195,7 @@ def _new_model(tenant: Tenant, name: str) -> None:
 
 
 def train(
-    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
+    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
 ) -> TrainResult:
     """Train under DP and seal the model; `resume` goes on with an interrupted run.
 
@@ -222,7 +222,7 @@ def train(
 
 
 def _train(
-    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
+    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
 ) -> TrainResult:
     from medvae import train as stage
 
@@ -256,7 +256,7 @@ def _train(
 
 
 def _begin(
-    context: TenantContext, cfg: RunConfig, request: Request, progress: Progress
+    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
 ) -> dict[str, Any]:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
     tenant = context.tenant
@@ -305,7 +305,7 @@ def _begin(
     return run
 
 
-def _resume(tenant: Tenant, request: Request) -> dict[str, Any]:
+def _resume(tenant: Tenant, request: TrainRequest) -> dict[str, Any]:
     if tenant.find("run", request.name) is None:
         has = ", ".join(tenant.names("run")) or "none"
         raise NotFoundError(f"there is no run {request.name!r} to resume; there are: {has}")

@@ -13,7 +13,7 @@ from medvae.ingest import wire
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.subjects import Subjects, clean_subject
-from medvae.ingest.tasks import Options, Step, Task
+from medvae.ingest.tasks import ReadOptions, Step, Task
 from medvae.ingest.trees import File
 
 NO_SUBJECT = "it has no PatientID: say whose it is in a table (--subjects)"
@@ -33,7 +33,7 @@ class Group:
 
 
 def series_tasks(
-    unrecognised: Sequence[File], pool: Pool, options: Options, table: Subjects | None
+    unrecognised: Sequence[File], pool: Pool, options: ReadOptions, table: Subjects | None
 ) -> Iterator[Step]:
     """Look at every file once, then make a task of each series found."""
     groups: dict[str, Group] = {}
@@ -78,7 +78,9 @@ def _summaries(files: Sequence[File], pool: Pool) -> Iterator[tuple[File, dict[s
             yield from _summaries([file], pool)
 
 
-def _task(source: str, key: str, group: Group, options: Options, table: Subjects | None) -> Step:
+def _task(
+    source: str, key: str, group: Group, options: ReadOptions, table: Subjects | None
+) -> Step:
     if group.skip:
         return Quarantined(source, group.skip)
     if options.modality not in (None, group.modality):

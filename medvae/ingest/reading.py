@@ -23,7 +23,7 @@ from medvae.ingest.records import (
 )
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.subjects import Subjects
-from medvae.ingest.tasks import Options, Scanning, Step, Task, table_at_top, table_for
+from medvae.ingest.tasks import ReadOptions, Scanning, Step, Task, table_at_top, table_for
 from medvae.ingest.trees import Archive, Folder, Listed, SingleFile, Tree
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
@@ -85,7 +85,7 @@ def read(
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
         if not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
-    options = Options(
+    options = ReadOptions(
         modality, keep_demographics, label_column, limits, class_column, require_patients
     )
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
@@ -103,7 +103,7 @@ class _Reading:
     """The state of one `read`."""
 
     def __init__(
-        self, options: Options, workers: int, progress: Progress, notes: Callable[[str], None]
+        self, options: ReadOptions, workers: int, progress: Progress, notes: Callable[[str], None]
     ) -> None:
         self._options = options
         self._workers = workers

@@ -50,7 +50,7 @@ Step = Task | Quarantined | Passed
 
 
 @dataclass(frozen=True)
-class Options:
+class ReadOptions:
     """What the user asked for, the same for every source."""
 
     modality: str | None
@@ -72,7 +72,7 @@ class Scanning:
     """
 
     tree: Tree
-    options: Options
+    options: ReadOptions
     table: Subjects | None
     masks: Tree | None
     unrecognised: list[File] = field(default_factory=list)
@@ -228,13 +228,13 @@ def _channel_0(name: str) -> str:
     return f"{bids.stem(name)}_0000{name[len(bids.stem(name)) :]}"
 
 
-def table_at_top(tree: Tree, options: Options) -> Subjects | None:
+def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
     """The table at the top of a source, if there is one. Raises as `table_for`."""
     file = tree.find(TABLE)
     return None if file is None else _table(file, options)
 
 
-def table_for(given: SingleFile, options: Options) -> Subjects:
+def table_for(given: SingleFile, options: ReadOptions) -> Subjects:
     """The table that the user named.
 
     Raises:
@@ -243,7 +243,7 @@ def table_for(given: SingleFile, options: Options) -> Subjects:
     return _table(given.file, options)
 
 
-def _table(file: File, options: Options) -> Subjects:
+def _table(file: File, options: ReadOptions) -> Subjects:
     try:
         data = file.tree.read(file.name, MOST_BYTES + 1)
     except InputError as error:
