@@ -17,7 +17,6 @@ from torch import Tensor
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid
 from medvae.anatomy.model import AnatomyModel
-from medvae.anatomy.numbers import Numbers
 from medvae.atlas import Atlas
 from medvae.errors import UsageError
 from medvae.grid import drawn_volume, from_grid
@@ -110,9 +109,9 @@ class _AnatomySource:
                 f"this model draws people of the anatomy entry {named['library']} "
                 f"(digest {named['digest'][:16]}): add that entry to the vault's library"
             )
-        tensors = artifact.part("anatomy")
-        numbers = Numbers.from_arrays({k: v.numpy() for k, v in tensors.items()})
-        self._model = AnatomyModel(cohort, numbers)
+        self._model = AnatomyModel.read(
+            cohort, {k: v.numpy() for k, v in artifact.part("anatomy").items()}
+        )
         self._data = artifact.config().data
         self._grid = None if spacing is None else self._fine_grid(cohort, spacing)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from medvae.threads import one_thread
 OWN: Final = 0.8
 # Numbers farther than this from their mean, in standard deviations, are drawn again as this.
 FARTHEST: Final = 2.5
+_RELEASED: Final = "released."
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,28 @@ class AnatomyModel:
     Attributes:
         cohort: the library's entry, ready for the cohort.
         numbers: of the population: public ones, or released ones.
+        released: mechanism -> its noisy vector, before anything was made of it; audits compare
+            patients with it. Empty in a public model.
     """
 
     cohort: CohortAnatomy
     numbers: Numbers
+    released: Mapping[str, Array] = field(default_factory=dict)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Numbers and releases by name, for a model file."""
+        released = {f"{_RELEASED}{name}": values for name, values in self.released.items()}
+        return {**self.numbers.to_arrays(), **released}
+
+    @classmethod
+    def read(cls, cohort: CohortAnatomy, arrays: Mapping[str, Array]) -> AnatomyModel:
+        """Read back `to_arrays`. KeyError where a number is missing."""
+        released = {
+            name.removeprefix(_RELEASED): values
+            for name, values in arrays.items()
+            if name.startswith(_RELEASED)
+        }
+        return cls(cohort, Numbers.from_arrays(arrays), released)
 
     def draw(
         self, random: np.random.Generator, grid: OutputGrid | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae import modality as modalities
-from medvae.api import datasets, models
+from medvae.api import anatomy_choice, datasets, models
 from medvae.api.results import (
     AuditResult,
     EngineAudit,
@@ -180,7 +180,13 @@ def audit(
     assert artifact is not None  # A run's record led to it.
     grid = artifact.config().data
     report = stage.audit(
-        volumes, members, data=grid, others=others, model=artifact, progress=progress
+        volumes,
+        members,
+        data=grid,
+        others=others,
+        model=artifact,
+        anatomy=anatomy_choice.of_model(context.tenant, artifact),
+        progress=progress,
     )
     context.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
     return AuditResult(

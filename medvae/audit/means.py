@@ -14,6 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.parts import parts_of
+from medvae.anatomy.scan import Scan, scan_of
 from medvae.atlas import Atlas, hounsfield, intensity, profile, refinement, shares
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, standardise
@@ -24,11 +28,14 @@ from medvae.atlas.statistics import unshrink
 from medvae.atlas.study import channel_weights, registrar
 from medvae.atlas.template import CLIP, COARSE_REACH, REACH, REFINE_REACH, Layout
 from medvae.config import RunConfig
+from medvae.errors import InputError
 from medvae.grid import Gridded
 from medvae.model import Artifact, LatentPrior, load_model
 from medvae.model.prior import coordinates, mean_size
 from medvae.privacy import Plan
+from medvae.privacy.joint import Joint, Part
 from medvae.privacy.recentre import centre_name, sigma_of
+from medvae.volume import Volume
 
 Array = npt.NDArray[np.float64]
 PRIOR = "prior.mean"
@@ -56,18 +63,25 @@ class Mean:
 class Means:
     """The means that a model holds, by mechanism, and any volume's vectors for them."""
 
-    def __init__(self, artifact: Artifact, plan: Plan) -> None:
+    def __init__(
+        self, artifact: Artifact, plan: Plan, anatomy: CohortAnatomy | None = None
+    ) -> None:
+        """anatomy: the library's entry that the model was trained with, where it was."""
         self.found: dict[str, Mean] = {}
+        self._of_scans: Callable[[Scan], dict[str, Array]] | None = None
         self._measures: list[Callable[[Gridded], dict[str, Array]]] = []
         self._planned = {one.name for one in plan.mechanisms}
         self._plan = plan
         self.patients = plan.patients
         cfg = artifact.config()
+        self._data = cfg.data
         tensors = {k: v.numpy() for k, v in artifact.part("atlas").items()}
         atlas = Atlas.from_tensors(tensors) if tensors else None
         if atlas is not None:
             self._of_greys(atlas)
             self._of_shapes(atlas, cfg)
+        elif anatomy is not None:
+            self._of_anatomy(artifact, anatomy)
         elif PRIOR in self._planned and artifact.part("prior"):
             self._of_prior(artifact, cfg)
 
@@ -77,6 +91,15 @@ class Means:
         for measure in self._measures:
             found |= measure(volume)
         return found
+
+    def scan_vectors(self, volume: Volume) -> dict[str, Array]:
+        """By mechanism, the vector [D] of one volume on its own grid; {} where it shows nothing."""
+        if self._of_scans is None:
+            return {}
+        try:
+            return self._of_scans(scan_of(volume, self._data))
+        except InputError:
+            return {}
 
     def attacked(self) -> set[str]:
         """Names of the mechanisms that released what is found."""
@@ -105,6 +128,28 @@ class Means:
             return found
 
         self._measures.append(measure)
+
+    def _of_anatomy(self, artifact: Artifact, cohort: CohortAnatomy) -> None:
+        """The joint vectors of place, shape and figures, which the model keeps as released."""
+        arrays = {k: v.numpy() for k, v in artifact.part("anatomy").items()}
+        model = AnatomyModel.read(cohort, arrays)
+        joints = {}
+        for name, released in model.released.items():
+            parts = parts_of(name, len(released), cohort.numbers, cohort.bands)
+            joined = Joint([Part(one.name, one.clip, one.share, one.dimension) for one in parts])
+            joints[name] = (parts, joined)
+            self._add(name, released, joined.clip, exact=True)
+
+        def measure(scan: Scan) -> dict[str, Array]:
+            found = cohort.measure(scan)
+            if found is None:
+                return {}
+            return {
+                name: joined.join({p.name: p.measure(found, model.numbers) for p in parts})
+                for name, (parts, joined) in joints.items()
+            }
+
+        self._of_scans = measure
 
     def _of_shapes(self, atlas: Atlas, cfg: RunConfig) -> None:
         """Displacements, and what volumes that are registered to the template differ by from it.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from medvae.anatomy.cohort import CohortAnatomy
 from medvae.audit.copies import part_copies, whole_copies
 from medvae.audit.embed import Embedded, embed
 from medvae.audit.means import Means
@@ -38,6 +39,7 @@ def audit(
     data: DataConfig,
     others: Iterable[tuple[str, Volume]] = (),
     model: Artifact | None = None,
+    anatomy: CohortAnatomy | None = None,
     progress: Progress = SILENT,
 ) -> Report:
     """Attack a model, and synthetic volumes drawn from it, with the patients it was trained on.
@@ -49,17 +51,18 @@ def audit(
         others: (subject, volume) of patients of the same kind that it never saw; without
             them membership cannot be measured.
         model: whose numbers are attacked; without it there are only its volumes.
+        anatomy: the library's entry that the model was trained with, where it was.
 
     Raises:
         InputError: no synthetic volume, or fewer than eight members.
     """
     plan = _plan(model)
-    means = None if model is None or plan is None else Means(model, plan)
+    means = None if model is None or plan is None else Means(model, plan, anatomy)
     drawn = ((str(number), volume) for number, volume in enumerate(synthetic))
     made = embed(_gridded(drawn, data), "synthetic", progress)
     inside, outside = Candidates(means), Candidates(means)
-    real = embed(inside.passing(_gridded(members, data)), "members'", progress)
-    strangers = embed(outside.passing(_gridded(others, data)), "other patients'", progress)
+    real = embed(_measured(inside, members, data), "members'", progress)
+    strangers = embed(_measured(outside, others, data), "other patients'", progress)
     patients, given = (len(np.unique(found.subjects)) for found in (real, strangers))
     if not len(made):
         raise InputError("there is no synthetic volume to audit")
@@ -86,6 +89,12 @@ def audit(
 def _plan(model: Artifact | None) -> Plan | None:
     stated = None if model is None else model.facts.get("plan")
     return None if stated is None else Plan.from_json(stated)
+
+
+def _measured(
+    candidates: Candidates, pairs: Iterable[tuple[str, Volume]], data: DataConfig
+) -> Iterator[tuple[str, Gridded]]:
+    return candidates.passing(_gridded(candidates.scanning(pairs), data))
 
 
 def _gridded(

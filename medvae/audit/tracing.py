@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from medvae.audit.means import Array, Mean, Means
 from medvae.grid import Gridded
+from medvae.volume import Volume
 
 # Noise variances that are tried for each mean, in parts of what is to be explained.
 _TRIED = np.geomspace(1e-8, 3.0, 80)
@@ -30,25 +31,37 @@ class Candidates:
 
     def __init__(self, means: Means | None) -> None:
         self._means = means
-        self._sums: dict[str, dict[str, Array]] = {}
-        self._counts: dict[str, int] = {}
+        # Subject -> mechanism -> vectors of the volumes that show something.
+        self._found: dict[str, dict[str, list[Array]]] = {}
 
     def passing(self, pairs: Iterable[tuple[str, Gridded]]) -> Iterator[tuple[str, Gridded]]:
         """The same pairs of (subject, volume), each measured on its way."""
         for subject, volume in pairs:
-            vectors = {} if self._means is None else self._means.vectors(volume)
-            if subject in self._sums:
-                vectors = {k: v + self._sums[subject][k] for k, v in vectors.items()}
-            self._sums[subject] = vectors
-            self._counts[subject] = self._counts.get(subject, 0) + 1
+            self._keep(subject, {} if self._means is None else self._means.vectors(volume))
             yield subject, volume
 
+    def scanning(self, pairs: Iterable[tuple[str, Volume]]) -> Iterator[tuple[str, Volume]]:
+        """The same of volumes on their own grids."""
+        for subject, volume in pairs:
+            self._keep(subject, {} if self._means is None else self._means.scan_vectors(volume))
+            yield subject, volume
+
+    def _keep(self, subject: str, vectors: dict[str, Array]) -> None:
+        own = self._found.setdefault(subject, {})
+        for name, vector in vectors.items():
+            own.setdefault(name, []).append(vector)
+
     def __len__(self) -> int:
-        return len(self._sums)
+        return len(self._found)
 
     def matrix(self, name: str, clip: float) -> Array:
         """[patients, D], by subject: the mean over each one's volumes, clipped as in training."""
-        rows = np.array([self._sums[s][name] / self._counts[s] for s in sorted(self._sums)])
+        assert self._means is not None
+        # Who shows nothing has added nothing to the sum.
+        nothing = [np.zeros(len(self._means.found[name].released))]
+        rows = np.array(
+            [np.mean(self._found[s].get(name, nothing), axis=0) for s in sorted(self._found)]
+        )
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return np.asarray(rows * np.minimum(1.0, clip / np.maximum(norms, 1e-300)))
 

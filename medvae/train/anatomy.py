@@ -9,28 +9,19 @@ the first has released (adaptive composition, accounted for in the plan).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from medvae.anatomy.bands import Bands
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
-from medvae.anatomy.parts import (
-    FiguresSpread,
-    MeanFigures,
-    MeanPlace,
-    MeanShape,
-    Measured,
-    Part,
-    PlaceSpread,
-    ShapeSpread,
-)
+from medvae.anatomy.parts import MEANS, SPREADS, Measured, Part, mean_parts, spread_parts
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan
 from medvae.config import RunConfig
@@ -41,7 +32,6 @@ from medvae.threads import one_thread
 from medvae.train.release import PlannedRelease
 from medvae.train.stages import Stages
 
-MEANS, SPREADS = "anatomy-means", "anatomy-spreads"
 # Mechanisms whose mean is known before their release: spreads are those of public people.
 KNOWN_MEAN: Final = (SPREADS,)
 # Coefficients of the shape whose noise is above this part of what people differ by are left out.
@@ -84,13 +74,12 @@ def released(
     done = stages.result("anatomy")
     if done is None:
         release = PlannedRelease(plan, noise)
-        numbers = fit_anatomy(
+        model = fit_anatomy(
             cohort, patients, release, workers=os.cpu_count() or 1, progress=progress
         )
-        tensors = {k: torch.from_numpy(v.copy()) for k, v in numbers.to_arrays().items()}
-        done = stages.finish("anatomy", tensors)
+        done = stages.finish("anatomy", _tensors(model))
     # Read back also when just made: a resumed run must see the same numbers.
-    return AnatomyModel(cohort, Numbers.from_arrays({k: v.numpy() for k, v in done.items()}))
+    return AnatomyModel.read(cohort, {k: v.numpy() for k, v in done.items()})
 
 
 def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
@@ -116,9 +105,12 @@ def padded(image: npt.NDArray[np.float32], least: tuple[int, int, int]) -> npt.N
 
 
 def tensors(model: AnatomyModel) -> dict[str, torch.Tensor]:
-    """The model's numbers as a model file holds them."""
-    arrays = model.numbers.to_arrays()
-    return {f"anatomy.{name}": torch.from_numpy(values.copy()) for name, values in arrays.items()}
+    """The model as a model file holds it."""
+    return {f"anatomy.{name}": values for name, values in _tensors(model).items()}
+
+
+def _tensors(model: AnatomyModel) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values.copy()) for name, values in model.to_arrays().items()}
 
 
 def provenance(cohort: CohortAnatomy) -> dict[str, Any]:
@@ -144,18 +136,17 @@ def fit_anatomy(
     *,
     workers: int = 1,
     progress: Progress,
-) -> Numbers:
+) -> AnatomyModel:
     """Measure every patient and release the cohort's numbers.
 
     workers: patients that are measured side by side; the numbers are the same for any.
     """
     found = list(_measured(cohort, patients, workers, progress))
     public, bands = cohort.numbers, cohort.bands
-    fixed: list[Part] = [MeanPlace(public), MeanFigures(public)]
-    count = _coefficients(partial(MeanShape, public, bands), fixed, cohort, release)
-    numbers = _release(MEANS, [*fixed, MeanShape(public, bands, count)], found, release, public)
-    spreads: list[Part] = [PlaceSpread(public), FiguresSpread(public), ShapeSpread(public, bands)]
-    return _release(SPREADS, spreads, found, release, numbers)
+    count = _coefficients(public, bands, release)
+    model = AnatomyModel(cohort, public)
+    model = _release(MEANS, mean_parts(public, bands, count), found, release, model)
+    return _release(SPREADS, spread_parts(public, bands), found, release, model)
 
 
 def _measured(
@@ -181,10 +172,10 @@ def _release(
     parts: Sequence[Part],
     found: Sequence[Sequence[Measured]],
     release: PlannedRelease,
-    known: Numbers,
-) -> Numbers:
-    """`known` with what one joint mechanism over all patients adds."""
-    joined = _joint(parts)
+    model: AnatomyModel,
+) -> AnatomyModel:
+    """`model` with what one joint mechanism over all patients adds."""
+    joined, known = _joint(parts), model.numbers
     vectors = (_vector(parts, joined, volumes, known) for volumes in found)
     released = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
     sigma = release.sigma(name, joined.clip)
@@ -192,10 +183,11 @@ def _release(
     for part, own in joined.split(released).items():
         statistic = next(one for one in parts if one.name == part)
         numbers = statistic.estimate(own, joined.sigma(part, sigma), numbers)
-    return numbers
+    return AnatomyModel(model.cohort, numbers, {**model.released, name: released})
 
 
 def _joint(parts: Sequence[Part]) -> joint.Joint:
+    """The joint vector of some statistics."""
     return joint.Joint(
         [joint.Part(part.name, part.clip, part.share, part.dimension) for part in parts]
     )
@@ -215,21 +207,15 @@ def _vector(
     )
 
 
-def _coefficients(
-    shape: Callable[[int], MeanShape],
-    fixed: Sequence[Part],
-    cohort: CohortAnatomy,
-    release: PlannedRelease,
-) -> int:
+def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease) -> int:
     """How many coefficients an axis are released: as many as noise leaves something of.
 
     Public: N, the plan's noise and the dimension decide.
     """
-    bands = cohort.bands
     ends = np.cumsum(np.bincount(bands.of, minlength=bands.count))
     fitting = int(ends[0])
     for count in (int(end) for end in ends[1:]):
-        joined = _joint([*fixed, shape(count)])
+        joined = _joint(mean_parts(public, bands, count))
         sigma = joined.sigma("shape", release.sigma(MEANS, joined.clip))
         if sigma <= MOST_NOISE:
             fitting = count

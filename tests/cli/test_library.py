@@ -17,9 +17,9 @@ SCHEME = "1=body,2=left core,3=right core,4=lens"
 FEW = ("--set", "atlas.samples=2", "--set", "atlas.steps=1")
 
 
-def _patients(folder: Path, count: int = 6) -> Path:
+def _patients(folder: Path, count: int = 8, first: int = 40) -> Path:
     for seed in range(count):
-        labels, affine = person(40 + seed, SPACING)
+        labels, affine = person(first + seed, SPACING)
         write(folder / "images" / f"s{seed}.nii.gz", picture(labels, seed), affine)
         write(folder / "labels" / f"s{seed}.nii.gz", labels.astype(np.uint8), affine)
     return folder
@@ -152,3 +152,15 @@ def test_an_entry_that_shows_a_patient_is_refused_before_the_debit(clinic, tmp_p
     assert refused.code == 2
     assert "ingested patient" in refused.err
     assert clinic("budget").json["spent"] == 0
+
+
+def test_an_audit_attacks_the_released_numbers(trained, tmp_path):
+    folder = _patients(tmp_path / "more", 16, first=60)
+    trained(
+        *("ingest", folder / "images", "--labels", folder / "labels", "-d", "others"),
+        *("--modality", "mri", "--label-scheme", SCHEME, "--files-are-patients"),
+    )
+    found = trained("audit", "first", "--against", "others", "-n", 2).json
+    assert found["passed"]
+    assert not any("anatomy-means" in one for one in found["not_attacked"])
+    assert any("noise" in one["name"] for one in found["findings"])

@@ -2,9 +2,12 @@
 
 from medvae.anatomy.parts.base import Measured, Part
 from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.planned import MEANS, SPREADS, mean_parts, parts_of, spread_parts
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
 __all__ = [
+    "MEANS",
+    "SPREADS",
     "FiguresSpread",
     "MeanFigures",
     "MeanPlace",
@@ -13,4 +16,7 @@ __all__ = [
     "Part",
     "PlaceSpread",
     "ShapeSpread",
+    "mean_parts",
+    "parts_of",
+    "spread_parts",
 ]

@@ -1,0 +1,32 @@
+"""Which statistics are released together, by which mechanism."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from medvae.anatomy.bands import Bands
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts.base import Part
+from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
+
+MEANS: Final = "anatomy-means"
+SPREADS: Final = "anatomy-spreads"
+
+
+def mean_parts(public: Numbers, bands: Bands, count: int) -> list[Part]:
+    """What `MEANS` releases; count: coefficients of the shape along each axis."""
+    return [MeanPlace(public), MeanFigures(public), MeanShape(public, bands, count)]
+
+
+def spread_parts(public: Numbers, bands: Bands) -> list[Part]:
+    """What `SPREADS` releases, around the means."""
+    return [PlaceSpread(public), FiguresSpread(public), ShapeSpread(public, bands)]
+
+
+def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[Part]:
+    """What mechanism `name` released in a vector [dimension]."""
+    if name == SPREADS:
+        return spread_parts(public, bands)
+    place, figures, _ = mean_parts(public, bands, 1)
+    return mean_parts(public, bands, (dimension - place.dimension - figures.dimension) // 3)
