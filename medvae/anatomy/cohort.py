@@ -10,14 +10,16 @@ import numpy as np
 from medvae import modality as modalities
 from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
-from medvae.anatomy.collection import Entry, Library
+from medvae.anatomy.collection import Entry, Group, Library
 from medvae.anatomy.drawing import OutputGrid, Renderer
+from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
 from medvae.anatomy.matching import match
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.organs import distance_subject, distance_template
 from medvae.anatomy.parts import Measured
 from medvae.anatomy.public import public_numbers
+from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan, scan_of
@@ -67,22 +69,9 @@ class CohortAnatomy:
         """
         own = check_covers(entry, data, declared)
         group = library.aligned(entry).group
-
-        def person(index: int) -> Scan:
-            maps = library.person(entry, index)
-            table = np.zeros(max(entry.label_scheme) + 1, np.uint8)
-            for label, numbers in enumerate(own, 1):
-                table[list(numbers)] = label
-            assert maps.image is not None
-            volume = Volume(np.asarray(maps.image), maps.affine, data.modality)
-            return scan_of(volume, data, table[np.clip(maps.labels, 0, None)])
-
-        channel = {number: at for at, number in enumerate(entry.label_scheme)}
-        channels = [[channel[number] for number in numbers] for numbers in own]
-        template = distance_template(group.template, channels)
-        absolute = modalities.get(data.modality).scaling.absolute
-        renderer = ImageRenderer(person, group.alignments, cohort_labels(data), absolute=absolute)
-        centres = [person(index).centre for index in range(len(entry.people))]
+        made = _of_images if entry.kind == "images" else _of_labels
+        template, renderer = made(library, entry, data, own, group)
+        centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std)
         numbers = public_numbers(group.alignments, centres, figures)
         places = [
@@ -140,9 +129,56 @@ class CohortAnatomy:
         return Settings(max_frequency=self.people[0].max_frequency or 1 / 40)
 
     def _subject(self, scan: Scan) -> Subject | None:
+        count = len(cohort_labels(self.data))
+        if self.entry.kind == "labels":
+            return class_subject(scan, count, self.template)
         if scan.mask is None or not scan.mask.any():
             return None
-        return distance_subject(scan, len(cohort_labels(self.data)), self.template)
+        return distance_subject(scan, count, self.template)
+
+
+def _of_images(
+    library: Library,
+    entry: Entry,
+    data: DataConfig,
+    own: Sequence[Sequence[int]],
+    group: Group,
+) -> tuple[Template, Renderer]:
+    """Template and renderer of images with labels."""
+
+    def person(index: int) -> Scan:
+        maps = library.person(entry, index)
+        table = np.zeros(max(entry.label_scheme) + 1, np.uint8)
+        for label, numbers in enumerate(own, 1):
+            table[list(numbers)] = label
+        assert maps.image is not None
+        volume = Volume(np.asarray(maps.image), maps.affine, data.modality)
+        return scan_of(volume, data, table[np.clip(maps.labels, 0, None)])
+
+    channel = {number: at for at, number in enumerate(entry.label_scheme)}
+    channels = [[channel[number] for number in numbers] for numbers in own]
+    absolute = modalities.get(data.modality).scaling.absolute
+    renderer = ImageRenderer(person, group.alignments, cohort_labels(data), absolute=absolute)
+    return distance_template(group.template, channels), renderer
+
+
+def _of_labels(
+    library: Library,
+    entry: Entry,
+    data: DataConfig,
+    own: Sequence[Sequence[int]],
+    group: Group,
+) -> tuple[Template, Renderer]:
+    """Template and renderer of label maps of a whole region."""
+    absolute = modalities.get(data.modality).scaling.absolute
+    renderer = ClassRenderer(
+        lambda index: library.person(entry, index),
+        group,
+        entry.label_scheme,
+        own,
+        window=data.window if absolute else None,
+    )
+    return class_template(renderer), renderer
 
 
 def cohort_labels(data: DataConfig) -> tuple[str, ...]:
@@ -171,6 +207,9 @@ def check_covers(
             f"the anatomy entry {entry.name} needs a cohort with labels; declare them (medvae "
             "dataset declare --label-scheme) and ingest masks, or set anatomy.library to none"
         )
-    if entry.kind != "images":
-        raise UsageError(f"the anatomy entry {entry.name} holds label maps without images")
+    if entry.kind == "labels" and data.modality not in ("mri", "ct"):
+        raise UsageError(
+            f"the anatomy entry {entry.name} holds label maps, which are drawn as MRI or CT, not "
+            f"as {data.modality}; set anatomy.library to none"
+        )
     return match(wanted, entry.label_scheme, declared)

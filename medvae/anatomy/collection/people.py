@@ -33,6 +33,12 @@ class PersonMaps:
         x, y, z = np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
         return float(x), float(y), float(z)
 
+    @property
+    def centre(self) -> npt.NDArray[np.float64]:
+        """[3] mm of the middle of the grid."""
+        middle = (np.asarray(self.labels.shape) - 1) / 2.0
+        return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
+
     def to_bytes(self) -> bytes:
         """Compressed safetensors; equal maps give equal bytes."""
         tensors: dict[str, npt.NDArray[Any]] = {
