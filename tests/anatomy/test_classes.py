@@ -12,7 +12,7 @@ from medvae.anatomy.collection import Group, PersonMaps, align
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.soft import SoftLabels
-from medvae.anatomy.drawing.texture import field
+from medvae.anatomy.drawing.texture import field, patches
 from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.matching import match
 from medvae.anatomy.regions import class_subject, class_template
@@ -215,3 +215,21 @@ def test_textbooks_order_tissues():
     hounsfield, _ = textbook(names, (-1000.0, 1000.0))
     assert hounsfield[3] == hounsfield.max()
     assert hounsfield[4] == -1.0
+
+
+def test_a_cut_goes_on_but_not_the_labels_of_the_cohort():
+    maps = np.ones((10, 10, 10), np.uint8)
+    maps[:, 4:6, 4:6] = 2
+    # The other end is a tip: the anatomy ends there.
+    maps[6:] = 0
+    maps[6, 4:6, 4:6] = 1
+    soft = SoftLabels(maps, np.eye(4), 3, np.array([False, False, True]))
+    points = torch.tensor([[0.0, 5.0, 5.0], [-4.0, 5.0, 5.0], [9.0, 5.0, 5.0]]).T
+    assert soft.mixtures(points).argmax(dim=1).tolist() == [2, 1, 0]
+
+
+def test_patches_have_variance_one():
+    values = np.random.default_rng(2).standard_normal(100_000).astype(np.float32)
+    found = patches(values)
+    assert float(found.std()) == pytest.approx(1.0, abs=0.01)
+    assert float((np.abs(found) == np.abs(found).max()).mean()) > 0.5

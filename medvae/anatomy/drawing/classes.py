@@ -11,13 +11,22 @@ import torch
 from scipy import ndimage
 
 from medvae.anatomy.collection import Group, PersonMaps
+from medvae.anatomy.drawing import looks
 from medvae.anatomy.drawing.borders import Borders
 from medvae.anatomy.drawing.components import Components, mean_shares
+from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.mixture import fit
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
 from medvae.anatomy.drawing.shading import STD, Shading
 from medvae.anatomy.drawing.soft import SoftLabels
-from medvae.anatomy.drawing.texture import BLOCK_MM, COARSE_MM, FINE_MM, deviations, field
+from medvae.anatomy.drawing.texture import (
+    BLOCK_MM,
+    COARSE_MM,
+    FINE_MM,
+    deviations,
+    field,
+    patches,
+)
 from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
 from medvae.anatomy.registration.geometry import Array, affine_points
@@ -79,33 +88,31 @@ class ClassRenderer:
             self.shares = mean_shares(self.components, person, group)
         self.class_shares = _by(self.components.to_classes(), self.shares)
         self._shading = Shading(group.template.box, used=window is None)
-        self._tissues, self._tissue_stds = textbook(self.components.names, window)
+        means, self._tissue_stds = textbook(self.components.names, window)
         volumes = self.class_shares.reshape(len(self.class_shares), -1).sum(axis=1)
         large = np.flatnonzero(volumes >= TEXTURED * volumes[1:].sum())
         # [K] class -> texture; the last texture is that of all smaller structures.
         self._textures = np.full(len(volumes), len(large), np.intp)
         self._textures[large] = np.arange(len(large))
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
+        textures = np.full(len(self._textured), DEVIATION)
+        self._public = Looks(means, textures, textures, np.zeros(len(self._shading.waves)))
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
 
     @property
     def names(self) -> Sequence[str]:
-        return [
-            *(f"mean of {name}" for name in self.components.names),
-            *(f"fine deviation within {name}" for name in self._textured),
-            *(f"coarse deviation within {name}" for name in self._textured),
-            *("shading {} {} {}".format(*wave) for wave in self._shading.waves),
-        ]
+        return looks.names(self.components.names, self._textured, self._shading.waves.tolist())
 
     @property
     def public_mean(self) -> Array:
-        textures = np.full(2 * len(self._textured), DEVIATION)
-        return np.concatenate([self._tissues, textures, np.zeros(len(self._shading.waves))])
+        return self._public.vector
 
     @property
     def public_std(self) -> Array:
-        textures = np.full(2 * len(self._textured), DEVIATION_STD)
-        return np.concatenate([self._tissue_stds, textures, np.full(len(self._shading.waves), STD)])
+        public = self._public
+        textures = np.full(len(public.fine), DEVIATION_STD)
+        shading = np.full(len(public.shading), STD)
+        return Looks(self._tissue_stds, textures, textures, shading).vector
 
     @property
     def public_correlation(self) -> Array:
@@ -114,7 +121,7 @@ class ClassRenderer:
     @property
     def tissue_means(self) -> Array:
         """[K] textbook grey value of each rendering class."""
-        return self._tissues
+        return self._public.means
 
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
@@ -129,9 +136,9 @@ class ClassRenderer:
         fine, coarse = deviations(
             2.0 * residual, weights, self._textures[tissue], len(self._textured), _blocks(grid)
         )
-        fine = self._within(fine, 2.0 * mixture.means, volumes)
         means = np.where(told, 2.0 * mixture.means - 1.0, np.nan)
-        return np.concatenate([means, fine, coarse, mixture.shading])
+        fine = self._within(fine, 2.0 * mixture.means, volumes)
+        return Looks(means, fine, coarse, mixture.shading).vector
 
     def draw(
         self,
@@ -142,31 +149,39 @@ class ClassRenderer:
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         source = self._person(person)
-        tissues, textures = len(self.components.names), len(self._textured)
-        ends = np.cumsum([tissues, textures, textures])
-        means, fine, coarse, shading = np.split(figures, ends)
-        looks = np.stack([means, np.maximum(fine, 0.0)[self._textures]])
-        looks = np.vstack([looks, np.maximum(coarse, 0.0)[self._textures]])
-        # [M, 3 + L + 1]: what a component adds to image, deviations and shares of cohort labels.
-        adds = np.concatenate([looks[:, self.components.classes], self.components.to_cohort()])
-        weights = torch.from_numpy(adds.T.astype(np.float32))
+        wanted = self._public.like(figures)
+        weights = torch.from_numpy(self._adds(wanted))
         noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
+        noise.append(patches(noise[1]))
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
-            lattice = _Lattice(pose, grid, self._shading, shading)
+            lattice = _Lattice(pose, grid, self._shading, wanted.shading)
+            offsets = _offsets(grid.spacing)
             for where, slab in grid.slabs():
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
-                offsets = _offsets(grid.spacing)
                 for offset in offsets:
                     _add(drawn, source, lattice.at(where, offset)[:3], weights)
-                drawn = (drawn / len(offsets)).reshape(*slab.shape, -1)
-                values = drawn[..., 0].numpy()
-                for part, texture in zip((1, 2), noise, strict=True):
-                    values = values + drawn[..., part].numpy() * texture[where]
+                found = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
+                values = found[..., 0]
+                for at, texture in enumerate(noise, 1):
+                    values = values + found[..., at] * texture[where]
                 gain = lattice.at(where, np.zeros(3))[3].exp().reshape(slab.shape).numpy()
                 image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
-                mask[where] = drawn[..., 3:].argmax(dim=-1).to(torch.uint8).numpy()
+                mask[where] = found[..., 4:].argmax(axis=-1)
         return image, mask
+
+    def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
+        """[M, 4 + L + 1] what a component adds to the parts of a picture.
+
+        Grey value, fine and coarse deviation, deviation between patches, and shares of no and of
+        each cohort label.
+        """
+        coarse = np.maximum(wanted.coarse, 0.0)[self._textures]
+        patched = np.isin(np.arange(len(coarse)), self.components.divided)
+        fine = np.maximum(wanted.fine, 0.0)[self._textures]
+        rows = np.stack([wanted.means, fine, coarse * ~patched, coarse * patched])
+        of_component = rows[:, self.components.classes]
+        return np.concatenate([of_component, self.components.to_cohort()]).T.astype(np.float32)
 
     def _within(self, fine: Array, means: Array, volumes: Array) -> Array:
         """[T] fine deviations without what the borders of tissues [K] make vary."""
@@ -176,7 +191,9 @@ class ClassRenderer:
         return np.asarray(np.sqrt(np.maximum(fine**2 - borders, (LEAST_FINE * fine) ** 2)))
 
     def _soft(self, person: PersonMaps) -> SoftLabels:
-        return SoftLabels(self.components.maps(person), person.affine, len(self.components))
+        components = self.components
+        maps = components.maps(person)
+        return SoftLabels(maps, person.affine, len(components), components.cohort > 0)
 
     def _seen(
         self, scan: Scan, found: Alignment

@@ -80,6 +80,11 @@ class Components:
         of_class, of_cohort = np.array(list(pairs), np.intp).T
         return cls(tuple(names), table, of_class, of_cohort, len(matched), surface)
 
+    @property
+    def divided(self) -> list[int]:
+        """Rendering classes that hold organs with borders of their own: muscles and fat."""
+        return [int(self.classes[at]) for pair in self.surface.items() for at in pair]
+
     def __len__(self) -> int:
         return len(self.classes)
 

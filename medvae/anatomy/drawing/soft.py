@@ -24,16 +24,29 @@ class SoftLabels:
     count: number of labels, 0 to count - 1.
     """
 
-    def __init__(self, labels: npt.NDArray[np.uint8], affine: Array, count: int) -> None:
-        """labels: [X, Y, Z]; affine: [4, 4] voxel index to mm."""
+    def __init__(
+        self,
+        labels: npt.NDArray[np.uint8],
+        affine: Array,
+        count: int,
+        known: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Args:
+        labels: [X, Y, Z].
+        affine: [4, 4] voxel index to mm.
+        known: [count] labels that do not go on beyond the map where it cuts the anatomy off;
+            the most frequent other one there takes their place.
+        """
         self.count = count
         labels, low = _cropped(labels)
         shift = np.eye(4)
         shift[:3, 3] = -low
         self._to_index = shift @ np.linalg.inv(affine)
-        # One more voxel on each side: the outermost ones repeat.
-        self._shape = labels.shape
-        padded = np.pad(labels, 1, mode="edge")
+        # Two more voxels on each side, which repeat beyond.
+        padded = np.pad(labels, 2, mode="edge")
+        if known is not None:
+            _replace_outside(padded, known)
+        self._shape = padded.shape
         highest = ndimage.maximum_filter(padded, 3)
         mixed = highest != ndimage.minimum_filter(padded, 3)
         # One table tells both: what is mixed is looked up further.
@@ -71,11 +84,22 @@ class SoftLabels:
         flat = torch.zeros(points.shape[1], dtype=torch.int32)
         offsets = torch.empty_like(index)
         for axis, n in enumerate(self._shape):
-            at = index[axis].clamp(0.0, n - 1.0)
+            at = (index[axis] + 2.0).clamp(1.0, n - 2.0)
             voxel = at.round()
             offsets[axis] = at - voxel
-            flat = flat * (n + 2) + voxel.int() + 1
+            flat = flat * n + voxel.int()
         return flat, offsets
+
+
+def _replace_outside(padded: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> None:
+    """In the two outermost planes of every side, other labels in place of known ones."""
+    for axis in range(3):
+        for planes in (slice(0, 2), slice(-2, None)):
+            side = np.moveaxis(padded, axis, 0)[planes]
+            counts = np.bincount(side.ravel(), minlength=len(known))
+            counts[0] = 0
+            counts[: len(known)][known] = 0
+            side[known[side]] = counts.argmax() if counts.any() else 0
 
 
 def _product(offset: torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.special import erf
 
 from medvae.anatomy.registration.geometry import Array
 
 # Standard deviation of the kernels that make the fields, in mm.
 FINE_MM, COARSE_MM = 1.6, 4.0
+# Beyond so many standard deviations the coarse field of a tissue of several organs is flat: it has
+# patches with borders between them.
+PATCHES = 0.5
 # Blocks whose means tell the coarse part, in mm, and the part of its variance that they keep:
 # the mean of exp(-(d / 2 COARSE_MM)^2) over pairs of points of a block.
 BLOCK_MM, KEPT = 12.0, 0.41
@@ -52,6 +56,14 @@ def _between(
     part = (at - low).astype(np.float32).reshape(shape)
     first, second = np.take(values, low, axis=axis), np.take(values, low + 1, axis=axis)
     return np.asarray(first + part * (second - first), np.float32)
+
+
+def patches(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A Gaussian field of variance 1 as dark and bright patches, of variance 1 too."""
+    inside = erf(PATCHES / np.sqrt(2.0))
+    edge = PATCHES * np.sqrt(2.0 / np.pi) * np.exp(-0.5 * PATCHES**2)
+    variance = inside - edge + PATCHES**2 * (1.0 - inside)
+    return np.asarray(np.clip(values, -PATCHES, PATCHES) / np.float32(np.sqrt(variance)))
 
 
 def deviations(

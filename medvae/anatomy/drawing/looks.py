@@ -1,0 +1,46 @@
+"""The figures of entries of label maps: what tissues look like, as one vector and by its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from medvae.anatomy.registration.geometry import Array
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Attributes:
+    means: [K] grey value of each tissue.
+    fine, coarse: [T] standard deviation within each texture.
+    shading: [J] coefficients of the logarithm of the gain.
+    """
+
+    means: Array
+    fine: Array
+    coarse: Array
+    shading: Array
+
+    @property
+    def vector(self) -> Array:
+        """[F]"""
+        return np.concatenate(astuple(self))
+
+    def like(self, vector: Array) -> Looks:
+        """The parts of another vector of the same layout."""
+        sizes = [len(part) for part in astuple(self)]
+        return Looks(*np.split(vector, np.cumsum(sizes[:-1])))
+
+
+def names(
+    tissues: Sequence[str], textures: Sequence[str], waves: Sequence[Sequence[int]]
+) -> list[str]:
+    """[F] names of the figures."""
+    return [
+        *(f"mean of {name}" for name in tissues),
+        *(f"fine deviation within {name}" for name in textures),
+        *(f"coarse deviation within {name}" for name in textures),
+        *("shading {} {} {}".format(*wave) for wave in waves),
+    ]
