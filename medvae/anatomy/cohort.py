@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from medvae.anatomy.parts import Measured
 from medvae.anatomy.public import public_numbers
 from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
-from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import Scan, scan_of
 from medvae.config import DataConfig
 from medvae.errors import UsageError
@@ -36,7 +37,7 @@ class CohortAnatomy:
         entry: of the library.
         data: the cohort's declared facts.
         people: alignments of the entry's people, in the template's frame.
-        template: what a patient is registered to.
+        make_template: what a patient is registered to; drawing needs none.
         renderer: how the entry's people look.
         numbers: what public people alone say.
         spacing: [3] voxel size of the entry's people (their median), in mm.
@@ -45,7 +46,7 @@ class CohortAnatomy:
     entry: Entry
     data: DataConfig
     people: tuple[Alignment, ...]
-    template: Template
+    make_template: Callable[[], Template]
     renderer: Renderer
     numbers: Numbers
     place_correlation: Array
@@ -70,7 +71,7 @@ class CohortAnatomy:
         own = check_covers(entry, data, declared)
         group = library.aligned(entry).group
         made = _of_images if entry.kind == "images" else _of_labels
-        template, renderer = made(library, entry, data, own, group)
+        make_template, renderer = made(library, entry, data, own, group)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std)
         numbers = public_numbers(group.alignments, centres, figures)
@@ -82,8 +83,18 @@ class CohortAnatomy:
         x, y, z = (float(s) for s in spacings)
         correlation = place.correlation(np.stack(places), numbers.place, numbers.place_std)
         return cls(
-            entry, data, group.alignments, template, renderer, numbers, correlation, (x, y, z)
+            entry, data, group.alignments, make_template, renderer, numbers, correlation, (x, y, z)
         )
+
+    @cached_property
+    def template(self) -> Template:
+        """What a patient is registered to."""
+        return self.make_template()
+
+    @property
+    def box(self) -> Box:
+        """The template's frame."""
+        return self.people[0].box
 
     @property
     def bands(self) -> Bands:
@@ -119,7 +130,7 @@ class CohortAnatomy:
             extent = np.asarray(self.data.size) * np.asarray(self.data.spacing)
             own = self.data.spacing
         else:
-            extent, own = np.asarray(self.template.box.size), self.spacing
+            extent, own = np.asarray(self.box.size), self.spacing
         voxel = np.asarray(own if spacing is None else spacing, np.float64)
         x, y, z = (max(1, round(float(n))) for n in extent / voxel)
         return OutputGrid.of((x, y, z), (float(voxel[0]), float(voxel[1]), float(voxel[2])))
@@ -143,7 +154,7 @@ def _of_images(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     group: Group,
-) -> tuple[Template, Renderer]:
+) -> tuple[Callable[[], Template], Renderer]:
     """Template and renderer of images with labels."""
 
     def person(index: int) -> Scan:
@@ -159,7 +170,7 @@ def _of_images(
     channels = [[channel[number] for number in numbers] for numbers in own]
     absolute = modalities.get(data.modality).scaling.absolute
     renderer = ImageRenderer(person, group.alignments, cohort_labels(data), absolute=absolute)
-    return distance_template(group.template, channels), renderer
+    return partial(distance_template, group.template, channels), renderer
 
 
 def _of_labels(
@@ -168,7 +179,7 @@ def _of_labels(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     group: Group,
-) -> tuple[Template, Renderer]:
+) -> tuple[Callable[[], Template], Renderer]:
     """Template and renderer of label maps of a whole region."""
     absolute = modalities.get(data.modality).scaling.absolute
     renderer = ClassRenderer(
@@ -178,7 +189,7 @@ def _of_labels(
         own,
         window=data.window if absolute else None,
     )
-    return class_template(renderer), renderer
+    return partial(class_template, renderer), renderer
 
 
 def cohort_labels(data: DataConfig) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ class AnatomyModel:
         if self.cohort.data.spacing is None:
             # The entry's whole box: patients' field of view decides nothing but its jitter.
             shift = self.numbers.place[place.SHIFT]
-            placed[place.SHIFT] += self.cohort.template.box.centre - shift
+            placed[place.SHIFT] += self.cohort.box.centre - shift
         subject = replace(
             people[person],
             affine=place.affine_of(placed),
