@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -169,3 +169,39 @@ def test_an_unbounded_leak_is_text_in_json() -> None:
     """JSON has no infinity, and `show` refuses it."""
     found = results.EngineFinding("one-shot", False, "unbounded", 10, 4.0, float("inf"))
     assert found.to_json()["epsilon_at_least"] == "inf"
+
+
+# What programs read of `--json`: keys may be added to these and never taken away.
+CONTRACT = {
+    results.Anchor: "anchor file tenant sequence head time",
+    results.AnatomyList: "anatomy entries",
+    results.AuditResult: "passed findings not_run not_attacked power model members against",
+    results.Budget: "limit spent remaining delta events",
+    results.Compression: "model source weights prune bytes_before bytes_after volumes",
+    results.DatasetDetail: "dataset version subjects volumes masks modality shape spacing versions",
+    results.DatasetExport: "dataset files",
+    results.Decoding: "model file shape",
+    results.Encoding: "model file bytes source_bytes ratio",
+    results.EngineAudit: "passed findings delta",
+    results.EvaluateResult: "metrics what against releasable",
+    results.Examination: "ok checks",
+    results.GenerateResult: "files model seed n",
+    results.IngestResult: "dataset version subjects volumes masks notes quarantined added unit",
+    results.IntegrityReport: "objects damaged unknown read_data",
+    results.LogCheck: "valid events checkpoints head anchors problem",
+    results.ModelDetail: "model private epsilon delta dataset parameters bytes facts",
+    results.PlanResult: "epsilon delta stages digest dataset patients budget cost",
+    results.PretrainResult: "model private parameters",
+    results.Reconstruction: "model file psnr ssim ms_ssim",
+    results.ReleaseCheck: "valid unchanged trusted signer files problems advice",
+    results.ReleaseResult: "release report epsilon delta passed checks signer files bytes volumes",
+    results.RepairReport: "objects lost quarantined",
+    results.SubjectErasure: "subject datasets volumes models",
+    results.TrainResult: "model epsilon delta steps dataset seconds notes",
+}
+
+
+@pytest.mark.parametrize("kind", CONTRACT, ids=lambda kind: kind.__name__)
+def test_keys_that_programs_read_stay(kind: type[results.Result]) -> None:
+    keys = {field.name for field in fields(kind)}
+    assert set(CONTRACT[kind].split()) <= keys
