@@ -113,8 +113,12 @@ class CohortAnatomy:
             found = register(subject, self.template, self._settings)
             figures = self.renderer.measure(scan, found)
             placed = place.place_of(found.affine, scan.centre)
-        except (ValueError, RuntimeError, ArithmeticError):
-            # What went wrong hangs on a patient's voxels, so nobody may be told: it counts as none.
+        except MemoryError:
+            # A matter of the machine: resumed on a larger one, the run goes on.
+            raise
+        except Exception:  # noqa: BLE001
+            # The budget is spent by now, so no patient's voxels may stop the run, and whether they
+            # would have is private: the volume counts as none.
             return None
         return Measured(placed, found.coefficients, figures)
 

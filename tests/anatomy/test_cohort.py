@@ -195,3 +195,19 @@ def test_an_absolute_scale_keeps_its_background():
     painted = layers.repaint(image, np.zeros((0, *image.shape), np.float32), layers)
     np.testing.assert_array_equal(painted, image)
     assert len(QUANTILES) == 9
+
+
+def test_what_fails_on_a_patients_voxels_counts_as_none_but_a_lack_of_memory_does_not(
+    cohort, monkeypatch
+):
+    def failing(error):
+        def register(*_, **__):
+            raise error
+
+        return register
+
+    monkeypatch.setattr("medvae.anatomy.cohort.register", failing(IndexError("of a patient")))
+    assert cohort.measure(scan(34)) is None
+    monkeypatch.setattr("medvae.anatomy.cohort.register", failing(MemoryError()))
+    with pytest.raises(MemoryError):
+        cohort.measure(scan(34))
