@@ -27,7 +27,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_suffix(".yaml")
 COPIED = ("medvae", "tests", "scripts", "configs", "docs")
-SECONDS = 600
+# The longest that the tests of one edit, and all of them without any, may take.
+SECONDS, ALL_SECONDS = 600, 3600
 PASSED, FAILED, UNCOLLECTED = 0, 1, 2
 
 
@@ -108,7 +109,7 @@ def copy_of(root: Path) -> Iterator[Path]:
         yield target
 
 
-def pytest(root: Path, tests: Sequence[str]) -> tuple[int, str]:
+def pytest(root: Path, tests: Sequence[str], seconds: int = SECONDS) -> tuple[int, str]:
     """Run tests in the copy until one fails: the exit code, and the id of the test that failed.
 
     Tests that hang have failed.
@@ -122,11 +123,11 @@ def pytest(root: Path, tests: Sequence[str]) -> tuple[int, str]:
             env=os.environ | threads | {"PYTHONPATH": str(root)},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return FAILED, f"no end after {SECONDS} s"
+        return FAILED, f"no end after {seconds} s"
     # A file that cannot be collected is an ERROR without a test's name: that is no catch.
     failed = re.search(r"^(?:FAILED|ERROR) (\S+::\S+)", done.stdout, re.MULTILINE)
     code = done.returncode if failed or done.returncode != FAILED else UNCOLLECTED
@@ -155,7 +156,7 @@ def run(mutants: Sequence[Mutant], root: Path = ROOT) -> list[Verdict]:
     found = []
     with copy_of(root) as copy:
         tests = sorted({test for mutant in mutants for test in mutant.tests})
-        code, failed = pytest(copy, tests)
+        code, failed = pytest(copy, tests, ALL_SECONDS)
         if code != PASSED:
             raise ValueError(f"the tests do not pass without any edit ({failed}); mend them first")
         for mutant in mutants:

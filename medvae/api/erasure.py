@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medvae.api import datasets
+from medvae.api.accounts import ledger
 from medvae.api.models import compression_of
 from medvae.api.results import DatasetDeletion, SubjectErasure
-from medvae.api.training import ledger
 from medvae.errors import IntegrityError, NotFoundError
 
 if TYPE_CHECKING:

@@ -100,8 +100,8 @@ def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
     Returns:
         debited, account and looks, as `release.PrivacyFacts` has them.
     """
+    from medvae.api.accounts import ledger
     from medvae.api.evaluation import looks
-    from medvae.api.training import ledger
     from medvae.privacy import Plan
     from medvae.release import Account, Looks
 

@@ -165,9 +165,9 @@ class Session:
 
     def budget(self, dataset: str | None = None) -> results.Budget:
         """Epsilon spent and left, for the patient who has spent most."""
-        from medvae.api import training
+        from medvae.api import accounts
 
-        return training.budget(self.tenant, dataset)
+        return accounts.budget(self.tenant, dataset)
 
     def generate(
         self,

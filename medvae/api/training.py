@@ -1,4 +1,4 @@
-"""Plan, pretrain, train, budget: the private run from its plan to its sealed model."""
+"""Plan, pretrain, train: the private run from its plan to its sealed model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
+from medvae.api.accounts import ledger
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.api.results import (
-    Budget,
     BudgetState,
-    Debit,
     PlanResult,
     PretrainResult,
     StagePlan,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from medvae.api.context import TenantContext
     from medvae.config import RunConfig
     from medvae.model import Artifact
-    from medvae.privacy import Ledger, Plan
+    from medvae.privacy import Plan
     from medvae.vault import Tenant
 
 # A cohort below it takes part only when somebody says so.
@@ -44,16 +43,6 @@ class TrainRequest:
     init: str | None = None
     resume: bool = False
     small_cohort: bool = False
-
-
-def ledger(tenant: Tenant) -> Ledger:
-    """The tenant's privacy ledger, on its durable journal."""
-    from medvae.privacy import Ledger
-    from medvae.privacy.plan import MAX_EPSILON
-
-    # A tenant of an earlier version can have a higher limit: nothing is planned beyond this one.
-    limit = min(tenant.epsilon_limit, MAX_EPSILON)
-    return Ledger(tenant.journal("ledger"), limit=limit, delta=tenant.delta)
 
 
 def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
@@ -399,18 +388,4 @@ def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:
         dataset=run["dataset"],
         seconds=run["seconds"],
         notes=notes,
-    )
-
-
-def budget(tenant: Tenant, dataset: str | None) -> Budget:
-    """Spent and left for the patient who has spent most (of one data set, if named)."""
-    book = ledger(tenant)
-    who = None if dataset is None else datasets.subjects(datasets.load(tenant, dataset))
-    spent = book.spent(who)
-    return Budget(
-        limit=spent.limit,
-        spent=spent.spent,
-        remaining=spent.remaining,
-        delta=spent.delta,
-        events=tuple(Debit(**debit) for debit in book.history(who)),
     )

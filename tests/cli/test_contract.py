@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel as nib
@@ -99,7 +99,7 @@ def test_an_interrupt_is_one_sentence(journey: Clinic, monkeypatch: pytest.Monke
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("medvae.api.training.budget", stop)
+    monkeypatch.setattr("medvae.api.accounts.budget", stop)
     got = journey("budget", ok=False)
     assert got.code == got.json["exit_code"] == 130
     assert "interrupted" in got.err
@@ -332,11 +332,13 @@ def test_help_is_quick_and_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not any(f"'{heavy}'" in out.stdout for heavy in ("torch", "monai", "numpy", "pydicom"))
+    # Processor seconds: those of the clock are the other processes' too.
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "medvae", "--help"], capture_output=True, check=True)
-        took.append(time.perf_counter() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(took) < 0.5
 
 

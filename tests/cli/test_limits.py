@@ -75,7 +75,7 @@ def test_fewer_than_twenty_patients_have_to_be_asked_for(clinic: Clinic, scans: 
 
 
 def test_a_limit_of_an_earlier_version_is_cut_to_todays(clinic: Clinic) -> None:
-    from medvae.api.training import ledger
+    from medvae.api.accounts import ledger
 
     tenant = opened(clinic)
     ring = tenant._session.ring
