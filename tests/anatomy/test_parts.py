@@ -153,5 +153,13 @@ def test_shrinkage_keeps_what_noise_does_not_explain(size):
     values = np.full(size, 2.0)
     np.testing.assert_array_equal(toward_zero(values, 0.0), values)
     np.testing.assert_array_equal(toward_zero(values, 2.0), 0.0)
-    np.testing.assert_allclose(toward_zero(values, 1.0), 0.75 * values)
+    # James-Stein keeps 15/16, the posterior of a population two deviations away 16/17.
+    np.testing.assert_allclose(toward_zero(values, 0.5), 15.0 / 16.0 * values)
     assert not toward_zero(np.zeros(size), 1.0).any()
+
+
+def test_large_noise_is_hardly_ever_taken_for_anatomy_and_never_for_much_of_it():
+    rng = np.random.default_rng(0)
+    taken = [toward_zero(100.0 * rng.standard_normal(40), 100.0) for _ in range(500)]
+    assert sum(one.any() for one in taken) < 15
+    assert max(np.abs(one).max() for one in taken) < 0.5

@@ -15,6 +15,11 @@ import numpy as np
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration.geometry import Array
 
+# How many standard deviations of the power of noise may be chance.
+CHANCE = 2.5
+# How much a population differs from public people, in their standard deviations.
+LIKELY = 2.0
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -67,8 +72,13 @@ class Part(Protocol):
 def toward_zero(values: Array, sigma: float) -> Array:
     """A released vector times the part of its power that noise does not explain.
 
-    Positive-part James-Stein (1961). Zero, public anatomy that is, where it may be noise alone.
+    Positive-part James-Stein (1961), zero (public anatomy) where noise alone would be as strong
+    once in some hundred times; and never more than the posterior mean of a population that
+    differs from public people by `LIKELY` of their standard deviations, so that a small part of a
+    large noise is not taken for anatomy either.
     """
-    power = float(values @ values)
-    kept = max(0.0, 1.0 - len(values) * sigma**2 / power) if power > 0 else 0.0
-    return np.asarray(values * kept)
+    power, expected = float(values @ values), len(values) * sigma**2
+    chance = CHANCE * np.sqrt(2.0 / max(len(values), 1))
+    if power <= expected * (1.0 + chance):
+        return np.zeros_like(values)
+    return np.asarray(values * min(1.0 - expected / power, LIKELY**2 / (LIKELY**2 + sigma**2)))

@@ -1,0 +1,141 @@
+"""The private stage of the anatomy model: same numbers for any workers, public under much noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.collection import Library
+from medvae.anatomy.parts import MEANS, SPREADS
+from medvae.config import DataConfig, RunConfig
+from medvae.privacy import NoiseSource, StageRequest, make_plan
+from medvae.progress import SILENT
+from medvae.train import anatomy as stage
+from medvae.train.release import PlannedRelease
+from tests.anatomy.cohorts import NAMES, add_people, scan
+
+PATIENTS = 6
+CFG = RunConfig.model_validate(
+    {
+        "data": {"label_scheme": NAMES, "labels": 4},
+        "anatomy": {"share": 1.0},
+        **{section: {"share": 0.0} for section in ("atlas", "finetune", "prior")},
+    }
+)
+
+
+class Cohort:
+    """Patients with a darker picture; the last one has a volume that shows nothing, too."""
+
+    def __init__(self, patients=PATIENTS):
+        self.patients = patients
+
+    def __len__(self):
+        return self.patients
+
+    def scans(self, index):
+        own = scan(40 + index, contrast=0.6)
+        empty = type(own)(own.image, own.affine, None)
+        return [own, empty] if index == self.patients - 1 else [own]
+
+
+class Once:
+    """A cohort's anatomy that measures each patient once for all tests."""
+
+    def __init__(self, cohort):
+        self._cohort, self._found = cohort, {}
+
+    def __getattr__(self, name):
+        return getattr(self._cohort, name)
+
+    def measure(self, own):
+        key = (own.image.tobytes(), own.mask is None)
+        if key not in self._found:
+            self._found[key] = self._cohort.measure(own)
+        return self._found[key]
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    vault = tmp_path_factory.mktemp("stage")
+    add_people(vault / "vault", vault / "files")
+    data = DataConfig(label_scheme=NAMES, labels=4)
+    library = Library(vault / "vault")
+    return Once(CohortAnatomy.open(library, library.entry("people"), data))
+
+
+def released(epsilon: float, key: bytes = b"k" * 32, patients: int = PATIENTS) -> PlannedRelease:
+    wanted = [
+        StageRequest(*one)
+        for name, share in stage.mechanisms()
+        for one in stage.requests(name, share, CFG, patients)
+    ]
+    plan = make_plan(wanted, patients=patients, epsilon=epsilon, delta=1e-5)
+    return PlannedRelease(plan, NoiseSource(key, "test"))
+
+
+def fitted(cohort, epsilon):
+    return stage.fit_anatomy(cohort, Cohort(), released(epsilon), progress=SILENT)
+
+
+def test_any_number_of_workers_gives_the_same_bits(cohort):
+    one, two = (
+        stage.fit_anatomy(
+            cohort._cohort, Cohort(3), released(8.0, patients=3), workers=workers, progress=SILENT
+        ).to_arrays()
+        for workers in (1, 3)
+    )
+    assert set(one) == set(two)
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name])
+
+
+def test_the_mechanisms_are_those_of_the_plan(cohort):
+    model = fitted(cohort, 8.0)
+    assert set(model.released) == {MEANS, SPREADS}
+    assert sum(share for _, share in stage.mechanisms()) == pytest.approx(1.0)
+
+
+def test_little_noise_finds_the_patients_greys_and_much_noise_leaves_public_ones(cohort):
+    names = list(cohort.renderer.names)
+    core = names.index("mean of Right-Core")
+    public = cohort.numbers.figures[core]
+    truth = np.mean([cohort.measure(scan(40 + i, 0.6)).figures[core] for i in range(PATIENTS)])
+    assert truth > public + 0.1
+    near = fitted(cohort, 50.0).numbers
+    # Sigma is a hundred times what people differ by: nearly nothing of it is believed.
+    far = fitted(cohort, 0.05).numbers
+    assert abs(near.figures[core] - truth) < 0.5 * (truth - public)
+    assert np.abs(far.shape).max() < 0.1
+    np.testing.assert_allclose(far.place, cohort.numbers.place, atol=0.5)
+    np.testing.assert_allclose(far.figures, cohort.numbers.figures, atol=0.1)
+
+
+def test_a_patient_without_a_readable_volume_adds_nothing(cohort):
+    class Nobody(Cohort):
+        def scans(self, index):
+            return []
+
+    model = stage.fit_anatomy(cohort, Nobody(), released(8.0), progress=SILENT)
+    for vector in model.released.values():
+        # Noise alone.
+        assert vector.any()
+    assert np.isfinite(model.numbers.figures).all()
+
+
+def test_the_numbers_are_stored_and_read_back(cohort):
+    model = fitted(cohort, 8.0)
+    again = type(model).read(cohort, model.to_arrays())
+    np.testing.assert_array_equal(again.numbers.shape, model.numbers.shape)
+    np.testing.assert_array_equal(again.released[MEANS], model.released[MEANS])
+
+
+def test_patches_have_the_networks_size(cohort):
+    model = fitted(cohort, 8.0)
+    for size in ((8, 16, 8), (48, 8, 8)):
+        data = CFG.data.model_copy(update={"size": size})
+        atlas = CFG.atlas.model_copy(update={"samples": 2})
+        found = stage.patches(model, CFG.model_copy(update={"data": data, "atlas": atlas}))
+        assert [patch.shape for patch in found] == [size, size]
+        assert np.abs(found[0]).max() <= 1.0
