@@ -233,3 +233,13 @@ def test_patches_have_variance_one():
     found = patches(values)
     assert float(found.std()) == pytest.approx(1.0, abs=0.01)
     assert float((np.abs(found) == np.abs(found).max()).mean()) > 0.5
+
+
+def test_the_edge_of_the_body_does_not_darken_its_outermost_tissue(renderer, group):
+    """At 2 mm, white matter of the phantom has many voxels that are partly air."""
+    image, mask = drawn(renderer, group, (2.0, 2.0, 2.0))
+    wanted = OutputGrid.of((75, 75, 75), (2.0, 2.0, 2.0))
+    again = renderer.measure(Scan(image, wanted.affine, mask), group.alignments[1])
+    known = figure(renderer, renderer.public_mean, "mean of white matter")
+    assert figure(renderer, again, "mean of white matter") == pytest.approx(known, abs=0.1)
+    assert figure(renderer, again, "fine deviation within white matter") < 0.1

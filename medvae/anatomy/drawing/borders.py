@@ -13,6 +13,9 @@ from medvae.anatomy.drawing.components import Components
 from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.registration.geometry import Array, affine_points
 
+# A voxel with more air than this, and less than all but this, is an edge of the body.
+EDGE = 0.05
+
 
 class Borders:
     """What grey values alone make vary within the tissues of label maps."""
@@ -33,6 +36,8 @@ class Borders:
             of_class = torch.from_numpy(components.classes)[pure]
             voxels += np.bincount(of_class.numpy(), minlength=count)
             shares = soft.mixtures(points[:, mixed]) @ to_classes.T
+            # Edges of the body are told apart when grey values are measured.
+            shares = shares[(shares[:, 0] < EDGE) | (shares[:, 0] > 1.0 - EDGE)]
             tissue = shares.argmax(dim=1)
             for at in range(count):
                 off = shares[tissue == at]

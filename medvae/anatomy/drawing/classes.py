@@ -14,6 +14,7 @@ from medvae.anatomy.collection import Group, PersonMaps
 from medvae.anatomy.drawing import looks
 from medvae.anatomy.drawing.borders import Borders
 from medvae.anatomy.drawing.components import Components, mean_shares
+from medvae.anatomy.drawing.lattice import Lattice
 from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.mixture import fit
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
@@ -43,8 +44,11 @@ SURVEYED = 3
 MISLABELLED = 0.2
 # What varies within a tissue beside its borders is at least this part of what varies at all.
 LEAST_FINE = 0.25
-# Textbook deviations within a tissue, and how much they differ between people.
-DEVIATION, DEVIATION_STD = 0.08, 0.05
+# Textbook deviations within a tissue, within one of several organs, and within air; and how much
+# they differ between people, relative to themselves.
+DEVIATION, DIVIDED_DEVIATION, AIR_DEVIATION, DEVIATION_STD = 0.06, 0.15, 0.005, 0.5
+# Correlation between people of the grey values of tissues, and of their deviations.
+ALIKE = 0.6
 # Voxels that grey values are measured on, in mm.
 MEASURED_MM = 2.0
 # One voxel in so many mm is looked at.
@@ -52,8 +56,6 @@ MEASURED_EVERY_MM = 4.0
 # A voxel tells of its likeliest tissue where that is at least so likely; less than so many mm^3 of
 # a tissue tell nothing. A voxel whose anatomy is less likely than this given its mask does not.
 LIKELY, LEAST_MM3, LEAST_PRIOR = 0.5, 300.0, 0.05
-# The posed map is known every so many mm, and linear between: a deformation has no shorter waves.
-LATTICE_MM = 4.0
 # Coarser voxels are means of points so far apart, in mm.
 POINTS_MM = 2.0
 
@@ -88,15 +90,13 @@ class ClassRenderer:
             self.shares = mean_shares(self.components, person, group)
         self.class_shares = _by(self.components.to_classes(), self.shares)
         self._shading = Shading(group.template.box, used=window is None)
-        means, self._tissue_stds = textbook(self.components.names, window)
         volumes = self.class_shares.reshape(len(self.class_shares), -1).sum(axis=1)
         large = np.flatnonzero(volumes >= TEXTURED * volumes[1:].sum())
         # [K] class -> texture; the last texture is that of all smaller structures.
         self._textures = np.full(len(volumes), len(large), np.intp)
         self._textures[large] = np.arange(len(large))
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
-        textures = np.full(len(self._textured), DEVIATION)
-        self._public = Looks(means, textures, textures, np.zeros(len(self._shading.waves)))
+        self._public, self._public_std = self._textbook(window)
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
 
     @property
@@ -109,14 +109,17 @@ class ClassRenderer:
 
     @property
     def public_std(self) -> Array:
-        public = self._public
-        textures = np.full(len(public.fine), DEVIATION_STD)
-        shading = np.full(len(public.shading), STD)
-        return Looks(self._tissue_stds, textures, textures, shading).vector
+        return self._public_std.vector
 
     @property
     def public_correlation(self) -> Array:
-        return np.eye(len(self.names))
+        """A scan is brighter, or shows more texture, in all tissues at once."""
+        public = self._public
+        kinds = [len(public.means), 2 * len(public.fine), len(public.shading)]
+        kind = np.repeat(np.arange(3), kinds)
+        found = np.where((kind[:, None] == kind) & (kind < 2), ALIKE, 0.0)
+        np.fill_diagonal(found, 1.0)
+        return np.asarray(found)
 
     @property
     def tissue_means(self) -> Array:
@@ -128,16 +131,21 @@ class ClassRenderer:
             signal, prior, points, grid = self._seen(scan, found)
             basis = self._shading.basis(points).numpy()
             mixture = fit(signal, prior, basis)
-        tissue, likely = mixture.posterior.argmax(axis=0), mixture.posterior.max(axis=0)
-        volumes = mixture.posterior.sum(axis=1) * abs(float(np.linalg.det(grid.affine[:3, :3])))
+        # What is more of an edge than of any tissue tells nothing of one.
+        likely = mixture.posterior[:-1].max(axis=0)
+        tissue = mixture.posterior[:-1].argmax(axis=0)
+        volumes = mixture.posterior[:-1].sum(axis=1) * abs(
+            float(np.linalg.det(grid.affine[:3, :3]))
+        )
         told = volumes >= LEAST_MM3
         residual = (signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
         weights = np.where(told[tissue] & (likely > LIKELY), likely, np.float32(0.0))
         fine, coarse = deviations(
             2.0 * residual, weights, self._textures[tissue], len(self._textured), _blocks(grid)
         )
-        means = np.where(told, 2.0 * mixture.means - 1.0, np.nan)
-        fine = self._within(fine, 2.0 * mixture.means, volumes)
+        greys = 2.0 * mixture.means[:-1] - 1.0
+        means = np.where(told, greys, np.nan)
+        fine = self._within(fine, greys, volumes)
         return Looks(means, fine, coarse, mixture.shading).vector
 
     def draw(
@@ -155,20 +163,31 @@ class ClassRenderer:
         noise.append(patches(noise[1]))
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
-            lattice = _Lattice(pose, grid, self._shading, wanted.shading)
+            lattice = Lattice(pose, grid, self._shading, wanted.shading)
             offsets = _offsets(grid.spacing)
             for where, slab in grid.slabs():
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
                 for offset in offsets:
-                    _add(drawn, source, lattice.at(where, offset)[:3], weights)
+                    _add(drawn, source, lattice.points(where, offset), weights)
                 found = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
                 values = found[..., 0]
                 for at, texture in enumerate(noise, 1):
                     values = values + found[..., at] * texture[where]
-                gain = lattice.at(where, np.zeros(3))[3].exp().reshape(slab.shape).numpy()
+                gain = lattice.gain(where)
                 image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
                 mask[where] = found[..., 4:].argmax(axis=-1)
         return image, mask
+
+    def _textbook(self, window: tuple[float, float] | None) -> tuple[Looks, Looks]:
+        """Figures of a textbook, and how much they differ between people."""
+        names, divided = self.components.names, self.components.divided
+        means, stds = textbook(names, window)
+        fine = np.full(len(self._textured), DEVIATION)
+        fine[self._textures[divided]] = DIVIDED_DEVIATION
+        fine[self._textures[0]] = AIR_DEVIATION
+        waves = np.zeros(len(self._shading.waves))
+        spread = fine * DEVIATION_STD
+        return Looks(means, fine, fine, waves), Looks(stds, spread, spread, waves + STD)
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
         """[M, 4 + L + 1] what a component adds to the parts of a picture.
@@ -201,8 +220,8 @@ class ClassRenderer:
         """What is known of some voxels of a scan.
 
         Returns:
-            [P] signal, 0 to 1, of voxels of about `MEASURED_MM`; [K, P] prior of each tissue;
-            [3, P] places in the template's frame; and the grid of the voxels.
+            [P] signal, 0 to 1, of voxels of about `MEASURED_MM`; [K + 1, P] prior of each tissue
+            and of an edge; [3, P] places in the template's frame; and the grid of the voxels.
         """
         factors = sampling.factors_for(scan.affine, scan.image.shape, MEASURED_MM)
         image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0]
@@ -228,40 +247,7 @@ class ClassRenderer:
         inside = (sampling.box_coordinates(points, found.box).abs() <= 1.0).all(dim=0).numpy()
         known = (total > LEAST_PRIOR) & inside.ravel()
         scale = np.where(known, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
-        return signal, np.asarray(prior * scale, np.float32), points.flatten(1), grid
-
-
-class _Lattice:
-    """Where the voxels of a grid are in the public person's scanner, and their gain."""
-
-    def __init__(self, pose: Pose, grid: OutputGrid, shading: Shading, coefficients: Array) -> None:
-        self._step = np.maximum(np.floor(LATTICE_MM / grid.spacing), 1.0)
-        self._shape = grid.shape
-        counts = [
-            int(np.ceil((n + 1) / s)) + 1 for n, s in zip(grid.shape, self._step, strict=True)
-        ]
-        change = np.diag([*self._step, 1.0])
-        # The first point is a voxel outside.
-        change[:3, 3] = -1.0
-        x, y, z = counts
-        lattice = OutputGrid(grid.affine @ change, (x, y, z))
-        gain = shading.log_gain(pose.template_points(lattice), coefficients)
-        self._values = torch.cat([pose.person_points(lattice), gain[None]])
-
-    def at(self, where: slice, offset: Array) -> torch.Tensor:
-        """[3 + 1, P] mm and logarithm of the gain at a slab's voxels, moved by `offset` voxels."""
-        values = self._values
-        for axis, (n, step) in enumerate(zip(self._shape, self._step, strict=True)):
-            index = np.arange(n)[where] if axis == 0 else np.arange(n)
-            at = (index + offset[axis] + 1.0) / step
-            low = np.minimum(np.floor(at).astype(int), values.shape[axis + 1] - 2)
-            shape = [1, 1, 1, 1]
-            shape[axis + 1] = len(index)
-            part = torch.from_numpy((at - low).astype(np.float32)).reshape(shape)
-            first = values.index_select(axis + 1, torch.from_numpy(low))
-            second = values.index_select(axis + 1, torch.from_numpy(low + 1))
-            values = torch.lerp(first, second, part)
-        return values.flatten(1)
+        return signal, _with_edge(prior * scale), points.flatten(1), grid
 
 
 def _add(
@@ -272,6 +258,12 @@ def _add(
     pure = torch.where(label == 255, 0, label.int())
     drawn += weights[pure]
     drawn[mixed] += source.mixtures(points[:, mixed]) @ weights - weights[0]
+
+
+def _with_edge(prior: Maps) -> Maps:
+    """[K + 1, P] priors [K, P] and that of voxels which are partly air, as no tissue is."""
+    edge = np.minimum(prior[0], prior[1:].sum(axis=0))
+    return np.concatenate([prior * (1.0 - edge), edge[None]]).astype(np.float32)
 
 
 def _offsets(spacing: Array) -> list[Array]:

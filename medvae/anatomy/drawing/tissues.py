@@ -17,8 +17,8 @@ import numpy as np
 from medvae.anatomy.registration.geometry import Array
 
 AIR: Final = "air"
-# How much people and protocols differ: a known tissue, and one that no word tells.
-KNOWN_STD, UNKNOWN_STD = 0.15, 0.3
+# How much people and protocols differ: a known tissue, one that no word tells, and air.
+KNOWN_STD, UNKNOWN_STD, AIR_STD = 0.15, 0.3, 0.01
 # White matter on the scale of [-1, 1] of an MRI whose brightest part, 1, is fat.
 _WHITE_MATTER: Final = 2.0 / 1.4 - 1.0
 
@@ -72,6 +72,6 @@ def textbook(
                 else:
                     low, high = window
                     means[at] = 2.0 * (hounsfield - low) / (high - low) - 1.0
-                stds[at] = KNOWN_STD
+                stds[at] = AIR_STD if name == AIR else KNOWN_STD
                 break
     return np.clip(means, -1.0, 1.0), stds
