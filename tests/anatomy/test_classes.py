@@ -215,6 +215,8 @@ def test_textbooks_order_tissues():
     hounsfield, _ = textbook(names, (-1000.0, 1000.0))
     assert hounsfield[3] == hounsfield.max()
     assert hounsfield[4] == -1.0
+    # Blood and fat depend on the sequence.
+    assert textbook(["vein"])[1][0] > textbook(["cortex"])[1][0]
 
 
 def test_a_cut_goes_on_but_not_the_labels_of_the_cohort():

@@ -45,8 +45,9 @@ MISLABELLED = 0.2
 # What varies within a tissue beside its borders is at least this part of what varies at all.
 LEAST_FINE = 0.25
 # Textbook deviations within a tissue, within one of several organs, and within air; and how much
-# they differ between people, relative to themselves.
-DEVIATION, DIVIDED_DEVIATION, AIR_DEVIATION, DEVIATION_STD = 0.06, 0.15, 0.005, 0.5
+# they differ between people.
+DEVIATION, DIVIDED_DEVIATION, AIR_DEVIATION = 0.06, 0.15, 0.005
+DEVIATION_STD, AIR_DEVIATION_STD = 0.05, 0.01
 # Correlation between people of the grey values of tissues, and of their deviations.
 ALIKE = 0.6
 # Voxels that grey values are measured on, in mm.
@@ -186,7 +187,8 @@ class ClassRenderer:
         fine[self._textures[divided]] = DIVIDED_DEVIATION
         fine[self._textures[0]] = AIR_DEVIATION
         waves = np.zeros(len(self._shading.waves))
-        spread = fine * DEVIATION_STD
+        spread = np.full(len(fine), DEVIATION_STD)
+        spread[self._textures[0]] = AIR_DEVIATION_STD
         return Looks(means, fine, fine, waves), Looks(stds, spread, spread, waves + STD)
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:

@@ -34,8 +34,8 @@ class SoftLabels:
         """Args:
         labels: [X, Y, Z].
         affine: [4, 4] voxel index to mm.
-        known: [count] labels that do not go on beyond the map where it cuts the anatomy off;
-            the most frequent other one there takes their place.
+        known: [count] labels that the user gets. Beyond the map, where it cuts the anatomy off,
+            all goes on as the most frequent label at the cut that is none of these.
         """
         self.count = count
         labels, low = _cropped(labels)
@@ -92,14 +92,14 @@ class SoftLabels:
 
 
 def _replace_outside(padded: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> None:
-    """In the two outermost planes of every side, other labels in place of known ones."""
+    """The two outermost planes of every side: one label, of no known structure, and nothing."""
     for axis in range(3):
         for planes in (slice(0, 2), slice(-2, None)):
             side = np.moveaxis(padded, axis, 0)[planes]
             counts = np.bincount(side.ravel(), minlength=len(known))
             counts[0] = 0
             counts[: len(known)][known] = 0
-            side[known[side]] = counts.argmax() if counts.any() else 0
+            side[side > 0] = counts.argmax() if counts.any() else 0
 
 
 def _product(offset: torch.Tensor) -> torch.Tensor:

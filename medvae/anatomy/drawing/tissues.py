@@ -2,7 +2,8 @@
 
 MRI: signal of a T1-weighted gradient echo relative to white matter, as its physics orders tissues
 (T1 at 3 T: Stanisz et al. 2005; fat and marrow: de Bazelaire et al. 2004): fat, then white matter,
-grey matter, muscle, fluid, and cortical bone and air without signal. CT: Hounsfield units of the
+grey matter, muscle, fluid, and cortical bone and air without signal; marrow between trabeculae has
+half of the signal of fat, arteries are bright by inflow. CT: Hounsfield units of the
 usual tables (Hofer 2007). What no word names is in the middle, and may be anything.
 """
 
@@ -17,8 +18,13 @@ import numpy as np
 from medvae.anatomy.registration.geometry import Array
 
 AIR: Final = "air"
-# How much people and protocols differ: a known tissue, one that no word tells, and air.
+# How much people and protocols differ: a known tissue, one that no word tells, and air. Fat, marrow
+# and blood depend on the sequence (suppression of fat, inflow), and are as good as unknown.
 KNOWN_STD, UNKNOWN_STD, AIR_STD = 0.15, 0.3, 0.01
+_UNSURE: Final = re.compile(
+    r"marrow|cancellous|spong|skin|scalp|fat|adipose|soft tissue|mucosa|vein|artery|vessel|muscle"
+    r"|rectus|optic|nerve"
+)
 # White matter on the scale of [-1, 1] of an MRI whose brightest part, 1, is fat.
 _WHITE_MATTER: Final = 2.0 / 1.4 - 1.0
 
@@ -29,7 +35,7 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], float, float], ...]] = tuple(
         (r"^air$", 0.0, -1000.0),
         (r"sinus|airway|trachea|bronch", 0.05, -900.0),
         (r"lung", 0.1, -800.0),
-        (r"marrow|cancellous|spong", 1.1, 250.0),
+        (r"marrow|cancellous|spong", 0.6, 250.0),
         (r"bone|skull|rib|vertebra|femur|hip\b|sacrum|clavicula|scapula", 0.2, 700.0),
         (r"choroid plexus", 0.5, 35.0),
         (r"optic|chiasm|nerve", 0.75, 30.0),
@@ -45,12 +51,13 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], float, float], ...]] = tuple(
             37.0,
         ),
         (r"eye|vitreous|globe", 0.25, 15.0),
-        (r"skin|scalp", 0.9, 20.0),
+        (r"skin|scalp", 0.6, 20.0),
         (r"fat|adipose", 1.4, -90.0),
         (r"soft tissue", 0.9, 20.0),
         (r"muscle|rectus|myocard|heart", 0.55, 55.0),
         (r"mucosa", 0.6, 40.0),
-        (r"vein|artery|vessel|aorta|cava|blood|ventricle|atrium", 0.6, 45.0),
+        (r"artery", 1.1, 45.0),
+        (r"vein|vessel|aorta|cava|blood|ventricle|atrium", 0.6, 45.0),
         (r"liver|spleen|kidney|pancreas|stomach|bowel|colon|bladder|gland", 0.7, 45.0),
     )
 )
@@ -72,6 +79,7 @@ def textbook(
                 else:
                     low, high = window
                     means[at] = 2.0 * (hounsfield - low) / (high - low) - 1.0
-                stds[at] = AIR_STD if name == AIR else KNOWN_STD
+                if not _UNSURE.search(name.lower()):
+                    stds[at] = AIR_STD if name == AIR else KNOWN_STD
                 break
     return np.clip(means, -1.0, 1.0), stds
