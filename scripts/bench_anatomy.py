@@ -2,6 +2,7 @@
 
     scripts/bench anatomy [--cohort NAME] [--quick] [--json FILE] [--only REGEX] [--list]
                          [--seeds N] [--fold K] [--fresh]
+    scripts/bench anatomy --scale
 
 Every private row goes the way of a user: the library's entry is added, the patients are ingested
 into a tenant of their own, a model is trained and drawn from, all through the API; a row without
@@ -12,6 +13,8 @@ x 8 mm; the others at 1 mm. Two thirds of the people train (of the hippocampus f
 by person; "own library" sets a quarter of all people aside, who are then no patients. Epsilon 50,
 the largest that can be planned, stands for no noise. Seeds of one row are trainings of their own:
 the product's noise cannot be chosen.
+
+With --scale: seconds and memory of training on heads and drawing them at 4, 2 and 1 mm, instead.
 
 Reads MEDVAE_REAL_DATA. Each row is kept in rows.jsonl as soon as it is measured: stop at any time,
 and run the same line to go on. Tables and contact sheets are made of all rows of the file, in
@@ -31,6 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import organs.scale
 import torch
 from comparison.bench import SHOWN, Bench, in_order
 from comparison.sheet import Slices, sheet, slices
@@ -38,6 +42,7 @@ from comparison.store import Store
 from organs.cohorts import COHORTS, Cohort
 from organs.product import Product
 from organs.rows import rows
+from organs.scale import SPACINGS
 from organs.targets import targets
 
 from medvae.grid import Gridded
@@ -63,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     parser.add_argument("--seeds", type=int, default=3, help="of what is at epsilon 8")
     parser.add_argument("--fold", type=int, default=0, help="which split of the people")
+    parser.add_argument("--scale", action="store_true", help="seconds and memory by voxel size")
     parser.add_argument("--fresh", action="store_true", help="forget the rows that are done")
 
 
@@ -73,10 +79,18 @@ def main(
     list: bool = False,
     seeds: int = 3,
     fold: int = 0,
+    scale: bool = False,
     fresh: bool = False,
 ) -> dict[str, Any]:
     """machine, results and targets; contact sheets beside them."""
     folder = Path(os.environ.get("MEDVAE_BENCH_OUT", "bench-out/anatomy"))
+    machine = {"system": platform.platform(), "cores": os.cpu_count(), "delta": DEFAULT_DELTA}
+    if scale:
+        _data()
+        sizes = organs.scale.rows(folder / "vaults-scale", (8.0, 4.0) if quick else SPACINGS)
+        organs.scale.plot(sizes, folder / "scale.png")
+        met = [] if quick else organs.scale.targets(sizes)
+        return {"machine": machine, "results": sizes, "targets": met}
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     results, judged = [], []
     for name in [cohort] if cohort else COHORTS:
@@ -99,7 +113,6 @@ def main(
         results += found
         # Few iterations leave even real data half learnt: a quick run claims nothing.
         judged += [] if quick else targets(found, name)
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "delta": DEFAULT_DELTA}
     return {"machine": machine | {"fold": fold}, "results": results, "targets": judged}
 
 
@@ -121,10 +134,7 @@ def _show(axis: int, volumes: Sequence[Gridded]) -> Slices:
 
 
 def _cohort(name: str, fold: int, quick: bool) -> Cohort:
-    root = os.environ.get("MEDVAE_REAL_DATA")
-    if not root or not Path(root).is_dir():
-        sys.exit("bench anatomy: MEDVAE_REAL_DATA names no folder of real scans; set it to one")
-    found = COHORTS[name](Path(root), fold)
+    found = COHORTS[name](_data(), fold)
     if not quick:
         return found
     # The whole path on few people; its figures say only that the path works.
@@ -135,3 +145,10 @@ def _cohort(name: str, fold: int, quick: bool) -> Cohort:
         drawn=found.measured,
         overrides=QUICK_SETTINGS,
     )
+
+
+def _data() -> Path:
+    root = os.environ.get("MEDVAE_REAL_DATA")
+    if not root or not Path(root).is_dir():
+        sys.exit("bench anatomy: MEDVAE_REAL_DATA names no folder of real scans; set it to one")
+    return Path(root)

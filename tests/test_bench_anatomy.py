@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_anatomy  # noqa: E402
-from organs import cohorts, targets  # noqa: E402
+from organs import cohorts, scale, targets  # noqa: E402
 from organs.product import Product  # noqa: E402
 from organs.rows import DRAWN, IMAGES, MIXED, NONE, OWN, PRIVATE, rows  # noqa: E402
 
@@ -210,6 +210,51 @@ def test_targets_at_their_boundaries() -> None:
     results += [row(IMAGES, 0.0, 0.7)]
     judged = {one["name"]: one for one in targets.targets(results, "heart")}
     assert not judged["heart: Dice above public rows, public library, at 8"]["met"]
+
+
+def size(spacing: float, patient: float, draw: float) -> dict:
+    return {
+        "spacing": spacing,
+        "voxels": int(np.prod(scale._size(spacing))),
+        "patient_seconds": patient,
+        "fixed_seconds": 60.0,
+        "train_gib": 3.9,
+        "draw_seconds": draw,
+        "draw_gib": 3.1,
+    }
+
+
+def test_scale_is_judged_at_2_and_at_1_mm(tmp_path: Path) -> None:
+    sizes = [size(4.0, 2.0, 0.2), size(2.0, 17.3, 1.0), size(1.0, 120.0, 4.9)]
+    judged = {one["name"]: one for one in scale.targets(sizes)}
+    # A minute, and 17.3 s for each of 100, are 29.8 minutes.
+    assert judged["heads: minutes to train on 100 at 2 mm"]["value"] == pytest.approx(
+        29.83, abs=0.01
+    )
+    assert judged["heads: minutes to train on 100 at 2 mm"]["met"]
+    assert judged["heads: GiB to train at 2 mm"]["met"]
+    assert judged["heads: seconds to draw one at 1 mm"]["met"]
+    assert not judged["heads: GiB to draw one at 1 mm"]["met"]
+    assert not any(one["met"] for one in scale.targets(sizes[:1]))
+    scale.plot(sizes, tmp_path / "scale.png")
+    assert (tmp_path / "scale.png").stat().st_size > 5_000
+    for spacing in scale.SPACINGS:
+        assert all(n % 4 == 0 for n in scale._size(spacing))
+
+
+def test_heads_are_resampled_with_their_labels(data: Path, tmp_path: Path) -> None:
+    cohort = cohorts.heads(data, fold=0)
+    subject = next(iter(cohort.train))
+    before = cohort.read(cohort.train[subject][0])
+    people = scale._resampled(cohort, {subject: cohort.train[subject]}, 1.0, tmp_path)
+    after = dataclasses.replace(cohort, merged=None).read(people[subject][0])
+    assert after.spacing == pytest.approx((1.0, 1.0, 1.0))
+    assert after.shape == tuple(
+        round(n * s) for n, s in zip(before.shape, before.spacing, strict=True)
+    )
+    assert set(np.unique(after.mask)) == set(np.unique(before.mask))
+    volumes = [np.count_nonzero(v.mask) * np.prod(v.spacing) for v in (before, after)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.01)
 
 
 def test_the_command_names_its_rows_and_its_data(data: Path) -> None:
