@@ -88,7 +88,7 @@ class CohortAnatomy:
 
     @cached_property
     def template(self) -> Template:
-        """What a patient is registered to."""
+        """What a patient is registered to. Ask for it once before several threads do."""
         return self.make_template()
 
     @property

@@ -158,6 +158,10 @@ def _measured(
         found = (cohort.measure(scan) for scan in patients.scans(index))
         return [measured for measured in found if measured is not None]
 
+    progress.start("prepare the library", 1)
+    # Built once, and not by every thread of the pool.
+    _ = cohort.template
+    progress.finish()
     progress.start("measure anatomy", len(patients))
     # Held to one thread from outside: the threads of the pool must not set it by turns.
     with one_thread(), ThreadPoolExecutor(workers) as pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -88,10 +88,9 @@ class ClassRenderer:
         self.group = group
         with one_thread():
             self._borders = Borders(self.components, some, MEASURED_MM)
-            self.shares = mean_shares(self.components, person, group)
-        self.class_shares = _by(self.components.to_classes(), self.shares)
+        self._read = person
         self._shading = Shading(group.template.box, used=window is None)
-        volumes = self.class_shares.reshape(len(self.class_shares), -1).sum(axis=1)
+        volumes = self.components.to_classes() @ self.components.volumes(some)
         large = np.flatnonzero(volumes >= TEXTURED * volumes[1:].sum())
         # [K] class -> texture; the last texture is that of all smaller structures.
         self._textures = np.full(len(volumes), len(large), np.intp)
@@ -99,6 +98,17 @@ class ClassRenderer:
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
         self._public, self._public_std = self._textbook(window)
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
+
+    @cached_property
+    def shares(self) -> Maps:
+        """[M, X, Y, Z] mean share of each component; read from everybody when first asked for."""
+        with one_thread():
+            return mean_shares(self.components, self._read, self.group)
+
+    @cached_property
+    def class_shares(self) -> Maps:
+        """[K, X, Y, Z] mean share of each rendering class."""
+        return _by(self.components.to_classes(), self.shares)
 
     @property
     def names(self) -> Sequence[str]:

@@ -107,6 +107,14 @@ class Components:
             found = np.where(near, table[found], found)
         return np.asarray(found)
 
+    def volumes(self, people: Sequence[PersonMaps]) -> npt.NDArray[np.float64]:
+        """[M] mm^3 of each component in some people."""
+        total = np.zeros(len(self))
+        for person in people:
+            counts = np.bincount(self.maps(person).ravel(), minlength=len(self))
+            total += counts * float(np.prod(person.spacing))
+        return total
+
 
 def mean_shares(components: Components, person: Callable[[int], PersonMaps], group: Group) -> Maps:
     """[M, X, Y, Z] mean share of each component over the people, on the group's template grid.
