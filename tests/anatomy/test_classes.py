@@ -245,3 +245,16 @@ def test_the_edge_of_the_body_does_not_darken_its_outermost_tissue(renderer, gro
     known = figure(renderer, renderer.public_mean, "mean of white matter")
     assert figure(renderer, again, "mean of white matter") == pytest.approx(known, abs=0.1)
     assert figure(renderer, again, "fine deviation within white matter") < 0.1
+
+
+def test_a_ct_has_hounsfield_units_and_no_shading(people, group):
+    window = (-100.0, 100.0)
+    ct = ClassRenderer(people.__getitem__, group, SCHEME, match(COHORT, SCHEME), window)
+    assert not any(name.startswith("shading") for name in ct.names)
+    image, mask = drawn(ct, group, (3.0, 3.0, 3.0))
+    # White matter has 28 HU.
+    assert float(np.median(image[mask == 2])) == pytest.approx(0.28, abs=0.1)
+    assert image[0].max() < -0.95
+    wanted = OutputGrid.of((50, 50, 50), (3.0, 3.0, 3.0))
+    again = ct.measure(Scan(image, wanted.affine, mask), group.alignments[1])
+    assert figure(ct, again, "mean of white matter") == pytest.approx(0.28, abs=0.1)
