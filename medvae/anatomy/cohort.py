@@ -73,7 +73,7 @@ class CohortAnatomy:
         made = _of_images if entry.kind == "images" else _of_labels
         make_template, renderer = made(library, entry, data, own, group)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
-        figures = (renderer.public_mean, renderer.public_std)
+        figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
         places = [
             place.place_of(one.affine, at)

@@ -19,6 +19,8 @@ class Numbers:
         shape: [3, K] mean whitened coefficients of the deformation.
         shape_std: [3, B] root mean square of the coefficients around their mean, by band.
         figures, figures_std: [F] what the entry's renderer measures.
+        figures_within: [F] how much people of one cohort differ, publicly; where the mean is known,
+            `figures_std` is near it.
     """
 
     place: Array
@@ -27,6 +29,7 @@ class Numbers:
     shape_std: Array
     figures: Array
     figures_std: Array
+    figures_within: Array
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""

@@ -19,14 +19,14 @@ TYPICAL_SHAPE = 0.3
 
 
 def public_numbers(
-    people: Sequence[Alignment], centres: Sequence[Array], figures: tuple[Array, Array]
+    people: Sequence[Alignment], centres: Sequence[Array], figures: tuple[Array, Array, Array]
 ) -> Numbers:
     """Numbers of an entry's people.
 
     Args:
         people: their alignments, on one box.
         centres: [3] scanner mm of the middle of each person's field of view.
-        figures: [F] mean and [F] standard deviation, as the renderer says.
+        figures: [F] mean, standard deviation, and that within a cohort, as the renderer says.
     """
     places = np.stack(
         [place.place_of(one.affine, at) for one, at in zip(people, centres, strict=True)]

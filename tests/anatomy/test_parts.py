@@ -33,6 +33,7 @@ PUBLIC = Numbers(
     shape_std=np.full((3, BANDS.count), 0.3),
     figures=np.linspace(-1.0, 1.0, F),
     figures_std=np.full(F, 0.1),
+    figures_within=np.full(F, 0.1),
 )
 PARTS = [
     MeanPlace(PUBLIC),
@@ -163,3 +164,19 @@ def test_large_noise_is_hardly_ever_taken_for_anatomy_and_never_for_much_of_it()
     taken = [toward_zero(100.0 * rng.standard_normal(40), 100.0) for _ in range(500)]
     assert sum(one.any() for one in taken) < 15
     assert max(np.abs(one).max() for one in taken) < 0.5
+
+
+def test_what_noise_leaves_unknown_of_a_mean_is_drawn():
+    public = replace(PUBLIC, figures_within=0.4 * PUBLIC.figures_std)
+    part, mean = MeanFigures(public), np.full(F, 0.5)
+    known = part.estimate(mean, 0.0, public).figures_std
+    doubtful = part.estimate(mean, 1.0, public).figures_std
+    lost = part.estimate(mean, 1e6, public).figures_std
+    np.testing.assert_allclose(known, public.figures_within)
+    assert (known < doubtful).all()
+    assert (doubtful < lost).all()
+    np.testing.assert_allclose(lost, public.figures_std)
+    # A cohort whose people differ as public ones do within a cohort changes nothing of it.
+    spread = FiguresSpread(public)
+    after = spread.estimate(np.zeros(F), 0.0, replace(public, figures_std=doubtful)).figures_std
+    np.testing.assert_allclose(after, doubtful)

@@ -37,6 +37,8 @@ from medvae.threads import one_thread
 
 # Public constants. Structures of at least this part of the anatomy have textures of their own.
 TEXTURED = 0.002
+# People of one scanner and protocol differ by so much of what a textbook's grey may be wrong by.
+WITHIN = 0.4
 # People whose volumes and borders are looked at.
 SURVEYED = 3
 # A voxel shows a tissue of a neighbour's label with this probability, relative to its own: borders
@@ -121,6 +123,10 @@ class ClassRenderer:
     @property
     def public_std(self) -> Array:
         return self._public_std.vector
+
+    @property
+    def public_within(self) -> Array:
+        return WITHIN * self.public_std
 
     @property
     def public_correlation(self) -> Array:

@@ -80,6 +80,10 @@ class ImageRenderer:
         return self._std
 
     @property
+    def public_within(self) -> Array:
+        return self._std
+
+    @property
     def public_correlation(self) -> Array:
         return self._correlation
 

@@ -36,6 +36,11 @@ class Renderer(Protocol):
         """[F] how much they differ between people; positive."""
 
     @property
+    def public_within(self) -> Array:
+        """[F] how much people of one cohort differ; at most `public_std`, which is also what a
+        cohort's mean may differ by from a textbook."""
+
+    @property
     def public_correlation(self) -> Array:
         """[F, F] correlation between people; the identity where nothing is known of it."""
 

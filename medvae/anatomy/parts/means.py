@@ -96,5 +96,10 @@ class MeanFigures:
         return np.where(np.isfinite(deviation), deviation, 0.0)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        change = toward_zero(released, sigma) * self.public.figures_std
-        return replace(known, figures=self.public.figures + change)
+        public = self.public
+        change = toward_zero(released, sigma) * public.figures_std
+        # What noise leaves unknown of the mean is drawn, as a textbook's doubt is.
+        doubt = sigma**2 / (1.0 + sigma**2)
+        rest = public.figures_std**2 - public.figures_within**2
+        std = np.sqrt(public.figures_within**2 + rest * doubt)
+        return replace(known, figures=public.figures + change, figures_std=std)

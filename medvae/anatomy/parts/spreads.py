@@ -87,9 +87,11 @@ class FiguresSpread:
         return SPREAD_REACH * float(np.sqrt(self.dimension))
 
     def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.figures - known.figures) / self.public.figures_std
+        deviation = (found.figures - known.figures) / self.public.figures_within
         return np.where(np.isfinite(deviation), deviation**2 - 1.0, 0.0)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         kept = toward_zero(released, sigma)
-        return replace(known, figures_std=_std(self.public.figures_std, kept))
+        within = self.public.figures_within
+        doubt = np.maximum(known.figures_std**2 - within**2, 0.0)
+        return replace(known, figures_std=np.sqrt(_std(within, kept) ** 2 + doubt))
