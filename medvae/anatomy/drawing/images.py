@@ -47,9 +47,9 @@ class ImageRenderer:
         absolute: the modality's grey values are absolute: the background keeps its own.
         """
         self._labels, self._absolute = tuple(labels), absolute
-        self._alignments = alignments
         self._person = lru_cache(maxsize=4)(lambda index: _Person(person(index), len(labels)))
         own = np.stack([self.measure(person(i), one) for i, one in enumerate(alignments)])
+        self._own: Array = own
         known = np.isfinite(own)
         counts = np.maximum(known.sum(axis=0), 1)
         mean = np.where(known, own, 0.0).sum(axis=0) / counts
@@ -104,7 +104,7 @@ class ImageRenderer:
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         source = self._person(person)
-        own = Layers.of(self.measure(source.scan, self._alignments[person]), len(self._labels))
+        own = Layers.of(self._own[person], len(self._labels))
         wanted = Layers.of(figures, len(self._labels))
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():

@@ -1,0 +1,149 @@
+"""The section `data` of a configuration: the declared facts of a cohort, and the network's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from medvae import modality as modalities
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+# A release of few patients cannot tell more kinds of them apart.
+MAX_CLASSES = 16
+MAX_LABELS = 32
+# Masks are stored with 8 bits a voxel; 0 is the background.
+LABEL_NUMBERS = range(1, 256)
+LONGEST_LABEL_NAME = 64
+
+
+def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
+    """A label scheme, number (as text) -> name, ascending by number; 0, the background, dropped.
+
+    Raises:
+        ValueError: a number is not in 1..255 or is there twice, or a name is empty, longer than
+            64 characters, not printable or there twice.
+    """
+    found: dict[int, str] = {}
+    for key, value in given.items():
+        number = str(key).strip()
+        name = str(value).strip()
+        if not (number.isascii() and number.isdigit() and int(number) < LABEL_NUMBERS.stop):
+            raise ValueError(f"label {number[:20]!r} is no whole number from 1 to 255")
+        if not 0 < len(name) <= LONGEST_LABEL_NAME or not name.isprintable():
+            raise ValueError(
+                f"label {number} needs a name of 1 to {LONGEST_LABEL_NAME} printable characters"
+            )
+        if int(number) in found:
+            raise ValueError(f"label {number} is named twice")
+        found[int(number)] = name
+    found.pop(0, None)
+    if len(set(found.values())) < len(found):
+        raise ValueError("two labels have the same name")
+    return {str(number): found[number] for number in sorted(found)}
+
+
+class Section(BaseModel):
+    """A section: nothing unknown is accepted, and nothing can be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """The grid that the model sees; public constants, never measured on the data."""
+
+    modality: str = Field(
+        default="mri",
+        description="What the volumes are.",
+        json_schema_extra={"enum": list(modalities.names())},
+    )
+    size: tuple[Count, Count, Count] = Field(
+        default=(32, 48, 32),
+        description="Voxels of the grid along x, y, z; multiples of 8. A grid of one slice is 2D.",
+    )
+    spacing: tuple[Positive, Positive, Positive] | None = Field(
+        default=None, description="Voxel size in mm along x, y, z; null keeps each scan's own."
+    )
+    window: tuple[float, float] = Field(
+        default=(-1000.0, 1000.0),
+        description="Intensities that become -1 and 1: of CT in Hounsfield units, of PET in SUV "
+        "(default there: 0 to 20). MRI has no window.",
+    )
+    percentiles: tuple[float, float] = Field(
+        default=(0.5, 99.5), description="Of MRI: percentiles of a volume that become -1 and 1."
+    )
+    labels: Annotated[int, Field(ge=-1, le=MAX_LABELS)] = Field(
+        default=-1,
+        description="How many labels of the scheme are learnt, lowest numbers first; 0 for none, "
+        "-1 for all. Without any scheme, a number above 0 declares labels 1 to that number.",
+    )
+    label_scheme: dict[str, str] | None = Field(
+        default=None,
+        description="Number in the masks -> name; {} for none, null for what the data set "
+        "declares. Voxels of other numbers are background.",
+    )
+    classes: Annotated[int, Field(ge=-1, le=MAX_CLASSES)] = Field(
+        default=-1,
+        description="How many classes (0, 1, ...) a volume can be of; 0 for none, -1 for what "
+        "the data set declares. A volume of another class counts as one without.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_window(cls, given: Any) -> Any:
+        # What is no modality is refused below, by its own key.
+        if (
+            isinstance(given, Mapping)
+            and "window" not in given
+            and given.get("modality") in modalities.names()
+        ):
+            return {**given, "window": modalities.get(given["modality"]).window}
+        return given
+
+    @field_validator("modality")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        return modalities.usable(given).name
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DataConfig:
+        if not self.window[0] < self.window[1]:
+            raise ValueError("data.window must be [low, high] with low < high")
+        modality = modalities.get(self.modality)
+        lowest, highest = modality.storable
+        if modality.scaling.absolute and not lowest <= self.window[0] < self.window[1] <= highest:
+            raise ValueError(
+                f"data.window of {modality.name} is in {modality.units.symbol} and must lie "
+                f"within {lowest:g} and {highest:g}"
+            )
+        if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            raise ValueError("data.percentiles must be [low, high] within 0..100")
+        return self
+
+    @field_validator("label_scheme", mode="before")
+    @classmethod
+    def _scheme(cls, given: Any) -> Any:
+        return label_scheme(given) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _learnable(self) -> DataConfig:
+        if self.label_scheme is None:
+            return self
+        if len(self.label_scheme) > MAX_LABELS and self.labels not in range(MAX_LABELS + 1):
+            raise ValueError(f"data.label_scheme may hold at most {MAX_LABELS} labels")
+        if self.labels > len(self.label_scheme):
+            raise ValueError(
+                f"data.labels is {self.labels}, but data.label_scheme names "
+                f"{len(self.label_scheme)}; leave data.labels out"
+            )
+        return self
+
+    @property
+    def label_numbers(self) -> tuple[int, ...]:
+        """Numbers in the masks, ascending: number i stands for the model's label i + 1."""
+        if not self.label_scheme:
+            return tuple(range(1, max(self.labels, 0) + 1))
+        numbers = tuple(int(number) for number in self.label_scheme)
+        return numbers if self.labels < 0 else numbers[: self.labels]
