@@ -88,6 +88,8 @@ class Dicom:
         rescale_type: RescaleType of written images; empty: none is written.
         unit_keyword, unit_values: the attribute with the unit of an image that is read, and
             the values that mean this modality's unit; no values: any.
+        scale: attributes of the intensity scale without which the unit of an image that is read
+            is unknown.
         padding: intensity of pixels that are marked as padding.
         numbers: numbers of the header that may stay with a volume.
         kernel: whether the class of the convolution kernel may stay too.
@@ -106,6 +108,7 @@ class Dicom:
     rescale_type: str = ""
     unit_keyword: str = "RescaleType"
     unit_values: frozenset[str] = frozenset()
+    scale: tuple[str, ...] = ()
     padding: float = 0.0
     numbers: tuple[HeaderNumber, ...] = ()
     kernel: bool = False

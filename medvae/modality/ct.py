@@ -35,6 +35,8 @@ CT: Final = Modality(
         rescale_type="HU",
         # "US" is DICOM's word for unspecified (PS3.3 C.11.1.1.2).
         unit_values=frozenset({"", "HU", "US"}),
+        # Of Type 1 in both CT images (PS3.3 C.8.2.1, C.7.6.16.2.9): stored numbers are raw.
+        scale=("RescaleIntercept",),
         padding=-1024,
         numbers=(HeaderNumber("kvp", "KVP", "CTXRayDetailsSequence"),),
         kernel=True,

@@ -39,6 +39,8 @@ PET: Final = Modality(
         ),
         unit_keyword="Units",
         unit_values=frozenset({"GML"}),
+        # Of Type 1 (PS3.3 C.8.9.4): a slope of its own for each slice.
+        scale=("RescaleSlope",),
         index_keyword="ImageIndex",
         count_keyword="NumberOfSlices",
     ),

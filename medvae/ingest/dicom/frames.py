@@ -11,10 +11,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from medvae.errors import InputError
-from medvae.ingest.dicom.values import floats, number, whole
+from medvae.ingest.dicom.values import State, floats, number, state, text, whole
 from medvae.ingest.normalise import Voxels
+from medvae.modality.base import Modality
 
 MOST_FRAMES = 100_000
+SCALE = ("RescaleSlope", "RescaleIntercept")
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Frame:
         return np.cross(self.orientation[:3], self.orientation[3:])
 
 
-def frames_of(data: Dataset, most_voxels: int) -> Iterator[Frame]:
+def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[Frame]:
     """All frames of a file: one of a plain image, many of an enhanced one.
 
     Raises:
-        InputError: no geometry, sizes out of bounds, pixels that cannot be decoded.
+        InputError: no geometry, sizes out of bounds, pixels that cannot be decoded, a scale
+            that cannot be read, that the modality requires and is not there, or that leads to
+            another unit than the modality's.
     """
     count = _checked_size(data, most_voxels)
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
@@ -63,7 +67,7 @@ def frames_of(data: Dataset, most_voxels: int) -> Iterator[Frame]:
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
             where.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
-            *where.scale(),
+            *where.scale(modality),
             padding,
         )
 
@@ -114,14 +118,37 @@ class _Lookup:
             found = floats(place, name, count)
             if found:
                 return np.array(found)
+            if state(place, name, count) is State.UNREADABLE:
+                raise InputError(f"its {name} cannot be read: expected {count} numbers")
         raise InputError(f"its header lacks {name}, so its place in space is unknown")
 
-    def scale(self) -> tuple[float, float]:
+    def scale(self, modality: Modality) -> tuple[float, float]:
+        """Slope and intercept; what is absent or empty is 1 and 0. Raises InputError."""
+        self._check_unit(modality)
+        found: dict[str, float] = {}
         for place in self._places("PixelValueTransformationSequence"):
-            slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
-            if slope is not None:
-                return slope, intercept or 0.0
-        return 1.0, 0.0
+            for name in SCALE:
+                value = number(place, name)
+                if value is not None:
+                    found[name] = value
+                elif state(place, name) is State.UNREADABLE:
+                    raise InputError(f"its {name} cannot be read: expected one number")
+            if found:
+                break
+        for name in modality.dicom.scale:
+            if name not in found:
+                raise InputError(
+                    f"its header lacks {name}, so the unit of its intensities is unknown: "
+                    "export it again with its rescale values"
+                )
+        return found.get("RescaleSlope", 1.0), found.get("RescaleIntercept", 0.0)
+
+    def _check_unit(self, modality: Modality) -> None:
+        dicom = modality.dicom
+        places = self._places("PixelValueTransformationSequence")
+        units = (text(place, dicom.unit_keyword).upper() for place in places)
+        if dicom.unit_values and next(filter(None, units), "") not in dicom.unit_values:
+            raise InputError(f"its intensities are in another unit than {modality.units.words}")
 
     def _places(self, group: str) -> Iterator[Dataset]:
         for holder in self._groups:

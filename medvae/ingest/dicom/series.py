@@ -45,31 +45,25 @@ def series_job(
     tags = IDENTITY + CONTENT + (DEMOGRAPHICS if job["keep_demographics"] else [])
     frames: list[Frame] = []
     first: Dataset | None = None
+    modality: Modality | None = None
     room = limits.voxels
     for file in files:
         data = read_dataset(file, tags, pixels=True)
         if why_not(data) or series_key(data) != job["key"]:
             raise InputError("its files changed while they were being read: try again")
-        frames.extend(frames_of(data, room))
+        modality = modality_of(data)
+        assert modality is not None, "why_not has refused it"
+        frames.extend(frames_of(data, room, modality))
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else _without_pixels(data)
-    if first is None:
+    if first is None or modality is None:
         raise InputError("it has no files")
-    modality = modality_of(first)
-    assert modality is not None, "why_not has refused it"
-    _check_unit(first, modality)
     frames = in_order(frames)
     affine = geometry(frames, number(first, "SliceThickness"))
     voxels, affine = closest_canonical(_voxels(frames, modality.dicom.padding), affine)
     plausible(voxels, modality.name)
     meta = describe(first, modality) | job["meta"]
     return {"ok": {}}, Volume(voxels, affine, modality.name, None, meta).to_bytes()
-
-
-def _check_unit(header: Dataset, modality: Modality) -> None:
-    dicom = modality.dicom
-    if dicom.unit_values and text(header, dicom.unit_keyword).upper() not in dicom.unit_values:
-        raise InputError(f"its intensities are in another unit than {modality.units.words}")
 
 
 def _without_pixels(data: Dataset) -> Dataset:

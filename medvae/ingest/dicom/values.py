@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
+from enum import Enum
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 LONGEST = 1024
+
+
+class State(Enum):
+    """What an element holds. Only `READ` is a value; the others must not be taken for one."""
+
+    ABSENT = "absent"
+    EMPTY = "empty"
+    UNREADABLE = "unreadable"
+    READ = "read"
 
 
 def text(data: Dataset, name: str) -> str:
@@ -26,16 +37,18 @@ def text(data: Dataset, name: str) -> str:
     return joined.strip(" \0")[:LONGEST]
 
 
+def state(data: Dataset, name: str, count: int = 1) -> State:
+    """Whether the element holds exactly `count` finite numbers, something else, or nothing."""
+    return _numbers(data, name, count)[0]
+
+
 def floats(data: Dataset, name: str, count: int) -> list[float] | None:
-    """Exactly `count` finite numbers; None where the element does not hold them."""
-    value = _value(data, name)
-    try:
-        numbers = [float(v) for v in (value if count > 1 else [value])]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if len(numbers) != count or not all(math.isfinite(n) for n in numbers):
-        return None
-    return numbers
+    """Exactly `count` finite numbers; None where the element does not hold them.
+
+    A decimal comma is read as a point: DICOM has no other use for it in a number, and
+    writers under some locales leave it there.
+    """
+    return _numbers(data, name, count)[1]
 
 
 def number(data: Dataset, name: str) -> float | None:
@@ -50,8 +63,47 @@ def whole(data: Dataset, name: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def _numbers(data: Dataset, name: str, count: int) -> tuple[State, list[float] | None]:
+    if name not in data:
+        return State.ABSENT, None
+    value = _value(data, name)
+    if value is None:
+        # Empty, or such that pydicom cannot decode it: what is stored tells which.
+        value = _stored(data, name)
+    if isinstance(value, bytes):
+        value = value.decode("latin-1").strip(" \0")
+    if isinstance(value, str):
+        value = value.split("\\") if value else []
+    elif value is None or isinstance(value, (int, float)):
+        value = [] if value is None else [value]
+    try:
+        numbers = [_number(v) for v in value]
+    except (TypeError, ValueError, OverflowError):
+        return State.UNREADABLE, None
+    if not numbers:
+        return State.EMPTY, None
+    if len(numbers) != count or not all(math.isfinite(n) for n in numbers):
+        return State.UNREADABLE, None
+    return State.READ, numbers
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        value = value.strip(" \0")
+        if value.count(",") == 1 and "." not in value:
+            value = value.replace(",", ".")
+    return float(value)
+
+
 def _value(data: Dataset, name: str) -> Any:
     try:
         return data.get(name)
     except Exception:  # noqa: BLE001  values are decoded lazily; a bad one counts as absent
         return None
+
+
+def _stored(data: Dataset, name: str) -> Any:
+    """The value of an element before it is decoded."""
+    tag = tag_for_keyword(name)
+    item = None if tag is None else data.get_item(tag)
+    return None if item is None else item.value
