@@ -125,6 +125,9 @@ def catalogue(vault: Vault, tenant: Tenant, keys: Path, count: int) -> dict[str,
     rotated, used = time.perf_counter() - started, time.process_time() - used
 
     def opening() -> None:
+        vault.open(tenant.name, identity=keys).close()
+
+    def answering() -> None:
         opened = vault.open(tenant.name, identity=keys)
         opened.find("dataset", "0")
         opened.close()
@@ -140,6 +143,7 @@ def catalogue(vault: Vault, tenant: Tenant, keys: Path, count: int) -> dict[str,
         "rotate_s": rotated,
         "rotate_processor_s": used,
         "open_s": best(opening, 9, time.perf_counter),
+        "first_answer_s": best(answering, 3, time.perf_counter),
         "prove_rows_s": checked,
         "names_s": time.perf_counter() - started,
         "names": found,
@@ -209,6 +213,7 @@ def targets(results: dict[str, dict[str, float]], count: int) -> list[dict[str, 
     """The results against what was promised."""
     memory, disk = results["memory"], results["disk"]
     rotate, opening = results["catalogue"]["rotate_s"], results["catalogue"]["open_s"]
+    answer = results["catalogue"]["first_answer_s"]
     ratio = results["epoch"]["ratio"]
     return [
         target("seal, GB/s a core", memory["seal_gb_s"], ">= 3", memory["seal_gb_s"] >= 3),
@@ -224,6 +229,7 @@ def targets(results: dict[str, dict[str, float]], count: int) -> list[dict[str, 
         ),
         target(f"{count} keys re-wrapped, s", rotate, "< 5", rotate < 5),
         target(f"catalogue of {count} opened, s", opening, "< 0.05", opening < 0.05),
+        target(f"first answer from {count} proven rows, s", answer, "< 3", answer < 3),
         target("epoch from vault / from RAM", ratio, "<= 1.05", ratio <= 1.05),
     ]
 

@@ -237,6 +237,10 @@ class Session:
 
         return evaluation.audit(self, model, against, n, progress)
 
+    def accept_older_catalogue(self) -> int:
+        """Go on from a catalogue of a backup that is older than the key ring; see `Tenant`."""
+        return self.tenant.accept_catalogue()
+
     def repair(self, *, gc: bool = False, progress: Progress = SILENT) -> results.RepairReport:
         """Move damaged files aside and say what is lost; overwrites nothing.
 

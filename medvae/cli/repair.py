@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import plural, show, size
+from medvae.cli.output import note, plural, show, size
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
@@ -21,8 +21,19 @@ def run(
             "are all that is left of the newer state: run log verify --anchor first.",
         ),
     ] = False,
+    accept_older_catalogue: Annotated[
+        bool,
+        typer.Option(
+            "--accept-older-catalogue",
+            help="Go on from a catalogue.db of a backup that is older than keyring.json. Refused "
+            "where budget that was spent would become unspent.",
+        ),
+    ] = False,
 ) -> int:
     """Move damaged files aside and list what is lost. Overwrites nothing."""
+    if accept_older_catalogue:
+        given_up = settings.session().accept_older_catalogue()
+        note(f"The catalogue is taken as it is; {plural(given_up, 'commit')} or more are lost.")
     with progress() as bar:
         result = settings.session().repair(gc=gc, progress=bar)
     lost = result.lost

@@ -20,6 +20,7 @@ from medvae.vault.session import Session
 def make(session: Session) -> str:
     """The newest head as one line of JSON, signed by the tenant."""
     with session.looking() as (connection, keys):
+        session.index(connection)
         newest = heads.last(connection)
     if newest is None:
         raise IntegrityError(f"the catalogue of tenant {session.name} has lost its heads")

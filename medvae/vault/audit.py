@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from medvae.errors import IntegrityError
 from medvae.vault import format, journal, tally
 from medvae.vault.heads import Change
+from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
 from medvae.vault.scan import Scan, scan, tail
 from medvae.vault.session import Session
@@ -95,6 +96,7 @@ def record(session: Session, event: str, outcome: str, details: dict[str, Any]) 
     raw = _encode(describe(event, outcome, details))
     with session.changing() as (connection, keys, change):
         _append(connection, keys, change, raw)
+    session.count_if_idle()
 
 
 def note_refusal(connection: sqlite3.Connection, event: str, details: dict[str, Any]) -> None:
@@ -142,11 +144,14 @@ def events(session: Session) -> list[dict[str, Any]]:
     """Every event, oldest first, with its number; checkpoints left out.
 
     Raises:
-        IntegrityError: the chain is broken.
+        IntegrityError: the chain is broken, or cut off at its end.
     """
+    ring = session.stored_ring()
     with session.looking() as (connection, keys):
-        parsed = _parsed(scan(connection, keys), keys)
-        return [stored for stored, _, _ in parsed if "checkpoint" not in stored]
+        found = scan(connection, keys)
+        parsed = [stored for stored, _, _ in _parsed(found, keys)]
+        _prove(found, connection, ring)
+    return [stored for stored in parsed if "checkpoint" not in stored]
 
 
 def checkpoint(session: Session) -> None:
@@ -173,15 +178,20 @@ def verify(session: Session) -> LogReport:
                     checkpoints += 1
                 else:
                     count += 1
-            found.prove()  # finds a tail that was cut off
-            found.prove_journals(connection)
-            tally.check_all(ring, found)
+            _prove(found, connection, ring)
         except IntegrityError as error:
             return LogReport(False, count, checkpoints, head, str(error))
         except (InvalidSignature, ValueError):
             problem = f"checkpoint {checkpoints} is not signed by this tenant"
             return LogReport(False, count, checkpoints, head, problem)
     return LogReport(True, count, checkpoints, head)
+
+
+def _prove(found: Scan, connection: sqlite3.Connection, ring: Keyring) -> None:
+    """Nothing is missing, at the end of the trail neither."""
+    found.prove()
+    found.prove_journals(connection)
+    tally.check_all(ring, found)
 
 
 def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: bytes) -> None:
@@ -191,7 +201,7 @@ def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: byt
 
 
 def _checkpoint(connection: sqlite3.Connection, keys: Keys, change: Change) -> None:
-    number, before = tail(connection, journal.index(keys, NAME))
+    number, before = change.tail(journal.index(keys, NAME))
     signature = keys.signer().sign(_signed(keys, number, before))
     raw = _encode({"checkpoint": signature.hex()})
     journal.append(connection, keys, change, NAME, raw)

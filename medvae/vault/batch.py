@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from medvae.errors import AccessError, NotFoundError, UsageError
+from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from medvae.vault import catalogue, format, objects, rotation
 from medvae.vault.catalogue import Row
 from medvae.vault.heads import Change
@@ -138,25 +138,22 @@ class Batch:
         """Take back files of a failed commit, unless the commit succeeded after all."""
         session = self._session
         with session.looking() as (connection, _):
-            kept = {row.key for row in catalogue.select(connection)}
+            kept = {row.key for row in session.index(connection).rows.values()}
         unused = [key for key in fresh if key not in kept]
         session.store.discard(unused)
         session.store.delete(unused)
 
 
 def find_id(session: Session, object_id: bytes) -> Row | None:
-    """The committed row of an id; its absence is accepted from a sound table only."""
-    with session.looking() as (connection, _):
-        found = next(catalogue.select(connection, "id = ?", object_id), None)
-    if found is None:
-        session.check_sound()
-    return found
+    """The committed row of an id."""
+    try:
+        with session.looking() as (connection, _):
+            return session.index(connection).rows.get(object_id)
+    except IntegrityError as error:
+        raise IntegrityError(f"object {object_id.hex()} is not read: {error}") from error
 
 
 def find_lookup(session: Session, lookup: bytes) -> Row | None:
-    """The committed row of a name's index; its absence is accepted from a sound index only."""
+    """The committed row of a name's keyed index."""
     with session.looking() as (connection, _):
-        found = next(catalogue.select(connection, "lookup = ?", lookup), None)
-    if found is None:
-        session.check_sound()
-    return found
+        return session.index(connection).named(lookup)

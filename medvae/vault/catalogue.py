@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from medvae.errors import AccessError, IntegrityError, MedvaeError
+from medvae.errors import AccessError, IntegrityError
 from medvae.vault import fileio, format
 
 FILE: Final = "catalogue.db"
@@ -124,6 +124,10 @@ class Catalogue:
                 self._connection.close()
             self._connection = None
 
+    def exclusive(self) -> threading.RLock:
+        """Keeps the other threads of this process away from the catalogue while entered."""
+        return self._lock
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A consistent snapshot to read from."""
@@ -184,6 +188,7 @@ class Catalogue:
                 f"the catalogue of tenant {self._tenant} is missing ({self._path}): restore it "
                 "from a backup"
             )
+        self._check_header()
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -194,6 +199,19 @@ class Catalogue:
         self._connection, self._pid = connection, os.getpid()
         return connection
 
+    def _check_header(self) -> None:
+        """Not marked as of another journal mode, nor as read-only (SQLite file format, 1.3.3)."""
+        try:
+            with fileio.opened(self._path) as fd:
+                header = os.pread(fd, 20, 0)
+        except OSError as error:
+            raise AccessError(
+                f"the catalogue of tenant {self._tenant} cannot be read "
+                f"({error.strerror or error}): check {self._path}"
+            ) from error
+        if header[:16] != b"SQLite format 3\0" or header[18:20] != b"\2\2":
+            raise self._damaged(ValueError("its header was changed"))
+
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -202,9 +220,8 @@ class Catalogue:
             raise self._damaged(error) from error
         except sqlite3.OperationalError as error:
             self._fail(error)
-        except sqlite3.IntegrityError as error:
-            raise MedvaeError(f"catalogue of tenant {self._tenant}: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except sqlite3.Error as error:
+            # A constraint that fails as well: what is written was held against proven rows.
             raise self._damaged(error) from error
 
     def _fail(self, error: sqlite3.OperationalError) -> None:

@@ -22,10 +22,10 @@ from cryptography.exceptions import InvalidTag
 from medvae.errors import IntegrityError
 from medvae.vault import format
 from medvae.vault.catalogue import Row, row_context
+from medvae.vault.index import GENESIS, Index, Tail
 from medvae.vault.keys import Keys
 
 _MODULUS: Final = 1 << 256
-GENESIS: Final = bytes(32)
 
 
 @dataclass(frozen=True)
@@ -38,27 +38,43 @@ class Head:
 
 
 class Change:
-    """The rows that a transaction adds and takes away."""
+    """The rows that a transaction adds and takes away, beside what was there before it."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, index: Index | None = None) -> None:
         self._keys = keys
         self._mac_key = keys.derive("state row")
+        self._index = Index() if index is None else index
+        self._rows: dict[bytes, Row | None] = {}
+        self._tails: dict[bytes, Tail] = {}
         self.delta = 0
+
+    def rows(self) -> list[Row]:
+        """Every row as this transaction would leave it now, by id."""
+        rows = {**self._index.rows, **self._rows}
+        return [rows[key] for key in sorted(rows) if rows[key] is not None]  # type: ignore[misc]
+
+    def tail(self, name: bytes) -> Tail:
+        """How many records the journal `name` has by now, and the newest link."""
+        return self._tails.get(name) or self._index.tails.get(name, (0, GENESIS))
 
     def add(self, row: Row) -> None:
         """`row` is in the catalogue now."""
+        self._rows[row.object_id] = row
         self.delta += self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
     def take(self, row: Row) -> None:
         """`row` no longer is."""
+        self._rows[row.object_id] = None
         self.delta -= self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
-    def swap(self, before: bytes, after: bytes) -> None:
+    def swap(self, before: bytes, after: bytes, row: Row) -> None:
         """`take` and `add` in one, of rows given as their context and sealed record."""
+        self._rows[row.object_id] = row
         self.delta += self._hash(after) - self._hash(before)
 
     def add_record(self, name: bytes, number: int, sealed: bytes, link: bytes) -> None:
         """A journal record was appended."""
+        self._tails[name] = number + 1, link
         self.delta += self._hash(format.context("record", name, number, sealed, link))
 
     def total(self) -> int:
@@ -69,7 +85,7 @@ class Change:
         return int.from_bytes(hmac.digest(self._mac_key, data, hashlib.sha256), "big")
 
     def commit(self, connection: sqlite3.Connection) -> Head:
-        """Append the head of this transaction.
+        """Append the head of this transaction; `settle` when that is durable.
 
         Raises:
             IntegrityError: the last head is not one of this tenant's.
@@ -83,6 +99,10 @@ class Change:
             "INSERT INTO heads VALUES(?, ?, ?)", (head.sequence, head.sealed, head.head)
         )
         return head
+
+    def settle(self, head: Head) -> None:
+        """Let the index follow this transaction, whose commit is durable."""
+        self._index.apply(head.head, self._rows, self._tails)
 
 
 def last(connection: sqlite3.Connection) -> Head | None:

@@ -18,10 +18,11 @@ from cryptography.exceptions import InvalidTag
 
 from medvae.errors import AccessError, IntegrityError, UsageError
 from medvae.vault import format, keyring, tally
-from medvae.vault.heads import GENESIS, Change
+from medvae.vault.heads import Change
+from medvae.vault.index import GENESIS
 from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
-from medvae.vault.scan import Record, scan, tail
+from medvae.vault.scan import Record, scan
 
 if TYPE_CHECKING:
     from medvae.vault.session import Session
@@ -93,6 +94,7 @@ class Journal:
                 found = _proven(connection, session.keys, ring, self.name)
                 count, link = len(found), found[-1][1] if found else GENESIS
                 counted = tally.counted(ring, index(session.keys, self.name), count, link)
+                counted = tally.counting_commits(counted, connection)
                 if counted != ring:
                     keyring.save(session.folder, keyring.signed(counted, session.keys))
 
@@ -148,7 +150,7 @@ def append(
 ) -> int:
     """Append within a transaction."""
     key = index(keys, name)
-    number, before = tail(connection, key)
+    number, before = change.tail(key)
     sealed = format.wrap(_key(keys, name), _context(keys, name, number, before), record)
     link = _link(before, sealed)
     connection.execute("INSERT INTO journal VALUES(?, ?, ?, ?)", (key, number, sealed, link))
@@ -193,6 +195,7 @@ def _proven(
     found.prove()
     found.prove_journals(connection)
     tally.check(ring, key, [link for _, link in records], f"journal {name}")
+    tally.check_commits(ring, found)
     return records
 
 

@@ -30,6 +30,7 @@ FILE: Final = "keyring.json"
 DEFAULT_DELTA: Final = 1e-5
 _DELTAS: Final = (1e-15, 1e-5)
 _ID: Final = 16
+_LINK: Final = 32
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many records a journal has at least, and the link of the last of these."""
+    """How many records a journal, or commits a catalogue, has at least; the last one's link."""
 
     count: int
     link: bytes
@@ -57,6 +58,7 @@ class Keyring:
         ring of an earlier version, which stands for `DEFAULT_DELTA`.
     journals: the length of each journal by the keyed index (hex) of its name; None in a ring
         of an earlier version, which did not count.
+    commits: the number of commits of the catalogue, likewise.
     """
 
     tenant: str
@@ -70,6 +72,7 @@ class Keyring:
     mac: bytes = b""
     delta: float | None = None
     journals: dict[str, Tally] | None = None
+    commits: Tally | None = None
 
     def epoch(self, number: int) -> Epoch | None:
         """The wrapped epoch of that number, if the ring has it."""
@@ -232,10 +235,9 @@ def _fields(ring: Keyring) -> dict[str, Any]:
     if ring.delta is not None:
         stored["delta"] = ring.delta
     if ring.journals is not None:
-        stored["journals"] = {
-            name: {"count": one.count, "link": one.link.hex()}
-            for name, one in ring.journals.items()
-        }
+        stored["journals"] = {name: _counted(one) for name, one in ring.journals.items()}
+    if ring.commits is not None:
+        stored["commits"] = _counted(ring.commits)
     return stored
 
 
@@ -276,6 +278,7 @@ def _decode(raw: bytes) -> Keyring:
         mac=bytes.fromhex(stored["mac"]),
         delta=_delta(stored["delta"]) if "delta" in stored else None,
         journals=_journals(stored["journals"]) if "journals" in stored else None,
+        commits=_tally(stored["commits"]) if "commits" in stored else None,
     )
 
 
@@ -302,11 +305,21 @@ def _delta(stored: Any) -> float:
 def _journals(stored: dict[str, Any]) -> dict[str, Tally]:
     journals = {}
     for name, one in stored.items():
-        count, link = one["count"], bytes.fromhex(one["link"])
-        if len(link) != len(bytes.fromhex(name)) or type(count) is not int or count < 1:
-            raise ValueError("no count of a journal")
-        journals[name] = Tally(count, link)
+        if len(bytes.fromhex(name)) != _LINK:
+            raise ValueError("no name of a journal")
+        journals[name] = _tally(one)
     return journals
+
+
+def _tally(stored: Any) -> Tally:
+    count, link = stored["count"], bytes.fromhex(stored["link"])
+    if len(link) != _LINK or type(count) is not int or count < 1:
+        raise ValueError("no count")
+    return Tally(count, link)
+
+
+def _counted(tally: Tally) -> dict[str, Any]:
+    return {"count": tally.count, "link": tally.link.hex()}
 
 
 def _text(raw: bytes) -> str:

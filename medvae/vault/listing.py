@@ -1,19 +1,17 @@
-"""What a tenant holds: read from its catalogue without trusting an index of it."""
+"""What a tenant holds, from a reading of its catalogue that is proven to be whole."""
 
 from __future__ import annotations
 
-from medvae.vault import catalogue, objects
+from medvae.vault import objects
 from medvae.vault.batch import Batch
-from medvae.vault.scan import scan
 from medvae.vault.session import Session
 
 
 def names(session: Session, batch: Batch | None, kind: str) -> list[str]:
     """The names of all named objects of a kind, sorted; with what `batch` has not committed yet."""
     with session.looking() as (connection, keys):
-        # +: not by the index of kinds, whose entries no head commits to.
-        query = "+kind = ? AND +lookup IS NOT NULL"
-        rows = {row.object_id: row for row in catalogue.select(connection, query, kind)}
+        held = session.index(connection).of_kind(kind)
+        rows = {row.object_id: row for row in held if row.lookup is not None}
         for object_id, row in (batch.pending() if batch else {}).items():
             rows.pop(object_id, None)
             if row is not None and row.kind == kind and row.lookup is not None:
@@ -24,17 +22,15 @@ def names(session: Session, batch: Batch | None, kind: str) -> list[str]:
 def ids(session: Session, kind: str) -> list[str]:
     """The ids of all committed objects of a kind, sorted."""
     with session.looking() as (connection, _):
-        return [row.object_id.hex() for row in catalogue.select(connection, "+kind = ?", kind)]
+        return [row.object_id.hex() for row in session.index(connection).of_kind(kind)]
 
 
 def inventory(session: Session) -> dict[str, dict[str, str | None]]:
     """See `Tenant.inventory`."""
     session.check_sound()
     with session.looking() as (connection, keys):
-        found = scan(connection, keys)
-        found.prove()
         listed: dict[str, dict[str, str | None]] = {}
-        for row in found.rows:
+        for _, row in sorted(session.index(connection).rows.items()):
             name = None if row.lookup is None else objects.open_row(keys, row)[1]
             listed.setdefault(row.kind, {})[row.object_id.hex()] = name
     return listed

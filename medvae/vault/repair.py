@@ -7,12 +7,13 @@ reported as missing until its file is put back from a backup, or it is deleted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medvae.progress import SILENT, Progress
-from medvae.vault import audit, verify
+from medvae.vault import audit, keyring, tally, verify
 from medvae.vault.bytestore import KEY
 from medvae.vault.catalogue import select
+from medvae.vault.scan import scan
 from medvae.vault.session import Session
 from medvae.vault.verify import Damage
 
@@ -63,6 +64,27 @@ def repair(session: Session, progress: Progress = SILENT) -> RepairReport:
     return report
 
 
+def accept(session: Session) -> int:
+    """Take an older catalogue for the truth, where a backup of it alone was put back.
+
+    Never one whose ledger is shorter than the key ring counts: budget that was spent stays
+    spent. The caller holds the writer lock. Returns how many commits are given up at least.
+
+    Raises:
+        IntegrityError: the catalogue is not whole, or a journal is shorter than was counted.
+    """
+    ring = session.stored_ring()
+    with session.looking() as (connection, keys):
+        found = scan(connection, keys)
+        found.prove()
+        found.prove_journals(connection)
+        tally.check_all(replace(ring, commits=None), found)
+    lost = 0 if ring.commits is None else max(ring.commits.count - len(found.commits), 0)
+    keyring.save(session.folder, keyring.signed(replace(ring, commits=None), session.keys))
+    audit.record(session, "repair accept", "success", {"commits": len(found.commits), "lost": lost})
+    return lost
+
+
 def collect(session: Session, older_than: float) -> Collected:
     """Remove staged and unreferenced files of that age; the caller holds the writer lock.
 
@@ -70,7 +92,7 @@ def collect(session: Session, older_than: float) -> Collected:
     """
     staged = session.store.sweep(older_than)
     with session.looking() as (connection, _):
-        known = {row.key for row in select(connection)}
+        known = {row.key for row in session.index(connection).rows.values()}
     old = [
         entry
         for entry in session.store.entries()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from medvae.errors import IntegrityError
@@ -69,10 +70,9 @@ def reseal(session: Session, progress: Progress = SILENT) -> int:
     goal = _goal(session)
     if goal is None:
         goal = rotate(session, also=_begin)
-    with session.looking() as (connection, keys):
-        found = scan(connection, keys)
-        found.prove()
-    todo = [row.object_id for row in found.rows if row.born < goal]
+    with session.looking() as (connection, _):
+        rows = session.index(connection).rows
+        todo = sorted(object_id for object_id, row in rows.items() if row.born < goal)
     progress.start("reseal", len(todo))
     for done, object_id in enumerate(todo, 1):
         _reseal_one(session, object_id)
@@ -91,10 +91,11 @@ def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys
             before = row_context(old.tenant_id, row)
             after = row_context(new.tenant_id, row, new.number)
             sealed = format.wrap(new.epoch, after, objects.unwrap_row(old, row, before))
-            change.swap(before + row.sealed, after + sealed)
+            renewed = replace(row, epoch=new.number, sealed=sealed)
+            change.swap(before + row.sealed, after + sealed, renewed)
             yield new.number, sealed, row.object_id
 
-    rows = list(catalogue.select(connection))
+    rows = change.rows()
     statement = "UPDATE objects SET epoch = ?, sealed = ? WHERE id = ?"
     cursor = connection.executemany(statement, rewrapped())
     if cursor.rowcount != len(rows):
@@ -103,7 +104,7 @@ def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys
 
 def _reseal_one(session: Session, object_id: bytes) -> None:
     with session.looking() as (connection, keys):
-        old = next(catalogue.select(connection, "id = ?", object_id))
+        old = session.index(connection).rows[object_id]
     _, name = objects.open_row(keys, old)
     try:
         data = objects.read(keys, session.store, old)

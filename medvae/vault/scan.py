@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from medvae.errors import IntegrityError
 from medvae.vault import heads
 from medvae.vault.catalogue import Row, select
-from medvae.vault.heads import GENESIS, Change, Head
+from medvae.vault.heads import Change, Head
+from medvae.vault.index import GENESIS, Index
 from medvae.vault.keys import Keys
 
 
@@ -32,11 +33,14 @@ class Scan:
     """Everything that a catalogue holds.
 
     rows: the objects, ids strictly ascending. journals: the records of each journal by the
-    keyed index of its name, numbers strictly ascending.
+    keyed index of its name, numbers strictly ascending. commits: the link of each head, from
+    the first; head: that of the newest.
     """
 
     rows: list[Row] = field(default_factory=list)
     journals: dict[bytes, list[Record]] = field(default_factory=dict)
+    head: bytes = GENESIS
+    commits: list[bytes] = field(default_factory=list)
     _stated: int = 0
     _found: int = 0
 
@@ -66,6 +70,15 @@ class Scan:
             ):
                 raise _out_of_order()
 
+    def index(self) -> Index:
+        """The rows in memory; only after `prove` and `prove_journals`."""
+        return Index(
+            head=self.head,
+            rows={row.object_id: row for row in self.rows},
+            lookups={row.lookup: row.object_id for row in self.rows if row.lookup is not None},
+            tails={name: (len(all_), all_[-1].link) for name, all_ in self.journals.items()},
+        )
+
 
 def scan(connection: sqlite3.Connection, keys: Keys) -> Scan:
     """Read the whole catalogue; nothing in it is proven before `Scan.prove`.
@@ -73,8 +86,13 @@ def scan(connection: sqlite3.Connection, keys: Keys) -> Scan:
     Raises:
         IntegrityError: the chain of heads is broken, or keys are not in ascending order.
     """
-    newest, parent = _newest(connection)
-    found = Scan(_stated=0 if newest is None else heads.open_state(keys, newest, parent))
+    commits, newest, parent = _commits(connection)
+    found = Scan(commits=commits)
+    if newest is not None:
+        found.head = newest.head
+        found._stated = heads.open_state(keys, newest, parent)
+    if heads.last(connection) != newest:
+        raise _out_of_order()
     change = Change(keys)
     before = b""
     for row in select(connection):
@@ -100,11 +118,12 @@ def tail(connection: sqlite3.Connection, name: bytes) -> tuple[int, bytes]:
     return number + 1, link
 
 
-def _newest(connection: sqlite3.Connection) -> tuple[Head | None, bytes]:
-    newest, parent = None, GENESIS
+def _commits(connection: sqlite3.Connection) -> tuple[list[bytes], Head | None, bytes]:
+    """The link of every head, the newest head, and the link before that."""
+    links, newest, parent = [], None, GENESIS
     for newest, parent in heads.chain(connection):  # noqa: B007
-        pass
-    return newest, parent
+        links.append(newest.head)
+    return links, newest, parent
 
 
 def _read_journals(connection: sqlite3.Connection, found: Scan, change: Change) -> None:

@@ -2,7 +2,8 @@
 
 `looking` and `changing` are the only ways to the catalogue. They see to it that the keys in
 hand are those of the catalogue's epoch (another process may have rotated them), and that
-every change ends in a head.
+every change ends in a head. What exists is answered from `index` only: the rows in memory
+after a reading of the whole catalogue that fits its newest head.
 """
 
 from __future__ import annotations
@@ -13,18 +14,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from medvae.errors import IntegrityError, UsageError
-from medvae.vault import fileio, heads, keyring
+from medvae.errors import AccessError, IntegrityError
+from medvae.vault import fileio, format, heads, keyring, tally
 from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue, check_schema, epoch_of
 from medvae.vault.heads import Change
+from medvae.vault.index import Index
 from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
 from medvae.vault.lock import WriterLock
 from medvae.vault.providers import Provider
+from medvae.vault.scan import scan
 from medvae.vault.stores import open_store
 
 _TRIES: Final = 5
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Another number whenever another connection has changed the file."""
+    (number,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(number)
 
 
 class Session:
@@ -40,6 +49,9 @@ class Session:
         self.lock = WriterLock(folder, name)
         self._cleared = False
         self._sound = False
+        self._index: Index | None = None
+        self._counted: Keyring | None = None
+        self._seen: tuple[sqlite3.Connection, int] | None = None
         try:
             self.keys = self._unlock_current()
             self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
@@ -52,7 +64,7 @@ class Session:
     def looking(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
         """A snapshot of the catalogue and the keys of its epoch."""
         while True:
-            self.refresh()
+            self._prepare()
             with self.catalogue.reading() as connection:
                 # A rotation between the two: the keys are not of this snapshot, look again.
                 if epoch_of(connection) == self.keys.number:
@@ -61,15 +73,56 @@ class Session:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
-        """One transaction; the rows recorded in the Change go into its head."""
+        """One transaction; the rows recorded in the Change go into its head.
+
+        Raises:
+            IntegrityError: the catalogue is not what its newest head commits to.
+        """
         self.check_sound()
+        self._prepare()
+        with self.catalogue.exclusive():
+            with self.catalogue.writing() as connection:
+                if epoch_of(connection) != self.keys.number:  # rotated since: nobody can now
+                    self.adopt(keyring.load(self.folder, self.name), epoch_of(connection))
+                change = Change(self.keys, self.index(connection))
+                yield connection, self.keys, change
+                head = change.commit(connection)
+            change.settle(head)
+
+    def index(self, connection: sqlite3.Connection) -> Index:
+        """The rows of a snapshot, proven: built again where another process has committed.
+
+        Valid within the `looking` or `changing` that gave the connection.
+
+        Raises:
+            IntegrityError: rows were removed, added, changed, moved or put back.
+        """
+        if self._index is None or not self._is_current(connection, self._index):
+            self._index = None
+            found = scan(connection, self.keys)
+            found.prove()
+            found.prove_journals(connection)
+            if self._counted is not None:
+                tally.check_all(self._counted, found)
+            self._index, self._seen = found.index(), (connection, _version(connection))
+        return self._index
+
+    def _is_current(self, connection: sqlite3.Connection, index: Index) -> bool:
+        """Whether nobody but this process has written since the index was proven."""
+        newest = heads.last(connection)
+        same = newest is not None and newest.head == index.head
+        return same and self._seen == (connection, _version(connection))
+
+    def _prepare(self) -> None:
+        """Keys of the catalogue's epoch; the ring as it was before the snapshot to come.
+
+        A commit that is made between the two is in the catalogue only, never in the ring only.
+        """
         self.refresh()
-        with self.catalogue.writing() as connection:
-            if epoch_of(connection) != self.keys.number:  # rotated since: nobody can now
-                self.adopt(keyring.load(self.folder, self.name), epoch_of(connection))
-            change = Change(self.keys)
-            yield connection, self.keys, change
-            change.commit(connection)
+        with self.catalogue.reading() as connection:
+            current = self._index is not None and self._is_current(connection, self._index)
+        if not current:
+            self._counted = self.stored_ring()
 
     @contextlib.contextmanager
     def writer(self, wait: float) -> Iterator[None]:
@@ -79,8 +132,9 @@ class Session:
             AccessError: another writer holds it longer than `wait` seconds.
         """
         crashed = self.lock.acquire(wait)
+        outermost = not self.lock.nested
         try:
-            if not self.lock.nested:
+            if outermost:
                 # Another process may have changed it, also within one epoch.
                 self.refresh()
                 self.ring = self.stored_ring()
@@ -89,8 +143,46 @@ class Session:
                 self.clear_up()
                 self._cleared = True
             yield
+            if outermost:
+                self.count_commits()
         finally:
             self.lock.release()
+
+    def count_if_idle(self) -> None:
+        """`count_commits`, unless somebody writes, who will do it at the end."""
+        try:
+            self.lock.acquire(0.0)
+        except AccessError:
+            return
+        try:
+            if not self.lock.nested:
+                self.count_commits()
+        finally:
+            self.lock.release()
+
+    def count_commits(self) -> None:
+        """Count the newest commit in the key ring; the caller holds the writer lock.
+
+        From then on neither an older `catalogue.db` nor the loss of its write-ahead log passes
+        for the truth: two files would have to be put back.
+
+        Raises:
+            AccessError: the disk refuses; what was committed stays.
+        """
+        self.catalogue.checkpoint()
+        try:
+            # Within a write transaction: whatever became of the lock's file, one at a time.
+            with self.catalogue.writing() as connection:
+                ring = self.stored_ring()
+                counted = tally.counting_commits(ring, connection)
+                if counted != ring:
+                    keyring.save(self.folder, keyring.signed(counted, self.keys))
+        except OSError as error:
+            raise AccessError(
+                f"the key ring {self.folder / keyring.FILE} cannot be written "
+                f"({error.strerror or error}); what was stored is kept: check the space and the "
+                "permissions, then run any command that writes"
+            ) from error
 
     def clear_up(self) -> int:
         """Drop staged files and half a rotation; the caller holds the lock."""
@@ -160,8 +252,12 @@ class Session:
         with self.catalogue.reading() as connection:
             check_schema(connection)
             row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
-            if row is None or row[0] != 1:
-                raise UsageError(f"tenant {self.name} has a format that this medvae cannot read")
+            if row is None or row[0] != format.FORMAT:
+                # The ring, which is of this format and authenticated, was written with it.
+                raise IntegrityError(
+                    f"the catalogue of tenant {self.name} states another format than its key "
+                    "ring: it was changed outside medvae, restore it from a backup"
+                )
             newest = heads.last(connection)
             if newest is None:
                 raise IntegrityError(f"the catalogue of tenant {self.name} has lost its heads")

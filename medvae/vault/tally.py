@@ -1,4 +1,4 @@
-"""The length of each journal and its newest link, in the key ring as well as in the catalogue.
+"""The length of each journal, and of the catalogue's chain of commits, in the key ring as well.
 
 The catalogue and the key ring are two files. A record is committed to the catalogue first and
 counted in the ring next, and work that the record stands for begins after that. So:
@@ -13,11 +13,13 @@ counted in the ring next, and work that the record stands for begins after that.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 
 from medvae.errors import IntegrityError
-from medvae.vault.heads import GENESIS
+from medvae.vault import heads
+from medvae.vault.index import GENESIS
 from medvae.vault.keyring import Keyring, Tally
 from medvae.vault.scan import Scan
 
@@ -46,11 +48,42 @@ def check(ring: Keyring, key: bytes, links: Sequence[bytes], what: str) -> None:
 
 
 def check_all(ring: Keyring, found: Scan) -> None:
-    """`check` of every journal that the ring counts; the links themselves are not opened."""
+    """`check` of all that the ring counts; the links themselves are not opened."""
     for key in ring.journals or {}:
         raw = bytes.fromhex(key)
         links = [record.link for record in found.journals.get(raw, [])]
         check(ring, raw, links, f"journal {key[:8]}")
+    check_commits(ring, found)
+
+
+def check_commits(ring: Keyring, found: Scan) -> None:
+    """The catalogue's chain of commits goes on from the one that the ring counts.
+
+    Raises:
+        IntegrityError: the catalogue was put back to an older state.
+    """
+    stated = ring.commits
+    if stated is None:
+        return
+    if len(found.commits) < stated.count:
+        raise IntegrityError(
+            f"the catalogue of tenant {ring.tenant} has {len(found.commits)} commits where the key "
+            f"ring counts {stated.count}: catalogue.db was put back to an older state, or its "
+            "write-ahead log was deleted; restore the newest catalogue.db, or take catalogue.db, "
+            "keyring.json and objects/ from one backup"
+        )
+    if found.commits[stated.count - 1] != stated.link:
+        raise IntegrityError(
+            f"the catalogue of tenant {ring.tenant} is not the one that the key ring counts from "
+            f"commit {stated.count} on: it was put back to an older state and went on differently; "
+            "restore the newest catalogue.db"
+        )
+
+
+def counting_commits(ring: Keyring, connection: sqlite3.Connection) -> Keyring:
+    """The ring (not signed yet) that counts the catalogue's newest commit."""
+    newest = heads.last(connection)
+    return ring if newest is None else replace(ring, commits=Tally(newest.sequence, newest.head))
 
 
 def counted(ring: Keyring, key: bytes, count: int, link: bytes) -> Keyring:

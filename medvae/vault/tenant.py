@@ -303,6 +303,18 @@ class Tenant:
         with self._session.writer(_WAIT_SECONDS):
             return repair.repair(self._session, progress)
 
+    def accept_catalogue(self) -> int:
+        """Go on from a catalogue that is older than the key ring counts, ledger excepted.
+
+        For a backup of the catalogue that was put back without its key ring. Returns how many
+        commits are given up at least.
+
+        Raises:
+            IntegrityError: the catalogue is not whole, or a ledger would become shorter.
+        """
+        with self._session.writer(_WAIT_SECONDS):
+            return repair.accept(self._session)
+
     def gc(self, older_than: float = _DAY) -> Collected:
         """Remove files that nothing refers to, older than so many seconds."""
         with self._session.writer(_WAIT_SECONDS):

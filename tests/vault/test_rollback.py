@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import btree
 
 from medvae.errors import AccessError, IntegrityError
-from medvae.vault import Tenant, audit, journal, keyring
+from medvae.vault import Tenant, audit, journal, keyring, new_identity, recipient_of
 
 LEDGER = [b"debit 0", b"debit 1"]
 
@@ -369,3 +369,131 @@ def test_a_ring_of_an_earlier_version_counts_from_the_first_debit_on(tmp_path: P
     (tenant.root / "catalogue.db").write_bytes(older)
     with pytest.raises(IntegrityError, match="where the key ring counts 4"):
         vault.open("golden", identity=key).journal("ledger").entries()
+
+
+def put_back(place, change) -> Tenant:
+    """A tenant whose catalogue.db alone is that of before `change`."""
+    tenant = with_ledger(place)
+    tenant.put("dataset", b"kept", name="kept@1")
+    tenant.close()
+    older = place.root / "older.db"
+    shutil.copy(tenant.root / "catalogue.db", older)
+    tenant = place.open("clinic")
+    change(tenant)
+    tenant.close()
+    shutil.copy(older, tenant.root / "catalogue.db")
+    return place.open("clinic")
+
+
+def answers(opened: Tenant) -> list:
+    return [
+        lambda: opened.names("dataset"),
+        lambda: opened.ids("dataset"),
+        lambda: opened.find("dataset", "kept@1"),
+        lambda: opened.get_named("dataset", "kept@1"),
+        opened.inventory,
+        opened.events,
+        opened.anchor,
+        opened.journal("ledger").entries,
+        lambda: opened.record("access"),
+        lambda: opened.put("dataset", b"more", name="more@1"),
+        opened.rotate,
+        opened.gc,
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tenant: tenant.put("dataset", b"new", name="new@1"),
+        lambda tenant: tenant.add_recipient(tenant_key(tenant)),
+    ],
+    ids=["put", "recipient"],
+)
+def test_no_answer_comes_from_a_catalogue_that_was_put_back_alone(place, change) -> None:
+    opened = put_back(place, change)
+    for use in answers(opened):
+        with pytest.raises(IntegrityError, match="key ring counts"):
+            use()
+    assert opened.verify().damaged
+
+
+def tenant_key(tenant: Tenant):
+    path = tenant.root.parent / "another.identity"
+    new_identity(path)
+    return recipient_of(path, "another")
+
+
+def test_an_older_catalogue_is_accepted_on_demand_and_never_a_shorter_ledger(place) -> None:
+    opened = put_back(place, lambda tenant: tenant.put("dataset", b"new", name="new@1"))
+    assert opened.accept_catalogue() == 1
+    assert opened.names("dataset") == ["kept@1"]
+    assert place.open("clinic").verify().damaged == []
+    assert opened.events()[-1]["event"] == "repair accept"
+    older = opened.root / "catalogue.db"
+    opened.close()
+    kept = older.read_bytes()
+    again = place.open("clinic")
+    again.journal("ledger").append(b"debit 2")
+    again.close()
+    older.write_bytes(kept)
+    with pytest.raises(IntegrityError, match="where the key ring counts 3"):
+        place.open("clinic").accept_catalogue()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM objects WHERE kind = 'dataset'",
+        "UPDATE objects SET kind = 'hidden' WHERE kind = 'dataset'",
+        "DELETE FROM journal WHERE number = (SELECT MAX(number) FROM journal)",
+        "DELETE FROM heads WHERE sequence = (SELECT MAX(sequence) FROM heads)",
+        "DELETE FROM heads WHERE sequence = 1",
+        "UPDATE meta SET value = 9 WHERE key = 'format'",
+        "UPDATE meta SET value = 9 WHERE key = 'epoch'",
+        "DROP INDEX objects_by_kind",
+    ],
+)
+def test_no_answer_comes_from_rows_that_were_edited(place, statement: str) -> None:
+    tenant = with_ledger(place)
+    tenant.put("dataset", b"kept", name="kept@1")
+    tenant.close()
+    with sqlite3.connect(tenant.root / "catalogue.db") as connection:
+        connection.execute(statement)
+    connection.close()
+
+    def use(number: int) -> None:
+        answers(place.open("clinic"))[number]()
+
+    for number in range(12):
+        with pytest.raises(IntegrityError):
+            use(number)
+
+
+@pytest.mark.parametrize("mode", [b"\1\1", b"\2\3", b"\3\2"])
+def test_a_changed_journal_mode_is_damage(place, mode: bytes) -> None:
+    tenant = with_ledger(place)
+    tenant.close()
+    with (tenant.root / "catalogue.db").open("r+b") as file:
+        file.seek(18)
+        file.write(mode)
+    with pytest.raises(IntegrityError, match="header"):
+        place.open("clinic")
+
+
+def test_commits_of_another_process_are_seen_and_proven(place) -> None:
+    first = with_ledger(place)
+    second = place.open("clinic")
+    assert second.names("dataset") == []
+    for number in range(3):
+        first.put("dataset", b"x", name=f"{number}@1")
+        assert len(second.names("dataset")) == number + 1
+    second.delete("dataset", second.find("dataset", "1@1") or "")
+    assert first.names("dataset") == ["0@1", "2@1"]
+    assert first.inventory() == second.inventory() == place.open("clinic").inventory()
+
+
+def test_an_event_of_a_verb_that_only_reads_is_counted_too(place) -> None:
+    opened = put_back(place, lambda tenant: tenant.record("access"))
+    with pytest.raises(IntegrityError, match="commits where the key ring counts"):
+        opened.events()
