@@ -1,10 +1,11 @@
-"""DICOM files, mixed and at any depth, into series: one task a volume."""
+"""DICOM files, mixed and at any depth, into series and volumes: one task a volume."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,117 +13,175 @@ from medvae.errors import InputError
 from medvae.ingest import wire
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
-from medvae.ingest.subjects import Subjects, clean_subject
+from medvae.ingest.slices import Slice, is_single, slice_of
+from medvae.ingest.splitting import Piece, joined, volumes
+from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import ReadOptions, Step, Task
 from medvae.ingest.trees import File
 
 NO_SUBJECT = "it has no PatientID: say whose it is in a table (--subjects)"
+NOT_DICOM = "it is neither a NIfTI nor a DICOM file"
 
 
-@dataclass
-class Group:
-    """Files of one key: the slices of a volume, or objects to be passed over alike.
+@dataclass(frozen=True)
+class Found:
+    """A file that may be DICOM, and the table of its source."""
 
-    All that is kept of a file between the two passes is its name.
-    """
-
-    subject: str
-    modality: str
-    skip: str
-    files: list[File] = field(default_factory=list)
+    file: File
+    table: Subjects | None
 
 
-def series_tasks(
-    unrecognised: Sequence[File], pool: Pool, options: ReadOptions, table: Subjects | None
-) -> Iterator[Step]:
-    """Look at every file once, then make a task of each series found."""
-    groups: dict[str, Group] = {}
-    for start in range(0, len(unrecognised), wire.BATCH):
-        for file, summary in _summaries(unrecognised[start : start + wire.BATCH], pool):
-            if reason := summary.get("refused"):
-                yield Quarantined(file.source, printable(str(reason)))
-            elif summary.get("foreign"):
-                yield Quarantined(file.source, "it is neither a NIfTI nor a DICOM file")
-            else:
-                new = Group(
-                    clean_subject(str(summary["subject"])),
-                    str(summary["modality"]),
-                    printable(str(summary["skip"])),
-                )
-                groups.setdefault(str(summary["key"]), new).files.append(file)
-    shared = _folders_in_common(groups)
-    for number, (key, group) in enumerate(groups.items(), start=1):
-        source = _source(group, number, shared)
-        yield _task(source, key, group, options, table)
+def series_tasks(found: Sequence[Found], pool: Pool, options: ReadOptions) -> Iterator[Step]:
+    """Look at every file once, then make a task of each volume found, whatever its source."""
+    salt = secrets.token_hex(32)
+    tables: dict[int, Subjects | None] = {}
+    series: dict[Hashable, list[Slice]] = {}
+    for start in range(0, len(found), wire.BATCH):
+        batch = found[start : start + wire.BATCH]
+        for one, summary in _summaries(batch, pool, salt):
+            try:
+                new = _slice(one, summary)
+            except InputError as error:
+                yield Quarantined(one.file.source, str(error))
+                continue
+            tables[id(new)] = one.table
+            series.setdefault(_series_key(new), []).append(new)
+    pieces = joined([piece for slices in series.values() for piece in _pieces(slices)])
+    shared = _folders_in_common(pieces)
+    for number, piece in enumerate(pieces, start=1):
+        source = _source(piece, number, shared)
+        yield _task(source, piece, options, tables, salt)
 
 
-def _summaries(files: Sequence[File], pool: Pool) -> Iterator[tuple[File, dict[str, Any]]]:
+def _slice(one: Found, summary: dict[str, Any]) -> Slice:
+    if reason := summary.get("refused"):
+        raise InputError(printable(str(reason)))
+    if summary.get("foreign"):
+        raise InputError(NOT_DICOM)
+    try:
+        return slice_of(one.file, summary)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("the reading process did not answer with a header") from error
+
+
+def _series_key(one: Slice) -> Hashable:
+    """What files of one series share; without a SeriesInstanceUID, the folder and the scan."""
+    folder = str(PurePosixPath(one.file.source).parent)
+    scan = one.series or (one.study, one.alike, folder)
+    return one.subject, scan, one.modality, one.skip
+
+
+def _pieces(slices: list[Slice]) -> list[Piece]:
+    if slices[0].skip:
+        return [Piece(slices, refusal=slices[0].skip)]
+    return volumes(slices)
+
+
+def _kinds(piece: Piece) -> list[tuple[str, str]]:
+    """Kinds of `medvae.ingest.notices` that a volume is of, with their details."""
+    kinds = {
+        ("split", piece.split_by): bool(piece.split_by),
+        ("joined", ""): piece.joined,
+        ("single", ""): is_single(piece.slices),
+    }
+    return [kind for kind, holds in kinds.items() if holds]
+
+
+def _summaries(
+    found: Sequence[Found], pool: Pool, salt: str
+) -> Iterator[tuple[Found, dict[str, Any]]]:
     """A summary of each file; where a batch brings the worker down, one file at a time."""
     good = []
-    for file in files:
+    for one in found:
         try:
-            os.close(file.open())
-            good.append(file)
+            os.close(one.file.open())
+            good.append(one)
         except InputError as error:
-            yield file, {"refused": str(error)}
+            yield one, {"refused": str(error)}
     if not good:
         return
     try:
-        answer, _ = pool.run("headers", good)
+        answer, _ = pool.run("headers", [one.file for one in good], salt=salt)
         yield from zip(good, answer["ok"], strict=True)
     except (InputError, WorkerDiedError) as error:
         if len(good) == 1:
             yield good[0], {"refused": str(error)}
             return
-        for file in good:
-            yield from _summaries([file], pool)
+        for one in good:
+            yield from _summaries([one], pool, salt)
 
 
 def _task(
-    source: str, key: str, group: Group, options: ReadOptions, table: Subjects | None
+    source: str,
+    piece: Piece,
+    options: ReadOptions,
+    tables: dict[int, Subjects | None],
+    salt: str,
 ) -> Step:
-    if group.skip:
-        return Quarantined(source, group.skip)
-    if options.modality not in (None, group.modality):
-        return Quarantined(source, f"it is {group.modality}, and {options.modality} was asked for")
-    subject = group.subject
-    meta: dict[str, Any] = {}
-    if table is not None:
-        try:
-            rows = [table.of(file.name or PurePosixPath(source).name) for file in group.files]
-        except InputError as error:
-            return Quarantined(source, str(error))
-        if len({row.subject for row in rows}) > 1:
-            return Quarantined(source, f"{table.source} gives its slices different subjects")
-        if len({row.category for row in rows}) > 1:
-            return Quarantined(source, f"{table.source} gives its slices different classes")
-        subject = rows[0].subject
-        meta |= table.kept(rows[0])
+    first = piece.slices[0]
+    if piece.refusal:
+        return Quarantined(source, piece.refusal)
+    if options.modality not in (None, first.modality):
+        return Quarantined(source, f"it is {first.modality}, and {options.modality} was asked for")
+    try:
+        subject, meta = _whose(source, piece, tables)
+    except InputError as error:
+        return Quarantined(source, str(error))
     if not subject:
         return Quarantined(source, NO_SUBJECT)
-    job = {"key": key, "keep_demographics": options.keep_demographics, "meta": meta}
-    return Task(source, subject, "series", tuple(group.files), job, weight=len(group.files))
+    job = {
+        "keys": sorted({one.key for one in piece.slices}),
+        "salt": salt,
+        "keep_demographics": options.keep_demographics,
+        "meta": meta,
+        "kinds": _kinds(piece),
+    }
+    files = tuple(one.file for one in piece.slices)
+    return Task(source, subject, "series", files, job, weight=len(files))
 
 
-def _folders_in_common(groups: dict[str, Group]) -> set[str]:
-    """Folders that hold files of more than one series."""
-    seen: dict[str, str] = {}
+def _whose(
+    source: str, piece: Piece, tables: dict[int, Subjects | None]
+) -> tuple[str, dict[str, Any]]:
+    """The patient of a volume and what of the table stays with it. Raises InputError."""
+    rows, names = [], set()
+    for one in piece.slices:
+        table = tables[id(one)]
+        if table is None:
+            names.add(one.subject)
+        else:
+            rows.append((table, table.of(one.file.name or PurePosixPath(source).name)))
+            names.add(rows[-1][1].subject)
+    if len(names) > 1:
+        by = rows[0][0].source if rows else "the header"
+        raise InputError(f"{by} gives its slices different subjects")
+    if not rows:
+        return piece.slices[0].subject, {}
+    table, row = rows[0]
+    if len({other.category for _, other in rows}) > 1:
+        raise InputError(f"{table.source} gives its slices different classes")
+    return row.subject, table.kept(row)
+
+
+def _folders_in_common(pieces: list[Piece]) -> set[str]:
+    """Folders that hold files of more than one volume."""
+    seen: dict[str, int] = {}
     common = set()
-    for key, group in groups.items():
-        for file in group.files:
-            folder = str(PurePosixPath(file.source).parent)
-            if seen.setdefault(folder, key) != key:
+    for number, piece in enumerate(pieces):
+        for one in piece.slices:
+            folder = str(PurePosixPath(one.file.source).parent)
+            if seen.setdefault(folder, number) != number:
                 common.add(folder)
     return common
 
 
-def _source(group: Group, number: int, shared: set[str]) -> str:
-    """A series by its file or folder; numbered where its folder holds others too."""
-    first = group.files[0].source
-    if len(group.files) == 1:
+def _source(piece: Piece, number: int, shared: set[str]) -> str:
+    """A volume by its file or folder; numbered where its folder holds others too."""
+    first = piece.slices[0].file.source
+    if len(piece.slices) == 1:
         return first
-    folders = {str(PurePosixPath(file.source).parent) for file in group.files}
+    folders = {str(PurePosixPath(one.file.source).parent) for one in piece.slices}
     folder = min(folders, key=len)
     if len(folders) == 1 and not folders & shared:
         return folder
-    return f"{folder} (series {number}, {len(group.files)} images)"
+    return f"{folder} (series {number}, {len(piece.slices)} images)"

@@ -12,7 +12,8 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.ingest.facts import allowed
-from medvae.ingest.groups import series_tasks
+from medvae.ingest.groups import Found, series_tasks
+from medvae.ingest.notices import FROM_WORKER, Notices
 from medvae.ingest.records import (
     DEFAULT_LIMITS,
     Ingested,
@@ -68,8 +69,9 @@ def read(
         notes: receives, once a read, what the user should know (such as a guessed modality).
 
     Yields:
-        In the order of the sources, one `Ingested` or `Quarantined` a scan. Memory holds
-        `workers` + 1 volumes and, for DICOM, the names of a source's files.
+        One `Ingested` or `Quarantined` a scan: NIfTI in the order of the sources, then DICOM,
+        whose series may be spread over several sources. Memory holds `workers` + 1 volumes
+        and, for DICOM, the names and places of the files.
 
     Raises:
         UsageError: an argument that cannot be right, or an image that names no patient where
@@ -115,6 +117,7 @@ class _Reading:
         self._by_name = 0
         self._guessed: Counter[str] = Counter()
         self._masks_left_out = 0
+        self._notices = Notices()
 
     def run(
         self, sources: list[Path], subjects: Path | None, labels: Path | None
@@ -172,13 +175,16 @@ class _Reading:
         return SingleFile(path, limits)
 
     def _steps(self, scans: list[Scanning | Quarantined]) -> Iterator[Step]:
+        unrecognised: list[Found] = []
         for scan in scans:
             if isinstance(scan, Quarantined):
                 yield scan
                 continue
             yield from scan.tasks()
-            yield from series_tasks(scan.unrecognised, self._pool, self._options, scan.table)
+            unrecognised += [Found(file, scan.table) for file in scan.unrecognised]
             scan.unrecognised.clear()
+        # All sources together: a series may lie on several discs.
+        yield from series_tasks(unrecognised, self._pool, self._options)
 
     def _results(self, steps: Iterator[Step]) -> Iterator[Ingested | Quarantined]:
         """Run tasks on the pool, a few ahead of the one that is yielded, in order."""
@@ -232,6 +238,10 @@ class _Reading:
             self._by_name += task.own_subject
             self._masks_left_out += bool(told.get("note"))
             self._guessed[volume.modality] += bool(told.get("guessed"))
+        for kind in FROM_WORKER.intersection(told.get("notes") or ()):
+            self._notices.add(kind, task.source)
+        for kind, detail in task.job.get("kinds", ()):
+            self._notices.add(kind, task.source, detail)
         return Ingested(task.source, task.subject, volume, task.own_subject)
 
     def _tell(self) -> None:
@@ -246,3 +256,5 @@ class _Reading:
                 self._notes(f"{count} images were taken to be {modality} by their numbers")
         if self._masks_left_out:
             self._notes(f"{self._masks_left_out} masks did not fit their image and were left out")
+        for line in self._notices.lines():
+            self._notes(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import pydicom
@@ -21,8 +22,8 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 1 << 29
 HEAD = 1 << 16
 
-# Attributes that say what a file is, and to which series it belongs.
-IDENTITY = [
+# Attributes that say what a file is, to which series it belongs, and at which place.
+IDENTITY: list[str | int] = [
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -30,6 +31,7 @@ IDENTITY = [
     "PatientID",
     "Modality",
     "ImageType",
+    "ComplexImageComponent",
     "BurnedInAnnotation",
     "PhotometricInterpretation",
     "SamplesPerPixel",
@@ -38,13 +40,27 @@ IDENTITY = [
     "NumberOfFrames",
     "BitsAllocated",
     "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "SliceThickness",
     "EchoNumbers",
     "EchoTime",
     "DiffusionBValue",
     "TemporalPositionIdentifier",
+    "InversionTime",
+    "FlipAngle",
+    "AcquisitionNumber",
+    # Siemens: owner, b-value. GE: owner, part of the complex signal.
+    0x0019_0010,
+    0x0019_100C,
+    0x0043_0010,
+    0x0043_102F,
 ]
+# Read in the first pass only, for keyed digests: what one scan shares, whose it is.
+SCAN: list[str | int] = ["FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "ProtocolName"]
+PERSON: list[str | int] = ["PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"]
 # What a volume is made of: pixels, geometry, scale, and the allow-listed description.
-CONTENT = [
+CONTENT: list[str | int] = [
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
@@ -54,9 +70,6 @@ CONTENT = [
     "PlanarConfiguration",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
-    "ImagePositionPatient",
-    "PixelSpacing",
-    "SliceThickness",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
@@ -66,13 +79,11 @@ CONTENT = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "RepetitionTime",
-    "InversionTime",
-    "FlipAngle",
     "MagneticFieldStrength",
     "KVP",
     "ConvolutionKernel",
 ]
-DEMOGRAPHICS = ["PatientAge", "PatientSex"]
+DEMOGRAPHICS: list[str | int] = ["PatientAge", "PatientSex"]
 
 
 def is_dicom(file: BinaryIO) -> bool:
@@ -90,7 +101,7 @@ def is_dicom(file: BinaryIO) -> bool:
     )
 
 
-def read_dataset(file: BinaryIO, tags: list[str], *, pixels: bool = False) -> Dataset:
+def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = False) -> Dataset:
     """The named elements of a file; the rest is skipped without being kept.
 
     Raises:

@@ -28,6 +28,7 @@ class Frame:
         position: [3] of the first pixel's centre, millimetres, LPS+.
         orientation: [6], directions along a row and along a column.
         spacing: [2], between rows and between columns, millimetres.
+        thickness: millimetres, or None.
         padding: lowest and highest stored value that means "outside the image", or None.
     """
 
@@ -35,6 +36,7 @@ class Frame:
     position: npt.NDArray[np.float64]
     orientation: npt.NDArray[np.float64]
     spacing: npt.NDArray[np.float64]
+    thickness: float | None
     slope: float
     intercept: float
     padding: tuple[int, int] | None
@@ -67,6 +69,7 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
             where.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+            where.thickness(),
             *where.scale(modality),
             padding,
         )
@@ -121,6 +124,11 @@ class _Lookup:
             if state(place, name, count) is State.UNREADABLE:
                 raise InputError(f"its {name} cannot be read: expected {count} numbers")
         raise InputError(f"its header lacks {name}, so its place in space is unknown")
+
+    def thickness(self) -> float | None:
+        """Of the slice, millimetres, where it is there."""
+        places = self._places("PixelMeasuresSequence")
+        return next((t for place in places if (t := number(place, "SliceThickness"))), None)
 
     def scale(self, modality: Modality) -> tuple[float, float]:
         """Slope and intercept; what is absent or empty is 1 and 0. Raises InputError."""

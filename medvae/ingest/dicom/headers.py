@@ -4,61 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
 
-from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest.dicom.files import IDENTITY, is_dicom, read_dataset
-from medvae.ingest.dicom.values import floats, text, whole
+from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
+from medvae.ingest.dicom.kinds import image_type, is_mosaic, modality_of, storage_of, why_not
+from medvae.ingest.dicom.values import floats, number, private_number, text, whole
 from medvae.ingest.records import Limits
-from medvae.modality import Modality
+from medvae.ingest.slices import FARTHEST
 
-# What is often met beside images of a modality, for the sentence that says why it was left.
-OTHERS = (
-    ("1.2.840.10008.5.1.4.1.1.7", "a secondary capture (a screen copy, which may show names)"),
-    ("1.2.840.10008.5.1.4.1.1.88", "a structured report"),
-    ("1.2.840.10008.5.1.4.1.1.104", "an encapsulated document"),
-    ("1.2.840.10008.5.1.4.1.1.66", "a segmentation or registration object"),
-    ("1.2.840.10008.5.1.4.1.1.481", "a radiotherapy object"),
-    ("1.2.840.10008.5.1.4.1.1.11", "a presentation state"),
-    ("1.2.840.10008.5.1.4.1.1.20", "a nuclear medicine image"),
-    ("1.2.840.10008.5.1.4.1.1.6", "an ultrasound image"),
-    ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
-    ("1.2.840.10008.1.3.10", "a DICOMDIR"),
-)
-# Words of ImageType that mark what is not part of a volume.
-NOT_VOLUMES = {
-    "LOCALIZER": "it is a localizer",
-    "SCOUT": "it is a localizer",
-    "SCREEN SAVE": "it is a screen copy, which may show names",
-    "PROJECTION IMAGE": "it is a projection, not a slice",
-    "DOSE": "it is a dose report",
-}
-# Words of ImageType that tell apart images of one series at the same place.
-KINDS = frozenset(
-    {
-        "M",
-        "P",
-        "R",
-        "I",
-        "PHASE",
-        "MAGNITUDE",
-        "REAL",
-        "IMAGINARY",
-        "W",
-        "F",
-        "IP",
-        "OP",
-        "WATER",
-        "FAT",
-        "IN_PHASE",
-        "OUT_PHASE",
-        "ADC",
-    }
-)
+SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
 
 
 def headers_job(
@@ -66,23 +25,19 @@ def headers_job(
 ) -> tuple[dict[str, Any], bytes]:
     """Job: files -> {"ok": [summary, ...]} in their order; one bad file spoils no other.
 
-    A summary is {"foreign": true}, {"refused": sentence}, or {"key", "subject", "modality",
-    "skip": sentence or ""}; files of equal key make one volume.
+    A summary is {"foreign": true}, {"refused": sentence}, or what `medvae.ingest.slices.Slice`
+    is made of. Its digests are keyed with the job's `salt`, so that nothing can be learned
+    from them by trying names.
     """
-    return {"ok": [_summary(file) for file in files]}, b""
+    salt = bytes.fromhex(job["salt"])
+    return {"ok": [_summary(file, salt) for file in files]}, b""
 
 
-def _summary(file: BinaryIO) -> dict[str, Any]:
+def _summary(file: BinaryIO, salt: bytes) -> dict[str, Any]:
     try:
         if not is_dicom(file):
             return {"foreign": True}
-        header = read_dataset(file, IDENTITY)
-        return {
-            "key": series_key(header),
-            "subject": text(header, "PatientID"),
-            "modality": one.name if (one := modality_of(header)) else "",
-            "skip": why_not(header),
-        }
+        return summary(read_dataset(file, IDENTITY + SCAN + PERSON), salt)
     except InputError as error:
         return {"refused": str(error)}
     except RecursionError:
@@ -93,71 +48,83 @@ def _summary(file: BinaryIO) -> dict[str, Any]:
         return {"refused": f"it is damaged or not what it claims ({type(error).__name__})"}
 
 
-def modality_of(header: Dataset) -> Modality | None:
-    """The modality whose images have this storage class (PS3.4 B.5), or None."""
-    storage = text(header, "SOPClassUID")
-    return next((one for one in modalities.registered() if storage in one.dicom.read), None)
-
-
-def _foreign(storage: str) -> str:
-    """Why a storage class that no modality reads is left."""
-    beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
-    known = [pair for pair in beginnings if storage.startswith(pair[0])]
-    # The longest is the most exact.
-    what = max(known, key=lambda pair: len(pair[0]), default=("", "not an image"))[1]
-    read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]
-    return f"it is {what}: expected {', '.join(read[:-1])} or {read[-1]} image storage"
-
-
-def why_not(header: Dataset) -> str:
-    """Why a file cannot be part of a volume; empty if it can."""
-    if modality_of(header) is None:
-        return _foreign(text(header, "SOPClassUID"))
-    words = image_type(header)
-    for word, reason in NOT_VOLUMES.items():
-        if any(word in w for w in words):
-            return reason
-    if text(header, "BurnedInAnnotation").upper() == "YES":
-        return "it says that text is burned into the picture, which may name the patient"
-    if (whole(header, "SamplesPerPixel") or 1) != 1:
-        return "it is a colour image: expected one grey value a voxel"
-    photometric = text(header, "PhotometricInterpretation").upper()
-    if photometric != "MONOCHROME2":
-        return "its grey scale is not MONOCHROME2 (dark is low): convert it first"
-    return ""
-
-
-def series_key(header: Dataset) -> str:
-    """A digest that is equal for the slices of one volume, and reveals nothing about it."""
-    orientation = floats(header, "ImageOrientationPatient", 6)
-    plane = -1
-    if orientation:
-        (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
-        normal = [abs(b * f - c * e), abs(c * d - a * f), abs(a * e - b * d)]
-        plane = normal.index(max(normal))
-    storage = text(header, "SOPClassUID")
+def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
+    """What the first pass keeps of a file that is DICOM (see `medvae.ingest.slices.Slice`)."""
+    modality = modality_of(header)
+    size = [whole(header, name) or 0 for name in ("Rows", "Columns")]
     frames = whole(header, "NumberOfFrames") or 1
-    parts = [
-        text(header, "PatientID"),
-        text(header, "StudyInstanceUID"),
-        text(header, "SeriesInstanceUID"),
-        storage,
-        text(header, "SOPInstanceUID") if frames > 1 else "",
-        why_not(header),
-        whole(header, "Rows"),
-        whole(header, "Columns"),
-        plane,
-        text(header, "EchoNumbers") or text(header, "EchoTime"),
-        text(header, "DiffusionBValue"),
-        text(header, "TemporalPositionIdentifier"),
-        sorted(KINDS.intersection(image_type(header))),
+    study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
+    scan = [text(header, str(name)) for name in SCAN]
+    return {
+        "subject": text(header, "PatientID"),
+        "modality": modality.name if modality else "",
+        "skip": why_not(header),
+        "whole": frames > 1,
+        "mosaic": is_mosaic(header),
+        "key": file_key(header, salt),
+        "study": _digest(salt, study) if study else "",
+        "series": _digest(salt, study, series) if series else "",
+        "alike": _digest(salt, *scan),
+        "size": [*size, frames],
+        "spacing": _within(floats(header, "PixelSpacing", 2)),
+        "orientation": _within(floats(header, "ImageOrientationPatient", 6)),
+        "position": _within(floats(header, "ImagePositionPatient", 3)),
+        "thickness": _within(floats(header, "SliceThickness", 1)),
+        "traits": _traits(header, salt),
+        "person": _person(header, salt),
+    }
+
+
+def file_key(header: Dataset, salt: bytes) -> str:
+    """A keyed digest of what must not change between the first and the second pass."""
+    names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
+    return _digest(salt, storage_of(header), *(text(header, name) for name in names))
+
+
+def _traits(header: Dataset, salt: bytes) -> list[str]:
+    """A value for each of `medvae.ingest.slices.TRAITS`."""
+    b_value = number(header, "DiffusionBValue")
+    if b_value is None:
+        b_value = private_number(header, *SIEMENS_B_VALUE)
+    return [
+        _digest(salt, *sorted(image_type(header))),
+        _rounded(number(header, "EchoNumbers"), 0),
+        _rounded(number(header, "EchoTime"), 2),
+        _rounded(b_value, 0),
+        _rounded(number(header, "TemporalPositionIdentifier"), 0),
+        _rounded(number(header, "InversionTime"), 1),
+        _rounded(number(header, "FlipAngle"), 1),
+        _rounded(number(header, "AcquisitionNumber"), 0),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def image_type(header: Dataset) -> list[str]:
-    """The words of ImageType."""
-    return [word.strip().upper() for word in text(header, "ImageType").split("\\")]
+def _person(header: Dataset, salt: bytes) -> list[str]:
+    """A keyed digest for each of `medvae.ingest.slices.PERSON`, or nothing."""
+    name, born, sex, issuer = (_plain(text(header, str(name))) for name in PERSON)
+    # What is left of an identifier when case, width, signs, leading zeros and an HL7 tail
+    # are taken away.
+    bare = "".join(c for c in _plain(text(header, "PatientID").partition("^")[0]) if c.isalnum())
+    facts = (name, born, sex, issuer, bare.lstrip("0"))
+    return [_digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
+
+
+def _plain(value: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", value).casefold().replace("^", " ").split())
+
+
+def _digest(salt: bytes, *parts: str) -> str:
+    data = json.dumps(parts).encode("utf-8", "backslashreplace")
+    return hashlib.blake2b(data, key=salt, digest_size=12).hexdigest()
+
+
+def _rounded(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _within(values: list[float] | None) -> list[float] | None:
+    if values is None or any(abs(value) > FARTHEST for value in values):
+        return None
+    return values
 
 
 def directory_job(

@@ -13,7 +13,8 @@ from medvae.errors import InputError
 from medvae.ingest import facts
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
 from medvae.ingest.dicom.frames import Frame, frames_of
-from medvae.ingest.dicom.headers import modality_of, series_key, why_not
+from medvae.ingest.dicom.headers import file_key
+from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
     Affine,
@@ -24,46 +25,56 @@ from medvae.ingest.normalise import (
     rescaled,
 )
 from medvae.ingest.records import Limits
+from medvae.ingest.stacks import (
+    SAME_DIRECTION,
+    SAME_SPACING,
+    UNEVEN,
+    problem,
+    same_place,
+)
 from medvae.modality.base import HeaderNumber, Modality
 from medvae.volume import Volume
 
-# Of the distance between slices:
-SAME_POSITION = 0.02
-GAP = 1.5
-UNEVEN = 0.2
-# Shift of a slice against its neighbour within the plane: more is a tilted gantry.
+# Of the distance between slices: shift against the neighbour within the plane; more is a
+# tilted gantry.
 TILT = 0.01
-SAME_DIRECTION = 1e-3
-SAME_SPACING = 1e-3
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def series_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
-    """Job: the files of one `key` -> {"ok": {}} and a volume's bytes."""
+    """Job: the files of one volume -> {"ok": {"notes": [kind, ...]}} and the volume's bytes.
+
+    Each file's key must be one of `keys`; the kinds are those of `medvae.ingest.notices`.
+    """
     tags = IDENTITY + CONTENT + (DEMOGRAPHICS if job["keep_demographics"] else [])
+    salt, keys = bytes.fromhex(job["salt"]), set(job["keys"])
     frames: list[Frame] = []
+    notes: set[str] = set()
     first: Dataset | None = None
     modality: Modality | None = None
     room = limits.voxels
     for file in files:
         data = read_dataset(file, tags, pixels=True)
-        if why_not(data) or series_key(data) != job["key"]:
+        if why_not(data) or file_key(data, salt) not in keys:
             raise InputError("its files changed while they were being read: try again")
         modality = modality_of(data)
         assert modality is not None, "why_not has refused it"
+        notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality))
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else _without_pixels(data)
     if first is None or modality is None:
         raise InputError("it has no files")
     frames = in_order(frames)
-    affine = geometry(frames, number(first, "SliceThickness"))
+    affine = geometry(frames)
     voxels, affine = closest_canonical(_voxels(frames, modality.dicom.padding), affine)
     plausible(voxels, modality.name)
     meta = describe(first, modality) | job["meta"]
-    return {"ok": {}}, Volume(voxels, affine, modality.name, None, meta).to_bytes()
+    return {"ok": {"notes": sorted(notes)}}, Volume(
+        voxels, affine, modality.name, None, meta
+    ).to_bytes()
 
 
 def _without_pixels(data: Dataset) -> Dataset:
@@ -82,16 +93,14 @@ def in_order(frames: list[Frame]) -> list[Frame]:
     for frame in frames:
         if frame.pixels.shape != one.pixels.shape:
             raise InputError("its slices differ in size")
-        if np.abs(frame.orientation - one.orientation).max() > 10 * SAME_DIRECTION:
+        if np.abs(frame.orientation - one.orientation).max() > SAME_DIRECTION:
             raise InputError("its slices differ in direction")
         if np.abs(frame.spacing - one.spacing).max() > SAME_SPACING * one.spacing.max():
             raise InputError("its slices differ in pixel spacing")
     normal = one.normal
     frames = sorted(frames, key=lambda frame: float(frame.position @ normal))
     places = np.array([frame.position @ normal for frame in frames])
-    steps = np.diff(places)
-    apart = steps[steps > 1e-3]
-    same = SAME_POSITION * float(np.median(apart)) if apart.size else 1e-3
+    steps, same = np.diff(places), same_place(places)
     kept = [frames[0]]
     clashes = 0
     for frame, step in zip(frames[1:], steps, strict=True):
@@ -112,7 +121,7 @@ def _is_copy(one: Frame, other: Frame) -> bool:
     return bool(same_place and np.array_equal(one.pixels, other.pixels))
 
 
-def geometry(frames: list[Frame], thickness: float | None) -> Affine:
+def geometry(frames: list[Frame]) -> Affine:
     """Voxel index [column, row, slice] to RAS+ millimetres (PS3.3 C.7.6.2.1.1).
 
     Raises:
@@ -120,9 +129,9 @@ def geometry(frames: list[Frame], thickness: float | None) -> Affine:
     """
     one = frames[0]
     if len(frames) == 1:
-        if thickness is None or thickness <= 0:
+        if one.thickness is None or one.thickness <= 0:
             raise InputError("it is a single slice of unknown thickness")
-        step = one.normal * thickness
+        step = one.normal * one.thickness
     else:
         step = _step(frames)
     affine = np.eye(4)
@@ -139,15 +148,12 @@ def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
     positions = np.array([frame.position for frame in frames])
     normal = frames[0].normal
     along = positions @ normal
-    steps = np.diff(along)
-    median = float(np.median(steps))
-    if steps.max() > GAP * median:
-        missing = int(np.rint(steps[steps > GAP * median] / median - 1).sum())
-        raise InputError(f"about {max(missing, 1)} slices are missing between its slices")
+    thickness = np.array([np.nan if f.thickness is None else f.thickness for f in frames])
+    if reason := problem(along, thickness):
+        raise InputError(reason)
+    median = float(np.median(np.diff(along)))
     step: npt.NDArray[np.float64] = (positions[-1] - positions[0]) / (len(frames) - 1)
     even = positions[0] + np.arange(len(frames))[:, None] * step
-    if np.abs((positions - even) @ normal).max() > UNEVEN * median:
-        raise InputError("its slices are not evenly spaced: resample it first")
     aside = step - (step @ normal) * normal
     if np.sqrt(aside @ aside) > TILT * median:
         angle = np.degrees(np.arctan2(np.sqrt(aside @ aside), median))

@@ -63,6 +63,33 @@ def whole(data: Dataset, name: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def private_number(data: Dataset, block: int, creator: str, tag: int) -> int | None:
+    """A whole number of a vendor's block (its first place, which vendors use), or None.
+
+    Args:
+        block: the tag that names the block's owner, which must be `creator`.
+        tag: of the number.
+    """
+    owner, item = data.get_item(block), data.get_item(tag)
+    if owner is None or item is None or _as_text(owner.value) != creator:
+        return None
+    value = item.value
+    if isinstance(value, bytes):
+        stored = _as_text(value)
+        if not stored.lstrip("-").isdigit():
+            return int.from_bytes(value, "little") if len(value) in (2, 4) else None
+        value = stored
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _as_text(value: object) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return text.strip(" \0")
+
+
 def _numbers(data: Dataset, name: str, count: int) -> tuple[State, list[float] | None]:
     if name not in data:
         return State.ABSENT, None

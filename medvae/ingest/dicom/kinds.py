@@ -1,0 +1,157 @@
+"""What a DICOM file is an image of, and whether it can be part of a volume of anatomy."""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.dataset import Dataset
+
+from medvae import modality as modalities
+from medvae.ingest.dicom.values import private_number, text, whole
+from medvae.modality import Modality
+
+# What is often met beside images of a modality, for the sentence that says why it was left.
+OTHERS = (
+    ("1.2.840.10008.5.1.4.1.1.7", "a secondary capture (a screen copy, which may show names)"),
+    ("1.2.840.10008.5.1.4.1.1.88", "a structured report"),
+    ("1.2.840.10008.5.1.4.1.1.104", "an encapsulated document"),
+    ("1.2.840.10008.5.1.4.1.1.66", "a segmentation or registration object"),
+    ("1.2.840.10008.5.1.4.1.1.481", "a radiotherapy object"),
+    ("1.2.840.10008.5.1.4.1.1.11", "a presentation state"),
+    ("1.2.840.10008.5.1.4.1.1.20", "a nuclear medicine image"),
+    ("1.2.840.10008.5.1.4.1.1.6", "an ultrasound image"),
+    ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
+    ("1.2.840.10008.1.3.10", "a DICOMDIR"),
+)
+# Parts of words of ImageType that mark what is not part of a volume.
+NOT_VOLUMES = {
+    "LOCALIZER": "it is a localizer",
+    "SCOUT": "it is a localizer",
+    "SCREEN SAVE": "it is a screen copy, which may show names",
+    "PROJECTION": "it is a projection, not a slice",
+    "DOSE": "it is a dose report",
+}
+# Whole words of ImageType, from the third on (PS3.3 C.8.13.3, C.8.16.1 and vendors' own), of
+# images whose intensities are not those of the modality.
+NOT_ANATOMY = (
+    (r"M(AX)?[ _-]?IP|MIN[ _-]?IP|MAXIMUM|MINIMUM|VRT", "it is a projection, not a slice"),
+    (r"PHASE([ _]?MAP)?|P|P_[A-Z]{1,4}|SWI?_P", "it is a phase image, not a picture of anatomy"),
+    (r"I|I_[A-Z]{1,4}|IMAGINARY", "it is the imaginary part of a complex image"),
+    (r"(B0|FIELD|FREQUENCY)[ _]?MAP", "it is a map of the magnetic field"),
+    (r"(VELOCITY|FLOW)[ _]?MAP", "it is a map of velocities"),
+    (
+        r"(REL?_?|R)?(CBF|CBV|MTT|TTP|TMAX|TTD|TTS)([ _]?MAP)?|(CT_?)?PERFUSION[ _]?MAPS?"
+        r"|PERMEABILITY|K_?TRANS|P[BE]V",
+        "it is a map of perfusion",
+    ),
+    (
+        r"E?ADC(_[0-9]*|[ _]?MAP)?|FA([ _]?MAP)?|COLFA|TENSOR.*|DIFFUSION_ANISO",
+        "it is a map of diffusion",
+    ),
+    (r"(T1|T2|T2[ _]?(STAR|[*])|R2|R2[ _]?(STAR|[*])|PD)[ _]?MAP", "it is a map of relaxation"),
+    (r"QUANTITY|STD_DEVIATION|METABOLITE_MAP", "it is a map of a computed quantity"),
+    (r"IODINE.*|Z_?EFF.*|RHO_?Z?|ELECTRON_DENSITY|WATER[(].*", "it is a map of a material"),
+)
+_NOT_ANATOMY = tuple((re.compile(pattern), what) for pattern, what in NOT_ANATOMY)
+# Words that mark a computed map in an image that is marked as DERIVED: of any image, and
+# (from the fourth word on) of an enhanced one, whose third word is its weighting.
+_DERIVED_MAP = re.compile(r"(CT_?|MR_?)?(PERFUSION|PARAMETRIC).*")
+_DERIVED_CONTRAST = re.compile(r"T1|T2|T2_STAR|PROTON_DENSITY|VELOCITY")
+REAL = re.compile(r"R|R_[A-Z]{1,4}|REAL")
+# GE: 0 magnitude, 1 phase, 2 real, 3 imaginary.
+GE_COMPONENT = 0x0043_0010, "GEMS_PARM_01", 0x0043_102F
+GE_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
+
+
+def modality_of(header: Dataset) -> Modality | None:
+    """The modality whose images have this storage class (PS3.4 B.5), or None.
+
+    Anonymisers empty the class; then the file meta information says it, else Modality.
+    """
+    if storage := storage_of(header):
+        return next((one for one in modalities.registered() if storage in one.dicom.read), None)
+    named = text(header, "Modality").upper()
+    for one in modalities.registered():
+        if one.dicom.read and one.dicom.modality == named:
+            return one
+    return None
+
+
+def storage_of(header: Dataset) -> str:
+    """The storage class, empty where no part of the file names one."""
+    meta = getattr(header, "file_meta", None)
+    return text(header, "SOPClassUID") or (
+        "" if meta is None else text(meta, "MediaStorageSOPClassUID")
+    )
+
+
+def why_not(header: Dataset) -> str:
+    """Why a file cannot be part of a volume; empty if it can."""
+    if modality_of(header) is None:
+        return _foreign(storage_of(header))
+    words = image_type(header)
+    for word, reason in NOT_VOLUMES.items():
+        if any(word in w for w in words):
+            return reason
+    if reason := _no_anatomy(words):
+        return reason
+    if text(header, "BurnedInAnnotation").upper() == "YES":
+        return "it says that text is burned into the picture, which may name the patient"
+    if (whole(header, "SamplesPerPixel") or 1) != 1:
+        return "it is a colour image: expected one grey value a voxel"
+    photometric = text(header, "PhotometricInterpretation").upper()
+    if photometric != "MONOCHROME2":
+        return "its grey scale is not MONOCHROME2 (dark is low): convert it first"
+    return ""
+
+
+def notes_of(header: Dataset) -> list[str]:
+    """Kinds of `medvae.ingest.notices` that a file that can be part of a volume is of."""
+    words = image_type(header)
+    notes = ["derived"] if words[0] == "DERIVED" else []
+    if any(REAL.fullmatch(word) for word in words[2:]):
+        notes.append("real")
+    return notes
+
+
+def image_type(header: Dataset) -> list[str]:
+    """The words of ImageType, and after them what else says which part of a signal it is."""
+    words = [word.strip().upper() for word in text(header, "ImageType").split("\\")]
+    words += [""] * (2 - len(words))
+    if component := text(header, "ComplexImageComponent").upper():
+        words.append(component)
+    number = private_number(header, *GE_COMPONENT)
+    if number is not None and 0 <= number < len(GE_COMPONENTS):
+        words.append(GE_COMPONENTS[number])
+    return words
+
+
+def is_mosaic(header: Dataset) -> bool:
+    """Whether a file holds all slices of a Siemens acquisition beside one another."""
+    return any(word == "MOSAIC" for word in image_type(header))
+
+
+def _no_anatomy(words: list[str]) -> str:
+    # The first two words are ORIGINAL or DERIVED, PRIMARY or SECONDARY.
+    for word in words[2:]:
+        for pattern, what in _NOT_ANATOMY:
+            if pattern.fullmatch(word):
+                return what
+    if words[0] == "DERIVED" and (
+        any(_DERIVED_MAP.fullmatch(word) for word in words[2:])
+        or any(_DERIVED_CONTRAST.fullmatch(word) for word in words[3:])
+    ):
+        return "it is a map that was computed from other images"
+    return ""
+
+
+def _foreign(storage: str) -> str:
+    """Why a storage class that no modality reads is left."""
+    if not storage:
+        return "it does not say what it is: expected a SOP class, or CT or MR as its Modality"
+    beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
+    known = [pair for pair in beginnings if storage.startswith(pair[0])]
+    # The longest is the most exact.
+    what = max(known, key=lambda pair: len(pair[0]), default=("", "not an image"))[1]
+    read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]
+    return f"it is {what}: expected {', '.join(read[:-1])} or {read[-1]} image storage"

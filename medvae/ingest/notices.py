@@ -1,0 +1,57 @@
+"""What a user should know of what was taken: one line a kind, with a count and an example."""
+
+from __future__ import annotations
+
+import threading
+
+# Kind -> what is counted, and what to do about it.
+KINDS = {
+    "split": (
+        "volumes that share a series with others, told apart by {detail}",
+        "check that each is a scan",
+    ),
+    "joined": (
+        "volumes put together from series of one slice each",
+        "check that each is one scan",
+    ),
+    "single": ("volumes of a single slice", "leave them out if volumes are to be learned"),
+    "derived": (
+        "volumes marked as DERIVED, computed from other images",
+        "check that they show anatomy as a scanner does",
+    ),
+    "real": ("volumes that are the real part of complex images", "their zero is not air"),
+    "mosaic": ("volumes taken out of Siemens mosaics", "their slices are as the header says"),
+    "padding": (
+        "volumes whose padding value is also one of tissue",
+        "nothing of them was masked",
+    ),
+}
+# What the answer of a worker may hold.
+FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding"})
+
+
+class Notices:
+    """Counts by kind; may be used by several threads at once."""
+
+    def __init__(self) -> None:
+        self._sources: dict[tuple[str, str], list[str]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, source: str, detail: str = "") -> None:
+        """Note that `source` is of a kind of `KINDS`; `detail` is what its words ask for."""
+        if kind not in KINDS:
+            raise KeyError(kind)
+        with self._lock:
+            self._sources.setdefault((kind, detail), []).append(source)
+
+    def lines(self) -> list[str]:
+        """One sentence a kind and detail, in the order of `KINDS`."""
+        order = list(KINDS)
+        keys = sorted(self._sources, key=lambda key: (order.index(key[0]), key[1]))
+        return [self._line(*key) for key in keys]
+
+    def _line(self, kind: str, detail: str) -> str:
+        what, advice = KINDS[kind]
+        sources = self._sources[kind, detail]
+        example = sources[0] if len(sources) == 1 else f"{len(sources)}, such as {sources[0]}"
+        return f"{what.format(detail=detail)}: {example}; {advice}"

@@ -1,0 +1,128 @@
+"""What the first pass over DICOM files keeps of each: to which series and place it belongs."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medvae.ingest.records import printable
+from medvae.ingest.stacks import Positions
+from medvae.ingest.subjects import clean_subject
+from medvae.ingest.trees import File
+
+# What tells images of one place apart, in the order in which it is tried.
+TRAITS = (
+    "image type",
+    "echo number",
+    "echo time",
+    "b-value",
+    "time point",
+    "inversion time",
+    "flip angle",
+    "acquisition number",
+)
+PERSON = ("name", "birth date", "sex", "issuer", "spelling")
+# Numbers beyond this are damage; `nan` is beyond it, too.
+FARTHEST = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One file: a slice, or a whole volume where it holds several frames.
+
+    Attributes:
+        subject: PatientID.
+        skip: why it can be part of no volume; empty where it can.
+        whole: it is a volume by itself, of several frames.
+        mosaic: it holds all slices of one time beside one another.
+        key: digest that the second pass compares, so that a file cannot change in between.
+        study, series, alike: digests of the study, of the series, and of what slices of one
+            scan share whatever their series; empty where the header names none.
+        size: rows, columns and frames.
+        spacing, orientation, position, thickness: as in the header, millimetres; None where
+            they are not there.
+        traits: one value for each of `TRAITS`.
+        person: digests for each of `PERSON`, empty where the header says nothing.
+    """
+
+    file: File
+    subject: str
+    modality: str
+    skip: str
+    whole: bool
+    mosaic: bool
+    key: str
+    study: str
+    series: str
+    alike: str
+    size: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    position: tuple[float, ...] | None
+    thickness: float | None
+    traits: tuple[str, ...]
+    person: tuple[str, ...]
+
+
+def slice_of(file: File, summary: dict[str, Any]) -> Slice:
+    """A file's summary, as the worker sends it, checked like any other input.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not what a worker that works sends.
+    """
+    thickness = _numbers(summary["thickness"], 1)
+    return Slice(
+        file,
+        clean_subject(str(summary["subject"])),
+        _short(summary["modality"]),
+        printable(str(summary["skip"])),
+        bool(summary["whole"]),
+        bool(summary["mosaic"]),
+        _short(summary["key"]),
+        _short(summary["study"]),
+        _short(summary["series"]),
+        _short(summary["alike"]),
+        tuple(int(n) for n in summary["size"][:3]),
+        _numbers(summary["spacing"], 2),
+        _numbers(summary["orientation"], 6),
+        _numbers(summary["position"], 3),
+        None if thickness is None else thickness[0],
+        tuple(_short(trait) for _, trait in zip(TRAITS, summary["traits"], strict=True)),
+        tuple(_short(fact) for _, fact in zip(PERSON, summary["person"], strict=True)),
+    )
+
+
+def is_single(slices: list[Slice]) -> bool:
+    """Whether these are one slice and no more."""
+    return len(slices) == 1 and not slices[0].whole and not slices[0].mosaic
+
+
+def along_normal(slices: list[Slice]) -> Positions:
+    """[N] positions along the first slice's normal, millimetres; all must have a place."""
+    orientation = np.array(slices[0].orientation)
+    normal = np.cross(orientation[:3], orientation[3:])
+    along: Positions = np.array([one.position for one in slices], dtype=np.float64) @ normal
+    return along
+
+
+def thicknesses(slices: list[Slice]) -> Positions:
+    """[N] in millimetres, NaN where unknown."""
+    return np.array([math.nan if one.thickness is None else one.thickness for one in slices])
+
+
+def _short(text: Any) -> str:
+    # Most are the same in many files.
+    return sys.intern(str(text)[:64])
+
+
+def _numbers(values: Any, count: int) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) != count or not all(abs(number) <= FARTHEST for number in numbers):
+        raise ValueError
+    return numbers
