@@ -117,6 +117,11 @@ class AnatomyConfig(Section):
         default=0.0,
         description="Its part of the budget; 0: all of the budget where a library is used.",
     )
+    spacing: tuple[Positive, Positive, Positive] | None = Field(
+        default=None,
+        description="Millimetres a voxel of drawn volumes, over the extent of the entry's people; "
+        "null: data.spacing with data.size, or else the entry's own.",
+    )
     digest: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = Field(
         default="", description="Digest of the entry, filled in by the plan."
     )

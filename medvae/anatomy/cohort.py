@@ -41,6 +41,7 @@ class CohortAnatomy:
         renderer: how the entry's people look.
         numbers: what public people alone say.
         spacing: [3] voxel size of the entry's people (their median), in mm.
+        drawn_spacing: [3] of drawn volumes, where the configuration says one.
     """
 
     entry: Entry
@@ -51,6 +52,7 @@ class CohortAnatomy:
     numbers: Numbers
     place_correlation: Array
     spacing: tuple[float, float, float]
+    drawn_spacing: tuple[float, float, float] | None = None
 
     @classmethod
     def open(
@@ -59,19 +61,22 @@ class CohortAnatomy:
         entry: Entry,
         data: DataConfig,
         declared: Mapping[str, Sequence[str]] | None = None,
+        spacing: tuple[float, float, float] | None = None,
     ) -> CohortAnatomy:
         """Make an entry ready for a cohort.
 
         declared: cohort label -> the entry's labels that it stands for, where names do not match.
+        spacing: [3] voxel size of drawn volumes, in mm, over the extent of the entry's people;
+            None: as `grid` says.
 
         Raises:
             UsageError: the entry does not cover the cohort (see `check_covers`).
             IntegrityError: a file of the entry is damaged.
         """
-        own = check_covers(entry, data, declared)
+        matched = check_covers(entry, data, declared)
         group = library.aligned(entry).group
         made = _of_images if entry.kind == "images" else _of_labels
-        make_template, renderer = made(library, entry, data, own, group)
+        make_template, renderer = made(library, entry, data, matched, group)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
@@ -82,9 +87,9 @@ class CohortAnatomy:
         spacings = np.median([one.spacing for one in entry.people], axis=0)
         x, y, z = (float(s) for s in spacings)
         correlation = place.correlation(np.stack(places), numbers.place, numbers.place_std)
-        return cls(
-            entry, data, group.alignments, make_template, renderer, numbers, correlation, (x, y, z)
-        )
+        people = group.alignments
+        own = (x, y, z)
+        return cls(entry, data, people, make_template, renderer, numbers, correlation, own, spacing)
 
     @cached_property
     def template(self) -> Template:
@@ -125,12 +130,15 @@ class CohortAnatomy:
     def grid(self, spacing: Sequence[float] | None = None) -> OutputGrid:
         """The grid of drawn volumes.
 
-        The configuration's size and spacing where it has a spacing, else the entry's box at the
-        voxel size of its people.
+        The entry's box at `drawn_spacing`; without one the configuration's size and spacing where
+        it has a spacing, else the entry's box at the voxel size of its people.
 
         spacing: another voxel size over the same extent, in mm.
         """
-        if self.data.spacing is not None:
+        own: Sequence[float]
+        if self.drawn_spacing is not None:
+            extent, own = np.asarray(self.box.size), self.drawn_spacing
+        elif self.data.spacing is not None:
             extent = np.asarray(self.data.size) * np.asarray(self.data.spacing)
             own = self.data.spacing
         else:

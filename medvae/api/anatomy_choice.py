@@ -146,7 +146,8 @@ def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
             f"the anatomy entry {entry.name} is not the one that the run was begun with; put that "
             "entry back"
         )
-    return CohortAnatomy.open(library, entry, cfg.data, cfg.anatomy.labels)
+    anatomy = cfg.anatomy
+    return CohortAnatomy.open(library, entry, cfg.data, anatomy.labels, anatomy.spacing)
 
 
 def of_model(tenant: Tenant, artifact: Artifact) -> CohortAnatomy | None:

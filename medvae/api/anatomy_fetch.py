@@ -1,22 +1,19 @@
 """`anatomy fetch`: public anatomy that can be had from a package registry, when the user asks.
 
-The wheel is never installed, imported or run: two of its files are read, and they must have the
-digests below, so that it does not matter who serves it.
+Two files of the wheel are read (see `wheels`); it is never installed, imported or run.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvae.api.results import AnatomyList
-from medvae.errors import InputError, UsageError
+from medvae.api.wheels import Wheel
+from medvae.errors import UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -26,20 +23,19 @@ if TYPE_CHECKING:
     from medvae.anatomy.collection import FileDigest, PersonMaps
     from medvae.api.context import PathLike
 
-REQUIREMENT = "samseg==0.4a0"
 _FOLDER = "samseg/atlas/20Subjects_smoothing2_down2_smoothingForAffine2/"
-_MESH, _TABLE = "atlas_level2.txt.gz", "compressionLookupTable.txt"
-# SHA-256 of the two files in the wheel of samseg 0.4a0; the same in the wheel for any Python.
-_DIGESTS = {
-    _MESH: "5da8c6d1868612da9c40e5e000f5322f05eda44bf58dc07edb819d6c7469bd29",
-    _TABLE: "e97aa783cb4c7d736518ee55261dda00fddb1fb0f587b5c5a67579cd1e030ef6",
-}
+_MESH, _TABLE = f"{_FOLDER}atlas_level2.txt.gz", f"{_FOLDER}compressionLookupTable.txt"
+# The same two files in the wheel for any Python.
+SAMSEG = Wheel(
+    "samseg==0.4a0",
+    {
+        _MESH: "5da8c6d1868612da9c40e5e000f5322f05eda44bf58dc07edb819d6c7469bd29",
+        _TABLE: "e97aa783cb4c7d736518ee55261dda00fddb1fb0f587b5c5a67579cd1e030ef6",
+    },
+)
 # The mesh's own grid (template.nii.gz beside it): 1 mm, first axis from right to left.
 _SHAPE = (181, 217, 181)
 _ORIGIN_MM = (-90.0, -126.0, -72.0)
-_MOST_SECONDS = 900.0
-# Data alone are read, so that a wheel for any machine does.
-_PLATFORM = ("--python-version", "3.11", "--platform", "manylinux_2_28_x86_64")
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def fetch_anatomy(
         entry = Entry(
             name,
             "labels",
-            f"PyPI {REQUIREMENT} (likeliest class at each mm of the mean of 20 people)",
+            f"PyPI {SAMSEG.requirement} (likeliest class at each mm of the mean of 20 people)",
             "MIT (by the metadata of the package)",
             None,
             head.scheme,
@@ -93,27 +89,9 @@ def fetch_anatomy(
 
 
 def _download(progress: Progress) -> _Samseg:
-    """Fetch the wheel by pip into a folder that is removed again."""
+    """Fetch the wheel into a folder that is removed again."""
     with tempfile.TemporaryDirectory() as folder:
-        progress.start(f"downloading {REQUIREMENT}", 1)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary=:all:", *_PLATFORM, "--dest", folder, REQUIREMENT]
-        try:
-            done = subprocess.run(  # noqa: S603  our own interpreter, constant words
-                command, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False
-            )
-            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = str(error)
-        wheels = sorted(Path(folder).glob("*.whl"))
-        if not wheels:
-            raise InputError(
-                f"pip could not download {REQUIREMENT} ({reason}); where there is no network, "
-                f"fetch its wheel elsewhere (pip download --no-deps {REQUIREMENT}) and name it "
-                "with --from FILE"
-            )
-        progress.finish()
-        return _from_wheel(wheels[0], progress)
+        return _from_wheel(SAMSEG.download(Path(folder), progress), progress)
 
 
 def _from_wheel(wheel: Path, progress: Progress) -> _Samseg:
@@ -123,7 +101,7 @@ def _from_wheel(wheel: Path, progress: Progress) -> _Samseg:
     from medvae.anatomy.collection.mesh import Mesh
 
     progress.start("reading the mesh", 2)
-    members = _members(wheel)
+    members = SAMSEG.read(wheel)
     numbers, names = _lookup(members[_TABLE].decode())
     mesh = Mesh.from_text(gzip.decompress(members[_MESH]).decode())
     progress.advance(1)
@@ -133,33 +111,8 @@ def _from_wheel(wheel: Path, progress: Progress) -> _Samseg:
     affine = np.eye(4)
     affine[:3, 3] = _ORIGIN_MM
     progress.finish()
-    sources = tuple(FileDigest.of(f"{_FOLDER}{name}", data) for name, data in members.items())
+    sources = tuple(FileDigest.of(name, data) for name, data in members.items())
     return _Samseg(PersonMaps(labels, affine), label_scheme(names), sources)
-
-
-def _members(wheel: Path) -> dict[str, bytes]:
-    """The two files, checked against their digests."""
-    from medvae.ingest.inputs import open_archive, unpack
-    from medvae.ingest.records import DEFAULT_LIMITS
-
-    try:
-        with wheel.open("rb") as file:
-            archive = open_archive(file, DEFAULT_LIMITS)
-            found = {
-                name: unpack(archive, _FOLDER + name, DEFAULT_LIMITS).read() for name in _DIGESTS
-            }
-    except OSError as error:
-        raise InputError(f"{wheel} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise InputError(f"{wheel} is not the wheel of {REQUIREMENT}: it lacks the mesh") from error
-    except InputError as error:
-        raise InputError(f"{wheel}: {error}") from error
-    for name, data in found.items():
-        if hashlib.sha256(data).hexdigest() != _DIGESTS[name]:
-            raise InputError(
-                f"{wheel} is not the wheel of {REQUIREMENT}: {name} has another SHA-256"
-            )
-    return found
 
 
 def _lookup(table: str) -> tuple[npt.NDArray[np.int16], dict[int, str]]:

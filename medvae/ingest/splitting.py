@@ -23,7 +23,7 @@ class Piece:
     """Slices that make one volume.
 
     Attributes:
-        split_by: what tells it apart from the other volumes of its series; empty where the
+        split_by: what distinguishes it from the other volumes of its series; empty where the
             series is one volume.
         refusal: why it is not to be read; empty where it is.
         joined: it is put together from series of one slice each.
@@ -79,7 +79,7 @@ def joined(pieces: list[Piece]) -> list[Piece]:
 
 
 def _explain(pieces: list[Piece]) -> None:
-    """Say of each piece of a series what tells it apart, and refuse what is no volume."""
+    """Say of each piece of a series what distinguishes it, and refuse what is no volume."""
     flat = [piece for piece in pieces if not piece.slices[0].whole]
     longest = max((len(piece.slices) for piece in flat), default=0)
     main = max(pieces, key=lambda piece: len(piece.slices))
@@ -140,7 +140,7 @@ def _normal(one: Slice) -> stacks.Positions:
 
 
 def _split(stack: list[Slice]) -> list[Piece]:
-    """A series of one size and plane: one stack, or told apart by a trait that makes stacks."""
+    """A series of one size and plane: one stack, or distinguished by a trait that makes stacks."""
     if any(one.position is None or one.orientation is None for one in stack):
         return [Piece(stack)]
     stack = sorted(stack, key=_order(stack))

@@ -188,7 +188,7 @@ def verify(session: Session) -> LogReport:
 
 
 def _prove(found: Scan, connection: sqlite3.Connection, ring: Keyring) -> None:
-    """Nothing is missing, at the end of the trail neither."""
+    """Nothing is missing, at the end of the audit log neither."""
     found.prove()
     found.prove_journals(connection)
     tally.check_all(ring, found)

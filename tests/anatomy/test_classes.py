@@ -219,6 +219,27 @@ def test_textbooks_order_tissues():
     assert textbook(["vein"])[1][0] > textbook(["cortex"])[1][0]
 
 
+def test_textbooks_read_the_spellings_of_atlases():
+    plain = textbook(["white matter", "soft tissue", "ventral dc", "lateral ventricle"])
+    atlas = textbook(
+        [
+            "left-cerebral-white-matter",
+            "Soft_Nonbrain_Tissue",
+            "Left-VentralDC",
+            "Left-Lateral-Ventricle",
+        ]
+    )
+    np.testing.assert_array_equal(plain, atlas)
+
+
+def test_the_coat_of_a_region_has_no_patches(renderer):
+    coat, divided = renderer.components.near_surface, renderer.components.divided
+    assert set(coat) <= set(divided)
+    weights = renderer._adds(renderer._public)[np.isin(renderer.components.classes, coat)]
+    assert (weights[:, 2:4] == 0.0).all()
+    assert len(coat) == 0 or (weights[:, 4] > 0.0).all()
+
+
 def test_a_cut_goes_on_but_not_the_labels_of_the_cohort():
     maps = np.ones((10, 10, 10), np.uint8)
     maps[:, 4:6, 4:6] = 2

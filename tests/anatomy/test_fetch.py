@@ -13,6 +13,7 @@ from medvae import api
 from medvae.anatomy.collection import Library
 from medvae.anatomy.collection.mesh import Mesh
 from medvae.api import anatomy_fetch
+from medvae.api.wheels import Wheel
 from medvae.errors import InputError, UsageError
 
 SHAPE = (30, 30, 30)
@@ -74,12 +75,12 @@ def wheel(tmp_path, monkeypatch):
         anatomy_fetch._TABLE: TABLE.encode(),
     }
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
-    monkeypatch.setattr(anatomy_fetch, "_DIGESTS", digests)
+    monkeypatch.setattr(anatomy_fetch, "SAMSEG", Wheel("samseg==0.4a0", digests))
     monkeypatch.setattr(anatomy_fetch, "_SHAPE", SHAPE)
     path = tmp_path / "samseg.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
-            archive.writestr(anatomy_fetch._FOLDER + name, data)
+            archive.writestr(name, data)
     return path
 
 
@@ -99,8 +100,8 @@ def test_a_wheel_becomes_an_entry(wheel, tmp_path):
 @pytest.mark.parametrize("how", ["other digest", "other wheel", "no zip", "gone"])
 def test_another_file_is_refused(wheel, tmp_path, monkeypatch, how):
     if how == "other digest":
-        known = dict(anatomy_fetch._DIGESTS)
-        monkeypatch.setattr(anatomy_fetch, "_DIGESTS", known | {anatomy_fetch._TABLE: "00" * 32})
+        digests = {**anatomy_fetch.SAMSEG.digests, anatomy_fetch._TABLE: "00" * 32}
+        monkeypatch.setattr(anatomy_fetch, "SAMSEG", Wheel("samseg==0.4a0", digests))
     elif how == "other wheel":
         with zipfile.ZipFile(wheel, "w") as archive:
             archive.writestr("other/file.txt", "x")

@@ -110,7 +110,7 @@ def test_images_of_one_place_are_split_by_what_tells_them_apart(tmp_path: Path, 
     assert [v.volume.shape[2] for v in volumes] == [5, 5]
     assert any(np.array_equal(v.volume.voxels, first) for v in volumes)
     (note,) = notes
-    assert f"told apart by {trait}: 2, such as {tmp_path}" in note
+    assert f"distinguished by {trait}: 2, such as {tmp_path}" in note
 
 
 def test_echoes_and_time_points_come_apart_together(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_localizer_is_known_by_its_planes(tmp_path: Path, counts: tuple[int, .
 def test_a_series_of_two_whole_planes_is_two_volumes(tmp_path: Path) -> None:
     volumes, refused, notes = results(write(tmp_path / "mr", planes((20, 20))))
     assert ([sorted(v.volume.shape) for v in volumes], refused) == ([[4, 4, 20]] * 2, [])
-    assert "told apart by direction" in notes[0]
+    assert "distinguished by direction" in notes[0]
 
 
 def each_a_series(slices: list[Dataset]) -> list[Dataset]:

@@ -16,6 +16,7 @@ from medvae.anatomy.registration import (
     pull_to_template,
     register,
 )
+from medvae.anatomy.registration.cosines import CosineBasis
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.registration.subject import Kind, Maps
 from medvae.progress import SILENT, Progress
@@ -65,11 +66,11 @@ def align_group(
     identity = Alignment(box, 0.0, placed, np.zeros((3, 0)), 0.0, 1.0)
     progress.start("aligning the library", len(people) * (1 + ROUNDS))
     template = _mean([first], [identity], box, spacing, kind, limit)
-    if len(people) == 1:
-        progress.finish()
-        return Group(template, (identity,))
     affine = Settings(spacing=spacing, max_frequency=0.0)
     full = Settings(spacing=spacing)
+    if len(people) == 1:
+        progress.finish()
+        return Group(template, (_undeformed(identity, full.max_frequency),))
     alignments: list[Alignment] = []
     for done, person in enumerate(people, 1):
         alignments.append(register(person, template, affine))
@@ -85,6 +86,12 @@ def align_group(
     template = _mean(people, alignments, box, spacing, kind, limit)
     progress.finish(f"{len(people)} people")
     return Group(template, tuple(alignments))
+
+
+def _undeformed(alignment: Alignment, max_frequency: float) -> Alignment:
+    """The same pose, with a deformation of zero."""
+    count = len(CosineBasis(alignment.box, max_frequency))
+    return replace(alignment, max_frequency=max_frequency, coefficients=np.zeros((3, count)))
 
 
 def _foreground(person: Subject, kind: Kind) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:

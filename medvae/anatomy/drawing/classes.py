@@ -23,6 +23,7 @@ from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.drawing.texture import (
     BLOCK_MM,
     COARSE_MM,
+    COAT_MM,
     FINE_MM,
     deviations,
     field,
@@ -177,7 +178,7 @@ class ClassRenderer:
         wanted = self._public.like(figures)
         weights = torch.from_numpy(self._adds(wanted))
         noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
-        noise.append(patches(noise[1]))
+        noise += [patches(noise[1]), field(grid.shape, grid.spacing, COAT_MM, random)]
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
             lattice = Lattice(pose, grid, self._shading, wanted.shading)
@@ -192,7 +193,7 @@ class ClassRenderer:
                     values = values + found[..., at] * texture[where]
                 gain = lattice.gain(where)
                 image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
-                mask[where] = found[..., 4:].argmax(axis=-1)
+                mask[where] = found[..., 5:].argmax(axis=-1)
         return image, mask
 
     def _textbook(self, window: tuple[float, float] | None) -> tuple[Looks, Looks]:
@@ -208,15 +209,18 @@ class ClassRenderer:
         return Looks(means, fine, fine, waves), Looks(stds, spread, spread, waves + STD)
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
-        """[M, 4 + L + 1] what a component adds to the parts of a picture.
+        """[M, 5 + L + 1] what a component adds to the parts of a picture.
 
-        Grey value, fine and coarse deviation, deviation between patches, and shares of no and of
-        each cohort label.
+        Grey value, fine and coarse deviation, deviation between patches and along the surface, and
+        shares of no and of each cohort label.
         """
         coarse = np.maximum(wanted.coarse, 0.0)[self._textures]
-        patched = np.isin(np.arange(len(coarse)), self.components.divided)
+        classes = np.arange(len(coarse))
+        coat = np.isin(classes, self.components.near_surface)
+        patched = np.isin(classes, self.components.divided) & ~coat
+        plain = ~(patched | coat)
         fine = np.maximum(wanted.fine, 0.0)[self._textures]
-        rows = np.stack([wanted.means, fine, coarse * ~patched, coarse * patched])
+        rows = np.stack([wanted.means, fine, coarse * plain, coarse * patched, coarse * coat])
         of_component = rows[:, self.components.classes]
         return np.concatenate([of_component, self.components.to_cohort()]).T.astype(np.float32)
 

@@ -85,6 +85,11 @@ class Components:
         """Rendering classes that hold organs with borders of their own: muscles and fat."""
         return [int(self.classes[at]) for pair in self.surface.items() for at in pair]
 
+    @property
+    def near_surface(self) -> list[int]:
+        """Those of them that are near the surface: a coat without borders of its own."""
+        return [int(self.classes[at]) for at in self.surface.values()]
+
     def __len__(self) -> int:
         return len(self.classes)
 

