@@ -76,6 +76,11 @@ CONTENT: list[str | int] = [
     "Units",
     "SUVType",
     "ModalityLUTSequence",
+    "SpacingBetweenSlices",
+    # Siemens: number of images in a mosaic, owner and content of its own header.
+    0x0019_100A,
+    0x0029_0010,
+    0x0029_1010,
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
     "RepetitionTime",

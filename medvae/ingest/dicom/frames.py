@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 
 from medvae.errors import InputError
+from medvae.ingest.dicom.kinds import is_mosaic
+from medvae.ingest.dicom.mosaic import tiles_of
 from medvae.ingest.dicom.values import State, floats, number, state, text, whole
 from medvae.ingest.normalise import Voxels
 from medvae.modality.base import Modality
@@ -64,7 +66,7 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
     pixels = _decoded(data, count)
     for index in range(count):
         where = _Lookup(data, shared, own[index] if own else Dataset())
-        yield Frame(
+        frame = Frame(
             pixels[index],
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
@@ -73,6 +75,16 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
             *where.scale(modality),
             padding,
         )
+        if is_mosaic(data):
+            yield from _slices_of_mosaic(data, frame)
+        else:
+            yield frame
+
+
+def _slices_of_mosaic(data: Dataset, frame: Frame) -> Iterator[Frame]:
+    tiles = tiles_of(data, frame.pixels, frame.position, frame.orientation, frame.spacing)
+    for pixels, position in zip(tiles.pixels, tiles.positions, strict=True):
+        yield replace(frame, pixels=pixels, position=position)
 
 
 def _checked_size(data: Dataset, most_voxels: int) -> int:

@@ -111,6 +111,8 @@ def notes_of(header: Dataset) -> list[str]:
     notes = ["derived"] if words[0] == "DERIVED" else []
     if any(REAL.fullmatch(word) for word in words[2:]):
         notes.append("real")
+    if is_mosaic(header):
+        notes.append("mosaic")
     return notes
 
 
