@@ -21,6 +21,7 @@ from medvae.ingest.trees import File
 
 NO_SUBJECT = "it has no PatientID: say whose it is in a table (--subjects)"
 NOT_DICOM = "it is neither a NIfTI nor a DICOM file"
+HALF = "it is half of an Analyze or NIfTI pair: convert it to one .nii"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def _slice(one: Found, summary: dict[str, Any]) -> Slice:
     if reason := summary.get("refused"):
         raise InputError(printable(str(reason)))
     if summary.get("foreign"):
-        raise InputError(NOT_DICOM)
+        pair = one.file.source.lower().endswith((".hdr", ".img"))
+        raise InputError(HALF if pair else NOT_DICOM)
     try:
         return slice_of(one.file, summary)
     except (KeyError, TypeError, ValueError) as error:

@@ -92,10 +92,6 @@ class Scanning:
                 yield self._nifti(file)
             elif self._is_companion(file):
                 yield Passed()
-            elif file.source.lower().endswith((".hdr", ".img")):
-                yield Quarantined(
-                    file.source, "it is half of an Analyze or NIfTI pair: convert it to one .nii"
-                )
             elif file.name and file.name.lower().endswith((".zip", ".gz", ".tar", ".7z")):
                 yield Quarantined(file.source, "it is an archive inside the source: unpack it")
             else:

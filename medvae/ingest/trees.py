@@ -207,7 +207,8 @@ class Listed(Folder):
     def __init__(self, path: Path, limits: Limits, pool: Pool) -> None:
         super().__init__(path.parent, limits)
         answer, _ = pool.run("directory", [SingleFile(path, limits).file])
-        self._names = ["/".join(str(part) for part in parts) for parts in answer["ok"]]
+        self._listings: dict[str, dict[str, list[str]]] = {}
+        self._names = [self._as_stored([str(part) for part in parts]) for parts in answer["ok"]]
 
     def walk(self) -> Iterator[File | Quarantined]:
         for name in self._names:
@@ -221,6 +222,28 @@ class Listed(Folder):
 
     def top(self) -> set[str]:
         return set()
+
+    def _as_stored(self, parts: list[str]) -> str:
+        """A name of the list, in the case that it has on disc where only that differs."""
+        name = "/".join(parts)
+        if super().find(name):
+            return name
+        found = ""
+        for part in parts:
+            same = self._in_lower_case(found).get(part.lower(), [])
+            if len(same) != 1:
+                return name
+            found = same[0]
+        return found
+
+    def _in_lower_case(self, folder: str) -> dict[str, list[str]]:
+        """The names in a folder, by their last part in lower case; each folder is listed once."""
+        if folder not in self._listings:
+            listing: dict[str, list[str]] = {}
+            for file in super().beside(folder):
+                listing.setdefault(PurePosixPath(file.name).name.lower(), []).append(file.name)
+            self._listings[folder] = listing
+        return self._listings[folder]
 
 
 class Archive:

@@ -91,6 +91,7 @@ class Dicom:
         scale: attributes of the intensity scale without which the unit of an image that is read
             is unknown.
         padding: intensity of pixels that are marked as padding.
+        empty: no tissue has an intensity up to this one.
         numbers: numbers of the header that may stay with a volume.
         kernel: whether the class of the convolution kernel may stay too.
         spacing_between: whether SpacingBetweenSlices is written.
@@ -110,6 +111,7 @@ class Dicom:
     unit_values: frozenset[str] = frozenset()
     scale: tuple[str, ...] = ()
     padding: float = 0.0
+    empty: float = 0.0
     numbers: tuple[HeaderNumber, ...] = ()
     kernel: bool = False
     spacing_between: bool = False

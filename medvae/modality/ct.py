@@ -38,6 +38,7 @@ CT: Final = Modality(
         # Of Type 1 in both CT images (PS3.3 C.8.2.1, C.7.6.16.2.9): stored numbers are raw.
         scale=("RescaleIntercept",),
         padding=-1024,
+        empty=-1000,
         numbers=(HeaderNumber("kvp", "KVP", "CTXRayDetailsSequence"),),
         kernel=True,
     ),

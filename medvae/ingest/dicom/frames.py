@@ -8,7 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from medvae.errors import InputError
 from medvae.ingest.dicom.kinds import is_mosaic
@@ -18,6 +29,14 @@ from medvae.ingest.normalise import Voxels
 from medvae.modality.base import Modality
 
 MOST_FRAMES = 100_000
+# Compressions that the decoders read.
+DECODED = {
+    *JPEGTransferSyntaxes,
+    *JPEGLSTransferSyntaxes,
+    *JPEG2000TransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+}
 SCALE = ("RescaleSlope", "RescaleIntercept")
 
 
@@ -96,6 +115,7 @@ def _checked_size(data: Dataset, most_voxels: int) -> int:
         raise InputError("it has more voxels than are allowed in one volume")
     if whole(data, "BitsAllocated") not in (8, 16, 32):
         raise InputError("its pixels are not of 8, 16 or 32 bits")
+    _check_bits(data)
     if "PixelData" not in data:
         raise InputError("it has no pixels")
     if "ModalityLUTSequence" in data:
@@ -103,23 +123,55 @@ def _checked_size(data: Dataset, most_voxels: int) -> int:
     return count
 
 
+def _check_bits(data: Dataset) -> None:
+    """Refuse numbers that do not fill the lowest bits, which decoders take for granted."""
+    stored, high = whole(data, "BitsStored"), whole(data, "HighBit")
+    if stored is not None and high is not None and high != stored - 1:
+        raise InputError(
+            f"its HighBit is {high} where {stored - 1} is expected, so its numbers are not in the "
+            "lowest bits: convert it first"
+        )
+
+
 def _decoded(data: Dataset, count: int) -> Voxels:
     """[count, rows, columns] of the stored values, unused bits cleared."""
+    syntax = _transfer_syntax(data)
     try:
         # One known decoder a kind, so that the same file gives the same voxels everywhere.
-        plugin = "pydicom" if data.file_meta.TransferSyntaxUID == RLELossless else "pylibjpeg"
+        plugin = "pydicom" if syntax == RLELossless else "pylibjpeg"
         data.pixel_array_options(decoding_plugin=plugin)
         pixels = np.asarray(data.pixel_array)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever their C libraries do
-        raise InputError(
-            "its pixels cannot be decoded: damaged, truncated or an unsupported compression"
-        ) from error
+        raise InputError(_why_not_decoded(data, syntax)) from error
     expected = (count, int(data.Rows), int(data.Columns))
     if pixels.size != expected[0] * expected[1] * expected[2] or pixels.dtype.kind not in "iu":
         raise InputError("its pixels do not have the size that its header claims")
     return pixels.reshape(expected)
+
+
+def _transfer_syntax(data: Dataset) -> UID:
+    """How pixels are stored; where the file does not say it, as its elements are."""
+    named = text(data.file_meta, "TransferSyntaxUID")
+    if named:
+        return UID(named)
+    implicit, little = data.original_encoding
+    # An item instead of pixels: compressed, and nothing says how.
+    if bytes(data.PixelData[:4]) == b"\xfe\xff\x00\xe0":
+        raise InputError("it is compressed without saying how (no TransferSyntaxUID): convert it")
+    explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return data.file_meta.TransferSyntaxUID
+
+
+def _why_not_decoded(data: Dataset, syntax: UID) -> str:
+    if syntax == JPEGExtended12Bit and (whole(data, "BitsStored") or 0) > 8:
+        return "its pixels are JPEG Extended of 12 bits, which is not supported: decompress it"
+    if not syntax.is_transfer_syntax or (syntax.is_compressed and syntax not in DECODED):
+        name = syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"
+        return f"its pixels are stored as {name}, which is not supported: decompress it"
+    return "its pixels cannot be decoded: damaged or truncated"
 
 
 class _Lookup:

@@ -69,7 +69,10 @@ def series_job(
         raise InputError("it has no files")
     frames = in_order(frames)
     affine = geometry(frames)
-    voxels, affine = closest_canonical(_voxels(frames, modality.dicom.padding), affine)
+    voxels, padded = _voxels(frames, modality)
+    if padded:
+        notes.add("padding")
+    voxels, affine = closest_canonical(voxels, affine)
     plausible(voxels, modality.name)
     meta = describe(first, modality) | job["meta"]
     return {"ok": {"notes": sorted(notes)}}, Volume(
@@ -163,10 +166,13 @@ def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
     return step
 
 
-def _voxels(frames: list[Frame], padding: float) -> Voxels:
-    """[column, row, slice], rescaled; pixels marked as padding become `padding`.
+def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:
+    """[column, row, slice], rescaled, with what is outside the image as the modality has it.
 
     Empties `frames` as it goes, so that the slices are not held twice.
+
+    Returns:
+        The voxels, and whether there is padding that could not be told from tissue.
     """
     one = frames[0]
     scales = {(frame.slope, frame.intercept) for frame in frames}
@@ -179,12 +185,33 @@ def _voxels(frames: list[Frame], padding: float) -> Voxels:
         pixels = frame.pixels.T
         if frame.padding is not None:
             low, high = frame.padding
-            outside[z] = (pixels >= low) & (pixels <= high)
+            padded = (pixels >= low) & (pixels <= high)
+            if padded.any():
+                outside[z] = padded
         stored[:, :, z] = pixels if len(scales) == 1 else pixels * frame.slope + frame.intercept
     voxels = rescaled(stored, *(scales.pop() if len(scales) == 1 else (1.0, 0.0)))
+    if outside and not _is_outside(voxels, outside, modality.dicom.empty):
+        return voxels, True
     for z, where in outside.items():
-        voxels[:, :, z][where] = padding
-    return voxels
+        voxels[:, :, z][where] = modality.dicom.padding
+    return voxels, False
+
+
+def _is_outside(voxels: Voxels, padded: dict[int, npt.NDArray[np.bool_]], empty: float) -> bool:
+    """Whether padding is at most `empty`, or beyond all other intensities.
+
+    Some writers declare a padding value that the body has, too (0 in Hounsfield units).
+    """
+    values = np.concatenate([voxels[:, :, z][where] for z, where in padded.items()])
+    if values.max() <= empty:
+        return True
+    slices = range(voxels.shape[2])
+    rest = [voxels[:, :, z][~padded[z]] if z in padded else voxels[:, :, z] for z in slices]
+    others = [(part.min(), part.max()) for part in rest if part.size]
+    if not others:
+        return True
+    low, high = min(part[0] for part in others), max(part[1] for part in others)
+    return bool(values.max() < low or values.min() > high)
 
 
 THICKNESS = HeaderNumber("slice_thickness", "SliceThickness", "PixelMeasuresSequence")
