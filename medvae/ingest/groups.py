@@ -11,6 +11,8 @@ from typing import Any
 
 from medvae.errors import InputError
 from medvae.ingest import wire
+from medvae.ingest.notices import Notices
+from medvae.ingest.persons import TWO_PATIENTS, Persons
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.slices import Slice, is_single, slice_of
@@ -24,6 +26,10 @@ NOT_DICOM = "it is neither a NIfTI nor a DICOM file"
 HALF = "it is half of an Analyze or NIfTI pair: convert it to one .nii"
 
 
+# The table of each slice's source, by the slice's identity.
+Tables = dict[int, Subjects | None]
+
+
 @dataclass(frozen=True)
 class Found:
     """A file that may be DICOM, and the table of its source."""
@@ -32,10 +38,16 @@ class Found:
     table: Subjects | None
 
 
-def series_tasks(found: Sequence[Found], pool: Pool, options: ReadOptions) -> Iterator[Step]:
-    """Look at every file once, then make a task of each volume found, whatever its source."""
+def series_tasks(
+    found: Sequence[Found], pool: Pool, options: ReadOptions, notices: Notices
+) -> Iterator[Step]:
+    """Look at every file once, then make a task of each volume found, whatever its source.
+
+    Args:
+        notices: receives what headers contradict each other in.
+    """
     salt = secrets.token_hex(32)
-    tables: dict[int, Subjects | None] = {}
+    tables: Tables = {}
     series: dict[Hashable, list[Slice]] = {}
     for start in range(0, len(found), wire.BATCH):
         batch = found[start : start + wire.BATCH]
@@ -49,9 +61,37 @@ def series_tasks(found: Sequence[Found], pool: Pool, options: ReadOptions) -> It
             series.setdefault(_series_key(new), []).append(new)
     pieces = joined([piece for slices in series.values() for piece in _pieces(slices)])
     shared = _folders_in_common(pieces)
-    for number, piece in enumerate(pieces, start=1):
-        source = _source(piece, number, shared)
-        yield _task(source, piece, options, tables, salt)
+    steps = [
+        _task(_source(piece, number, shared), piece, options, tables, salt)
+        for number, piece in enumerate(pieces, start=1)
+    ]
+    persons = _persons(pieces, steps, tables)
+    for kind, source, detail in persons.notices():
+        notices.add(kind, source, detail)
+    for piece, step in zip(pieces, steps, strict=True):
+        yield _uncontested(piece, step, persons, tables)
+
+
+def _persons(pieces: list[Piece], steps: list[Task | Quarantined], tables: Tables) -> Persons:
+    """What the headers say of patients, those of files that are not read included."""
+    persons = Persons()
+    for piece, step in zip(pieces, steps, strict=True):
+        for one in piece.slices:
+            by_table = tables[id(one)] is not None
+            by_header = "" if by_table else one.subject
+            patient = step.subject if isinstance(step, Task) else by_header
+            persons.see(one, patient, by_table=by_table)
+    return persons
+
+
+def _uncontested(piece: Piece, step: Task | Quarantined, persons: Persons, tables: Tables) -> Step:
+    """A task, refused where its study has several patients and no table says whose it is."""
+    if isinstance(step, Quarantined) or not any(map(persons.is_contested, piece.slices)):
+        return step
+    if all(tables[id(one)] is None for one in piece.slices):
+        return Quarantined(step.source, TWO_PATIENTS)
+    step.job["kinds"].append(("contested", ""))
+    return step
 
 
 def _slice(one: Found, summary: dict[str, Any]) -> Slice:
@@ -117,9 +157,9 @@ def _task(
     source: str,
     piece: Piece,
     options: ReadOptions,
-    tables: dict[int, Subjects | None],
+    tables: Tables,
     salt: str,
-) -> Step:
+) -> Task | Quarantined:
     first = piece.slices[0]
     if piece.refusal:
         return Quarantined(source, piece.refusal)
@@ -142,9 +182,7 @@ def _task(
     return Task(source, subject, "series", files, job, weight=len(files))
 
 
-def _whose(
-    source: str, piece: Piece, tables: dict[int, Subjects | None]
-) -> tuple[str, dict[str, Any]]:
+def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, Any]]:
     """The patient of a volume and what of the table stays with it. Raises InputError."""
     rows, names = [], set()
     for one in piece.slices:

@@ -25,6 +25,22 @@ KINDS = {
         "volumes whose padding value is also one of tissue",
         "nothing of them was masked",
     ),
+    "several": (
+        "patients whose PatientID comes with several {detail}",
+        "two people may count as one: name each in a table (--subjects)",
+    ),
+    "nobody": (
+        "patients whose PatientID stands for nobody, such as ANONYMOUS or 0",
+        "all under it count as one: name each in a table (--subjects)",
+    ),
+    "alike": (
+        "patients whose PatientIDs {detail}",
+        "one person may count several times: name each once in a table (--subjects)",
+    ),
+    "contested": (
+        "volumes of a study or series that the table gives to several patients",
+        "a study is of one patient: check the table",
+    ),
 }
 # What the answer of a worker may hold.
 FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding"})

@@ -184,7 +184,7 @@ class _Reading:
             unrecognised += [Found(file, scan.table) for file in scan.unrecognised]
             scan.unrecognised.clear()
         # All sources together: a series may lie on several discs.
-        yield from series_tasks(unrecognised, self._pool, self._options)
+        yield from series_tasks(unrecognised, self._pool, self._options, self._notices)
 
     def _results(self, steps: Iterator[Step]) -> Iterator[Ingested | Quarantined]:
         """Run tasks on the pool, a few ahead of the one that is yielded, in order."""

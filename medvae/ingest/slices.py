@@ -25,7 +25,7 @@ TRAITS = (
     "flip angle",
     "acquisition number",
 )
-PERSON = ("name", "birth date", "sex", "issuer", "spelling")
+PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.
 FARTHEST = 1e6
 

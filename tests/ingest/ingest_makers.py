@@ -67,7 +67,9 @@ def slice_of(
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
     data.PatientID, data.PatientName = patient, "Doe^Jane"
-    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", series
+    # A study is of one patient.
+    data.StudyInstanceUID = generate_uid(entropy_srcs=["study", patient])
+    data.SeriesInstanceUID = series
     data.Modality = modality
     data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     data.Rows, data.Columns = pixels.shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -18,6 +19,12 @@ from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST
 
 SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
+
+# What stands for nobody (as `_bare` leaves it): all zeros is nothing.
+NOBODY = re.compile(
+    r"|anon(ym)?\w{0,6}|unknown|none|null|na|no(name|id|body)|test|patient|removed|dummy"
+    r"|deidentified|default|x+"
+)
 
 
 def headers_job(
@@ -101,11 +108,20 @@ def _traits(header: Dataset, salt: bytes) -> list[str]:
 def _person(header: Dataset, salt: bytes) -> list[str]:
     """A keyed digest for each of `medvae.ingest.slices.PERSON`, or nothing."""
     name, born, sex, issuer = (_plain(text(header, str(name))) for name in PERSON)
-    # What is left of an identifier when case, width, signs, leading zeros and an HL7 tail
-    # are taken away.
-    bare = "".join(c for c in _plain(text(header, "PatientID").partition("^")[0]) if c.isalnum())
-    facts = (name, born, sex, issuer, bare.lstrip("0"))
+    if NOBODY.fullmatch(_bare(name)):
+        name = ""
+    if sex not in ("m", "f"):
+        sex = ""
+    # HL7 writes an identifier with its issuer: ID^^^ISSUER.
+    identifier = _bare(_plain(text(header, "PatientID").partition("^")[0]))
+    nobody = "nobody" if NOBODY.fullmatch(identifier) else ""
+    facts = (name, born, sex, issuer, identifier, nobody)
     return [_digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
+
+
+def _bare(value: str) -> str:
+    """Letters and digits alone, without leading zeros."""
+    return "".join(c for c in value if c.isalnum()).lstrip("0")
 
 
 def _plain(value: str) -> str:
