@@ -123,6 +123,8 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
     """Kinds of `medvae.ingest.notices` that a volume is of, with their details."""
     kinds = {
         ("split", piece.split_by): bool(piece.split_by),
+        ("interleaved", ""): piece.interleaved,
+        ("named", ""): any(one.doubtful for one in piece.slices),
         ("joined", ""): piece.joined,
         ("single", ""): is_single(piece.slices),
     }

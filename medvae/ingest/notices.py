@@ -10,6 +10,14 @@ KINDS = {
         "volumes that share a series with others, distinguished by {detail}",
         "check that each is a scan",
     ),
+    "interleaved": (
+        "volumes in which slices of several acquisition numbers alternate",
+        "check that each is one scan",
+    ),
+    "named": (
+        "volumes whose series description names a projection, a map or a localizer",
+        "check that they are scans of anatomy",
+    ),
     "joined": (
         "volumes put together from series of one slice each",
         "check that each is one scan",

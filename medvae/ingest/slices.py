@@ -39,6 +39,7 @@ class Slice:
         skip: why it can be part of no volume; empty where it can.
         whole: it is a volume by itself, of several frames.
         mosaic: it holds all slices of one time beside one another.
+        doubtful: its description names something else than a scan of anatomy.
         key: digest that the second pass compares, so that a file cannot change in between.
         study, series, alike: digests of the study, of the series, and of what slices of one
             scan share whatever their series; empty where the header names none.
@@ -55,6 +56,7 @@ class Slice:
     skip: str
     whole: bool
     mosaic: bool
+    doubtful: bool
     key: str
     study: str
     series: str
@@ -82,6 +84,7 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         printable(str(summary["skip"])),
         bool(summary["whole"]),
         bool(summary["mosaic"]),
+        bool(summary["doubtful"]),
         _short(summary["key"]),
         _short(summary["study"]),
         _short(summary["series"]),

@@ -27,12 +27,14 @@ class Piece:
             series is one volume.
         refusal: why it is not to be read; empty where it is.
         joined: it is put together from series of one slice each.
+        interleaved: slices of several acquisition numbers alternate in it.
     """
 
     slices: list[Slice]
     split_by: str = ""
     refusal: str = ""
     joined: bool = False
+    interleaved: bool = False
 
 
 def volumes(series: list[Slice]) -> list[Piece]:
@@ -144,8 +146,9 @@ def _split(stack: list[Slice]) -> list[Piece]:
     if any(one.position is None or one.orientation is None for one in stack):
         return [Piece(stack)]
     stack = sorted(stack, key=_order(stack))
-    if _is_stack(stack) and not _is_interleaved(stack):
-        return [Piece(stack)]
+    interleaved = _is_interleaved(stack)
+    if _is_stack(stack) and not (interleaved and _is_overlapping(stack)):
+        return [Piece(stack, interleaved=interleaved)]
     for index, trait in enumerate(TRAITS):
         parts = _parts(stack, _trait(index))
         if len(parts) > 1 and _overlap(stack, parts) and _is_better(stack, parts):
@@ -175,19 +178,21 @@ def _is_stack(stack: list[Slice]) -> bool:
 
 
 def _is_interleaved(stack: list[Slice]) -> bool:
-    """Whether an even stack is two acquisitions, one between the slices of the other.
-
-    Slices thicker than the steps of the whole, and not than those of one acquisition, were
-    excited twice. Slices of one acquisition in two passes are as thin as the steps.
-    """
+    """Whether each acquisition is an even stack, with slices between those of the others."""
     parts = _parts(stack, _trait(-1))
-    thickness = thicknesses(stack)
-    steps = np.diff(along_normal(stack))
-    if len(parts) < 2 or not steps.size or not _overlap(stack, parts):
+    if len(parts) < 2 or not _overlap(stack, parts):
         return False
-    return bool(np.nanmin([*thickness, np.inf]) > stacks.GAP * np.median(steps)) and all(
-        len(part) > 1 and _is_stack(part) for part in parts
-    )
+    return all(len(part) > 1 and _is_stack(part) for part in parts)
+
+
+def _is_overlapping(stack: list[Slice]) -> bool:
+    """Whether slices are thicker than the steps between them, or of unknown thickness.
+
+    Interleaved acquisitions with such slices excited the same tissue twice; those of one
+    acquisition in several passes are as thin as the steps.
+    """
+    thinnest = float(np.nanmin([*thicknesses(stack), np.inf]))
+    return thinnest > stacks.GAP * float(np.median(np.diff(along_normal(stack))))
 
 
 def _overlap(stack: list[Slice], parts: list[list[Slice]]) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from ingest_makers import series, slice_of, voxels, write
 
 from medvae.ingest import Ingested, Quarantined, read
-from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
+from medvae.ingest.dicom.kinds import is_doubtful, modality_of, notes_of, why_not
 
 PICTURES = [
     "ORIGINAL\\PRIMARY\\AXIAL",
@@ -131,3 +131,23 @@ def test_without_a_class_the_meta_information_and_then_the_modality_say_it(
     one = modality_of(data)
     assert (one.name if one else None) == found
     assert bool(why_not(data)) == (found is None)
+
+
+@pytest.mark.parametrize(
+    ("description", "doubtful"),
+    [("MIP", True), ("t2_tse ADC", True), ("3-plane loc", True), ("CBF_map", True),
+     ("Scout", True), ("arterial phase", False), ("phase map", True),
+     ("t1_mprage_sag", False), ("Abdomen 5.0 B30f", False),
+     ("family", False), ("", False)],
+)  # fmt: skip
+def test_a_description_that_names_something_else_is_told(description: str, doubtful: bool) -> None:
+    data = slice_of(0, voxels((4, 4)), SeriesDescription=description)
+    assert is_doubtful(data) == doubtful
+
+
+def test_the_description_itself_is_not_shown(tmp_path: Path) -> None:
+    notes: list[str] = []
+    folder = write(tmp_path / "ct", series(SeriesDescription="MIP of SECRET"))
+    assert len(list(read([folder], notes=notes.append))) == 1
+    assert notes[0].startswith("volumes whose series description names a projection")
+    assert "SECRET" not in " ".join(notes)

@@ -53,7 +53,6 @@ ONE_SCAN: dict[str, Any] = {
     "echo numbers in the order of slices": ("EchoNumbers", lambda i: i + 1),
     "acquisition number a slice": ("AcquisitionNumber", lambda i: i + 1),
     "acquisition number a block": ("AcquisitionNumber", lambda i: i // 3),
-    "two passes": ("AcquisitionNumber", lambda i: i % 2),
     "image type": ("ImageType", lambda i: ["ORIGINAL", "PRIMARY", "M", "NORM"][: 3 + i % 2]),
     "temporal position a slice": ("TemporalPositionIdentifier", lambda i: i + 1),
     "pixel spacing rounded": ("PixelSpacing", lambda i: [[0.75, 0.5], [0.7500001, 0.5]][i % 2]),
@@ -146,6 +145,13 @@ def test_two_acquisitions_between_one_another_are_two(
     assert [v.volume.shape[2] for v in volumes] == [12, 12]
     assert [v.volume.spacing[2] for v in volumes] == pytest.approx([2.5, 2.5])
     assert "acquisition number" in notes[0]
+
+
+def test_one_scan_in_two_passes_is_one_volume_and_told(tmp_path: Path) -> None:
+    slices = changed(series(8, modality="MR"), "AcquisitionNumber", lambda index: index % 2)
+    volumes, refused, notes = results(write(tmp_path / "mr", slices))
+    assert ([v.volume.shape[2] for v in volumes], refused) == ([8], [])
+    assert notes[0].startswith("volumes in which slices of several acquisition numbers alternate")
 
 
 @pytest.mark.parametrize("shift", [0.04, 0.1])

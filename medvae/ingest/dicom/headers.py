@@ -13,7 +13,14 @@ from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
 from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
-from medvae.ingest.dicom.kinds import image_type, is_mosaic, modality_of, storage_of, why_not
+from medvae.ingest.dicom.kinds import (
+    image_type,
+    is_doubtful,
+    is_mosaic,
+    modality_of,
+    storage_of,
+    why_not,
+)
 from medvae.ingest.dicom.values import floats, number, private_number, text, whole
 from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST
@@ -68,6 +75,7 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
         "skip": why_not(header),
         "whole": frames > 1,
         "mosaic": is_mosaic(header),
+        "doubtful": is_doubtful(header),
         "key": file_key(header, salt),
         "study": _digest(salt, study) if study else "",
         "series": _digest(salt, study, series) if series else "",

@@ -58,6 +58,12 @@ _NOT_ANATOMY = tuple((re.compile(pattern), what) for pattern, what in NOT_ANATOM
 _DERIVED_MAP = re.compile(r"(CT_?|MR_?)?(PERFUSION|PARAMETRIC).*")
 _DERIVED_CONTRAST = re.compile(r"T1|T2|T2_STAR|PROTON_DENSITY|VELOCITY")
 REAL = re.compile(r"R|R_[A-Z]{1,4}|REAL")
+# Words of a series description that name something else than a scan of anatomy.
+DOUBTFUL = re.compile(
+    r"(^|[^a-z])(mip|minip|adc|fa|colfa|cbf|cbv|mtt|ttp|tmax|perfusion|phase ?(map|image)|pha"
+    r"|b0 ?map|field ?map|localizer|loc|scout|survey|surview|topogram|plan scan|3.?plane"
+    r"|t[12] ?map)([^a-z]|$)"
+)
 # GE: 0 magnitude, 1 phase, 2 real, 3 imaginary.
 GE_COMPONENT = 0x0043_0010, "GEMS_PARM_01", 0x0043_102F
 GE_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
@@ -131,6 +137,11 @@ def image_type(header: Dataset) -> list[str]:
 def is_mosaic(header: Dataset) -> bool:
     """Whether a file holds all slices of a Siemens acquisition beside one another."""
     return any(word == "MOSAIC" for word in image_type(header))
+
+
+def is_doubtful(header: Dataset) -> bool:
+    """Whether people named the series like something else than a scan of anatomy."""
+    return DOUBTFUL.search(text(header, "SeriesDescription").lower()) is not None
 
 
 def _no_anatomy(words: list[str]) -> str:

@@ -172,7 +172,7 @@ def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:
     Empties `frames` as it goes, so that the slices are not held twice.
 
     Returns:
-        The voxels, and whether there is padding that could not be told from tissue.
+        The voxels, and whether some padding has an intensity of tissue.
     """
     one = frames[0]
     scales = {(frame.slope, frame.intercept) for frame in frames}
