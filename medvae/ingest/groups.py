@@ -22,6 +22,7 @@ from medvae.ingest.tasks import ReadOptions, Step, Task
 from medvae.ingest.trees import File
 
 NO_SUBJECT = "it has no PatientID: say whose it is in a table (--subjects)"
+NO_HEADER = "the reading process did not answer with a header"
 NOT_DICOM = "it is neither a NIfTI nor a DICOM file"
 HALF = "it is half of an Analyze or NIfTI pair: convert it to one .nii"
 
@@ -94,7 +95,9 @@ def _uncontested(piece: Piece, step: Task | Quarantined, persons: Persons, table
     return step
 
 
-def _slice(one: Found, summary: dict[str, Any]) -> Slice:
+def _slice(one: Found, summary: Any) -> Slice:
+    if not isinstance(summary, dict):
+        raise InputError(NO_HEADER)
     if reason := summary.get("refused"):
         raise InputError(printable(str(reason)))
     if summary.get("foreign"):
@@ -102,8 +105,8 @@ def _slice(one: Found, summary: dict[str, Any]) -> Slice:
         raise InputError(HALF if pair else NOT_DICOM)
     try:
         return slice_of(one.file, summary)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError("the reading process did not answer with a header") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(NO_HEADER) from error
 
 
 def _series_key(one: Slice) -> Hashable:
@@ -146,7 +149,10 @@ def _summaries(
         return
     try:
         answer, _ = pool.run("headers", [one.file for one in good], salt=salt)
-        yield from zip(good, answer["ok"], strict=True)
+        summaries = answer["ok"]
+        if not isinstance(summaries, list) or len(summaries) != len(good):
+            raise InputError(NO_HEADER)
+        yield from zip(good, summaries, strict=True)
     except (InputError, WorkerDiedError) as error:
         if len(good) == 1:
             yield good[0], {"refused": str(error)}

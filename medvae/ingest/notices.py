@@ -22,7 +22,10 @@ KINDS = {
         "volumes put together from series of one slice each",
         "check that each is one scan",
     ),
-    "single": ("volumes of a single slice", "leave them out if volumes are to be learned"),
+    "single": (
+        "volumes of a single slice",
+        "slices of one scan belong in one series: export them so, or leave them out",
+    ),
     "derived": (
         "volumes marked as DERIVED, computed from other images",
         "check that they show anatomy as a scanner does",

@@ -11,7 +11,12 @@ from ingest_makers import refusal, series, slice_of, voxels, write
 from pydicom.dataset import Dataset
 
 from medvae.ingest import Ingested, Quarantined, read
+from medvae.ingest.groups import Found, series_tasks
+from medvae.ingest.notices import Notices
+from medvae.ingest.records import DEFAULT_LIMITS
 from medvae.ingest.stacks import clashes, most_at_one_place, problem
+from medvae.ingest.tasks import ReadOptions, Task
+from medvae.ingest.trees import SingleFile
 
 HALF = np.sqrt(0.5)
 
@@ -292,3 +297,57 @@ def test_places_are_counted() -> None:
     assert clashes(along) == 3
     assert most_at_one_place(along) == 3
     assert most_at_one_place(np.arange(4.0)) == 1
+
+
+class Lying:
+    """A pool whose worker answers what it likes."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def run(self, *_: Any, **__: Any) -> tuple[dict[str, Any], bytearray]:
+        return {"ok": self.answer}, bytearray()
+
+
+HONEST: dict[str, Any] = {
+    "subject": "A", "modality": "mri", "skip": "", "whole": False, "mosaic": False,
+    "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
+    "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
+    "thickness": [1], "traits": [""] * 8, "person": [""] * 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, [], [None], ["text"], [{}], [{"foreign": 0}], [HONEST, HONEST]]
+    + [
+        [HONEST | {name: value}]
+        for name, value in (
+            ("size", [float("inf"), 1, 1]),
+            ("size", None),
+            ("position", [0, 0]),
+            ("position", [1e300, 0, 0]),
+            ("position", [float("nan"), 0, 0]),
+            ("thickness", 3),
+            ("traits", [""]),
+            ("person", None),
+        )
+    ],
+)
+def test_a_worker_that_was_taken_over_cannot_break_the_reader(tmp_path: Path, answer: Any) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    found = [Found(SingleFile(tmp_path / "x", DEFAULT_LIMITS).file, None)]
+    options = ReadOptions(None, False, None, DEFAULT_LIMITS)
+    pool: Any = Lying(answer)
+    (step,) = series_tasks(found, pool, options, Notices())
+    assert isinstance(step, Quarantined)
+    assert step.reason == "the reading process did not answer with a header"
+
+
+def test_an_honest_worker_is_believed(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    found = [Found(SingleFile(tmp_path / "x", DEFAULT_LIMITS).file, None)]
+    pool: Any = Lying([HONEST])
+    (step,) = series_tasks(found, pool, ReadOptions(None, False, None, DEFAULT_LIMITS), Notices())
+    assert isinstance(step, Task)
+    assert step.subject == "A"
