@@ -205,9 +205,11 @@ def _is_outside(voxels: Voxels, padded: dict[int, npt.NDArray[np.bool_]], empty:
     values = np.concatenate([voxels[:, :, z][where] for z, where in padded.items()])
     if values.max() <= empty:
         return True
-    slices = range(voxels.shape[2])
-    rest = [voxels[:, :, z][~padded[z]] if z in padded else voxels[:, :, z] for z in slices]
-    others = [(part.min(), part.max()) for part in rest if part.size]
+    others = []
+    for z in range(voxels.shape[2]):
+        rest = voxels[:, :, z][~padded[z]] if z in padded else voxels[:, :, z]
+        if rest.size:
+            others.append((rest.min(), rest.max()))
     if not others:
         return True
     low, high = min(part[0] for part in others), max(part[1] for part in others)
