@@ -13,13 +13,19 @@ The message is one sentence: what is wrong, where, what was expected, what to do
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class MedvaeError(Exception):
     """A defect of medvae itself (exit code 1)."""
 
     exit_code: ClassVar[int] = 1
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Further keys of the JSON object that the command line prints for the error."""
+        return {}
 
 
 class UsageError(MedvaeError):

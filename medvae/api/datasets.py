@@ -39,22 +39,32 @@ def check_name(name: str) -> None:
 
 def add_version(
     tenant: Tenant, name: str, entries: list[dict[str, Any]], declared: dict[str, Any]
-) -> tuple[Manifest, int]:
-    """The newest version plus `entries` as the next version; the manifest and the number added.
+) -> tuple[Manifest, int, int]:
+    """The newest version plus `entries` as the next version: the manifest, how many are new to
+    it and how many took the place of an older entry.
 
-    A volume that the data set already holds for the same patient adds nothing; where nothing
-    is added and nothing else is declared the newest version stays the newest.
+    A scan is known by its voxels and its subject: one that the data set holds already takes its
+    old entry's place. Where nothing changes the newest version stays the newest.
     """
     before = load(tenant, name) if version_numbers(tenant, name) else None
-    volumes = list(before["volumes"]) if before else []
-    known = {(entry["digest"], entry["subject"]) for entry in volumes}
-    fresh = []
-    for entry in entries:
-        key = (entry["digest"], entry["subject"])
-        if key not in known:
-            known.add(key)
-            fresh.append(entry)
-    return next_version(tenant, name, before, [*volumes, *fresh], declared), len(fresh)
+    volumes = {identity(entry): entry for entry in (before["volumes"] if before else ())}
+    was = dict(volumes)
+    volumes |= {identity(entry): entry for entry in entries}
+    added = len(volumes) - len(was)
+    updated = sum(volumes[key]["digest"] != entry["digest"] for key, entry in was.items())
+    manifest = next_version(tenant, name, before, list(volumes.values()), declared)
+    return manifest, added, updated
+
+
+def identity(entry: dict[str, Any]) -> tuple[str, str]:
+    """What a scan is known by in a data set: the keyed digest of its voxels, and its subject."""
+    return entry["voxels"], entry["subject"]
+
+
+def newest_entries(tenant: Tenant, name: str) -> dict[tuple[str, str], dict[str, Any]]:
+    """The lines of the newest version by `identity`; empty where there is no such data set."""
+    found = load(tenant, name)["volumes"] if version_numbers(tenant, name) else ()
+    return {identity(entry): entry for entry in found}
 
 
 def next_version(
@@ -171,8 +181,15 @@ def subjects(manifest: Manifest) -> list[str]:
 
 def every_entry(tenant: Tenant) -> Iterator[dict[str, Any]]:
     """The lines of all manifests; a volume that several list comes several times."""
+    for _, entry in labelled_entries(tenant):
+        yield entry
+
+
+def labelled_entries(tenant: Tenant) -> Iterator[tuple[str, dict[str, Any]]]:
+    """As `every_entry`, each with the label of its version."""
     for label in tenant.names("dataset"):
-        yield from load(tenant, label)["volumes"]
+        for entry in load(tenant, label)["volumes"]:
+            yield label, entry
 
 
 def owners(tenant: Tenant) -> dict[str, str]:

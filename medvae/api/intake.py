@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.api import datasets, declaration
+from medvae.api import datasets, declaration, owners
 from medvae.api.copies import Stored, likenesses, voxel_digest
+from medvae.api.owners import Owners
+from medvae.api.refusals import nothing, reasons
 from medvae.api.results import Declared, IngestResult, Refused
-from medvae.errors import InputError
 from medvae.progress import Progress
 from medvae.volume import Volume
 
@@ -40,13 +41,14 @@ class IngestOptions:
 
 @dataclass
 class _IngestState:
-    """What one ingest has found so far."""
+    """What one ingest has found so far; `before`: the data set's newest version by scan."""
 
     entries: list[dict[str, Any]] = field(default_factory=list)
     quarantined: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    owners: dict[str, str] = field(default_factory=dict)
+    owners: Owners = field(default_factory=Owners)
     stored: Stored | None = None
+    before: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
 
 def ingest(
@@ -55,10 +57,11 @@ def ingest(
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
     A volume is stored once: what an interrupted ingest has sealed is found again by its
-    keyed digest, so that running it again goes on where it stopped.
+    keyed digest, so that running it again goes on where it stopped. A scan that the data set
+    holds takes its old entry's place, with the mask, class and label of either.
 
     Raises:
-        InputError: nothing was usable (exit 3); the vault stays as it was.
+        NothingUsableError: nothing was usable (exit 3); the vault stays as it was.
         InputError: or a source does not exist.
         UsageError: the data set's name is not one, the declaration is none, or no patient is
             named and `files_are_patients` is not set, or `workers` is below 1.
@@ -68,12 +71,15 @@ def ingest(
     with tenant.writer():
         taken = _IngestState()
         try:
-            taken.owners = datasets.owners(tenant)
+            taken.owners = Owners.of(tenant)
             taken.stored = Stored(tenant)
+            taken.before = datasets.newest_entries(tenant, dataset)
             _take(tenant, _read(sources, options, taken.notes, progress), taken)
             if not taken.entries:
-                raise InputError(_nothing(sources, taken))
-            manifest, added = datasets.add_version(tenant, dataset, taken.entries, declared)
+                raise nothing(sources, taken.quarantined)
+            manifest, added, updated = datasets.add_version(
+                tenant, dataset, taken.entries, declared
+            )
         except Exception as error:
             tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
             raise
@@ -81,6 +87,7 @@ def ingest(
             "ingest",
             dataset=f"{dataset}@{manifest['version']}",
             added=added,
+            updated=updated,
             quarantined=len(taken.quarantined),
         )
     return IngestResult(
@@ -89,11 +96,13 @@ def ingest(
         subjects=len({entry["subject"] for entry in manifest["volumes"]}),
         volumes=len(manifest["volumes"]),
         added=added,
+        updated=updated,
         masks=sum(entry["mask"] for entry in manifest["volumes"]),
         declared=Declared(**manifest["declared"]),
         unit=manifest["unit"],
         quarantined=tuple(taken.quarantined),
-        notes=(*taken.notes, *declaration.notes(manifest)),
+        reasons=reasons(taken.quarantined),
+        notes=(*taken.notes, *_twice(taken), *declaration.notes(manifest)),
     )
 
 
@@ -128,37 +137,25 @@ def _take(tenant: Tenant, items: Iterable[Any], taken: _IngestState) -> None:
 
 
 def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
-    """Seal a volume, unless it or a copy of it is known as another patient's.
-
-    The same scan under a second name would open a second account for one person, and the
-    budget of the first would protect nobody.
-    """
-    pseudonym = tenant.pseudonym(item.subject)
+    """Seal a volume, unless it or a copy of it is known as another subject's."""
     voxels = voxel_digest(tenant, item.volume.voxels)
-    if reason := _whose(item.volume, pseudonym, voxels, taken):
-        reason += "; name the same patient in the subjects table, or leave this file out"
+    holder = taken.owners.holder(tenant, item, voxels)
+    if reason := taken.owners.refusal(item, holder, voxels, taken.stored):
         taken.quarantined.append(Refused(item.source, reason))
         return
-    taken.owners[voxels] = pseudonym
-    facts = {"voxels": voxels, "own_subject": item.own_subject}
-    entry = _seal(tenant, item.volume, pseudonym) | facts
+    taken.owners.keep(voxels, holder)
+    before = taken.before.get((voxels, holder.pseudonym))
+    volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
+    facts = {"voxels": voxels, "own_subject": holder.own}
+    entry = _seal(tenant, volume, holder.pseudonym) | facts
     taken.entries.append(entry)
     if taken.stored is not None:
         taken.stored.add(entry)
 
 
-def _whose(volume: Volume, pseudonym: str, voxels: str, taken: _IngestState) -> str:
-    """Why the volume would be another patient's; "" if nothing says so."""
-    owner = taken.owners.get(voxels)
-    if owner is not None:
-        # Of the same patient it was compared when it was stored.
-        return "" if owner == pseudonym else "the same voxels are stored as another patient's"
-    near = [] if taken.stored is None else taken.stored.copies(volume.voxels)
-    if any(entry["subject"] != pseudonym for entry in near):
-        return (
-            "a copy of it with other intensities or another header is stored as another patient's"
-        )
-    return ""
+def _twice(taken: _IngestState) -> list[str]:
+    count = taken.owners.twice
+    return [f"{count} scans were given more than once and count once"] if count else []
 
 
 def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
@@ -183,13 +180,3 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
 def _label_values(mask: npt.NDArray[np.uint8]) -> list[int]:
     """Numbers above 0 in a mask."""
     return [int(n) for n in np.flatnonzero(np.bincount(mask.ravel(), minlength=256)) if n > 0]
-
-
-def _nothing(sources: list[Path], taken: _IngestState) -> str:
-    where = ", ".join(str(source) for source in sources)
-    if not taken.quarantined:
-        return f"no scan was found in {where}; expected NIfTI files, DICOM series or a BIDS folder"
-    first = taken.quarantined[0]
-    more = len(taken.quarantined) - 1
-    others = f" ({more} more were refused as well)" if more else ""
-    return f"nothing usable in {where}: {first.source}: {first.reason}{others}"

@@ -80,8 +80,8 @@ def run(
         note(f"Note: {remark}")
     lines = [
         f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
-        f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new)."
+        f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new"
+        f"{f', {result.updated} updated' if result.updated else ''})."
     ]
-    for bad in result.quarantined:
-        lines.append(f"  refused {bad.source}: {bad.reason}")
+    lines += [f"  refused {reason.line}" for reason in result.reasons]
     show(result, lines)

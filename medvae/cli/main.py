@@ -7,9 +7,9 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -41,7 +41,7 @@ def run(argv: list[str]) -> int:
             raise KeyboardInterrupt
         return outcome if isinstance(outcome, int) else 0
     except MedvaeError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code, error.details)
     except typer.Exit as leaving:
         return leaving.exit_code
     except typer.TyperException as error:
@@ -81,11 +81,11 @@ def _message(error: typer.TyperException) -> str:
     return str(formatted() if formatted else error).rstrip(".")
 
 
-def _fail(sentence: str, code: int) -> int:
+def _fail(sentence: str, code: int, details: Mapping[str, Any] | None = None) -> int:
     sentence = " ".join(sentence.split())
     if settings.verbose:
         traceback.print_exc()
     print(f"medvae: {sentence}", file=sys.stderr)
     if settings.json:
-        print(json.dumps({"error": sentence, "exit_code": code}))
+        print(json.dumps({"error": sentence, "exit_code": code, **(details or {})}))
     return code

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
+from nibabel.orientations import apply_orientation, inv_ornt_aff
 from nibabel.spatialimages import HeaderDataError
 
-from medvae import modality as modalities
 from medvae.errors import InputError
+from medvae.ingest import contents
 from medvae.ingest.normalise import (
     Affine,
     Voxels,
@@ -32,7 +33,15 @@ from medvae.volume import Volume
 
 MOST_OFFSET = 1 << 26
 # NIfTI-1 standard, xyzt_units: metres, millimetres, micrometres; 0 is unknown, taken as mm.
-UNITS = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+UNITS = {
+    0: ("unknown", 1.0),
+    1: ("the metre", 1000.0),
+    2: ("the millimetre", 1.0),
+    3: ("the micrometre", 0.001),
+}
+MOST_METRES, LEAST_MM, MOST_MICROMETRES = 0.1, 0.1, 10.0
+BINARY = 1
+NO_START = "the start of its voxels is impossible: the header is damaged"
 SAME_PLACE = 0.5
 MASK_SHIFT = 0.1
 
@@ -40,33 +49,76 @@ MASK_SHIFT = 0.1
 def volume_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
-    """Job: an image and, where `files` is 2, its mask -> {"ok": facts} and a volume's bytes."""
-    voxels, affine = read_image(next(files), limits)
+    """Job: an image and the masks that follow it -> {"ok": facts} and a volume's bytes.
+
+    `job["pair"]`: the image is two files, header and voxels. `job["numbers"]`: a label for each
+    mask, which is then of one structure; empty where a single mask has the labels itself.
+    """
+    voxels, affine = read_image(files, limits, pair=bool(job.get("pair")))
+    contents.check_scan(voxels)
     guessed = job["modality"] is None
-    modality = guess_modality(voxels) if guessed else job["modality"]
+    modality = contents.guess_modality(voxels) if guessed else job["modality"]
+    if guessed and job.get("named") not in (None, modality):
+        raise InputError(
+            f"its name says {job['named']} and its numbers {modality}: say which with --modality"
+        )
     plausible(voxels, modality)
+    notes = ["soft"] if modality == "ct" and not contents.check_ct(voxels) else []
     mask, note = None, ""
-    if job["files"] > 1:
-        try:
-            mask = read_mask(next(files), limits, voxels.shape, affine)
-        except InputError as error:
-            if not job["mask_optional"]:
-                raise InputError(f"its mask cannot be used: {error}") from error
-            note = f"a mask was left out: {error}"
+    try:
+        mask = _mask(job, files, limits, voxels.shape, affine)
+    except InputError as error:
+        if not job["mask_optional"]:
+            raise InputError(f"its mask cannot be used: {error}") from error
+        note = f"a mask was left out: {error}"
     if mask is not None:
         mask, _ = closest_canonical(mask, affine)
     voxels, affine = closest_canonical(voxels, affine)
     volume = Volume(voxels, affine, modality, mask, job["meta"])
-    return {"ok": {"guessed": guessed, "note": note}}, volume.to_bytes()
+    return {"ok": {"guessed": guessed, "note": note, "notes": notes}}, volume.to_bytes()
 
 
-def read_image(file: BinaryIO, limits: Limits) -> tuple[Voxels, Affine]:
-    """Voxels [X, Y, Z] (int16 or float32, scale applied) and affine as stored, in mm.
+def _mask(
+    job: dict[str, Any],
+    files: Iterator[BinaryIO],
+    limits: Limits,
+    shape: tuple[int, ...],
+    affine: Affine,
+) -> npt.NDArray[np.uint8] | None:
+    """The mask of an image, from one file or from one a structure; None where there is none.
 
     Raises:
-        InputError: not a single-file NIfTI, damaged, too large, not one scalar 3-D image.
+        InputError: as `read_mask`, or two structures share a voxel.
     """
-    stored, header, affine = _read(file, limits)
+    numbers: list[int] = job.get("numbers") or []
+    if not numbers:
+        for file in files:
+            return read_mask(file, limits, shape, affine)
+        return None
+    merged = np.zeros(shape, np.uint8)
+    for file, number, name in zip(files, numbers, job["structures"], strict=True):
+        inside = read_mask(file, limits, shape, affine) > 0
+        if (merged[inside] > 0).any():
+            raise InputError(
+                f"{name} shares voxels with another structure: name those to keep with "
+                "--label-scheme, or remove one"
+            )
+        merged[inside] = number
+    return merged
+
+
+def read_image(
+    files: Iterator[BinaryIO], limits: Limits, pair: bool = False
+) -> tuple[Voxels, Affine]:
+    """Voxels [X, Y, Z] (int16 or float32, scale applied) and affine as stored, in mm.
+
+    Args:
+        pair: the next two files are header and voxels; otherwise the next one is both.
+
+    Raises:
+        InputError: not NIfTI, damaged, too large, not one scalar 3-D image.
+    """
+    stored, header, affine = _read_pair(files, limits) if pair else _read(next(files), limits)
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
@@ -80,57 +132,75 @@ def read_image(file: BinaryIO, limits: Limits) -> tuple[Voxels, Affine]:
 def read_mask(
     file: BinaryIO, limits: Limits, shape: tuple[int, ...], affine: Affine
 ) -> npt.NDArray[np.uint8]:
-    """A label image on the grid of its scan: [X, Y, Z] uint8.
+    """A label image on the grid of its scan, whichever way its axes run: [X, Y, Z] uint8.
 
     Raises:
-        InputError: unreadable, not whole numbers 0 to 255, or on another grid.
+        InputError: unreadable, an image, not whole numbers 0 to 255, or on another grid.
     """
-    voxels, own = read_image(file, limits)
-    if voxels.shape != shape:
-        raise InputError(f"its size is {_times(voxels.shape)}, the image's is {_times(shape)}")
-    if _farthest(own, affine, shape) > MASK_SHIFT * np.sqrt((affine[:3, :3] ** 2).sum(0)).min():
-        raise InputError("its grid is not that of the image in space")
-    labels = voxels.astype(np.uint8) if voxels.dtype == np.int16 else None
-    if labels is None or voxels.min() < 0 or voxels.max() > 255:
+    voxels, own = read_image(iter([file]), limits)
+    voxels = _on_axes_of(voxels, own, shape, affine)
+    if voxels.dtype != np.int16 or voxels.min() < 0 or voxels.max() > 255:
         raise InputError("its labels are not whole numbers from 0 to 255")
-    return labels
+    contents.check_labels(voxels)
+    return voxels.astype(np.uint8)
 
 
-def guess_modality(voxels: Voxels) -> str:
-    """The modality from the numbers alone, where they are decisive (`Modality.recognised`).
+def _on_axes_of(
+    voxels: Voxels, own: Affine, shape: tuple[int, ...], affine: Affine
+) -> npt.NDArray[Any]:
+    """Voxels with their axes permuted and flipped to be those of another grid of the same place.
 
     Raises:
-        InputError: no modality or more than one recognises the numbers as its own.
+        InputError: no permutation and flip makes the two grids one.
     """
-    low = float(np.nanmin(np.where(np.isfinite(voxels), voxels, np.nan)))
-    whole = voxels.dtype == np.int16
-    fitting = [
-        one.name
-        for one in modalities.registered()
-        if one.recognised is not None and one.recognised(low, whole)
-    ]
-    if len(fitting) != 1:
-        raise InputError(
-            "its numbers do not say what it is: give --modality, one of "
-            + ", ".join(modalities.names())
+    axes = np.rint(np.linalg.solve(affine, own)[:3, :3])
+    elsewhere = InputError("its grid is not that of the image in space")
+    if not (np.abs(axes).sum(0) == 1).all() or not (np.abs(axes).sum(1) == 1).all():
+        raise (
+            InputError(f"its size is {_times(voxels.shape)}, the image's is {_times(shape)}")
+            if (voxels.shape != shape)
+            else elsewhere
         )
-    return fitting[0]
+    to = np.abs(axes).argmax(axis=0)
+    orientation = np.stack([to, axes[to, range(3)]], axis=1)
+    moved = own @ inv_ornt_aff(orientation, voxels.shape)
+    turned = np.asarray(apply_orientation(voxels, orientation))
+    if turned.shape != shape:
+        raise InputError(f"its size is {_times(turned.shape)}, the image's is {_times(shape)}")
+    if _farthest(moved, affine, shape) > MASK_SHIFT * np.sqrt((affine[:3, :3] ** 2).sum(0)).min():
+        raise elsewhere
+    return turned
 
 
 def _read(file: BinaryIO, limits: Limits) -> tuple[Voxels, Nifti1Header, Affine]:
     stream = open_stream(file)
-    header = _header(stream)
-    shape = _shape(header, limits)
-    kind = _kind(header)
+    header = _header(stream, (b"n+1", b"n+2"))
+    shape, kind = _shape(header, limits), _kind(header)
     _skip_to_voxels(stream, header)
-    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    data = stream.read(size)
-    stream.finish()
+    return _voxels(stream, shape, kind), header, checked(_affine(header, shape), shape)
+
+
+def _read_pair(files: Iterator[BinaryIO], limits: Limits) -> tuple[Voxels, Nifti1Header, Affine]:
+    """A header file and a file of voxels (NIfTI-1, `magic` ni1)."""
+    header = _header(open_stream(next(files)), (b"ni1", b"ni2"))
+    shape, kind = _shape(header, limits), _kind(header)
     affine = checked(_affine(header, shape), shape)
-    return data.view(kind).reshape(shape, order="F"), header, affine
+    stream = open_stream(next(files))
+    offset = float(header["vox_offset"])
+    if not 0 <= offset <= MOST_OFFSET:
+        raise InputError(NO_START)
+    stream.read(int(offset))
+    return _voxels(stream, shape, kind), header, affine
 
 
-def _header(stream: Stream) -> Nifti1Header:
+def _voxels(stream: Stream, shape: tuple[int, ...], kind: np.dtype[Any]) -> Voxels:
+    data = stream.read(int(np.prod(shape, dtype=np.int64)) * kind.itemsize)
+    stream.finish()
+    return data.view(kind).reshape(shape, order="F")
+
+
+def _header(stream: Stream, marks: tuple[bytes, bytes]) -> Nifti1Header:
+    """The header, with one of these marks in it."""
     start = stream.read(4).tobytes()
     for order, endianness in (("little", "<"), ("big", ">")):
         size = int.from_bytes(start, order)  # type: ignore[arg-type]
@@ -142,9 +212,16 @@ def _header(stream: Stream) -> Nifti1Header:
     else:
         raise InputError("it is not a NIfTI file: the header does not begin as one")
     magic = header["magic"].item()[:3]
-    if magic in (b"ni1", b"ni2"):
-        raise InputError("its voxels lie in a separate .img file: convert it to one .nii file")
-    if magic not in (b"n+1", b"n+2"):
+    if magic not in marks:
+        if magic in (b"ni1", b"ni2"):
+            raise InputError("its voxels lie in a separate .img file: put it beside the .hdr file")
+        if magic in (b"n+1", b"n+2"):
+            raise InputError("its header is that of a single NIfTI file: name it .nii")
+        if b"ni1" in marks:
+            raise InputError(
+                "it is an Analyze file without the NIfTI mark, which does not say which side is "
+                "left: convert it to NIfTI"
+            )
         raise InputError("it is not a NIfTI file: the header lacks the NIfTI mark")
     return header
 
@@ -168,6 +245,8 @@ def _shape(header: Nifti1Header, limits: Limits) -> tuple[int, ...]:
 
 
 def _kind(header: Nifti1Header) -> np.dtype[Any]:
+    if int(header["datatype"]) == BINARY:
+        raise InputError("its voxels are single bits (NIfTI type 1): store a mask as uint8")
     try:
         kind: np.dtype[Any] = header.get_data_dtype()
     except (HeaderDataError, KeyError) as error:
@@ -187,7 +266,7 @@ def _skip_to_voxels(stream: Stream, header: Nifti1Header) -> None:
     if offset == 0:
         offset = smallest
     if not smallest <= offset <= MOST_OFFSET:
-        raise InputError("the start of its voxels is impossible: the header is damaged")
+        raise InputError(NO_START)
     stream.read(int(offset) - header.sizeof_hdr)
 
 
@@ -195,25 +274,50 @@ def _affine(header: Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """sform before qform before voxel sizes, as nibabel has it, but in millimetres.
 
     Raises:
-        InputError: both claim the same space and disagree by half a voxel or more.
+        InputError: both claim the same space and disagree by half a voxel or more, or the unit
+            of length cannot be that of the numbers.
     """
+    steps = np.array(header["pixdim"][1:4], np.float64)
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if sform <= 0 and (steps < 0).any():
+        # Programs disagree on what they mean: their size alone, or a flip.
+        raise InputError(
+            "its voxel sizes are negative and no sform gives its orientation: set the sform"
+        )
+    if header["pixdim"][0] not in (-1, 1):
+        # 0 counts as 1, says the standard (qfac); what is neither counts as unset too.
+        header["pixdim"][0] = 1
+    header["pixdim"][1:4] = np.abs(steps)
     try:
         affine = np.array(header.get_best_affine(), dtype=np.float64)
-        scale = UNITS.get(int(header["xyzt_units"]) & 0x07)
-        if scale is None:
-            raise InputError("its unit of length is unknown to NIfTI")
-        same_space = 0 < int(header["sform_code"]) == int(header["qform_code"])
-        if same_space:
+        if 0 < sform == qform:
             other = np.array(header.get_qform(), dtype=np.float64)
-            voxel = np.abs(header["pixdim"][1:4]).min()
-            if not _farthest(affine, other, shape) <= SAME_PLACE * voxel:
+            if not _farthest(affine, other, shape) <= SAME_PLACE * np.abs(steps).min():
                 raise InputError(
                     "its two descriptions of orientation (sform and qform) disagree: correct one"
                 )
     except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
         raise InputError("its orientation cannot be computed: the header is damaged") from error
-    affine[:3] *= scale
+    affine[:3] *= _millimetres(header, affine)
     return affine
+
+
+def _millimetres(header: Nifti1Header, affine: npt.NDArray[Any]) -> float:
+    """How many millimetres the header's unit of length is."""
+    code = int(header["xyzt_units"]) & 0x07
+    if code not in UNITS:
+        raise InputError("its unit of length is unknown to NIfTI")
+    name, scale = UNITS[code]
+    longest = float(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).max())
+    # Millimetres under another unit's name: a voxel of 10 cm, or one smaller than a cell.
+    metres = scale > 1 and longest >= MOST_METRES
+    micrometres = scale < 1 and LEAST_MM <= longest < MOST_MICROMETRES
+    if metres or micrometres:
+        raise InputError(
+            f"its unit of length is {name}, which makes its voxels {longest * scale:g} mm long: "
+            "if its numbers are millimetres, set xyzt_units to 2"
+        )
+    return scale
 
 
 def _farthest(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:

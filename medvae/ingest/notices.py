@@ -52,9 +52,13 @@ KINDS = {
         "volumes of a study or series that the table gives to several patients",
         "a study is of one patient: check the table",
     ),
+    "soft": (
+        "CT volumes without a voxel below -200 HU, though air is -1000",
+        "check that they are in Hounsfield units",
+    ),
 }
 # What the answer of a worker may hold.
-FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding"})
+FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft"})
 
 
 class Notices:

@@ -242,7 +242,7 @@ class _Reading:
             self._notices.add(kind, task.source)
         for kind, detail in task.job.get("kinds", ()):
             self._notices.add(kind, task.source, detail)
-        return Ingested(task.source, task.subject, volume, task.own_subject)
+        return Ingested(task.source, task.subject, volume, task.own_subject, task.several)
 
     def _tell(self) -> None:
         """What the user should know, once."""

@@ -24,12 +24,14 @@ class Ingested:
             never to be stored.
         volume: de-identified by construction, axes closest to RAS+.
         own_subject: the subject is only the file's own name: the unit of privacy is the file.
+        several: the name stands for several files, the contrasts of one case.
     """
 
     source: str
     subject: str
     volume: Volume
     own_subject: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,23 @@ from medvae.ingest.records import Quarantined, printable
 
 MOST_BYTES = 1 << 26
 LONGEST_LABEL = 64
+_PLURALS = {"subject": "subjects", "category": "classes", "label": "labels"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `category` is the text of its class column, where one is kept."""
+    """One line of the table.
+
+    Attributes:
+        category: the text of its class column, where one is kept.
+        own: its column `unit` says "file": the subject stands for the file, not for a patient.
+    """
 
     line: int
     subject: str
     label: str | int | float | None
     category: str | None = None
+    own: bool = False
 
 
 @dataclass
@@ -34,7 +41,8 @@ class Subjects:
 
     Attributes:
         source: what to call the table in messages.
-        rows: by the name written in the table, with "/" between folders.
+        rows: by the name written in the table, with "/" between folders, in Unicode NFC (the
+            table of one system and the disk of another spell the same name in two ways).
     """
 
     source: str
@@ -48,10 +56,10 @@ class Subjects:
         Raises:
             InputError: no row, an empty subject, or two rows that disagree.
         """
-        path = PurePosixPath(name)
+        path = PurePosixPath(unicodedata.normalize("NFC", name))
         folders = [str(parent) for parent in path.parents if str(parent) != "."]
         bare = [PurePosixPath(folder).name for folder in folders]
-        for key in [name, path.name, *folders, *bare]:
+        for key in [str(path), path.name, *folders, *bare]:
             if key not in self.rows:
                 continue
             self.met.add(key)
@@ -125,19 +133,20 @@ def _add(
     class_column: str | None,
 ) -> None:
     name = (row["filename"] or "").strip().replace("\\", "/").removeprefix("./").rstrip("/")
+    name = unicodedata.normalize("NFC", name)
     subject = clean_subject(row["subject"] or "")
     if not name and not subject:
         return
     label = _label(row.get(label_column.lower()) or "") if label_column else None
     category = (row.get(class_column.lower()) or "").strip() if class_column else None
-    known = table.rows.get(name)
-    if known and known.subject != subject:
-        lines = f"lines {known.line} and {line} of {table.source}"
-        table.clashes[name] = f"{lines} give it different subjects: keep one"
-    elif known and known.category != category:
-        lines = f"lines {known.line} and {line} of {table.source}"
-        table.clashes[name] = f"{lines} give it different classes: keep one"
-    table.rows.setdefault(name, Row(line, subject, label, category))
+    own = (row.get("unit") or "").strip().lower() == "file"
+    new = Row(line, subject, label, category, own)
+    known = table.rows.setdefault(name, new)
+    for kind in ("subject", "category", "label"):
+        if getattr(known, kind) != getattr(new, kind):
+            lines = f"lines {known.line} and {line} of {table.source}"
+            table.clashes[name] = f"{lines} give it different {_PLURALS[kind]}: keep one"
+            return
 
 
 def clean_subject(text: str) -> str:

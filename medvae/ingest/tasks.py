@@ -10,11 +10,11 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest import bids, facts
-from medvae.ingest.records import Limits, Quarantined
+from medvae.ingest.records import Limits, Quarantined, printable
 from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_subjects
 from medvae.ingest.trees import File, SingleFile, Tree
 
-TABLE = "subjects.csv"
+TABLES = ("subjects.csv", "subjects.tsv")
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
@@ -30,6 +30,7 @@ class Task:
     Attributes:
         weight: how many files it consumes, for progress.
         own_subject: the subject is only the file's own name, for want of anything better.
+        several: that name stands for several files.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Task:
     job: dict[str, Any]
     weight: int = 1
     own_subject: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Scanning:
             meta |= facts.demographics(person.get("age", ""), person.get("sex", ""))
         if self.table is not None:
             row = self.table.of(name)
-            return row.subject, False, meta | self.table.kept(row)
+            return row.subject, row.own, meta | self.table.kept(row)
         if named:
             return named, False, meta
         return clean_subject(bids.stem(name)), True, meta
@@ -201,7 +203,7 @@ class Scanning:
         name = PurePosixPath(file.name).name.lower()
         if not name:
             return False
-        if "/" not in file.name and (name == TABLE or name.startswith(PAPERS)):
+        if "/" not in file.name and (name in TABLES or name.startswith(PAPERS)):
             return True
         return name.endswith(COMPANIONS) or name == "dicomdir" or self._is_table(file)
 
@@ -225,8 +227,18 @@ def _channel_0(name: str) -> str:
 
 
 def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
-    """The table at the top of a source, if there is one. Raises as `table_for`."""
-    file = tree.find(TABLE)
+    """The table at the top of a source, if there is one.
+
+    Raises:
+        InputError: there are two, or as `table_for`.
+    """
+    # Names are as different systems write them: Subjects.csv is the same table.
+    found = sorted(name for name in tree.top() if name.lower() in TABLES)
+    if len(found) > 1:
+        raise InputError(
+            f"{printable(tree.label)} holds {' and '.join(found)}: keep one table of subjects"
+        )
+    file = tree.find(found[0]) if found else None
     return None if file is None else _table(file, options)
 
 

@@ -35,7 +35,12 @@ def fill(clinic: Clinic) -> tuple[dict[str, str], dict[str, str]]:
             stored = tenant.put("volume", data, name=digest)
             volumes[f"{name} {patient}"] = stored
             entries.append(
-                {"object": stored, "digest": digest, "subject": tenant.pseudonym(patient)}
+                {
+                    "object": stored,
+                    "digest": digest,
+                    "voxels": digest,
+                    "subject": tenant.pseudonym(patient),
+                }
             )
         datasets.add_version(tenant, name, entries, declaration.UNDECLARED)
     manifests = {label: tenant.find("dataset", label) or "" for label in tenant.names("dataset")}

@@ -30,7 +30,6 @@ def odd_volumes() -> dict[str, tuple[np.ndarray, float]]:
         "tiny": (rng.integers(0, 900, (3, 3, 3)).astype(np.int16), 0.1),
         "slice": (rng.integers(0, 900, (64, 64, 1)).astype(np.int16), 0.9),
         "thin": (rng.integers(0, 900, (64, 64, 2)).astype(np.int16), 0.9),
-        "constant": (np.full((16, 16, 16), 7, np.int16), 4.0),
         "infinite": (broken, 4.0),
         "huge": (np.array([[[1e38, -1e38]]], np.float32), 100.0),
     }
@@ -64,6 +63,8 @@ def odd(clinic: Clinic, scans: Path, tmp_path: Path) -> Clinic:
     assert taken["quarantined"] == []
     image, _ = phantom(np.random.default_rng(3))
     nothing = np.full((4, 4, 4), np.nan, np.float32)
+    flat = np.full((16, 16, 16), 7, np.int16)
+    seal(clinic, "d", "constant", Volume(flat, np.diag([4.0, 4, 4, 1]), "mri", flat.astype("u1")))
     seal(clinic, "d", "nothing", Volume(nothing, np.eye(4), "mri"))
     seal(clinic, "d", "no such class", Volume(image, np.eye(4), "mri", None, {"class": 15}))
     return clinic

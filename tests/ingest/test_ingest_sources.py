@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,43 @@ def test_two_classes_of_one_file_are_refused(tmp_path: Path) -> None:
     (found,) = list(read([tmp_path], modality="mri", class_column="grade"))
     assert isinstance(found, Quarantined)
     assert "different classes" in found.reason
+
+
+def test_two_labels_of_one_file_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, a_nii=GOOD)
+    table(tmp_path, "filename,subject,grade\na.nii,P1,low\na.nii,P1,high\n")
+    (found,) = list(read([tmp_path], modality="mri", label_column="grade"))
+    assert isinstance(found, Quarantined)
+    assert "different labels" in found.reason
+    # Nobody asked for the column: the lines agree.
+    assert one(tmp_path, modality="mri").subject == "P1"
+
+
+@pytest.mark.parametrize("name", ["Subjects.csv", "SUBJECTS.CSV", "subjects.tsv", "Subjects.TSV"])
+def test_the_table_is_found_in_any_spelling(tmp_path: Path, name: str) -> None:
+    folder(tmp_path, a_nii=GOOD, b_nii=GOOD)
+    between = "\t" if name.lower().endswith("tsv") else ","
+    lines = ("filename,subject", "a.nii,P1", "b.nii,P1")
+    (tmp_path / name).write_text("\n".join(lines).replace(",", between))
+    assert {r.subject for r in taken(tmp_path, modality="mri")} == {"P1"}
+    (tmp_path / "subjects.csv").write_text("filename,subject\n")
+    if name != "subjects.csv":
+        with pytest.raises(InputError, match="keep one"):
+            list(read([tmp_path], modality="mri"))
+
+
+@pytest.mark.parametrize(("disk", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_one_name_in_two_spellings_of_unicode(tmp_path: Path, disk: Any, written: Any) -> None:
+    save(tmp_path / unicodedata.normalize(disk, "Müller/Ärzte.nii"), GOOD)
+    table(tmp_path, "filename,subject\n" + unicodedata.normalize(written, "Müller/Ärzte.nii,P1"))
+    assert one(tmp_path, modality="mri").subject == "P1"
+
+
+def test_a_table_may_say_that_a_subject_is_a_file(tmp_path: Path) -> None:
+    folder(tmp_path, a_nii=GOOD, b_nii=GOOD)
+    table(tmp_path, "filename,subject,unit\na.nii,F1,file\nb.nii,P1,patient\n")
+    found = {r.subject: r.own_subject for r in taken(tmp_path, modality="mri")}
+    assert found == {"F1": True, "P1": False}
 
 
 def test_without_a_table_each_file_is_a_subject_and_the_user_is_told(tmp_path: Path) -> None:

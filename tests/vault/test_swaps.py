@@ -49,7 +49,14 @@ def put_back_after(tenant: Tenant, *tables: str) -> Iterator[sqlite3.Connection]
 
 
 def volume(mark: str) -> dict[str, object]:
-    return {"digest": mark, "subject": mark, "object": mark, "mask": False, "labels": 0}
+    return {
+        "digest": mark,
+        "voxels": mark,
+        "subject": mark,
+        "object": mark,
+        "mask": False,
+        "labels": 0,
+    }
 
 
 @pytest.fixture

@@ -31,6 +31,22 @@ class Refused(Result):
 
 
 @dataclass(frozen=True)
+class Reason(Result):
+    """Why `count` sources were refused, in the words and with the name of the first."""
+
+    count: int
+    reason: str
+    first: str
+
+    @property
+    def line(self) -> str:
+        """As a person reads it: the source where it is one, else how many and the first."""
+        if self.count == 1:
+            return f"{self.first}: {self.reason}"
+        return f"{self.count} sources: {self.reason} (first: {self.first})"
+
+
+@dataclass(frozen=True)
 class IngestResult(Result):
     """A new version of a data set.
 
@@ -38,9 +54,11 @@ class IngestResult(Result):
         dataset, version: what was made.
         subjects, volumes, masks: how many the version holds.
         added: volumes that the version before it lacked.
+        updated: volumes that it had, with another mask, class or label.
         declared: facts of the protocol.
         unit: "patient" or "file": whom the guarantee protects; None where nobody said.
         quarantined: sources that were refused.
+        reasons: why, most frequent reason first.
         notes: remarks for a person, of private data.
     """
 
@@ -49,10 +67,12 @@ class IngestResult(Result):
     subjects: int
     volumes: int
     added: int
+    updated: int
     masks: int
     declared: Declared
     unit: str | None
     quarantined: tuple[Refused, ...]
+    reasons: tuple[Reason, ...]
     notes: tuple[str, ...]
 
 

@@ -1,0 +1,112 @@
+"""Whose a scan is: the patient of its source, unless the vault knows the scan already.
+
+One scan under two names would open two accounts for one person, and the budget of the first
+would protect nobody; two scans under one name would be one person where they are two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from medvae.api import datasets
+
+if TYPE_CHECKING:
+    from medvae.api.copies import Stored
+    from medvae.ingest import Ingested
+    from medvae.vault import Tenant
+    from medvae.volume import Volume
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Under whom a scan is stored, in which data set; `own`: as a file of its own."""
+
+    pseudonym: str
+    own: bool
+    dataset: str = ""
+
+
+@dataclass
+class Owners:
+    """The scans that a tenant holds, and those of the ingest that goes on.
+
+    Attributes:
+        held: keyed digest of voxels -> who holds them.
+        scans: pseudonym -> keyed digests of its scans.
+        fresh: keyed digests of the scans of this ingest.
+        twice: scans of the ingest that were there already, of the same subject.
+    """
+
+    held: dict[str, Holder] = field(default_factory=dict)
+    scans: dict[str, set[str]] = field(default_factory=dict)
+    fresh: set[str] = field(default_factory=set)
+    twice: int = 0
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Owners:
+        """The scans of all data sets."""
+        found = cls()
+        for label, entry in datasets.labelled_entries(tenant):
+            holder = Holder(entry["subject"], bool(entry.get("own_subject")), label)
+            found.held[entry["voxels"]] = holder
+            found.scans.setdefault(entry["subject"], set()).add(entry["voxels"])
+        return found
+
+    def keep(self, voxels: str, holder: Holder) -> None:
+        """A scan of this ingest."""
+        self.twice += voxels in self.fresh
+        self.fresh.add(voxels)
+        self.held.setdefault(voxels, holder)
+        self.scans.setdefault(holder.pseudonym, set()).add(voxels)
+
+    def holder(self, tenant: Tenant, item: Ingested, voxels: str) -> Holder:
+        """Who the scan is to be stored under.
+
+        A file that names no patient is known again by its voxels, wherever it is now; another
+        file of the same name is another subject.
+        """
+        known = self.held.get(voxels)
+        if item.own_subject and known is not None and voxels not in self.fresh:
+            return known
+        pseudonym = tenant.pseudonym(item.subject)
+        others = self.scans.get(pseudonym, set()) - {voxels}
+        if item.own_subject and others and not item.several:
+            pseudonym = tenant.pseudonym(f"{item.subject}\n{voxels}")
+        return Holder(pseudonym, item.own_subject)
+
+    def refusal(self, item: Ingested, holder: Holder, voxels: str, stored: Stored | None) -> str:
+        """Why the scan cannot be stored under this subject; empty where it can."""
+        known = self.held.get(voxels)
+        if known is not None:
+            # Of the same subject it was compared when it was stored.
+            return "" if known.pseudonym == holder.pseudonym else _elsewhere(known, holder)
+        near = [] if stored is None else stored.copies(item.volume.voxels)
+        if any(entry["subject"] != holder.pseudonym for entry in near):
+            return (
+                "a copy of it with other intensities or another header is stored as another "
+                "patient's; name the same patient in the subjects table, or leave this file out"
+            )
+        return ""
+
+
+def _elsewhere(known: Holder, holder: Holder) -> str:
+    if known.own and not holder.own and known.dataset:
+        name = known.dataset.partition("@")[0]
+        return (
+            f"the same voxels are stored in data set {name} as a file of no known patient; run "
+            f"medvae dataset delete {name} --yes, then ingest again with the table"
+        )
+    where = known.dataset.partition("@")[0]
+    mistaken = f"; if that is wrong, delete data set {where} and ingest again" if where else ""
+    return (
+        "the same voxels are stored as another patient's; name the same patient in the subjects "
+        f"table, or leave this file out{mistaken}"
+    )
+
+
+def updated(tenant: Tenant, now: Volume, entry: dict[str, Any]) -> Volume:
+    """The volume of a scan that is stored already: what it lacks now is kept from there."""
+    before = datasets.open_volume(tenant, entry)
+    mask = before.mask if now.mask is None else now.mask
+    return replace(now, mask=mask, meta=before.meta | now.meta)

@@ -1,0 +1,169 @@
+"""What voxels say of themselves: a label map, a phase map, intensities in another unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae import modality as modalities
+from medvae.errors import InputError
+
+Voxels = npt.NDArray[Any]
+
+# How few values an image of a few voxels has tells nothing.
+LEAST_VOXELS = 512
+# No scanner gives so few grey values; a label map of more is known by its flat regions.
+FEW_VALUES = 8
+# Masks that were named as such may be as noisy as a person likes, up to so many labels.
+MANY_LABELS = 16
+MOST_LABELS = 256
+# Part of neighbours inside the body that are equal. Measured: label maps of hearts, heads and
+# hippocampi .76 to .99, images of the same .003 to .30.
+FLAT = 0.5
+# CT: air is -1000 HU; what lies lower is padding, which has one value.
+AIR = -1100.0
+MOST_BELOW_AIR = 0.05
+TISSUE = -200.0
+LEAST_RANGE_HU = 50.0
+# Standardised uptake values and normalised MRI are both fractions in this range.
+SUV_LIKE = (1.0, 100.0)
+PHASE_EDGE = 0.02
+
+
+def is_label_map(voxels: Voxels) -> bool:
+    """Whether voxels [X, Y, Z] are labels: whole numbers that are few or lie in flat regions."""
+    if voxels.dtype.kind not in "iu":
+        return False
+    count = _distinct(voxels)
+    return count <= FEW_VALUES or (count <= MOST_LABELS and _flatness(voxels) >= FLAT)
+
+
+def check_labels(labels: Voxels) -> None:
+    """Refuse an image that was given as a mask.
+
+    Raises:
+        InputError: many values that change from voxel to voxel, as grey values do.
+    """
+    count = _distinct(labels)
+    if count > MANY_LABELS and _flatness(labels) < FLAT:
+        raise InputError(
+            f"it is an image, not a mask: it holds {count} values that change from voxel to voxel"
+        )
+
+
+def check_scan(voxels: Voxels) -> None:
+    """Refuse what is no scan by its voxels.
+
+    Raises:
+        InputError: a label map, or one value in every voxel.
+    """
+    if voxels.size < LEAST_VOXELS:
+        return
+    if voxels.min() == voxels.max():
+        raise InputError("all its voxels have the same value, so it shows nothing: leave it out")
+    if is_label_map(voxels):
+        raise InputError(
+            "it is a label map, not a scan: name it after its scan (x_seg.nii.gz beside "
+            "x.nii.gz), put it into labels/ beside images/, or give its folder with --labels"
+        )
+
+
+def check_ct(voxels: Voxels) -> bool:
+    """Whether a CT image reaches below soft tissue, as Hounsfield units nearly always do.
+
+    Raises:
+        InputError: the numbers cannot be Hounsfield units.
+    """
+    inside = voxels[np.isfinite(voxels)]
+    low, high = float(inside.min()), float(inside.max())
+    if high - low < LEAST_RANGE_HU:
+        raise InputError(
+            f"its intensities run from {low:g} to {high:g}, which cannot be Hounsfield units: "
+            "convert it back to them first"
+        )
+    if _below_air(inside) > MOST_BELOW_AIR:
+        raise InputError(
+            f"its intensities run from {low:g} to {high:g} and many are below air (-1000), which "
+            "cannot be Hounsfield units; it may be a phase map"
+        )
+    return low < TISSUE
+
+
+def guess_modality(voxels: Voxels) -> str:
+    """The modality from the numbers alone, where they are decisive (`Modality.recognised`).
+
+    Raises:
+        InputError: no modality or more than one recognises the numbers as its own.
+    """
+    inside = voxels[np.isfinite(voxels)]
+    low, high = float(inside.min()), float(inside.max())
+    whole = voxels.dtype == np.int16
+    fitting = [
+        one.name
+        for one in modalities.registered()
+        if one.recognised is not None and one.recognised(low, whole)
+    ]
+    why = ""
+    if _is_phase(low, high):
+        fitting, why = [], " (they run from -pi to pi, as a phase map's do)"
+    elif not whole and low >= 0 and SUV_LIKE[0] < high <= SUV_LIKE[1]:
+        fitting, why = [], f" (fractions from {low:g} to {high:g} may be MRI or uptake values)"
+    elif fitting == ["ct"] and _below_air(inside) > MOST_BELOW_AIR:
+        fitting, why = [], f" (they run from {low:g} to {high:g}, as a phase map's may)"
+    if len(fitting) != 1:
+        raise InputError(
+            f"its numbers do not say what it is{why}: give --modality, one of "
+            + ", ".join(modalities.names())
+        )
+    return fitting[0]
+
+
+def _is_phase(low: float, high: float) -> bool:
+    ends = (-np.pi, np.pi)
+    return all(
+        abs(value - end) <= PHASE_EDGE * np.pi for value, end in zip((low, high), ends, strict=True)
+    )
+
+
+def _below_air(inside: Voxels) -> float:
+    """The part of voxels below air, the most frequent value there (padding) left out."""
+    below = inside[inside < AIR]
+    if not below.size:
+        return 0.0
+    _, counts = np.unique(np.rint(below), return_counts=True)
+    return float(below.size - counts.max()) / inside.size
+
+
+def _distinct(voxels: Voxels) -> int:
+    if voxels.dtype.itemsize > 2:
+        return int(np.unique(voxels).size)
+    return int(np.count_nonzero(_counts(voxels)))
+
+
+def _counts(voxels: Voxels) -> npt.NDArray[np.int64]:
+    """How often each value occurs, from the lowest on; of whole numbers of at most 16 bits."""
+    low = int(voxels.min())
+    counts = np.zeros(int(voxels.max()) - low + 1, np.int64)
+    for slab in voxels:
+        counts += np.bincount(slab.ravel().astype(np.int64) - low, minlength=counts.size)
+    return counts
+
+
+def _flatness(voxels: Voxels) -> float:
+    """The part of neighbours that are equal, of those that are not the most frequent value."""
+    background = int(voxels.min()) + int(_counts(voxels).argmax())
+    pairs = same = 0
+    # A slab and the next at a time: no second copy of a large scan.
+    for index, slab in enumerate(voxels):
+        inside = slab != background
+        neighbours = [(slab[1:], slab[:-1]), (slab[:, 1:], slab[:, :-1])]
+        masks = [inside[1:] & inside[:-1], inside[:, 1:] & inside[:, :-1]]
+        if index:
+            neighbours.append((slab, voxels[index - 1]))
+            masks.append(inside & (voxels[index - 1] != background))
+        for (one, other), counted in zip(neighbours, masks, strict=True):
+            pairs += int(np.count_nonzero(counted))
+            same += int(np.count_nonzero(counted & (one == other)))
+    return same / pairs if pairs else 0.0
