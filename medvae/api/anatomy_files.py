@@ -18,9 +18,9 @@ import numpy as np
 from medvae.anatomy.collection import FileDigest, PersonMaps
 from medvae.errors import InputError
 from medvae.ingest import bids
+from medvae.ingest.layouts import PAIRS
 from medvae.ingest.records import DEFAULT_LIMITS, Quarantined, WorkerDiedError
 from medvae.ingest.sandbox import Sandbox
-from medvae.ingest.tasks import PAIRS
 from medvae.ingest.trees import File, Folder
 from medvae.volume import Volume
 

@@ -32,6 +32,7 @@ class IngestOptions:
     modality: str | None = None
     label_column: str | None = None
     class_column: str | None = None
+    contrast: str | None = None
     demographics: bool = False
     files_are_patients: bool = False
     label_scheme: declaration.Scheme | None = None
@@ -74,7 +75,8 @@ def ingest(
             taken.owners = Owners.of(tenant)
             taken.stored = Stored(tenant)
             taken.before = datasets.newest_entries(tenant, dataset)
-            _take(tenant, _read(sources, options, taken.notes, progress), taken)
+            scheme = _scheme(tenant, dataset, declared)
+            _take(tenant, _read(sources, options, scheme, taken.notes, progress), taken)
             if not taken.entries:
                 raise nothing(sources, taken.quarantined)
             manifest, added, updated = datasets.add_version(
@@ -106,8 +108,20 @@ def ingest(
     )
 
 
+def _scheme(tenant: Tenant, dataset: str, declared: dict[str, Any]) -> dict[str, str] | None:
+    """The label scheme that is declared now, else the data set's."""
+    scheme: dict[str, str] | None = declared["label_scheme"]
+    if scheme is None and datasets.version_numbers(tenant, dataset):
+        scheme = datasets.load(tenant, dataset).get("declared", {}).get("label_scheme")
+    return scheme
+
+
 def _read(
-    sources: list[Path], options: IngestOptions, notes: list[str], progress: Progress
+    sources: list[Path],
+    options: IngestOptions,
+    scheme: dict[str, str] | None,
+    notes: list[str],
+    progress: Progress,
 ) -> Iterable[Any]:
     from medvae import ingest as stage
 
@@ -118,6 +132,8 @@ def _read(
         modality=options.modality,
         label_column=options.label_column,
         class_column=options.class_column,
+        contrast=options.contrast,
+        scheme=scheme,
         keep_demographics=options.demographics,
         require_patients=not options.files_are_patients,
         workers=options.workers,

@@ -67,7 +67,7 @@ class Owners:
         file of the same name is another subject.
         """
         known = self.held.get(voxels)
-        if item.own_subject and known is not None and voxels not in self.fresh:
+        if item.own_subject and known is not None and known.own and voxels not in self.fresh:
             return known
         pseudonym = tenant.pseudonym(item.subject)
         others = self.scans.get(pseudonym, set()) - {voxels}

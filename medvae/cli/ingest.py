@@ -21,7 +21,7 @@ def run(
         Path | None, typer.Option(help="CSV file with the columns filename and subject.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Folder of masks named like the images.")
+        Path | None, typer.Option(help="Folder of masks named like the images (x or x_seg).")
     ] = None,
     modality: Annotated[
         str | None, typer.Option(help="mri, ct or pet; needed where the files do not say.")
@@ -33,6 +33,13 @@ def run(
         str | None,
         typer.Option(
             help="CSV column with the class of a volume (0, 1, ...), which a model learns."
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="Of cases with several contrasts the one to take (t1, 0000, T1w), or all, each as "
+            "a volume of its case."
         ),
     ] = None,
     label_scheme: Annotated[
@@ -69,6 +76,7 @@ def run(
             modality=modality,
             label_column=label_column,
             class_column=class_column,
+            contrast=contrast,
             demographics=demographics,
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,

@@ -16,6 +16,8 @@ NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
 NIFTI = (".nii.gz", ".nii")
 # Suffixes in anat/ that are not scans.
 NOT_SCANS = ("dseg", "probseg", "mask", "defacemask")
+# Suffixes of quantitative maps that do not end in "map".
+MAPS = ("MTsat",)
 # Entities that a segmentation has and its scan has not.
 OF_SEGMENTATIONS = ("space", "label", "desc", "atlas", "seg", "res", "den", "hemi")
 MOST_PARTICIPANTS = 1 << 24
@@ -101,10 +103,25 @@ def segmentation_for(name: str, siblings: list[File]) -> File | None:
         for file in siblings
         if _suffix(PurePosixPath(file.name).name) == "dseg"
         and _entities(PurePosixPath(file.name).name) == wanted
+        and _named_suffixes(PurePosixPath(file.name).name) <= {_suffix(PurePosixPath(name).name)}
     ]
     plain = [file for file in fitting if stem(file.name).endswith("_".join(wanted) + "_dseg")]
     chosen = plain or fitting
     return chosen[0] if len(chosen) == 1 else None
+
+
+def suffix(name: str) -> str:
+    """The suffix of a file, such as T1w."""
+    return _suffix(PurePosixPath(name).name)
+
+
+def no_scan(name: str) -> str:
+    """Why an image in a folder of scans is none: a map or a part of a complex image; or empty."""
+    own = PurePosixPath(name).name
+    if _suffix(own).endswith("map") or _suffix(own) in MAPS:
+        return f"it is a quantitative map ({_suffix(own)}), not a scan"
+    part = re.search(r"_part-(phase|real|imag)_", own)
+    return f"it is the {part.group(1)} part of a complex image, not a scan" if part else ""
 
 
 def participants(data: bytes) -> dict[str, dict[str, str]]:
@@ -124,6 +141,11 @@ def participants(data: bytes) -> dict[str, dict[str, str]]:
 
 def _suffix(name: str) -> str:
     return stem(name).rpartition("_")[2]
+
+
+def _named_suffixes(name: str) -> set[str]:
+    """Parts of a segmentation's name that are the suffix of the scan it was made of."""
+    return {part for part in stem(name).split("_")[1:-1] if "-" not in part}
 
 
 def _entities(name: str) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from medvae.errors import InputError
 from medvae.ingest import wire
 from medvae.ingest.records import Limits
+from medvae.ingest.tars import Tar, is_tar
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -26,7 +27,7 @@ class Inputs:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._archive: tuple[tuple[int, ...], zipfile.ZipFile] | None = None
+        self._archive: tuple[tuple[int, ...], Zip | Tar] | None = None
 
     def of(self, job: dict[str, Any], limits: Limits) -> Iterator[BinaryIO]:
         """The files of a job, in order; each is closed when the next is asked for.
@@ -58,8 +59,37 @@ class Inputs:
         key = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
         if self._archive is None or self._archive[0] != key:
             self._archive = None
-            self._archive = key, open_archive(os.fdopen(os.dup(file.fileno()), "rb"), limits)
-        return unpack(self._archive[1], member, limits)
+            self._archive = key, opened(os.fdopen(os.dup(file.fileno()), "rb"), limits)
+        return self._archive[1].unpack(member, limits)
+
+
+class Zip:
+    """A zip archive. Raises as `open_archive`."""
+
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self._zip = open_archive(file, limits)
+
+    def names(self) -> dict[str, int]:
+        """Name -> bytes of each plain file."""
+        found = {}
+        for member in self._zip.infolist():
+            mode = member.external_attr >> 16
+            if not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
+                found[member.filename] = member.file_size
+        return dict(sorted(found.items()))
+
+    def unpack(self, name: str, limits: Limits) -> BinaryIO:
+        """One member, in memory. Raises as `unpack`."""
+        return unpack(self._zip, name, limits)
+
+
+def opened(file: BinaryIO, limits: Limits) -> Zip | Tar:
+    """An archive, of the kind that its first bytes say.
+
+    Raises:
+        InputError: it is none, damaged, or built to explode.
+    """
+    return Tar(file, limits) if is_tar(file) else Zip(file, limits)
 
 
 def open_archive(file: BinaryIO, limits: Limits) -> zipfile.ZipFile:
@@ -113,15 +143,8 @@ def unpack(archive: zipfile.ZipFile, name: str, limits: Limits) -> BinaryIO:
 def members_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
-    """List the files of a zip archive: {"ok": [[name, bytes], ...]}, links and folders left out."""
-    file = next(files)
-    archive = open_archive(file, limits)
-    names = {}
-    for member in archive.infolist():
-        mode = member.external_attr >> 16
-        if not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
-            names[member.filename] = member.file_size
-    return {"ok": sorted(names.items())}, b""
+    """List the files of an archive: {"ok": [[name, bytes], ...]}, links and folders left out."""
+    return {"ok": list(opened(next(files), limits).names().items())}, b""
 
 
 def content_job(

@@ -97,7 +97,10 @@ def _mask(
         return None
     merged = np.zeros(shape, np.uint8)
     for file, number, name in zip(files, numbers, job["structures"], strict=True):
-        inside = read_mask(file, limits, shape, affine) > 0
+        labels = read_mask(file, limits, shape, affine)
+        inside = labels > 0
+        if np.unique(labels[inside]).size > 1:
+            raise InputError(f"{name} has several labels, and it is one of several masks")
         if (merged[inside] > 0).any():
             raise InputError(
                 f"{name} shares voxels with another structure: name those to keep with "

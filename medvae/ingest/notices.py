@@ -52,6 +52,21 @@ KINDS = {
         "volumes of a study or series that the table gives to several patients",
         "a study is of one patient: check the table",
     ),
+    "unmasked": (
+        "images without a mask among those of --labels",
+        "name a mask like its image, or with _seg, _mask or -label behind that name",
+    ),
+    "orphan": ("masks of --labels without an image", "compare the names"),
+    "structures": (
+        "volumes whose masks of single structures became one label map ({detail})",
+        "declare these labels with --label-scheme",
+    ),
+    "unnamed": ("masks of structures that the label scheme does not name", "they were left out"),
+    "contrast": ("images of another contrast than --contrast", "they were left out"),
+    "adni": (
+        "images whose patient is the ADNI identifier in their path",
+        "give --subjects if it is another",
+    ),
     "soft": (
         "CT volumes without a voxel below -200 HU, though air is -1000",
         "check that they are in Hounsfield units",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from medvae.ingest.records import (
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import ReadOptions, Scanning, Step, Task, table_at_top, table_for
-from medvae.ingest.trees import Archive, Folder, Listed, SingleFile, Tree
+from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
@@ -42,6 +42,8 @@ def read(
     label_column: str | None = None,
     class_column: str | None = None,
     require_patients: bool = False,
+    contrast: str | None = None,
+    scheme: Mapping[str, str] | None = None,
     workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress = SILENT,
@@ -51,7 +53,7 @@ def read(
 
     Args:
         sources: NIfTI files, folders (of NIfTI, BIDS, DICOM, or images/ beside labels/),
-            zip archives of these, DICOMDIR files.
+            zip and tar archives of these, DICOMDIR files.
         subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
@@ -64,6 +66,10 @@ def read(
         require_patients: an image that names no patient is an error. Otherwise it is a subject
             of its own, by its file name (`Ingested.own_subject`). DICOM without PatientID is
             refused either way: several series are usually of one patient.
+        contrast: the contrast to take of cases with several (t1 of BraTS, 0000 of nnU-Net, T1w
+            of BIDS), or "all" to take each as a volume of its case.
+        scheme: label number -> name, by which masks of one structure a file are numbered;
+            without it they are numbered in the order of their names.
         workers: reading processes.
         progress: gets the number of files done, of all files found.
         notes: receives, once a read, what the user should know (such as a guessed modality).
@@ -88,7 +94,14 @@ def read(
         if not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
     options = ReadOptions(
-        modality, keep_demographics, label_column, limits, class_column, require_patients
+        modality,
+        keep_demographics,
+        label_column,
+        limits,
+        class_column,
+        require_patients,
+        contrast,
+        scheme,
     )
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
@@ -162,7 +175,7 @@ class _Reading:
         except (InputError, WorkerDiedError) as error:
             return Quarantined(printable(str(path)), str(error))
         table = given if given is not None else table_at_top(tree, self._options)
-        return Scanning(tree, self._options, table, masks)
+        return Scanning(tree, self._options, table, masks, self._notices)
 
     def _tree(self, path: Path) -> Tree:
         limits = self._options.limits
@@ -170,7 +183,7 @@ class _Reading:
             return Folder(path, limits)
         if path.name.upper() == "DICOMDIR":
             return Listed(path, limits, self._pool)
-        if path.suffix.lower() == ".zip":
+        if path.name.lower().endswith(ARCHIVES):
             return Archive(path, limits, self._pool)
         return SingleFile(path, limits)
 

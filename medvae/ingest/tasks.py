@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, facts
+from medvae.ingest import bids, facts, layouts
+from medvae.ingest.notices import Notices
+from medvae.ingest.pairing import Pairing
 from medvae.ingest.records import Limits, Quarantined, printable
 from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_subjects
-from medvae.ingest.trees import File, SingleFile, Tree
+from medvae.ingest.trees import ARCHIVES, File, SingleFile, Tree
 
 TABLES = ("subjects.csv", "subjects.tsv")
-PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
+HEADERS, VOXELS = (".hdr", ".hdr.gz"), (".img", ".img.gz")
+# Words of file names that say what was scanned.
+NAMED = {"ct": "ct", "pet": "pet", "suv": "pet", "mr": "mri", "mri": "mri", "flair": "mri"}
+ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
 
@@ -61,6 +67,8 @@ class ReadOptions:
     limits: Limits
     class_column: str | None = None
     require_patients: bool = False
+    contrast: str | None = None
+    scheme: Mapping[str, str] | None = None
 
 
 @dataclass
@@ -70,6 +78,7 @@ class Scanning:
     Attributes:
         table: whose each file is, or None to take it from the files.
         masks: a tree of masks given apart from the source, or None.
+        notices: receives what the user should know.
         unrecognised: files that are not NIfTI by name, for the DICOM pass.
     """
 
@@ -77,31 +86,53 @@ class Scanning:
     options: ReadOptions
     table: Subjects | None
     masks: Tree | None
+    notices: Notices
     unrecognised: list[File] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._pairs = [p for p in PAIRS if all(self.tree.has_folder(folder) for folder in p)]
         self._bids = bids.is_dataset(self.tree, self.tree.top())
         self._people = self._participants()
-        self._folder: tuple[str, list[File]] = "", []
+        self._pairing = Pairing(
+            self.tree, self.masks, self._bids, self.options.contrast, self.options.scheme
+        )
 
     def tasks(self) -> Iterator[Step]:
         """All NIfTI tasks; what may be DICOM is left in `unrecognised`."""
         for file in self.tree.walk():
+            name = (file.name or file.source).lower() if isinstance(file, File) else ""
             if isinstance(file, Quarantined):
                 yield file
-            elif bids.is_nifti(file.name or file.source):
+            elif bids.is_nifti(name):
                 yield self._nifti(file)
             elif self._is_companion(file):
                 yield Passed()
-            elif file.name and file.name.lower().endswith((".zip", ".gz", ".tar", ".7z")):
+            elif name.endswith(HEADERS) and (voxels := self._other_half(file)):
+                yield self._pair(file, voxels)
+            elif name.endswith(VOXELS) and self._other_half(file):
+                yield Passed()
+            elif name.endswith((".hdr.gz", ".img.gz")):
+                yield Quarantined(
+                    file.source, "it is half of a NIfTI pair: put .hdr and .img side by side"
+                )
+            elif file.name and name.endswith(ARCHIVES):
+                yield Quarantined(
+                    file.source, "it is an archive inside the source: give it as a source itself"
+                )
+            elif file.name and name.endswith((".gz", ".7z")):
                 yield Quarantined(file.source, "it is an archive inside the source: unpack it")
             else:
                 self.unrecognised.append(file)
+        self._pairing.tell(self.notices)
 
     def survey(self) -> tuple[int, File | None]:
-        """How many files there are, and the first image that names no patient; by name only."""
+        """How many files there are, and the first image that names no patient; by name only.
+
+        Raises:
+            UsageError: cases have several contrasts, and neither --contrast nor a table says
+                what they are.
+        """
         count, unnamed = 0, None
+        self._pairing.check_contrasts(self.table is not None)
         for file in self.tree.walk():
             count += 1
             if unnamed is None and isinstance(file, File) and self._names_no_patient(file):
@@ -115,30 +146,71 @@ class Scanning:
         return isinstance(step, Task) and step.own_subject
 
     def _nifti(self, file: File) -> Step:
-        parts = PurePosixPath(file.name).parts
-        for images, labels in self._pairs:
-            if parts[0] == labels:
-                if self._image_of(file.name, images, labels):
-                    return Passed()
-                return Quarantined(file.source, f"it is a mask without an image in {images}/")
-        if self._bids:
-            if parts[0] in NOT_SOURCE or bids.is_segmentation(file.name):
-                return Passed()
-            if not bids.is_scan(file.name):
-                return Quarantined(
-                    file.source, f"it is not in a folder of scans ({bids.scan_folders()})"
-                )
-            if reason := self._other_modality(file):
-                return Quarantined(file.source, reason)
+        if reason := self._no_scan(file):
+            return Quarantined(file.source, reason)
+        if self._is_left_out(file):
+            return Passed()
         try:
             subject, own, meta = self._whose(file)
-            mask, optional = self._mask_of(file)
+            masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
         modality = self.options.modality or (bids.modality_of(file.name) if self._bids else None)
-        job = {"modality": modality, "mask_optional": optional, "meta": meta}
-        files = (file, mask) if mask else (file,)
-        return Task(file.source, subject, "nifti", files, job, own_subject=own)
+        job = {
+            "modality": modality,
+            "named": _modality_in(file.name or file.source),
+            "mask_optional": masks.optional,
+            "numbers": masks.numbers,
+            "structures": [printable(one) for one in masks.structures],
+            "meta": meta,
+        }
+        image = self._pairing.layout.images.get(file.name)
+        several = own and image is not None and bool(image.contrast)
+        return Task(file.source, subject, "nifti", (file, *masks.files), job, 1, own, several)
+
+    def _no_scan(self, file: File) -> str:
+        """Why a NIfTI file is not read, by its name; empty where it is."""
+        if file.name in self._pairing.layout.alone:
+            return "it is a mask without an image in the folder of images beside it"
+        if not self._bids or self._is_left_out(file):
+            return ""
+        if not bids.is_scan(file.name):
+            return f"it is not in a folder of scans ({bids.scan_folders()})"
+        return bids.no_scan(file.name) or self._other_modality(file)
+
+    def _is_left_out(self, file: File) -> bool:
+        """Whether a file is a mask of an image, or of a contrast that was not asked for."""
+        if self._bids:
+            parts = PurePosixPath(file.name).parts
+            if parts[0] in NOT_SOURCE or bids.is_segmentation(file.name):
+                return True
+            other = bids.suffix(file.name).lower() if bids.is_scan(file.name) else ""
+        else:
+            if self.masks is None and file.name in self._pairing.paired:
+                return True
+            image = self._pairing.layout.images.get(file.name)
+            other = image.contrast if image else ""
+        return self._pairing.is_other_contrast(other)
+
+    def _pair(self, header: File, voxels: File) -> Step:
+        """A NIfTI image in two files."""
+        try:
+            subject, own, meta = self._whose(header)
+        except InputError as error:
+            return Quarantined(header.source, str(error))
+        job = {"modality": self.options.modality, "mask_optional": False, "meta": meta}
+        job |= {"pair": True, "named": _modality_in(header.name)}
+        return Task(header.source, subject, "nifti", (header, voxels), job, 2, own)
+
+    def _other_half(self, file: File) -> File | None:
+        """The file of voxels of a header, or the header of voxels, beside it."""
+        name = file.name
+        for here, there in (*zip(HEADERS, VOXELS, strict=True), *zip(VOXELS, HEADERS, strict=True)):
+            if name.lower().endswith(here):
+                stem = name[: -len(here)]
+                beside = {one.name.lower(): one for one in self._pairing.siblings(file)}
+                return beside.get(f"{stem}{there}".lower())
+        return None
 
     def _other_modality(self, file: File) -> str:
         """Why a scan of a BIDS data set is not of the modality that was asked for, or empty."""
@@ -166,38 +238,18 @@ class Scanning:
             return row.subject, row.own, meta | self.table.kept(row)
         if named:
             return named, False, meta
-        return clean_subject(bids.stem(name)), True, meta
-
-    def _image_of(self, name: str, images: str, labels: str) -> bool:
-        rest = name.removeprefix(f"{labels}/")
-        return any(
-            self.tree.find(f"{images}/{candidate}") for candidate in (rest, _channel_0(rest))
+        if found := ADNI.search(name):
+            self.notices.add("adni", file.source)
+            return found.group(1), False, meta
+        image = self._pairing.layout.images.get(file.name)
+        if image is not None and image.contrast:
+            folder, parts = image.case
+            return clean_subject(f"{folder}/{'_'.join(parts)}"), True, meta
+        return (
+            clean_subject(re.sub(r"\.hdr(\.gz)?$", "", bids.stem(name), flags=re.IGNORECASE)),
+            True,
+            meta,
         )
-
-    def _mask_of(self, file: File) -> tuple[File | None, bool]:
-        """The mask, and whether the image may go without it."""
-        if self.masks is not None:
-            bare = PurePosixPath(file.name or file.source).name
-            inside = file.name.partition("/")[2]
-            for name in (file.name, inside, bare):
-                if name and (found := self.masks.find(name)):
-                    return found, False
-            return (self.masks.find(""), False) if not file.name else (None, False)
-        for images, labels in self._pairs:
-            if file.name.startswith(f"{images}/"):
-                rest = file.name.removeprefix(f"{images}/")
-                for name in (rest, rest.replace("_0000.nii", ".nii")):
-                    if found := self.tree.find(f"{labels}/{name}"):
-                        return found, False
-        if self._bids:
-            return bids.segmentation_for(file.name, self._siblings(file)), True
-        return None, False
-
-    def _siblings(self, file: File) -> list[File]:
-        folder = str(PurePosixPath(file.name).parent)
-        if self._folder[0] != folder:
-            self._folder = folder, self.tree.beside(folder)
-        return self._folder[1]
 
     def _is_companion(self, file: File) -> bool:
         name = PurePosixPath(file.name).name.lower()
@@ -221,9 +273,10 @@ class Scanning:
             return {}
 
 
-def _channel_0(name: str) -> str:
-    """nnU-Net's name of the first channel of a case."""
-    return f"{bids.stem(name)}_0000{name[len(bids.stem(name)) :]}"
+def _modality_in(name: str) -> str | None:
+    """The modality that a file's name says, to be compared with a guess."""
+    found = {NAMED[token] for token in layouts.tokens(name) if token in NAMED}
+    return found.pop() if len(found) == 1 else None
 
 
 def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:

@@ -22,6 +22,11 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: opening a named pipe must not wait for a writer.
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 MOST_DEPTH = 64
+# Names of archives that are read as the folder they were made of.
+ARCHIVES = (
+    ".zip",
+    *(".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
+)
 
 
 class Tree(Protocol):
@@ -247,7 +252,7 @@ class Listed(Folder):
 
 
 class Archive:
-    """A zip archive; its list of names is read by the worker."""
+    """A zip or tar archive; its list of names is read by the worker."""
 
     def __init__(self, path: Path, limits: Limits, pool: Pool) -> None:
         self.label = str(path)
@@ -268,8 +273,9 @@ class Archive:
             yield Quarantined(
                 printable(f"{self.label}/{name}"), "its name leads out of the archive"
             )
-        for name in sorted(self._names):
-            yield File(self, name, self._names[name])
+        # In the order of the archive: a packed tar archive can only be read from its start.
+        for name, member in self._names.items():
+            yield File(self, name, member)
 
     def find(self, name: str) -> File | None:
         return File(self, name, self._names[name]) if name in self._names else None

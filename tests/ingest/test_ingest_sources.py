@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import shutil
+import tarfile
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from medvae.errors import InputError, UsageError
-from medvae.ingest import Ingested, Quarantined, read
+from medvae.ingest import Ingested, Limits, Quarantined, read
 
 GOOD = nifti()
 MASK = nifti((voxels() % 3).astype(np.uint8))
@@ -254,6 +257,15 @@ def zipped(root: Path) -> Path:
     return path
 
 
+def tarred(root: Path, ending: str, packing: str) -> Path:
+    path = root.parent / f"{root.name}.{ending}"
+    with tarfile.open(path, f"w:{packing}") as out:
+        for file in sorted(root.rglob("*")):
+            if file.is_file():
+                out.add(file, file.relative_to(root))
+    return path
+
+
 def pairs(root: Path) -> Path:
     save(root / "images/a.nii.gz", GOOD)
     save(root / "labels/a.nii.gz", MASK)
@@ -263,6 +275,50 @@ def pairs(root: Path) -> Path:
 def dicom(root: Path) -> Path:
     write(root / "one", series())
     return write(root / "two/deep", series(patient="PAT-2", series="1.2.9", modality="MR"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_tar_archive_gives_nothing_but_its_plain_files(tmp_path: Path, workers: int) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as out:
+        for name, kind, target in (
+            ("../out.nii", tarfile.REGTYPE, ""),
+            ("/root.nii", tarfile.REGTYPE, ""),
+            ("link.nii", tarfile.SYMTYPE, "/etc/passwd"),
+            ("hard.nii", tarfile.LNKTYPE, "../out.nii"),
+            ("pipe.nii", tarfile.FIFOTYPE, ""),
+            ("z/last.nii", tarfile.REGTYPE, ""),
+            ("a/first.nii", tarfile.REGTYPE, ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            member.size = len(GOOD) if kind == tarfile.REGTYPE else 0
+            out.addfile(member, io.BytesIO(GOOD))
+    results = list(read([path], modality="mri", workers=workers))
+    refused = [r.reason for r in results if isinstance(r, Quarantined)]
+    assert refused == ["its name leads out of the archive"] * 2
+    assert [r.subject for r in results if isinstance(r, Ingested)] == ["z/last", "a/first"]
+
+
+def test_damaged_and_overlarge_tar_archives_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    for data in (b"", b"\x1f\x8b" + b"x" * 99, gzip.compress(b"no tar" * 999)):
+        path.write_bytes(data)
+        assert "archive" in refusal(path)
+    with tarfile.open(tmp_path / "b.tar", "w") as out:
+        member = tarfile.TarInfo("a.nii")
+        member.size = len(GOOD)
+        out.addfile(member, io.BytesIO(GOOD))
+    whole = (tmp_path / "b.tar").read_bytes()
+    bomb = nifti(np.zeros((40, 40, 40), np.int16))
+    with tarfile.open(path, "w:gz") as out:
+        member = tarfile.TarInfo("a.nii")
+        member.size = len(bomb)
+        out.addfile(member, io.BytesIO(bomb))
+    assert "more than" in refusal(path, limits=Limits(file_bytes=len(bomb) - 1))
+    (tmp_path / "b.tar").write_bytes(whole[:700])
+    is_sentence(refusal(tmp_path / "b.tar", modality="mri"))
+    assert "more than 0 files" in refusal(tmp_path / "b.tar", limits=Limits(members=0))
 
 
 @pytest.mark.parametrize("layout", [bids, pairs, dicom])
@@ -279,8 +335,11 @@ def test_an_archive_is_read_as_the_folder_it_was_made_of(
         ]
 
     expected = facts(read([root], modality=None if layout is not pairs else "mri"))
-    path = zipped(root)
-    assert facts(read([path], modality=None if layout is not pairs else "mri")) == expected
+    modality = None if layout is not pairs else "mri"
+    assert facts(read([zipped(root)], modality=modality)) == expected
+    for ending, packing in (("tar", ""), ("tar.gz", "gz"), ("tgz", "gz"), ("tar.xz", "xz")):
+        path = tarred(root, ending, packing)
+        assert facts(read([path], modality=modality)) == expected
     assert any(len(fact) == 2 for fact in expected)
 
 

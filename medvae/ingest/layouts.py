@@ -1,0 +1,376 @@
+"""Which files are scans, which are label maps of them, which are contrasts of one case: by name.
+
+Understood: images/ beside labels/ (Medical Segmentation Decathlon, nnU-Net), a folder of masks
+beside its scan (TotalSegmentator), x_seg, x-label, x_mask, ... beside x, segmentation-7 beside
+volume-7, seg beside image, and contrasts as BraTS and nnU-Net name them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from medvae.ingest import bids
+
+# Images beside labels, as the public anatomy library has them.
+PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
+MASK_FOLDERS = frozenset(
+    {
+        "segmentations",
+        "segmentation",
+        "seg",
+        "segs",
+        "masks",
+        "mask",
+        "labels",
+        "label",
+        "labelstr",
+        "labelsts",
+        "labelsval",
+        "rois",
+        "gt",
+        "groundtruth",
+    }
+)
+IMAGE_FOLDERS = frozenset(
+    {
+        "images",
+        "image",
+        "imagestr",
+        "imagests",
+        "imagesval",
+        "imgs",
+        "img",
+        "scans",
+        "scan",
+        "volumes",
+        "volume",
+    }
+)
+MASK_WORDS = frozenset(
+    {
+        "seg",
+        "segm",
+        "segs",
+        "segmentation",
+        "segmentations",
+        "mask",
+        "masks",
+        "msk",
+        "label",
+        "labels",
+        "labelmap",
+        "dseg",
+        "gt",
+        "groundtruth",
+        "roi",
+        "rois",
+        "aseg",
+        "annotation",
+    }
+)
+IMAGE_WORDS = frozenset(
+    {
+        "image",
+        "img",
+        "imaging",
+        "volume",
+        "vol",
+        "scan",
+        "orig",
+        "ct",
+        "mr",
+        "mri",
+    }
+)
+CONTRASTS = frozenset(
+    {
+        "t1",
+        "t1w",
+        "t1n",
+        "t1c",
+        "t1ce",
+        "t1gd",
+        "t1post",
+        "t2",
+        "t2w",
+        "t2f",
+        "t2star",
+        "flair",
+        "pd",
+        "pdw",
+        "dwi",
+        "adc",
+        "swi",
+        "tof",
+        "dce",
+    }
+)
+_CHANNEL = re.compile(r"\d{4}")
+_GLUED = re.compile(r"([a-z]+)(\d+)")
+MOST_STRUCTURES = 255
+
+Tokens = tuple[str, ...]
+Case = tuple[str, Tokens]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A scan: its name in the tree, its case (folder and tokens), and its contrast or ""."""
+
+    name: str
+    tokens: Tokens
+    case: Case
+    contrast: str = ""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A label map of a scan; `structure`: what it shows, where it is one of several."""
+
+    name: str
+    structure: str = ""
+
+
+@dataclass
+class Layout:
+    """What the names of a tree say.
+
+    Attributes:
+        images: scans by name.
+        masks: name of a scan -> its label maps.
+        contrasts: case -> contrast -> scan, of cases with at least two.
+        alone: names of label maps in a folder of masks whose scans are elsewhere.
+    """
+
+    images: dict[str, Image] = field(default_factory=dict)
+    masks: dict[str, list[Mask]] = field(default_factory=dict)
+    contrasts: dict[Case, dict[str, str]] = field(default_factory=dict)
+    alone: set[str] = field(default_factory=set)
+
+    @property
+    def paired(self) -> set[str]:
+        """Names of all label maps that have a scan."""
+        return {mask.name for masks in self.masks.values() for mask in masks}
+
+    def structures(self) -> list[str]:
+        """What the masks of single structures show, in a fixed order."""
+        found = {mask.structure for masks in self.masks.values() for mask in masks}
+        return sorted(found - {""})
+
+
+def arrange(names: Iterable[str], given: Iterable[str] | None = None) -> Layout:
+    """The layout of a tree.
+
+    Args:
+        names: of the tree's NIfTI files.
+        given: of those of a tree of masks given apart; then no other file is a mask.
+    """
+    layout = Layout()
+    names = list(names)
+    mask_names = [name for name in names if _is_mask(name)] if given is None else list(given)
+    not_scans = set() if given is not None else set(mask_names)
+    scans = [name for name in names if name not in not_scans]
+    # The folder of masks given apart has no place in the tree.
+    labelled = {
+        (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
+    }
+    for image in _images(scans, labelled):
+        layout.images[image.name] = image
+    for image in layout.images.values():
+        if image.contrast:
+            layout.contrasts.setdefault(image.case, {})[image.contrast] = image.name
+    index = _Index(layout.images.values(), anywhere=given is not None)
+    for name in mask_names:
+        case, structure = index.scan_of(name)
+        if case is None:
+            if index.beside_images(name):
+                layout.alone.add(name)
+            continue
+        for image in index.of_case(case):
+            layout.masks.setdefault(image.name, []).append(Mask(name, structure))
+    _single_structure(layout)
+    return layout
+
+
+def tokens(name: str) -> Tokens:
+    """A file name without its ending in lower-case parts."""
+    stem = unicodedata.normalize("NFC", bids.stem(PurePosixPath(name).name)).lower()
+    parts = [part for part in re.split(r"[-_. ]+", stem) if part]
+    glued = _GLUED.fullmatch(parts[0]) if parts else None
+    # img0001 and label0001 are one case.
+    if glued and glued.group(1) in MASK_WORDS | IMAGE_WORDS:
+        parts[:1] = glued.groups()
+    return tuple(parts)
+
+
+def _is_mask(name: str) -> bool:
+    folders = PurePosixPath(name.lower()).parts[:-1]
+    return any(part in MASK_FOLDERS for part in folders) or any(
+        token in MASK_WORDS for token in tokens(name)
+    )
+
+
+def _parent(name: str) -> str:
+    return str(PurePosixPath(name).parent)
+
+
+def _images(names: list[str], labelled: set[tuple[str, Tokens]]) -> Iterable[Image]:
+    """Scans with their contrast, where their case has another one in the same folder."""
+    found: dict[Case, list[tuple[str, Tokens, str]]] = {}
+    for name in names:
+        own = tokens(name)
+        contrast = _contrast(name, own, labelled)
+        rest = list(own)
+        if contrast:
+            del rest[len(rest) - 1 - rest[::-1].index(contrast)]
+        found.setdefault((_parent(name), tuple(rest)), []).append((name, own, contrast))
+    for case, members in found.items():
+        names_of = {contrast for _, _, contrast in members}
+        several = len(names_of) == len(members) > 1 and "" not in names_of
+        several = several and _channels(names_of)
+        for name, own, contrast in members:
+            yield (
+                Image(name, own, case, contrast)
+                if several
+                else Image(name, own, (_parent(name), own))
+            )
+
+
+def _contrast(name: str, own: Tokens, labelled: set[tuple[str, Tokens]]) -> str:
+    if found := [token for token in own if token in CONTRASTS]:
+        return found[-1]
+    folder = PurePosixPath(name).parent
+    if folder.name.lower() in IMAGE_FOLDERS and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):
+        labels = str(folder.parent / folder.name.lower().replace("images", "labels")).lower()
+        # img_0003 with a mask of that name is a patient, not a channel.
+        if not {(labels, own), ("", own)} & labelled:
+            return own[-1]
+    return ""
+
+
+def _channels(contrasts: set[str]) -> bool:
+    """Whether numbered contrasts are channels: 0000, 0001, ... without a gap, at most 16."""
+    numbered = sorted(one for one in contrasts if _CHANNEL.fullmatch(one))
+    return not numbered or (
+        len(numbered) == len(contrasts) <= 16
+        and numbered == [f"{n:04d}" for n in range(len(numbered))]
+    )
+
+
+class _Index:
+    """Scans by folder and by the tokens that a label map of theirs may have."""
+
+    def __init__(self, images: Iterable[Image], anywhere: bool) -> None:
+        self._anywhere = anywhere
+        self._cases: dict[Case, list[Image]] = {}
+        self._by: dict[str, dict[Tokens, set[Case]]] = {}
+        for image in images:
+            self._cases.setdefault(image.case, []).append(image)
+            own = image.tokens
+            channel = own[:-1] if own[-1:] == ("0000",) else own
+            for folder in {_parent(image.name), *(["*"] if anywhere else [])}:
+                table = self._by.setdefault(folder, {})
+                for variant in (own, image.case[1], channel):
+                    for key in {variant, _plain(variant)}:
+                        table.setdefault(key, set()).add(image.case)
+
+    def of_case(self, case: Case) -> list[Image]:
+        return self._cases[case]
+
+    def beside_images(self, name: str) -> bool:
+        """Whether the mask is in a folder of masks that has a folder of images beside it."""
+        return any(beside and folder in self._by for folder, beside in self._folders(name))
+
+    def scan_of(self, name: str) -> tuple[Case | None, str]:
+        """The case of a label map, and the structure that it shows if it is of one."""
+        found = _without_word(tokens(name))
+        for folder, beside in self._folders(name):
+            table = self._by.get(folder)
+            if table is None:
+                continue
+            if case := _only(table.get(found) or table.get(_plain(found)) if found else None):
+                return case, ""
+            for length in range(len(found) - 1, 0, -1):
+                rest = found[length:]
+                if all(len(part) > 2 and part.isalpha() for part in rest) and (
+                    case := _only(table.get(found[:length]))
+                ):
+                    return case, "_".join(rest)
+            cases = set().union(*table.values())
+            if folder != "*" and not beside and (case := _only(cases)):
+                # Of masks given apart only those in a case's own folder are surely of it.
+                within = folder != "." if self._anywhere else _parent(name) != folder
+                if not found or within:
+                    return case, "_".join(found)
+        return None, ""
+
+    def _folders(self, name: str) -> list[tuple[str, bool]]:
+        """Where the scan of a label map may be, and whether that is a folder of images."""
+        parts = PurePosixPath(name).parts[:-1]
+        found = [("/".join(parts) or ".", False)]
+        for place, part in enumerate(parts):
+            if part.lower() in MASK_FOLDERS:
+                head, tail = parts[:place], parts[place + 1 :]
+                found.append(("/".join(head + tail) or ".", False))
+                found += [
+                    (folder, True)
+                    for folder in self._by
+                    if _is_beside(PurePosixPath(folder).parts, head, tail, part.lower())
+                ]
+        return [*found, ("*", False)] if self._anywhere else found
+
+
+def _is_beside(folder: Tokens, head: Tokens, tail: Tokens, masks: str) -> bool:
+    """Whether a folder is head/images/tail, of the same part of a data set as the masks."""
+    place = len(head)
+    if (
+        len(folder) != place + 1 + len(tail)
+        or folder[:place] != head
+        or folder[place + 1 :] != tail
+    ):
+        return False
+    images = folder[place].lower()
+    parts = [end for end in ("tr", "ts", "val") if masks == f"labels{end}"]
+    return images in IMAGE_FOLDERS and (not parts or images == f"images{parts[0]}")
+
+
+def _plain(own: Tokens) -> Tokens:
+    return tuple(token for token in own if token not in IMAGE_WORDS)
+
+
+def _without_word(own: Tokens) -> Tokens:
+    """Tokens of a label map without the last word that says that it is one."""
+    for place in range(len(own) - 1, -1, -1):
+        if own[place] in MASK_WORDS:
+            return own[:place] + own[place + 1 :]
+    return own
+
+
+def _only(cases: set[Case] | None) -> Case | None:
+    return next(iter(cases)) if cases and len(cases) == 1 else None
+
+
+def _single_structure(layout: Layout) -> None:
+    """Masks that all show one structure are label maps like any other."""
+    if len(layout.structures()) == 1 and all(len(masks) == 1 for masks in layout.masks.values()):
+        for name, (mask,) in layout.masks.items():
+            layout.masks[name] = [Mask(mask.name)]
+
+
+def numbering(structures: list[str], scheme: Mapping[str, str] | None) -> dict[str, int]:
+    """Structure -> label: as the scheme (number -> name) has it, else 1, 2, ... in order.
+
+    With a scheme, structures that it does not name get none.
+    """
+    if not scheme:
+        return {name: number for number, name in enumerate(structures, start=1)}
+    wanted = {_spelled(name): int(number) for number, name in scheme.items()}
+    return {name: wanted[_spelled(name)] for name in structures if _spelled(name) in wanted}
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[-_. ]+", " ", name.lower()).strip()

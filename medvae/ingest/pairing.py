@@ -1,0 +1,187 @@
+"""Which masks go with which image of a tree, given apart or in the tree itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from medvae.errors import InputError, UsageError
+from medvae.ingest import bids, layouts
+from medvae.ingest.layouts import Layout
+from medvae.ingest.notices import Notices
+from medvae.ingest.records import printable
+from medvae.ingest.trees import File, Tree
+
+EVERY_CONTRAST = "all"
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one image; `numbers`: their labels, where each shows one structure."""
+
+    files: tuple[File, ...] = ()
+    numbers: tuple[int, ...] = ()
+    structures: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass
+class Pairing:
+    """The masks of a tree's images.
+
+    Attributes:
+        masks: a tree of masks given apart, or None.
+        is_bids: whether the tree is a BIDS data set.
+        contrast: the contrast to take of cases with several, "all", or None.
+        scheme: label number -> name, to number masks of single structures by.
+    """
+
+    tree: Tree
+    masks: Tree | None
+    is_bids: bool
+    contrast: str | None
+    scheme: Mapping[str, str] | None
+
+    def __post_init__(self) -> None:
+        self._folder: tuple[str, list[File]] = "", []
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What the names of NIfTI files say, of a tree that is no BIDS data set."""
+        names = [] if self.is_bids else _nifti_names(self.tree)
+        given = None if self.masks is None else _nifti_names(self.masks)
+        return layouts.arrange(names, given)
+
+    def check_contrasts(self, told: bool) -> None:
+        """Refuse cases with several contrasts of which nobody said what to do with them.
+
+        Args:
+            told: a table says whose each file is.
+
+        Raises:
+            UsageError: so it is, or no case has the contrast that was asked for.
+        """
+        wanted, cases = self.contrast, self.layout.contrasts
+        if wanted == EVERY_CONTRAST or not cases or (wanted is None and told):
+            return
+        known = sorted({one for contrasts in cases.values() for one in contrasts})
+        if wanted is None or wanted.lower() not in known:
+            raise UsageError(
+                f"{printable(self.tree.label)} has several contrasts a case "
+                f"({printable(', '.join(known))}); say which is meant with --contrast NAME, or "
+                f"--contrast {EVERY_CONTRAST} to keep each as a volume of the case"
+            )
+
+    @cached_property
+    def paired(self) -> set[str]:
+        return self.layout.paired
+
+    def of(self, file: File) -> Masks:
+        """The masks of an image.
+
+        Raises:
+            InputError: it is not clear which they are.
+        """
+        if self.is_bids and self.masks is None:
+            own = bids.segmentation_for(file.name, self.siblings(file))
+            found = own or bids.segmentation_for(file.name, self._derivatives)
+            return Masks((found,) if found else (), optional=True)
+        tree = self.tree if self.masks is None else self.masks
+        if self.masks is not None:
+            bare = PurePosixPath(file.name or file.source).name
+            for name in (file.name, file.name.partition("/")[2], bare):
+                if name and (same := self.masks.find(name)):
+                    return Masks((same,))
+            if not file.name:
+                single = self.masks.find("")
+                return Masks((single,) if single else ())
+        return self._named_masks(tree, self.layout.masks.get(file.name, []))
+
+    def _named_masks(self, tree: Tree, named: list[layouts.Mask]) -> Masks:
+        files = {mask: found for mask in named if (found := tree.find(mask.name))}
+        if len(files) == 1 and not named[0].structure:
+            return Masks(tuple(files.values()))
+        if not all(mask.structure for mask in files):
+            names = ", ".join(sorted(printable(mask.name) for mask in files))
+            raise InputError(f"it has more than one mask ({names}): keep one")
+        kept = {mask: file for mask, file in files.items() if mask.structure in self._numbers}
+        if files and not kept:
+            raise InputError("the label scheme names none of the structures that it has masks of")
+        return Masks(
+            tuple(kept.values()),
+            tuple(self._numbers[mask.structure] for mask in kept),
+            tuple(mask.structure for mask in kept),
+        )
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Structure -> label.
+
+        Raises:
+            InputError: there are more structures than a mask can hold labels.
+        """
+        found = layouts.numbering(self.layout.structures(), self.scheme)
+        if len(found) > layouts.MOST_STRUCTURES:
+            raise InputError(
+                f"the source has masks of {len(found)} structures, and a volume holds at most "
+                f"{layouts.MOST_STRUCTURES} labels: name those to keep with --label-scheme"
+            )
+        return found
+
+    @cached_property
+    def _derivatives(self) -> list[File]:
+        """Label maps among the derivatives of a BIDS data set."""
+        return [
+            file
+            for file in self.tree.walk()
+            if isinstance(file, File)
+            and file.name.startswith("derivatives/")
+            and bids.is_nifti(file.name)
+        ]
+
+    def is_other_contrast(self, contrast: str) -> bool:
+        """Whether a contrast is another than the one that was asked for."""
+        wanted = self.contrast
+        return (
+            bool(contrast) and wanted not in (None, EVERY_CONTRAST) and contrast != wanted.lower()
+        )
+
+    def siblings(self, file: File) -> list[File]:
+        folder = str(PurePosixPath(file.name).parent)
+        if self._folder[0] != folder:
+            self._folder = folder, self.tree.beside(folder)
+        return self._folder[1]
+
+    def tell(self, notices: Notices) -> None:
+        """What the names of masks left open, once the tree was walked."""
+        layout = self.layout
+        few = len(layout.structures()) <= layouts.MOST_STRUCTURES
+        for name, image in layout.images.items():
+            source = File(self.tree, name).source
+            if self.masks is not None and not self._has_mask(name):
+                notices.add("unmasked", source)
+            if few and any(mask.structure for mask in layout.masks.get(name, ())):
+                text = ",".join(f"{n}={one}" for one, n in self._numbers.items())
+                notices.add("structures", source, printable(text))
+            if image.contrast and self.is_other_contrast(image.contrast):
+                notices.add("contrast", source)
+        if self.masks is not None and not self.is_bids:
+            for name in _nifti_names(self.masks):
+                if name not in self.paired:
+                    notices.add("orphan", File(self.masks, name).source)
+
+    def _has_mask(self, name: str) -> bool:
+        try:
+            return bool(self.of(File(self.tree, name)).files)
+        except InputError:
+            return True
+
+
+def _nifti_names(tree: Tree) -> list[str]:
+    return [
+        file.name
+        for file in tree.walk()
+        if isinstance(file, File) and file.name and bids.is_nifti(file.name)
+    ]
