@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import declaration
+from medvae.api import declaration, export_tables
 from medvae.api.files import REAL, fresh_folder
 from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Declared, Extent
 from medvae.errors import IntegrityError, NotFoundError, UsageError
@@ -256,7 +256,9 @@ def _extent(axes: list[tuple[float, ...]]) -> Extent:
 
 
 def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetExport:
-    """Write plain NIfTI files named by pseudonym: the steward's decision, and logged as one.
+    """Write plain NIfTI files named by pseudonym, and tables to ingest them by again.
+
+    It is the steward's decision, and logged as one.
 
     Raises:
         UsageError: `out` exists and is not an empty folder.
@@ -268,13 +270,17 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
     fresh_folder(out)
     tenant.record("export", dataset=label, volumes=len(manifest["volumes"]))
     counts: Counter[str] = Counter()
-    files = []
+    files: list[Path] = []
+    rows: list[dict[str, Any]] = []
     progress.start(f"Exporting {label}", len(manifest["volumes"]))
     for done, entry in enumerate(manifest["volumes"], 1):
         volume = open_volume(tenant, entry)
         counts[entry["subject"]] += 1
         stem = f"{entry['subject']}_{counts[entry['subject']]}"
-        files += write_nifti(volume, out, stem, description=REAL)
+        written = write_nifti(volume, out, stem, description=REAL)
+        files += written
+        rows.append(export_tables.row(written[0], entry, volume))
         progress.advance(done)
+    tables = export_tables.write(out, rows, manifest.get("declared", {}).get("label_scheme"))
     progress.finish()
-    return DatasetExport(label, tuple(files))
+    return DatasetExport(label, tuple(files), tables)

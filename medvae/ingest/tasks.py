@@ -18,6 +18,8 @@ from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_su
 from medvae.ingest.trees import ARCHIVES, File, SingleFile, Tree
 
 TABLES = ("subjects.csv", "subjects.tsv")
+# What an export writes beside its table; given with --label-scheme.
+SCHEME = "label_scheme.csv"
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
@@ -255,7 +257,7 @@ class Scanning:
         name = PurePosixPath(file.name).name.lower()
         if not name:
             return False
-        if "/" not in file.name and (name in TABLES or name.startswith(PAPERS)):
+        if "/" not in file.name and (name in (*TABLES, SCHEME) or name.startswith(PAPERS)):
             return True
         return name.endswith(COMPANIONS) or name == "dicomdir" or self._is_table(file)
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import BY_FILE, Clinic
 
+SCHEME = "label_scheme.csv"
 SHAPE = (12, 11, 10)
 
 
@@ -102,3 +103,25 @@ def test_all_reasons_are_counted(clinic: Clinic, tmp_path: Path) -> None:
     assert found["error"].index("3 sources: it is a series of volumes") < found["error"].index(
         "aaa.bin"
     )
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_ingest_of_an_export_gives_the_same_cohort(
+    clinic: Clinic, cohort: Path, tmp_path: Path, by_file: bool
+) -> None:
+    masks = ("--labels", cohort / "m", "--label-scheme", "1=organ", "--modality", "mri")
+    table = ("--subjects", cohort / "t.csv", "--class-column", "grade", "--classes", "2")
+    who = ("--files-are-patients",) if by_file else table
+    first = clinic("ingest", cohort / "i", "-d", "d", *masks, *who).json
+    assert first["quarantined"] == []
+    out = tmp_path / "out"
+    exported = clinic("dataset", "export", "d", "-o", out).json
+    assert [Path(one).name for one in exported["tables"]] == ["subjects.csv", "label_scheme.csv"]
+    clinic("dataset", "delete", "d", "--yes")
+    again = ("ingest", out, "-d", "d", "--modality", "mri", "--label-scheme", out / SCHEME)
+    classes = () if by_file else ("--class-column", "class", "--classes", "2")
+    second = clinic(*again, *classes, *(("--files-are-patients",) if by_file else ())).json
+    assert second["quarantined"] == []
+    for key in ("subjects", "volumes", "masks", "unit", "declared"):
+        assert second[key] == first[key]
+    assert not any("class" in note for note in second["notes"])

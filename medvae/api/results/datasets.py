@@ -127,10 +127,16 @@ class DatasetDetail(DatasetInfo):
 
 @dataclass(frozen=True)
 class DatasetExport(Result):
-    """Plain files of real patients that left the vault."""
+    """Plain files of real patients that left the vault.
+
+    Attributes:
+        files: images and masks.
+        tables: subjects.csv, and label_scheme.csv where a scheme is declared.
+    """
 
     dataset: str
     files: tuple[Path, ...]
+    tables: tuple[Path, ...]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,51 @@
+"""What an export writes beside its images, so that ingesting it gives the same cohort."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvae.volume import Volume
+
+SUBJECTS, SCHEME = "subjects.csv", "label_scheme.csv"
+
+
+def row(image: Path, entry: Mapping[str, Any], volume: Volume) -> dict[str, Any]:
+    """The line of an image; `unit`: whether its subject is a patient or stands for a file."""
+    found = {
+        "filename": image.name,
+        "subject": entry["subject"],
+        "unit": "file" if entry.get("own_subject") else "patient",
+        "class": volume.meta.get("class"),
+        "label": volume.meta.get("label"),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def write(
+    out: Path, rows: Sequence[Mapping[str, Any]], scheme: Mapping[str, str] | None
+) -> tuple[Path, ...]:
+    """subjects.csv (`--class-column class`, `--label-column label`) and label_scheme.csv
+    (`--label-scheme`), where one is declared; returns the files written.
+    """
+    columns = [key for key in ("filename", "subject", "unit", "class", "label") if _any(rows, key)]
+    written = [_table(out / SUBJECTS, columns, rows)]
+    if scheme:
+        ordered = sorted(scheme.items(), key=lambda item: int(item[0]))
+        lines = [{"value": number, "name": name} for number, name in ordered]
+        written.append(_table(out / SCHEME, ["value", "name"], lines))
+    return tuple(written)
+
+
+def _any(rows: Iterable[Mapping[str, Any]], key: str) -> bool:
+    return any(key in one for one in rows)
+
+
+def _table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+    with path.open("x", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    return path
