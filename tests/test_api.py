@@ -158,7 +158,7 @@ def test_a_result_is_frozen_and_has_a_json_form() -> None:
     made = results.DatasetExport("d@1", (Path("a.nii"),))
     with pytest.raises(FrozenInstanceError):
         made.dataset = "other"  # type: ignore[misc]
-    assert made.to_json() == {"dataset": "d@1", "files": ["a.nii"]}
+    assert made.to_json() == {"dataset": "d@1", "files": ["a.nii"], "tables": []}
     extent = results.Extent((1.0,), (2.0,))
     assert as_json({1: (extent, None)}) == {"1": [{"min": [1.0], "max": [2.0]}, None]}
     with pytest.raises(TypeError, match="set, which has no JSON form"):

@@ -54,17 +54,17 @@ class Pairing:
         given = None if self.masks is None else _nifti_names(self.masks)
         return layouts.arrange(names, given)
 
-    def check_contrasts(self, told: bool) -> None:
+    def check_contrasts(self, has_table: bool) -> None:
         """Refuse cases with several contrasts of which nobody said what to do with them.
 
         Args:
-            told: a table says whose each file is.
+            has_table: a table says whose each file is.
 
         Raises:
             UsageError: so it is, or no case has the contrast that was asked for.
         """
         wanted, cases = self.contrast, self.layout.contrasts
-        if wanted == EVERY_CONTRAST or not cases or (wanted is None and told):
+        if wanted == EVERY_CONTRAST or not cases or (wanted is None and has_table):
             return
         known = sorted({one for contrasts in cases.values() for one in contrasts})
         if wanted is None or wanted.lower() not in known:

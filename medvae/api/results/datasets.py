@@ -136,7 +136,7 @@ class DatasetExport(Result):
 
     dataset: str
     files: tuple[Path, ...]
-    tables: tuple[Path, ...]
+    tables: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
