@@ -46,6 +46,10 @@ SAME_PLACE = 0.5
 MASK_SHIFT = 0.1
 
 
+class OverlapError(Exception):
+    """Two masks of single structures share a voxel: no label map holds both."""
+
+
 def volume_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
@@ -67,6 +71,8 @@ def volume_job(
     mask, note = None, ""
     try:
         mask = _mask(job, files, limits, voxels.shape, affine)
+    except OverlapError:
+        notes.append("overlap")
     except InputError as error:
         if not job["mask_optional"]:
             raise InputError(f"its mask cannot be used: {error}") from error
@@ -88,7 +94,8 @@ def _mask(
     """The mask of an image, from one file or from one a structure; None where there is none.
 
     Raises:
-        InputError: as `read_mask`, or two structures share a voxel.
+        InputError: as `read_mask`.
+        OverlapError: two structures share a voxel.
     """
     numbers: list[int] = job.get("numbers") or []
     if not numbers:
@@ -102,10 +109,7 @@ def _mask(
         if np.unique(labels[inside]).size > 1:
             raise InputError(f"{name} has several labels, and it is one of several masks")
         if (merged[inside] > 0).any():
-            raise InputError(
-                f"{name} shares voxels with another structure: name those to keep with "
-                "--label-scheme, or remove one"
-            )
+            raise OverlapError
         merged[inside] = number
     return merged
 

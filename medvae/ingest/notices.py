@@ -58,10 +58,13 @@ KINDS = {
     ),
     "orphan": ("masks of --labels without an image", "compare the names"),
     "structures": (
-        "volumes whose masks of single structures became one label map ({detail})",
+        "volumes with masks of single structures, numbered {detail} in one label map",
         "declare these labels with --label-scheme",
     ),
-    "unnamed": ("masks of structures that the label scheme does not name", "they were left out"),
+    "overlap": (
+        "volumes whose masks of single structures share voxels, so that none of them was kept",
+        "name those to keep with --label-scheme",
+    ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
     "adni": (
         "images whose patient is the ADNI identifier in their path",
@@ -73,7 +76,7 @@ KINDS = {
     ),
 }
 # What the answer of a worker may hold.
-FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft"})
+FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft", "overlap"})
 
 
 class Notices:

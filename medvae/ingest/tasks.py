@@ -165,10 +165,15 @@ class Scanning:
             "numbers": masks.numbers,
             "structures": [printable(one) for one in masks.structures],
             "meta": meta,
+            "kinds": [("adni", "")] if self._is_by_adni(file, subject) else [],
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
         return Task(file.source, subject, "nifti", (file, *masks.files), job, 1, own, several)
+
+    def _is_by_adni(self, file: File, subject: str) -> bool:
+        found = None if self.table or self._bids else ADNI.search(file.name)
+        return found is not None and found.group(1) == subject
 
     def _no_scan(self, file: File) -> str:
         """Why a NIfTI file is not read, by its name; empty where it is."""
@@ -241,7 +246,6 @@ class Scanning:
         if named:
             return named, False, meta
         if found := ADNI.search(name):
-            self.notices.add("adni", file.source)
             return found.group(1), False, meta
         image = self._pairing.layout.images.get(file.name)
         if image is not None and image.contrast:

@@ -98,11 +98,16 @@ def test_masks_of_single_structures_become_one_label_map(tmp_path: Path) -> None
     assert "none of the structures" in refused[0].reason
 
 
-def test_masks_of_structures_that_share_voxels_are_refused(tmp_path: Path) -> None:
+def test_masks_of_structures_that_share_voxels_are_left_out_and_noted(tmp_path: Path) -> None:
     save(tmp_path / "s/ct.nii.gz", scan())
     for organ, at in (("a", 2), ("b", 4)):
         save(tmp_path / f"s/segmentations/{organ}.nii.gz", nifti(block(1, at)))
-    assert "shares voxels" in refusal(tmp_path, modality="mri")
+    (result,), refused, notes = found(tmp_path)
+    assert (refused, result.volume.mask) == ([], None)
+    assert any("share voxels" in note for note in notes)
+    (result,), _, notes = found(tmp_path, scheme={"5": "b"})
+    assert set(np.unique(result.volume.mask)) == {0, 5}
+    assert not any("share voxels" in note for note in notes)
 
 
 def test_117_structures(tmp_path: Path) -> None:
@@ -232,7 +237,7 @@ def test_folders_named_by_adni_name_the_patient(tmp_path: Path) -> None:
     results, _, notes = found(tmp_path, require_patients=True)
     assert [r.subject for r in results] == ["002_S_0413", "002_S_0413", "003_S_1000"]
     assert not any(r.own_subject for r in results)
-    assert any("ADNI" in note for note in notes)
+    assert any("ADNI identifier in their path: 3, such as" in note for note in notes)
 
 
 def test_bids_maps_and_parts_are_no_scans_and_derivatives_are_label_maps(tmp_path: Path) -> None:
