@@ -102,6 +102,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
         anatomy=cfg.anatomy.library if cfg.anatomy.used else None,
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
         cost=cost.estimate(cfg, made, len(manifest["volumes"])),
+        unit=cfg.privacy.unit or "patient",
     )
 
 
@@ -388,4 +389,5 @@ def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:
         dataset=run["dataset"],
         seconds=run["seconds"],
         notes=notes,
+        unit=run["config"]["privacy"].get("unit") or "patient",
     )

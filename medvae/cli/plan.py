@@ -46,12 +46,13 @@ def _lines(result: PlanResult) -> list[str]:
     budget = result.budget
     cost = result.cost
     return [
-        f"{result.dataset}: {result.patients} patients; "
+        f"{result.dataset}: {result.patients} {result.unit}s; "
         f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for all stages together",
         *table(columns, rows),
         *_alone(result.atlas_alone_below),
         _anatomy(result.anatomy),
-        f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the patient who spent most",
+        f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
+        "most",
         f"About {duration(cost.seconds)} and {size(cost.memory_bytes)} of memory here.",
     ]
 

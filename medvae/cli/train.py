@@ -41,6 +41,6 @@ def run(
         )
     for remark in result.notes:
         note(f"Note: {remark}")
-    guarantee = f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for each patient"
+    guarantee = f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for each {result.unit}"
     took = duration(result.seconds)
     show(result, [f"Model {name}: {guarantee}; {result.steps} private steps in {took}."])

@@ -125,3 +125,11 @@ def test_ingest_of_an_export_gives_the_same_cohort(
     for key in ("subjects", "volumes", "masks", "unit", "declared"):
         assert second[key] == first[key]
     assert not any("class" in note for note in second["notes"])
+
+
+def test_plan_says_whom_it_protects(clinic: Clinic, cohort: Path) -> None:
+    table = ("--subjects", cohort / "t.csv", "--modality", "mri")
+    for name, who, unit in (("f", BY_FILE, "file"), ("p", table, "patient")):
+        clinic("ingest", cohort / "i", "-d", name, *who)
+        assert clinic("plan", "-c", "quick", "-d", name).json["unit"] == unit
+        clinic("dataset", "delete", name, "--yes")

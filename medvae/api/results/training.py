@@ -49,6 +49,7 @@ class PlanResult(Result):
         epsilon, delta: of all stages together, for each patient.
         digest: SHA-256 of the plan, in hex.
         dataset: as name@version.
+        unit: "patient" or "file": whom the guarantee protects, and `patients` counts.
         atlas_alone_below: epsilon times patients below which the atlas gets the whole budget;
             None where it does not.
         anatomy: the entry of the public library that volumes are drawn from; None: none covers
@@ -65,6 +66,7 @@ class PlanResult(Result):
     anatomy: str | None
     budget: BudgetState
     cost: Cost
+    unit: str = "patient"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class TrainResult(Result):
         dataset: as name@version.
         seconds: of the training itself.
         notes: remarks for a person, of private data.
+        unit: "patient" or "file": whom the guarantee protects.
     """
 
     model: str
@@ -94,6 +97,7 @@ class TrainResult(Result):
     dataset: str
     seconds: float
     notes: tuple[str, ...]
+    unit: str = "patient"
 
 
 @dataclass(frozen=True)
