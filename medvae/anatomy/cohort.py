@@ -42,6 +42,7 @@ class CohortAnatomy:
         numbers: what public people alone say.
         spacing: [3] voxel size of the entry's people (their median), in mm.
         drawn_spacing: [3] of drawn volumes, where the configuration says one.
+        read_person: reads the scan of public person i; None where the entry has no images.
     """
 
     entry: Entry
@@ -53,6 +54,7 @@ class CohortAnatomy:
     place_correlation: Array
     spacing: tuple[float, float, float]
     drawn_spacing: tuple[float, float, float] | None = None
+    read_person: Callable[[int], Scan] | None = None
 
     @classmethod
     def open(
@@ -76,7 +78,7 @@ class CohortAnatomy:
         matched = check_covers(entry, data, declared)
         group = library.aligned(entry).group
         made = _of_images if entry.kind == "images" else _of_labels
-        make_template, renderer = made(library, entry, data, matched, group)
+        make_template, renderer, person = made(library, entry, data, matched, group)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
@@ -89,7 +91,18 @@ class CohortAnatomy:
         correlation = place.correlation(np.stack(places), numbers.place, numbers.place_std)
         people = group.alignments
         own = (x, y, z)
-        return cls(entry, data, people, make_template, renderer, numbers, correlation, own, spacing)
+        return cls(
+            entry,
+            data,
+            people,
+            make_template,
+            renderer,
+            numbers,
+            correlation,
+            own,
+            drawn_spacing=spacing,
+            read_person=person,
+        )
 
     @cached_property
     def template(self) -> Template:
@@ -166,8 +179,8 @@ def _of_images(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     group: Group,
-) -> tuple[Callable[[], Template], Renderer]:
-    """Template and renderer of images with labels."""
+) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
+    """Template and renderer of images with labels, and the reader of a person."""
 
     def person(index: int) -> Scan:
         maps = library.person(entry, index)
@@ -182,7 +195,7 @@ def _of_images(
     channels = [[channel[number] for number in numbers] for numbers in own]
     absolute = modalities.get(data.modality).scaling.absolute
     renderer = ImageRenderer(person, group.alignments, cohort_labels(data), absolute=absolute)
-    return partial(distance_template, group.template, channels), renderer
+    return partial(distance_template, group.template, channels), renderer, person
 
 
 def _of_labels(
@@ -191,8 +204,8 @@ def _of_labels(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     group: Group,
-) -> tuple[Callable[[], Template], Renderer]:
-    """Template and renderer of label maps of a whole region."""
+) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
+    """Template and renderer of label maps of a whole region; there is nobody's image."""
     absolute = modalities.get(data.modality).scaling.absolute
     renderer = ClassRenderer(
         lambda index: library.person(entry, index),
@@ -201,7 +214,7 @@ def _of_labels(
         own,
         window=data.window if absolute else None,
     )
-    return partial(class_template, renderer), renderer
+    return partial(class_template, renderer), renderer, None
 
 
 def cohort_labels(data: DataConfig) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ class Reader:
             InputError: a file cannot be read, the labels are not whole numbers from 0 to 32767 or
                 all 0, or image and labels do not lie on one grid.
         """
-        labels = self._volume(person.labels)
+        labels = self._volume(person.labels, labels=True)
         if labels.voxels.dtype != np.int16 or labels.voxels.min() < 0:
             raise InputError(
                 f"{person.labels.source}: its labels are not whole numbers from 0 to 32767"
@@ -153,10 +153,10 @@ class Reader:
         digests.append(_digest(person.image))
         return PersonMaps(labels.voxels, labels.affine, image.voxels), tuple(digests)
 
-    def _volume(self, file: File) -> Volume:
+    def _volume(self, file: File, *, labels: bool = False) -> Volume:
         try:
             _, data = self._sandbox.run(
-                "nifti", [file], modality="mri", mask_optional=False, meta={}
+                "nifti", [file], modality="mri", mask_optional=False, meta={}, labels=labels
             )
         except (InputError, WorkerDiedError) as error:
             raise InputError(f"{file.source}: {error}") from error

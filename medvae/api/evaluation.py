@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae import modality as modalities
 from medvae.api import anatomy_choice, datasets, models
+from medvae.api.baselines import public_volumes
 from medvae.api.results import (
     AuditResult,
     EngineAudit,
@@ -23,6 +24,8 @@ from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
+    from medvae.config import DataConfig
+    from medvae.evaluate import Cohort, Options
     from medvae.model import Artifact
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -97,22 +100,40 @@ def _classes(folder: Path) -> dict[str, int]:
     return {}
 
 
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What `evaluate` was asked for.
+
+    Attributes:
+        n: volumes that are drawn, of a model.
+        downstream: train a segmentation or a classifier, too.
+        baselines: the same for what public people give without any patient.
+    """
+
+    n: int = 32
+    downstream: bool = True
+    baselines: bool = True
+
+
 def evaluate(
-    context: TenantContext, what: str, against: str, n: int, downstream: bool, progress: Progress
+    context: TenantContext, what: str, against: str, order: EvaluateRequest, progress: Progress
 ) -> EvaluateResult:
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
-    volumes, artifact = _synthetic(context, what, n, progress, against)
-    real = list(real_volumes(context, against))
-    metrics = stage.evaluate(
-        volumes,
-        real,
-        data=None if artifact is None else artifact.config().data,
-        artifact=artifact,
-        options=stage.Options(downstream=downstream),
-        progress=progress,
-    )
+    volumes, artifact = _synthetic(context, what, order.n, progress, against)
+    patients = real_volumes(context, against)
+    baselines = {}
+    if artifact is None:
+        metrics = _figures(volumes, list(patients), None, order, progress)
+    else:
+        data = artifact.config().data
+        real = stage.gather(patients, data, _options(order), progress)
+        metrics = _figures(volumes, real, artifact, order, progress)
+        anatomy = anatomy_choice.of_model(context.tenant, artifact) if order.baselines else None
+        if anatomy is not None:
+            for name, public in public_volumes(anatomy, order.n, progress):
+                baselines[name] = _figures(public, real, None, order, progress, data)
     # The card of a release counts these (`looks`).
     label = datasets.resolve(context.tenant, against)
     model = None if artifact is None else what
@@ -120,12 +141,41 @@ def evaluate(
     return EvaluateResult(
         what=what,
         against=label,
-        metrics={
-            name: Metric(figure, figure["value"], figure.get("real"), figure.get("extractor"))
-            for name, figure in metrics.items()
-        },
+        metrics=metrics,
         releasable=False,
+        baselines=baselines,
     )
+
+
+def _options(order: EvaluateRequest) -> Options:
+    from medvae.evaluate import Options
+
+    return Options(downstream=order.downstream)
+
+
+def _figures(
+    volumes: Iterable[Volume],
+    real: list[tuple[str, Volume]] | Cohort,
+    artifact: Artifact | None,
+    order: EvaluateRequest,
+    progress: Progress,
+    data: DataConfig | None = None,
+) -> dict[str, Metric]:
+    """data: the grid; None: the model's, or that of the volumes."""
+    from medvae import evaluate as stage
+
+    found = stage.evaluate(
+        volumes,
+        real,
+        data=data if artifact is None else artifact.config().data,
+        artifact=artifact,
+        options=_options(order),
+        progress=progress,
+    )
+    return {
+        name: Metric(figure, figure["value"], figure.get("real"), figure.get("extractor"))
+        for name, figure in found.items()
+    }
 
 
 def looks(tenant: Tenant, patients: frozenset[str]) -> dict[str, int]:

@@ -221,15 +221,18 @@ class Session:
         *,
         n: int = 32,
         downstream: bool = True,
+        baselines: bool = True,
         progress: Progress = SILENT,
     ) -> results.EvaluateResult:
         """Fidelity, diversity and use of a model's (or a folder's) volumes beside real ones.
 
         `downstream`: also train a segmentation on them where there are masks (minutes).
+        `baselines`: the same figures of the public people that a model draws, without any patient.
         """
         from medvae.api import evaluation
 
-        return evaluation.evaluate(self, what, against, n, downstream, progress)
+        order = evaluation.EvaluateRequest(n, downstream, baselines)
+        return evaluation.evaluate(self, what, against, order, progress)
 
     def audit(
         self, model: str, *, against: str | None = None, n: int = 32, progress: Progress = SILENT

@@ -23,15 +23,28 @@ def run(
         bool,
         typer.Option(help="Train a segmentation on them too, where there are masks (minutes)."),
     ] = True,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            help="The same figures of the public people that the model draws, without any patient."
+        ),
+    ] = True,
 ) -> None:
     """Measure fidelity, diversity and downstream use of synthetic volumes against real ones."""
     with progress() as bar:
         result = settings.session().evaluate(
-            what, against, n=n, downstream=downstream, progress=bar
+            what, against, n=n, downstream=downstream, baselines=baselines, progress=bar
         )
     note("Figures on private patients: they stay in the tenant.")
+    others = list(result.baselines.values())
     rows = [
-        (name, metric.value, metric.real, metric.extractor or "")
+        (
+            name,
+            metric.value,
+            *(None if (same := one.get(name)) is None else same.value for one in others),
+            metric.real,
+            metric.extractor or "",
+        )
         for name, metric in result.metrics.items()
     ]
-    show(result, table(("figure", "synthetic", "real half", "features"), rows))
+    show(result, table(("figure", "synthetic", *result.baselines, "real half", "features"), rows))

@@ -14,13 +14,15 @@ from medvae.evaluate.reconstruction import (
     reconstruction_metrics,
     ssim,
 )
-from medvae.evaluate.run import Options, evaluate
+from medvae.evaluate.run import Cohort, Options, evaluate, gather
 
 __all__ = [
+    "Cohort",
     "Options",
     "ReconstructionMetrics",
     "compare",
     "evaluate",
+    "gather",
     "ms_ssim",
     "psnr",
     "reconstruction_metrics",

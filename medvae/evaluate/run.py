@@ -80,7 +80,7 @@ class Cohort:
 
 def evaluate(
     synthetic: Iterable[Volume],
-    real: Iterable[tuple[str, Volume]],
+    real: Iterable[tuple[str, Volume]] | Cohort,
     *,
     data: DataConfig | None = None,
     artifact: Artifact | None = None,
@@ -92,7 +92,8 @@ def evaluate(
     Args:
         synthetic: at least two.
         real: (subject, volume) pairs of at least four subjects. For an honest downstream
-            figure they should not be those that the model was trained on.
+            figure they should not be those that the model was trained on. A cohort that
+            `gather` made with the same `data` and options is taken as it is.
         data: the model's grid; without one, that of the first synthetic volume.
         artifact: the model, to measure how well it reconstructs real volumes too.
 
@@ -111,7 +112,7 @@ def evaluate(
     data = data or _grid_of(made)
     tools = _extractors(options)
     fake = _gather(((f"s{i}", v) for i, v in enumerate(made)), data, tools, "synthetic", progress)
-    true = _gather(real, data, tools, "real", progress)
+    true = real if isinstance(real, Cohort) else _gather(real, data, tools, "real", progress)
     if len(set(true.subjects)) < 4:
         raise InputError("an evaluation needs real volumes of at least four subjects")
     halves = _halves(true.subjects, options.seed)
@@ -125,6 +126,20 @@ def evaluate(
         found |= _downstream(fake, true, halves, data, options, progress)
     counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}
     return {name: {**figure, **counts} for name, figure in found.items()}
+
+
+def gather(
+    real: Iterable[tuple[str, Volume]],
+    data: DataConfig,
+    options: Options | None = None,
+    progress: Progress = SILENT,
+) -> Cohort:
+    """What is kept of real volumes, for several evaluations beside them.
+
+    Raises:
+        InputError: another modality.
+    """
+    return _gather(real, data, _extractors(options or Options()), "real", progress)
 
 
 def _grid_of(made: Sequence[Volume]) -> DataConfig:

@@ -57,9 +57,11 @@ def volume_job(
 
     `job["pair"]`: the image is two files, header and voxels. `job["numbers"]`: a label for each
     mask, which is then of one structure; empty where a single mask has the labels itself.
+    `job["labels"]`: the image is a label map, of public anatomy.
     """
     voxels, affine = read_image(files, limits, pair=bool(job.get("pair")))
-    contents.check_scan(voxels)
+    if not job.get("labels"):
+        contents.check_scan(voxels)
     guessed = job["modality"] is None
     modality = contents.guess_modality(voxels) if guessed else job["modality"]
     if guessed and job.get("named") not in (None, modality):

@@ -88,6 +88,21 @@ def test_a_release_names_the_public_people_and_verifies(trained, tmp_path):
     assert trained("release", "verify", tmp_path / "out").json["unchanged"]
 
 
+def test_an_evaluation_shows_what_public_people_give_without_a_patient(trained):
+    words = ("evaluate", "first", "--against", "hearts", "-n", "2", "--no-downstream")
+    found = trained(*words).json
+    assert set(found["baselines"]) == {"public people drawn", "public images directly"}
+    for one in found["baselines"].values():
+        assert one["texture_frechet"]["n_real"] == 8
+        assert one["texture_frechet"]["release_ok"] is False
+        assert "reconstruction_psnr" not in one
+    direct = found["baselines"]["public images directly"]["texture_frechet"]
+    assert direct["n_synthetic"] == 3
+    alone = trained(*words, "--no-baselines").json
+    assert alone["baselines"] == {}
+    assert alone["metrics"] == found["metrics"]
+
+
 def test_public_people_alone_cost_nothing(trained, tmp_path):
     before = trained("budget").json["spent"]
     named = ("--set", "anatomy.library=people")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from medvae.api.results.base import Json, JsonObject, Recorded, Result
 
@@ -26,12 +26,18 @@ class Metric(Recorded):
 
 @dataclass(frozen=True)
 class EvaluateResult(Result):
-    """Figures of synthetic volumes beside real ones; `releasable` is False, always."""
+    """Figures of synthetic volumes beside real ones; `releasable` is False, always.
+
+    Attributes:
+        baselines: what public people give without any patient -> the same figures; empty for what
+            draws nobody of a public library.
+    """
 
     what: str
     against: str
     metrics: Mapping[str, Metric]
     releasable: bool
+    baselines: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
