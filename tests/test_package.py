@@ -12,12 +12,8 @@ import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
 import medvae
 from medvae.config_files import presets
-from medvae.demo import cohort
 
 
 def test_every_exported_name_is_there() -> None:
@@ -28,21 +24,6 @@ def test_importing_is_light() -> None:
     code = "import sys, medvae, medvae.api, medvae.vault; print(sorted(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not any(f"'{heavy}'" in out.stdout for heavy in ("torch", "monai", "opacus", "pydicom"))
-
-
-def test_the_demo_cohort_is_the_same_twice_and_differs_between_patients(tmp_path: Path) -> None:
-    first = cohort.write(tmp_path / "a", patients=3, twice=1)
-    second = cohort.write(tmp_path / "b", patients=3, twice=1)
-    names = sorted(p.name for p in (first / "images").iterdir())
-    assert len(names) == 4
-    voxels = {n: np.asarray(nib.load(first / "images" / n).dataobj) for n in names}
-    again = {n: np.asarray(nib.load(second / "images" / n).dataobj) for n in names}
-    assert all(np.array_equal(voxels[n], again[n]) for n in names)
-    masks = {n: np.asarray(nib.load(first / "labels" / n).dataobj) for n in names}
-    assert np.array_equal(masks["head000_0.nii.gz"], masks["head000_1.nii.gz"])
-    assert not np.array_equal(voxels["head000_0.nii.gz"], voxels["head000_1.nii.gz"])
-    overlap = (masks["head000_0.nii.gz"] == masks["head001_0.nii.gz"]).mean()
-    assert 0.8 < overlap < 0.97
 
 
 def test_the_wheel_holds_presets_pages_and_the_one_version(tmp_path: Path) -> None:

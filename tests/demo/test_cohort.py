@@ -53,7 +53,7 @@ def test_two_scans_of_a_patient_have_one_anatomy_and_patients_differ(brain, tmp_
     cohort.write(tmp_path, brain, 2, 1)
     masks = [nib.load(path).get_fdata() for path in sorted((tmp_path / "labels").iterdir())]
     np.testing.assert_array_equal(masks[0], masks[1])
-    assert (masks[0] != masks[2]).mean() > 0.02
+    assert 0.02 < (masks[0] != masks[2]).mean() < 0.2
     scans = [nib.load(path).get_fdata() for path in sorted((tmp_path / "images").iterdir())]
     assert not np.array_equal(scans[0], scans[1])
 
