@@ -24,6 +24,7 @@ def examine(device: str = "auto") -> Examination:
         "packages": _packages,
         "accelerator": lambda: _accelerator(device),
         "sealing": _sealing,
+        "reading": _reading,
         "accountant": _accountant,
         "noise": _noise,
     }
@@ -89,6 +90,24 @@ def _sealing() -> str:
         if tenant.verify(read_data=True).damaged:
             raise IntegrityError("a fresh vault does not verify")
     return "Cobblestone-256, MLKEM768-X25519, recovery drill: pass"
+
+
+def _reading() -> str:
+    """Which layers of the operating system confine the process that reads scans."""
+    from medvae.ingest.confine import LAYERS
+    from medvae.ingest.records import DEFAULT_LIMITS
+    from medvae.ingest.sandbox import Sandbox
+
+    sandbox = Sandbox(("nifti",), DEFAULT_LIMITS)
+    try:
+        found = sandbox.layers()
+    finally:
+        sandbox.stop()
+    missing = [name for name in LAYERS if name not in found]
+    held = f"scans are read under {', '.join(('rlimits', *found))}"
+    return (
+        f"{held}; this system lacks {' and '.join(missing)} (see SECURITY.md)" if missing else held
+    )
 
 
 def _accountant() -> str:

@@ -1,7 +1,14 @@
 """What the reading process may not do, set on itself before it sees any input.
 
-Limits of the operating system, not of Python: a parser that is tricked cannot write a
-file, grow without bound, run for ever or leave a core dump of a patient behind.
+Limits of the operating system, not of Python: a parser that is tricked cannot write a file,
+open a socket, start a process, grow without bound, run for ever or leave a core dump of a
+patient behind.
+
+| layer | needs | without it |
+|---|---|---|
+| rlimits | any Unix | |
+| Landlock | Linux 5.13 | it could read whatever this account can |
+| seccomp | Linux on x86-64 or arm64 | it could send what it reads elsewhere, and change files |
 """
 
 from __future__ import annotations
@@ -12,19 +19,24 @@ import resource
 import sys
 from pathlib import Path
 
-from medvae.ingest import landlock
+from medvae.ingest import landlock, seccomp
 
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 128
+LAYERS = ("landlock", "seccomp")
 
 
-def confine(memory: int) -> None:
+def confine(memory: int) -> list[str]:
     """Set the limits that hold for the life of the process; there is no way back.
 
     Args:
         memory: bytes of address space that may be used beyond what is used now.
+
+    Returns:
+        Those of `LAYERS` that are in force.
     """
+    layers = []
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
@@ -36,7 +48,11 @@ def confine(memory: int) -> None:
         # dumpable has none.
         libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        landlock.forbid_paths(_libraries())
+        if landlock.forbid_paths(_libraries()):
+            layers.append("landlock")
+        if seccomp.allow_only_reading():
+            layers.append("seccomp")
+    return layers
 
 
 def _libraries() -> set[str]:

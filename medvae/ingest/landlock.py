@@ -2,7 +2,8 @@
 
 A process gives up rights for good, without being root (Linux man-pages, landlock(7)). The
 worker needs no path of the user's, since files reach it as descriptors; so even code that
-took it over could neither read another patient's scan nor send one away.
+took it over could not read another patient's scan. That it cannot send one away is the
+matter of seccomp.py: Landlock bars TCP only.
 """
 
 from __future__ import annotations

@@ -50,6 +50,16 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
         self._ready = False
+        self._layers: tuple[str, ...] = ()
+
+    def layers(self) -> tuple[str, ...]:
+        """What confines the worker beside rlimits, of `confine.LAYERS`.
+
+        Raises:
+            MedvaeError: it cannot be started.
+        """
+        self._await_ready()
+        return self._layers
 
     def start(self) -> socket.socket:
         """Start the worker if none is running; returns at once, it gets ready meanwhile."""
@@ -118,8 +128,9 @@ class Sandbox:
         sock = self.start()
         if not self._ready:
             try:
-                wire.receive(sock, 0, time.monotonic() + START_SECONDS)
-            except (wire.ClosedError, OSError) as error:
+                ready, _ = wire.receive(sock, 0, time.monotonic() + START_SECONDS)
+                self._layers = tuple(map(str, ready["layers"]))
+            except (wire.ClosedError, OSError, KeyError) as error:
                 self.stop()
                 raise MedvaeError(NOT_STARTED) from error
             except BaseException:

@@ -47,9 +47,9 @@ def main(arguments: list[str]) -> int:
     sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]  # import then fails
     jobs = {name: _load(*JOBS[name]) for name in arguments[2].split(",")}
     warnings.simplefilter("ignore")
-    confine.confine(int(arguments[1]))
+    layers = confine.confine(int(arguments[1]))
     inputs = Inputs(sock)
-    wire.send(sock, {"ready": True})
+    wire.send(sock, {"ready": True, "layers": layers})
     while True:
         try:
             job, _ = wire.receive(sock, most_body=0)
