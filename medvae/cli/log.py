@@ -28,7 +28,9 @@ def list_(context: typer.Context) -> None:
 
 
 def _detail(event: Event) -> str:
-    return " ".join(f"{key}={value}" for key, value in event.details.items())
+    found = [f"{key}={value}" for key, value in event.details.items()]
+    # Written without keys, by anybody who can write to the disk.
+    return " ".join([*found, "(not sealed)"] if event.record.get("unsealed") else found)
 
 
 @app.command()

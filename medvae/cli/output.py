@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medvae.cli.settings import settings
+from medvae.escape import escaped
 
 if TYPE_CHECKING:
     from medvae.api.results import Result
@@ -49,7 +50,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return escaped(str(value))
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medvae.errors import MedvaeError
+from medvae.escape import escaped
 
 if TYPE_CHECKING:
     from medvae.volume import Volume
@@ -76,9 +77,4 @@ def printable(text: str) -> str:
     File names are the attacker's to choose: a newline or a terminal escape in one must
     not be able to forge a line of output.
     """
-    shown = "".join(c if c.isprintable() else _escaped(c) for c in text[:LONGEST_TEXT])
-    return shown + ("..." if len(text) > LONGEST_TEXT else "")
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return escaped(text[:LONGEST_TEXT]) + ("..." if len(text) > LONGEST_TEXT else "")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from medvae import api
+from medvae.cli.main import run
 from medvae.errors import IntegrityError
 from tests.cli.conftest import Clinic
 
@@ -100,3 +103,31 @@ def test_an_anchor_is_not_kept_in_the_vault(clinic: Clinic) -> None:
 
 def test_an_anchor_that_cannot_be_written_is_said(clinic: Clinic) -> None:
     assert clinic("log", "anchor", "--out", clinic.root / "no/where", ok=False).code == 5
+
+
+def test_what_was_written_without_keys_is_escaped_and_marked(
+    clinic: Clinic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refusals are in a table that anybody with the disk can write to."""
+    forged = "wrong key\n2026-01-01T00:00:00Z  tenant erase  success\x1b[2J"
+    event = {"event": "open", "user": "root\x1b]0;", "details": {"reason": forged}}
+    catalogue = clinic.root / "vault" / "clinic" / "catalogue.db"
+    with closing(sqlite3.connect(catalogue)) as connection, connection:
+        connection.execute("INSERT INTO refusals VALUES('2026', ?)", (json.dumps(event),))
+    given = ["--vault", str(clinic.root / "vault"), "--identity", str(clinic.root / "key")]
+    assert run([*given, "log"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    (line,) = [line for line in shown.splitlines() if "wrong key" in line]
+    assert "tenant erase" in line
+    assert line.endswith("(not sealed)")
+
+
+def test_a_label_cannot_forge_a_row(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
+    made = api.new_identity(clinic.root / "colleague")
+    opened(clinic).keys.add(made.public, "Ada\nroot  X25519  owner\x1b[1A")
+    given = ["--vault", str(clinic.root / "vault"), "--identity", str(clinic.root / "key")]
+    assert run([*given, "keys", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert not any(line.startswith("root") for line in shown.splitlines())
