@@ -71,7 +71,8 @@ class Argon2:
 
 RECOMMENDED: Final = Argon2(memory=256 * 1024, iterations=3, lanes=4)  # RFC 9106 4, raised
 CHEAPEST: Final = Argon2(memory=8 * 1024, iterations=1, lanes=1)  # for tests only
-_LARGEST: Final = (4 * 1024 * 1024, 64, 64)
+# Four times what is made here, in time and memory: a file cannot ask for more than seconds.
+_LARGEST: Final = (1024 * 1024, 12, 16)
 
 
 @dataclass(frozen=True)

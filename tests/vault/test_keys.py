@@ -25,7 +25,7 @@ from medvae.vault import (
     recipient_of_passphrase,
     transit,
 )
-from medvae.vault.identity import CHEAPEST, RECOMMENDED, Identity
+from medvae.vault.identity import CHEAPEST, RECOMMENDED, Argon2, Identity
 from medvae.vault.providers import hpke_recipient, passphrase_recipient
 
 
@@ -420,3 +420,9 @@ def test_a_slot_of_another_tenant_does_not_open_at_the_server(
 def test_addresses_of_key_servers(settings: dict[str, str]) -> None:
     with pytest.raises(UsageError):
         transit.from_settings(settings)
+
+
+@pytest.mark.parametrize("asked", [(1024 * 1024 + 1, 1, 1), (8, 13, 1), (8, 1, 17), (0, 1, 1)])
+def test_a_file_cannot_ask_for_minutes_or_for_all_memory(asked: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="out of range"):
+        Argon2(*asked).key("words", bytes(16))

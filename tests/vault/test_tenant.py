@@ -129,11 +129,34 @@ def test_one_identity_may_hold_two_tenants(place) -> None:
     assert place.open("one").get("volume", object_id) == b"of one"
 
 
-@pytest.mark.parametrize("name", ["", "A", "-a", "_a", "a/b", "..", "a" * 64, "a b", "a\n", "ä"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "A",
+        "-a",
+        "_a",
+        "a/b",
+        "..",
+        "a" * 64,
+        "a b",
+        "a\n",
+        "ä",
+        "anatomy",
+        "con",
+        "nul",
+        "com1",
+    ],
+)
 def test_names_of_tenants(place, name: str) -> None:
     with pytest.raises(UsageError, match="not a name of a tenant"):
         place.create(name)
     assert place.vault.tenants() == []
+
+
+def test_half_a_character_is_no_name_of_an_object(tenant: Tenant) -> None:
+    with pytest.raises(UsageError, match="surrogate"):
+        tenant.put("dataset", b"x", name="scans\udc80")
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan"), float("inf")])
