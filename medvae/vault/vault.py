@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import secrets
@@ -17,7 +18,6 @@ from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundErro
 from medvae.progress import SILENT, Progress
 from medvae.vault import audit, create, fileio, keyring, recipients, rotation, verify
 from medvae.vault import identity as identities
-from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
 from medvae.vault.naming import check_tenant, is_tenant
@@ -30,6 +30,7 @@ from medvae.vault.verify import VerifyReport
 
 _ERASED: Final = ".erased-"
 _CREATING: Final = ".creating-"
+_STORE: Final = "store.json"
 _MAKING: Final = "making"
 _WAIT_SECONDS: Final = 10.0
 
@@ -176,20 +177,34 @@ class Vault:
         Raises:
             NotFoundError: no such tenant. AccessError: somebody is writing to it.
         """
+        check_tenant(name)
+        if not (self._root / name).exists() and self._cut_off(name):
+            self._finish(name)
+            return
         folder = self._folder(name)
-        store = self._store_of(folder, name)
         lock = WriterLock(folder, name)
         lock.acquire(0.0)
         try:
-            gone = self._root / f"{_ERASED}{secrets.token_hex(8)}"
-            folder.rename(gone)
+            _remember_store(folder, name)
+            fileio.shred(folder / keyring.FILE)
+            folder.rename(self._root / f"{_ERASED}{name}.{secrets.token_hex(8)}")
             fileio.fsync_folder(self._root)
         finally:
             lock.release()
+        self._finish(name)
+
+    def _cut_off(self, name: str) -> list[Path]:
+        """Folders of erasures of that name that did not come to their end."""
+        found = self._root.glob(f"{_ERASED}{name}.*") if self._root.is_dir() else ()
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+    def _finish(self, name: str) -> None:
+        """Remove what an erasure has left: the objects of a store elsewhere, then the folder."""
         with fileio.turn(self._root):
+            for path in self._cut_off(name):
+                fileio.shred(path / keyring.FILE)
+                _purge(path)
             self._sweep()
-        if store is not None:
-            store.purge()
 
     def scrub(self, name: str, progress: Progress = SILENT) -> VerifyReport:
         """Check a tenant's files against its catalogue; needs no keys."""
@@ -200,13 +215,6 @@ class Vault:
             return verify.scrub(catalogue, open_store(ring.store, folder, ring.tenant_id), progress)
         finally:
             catalogue.close()
-
-    def _store_of(self, folder: Path, name: str) -> ByteStore | None:
-        try:
-            ring = keyring.load(folder, name)
-        except (IntegrityError, NotFoundError):
-            return None  # a ring that is damaged or gone must not stand in erasure's way
-        return open_store(ring.store, folder, ring.tenant_id)
 
     def _names(self) -> Iterator[str]:
         if not self._root.is_dir():
@@ -254,7 +262,10 @@ class Vault:
                 continue  # not made by us, and not to be followed
             if path.name.startswith(_ERASED):
                 fileio.shred(path / keyring.FILE)
-                shutil.rmtree(path, ignore_errors=True)
+                # A store that cannot be reached now is asked again by the next sweep.
+                with contextlib.suppress(MedvaeError):
+                    _purge(path)
+                    shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(_CREATING):
                 _sweep_creation(path)
 
@@ -263,6 +274,36 @@ class Vault:
         with contextlib.suppress(MedvaeError), catalogue.writing() as connection:
             audit.note_refusal(connection, "open", {"reason": reason})
         catalogue.close()
+
+
+def _remember_store(folder: Path, name: str) -> None:
+    """Keep where a tenant's objects are, when not in its folder, beyond its key ring."""
+    try:
+        ring = keyring.load(folder, name)
+    except (IntegrityError, NotFoundError):
+        return  # a ring that is damaged or gone must not stand in erasure's way
+    if ring.store != LOCAL:
+        kept = {"store": ring.store, "tenant": ring.tenant_id.hex()}
+        fileio.atomic_write(folder / _STORE, json.dumps(kept).encode())
+
+
+def _purge(folder: Path) -> None:
+    """Remove an erased tenant's objects from a store elsewhere, once.
+
+    Raises:
+        MedvaeError: the store refuses; the erasure can be repeated.
+    """
+    try:
+        kept = json.loads(fileio.read_small(folder / _STORE))
+        url, tenant_id = str(kept["store"]), bytes.fromhex(kept["tenant"])
+    except (FileNotFoundError, NotFoundError):
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{folder / _STORE} is damaged: remove the tenant's objects from its store by hand"
+        ) from error
+    open_store(url, folder, tenant_id).purge()
+    (folder / _STORE).unlink()
 
 
 def _sweep_creation(path: Path) -> None:

@@ -182,6 +182,32 @@ def test_a_tenant_over_s3(s3: str, place) -> None:
     assert list(store.entries()) == []
 
 
+def test_an_erasure_whose_store_refuses_once_is_finished_by_its_repetition(
+    s3: str, place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = place.vault.create_tenant(
+        "clinic", identity=place.identity("clinic"), recovery=place.recovery("clinic"), store=s3
+    )
+    tenant.put("volume", b"data")
+    store = open_store(s3, place.root, tenant._session.keys.tenant_id)
+    tenant.close()
+
+    def refuses(_: object) -> None:
+        raise AccessError("the store refuses")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "purge", refuses)
+        with pytest.raises(AccessError):
+            place.vault.erase("clinic")
+        # Other work goes on, and what is left opens nothing.
+        place.create("other").close()
+        assert not list((place.root / "vault").glob(".erased*/keyring.json"))
+        assert list(store.entries())
+    place.vault.erase("clinic")
+    assert not list(store.entries())
+    assert [path.name for path in (place.root / "vault").iterdir()] == ["other"]
+
+
 def test_damage_in_s3_is_found(s3: str, place) -> None:
     import boto3
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError
+from medvae.vault import fileio
 
 
 def test_a_backup_of_the_catalogue_does_not_bring_an_object_back(place) -> None:
@@ -127,3 +128,32 @@ def test_an_open_handle_of_an_erased_tenant_does_nothing(place) -> None:
         tenant.put("volume", b"more")
     with pytest.raises((IntegrityError, NotFoundError, AccessError)):
         tenant.get("volume", object_id)
+
+
+@pytest.mark.parametrize("step", ["shred", "rename", "turn", "rmtree"])
+def test_an_erasure_that_was_cut_off_is_finished_by_the_same_command(
+    place, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    tenant = place.create("clinic")
+    tenant.put("volume", b"data")
+    tenant.close()
+    place.create("clinic-b").close()
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        target = {"shred": fileio, "turn": fileio, "rename": Path, "rmtree": shutil}[step]
+        patch.setattr(target, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            place.vault.erase("clinic")
+    if step != "shred":
+        # The keys are the first to go: what is left of the folder opens nothing.
+        assert not list((place.root / "vault").glob("*clinic*[!b]/keyring.json"))
+        with pytest.raises(MedvaeError):
+            place.open("clinic")
+    place.vault.erase("clinic")
+    assert [path.name for path in (place.root / "vault").iterdir()] == ["clinic-b"]
+    with pytest.raises(NotFoundError):
+        place.vault.erase("clinic")
+    place.open("clinic-b").close()
