@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 
 from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
@@ -157,3 +158,37 @@ def find_lookup(session: Session, lookup: bytes) -> Row | None:
     """The committed row of a name's keyed index."""
     with session.looking() as (connection, _):
         return session.index(connection).named(lookup)
+
+
+class Transaction:
+    """The batch that a thread has begun on a tenant's handle; other threads are not in it."""
+
+    def __init__(self, session: Session, wait: float) -> None:
+        """wait: seconds for another writer to be done."""
+        self._session = session
+        self._wait = wait
+        self._batch: Batch | None = None
+        self._thread = 0
+
+    def own(self) -> Batch | None:
+        """That of this thread, if it has begun one."""
+        return self._batch if self._thread == threading.get_ident() else None
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[Batch]:
+        """This thread's batch; a new one is committed at the end of the block, or given up."""
+        inside = self.own()
+        if inside is not None:
+            yield inside
+            return
+        with self._session.writer(self._wait):
+            batch = Batch(self._session)
+            self._batch, self._thread = batch, threading.get_ident()
+            try:
+                yield batch
+            except BaseException:
+                batch.abandon()
+                raise
+            finally:
+                self._batch, self._thread = None, 0
+            batch.commit()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,7 +29,7 @@ from medvae.vault import (
 )
 from medvae.vault import verify as checking
 from medvae.vault.audit import LogReport
-from medvae.vault.batch import Batch, find_id, find_lookup
+from medvae.vault.batch import Transaction, find_id, find_lookup
 from medvae.vault.catalogue import Row
 from medvae.vault.journal import Journal
 from medvae.vault.naming import check_object, raw_id
@@ -54,8 +53,7 @@ class Tenant:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._batch: Batch | None = None
-        self._batch_thread = 0
+        self._transaction = Transaction(session, _WAIT_SECONDS)
 
     @property
     def name(self) -> str:
@@ -103,7 +101,7 @@ class Tenant:
             AccessError: another process is writing, or the disk refuses.
         """
         check_object(kind, name)
-        with self._changes() as batch:
+        with self._transaction.begun() as batch:
             return batch.put(kind, data, name, replace).object_id.hex()
 
     def get(self, kind: str, object_id: str) -> bytes:
@@ -154,7 +152,7 @@ class Tenant:
         Raises:
             IntegrityError: a catalogue row was changed.
         """
-        return listing.names(self._session, self._own_batch(), kind)
+        return listing.names(self._session, self._transaction.own(), kind)
 
     def ids(self, kind: str) -> list[str]:
         """The ids of all objects of a kind, sorted."""
@@ -184,7 +182,7 @@ class Tenant:
         Raises:
             NotFoundError: there is no such object of that kind.
         """
-        with self._changes() as batch:
+        with self._transaction.begun() as batch:
             batch.delete(kind, raw_id(kind, object_id))
 
     @contextlib.contextmanager
@@ -194,7 +192,7 @@ class Tenant:
         Holds the writer lock. A transaction inside another is part of it. Journals are not
         part of it: a record is durable at once.
         """
-        with self._changes():
+        with self._transaction.begun():
             yield
 
     @contextlib.contextmanager
@@ -355,35 +353,14 @@ class Tenant:
 
     # Inside
 
-    def _own_batch(self) -> Batch | None:
-        return self._batch if self._batch_thread == threading.get_ident() else None
-
-    @contextlib.contextmanager
-    def _changes(self) -> Iterator[Batch]:
-        inside = self._own_batch()
-        if inside is not None:
-            yield inside
-            return
-        with self._session.writer(_WAIT_SECONDS):
-            batch = Batch(self._session)
-            self._batch, self._batch_thread = batch, threading.get_ident()
-            try:
-                yield batch
-            except BaseException:
-                batch.abandon()
-                raise
-            finally:
-                self._batch, self._batch_thread = None, 0
-            batch.commit()
-
     def _named(self, kind: str, name: str) -> Row | None:
-        batch = self._own_batch()
+        batch = self._transaction.own()
         if batch is not None:
             return batch.named(kind, name)
         return find_lookup(self._session, objects.lookup(self._session.keys, kind, name))
 
     def _row(self, kind: str, object_id: bytes) -> Row:
-        batch = self._own_batch()
+        batch = self._transaction.own()
         row = batch.row(object_id) if batch is not None else find_id(self._session, object_id)
         if row is None or row.kind != kind:
             raise NotFoundError(f"there is no {kind} {object_id.hex()} in tenant {self.name}")
@@ -394,7 +371,7 @@ class Tenant:
 
     def _retried(self, kind: str, object_id: bytes, action: Callable[..., Result]) -> Result:
         """`action(keys, store, row, staged=...)`, again if a writer came in between."""
-        session, batch = self._session, self._own_batch()
+        session, batch = self._session, self._transaction.own()
         row = self._row(kind, object_id)
         while True:
             staged = batch is not None and batch.is_staged(row)

@@ -10,7 +10,14 @@ from typing import Any
 import nibabel
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    generate_uid,
+)
 
 from medvae.ingest import Ingested, Quarantined, read
 
@@ -134,3 +141,22 @@ def is_sentence(reason: str) -> str:
     assert reason.isprintable()
     assert len(reason) < 500
     return reason
+
+
+def dicomdir(root: Path, names: list[list[str]]) -> Path:
+    """A DICOMDIR in a folder, that lists files by the components of their names."""
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    records = []
+    for name in names:
+        record = Dataset()
+        record.DirectoryRecordType = "IMAGE"
+        record.ReferencedFileID = name
+        records.append(record)
+    data.DirectoryRecordSequence = Sequence(records)
+    root.mkdir(parents=True, exist_ok=True)
+    data.save_as(root / "DICOMDIR", enforce_file_format=True)
+    return root / "DICOMDIR"

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ingest_makers import one, refusal, series, voxels, write
+from ingest_makers import dicomdir, one, refusal, series, voxels, write
 from pydicom import dcmwrite
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
@@ -19,7 +19,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGExtended12Bit,
-    MediaStorageDirectoryStorage,
 )
 
 from medvae.ingest import Ingested, read
@@ -178,22 +177,6 @@ def test_a_compression_that_is_not_supported_is_named(
     assert words in refusal(tmp_path / "x.dcm")
 
 
-def directory(path: Path, names: list[list[str]]) -> Path:
-    """A DICOMDIR that lists files, written as plain elements."""
-    listing = Dataset()
-    listing.file_meta = FileMetaDataset()
-    listing.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    listing.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    listing.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5.6"
-    listing.DirectoryRecordSequence = []
-    for name in names:
-        record = Dataset()
-        record.ReferencedFileID = name
-        listing.DirectoryRecordSequence.append(record)
-    listing.save_as(path, enforce_file_format=True)
-    return path
-
-
 @pytest.mark.parametrize("on_disc", [str.upper, str.lower, str.title])
 @pytest.mark.parametrize("suffix", ["", ".dcm"])
 def test_a_directory_finds_its_files_whatever_their_case(
@@ -205,10 +188,10 @@ def test_a_directory_finds_its_files_whatever_their_case(
         name = on_disc(f"IM{number}{suffix}")
         data.save_as(folder / name, enforce_file_format=True)
     names = [["PAT", "SER", f"IM{number}{suffix.upper()}"] for number in range(5)]
-    assert np.array_equal(one(directory(tmp_path / "DICOMDIR", names)).volume.voxels, EXPECTED)
+    assert np.array_equal(one(dicomdir(tmp_path, names)).volume.voxels, EXPECTED)
 
 
 def test_a_directory_does_not_guess_between_two_files(tmp_path: Path) -> None:
     for name in ("im0", "Im0"):
         series(1)[0].save_as(tmp_path / name, enforce_file_format=True)
-    assert refusal(directory(tmp_path / "DICOMDIR", [["IM0"]])) == "there is no such file"
+    assert refusal(dicomdir(tmp_path, [["IM0"]])) == "there is no such file"

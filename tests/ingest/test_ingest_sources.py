@@ -14,10 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ingest_makers import is_sentence, nifti, one, refusal, save, series, taken, voxels, write
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
+from ingest_makers import (
+    dicomdir,
+    is_sentence,
+    nifti,
+    one,
+    refusal,
+    save,
+    series,
+    taken,
+    voxels,
+    write,
+)
 
 from medvae.errors import InputError, UsageError
 from medvae.ingest import Ingested, Limits, Quarantined, read
@@ -341,24 +349,6 @@ def test_an_archive_is_read_as_the_folder_it_was_made_of(
         path = tarred(root, ending, packing)
         assert facts(read([path], modality=modality)) == expected
     assert any(len(fact) == 2 for fact in expected)
-
-
-def dicomdir(root: Path, names: list[list[str]]) -> Path:
-    data = Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
-    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
-    records = []
-    for name in names:
-        record = Dataset()
-        record.DirectoryRecordType = "IMAGE"
-        record.ReferencedFileID = name
-        records.append(record)
-    data.DirectoryRecordSequence = Sequence(records)
-    root.mkdir(parents=True, exist_ok=True)
-    data.save_as(root / "DICOMDIR", enforce_file_format=True)
-    return root / "DICOMDIR"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom dislikes such file ids
