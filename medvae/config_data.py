@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,8 @@ MAX_LABELS = 32
 # Masks are stored with 8 bits a voxel; 0 is the background.
 LABEL_NUMBERS = range(1, 256)
 LONGEST_LABEL_NAME = 64
+# The usual grid of pictures.
+PICTURE = (64, 64, 1)
 
 
 def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
@@ -66,6 +68,12 @@ class DataConfig(Section):
     spacing: tuple[Positive, Positive, Positive] | None = Field(
         default=None, description="Voxel size in mm along x, y, z; null keeps each scan's own."
     )
+    fit: Literal["crop", "pad", "stretch"] = Field(
+        default="crop",
+        description="How a volume of another size comes onto the grid: crop keeps the size of its "
+        "voxels (or data.spacing) and crops or repeats the border; pad scales the whole image "
+        "evenly and repeats the border; stretch scales each axis by itself (default of pictures).",
+    )
     window: tuple[float, float] = Field(
         default=(-1000.0, 1000.0),
         description="Intensities that become -1 and 1: of CT in Hounsfield units, of PET in SUV "
@@ -92,15 +100,16 @@ class DataConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_window(cls, given: Any) -> Any:
+    def _defaults(cls, given: Any) -> Any:
+        """What is not given is as usual for the modality."""
         # What is no modality is refused below, by its own key.
-        if (
-            isinstance(given, Mapping)
-            and "window" not in given
-            and given.get("modality") in modalities.names()
-        ):
-            return {**given, "window": modalities.get(given["modality"]).window}
-        return given
+        if not isinstance(given, Mapping) or given.get("modality") not in modalities.names():
+            return given
+        modality = modalities.get(given["modality"])
+        usual: dict[str, Any] = {"window": modality.window}
+        if modality.planar:
+            usual |= {"size": PICTURE, "fit": "stretch"}
+        return {**usual, **given}
 
     @field_validator("modality")
     @classmethod
@@ -117,6 +126,10 @@ class DataConfig(Section):
             raise ValueError(
                 f"data.window of {modality.name} is in {modality.units.symbol} and must lie "
                 f"within {lowest:g} and {highest:g}"
+            )
+        if modality.planar and self.size[2] != 1:
+            raise ValueError(
+                f"data.size of {modality.title} is [width, height, 1], not {list(self.size)}"
             )
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("data.percentiles must be [low, high] within 0..100")
@@ -139,6 +152,11 @@ class DataConfig(Section):
                 f"{len(self.label_scheme)}; leave data.labels out"
             )
         return self
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the values that a voxel has; none: one grey value."""
+        return modalities.get(self.modality).channels
 
     @property
     def label_numbers(self) -> tuple[int, ...]:

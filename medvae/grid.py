@@ -7,6 +7,7 @@ are scaled per volume as its modality says, so nothing is learnt from the cohort
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class Gridded:
     """A volume on the model's grid.
 
     Attributes:
-        image: [X, Y, Z] float32 in [-1, 1].
+        image: [X, Y, Z] float32 in [-1, 1], or [C, X, Y, Z] where the grid has channels.
         mask: [X, Y, Z] uint8, the model's labels 1..K in place of the scheme's numbers; or None.
         category: the class 0, 1, ... that the volume was ingested with, or None.
     """
@@ -81,39 +82,62 @@ def to_steps(voxels: npt.NDArray[Any], step: float) -> npt.NDArray[np.int16]:
 
 
 def to_grid(volume: Volume, data: DataConfig) -> Gridded:
-    """Resample to the grid's spacing where one is set, scale, and crop or pad to its size.
+    """Resample as `data.fit` says, scale, and crop or pad to the grid's size.
 
     Raises:
-        InputError: no voxel is finite, or the volume cannot be resampled: a voxel of no size, or
-            more than `MOST_VOXELS` at the grid's spacing.
+        InputError: no voxel is finite, the channels are others than the grid's, or the volume
+            cannot be resampled: a voxel of no size, or more than `MOST_VOXELS` afterwards.
     """
     if not np.isfinite(volume.voxels).any():
         raise InputError("none of its voxels is a finite number")
-    zoom = None if data.spacing is None else _zoom(volume, data.spacing)
+    if volume.channels != data.channels:
+        have, want = (", ".join(names) or "none" for names in (volume.channels, data.channels))
+        raise InputError(f"its channels are {have}, and the grid's are {want}")
+    zoom = _zoom(volume, data)
     image, _ = normalise(volume.voxels, data)
     mask = None if volume.mask is None else to_indices(volume.mask, data)
     if zoom is not None:
-        image = _resample(image, zoom, order=1)
+        image = _each_channel(image, lambda one: _resample(one, zoom, order=1))
         mask = None if mask is None else _resample(mask, zoom, order=0)
-    image = crop_or_pad(image, data.size, mode="edge")
+    image = _each_channel(image, lambda one: crop_or_pad(one, data.size, mode="edge"))
     if mask is not None:
         mask = crop_or_pad(mask, data.size, mode="constant")
     return Gridded(image, mask, volume.category)
 
 
-def _zoom(volume: Volume, spacing: tuple[float, float, float]) -> list[float] | None:
+def _each_channel(image: Array, change: Callable[[Array], Array]) -> Array:
+    """`change` of [X, Y, Z], or of each channel of [C, X, Y, Z]."""
+    return change(image) if image.ndim == 3 else np.stack([change(one) for one in image])
+
+
+def _zoom(volume: Volume, data: DataConfig) -> list[float] | None:
     """Voxels after resampling by voxels before, along each axis; None where nothing changes.
 
     A volume thinner than half a voxel of the grid keeps one voxel.
     """
-    if min(volume.spacing) <= 0:
-        raise InputError("its voxels have no size")
-    zoom = [have / want for have, want in zip(volume.spacing, spacing, strict=True)]
+    if data.fit == "crop":
+        if data.spacing is None:
+            return None
+        if min(volume.spacing) <= 0:
+            raise InputError("its voxels have no size")
+        zoom = [have / want for have, want in zip(volume.spacing, data.spacing, strict=True)]
+    else:
+        zoom = _fitted(volume.shape, data)
     if math.prod(n * z for n, z in zip(volume.shape, zoom, strict=True)) > MOST_VOXELS:
         raise InputError(f"it has more than {MOST_VOXELS} voxels at the grid's spacing")
     if all(abs(z - 1.0) <= 1e-3 for z in zoom):
         return None
     return [z if round(n * z) >= 1 else 1 / n for n, z in zip(volume.shape, zoom, strict=True)]
+
+
+def _fitted(shape: tuple[int, int, int], data: DataConfig) -> list[float]:
+    """Zoom that brings the whole image onto the grid, evenly or each axis by itself."""
+    zoom = [want / have for have, want in zip(shape, data.size, strict=True)]
+    if data.fit == "stretch":
+        return zoom
+    # The one voxel of a picture's third axis has no size to keep.
+    even = min(zoom[:2] if shape[2] == data.size[2] == 1 else zoom)
+    return [even, even, 1.0 if shape[2] == data.size[2] == 1 else even]
 
 
 def to_indices(mask: npt.NDArray[np.uint8], data: DataConfig) -> npt.NDArray[np.uint8]:
@@ -200,7 +224,10 @@ def drawn_volume(
     mask: npt.NDArray[np.uint8] | None = None,
     category: int | None = None,
 ) -> Volume:
-    """`from_grid` on any grid: `affine` [4, 4] takes voxel indices to mm."""
+    """`from_grid` on any grid: `affine` [4, 4] takes voxel indices to mm.
+
+    image: [X, Y, Z], or [C, X, Y, Z] where the grid has channels.
+    """
     meta = {} if category is None else {"class": category}
     modality = modalities.get(data.modality)
     values = denormalise(image, public_limits(data), modality.exponent)
@@ -208,4 +235,4 @@ def drawn_volume(
     if modality.step != 1.0:
         voxels = voxels * np.float32(modality.step)
     numbers = None if mask is None else to_numbers(mask, data)
-    return Volume(voxels, affine, data.modality, numbers, meta)
+    return Volume(voxels, affine, data.modality, numbers, meta, data.channels)

@@ -13,7 +13,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from medvae import modality as modalities
-from medvae.errors import IntegrityError
+from medvae.errors import IntegrityError, UsageError
 
 # Everything of a source header that may stay with a volume. Geometry and modality have
 # fields of their own; whatever is not named here is dropped by construction.
@@ -35,18 +35,25 @@ META_KEYS = frozenset(
 )
 
 
+# Channels that one volume may have, and the length of their names.
+MOST_CHANNELS = 8
+LONGEST_CHANNEL = 32
+
+
 @dataclass(frozen=True)
 class Volume:
-    """One scan.
+    """One scan, or one picture: its third axis then has one voxel.
 
     Attributes:
-        voxels: [X, Y, Z], int16 or float32, in the units of the modality
-            (`Modality.units`). Axes point right, anterior, superior as nearly as
-            the acquisition allows (oblique affines are kept, not resampled).
+        voxels: [X, Y, Z], or [C, X, Y, Z] where `channels` names them; int16 or float32, in the
+            units of the modality (`Modality.units`). Axes point right, anterior, superior as
+            nearly as the acquisition allows (oblique affines are kept, not resampled).
         affine: [4, 4] float64, voxel index to millimetres (RAS+), as in NIfTI.
         modality: the name of a registered modality.
         mask: [X, Y, Z] uint8 labels, or None.
         meta: only keys of `META_KEYS`.
+        channels: names of the channels on the one grid, such as red, green, blue; none where
+            there is one grey value a voxel.
     """
 
     voxels: npt.NDArray[Any]
@@ -54,18 +61,32 @@ class Volume:
     modality: str
     mask: npt.NDArray[np.uint8] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.voxels.ndim != 3 or 0 in self.voxels.shape:
-            raise ValueError(f"voxels must be a non-empty [X, Y, Z], not {self.voxels.shape}")
+        self._check_channels()
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ValueError("affine must be a finite [4, 4] matrix")
         modalities.get(self.modality)
-        if self.mask is not None and self.mask.shape != self.voxels.shape:
-            raise ValueError(f"mask {self.mask.shape} does not fit voxels {self.voxels.shape}")
+        if self.mask is not None and self.mask.shape != self.shape:
+            raise ValueError(f"mask {self.mask.shape} does not fit voxels {self.shape}")
         unknown = set(self.meta) - META_KEYS
         if unknown:
             raise ValueError(f"meta keys that may not be kept: {sorted(unknown)}")
+
+    def _check_channels(self) -> None:
+        shape, channels = self.voxels.shape, self.channels
+        if len(shape) != (4 if channels else 3) or 0 in shape:
+            wanted = "[C, X, Y, Z]" if channels else "[X, Y, Z]"
+            raise ValueError(f"voxels must be a non-empty {wanted}, not {shape}")
+        if not channels:
+            return
+        if len(channels) != shape[0] or len(channels) > MOST_CHANNELS:
+            raise ValueError(f"{shape[0]} channels do not fit the names {channels}")
+        if len(set(channels)) < len(channels) or not all(
+            0 < len(name) <= LONGEST_CHANNEL and name.isprintable() for name in channels
+        ):
+            raise ValueError("channels need different printable names")
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -81,8 +102,29 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        x, y, z = self.voxels.shape
+        """Voxels along the three axes of space."""
+        x, y, z = self.voxels.shape[-3:]
         return x, y, z
+
+    @property
+    def grey(self) -> npt.NDArray[Any]:
+        """[X, Y, Z] the mean over channels; the voxels themselves where there are none."""
+        return self.voxels.mean(axis=0, dtype=np.float32) if self.channels else self.voxels
+
+    def single(self, purpose: str) -> npt.NDArray[Any]:
+        """[X, Y, Z] the voxels of a volume with one grey value a voxel.
+
+        purpose: begins the message ("writing NIfTI").
+
+        Raises:
+            UsageError: the volume has channels.
+        """
+        if self.channels:
+            raise UsageError(
+                f"{purpose} needs volumes with one grey value a voxel, and this one has the "
+                f"channels {', '.join(self.channels)}; pictures are written as png"
+            )
+        return self.voxels
 
     def with_voxels(self, voxels: npt.NDArray[Any]) -> Volume:
         """The same place and facts, other voxels of the same shape."""
@@ -98,7 +140,10 @@ class Volume:
         }
         if self.mask is not None:
             tensors["mask"] = np.ascontiguousarray(self.mask, dtype=np.uint8)
-        facts = json.dumps({"modality": self.modality, "meta": self.meta}, sort_keys=True)
+        known: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
+        if self.channels:
+            known["channels"] = list(self.channels)
+        facts = json.dumps(known, sort_keys=True)
         # One key alone: several are written in an order that changes from run to run, and
         # equal volumes must give equal bytes.
         return save_tensors(tensors, metadata={"facts": facts})
@@ -121,6 +166,7 @@ class Volume:
                 modality=facts["modality"],
                 mask=tensors.get("mask"),
                 meta=facts["meta"],
+                channels=tuple(facts.get("channels", ())),
             )
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"stored bytes are not a volume: {error}") from error

@@ -54,7 +54,7 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
         raise InputError("its voxels have no size")
     if volume.voxels.size > MOST_VOXELS:
         raise InputError(f"it has more than {MOST_VOXELS} voxels")
-    image, _ = normalise(volume.voxels, data)
+    image, _ = normalise(volume.single("the anatomy model"), data)
     if mask is None and volume.mask is not None:
         mask = to_indices(volume.mask, data)
     return Scan(image, np.asarray(volume.affine, np.float64), mask)

@@ -79,7 +79,7 @@ class Stored:
     def _opened(self, entry: dict[str, Any], edge: int) -> Cube:
         volume = datasets.open_volume(self._tenant, entry)
         if self._what == "likeness":
-            return likeness.blocks(volume.voxels, edge)
+            return likeness.blocks(volume.grey, edge)
         assert volume.mask is not None
         return likeness.blocks(volume.mask > 0, edge)
 

@@ -186,9 +186,10 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         "modality": volume.modality,
         "shape": list(volume.shape),
         "spacing": [round(step, 4) for step in volume.spacing],
+        **({"channels": list(volume.channels)} if volume.channels else {}),
         "mask": volume.mask is not None,
         "label_values": [] if volume.mask is None else _label_values(volume.mask),
-        **likenesses(volume.voxels, volume.mask),
+        **likenesses(volume.grey, volume.mask),
         **({} if volume.category is None else {"class": volume.category}),
     }
 

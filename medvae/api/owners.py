@@ -81,7 +81,7 @@ class Owners:
         if known is not None:
             # Of the same subject it was compared when it was stored.
             return "" if known.pseudonym == holder.pseudonym else _elsewhere(known, holder)
-        near = [] if stored is None else stored.copies(item.volume.voxels)
+        near = [] if stored is None else stored.copies(item.volume.grey)
         if any(entry["subject"] != holder.pseudonym for entry in near):
             return (
                 "a copy of it with other intensities or another header is stored as another "

@@ -197,6 +197,8 @@ class Modality:
         recognised: whether a volume with this minimum, and whole numbers or not, is of this
             modality; None: it must be said.
         limits_of_use: sentences for the card.
+        planar: images are pictures: two axes of space, the third has one voxel.
+        channels: names of the values that a voxel has; none: one grey value.
         refusal: why the modality cannot be used yet; empty where it can.
     """
 
@@ -215,6 +217,8 @@ class Modality:
     plausible: Limits | None = None
     recognised: Callable[[float, bool], bool] | None = None
     limits_of_use: tuple[str, ...] = ()
+    planar: bool = False
+    channels: tuple[str, ...] = ()
     refusal: str = ""
 
     @property

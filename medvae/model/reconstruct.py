@@ -50,7 +50,8 @@ def encode(
     the scan on each of them.
     """
     model = load_model(artifact).to(device)
-    image, limits = normalise(volume.voxels, artifact.config().data)
+    voxels = volume.single("a network's code")
+    image, limits = normalise(voxels, artifact.config().data)
     tensors: dict[str, Tensor] = {"affine": torch.from_numpy(volume.affine.copy())}
     if volume.mask is not None:
         packed = zlib.compress(np.ascontiguousarray(volume.mask).tobytes(), 6)

@@ -70,7 +70,7 @@ class BidsWriter:
         folder = self._root / subject / self._folder
         stem = f"{subject}_{self._suffix}"
         folder.mkdir(parents=True)
-        levels, step = as_int16(volume.voxels, self._modality.step), self._modality.step
+        levels, step = as_int16(volume.single("BIDS"), self._modality.step), self._modality.step
         data = nifti(levels, volume.affine, step=step, display=self._display, description=SYNTHETIC)
         (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
         (folder / f"{stem}.json").write_bytes(json_text(self._sidecar()))

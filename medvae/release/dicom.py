@@ -108,7 +108,7 @@ def write_series(volume: Volume, folder: Path, series: Series) -> list[Path]:
     from pydicom import dcmwrite
 
     modality = modalities.get(volume.modality)
-    voxels, affine = _upright(as_int16(volume.voxels, modality.step), volume.affine)
+    voxels, affine = _upright(as_int16(volume.single("DICOM"), modality.step), volume.affine)
     base = _series_dataset(modality, voxels, series)
     folder.mkdir(parents=True)
     files = []

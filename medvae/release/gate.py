@@ -185,6 +185,10 @@ class VoxelGate:
     def _geometry(self, volume: Volume, where: str) -> None:
         if volume.modality != self.data.modality:
             raise InputError(f"{where} is {volume.modality}, not {self.data.modality}")
+        if volume.channels != self.data.channels:
+            raise InputError(
+                f"{where} has the channels {volume.channels}, not {self.data.channels}"
+            )
         if volume.shape != self.data.size:
             raise InputError(f"{where} is {volume.shape}, not on the public grid {self.data.size}")
         if self.data.spacing is not None and not np.allclose(

@@ -62,7 +62,7 @@ def write_nifti(
 
     Voxels keep their type (int16 or float32). Returns the files written.
     """
-    parts = {stem: volume.voxels}
+    parts = {stem: volume.single("NIfTI")}
     if volume.mask is not None:
         parts[f"{stem}_dseg"] = volume.mask
     files = []
