@@ -17,7 +17,7 @@ import numpy as np
 
 from medvae.anatomy.collection import FileDigest, PersonMaps
 from medvae.errors import InputError
-from medvae.ingest import bids
+from medvae.ingest import bids, names
 from medvae.ingest.layouts import PAIRS
 from medvae.ingest.records import DEFAULT_LIMITS, Quarantined, WorkerDiedError
 from medvae.ingest.sandbox import Sandbox
@@ -81,18 +81,18 @@ def _paired(files: Sequence[File], images: str, labels: str) -> Iterator[PersonF
 
 def _key(name: str, folder: str) -> str:
     """The name inside the folder, without the ending and nnU-Net's number of a channel."""
-    return bids.stem(name.removeprefix(f"{folder}/")).removesuffix("_0000")
+    return names.stem(name.removeprefix(f"{folder}/")).removesuffix("_0000")
 
 
 def _beside(files: Sequence[File]) -> tuple[EntryKind, list[PersonFiles]]:
     maps = [file for file in files if bids.is_segmentation(file.name)]
     if not maps:
-        return "labels", [PersonFiles(bids.stem(file.name), file) for file in files]
+        return "labels", [PersonFiles(names.stem(file.name), file) for file in files]
     scans = [file for file in files if not bids.is_segmentation(file.name)]
-    plain = {bids.stem(file.name): file for file in scans}
+    plain = {names.stem(file.name): file for file in scans}
     people = []
     for file in maps:
-        stem = bids.stem(file.name).rpartition("_")[0]
+        stem = names.stem(file.name).rpartition("_")[0]
         scan = plain.get(stem) or next((one for one in scans if _is_bids_pair(one, file)), None)
         people.append(PersonFiles(stem, file, scan))
     if not scans:

@@ -33,6 +33,7 @@ class IngestOptions:
     label_column: str | None = None
     class_column: str | None = None
     contrast: str | None = None
+    orientation: str | None = None
     demographics: bool = False
     files_are_patients: bool = False
     label_scheme: declaration.Scheme | None = None
@@ -133,6 +134,7 @@ def _read(
         label_column=options.label_column,
         class_column=options.class_column,
         contrast=options.contrast,
+        orientation=options.orientation,
         scheme=scheme,
         keep_demographics=options.demographics,
         require_patients=not options.files_are_patients,

@@ -72,6 +72,7 @@ class Session:
         label_column: str | None = None,
         class_column: str | None = None,
         contrast: str | None = None,
+        orientation: str | None = None,
         demographics: bool = False,
         files_are_patients: bool = False,
         label_scheme: Scheme | None = None,
@@ -83,8 +84,9 @@ class Session:
 
         `label_scheme` (a mapping, "1=name,2=name" or a file) and `classes` (how many) declare
         public facts of the protocol. `files_are_patients`: an image that names no patient is a
-        subject of its own, and the unit of privacy is the file. `workers`: confined processes
-        that read at a time; the result is the same for any number.
+        subject of its own, and the unit of privacy is the file. `orientation`: how the axes run
+        of files that do not say it, such as "LPS". `workers`: confined processes that read at
+        a time; the result is the same for any number.
         """
         from medvae.api import intake
 
@@ -96,6 +98,7 @@ class Session:
             label_column=label_column,
             class_column=class_column,
             contrast=contrast,
+            orientation=orientation,
             demographics=demographics,
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,

@@ -42,6 +42,13 @@ def run(
             "a volume of its case."
         ),
     ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(
+            help="How the axes run of files that do not say it, such as LPS (to the left, to the "
+            "back, to the head): Analyze, and headers without a direction."
+        ),
+    ] = None,
     label_scheme: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +84,7 @@ def run(
             label_column=label_column,
             class_column=class_column,
             contrast=contrast,
+            orientation=orientation,
             demographics=demographics,
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,

@@ -8,12 +8,12 @@ import re
 from pathlib import PurePosixPath
 
 from medvae import modality as modalities
+from medvae.ingest.names import NIFTI, stem
 from medvae.ingest.trees import File, Tree
 from medvae.modality import Modality
 
 SUBJECT = re.compile(r"^sub-([A-Za-z0-9]+)$")
 NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
-NIFTI = (".nii.gz", ".nii")
 # Suffixes in anat/ that are not scans.
 NOT_SCANS = ("dseg", "probseg", "mask", "defacemask")
 # Suffixes of quantitative maps that do not end in "map".
@@ -21,14 +21,6 @@ MAPS = ("MTsat",)
 # Entities that a segmentation has and its scan has not.
 OF_SEGMENTATIONS = ("space", "label", "desc", "atlas", "seg", "res", "den", "hemi")
 MOST_PARTICIPANTS = 1 << 24
-
-
-def stem(name: str) -> str:
-    """A file name without the NIfTI ending."""
-    for ending in NIFTI:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
 
 
 def is_nifti(name: str) -> bool:

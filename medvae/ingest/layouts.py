@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from medvae.ingest import bids
+from medvae.ingest.names import stem
 
 # Images beside labels, as the public anatomy library has them.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -109,6 +109,8 @@ CONTRASTS = frozenset(
         "dce",
     }
 )
+# Of a subject's folder of FreeSurfer: the scan, and the label map of whole structures.
+FREESURFER = ("orig.mgz", "aseg.mgz")
 _CHANNEL = re.compile(r"\d{4}")
 _GLUED = re.compile(r"([a-z]+)(\d+)")
 MOST_STRUCTURES = 255
@@ -166,7 +168,7 @@ def arrange(names: Iterable[str], given: Iterable[str] | None = None) -> Layout:
     """The layout of a tree.
 
     Args:
-        names: of the tree's NIfTI files.
+        names: of the tree's volume files.
         given: of those of a tree of masks given apart; then no other file is a mask.
     """
     layout = Layout()
@@ -198,13 +200,24 @@ def arrange(names: Iterable[str], given: Iterable[str] | None = None) -> Layout:
 
 def tokens(name: str) -> Tokens:
     """A file name without its ending in lower-case parts."""
-    stem = unicodedata.normalize("NFC", bids.stem(PurePosixPath(name).name)).lower()
-    parts = [part for part in re.split(r"[-_. ]+", stem) if part]
+    bare = unicodedata.normalize("NFC", stem(PurePosixPath(name).name)).lower()
+    parts = [part for part in re.split(r"[-_. ]+", bare) if part]
     glued = _GLUED.fullmatch(parts[0]) if parts else None
     # img0001 and label0001 are one case.
     if glued and glued.group(1) in MASK_WORDS | IMAGE_WORDS:
         parts[:1] = glued.groups()
     return tuple(parts)
+
+
+def is_of_freesurfer(name: str, there: set[str]) -> bool:
+    """Whether a file in a subject's mri/ folder is a step or a result of FreeSurfer's, no scan.
+
+    Args:
+        there: all names of the tree, in lower case.
+    """
+    path = PurePosixPath(name.lower())
+    folders = [one for one in path.parents if one.name == "mri" and f"{one}/orig.mgz" in there]
+    return any(path not in {one / kept for kept in FREESURFER} for one in folders)
 
 
 def _is_mask(name: str) -> bool:

@@ -8,20 +8,24 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from medvae.errors import InputError, UsageError
-from medvae.ingest import bids, layouts
+from medvae.ingest import bids, layouts, names
 from medvae.ingest.layouts import Layout
 from medvae.ingest.notices import Notices
+from medvae.ingest.pairs import Neighbours, Pair
 from medvae.ingest.records import printable
-from medvae.ingest.trees import File, Tree
+from medvae.ingest.trees import File, SingleFile, Tree
 
 EVERY_CONTRAST = "all"
 
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of one image; `numbers`: their labels, where each shows one structure."""
+    """The masks of one image, each the files that hold it.
 
-    files: tuple[File, ...] = ()
+    `numbers`: their labels, where each shows one structure.
+    """
+
+    files: tuple[tuple[File, ...], ...] = ()
     numbers: tuple[int, ...] = ()
     structures: tuple[str, ...] = ()
     optional: bool = False
@@ -45,13 +49,14 @@ class Pairing:
     scheme: Mapping[str, str] | None
 
     def __post_init__(self) -> None:
-        self._folder: tuple[str, list[File]] = "", []
+        self._beside = Neighbours(self.tree)
+        self._beside_masks = self._beside if self.masks is None else Neighbours(self.masks)
 
     @cached_property
     def layout(self) -> Layout:
-        """What the names of NIfTI files say, of a tree that is no BIDS data set."""
-        names = [] if self.is_bids else _nifti_names(self.tree)
-        given = None if self.masks is None else _nifti_names(self.masks)
+        """What the names of volume files say, of a tree that is no BIDS data set."""
+        names = [] if self.is_bids else _volume_names(self.tree)
+        given = None if self.masks is None else _volume_names(self.masks)
         return layouts.arrange(names, given)
 
     def check_contrasts(self, has_table: bool) -> None:
@@ -87,30 +92,30 @@ class Pairing:
         if self.is_bids and self.masks is None:
             own = bids.segmentation_for(file.name, self.siblings(file))
             found = own or bids.segmentation_for(file.name, self._derivatives)
-            return Masks((found,) if found else (), optional=True)
+            return Masks((self._beside.parts(found),) if found else (), optional=True)
         tree = self.tree if self.masks is None else self.masks
         if self.masks is not None:
             bare = PurePosixPath(file.name or file.source).name
             for name in (file.name, file.name.partition("/")[2], bare):
                 if name and (same := self.masks.find(name)):
-                    return Masks((same,))
-            if not file.name:
+                    return Masks((self._beside_masks.parts(same),))
+            if isinstance(self.tree, SingleFile | Pair):
                 single = self.masks.find("")
-                return Masks((single,) if single else ())
+                return Masks((self._beside_masks.parts(single),) if single else ())
         return self._named_masks(tree, self.layout.masks.get(file.name, []))
 
     def _named_masks(self, tree: Tree, named: list[layouts.Mask]) -> Masks:
         files = {mask: found for mask in named if (found := tree.find(mask.name))}
         if len(files) == 1 and not named[0].structure:
-            return Masks(tuple(files.values()))
+            return Masks(tuple(map(self._beside_masks.parts, files.values())))
         if not all(mask.structure for mask in files):
-            names = ", ".join(sorted(printable(mask.name) for mask in files))
-            raise InputError(f"it has more than one mask ({names}): keep one")
+            several = ", ".join(sorted(printable(mask.name) for mask in files))
+            raise InputError(f"it has more than one mask ({several}): keep one")
         kept = {mask: file for mask, file in files.items() if mask.structure in self._numbers}
         if files and not kept:
             raise InputError("the label scheme names none of the structures that it has masks of")
         return Masks(
-            tuple(kept.values()),
+            tuple(map(self._beside_masks.parts, kept.values())),
             tuple(self._numbers[mask.structure] for mask in kept),
             tuple(mask.structure for mask in kept),
         )
@@ -138,7 +143,7 @@ class Pairing:
             for file in self.tree.walk()
             if isinstance(file, File)
             and file.name.startswith("derivatives/")
-            and bids.is_nifti(file.name)
+            and names.is_volume(file.name)
         ]
 
     def is_other_contrast(self, contrast: str) -> bool:
@@ -148,11 +153,24 @@ class Pairing:
             bool(contrast) and wanted not in (None, EVERY_CONTRAST) and contrast != wanted.lower()
         )
 
+    def is_of_freesurfer(self, file: File) -> bool:
+        """Whether a file is one of the steps and results beside FreeSurfer's scan."""
+        return layouts.is_of_freesurfer(file.name, self._there)
+
+    @cached_property
+    def _there(self) -> set[str]:
+        return {file.name.lower() for file in self.tree.walk() if isinstance(file, File)}
+
     def siblings(self, file: File) -> list[File]:
-        folder = str(PurePosixPath(file.name).parent)
-        if self._folder[0] != folder:
-            self._folder = folder, self.tree.beside(folder)
-        return self._folder[1]
+        return self._beside.files(file)
+
+    def parts(self, file: File) -> tuple[File, ...]:
+        """The files that hold an image of the tree, header first."""
+        return self._beside.parts(file)
+
+    def holds_voxels(self, file: File) -> bool:
+        """Whether a file may be the voxels of a header beside it."""
+        return self._beside.holds_voxels(file)
 
     def tell(self, notices: Notices) -> None:
         """What the names of masks left open, once the tree was walked."""
@@ -168,7 +186,7 @@ class Pairing:
             if image.contrast and self.is_other_contrast(image.contrast):
                 notices.add("contrast", source)
         if self.masks is not None and not self.is_bids:
-            for name in _nifti_names(self.masks):
+            for name in _volume_names(self.masks):
                 if name not in self.paired:
                     notices.add("orphan", File(self.masks, name).source)
 
@@ -179,9 +197,13 @@ class Pairing:
             return True
 
 
-def _nifti_names(tree: Tree) -> list[str]:
+def _volume_names(tree: Tree) -> list[str]:
+    """The names of volumes, of pairs that of the header; FreeSurfer's own results are left out."""
+    found = [file.name for file in tree.walk() if isinstance(file, File) and file.name]
+    there = {name.lower() for name in found}
     return [
-        file.name
-        for file in tree.walk()
-        if isinstance(file, File) and file.name and bids.is_nifti(file.name)
+        name
+        for name in found
+        if (names.is_volume(name) or not there.isdisjoint(names.voxel_names(name)))
+        and not layouts.is_of_freesurfer(name, there)
     ]

@@ -11,9 +11,11 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
+from medvae.ingest import names
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
+from medvae.ingest.pairs import Pair
 from medvae.ingest.records import (
     DEFAULT_LIMITS,
     Ingested,
@@ -23,6 +25,7 @@ from medvae.ingest.records import (
     printable,
 )
 from medvae.ingest.sandbox import Pool
+from medvae.ingest.stored import is_orientation
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import ReadOptions, Scanning, Step, Task, table_at_top, table_for
 from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
@@ -44,6 +47,7 @@ def read(
     require_patients: bool = False,
     contrast: str | None = None,
     scheme: Mapping[str, str] | None = None,
+    orientation: str | None = None,
     workers: int = 1,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress = SILENT,
@@ -52,8 +56,8 @@ def read(
     """Read scans from files, folders and archives, each in a confined process.
 
     Args:
-        sources: NIfTI files, folders (of NIfTI, BIDS, DICOM, or images/ beside labels/),
-            zip and tar archives of these, DICOMDIR files.
+        sources: volume files (NIfTI, NRRD, MetaImage, MGH, Analyze), folders (of these, BIDS,
+            DICOM, or images/ beside labels/), zip and tar archives of these, DICOMDIR files.
         subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
@@ -70,6 +74,8 @@ def read(
             of BIDS), or "all" to take each as a volume of its case.
         scheme: label number -> name, by which masks of one structure a file are numbered;
             without it they are numbered in the order of their names.
+        orientation: three letters (such as LPS: to the left, to the back, to the head) that say
+            how the axes run of files whose header does not; without it they are refused.
         workers: reading processes.
         progress: gets the number of files done, of all files found.
         notes: receives, once a read, what the user should know (such as a guessed modality).
@@ -86,6 +92,11 @@ def read(
     """
     if modality is not None:
         modalities.usable(modality)
+    if orientation is not None and not is_orientation(orientation):
+        raise UsageError(
+            f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
+            "for three axes: expected such as LPS"
+        )
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if subjects is not None and Path(subjects).is_dir():
@@ -102,6 +113,7 @@ def read(
         require_patients,
         contrast,
         scheme,
+        orientation,
     )
     reading = _Reading(options, workers, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
@@ -185,6 +197,8 @@ class _Reading:
             return Listed(path, limits, self._pool)
         if path.name.lower().endswith(ARCHIVES):
             return Archive(path, limits, self._pool)
+        if path.name.lower().endswith((*names.DETACHED, *names.HEADERS)):
+            return Pair(path, limits)
         return SingleFile(path, limits)
 
     def _steps(self, scans: list[Scanning | Quarantined]) -> Iterator[Step]:

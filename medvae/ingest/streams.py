@@ -43,12 +43,12 @@ def open_stream(file: BinaryIO) -> Stream:
 
 
 class Plain:
-    """A file as it is."""
+    """A file as it is, from a byte on."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0) -> None:
         self._file = file
-        self._left = file.seek(0, io.SEEK_END)
-        file.seek(0)
+        self._left = file.seek(0, io.SEEK_END) - start
+        file.seek(start)
 
     def read(self, size: int) -> npt.NDArray[np.uint8]:
         # Compared with the file's size before memory is set aside for a claim.
@@ -70,12 +70,15 @@ class Plain:
 
 
 class Gunzip:
-    """A gzip file, of any number of members; never unpacks more than is asked for."""
+    """A gzip file, of any number of members; never unpacks more than is asked for.
 
-    def __init__(self, file: BinaryIO) -> None:
+    `zlib_too`: the bytes may be a zlib stream instead, as their first bytes say.
+    """
+
+    def __init__(self, file: BinaryIO, zlib_too: bool = False) -> None:
         self._file = file
         self._packed = b""
-        self._inflate = zlib.decompressobj(wbits=31)
+        self._inflate = zlib.decompressobj(wbits=47 if zlib_too else 31)
 
     def read(self, size: int) -> npt.NDArray[np.uint8]:
         data = np.empty(size, np.uint8)

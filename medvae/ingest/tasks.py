@@ -10,7 +10,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, facts, layouts
+from medvae.ingest import bids, facts, layouts, names
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.records import Limits, Quarantined, printable
@@ -23,7 +23,6 @@ SCHEME = "label_scheme.csv"
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
-HEADERS, VOXELS = (".hdr", ".hdr.gz"), (".img", ".img.gz")
 # Words of file names that say what was scanned.
 NAMED = {"ct": "ct", "pet": "pet", "suv": "pet", "mr": "mri", "mri": "mri", "flair": "mri"}
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
@@ -71,6 +70,7 @@ class ReadOptions:
     require_patients: bool = False
     contrast: str | None = None
     scheme: Mapping[str, str] | None = None
+    orientation: str | None = None
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Scanning:
         table: whose each file is, or None to take it from the files.
         masks: a tree of masks given apart from the source, or None.
         notices: receives what the user should know.
-        unrecognised: files that are not NIfTI by name, for the DICOM pass.
+        unrecognised: files that are no volumes by name, for the DICOM pass.
     """
 
     tree: Tree
@@ -99,18 +99,18 @@ class Scanning:
         )
 
     def tasks(self) -> Iterator[Step]:
-        """All NIfTI tasks; what may be DICOM is left in `unrecognised`."""
+        """All tasks of volume files; what may be DICOM is left in `unrecognised`."""
         for file in self.tree.walk():
             name = (file.name or file.source).lower() if isinstance(file, File) else ""
             if isinstance(file, Quarantined):
                 yield file
-            elif bids.is_nifti(name):
-                yield self._nifti(file)
+            elif names.is_volume(name):
+                yield self._volume(file)
             elif self._is_companion(file):
                 yield Passed()
-            elif name.endswith(HEADERS) and (voxels := self._other_half(file)):
-                yield self._pair(file, voxels)
-            elif name.endswith(VOXELS) and self._other_half(file):
+            elif name.endswith(names.HEADERS) and len(self._pairing.parts(file)) > 1:
+                yield self._volume(file)
+            elif self._pairing.holds_voxels(file):
                 yield Passed()
             elif name.endswith((".hdr.gz", ".img.gz")):
                 yield Quarantined(
@@ -142,12 +142,12 @@ class Scanning:
         return count, unnamed
 
     def _names_no_patient(self, file: File) -> bool:
-        if self.table is not None or not bids.is_nifti(file.name or file.source):
+        if self.table is not None or not names.is_volume(file.name or file.source):
             return False
-        step = self._nifti(file)
+        step = self._volume(file)
         return isinstance(step, Task) and step.own_subject
 
-    def _nifti(self, file: File) -> Step:
+    def _volume(self, file: File) -> Step:
         if reason := self._no_scan(file):
             return Quarantined(file.source, reason)
         if self._is_left_out(file):
@@ -158,9 +158,13 @@ class Scanning:
         except InputError as error:
             return Quarantined(file.source, str(error))
         modality = self.options.modality or (bids.modality_of(file.name) if self._bids else None)
+        image_files = self._pairing.parts(file)
         job = {
             "modality": modality,
             "named": _modality_in(file.name or file.source),
+            "image": _bare(image_files),
+            "masks": [_bare(mask) for mask in masks.files],
+            "orientation": self.options.orientation,
             "mask_optional": masks.optional,
             "numbers": masks.numbers,
             "structures": [printable(one) for one in masks.structures],
@@ -169,7 +173,8 @@ class Scanning:
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
-        return Task(file.source, subject, "nifti", (file, *masks.files), job, 1, own, several)
+        files = (*image_files, *(one for mask in masks.files for one in mask))
+        return Task(file.source, subject, "nifti", files, job, 1, own, several)
 
     def _is_by_adni(self, file: File, subject: str) -> bool:
         found = None if self.table or self._bids else ADNI.search(file.name)
@@ -188,36 +193,18 @@ class Scanning:
     def _is_left_out(self, file: File) -> bool:
         """Whether a file is a mask of an image, or of a contrast that was not asked for."""
         if self._bids:
-            parts = PurePosixPath(file.name).parts
-            if parts[0] in NOT_SOURCE or bids.is_segmentation(file.name):
+            top = file.name.partition("/")[0]
+            if top in NOT_SOURCE or bids.is_segmentation(file.name):
                 return True
             other = bids.suffix(file.name).lower() if bids.is_scan(file.name) else ""
         else:
             if self.masks is None and file.name in self._pairing.paired:
                 return True
+            if self._pairing.is_of_freesurfer(file):
+                return True
             image = self._pairing.layout.images.get(file.name)
             other = image.contrast if image else ""
         return self._pairing.is_other_contrast(other)
-
-    def _pair(self, header: File, voxels: File) -> Step:
-        """A NIfTI image in two files."""
-        try:
-            subject, own, meta = self._whose(header)
-        except InputError as error:
-            return Quarantined(header.source, str(error))
-        job = {"modality": self.options.modality, "mask_optional": False, "meta": meta}
-        job |= {"pair": True, "named": _modality_in(header.name)}
-        return Task(header.source, subject, "nifti", (header, voxels), job, 2, own)
-
-    def _other_half(self, file: File) -> File | None:
-        """The file of voxels of a header, or the header of voxels, beside it."""
-        name = file.name
-        for here, there in (*zip(HEADERS, VOXELS, strict=True), *zip(VOXELS, HEADERS, strict=True)):
-            if name.lower().endswith(here):
-                stem = name[: -len(here)]
-                beside = {one.name.lower(): one for one in self._pairing.siblings(file)}
-                return beside.get(f"{stem}{there}".lower())
-        return None
 
     def _other_modality(self, file: File) -> str:
         """Why a scan of a BIDS data set is not of the modality that was asked for, or empty."""
@@ -249,13 +236,9 @@ class Scanning:
             return found.group(1), False, meta
         image = self._pairing.layout.images.get(file.name)
         if image is not None and image.contrast:
-            folder, parts = image.case
-            return clean_subject(f"{folder}/{'_'.join(parts)}"), True, meta
-        return (
-            clean_subject(re.sub(r"\.hdr(\.gz)?$", "", bids.stem(name), flags=re.IGNORECASE)),
-            True,
-            meta,
-        )
+            folder, own = image.case
+            return clean_subject(f"{folder}/{'_'.join(own)}"), True, meta
+        return clean_subject(names.stem(name)), True, meta
 
     def _is_companion(self, file: File) -> bool:
         name = PurePosixPath(file.name).name.lower()
@@ -277,6 +260,11 @@ class Scanning:
             return bids.participants(self.tree.read(found.name, bids.MOST_PARTICIPANTS))
         except InputError:
             return {}
+
+
+def _bare(files: tuple[File, ...]) -> list[str]:
+    """The names of files without their folders."""
+    return [PurePosixPath(file.name or file.source).name for file in files]
 
 
 def _modality_in(name: str) -> str | None:

@@ -27,7 +27,7 @@ Job = Callable[[dict[str, Any], Iterator[BinaryIO], Limits], Answer]
 # Job name -> module and function; only the modules of the kinds asked for are imported,
 # because importing is most of the time a worker needs to start.
 JOBS = {
-    "nifti": ("medvae.ingest.nifti", "volume_job"),
+    "nifti": ("medvae.ingest.images", "volume_job"),
     "headers": ("medvae.ingest.dicom.headers", "headers_job"),
     "series": ("medvae.ingest.dicom.series", "series_job"),
     "directory": ("medvae.ingest.dicom.headers", "directory_job"),

@@ -1,0 +1,147 @@
+"""Volume files of any format into volumes, with their masks (runs in the confined worker only)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.errors import InputError
+from medvae.ingest import contents, metaimage, mgh, nifti, nrrd
+from medvae.ingest.grids import on_axes_of
+from medvae.ingest.normalise import (
+    Affine,
+    checked,
+    closest_canonical,
+    plausible,
+    rescaled,
+)
+from medvae.ingest.records import Limits
+from medvae.ingest.stored import Image
+from medvae.volume import Volume
+
+
+class OverlapError(Exception):
+    """Two masks of single structures share a voxel: no label map holds both."""
+
+
+def volume_job(
+    job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
+) -> tuple[dict[str, Any], bytes]:
+    """Job: an image and the masks that follow it -> {"ok": facts} and a volume's bytes.
+
+    `job["image"]`: the names of the image's files, header first. `job["masks"]`: those of each
+    mask. `job["numbers"]`: a label for each mask, which is then of one structure; empty where a
+    single mask has the labels itself. `job["labels"]`: the image is a label map, of public
+    anatomy. `job["orientation"]`: how axes run where a header does not say it.
+    """
+    voxels, affine = intensities(_read(files, job.get("image") or ["x.nii"], job, limits))
+    if not job.get("labels"):
+        contents.check_scan(voxels)
+    guessed = job["modality"] is None
+    modality = contents.guess_modality(voxels) if guessed else job["modality"]
+    if guessed and job.get("named") not in (None, modality):
+        raise InputError(
+            f"its name says {job['named']} and its numbers {modality}: say which with --modality"
+        )
+    plausible(voxels, modality)
+    notes = ["soft"] if modality == "ct" and not contents.check_ct(voxels) else []
+    mask, note = None, ""
+    try:
+        mask = _mask(job, files, limits, voxels.shape, affine)
+    except OverlapError:
+        notes.append("overlap")
+    except InputError as error:
+        if not job["mask_optional"]:
+            raise InputError(f"its mask cannot be used: {error}") from error
+        note = f"a mask was left out: {error}"
+    if mask is not None:
+        mask, _ = closest_canonical(mask, affine)
+    voxels, affine = closest_canonical(voxels, affine)
+    volume = Volume(voxels, affine, modality, mask, job["meta"])
+    return {"ok": {"guessed": guessed, "note": note, "notes": notes}}, volume.to_bytes()
+
+
+def _mask(
+    job: dict[str, Any],
+    files: Iterator[BinaryIO],
+    limits: Limits,
+    shape: tuple[int, ...],
+    affine: Affine,
+) -> npt.NDArray[np.uint8] | None:
+    """The mask of an image, from one file or from one a structure; None where there is none.
+
+    Raises:
+        InputError: as `labels_on`.
+        OverlapError: two structures share a voxel.
+    """
+    masks: list[list[str]] = job.get("masks") or []
+    numbers: list[int] = job.get("numbers") or []
+    if not numbers:
+        for names in masks:
+            return labels_on(_read(files, names, job, limits), shape, affine)
+        return None
+    merged = np.zeros(shape, np.uint8)
+    for names, number, structure in zip(masks, numbers, job["structures"], strict=True):
+        labels = labels_on(_read(files, names, job, limits), shape, affine)
+        inside = labels > 0
+        if np.unique(labels[inside]).size > 1:
+            raise InputError(f"{structure} has several labels, and it is one of several masks")
+        if (merged[inside] > 0).any():
+            raise OverlapError
+        merged[inside] = number
+    return merged
+
+
+def _read(
+    files: Iterator[BinaryIO], names: list[str], job: dict[str, Any], limits: Limits
+) -> Image:
+    """The next image of a job, in the format that its name says; its files are all asked for.
+
+    Raises:
+        InputError: its content is of another format, damaged, too large, not one scalar 3-D image.
+    """
+    own = iter([next(files)]) if len(names) == 1 else _next(files, len(names))
+    name, orientation = names[0].lower(), job.get("orientation")
+    if name.endswith((".nrrd", ".nhdr")):
+        image = nrrd.read(own, names, limits, orientation)
+    elif name.endswith((".mha", ".mhd")):
+        image = metaimage.read(own, names, limits, orientation)
+    elif name.endswith((".mgh", ".mgz", ".mgh.gz")):
+        image = mgh.read(next(own), limits, orientation)
+    else:
+        image = nifti.read(own, names, limits, orientation)
+    for _ in own:
+        continue
+    return image
+
+
+def _next(files: Iterator[BinaryIO], count: int) -> Iterator[BinaryIO]:
+    for _ in range(count):
+        yield next(files)
+
+
+def intensities(image: Image) -> tuple[npt.NDArray[Any], Affine]:
+    """Voxels [X, Y, Z] (int16 or float32, scale applied) and affine as stored, in mm.
+
+    Raises:
+        InputError: the geometry or the scale is impossible.
+    """
+    affine = checked(image.affine, image.voxels.shape)
+    return rescaled(image.voxels, image.slope, image.intercept), affine
+
+
+def labels_on(image: Image, shape: tuple[int, ...], affine: Affine) -> npt.NDArray[np.uint8]:
+    """A label image on the grid of its scan, whichever way its axes run: [X, Y, Z] uint8.
+
+    Raises:
+        InputError: an image, not whole numbers 0 to 255, or on another grid.
+    """
+    voxels, own = intensities(image)
+    voxels = on_axes_of(voxels, own, shape, affine, is_part=image.is_part)
+    if voxels.dtype != np.int16 or voxels.min() < 0 or voxels.max() > 255:
+        raise InputError("its labels are not whole numbers from 0 to 255")
+    contents.check_labels(voxels)
+    return voxels.astype(np.uint8)

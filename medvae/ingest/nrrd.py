@@ -1,0 +1,270 @@
+"""NRRD (Nearly Raw Raster Data, http://teem.sourceforge.net/nrrd/format.html), also detached and
+as 3D Slicer writes segmentations; runs in the confined worker only.
+
+Of the key/value pairs only those that 3D Slicer needs to number segments are looked at; content,
+comments and the rest are passed over, so they cannot reach a volume.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from medvae.errors import InputError
+from medvae.ingest import stored, texts
+from medvae.ingest.records import Limits
+from medvae.ingest.stored import Affine, Image
+from medvae.ingest.streams import MOST_TRAILING, Gunzip, Plain, Stream
+
+MARK = re.compile(r"NRRD000[1-6]")
+TYPES = {
+    "i1": ("signed char", "int8", "int8_t"),
+    "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"),
+    "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "int64", "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+    "f4": ("float",),
+    "f8": ("double",),
+}
+SPACES = {
+    "right-anterior-superior": "RAS",
+    "left-anterior-superior": "LAS",
+    "left-posterior-superior": "LPS",
+}
+MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "m": 1000.0, "cm": 10.0, "um": 1e-3}
+SPATIAL = ("domain", "space", "???", "none")
+MOST_SKIP = 1 << 26
+SEGMENT = re.compile(r"Segment(\d{1,4})_(LabelValue|Name|Layer)")
+PART = "Segmentation_ReferenceImageExtentOffset"
+
+Fields = dict[str, str]
+
+
+def read(
+    files: Iterator[BinaryIO], names: list[str], limits: Limits, orientation: str | None
+) -> Image:
+    """An image from its file, or from a header and the files beside it.
+
+    Args:
+        names: of the files; the first is the header.
+        orientation: how the axes run where the header does not say it, such as LPS.
+
+    Raises:
+        InputError: not NRRD, damaged, too large, or not one scalar 3-D image.
+    """
+    file = next(files)
+    fields, keys = _header(file)
+    kept = _axes(fields)
+    sizes = _per_axis(fields, "sizes")
+    shape = stored.checked_shape([int(sizes[axis]) for axis in kept], limits)
+    kind = _kind(fields)
+    affine = _affine(fields, kept, orientation)
+    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    wanted = fields.get("data file") or fields.get("datafile")
+    if wanted:
+        file = texts.voxel_file(_one_name(wanted), names[1:], files)
+    voxels = stored.voxels(_stream(file, fields, size), shape, kind)
+    return Image(voxels, affine, is_part=PART in keys, names=_segments(keys))
+
+
+def _header(file: BinaryIO) -> tuple[Fields, Fields]:
+    """Fields and key/value pairs; the file is left at the first byte of the voxels."""
+    found = texts.lines(file)
+    if not MARK.fullmatch(next(found, "")):
+        raise InputError("it is not an NRRD file: it does not begin as one")
+    fields: Fields = {}
+    keys: Fields = {}
+    for line in found:
+        if not line:
+            break
+        if line.startswith("#"):
+            continue
+        key, mark, value = re.split(r"(:=|: |:$)", line, maxsplit=1) if ":" in line else ("",) * 3
+        name = key.strip().lower()
+        if mark == ":=":
+            keys[key] = value
+        elif not mark or name in fields:
+            raise InputError(f"a line of its header is no field, or stands twice: {texts.DAMAGED}")
+        else:
+            fields[name] = value.strip()
+            if name in ("data file", "datafile") and value.strip().upper().startswith("LIST"):
+                break
+    for name in ("dimension", "type", "sizes", "encoding"):
+        if name not in fields:
+            raise InputError(f"its header lacks {name}: {texts.DAMAGED}")
+    if "old min" in fields or "old max" in fields:
+        raise InputError(
+            "its intensities were quantised (old min, old max): store them as they are"
+        )
+    return fields, keys
+
+
+def _axes(fields: Fields) -> list[int]:
+    """The axes in space, which must be three; others have one sample.
+
+    Raises:
+        InputError: they are fewer or more, or there are several values a voxel.
+    """
+    sizes = _per_axis(fields, "sizes")
+    kinds = fields.get("kinds", "").lower().split() or ["???"] * len(sizes)
+    vectors = _vectors(fields)
+    if len(kinds) != len(sizes):
+        raise InputError(f"kinds of its header does not fit its dimension: {texts.DAMAGED}")
+    kept = []
+    for axis, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
+        in_space = kind in SPATIAL if vectors is None else vectors[axis] is not None
+        if in_space:
+            kept.append(axis)
+        elif size != 1 and kind == "list":
+            raise InputError(
+                f"it holds {size:g} volumes or layers of segments that overlap: store one a file"
+            )
+        elif size != 1:
+            raise InputError(f"it has {size:g} values a voxel: expected one grey value a voxel")
+    return kept[:3] + [axis for axis in kept[3:] if sizes[axis] != 1]
+
+
+def _per_axis(fields: Fields, name: str) -> list[int]:
+    found = texts.integers(fields[name], name)
+    if texts.integers(fields["dimension"], "dimension") != [len(found)] or len(found) > 16:
+        raise InputError(f"{name} of its header does not fit its dimension: {texts.DAMAGED}")
+    return found
+
+
+def _vectors(fields: Fields) -> list[list[float] | None] | None:
+    """`space directions`: a vector an axis, or None for one that is not in space."""
+    if "space directions" not in fields:
+        return None
+    text = fields["space directions"]
+    words = re.findall(r"none|\([^()]*\)", text)
+    if re.sub(r"none|\([^()]*\)|\s", "", text) or len(words) != len(_per_axis(fields, "sizes")):
+        raise InputError(f"space directions of its header cannot be read: {texts.DAMAGED}")
+    return [None if word == "none" else _vector(word, "space directions") for word in words]
+
+
+def _vector(text: str, field: str) -> list[float]:
+    text = text.strip()
+    if not (text.startswith("(") and text.endswith(")")):
+        raise InputError(f"{field} of its header is not a vector: {texts.DAMAGED}")
+    found = texts.numbers(text[1:-1].replace(",", " "), field)
+    if len(found) < 3:
+        raise InputError(f"it is placed in {len(found)} dimensions: expected a 3-D volume")
+    return found
+
+
+def _kind(fields: Fields) -> np.dtype[Any]:
+    text = fields["type"].lower()
+    code = next((code for code, names in TYPES.items() if text in names), None)
+    if code is None:
+        raise InputError("its voxel type is not supported: store int16 or float32")
+    if code[1] == "1":
+        return np.dtype(code)
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
+    if order is None:
+        raise InputError("its header does not say its byte order (endian): expected little or big")
+    return np.dtype(order + code)
+
+
+def _affine(fields: Fields, kept: list[int], orientation: str | None) -> Affine:
+    """Voxel index to mm (RAS+): space, space directions and space origin; else as declared."""
+    vectors = _vectors(fields)
+    space = fields.get("space", "").lower().removesuffix("-time")
+    letters = SPACES.get(space, space.upper())
+    if vectors is None or not stored.is_orientation(letters):
+        if orientation is None:
+            raise InputError(stored.UNKNOWN_SIDES)
+        return stored.along(orientation, _spacing(fields, kept, vectors))
+    frame = stored.along(letters, [1.0, 1.0, 1.0])[:3, :3]
+    affine = np.eye(4)
+    affine[:3, :3] = frame @ np.array([(vectors[axis] or [])[:3] for axis in kept]).T
+    if "space origin" in fields:
+        affine[:3, 3] = frame @ _vector(fields["space origin"], "space origin")[:3]
+    affine[:3] *= _millimetres(re.findall(r'"([^"]*)"', fields.get("space units", "")))
+    return affine
+
+
+def _spacing(
+    fields: Fields, kept: list[int], vectors: list[list[float] | None] | None
+) -> list[float]:
+    if vectors is not None:
+        return [float(np.linalg.norm((vectors[axis] or [])[:3])) for axis in kept]
+    if "spacings" not in fields:
+        raise InputError("its header does not say how large its voxels are (spacings)")
+    steps = fields["spacings"].split()
+    units = re.findall(r'"([^"]*)"', fields.get("units", ""))
+    if len(steps) != len(_per_axis(fields, "sizes")):
+        raise InputError(f"spacings of its header does not fit its dimension: {texts.DAMAGED}")
+    scale = _millimetres([units[axis] for axis in kept] if len(units) == len(steps) else [])
+    return [abs(one) * scale for one in texts.numbers(" ".join(steps[a] for a in kept), "spacings")]
+
+
+def _millimetres(units: list[str]) -> float:
+    found = {one.strip() for one in units[:3]} or {""}
+    scales = {MILLIMETRES.get(one, 0.0) for one in found}
+    if len(scales) != 1 or 0.0 in scales:
+        raise InputError("its unit of length is not known: expected mm, cm, m or um for all axes")
+    return scales.pop()
+
+
+def _one_name(wanted: str) -> str:
+    if wanted.upper().startswith("LIST") or "%" in wanted:
+        raise InputError("its voxels are in a file for each slice: store one file")
+    return wanted
+
+
+def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:
+    """The bytes from the first voxel on."""
+    encoding = fields["encoding"].lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise InputError(
+            "its voxels are neither raw nor gzip: store it with one of these encodings"
+        )
+    rows = _skip(fields, "line skip", "lineskip")
+    skip = _skip(fields, "byte skip", "byteskip")
+    for _ in range(rows):
+        file.readline(MOST_SKIP)
+    if encoding != "raw":
+        if skip < 0:
+            raise InputError(f"byte skip of its header is negative: {texts.DAMAGED}")
+        packed = Gunzip(file)
+        packed.read(skip)
+        return packed
+    if skip < 0:
+        # Counted from the end, as the format has it.
+        last = file.seek(0, 2)
+        start = last - size + (skip + 1)
+        if start < 0 or -skip > MOST_TRAILING:
+            raise InputError("its voxels are fewer than its header says: the file is truncated")
+    else:
+        start = file.tell() + skip
+    return Plain(file, start)
+
+
+def _skip(fields: Fields, *names: str) -> int:
+    found = [texts.integers(fields[name], name) for name in names if name in fields]
+    skip = found[0][0] if found else 0
+    if not -MOST_SKIP <= skip <= MOST_SKIP or (skip < 0 and "line" in names[0]):
+        raise InputError(f"{names[0]} of its header is impossible: {texts.DAMAGED}")
+    return skip
+
+
+def _segments(keys: Fields) -> tuple[tuple[int, str], ...]:
+    """Label number and name of each segment of 3D Slicer."""
+    found: dict[str, dict[str, str]] = {}
+    for key, value in keys.items():
+        if match := SEGMENT.fullmatch(key):
+            found.setdefault(match.group(1), {})[match.group(2)] = value
+    try:
+        return tuple(
+            (int(one["LabelValue"]), one["Name"])
+            for _, one in sorted(found.items())
+            if "LabelValue" in one and "Name" in one
+        )
+    except ValueError as error:
+        raise InputError(f"the number of a segment cannot be read: {texts.DAMAGED}") from error

@@ -1,0 +1,74 @@
+"""Images in several files: a header, and beside it what may be its voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from medvae.ingest import names
+from medvae.ingest.records import Limits, Quarantined
+from medvae.ingest.trees import File, Folder, Tree
+
+
+class Neighbours:
+    """The files of one folder of a tree at a time, and which of them belong together."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._folder: str | None = None
+        self._files: list[File] = []
+        self._named: dict[str, File] = {}
+        self._voxels: set[str] = set()
+
+    def files(self, file: File) -> list[File]:
+        """The files of a file's folder."""
+        self._look(file)
+        return self._files
+
+    def parts(self, file: File) -> tuple[File, ...]:
+        """The files that hold an image: itself, and what may be its voxels beside it."""
+        wanted = names.voxel_names(file.name)
+        if not wanted:
+            return (file,)
+        self._look(file)
+        return file, *(self._named[name] for name in wanted if name in self._named)
+
+    def holds_voxels(self, file: File) -> bool:
+        """Whether a file may be the voxels of a header beside it, with which it is read."""
+        self._look(file)
+        return file.name.lower() in self._voxels
+
+    def _look(self, file: File) -> None:
+        folder = str(PurePosixPath(file.name).parent)
+        if self._folder != folder:
+            self._folder = folder
+            self._files = self._tree.beside(folder)
+            self._named = {one.name.lower(): one for one in self._files}
+            self._voxels = {name for one in self._named for name in names.voxel_names(one)}
+
+
+class Pair(Folder):
+    """A header that the user named and what may be its voxels; nothing else of the folder."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(path.parent, limits)
+        self._header = path.name
+        wanted = {path.name.lower(), *names.voxel_names(path.name)}
+        self._names = [one.name for one in super().beside("") if one.name.lower() in wanted]
+
+    def walk(self) -> Iterator[File | Quarantined]:
+        for name in self._names:
+            yield File(self, name)
+
+    def find(self, name: str) -> File | None:
+        wanted = name or self._header
+        return File(self, wanted) if wanted in self._names else None
+
+    def has_folder(self, name: str) -> bool:
+        return False
+
+    def top(self) -> set[str]:
+        return set(self._names)
+
+    def beside(self, folder: str) -> list[File]:
+        return [File(self, name) for name in self._names] if folder in ("", ".") else []
