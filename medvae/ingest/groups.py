@@ -11,6 +11,7 @@ from typing import Any
 
 from medvae.errors import InputError
 from medvae.ingest import wire
+from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
 from medvae.ingest.persons import TWO_PATIENTS, Persons
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
@@ -50,6 +51,7 @@ def series_tasks(
     salt = secrets.token_hex(32)
     tables: Tables = {}
     series: dict[Hashable, list[Slice]] = {}
+    marks: list[Slice] = []
     for start in range(0, len(found), wire.BATCH):
         batch = found[start : start + wire.BATCH]
         for one, summary in _summaries(batch, pool, salt):
@@ -57,6 +59,9 @@ def series_tasks(
                 new = _slice(one, summary)
             except InputError as error:
                 yield Quarantined(one.file.source, str(error))
+                continue
+            if new.marks:
+                marks.append(new)
                 continue
             tables[id(new)] = one.table
             series.setdefault(_series_key(new), []).append(new)
@@ -69,8 +74,11 @@ def series_tasks(
     persons = _persons(pieces, steps, tables)
     for kind, source, detail in persons.notices():
         notices.add(kind, source, detail)
-    for piece, step in zip(pieces, steps, strict=True):
-        yield _uncontested(piece, step, persons, tables)
+    steps = [
+        _uncontested(piece, step, persons, tables)
+        for piece, step in zip(pieces, steps, strict=True)
+    ]
+    yield from marked(marks, pieces, steps, options.scheme)
 
 
 def _persons(pieces: list[Piece], steps: list[Task | Quarantined], tables: Tables) -> Persons:
@@ -85,7 +93,9 @@ def _persons(pieces: list[Piece], steps: list[Task | Quarantined], tables: Table
     return persons
 
 
-def _uncontested(piece: Piece, step: Task | Quarantined, persons: Persons, tables: Tables) -> Step:
+def _uncontested(
+    piece: Piece, step: Task | Quarantined, persons: Persons, tables: Tables
+) -> Task | Quarantined:
     """A task, refused where its study has several patients and no table says whose it is."""
     if isinstance(step, Quarantined) or not any(map(persons.is_contested, piece.slices)):
         return step

@@ -65,6 +65,10 @@ KINDS = {
         "volumes whose masks of single structures share voxels, so that none of them was kept",
         "name those to keep with --label-scheme",
     ),
+    "segments": (
+        "volumes labelled by the segment numbers of their DICOM objects",
+        "a number may be another structure in another file: name them with --label-scheme",
+    ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
     "adni": (
         "images whose patient is the ADNI identifier in their path",
@@ -76,7 +80,7 @@ KINDS = {
     ),
 }
 # What the answer of a worker may hold.
-FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft", "overlap"})
+FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft", "overlap", "segments"})
 
 
 class Notices:

@@ -142,6 +142,7 @@ class _Reading:
         self._by_name = 0
         self._guessed: Counter[str] = Counter()
         self._masks_left_out = 0
+        self._unmarked: list[Quarantined] = []
         self._notices = Notices()
 
     def run(
@@ -156,6 +157,7 @@ class _Reading:
             scans = [self._scanning(path, given, masks) for path in sources]
             self._progress.start("ingest", self._count(scans))
             yield from self._results(self._steps(scans))
+            yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
                 yield from table.unmet()
@@ -265,6 +267,12 @@ class _Reading:
             self._by_name += task.own_subject
             self._masks_left_out += bool(told.get("note"))
             self._guessed[volume.modality] += bool(told.get("guessed"))
+        if unmarked := told.get("unmarked"):
+            with self._counting:
+                self._unmarked += [
+                    Quarantined(source, printable(str(unmarked)))
+                    for source in task.job["mark_sources"]
+                ]
         for kind in FROM_WORKER.intersection(told.get("notes") or ()):
             self._notices.add(kind, task.source)
         for kind, detail in task.job.get("kinds", ()):

@@ -28,6 +28,7 @@ TRAITS = (
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.
 FARTHEST = 1e6
+MOST_REFERENCES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class Slice:
             they are not there.
         traits: one value for each of `TRAITS`.
         person: digests for each of `PERSON`, empty where the header says nothing.
+        marks: how it marks a series instead of being part of one; empty where it does not.
+        refers: the digests of the series that it marks.
     """
 
     file: File
@@ -68,6 +71,8 @@ class Slice:
     thickness: float | None
     traits: tuple[str, ...]
     person: tuple[str, ...]
+    marks: str = ""
+    refers: tuple[str, ...] = ()
 
 
 def slice_of(file: File, summary: dict[str, Any]) -> Slice:
@@ -96,6 +101,8 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         None if thickness is None else thickness[0],
         tuple(_short(trait) for _, trait in zip(TRAITS, summary["traits"], strict=True)),
         tuple(_short(fact) for _, fact in zip(PERSON, summary["person"], strict=True)),
+        _short(summary["marks"]),
+        tuple(_short(one) for one in summary["refers"][:MOST_REFERENCES]),
     )
 
 

@@ -82,7 +82,7 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
     if count > 1 and len(own) != count:
         raise InputError("it has several frames without a place for each")
     padding = _padding(data)
-    pixels = _decoded(data, count)
+    pixels = decoded(data, count)
     for index in range(count):
         where = _Lookup(data, shared, own[index] if own else Dataset())
         frame = Frame(
@@ -133,7 +133,7 @@ def _check_bits(data: Dataset) -> None:
         )
 
 
-def _decoded(data: Dataset, count: int) -> Voxels:
+def decoded(data: Dataset, count: int) -> Voxels:
     """[count, rows, columns] of the stored values, unused bits cleared."""
     syntax = _transfer_syntax(data)
     try:

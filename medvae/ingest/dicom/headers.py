@@ -12,20 +12,23 @@ from typing import Any, BinaryIO
 from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
+from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
 from medvae.ingest.dicom.kinds import (
     image_type,
     is_doubtful,
     is_mosaic,
+    marks_of,
     modality_of,
     storage_of,
     why_not,
 )
 from medvae.ingest.dicom.values import floats, number, private_number, text, whole
 from medvae.ingest.records import Limits
-from medvae.ingest.slices import FARTHEST
+from medvae.ingest.slices import FARTHEST, MOST_REFERENCES
 
 SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
+REFERENCES = ["StudyInstanceUID", *segments.TAGS[2:4], contours.TAGS[2]]
 
 # What stands for nobody (as `_bare` leaves it): all zeros is nothing.
 NOBODY = re.compile(
@@ -51,7 +54,12 @@ def _summary(file: BinaryIO, salt: bytes) -> dict[str, Any]:
     try:
         if not is_dicom(file):
             return {"foreign": True}
-        return summary(read_dataset(file, IDENTITY + SCAN + PERSON), salt)
+        header = read_dataset(file, IDENTITY + SCAN + PERSON)
+        found = summary(header, salt)
+        if marks_of(header):
+            file.seek(0)
+            found["refers"] = _references(read_dataset(file, REFERENCES), salt)
+        return found
     except InputError as error:
         return {"refused": str(error)}
     except RecursionError:
@@ -72,7 +80,9 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
     return {
         "subject": text(header, "PatientID"),
         "modality": modality.name if modality else "",
-        "skip": why_not(header),
+        "marks": marks_of(header),
+        "refers": [],
+        "skip": "" if marks_of(header) else why_not(header),
         "whole": frames > 1,
         "mosaic": is_mosaic(header),
         "doubtful": is_doubtful(header),
@@ -88,6 +98,12 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
         "traits": _traits(header, salt),
         "person": _person(header, salt),
     }
+
+
+def _references(data: Dataset, salt: bytes) -> list[str]:
+    """The digests of the series that an object marks, as `series` of a summary has them."""
+    found = segments.references(data) + contours.references(data)
+    return sorted({_digest(salt, *one) for one in found})[:MOST_REFERENCES]
 
 
 def file_key(header: Dataset, salt: bytes) -> str:

@@ -23,6 +23,12 @@ OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
     ("1.2.840.10008.1.3.10", "a DICOMDIR"),
 )
+# Objects that mark a series: segmentations, label maps of segments, contours.
+MARKS = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "segments",
+    "1.2.840.10008.5.1.4.1.1.66.7": "segments",
+    "1.2.840.10008.5.1.4.1.1.481.3": "contours",
+}
 # Parts of words of ImageType that mark what is not part of a volume.
 NOT_VOLUMES = {
     "LOCALIZER": "it is a localizer",
@@ -89,6 +95,11 @@ def storage_of(header: Dataset) -> str:
     return text(header, "SOPClassUID") or (
         "" if meta is None else text(meta, "MediaStorageSOPClassUID")
     )
+
+
+def marks_of(header: Dataset) -> str:
+    """How a file marks a series ("segments", "contours"), or empty."""
+    return MARKS.get(storage_of(header), "")
 
 
 def why_not(header: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,6 +16,7 @@ from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_data
 from medvae.ingest.dicom.frames import Frame, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
+from medvae.ingest.dicom.marks import labels_of
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
     Affine,
@@ -46,7 +48,8 @@ def series_job(
 ) -> tuple[dict[str, Any], bytes]:
     """Job: the files of one volume -> {"ok": {"notes": [kind, ...]}} and the volume's bytes.
 
-    Each file's key must be one of `keys`; the kinds are those of `medvae.ingest.notices`.
+    Each file's key must be one of `keys`; the kinds are those of `medvae.ingest.notices`. Objects
+    that mark the volume follow, one for each of `mark_keys`; `unmarked` says why they were left.
     """
     tags = IDENTITY + CONTENT + (DEMOGRAPHICS if job["keep_demographics"] else [])
     salt, keys = bytes.fromhex(job["salt"]), set(job["keys"])
@@ -55,7 +58,7 @@ def series_job(
     first: Dataset | None = None
     modality: Modality | None = None
     room = limits.voxels
-    for file in files:
+    for file in islice(files, job["images"]):
         data = read_dataset(file, tags, pixels=True)
         if why_not(data) or file_key(data, salt) not in keys:
             raise InputError("its files changed while they were being read: try again")
@@ -72,12 +75,32 @@ def series_job(
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
+    mask, unmarked = _mask(job, files, limits, voxels.shape, affine)
+    if mask is not None and not job["scheme"]:
+        notes.add("segments")
+    mask = None if mask is None else closest_canonical(mask, affine)[0]
     voxels, affine = closest_canonical(voxels, affine)
     plausible(voxels, modality.name)
     meta = describe(first, modality) | job["meta"]
-    return {"ok": {"notes": sorted(notes)}}, Volume(
-        voxels, affine, modality.name, None, meta
-    ).to_bytes()
+    volume = Volume(voxels, affine, modality.name, mask, meta)
+    return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
+
+
+def _mask(
+    job: dict[str, Any],
+    files: Iterator[BinaryIO],
+    limits: Limits,
+    shape: tuple[int, ...],
+    affine: Affine,
+) -> tuple[npt.NDArray[np.uint8] | None, str]:
+    """The label map of the objects that mark a series, and why there is none."""
+    if not job["mark_keys"]:
+        return None, ""
+    columns, rows, count = shape
+    try:
+        return labels_of(job, files, limits, (columns, rows, count), affine), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def _without_pixels(data: Dataset) -> Dataset:

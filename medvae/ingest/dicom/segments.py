@@ -1,0 +1,210 @@
+"""DICOM SEG: binary segmentations and label maps of segments (PS3.3 A.51, C.8.20)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from medvae.errors import InputError
+from medvae.ingest.dicom.frames import decoded
+from medvae.ingest.dicom.values import floats, text, whole
+from medvae.ingest.normalise import Affine
+from medvae.ingest.records import Limits
+from medvae.ingest.stored import FROM_LPS
+
+TAGS: list[str | int] = [
+    "SegmentationType",
+    "SegmentSequence",
+    "ReferencedSeriesSequence",
+    "StudiesContainingOtherReferencedInstancesSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PixelData",
+]
+MOST_FRAMES = 100_000
+# Of a voxel: how far a frame may lie from the grid of its series, in its plane and along it.
+OFF_GRID, OFF_SLICE = 0.1, 0.25
+
+Plane = tuple[int, tuple[Any, ...], npt.NDArray[np.bool_]]
+
+
+def references(data: Dataset) -> list[tuple[str, str]]:
+    """Study and series UID of each series that it was drawn on."""
+    own = [(text(data, "StudyInstanceUID"), data)]
+    others = data.get("StudiesContainingOtherReferencedInstancesSequence") or []
+    return [
+        (study, text(series, "SeriesInstanceUID"))
+        for study, holder in own + [(text(one, "StudyInstanceUID"), one) for one in others]
+        for series in holder.get("ReferencedSeriesSequence") or []
+    ]
+
+
+def names(data: Dataset) -> dict[int, list[str]]:
+    """Number of each segment -> what it is called: its label, then its type.
+
+    Raises:
+        InputError: there is none, or a number stands twice.
+    """
+    found: dict[int, list[str]] = {}
+    for one in data.get("SegmentSequence") or []:
+        number = whole(one, "SegmentNumber")
+        kind = (one.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0]
+        if number is None or number in found:
+            raise InputError("its segments are not numbered: the header is damaged")
+        found[number] = [text(one, "SegmentLabel"), text(kind, "CodeMeaning")]
+    # The background of a label map of segments is no segment.
+    found.pop(0, None)
+    if not found:
+        raise InputError("it describes no segment")
+    return found
+
+
+def planes(
+    data: Dataset, shape: tuple[int, int, int], affine: Affine, wanted: set[int], limits: Limits
+) -> Iterator[Plane]:
+    """Number of a segment, where in the series' grid [column, row, slice], and which voxels there.
+
+    Raises:
+        InputError: fractions, damaged, too large, or a frame that is not on the grid.
+    """
+    kind = text(data, "SegmentationType").upper()
+    if kind == "FRACTIONAL":
+        raise InputError("its segments are fractions: store them as BINARY")
+    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+    groups = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    if min(rows, columns) < 1 or not 1 <= len(groups) <= MOST_FRAMES:
+        raise InputError("its size is impossible: the header is damaged")
+    if whole(data, "NumberOfFrames") != len(groups):
+        raise InputError("it has several frames without a place for each")
+    shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    pixels = _Frames(data, kind, (len(groups), rows, columns), limits)
+    inverse = np.linalg.inv(affine) @ FROM_LPS
+    for index, own in enumerate(groups):
+        number = _segment(own, shared) if pixels.are_bits else 0
+        if pixels.are_bits and number not in wanted:
+            continue
+        grid = inverse @ _frame(own, shared)
+        frame = pixels.of(index).T
+        where, frame = _placed(frame, grid, shape)
+        for one in [number] if pixels.are_bits else sorted(wanted & set(np.unique(frame).tolist())):
+            inside = frame.astype(bool) if pixels.are_bits else frame == one
+            if inside.any():
+                yield one, where, inside
+
+
+class _Frames:
+    """The frames of an object: bits, or numbers of segments."""
+
+    def __init__(
+        self, data: Dataset, kind: str, size: tuple[int, int, int], limits: Limits
+    ) -> None:
+        self._size = size
+        self.are_bits = kind == "BINARY"
+        bits = whole(data, "BitsAllocated")
+        if "PixelData" not in data or bits not in ((1, 8) if self.are_bits else (8, 16)):
+            raise InputError(f"its pixels are not those of a segmentation ({kind or 'no type'})")
+        count = int(np.prod(size, dtype=np.int64))
+        if bits == 1:
+            stored = data.PixelData
+            if data.file_meta.get("TransferSyntaxUID") and (
+                data.file_meta.TransferSyntaxUID.is_encapsulated
+            ):
+                raise InputError("its bits are compressed, which is not supported: decompress it")
+            if len(stored) * 8 < count:
+                raise InputError("it ends before its header says it does: the file is truncated")
+            self._bits: npt.NDArray[np.uint8] | None = np.frombuffer(stored, np.uint8)
+            return
+        if count > limits.voxels:
+            raise InputError("it has more voxels than are allowed in one volume")
+        self._bits = None
+        self._pixels = decoded(data, size[0])
+
+    def of(self, index: int) -> npt.NDArray[Any]:
+        """[rows, columns] of one frame."""
+        if self._bits is None:
+            frame: npt.NDArray[Any] = self._pixels[index]
+            return frame
+        count = self._size[1] * self._size[2]
+        # Frames follow one another without being filled up to whole bytes.
+        first, last = index * count, (index + 1) * count
+        bits = np.unpackbits(self._bits[first // 8 : -(-last // 8)], bitorder="little")
+        return bits[first % 8 :][:count].reshape(self._size[1:])
+
+
+def _segment(own: Dataset, shared: Dataset) -> int:
+    for holder in (own, shared):
+        for one in holder.get("SegmentIdentificationSequence") or []:
+            if (number := whole(one, "ReferencedSegmentNumber")) is not None:
+                return number
+    raise InputError("a frame of it does not say which segment it shows")
+
+
+def _frame(own: Dataset, shared: Dataset) -> npt.NDArray[np.float64]:
+    """[4, 3]: directions of a column step and of a row step, and the place of the first pixel.
+
+    LPS+, millimetres.
+    """
+    spacing = _numbers(own, shared, "PixelMeasuresSequence", "PixelSpacing", 2)
+    turned = _numbers(own, shared, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
+    place = _numbers(own, shared, "PlanePositionSequence", "ImagePositionPatient", 3)
+    grid = np.zeros((4, 3))
+    grid[:3, 0] = np.array(turned[:3]) * spacing[1]
+    grid[:3, 1] = np.array(turned[3:]) * spacing[0]
+    grid[:3, 2] = place
+    grid[3, 2] = 1.0
+    return grid
+
+
+def _numbers(own: Dataset, shared: Dataset, group: str, name: str, count: int) -> list[float]:
+    for holder in (own, shared):
+        for one in holder.get(group) or []:
+            if found := floats(one, name, count):
+                return found
+    raise InputError(f"its header lacks {name}, so its place in space is unknown")
+
+
+def _placed(
+    frame: npt.NDArray[Any], grid: npt.NDArray[np.float64], shape: tuple[int, int, int]
+) -> tuple[tuple[Any, ...], npt.NDArray[Any]]:
+    """Where a frame [columns, rows] is in the grid of its series, axes turned as there.
+
+    Args:
+        grid: as `_frame`, in voxels of the series.
+
+    Raises:
+        InputError: its pixels are not voxels of one slice of the series.
+    """
+    steps, first = grid[:3, :2], grid[:3, 2]
+    whole_steps = np.rint(steps)
+    size = np.array(frame.shape)
+    drift = float(np.abs((steps - whole_steps) * np.maximum(size - 1, 1)).max())
+    if sorted(np.abs(whole_steps[:2]).sum(axis=0)) != [1, 1] or whole_steps[2].any():
+        raise InputError("its frames are in another plane or resolution than its series")
+    if np.abs(whole_steps[:2]).sum(axis=1).tolist() != [1, 1]:
+        raise InputError("its frames are in another plane or resolution than its series")
+    start = np.rint(first)
+    off = np.abs(first - start)
+    if max(drift, float(off[:2].max())) > OFF_GRID:
+        raise InputError("its frames are not on the grid of its series in space")
+    if not 0 <= start[2] < shape[2] or off[2] > OFF_SLICE:
+        raise InputError("a frame of it is where no image of its series is")
+    if whole_steps[0, 0] == 0:
+        frame, whole_steps = frame.T, whole_steps[:, ::-1]
+    where: list[Any] = []
+    for axis in range(2):
+        length = frame.shape[axis]
+        begin = int(start[axis])
+        if whole_steps[axis, axis] < 0:
+            frame = np.flip(frame, axis)
+            begin -= length - 1
+        if begin < 0 or begin + length > shape[axis]:
+            raise InputError("its frames reach beyond the images of its series")
+        where.append(slice(begin, begin + length))
+    return (*where, int(start[2])), frame
