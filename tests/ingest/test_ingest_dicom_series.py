@@ -321,7 +321,8 @@ class Lying:
 
 
 HONEST: dict[str, Any] = {
-    "subject": "A", "modality": "mri", "skip": "", "whole": False, "mosaic": False,
+    "subject": "A", "modality": "mri", "skip": "", "marks": "", "refers": [], "whole": False,
+    "mosaic": False,
     "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
     "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
     "thickness": [1], "traits": [""] * 8, "person": [""] * 6,
