@@ -32,6 +32,14 @@ KINDS = {
     ),
     "real": ("volumes that are the real part of complex images", "their zero is not air"),
     "mosaic": ("volumes taken out of Siemens mosaics", "their slices are as the header says"),
+    "upright": (
+        "volumes scanned with a tilted gantry, whose slices were shifted upright",
+        "they are interpolated",
+    ),
+    "evened": (
+        "volumes with slices at uneven distances, resampled to the narrowest one",
+        "slices between those of the scanner are interpolated",
+    ),
     "padding": (
         "volumes whose padding value is also one of tissue",
         "nothing of them was masked",
@@ -80,7 +88,9 @@ KINDS = {
     ),
 }
 # What the answer of a worker may hold.
-FROM_WORKER = frozenset({"derived", "real", "mosaic", "padding", "soft", "overlap", "segments"})
+FROM_WORKER = frozenset(
+    {"derived", "real", "mosaic", "padding", "soft", "overlap", "segments", "upright", "evened"}
+)
 
 
 class Notices:

@@ -78,6 +78,11 @@ def problem(along: Positions, thickness: Positions | None = None) -> str:
     return ""
 
 
+def is_only_uneven(along: Positions, thickness: Positions | None = None) -> bool:
+    """Whether all that is wrong with slices is that their distances differ (as `problem`)."""
+    return "not evenly spaced" in problem(along, thickness)
+
+
 def _pairs(steps: Positions) -> int:
     """How many slices follow another one within a fraction of the usual distance."""
     rising = np.sort(steps)

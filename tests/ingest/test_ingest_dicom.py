@@ -79,13 +79,14 @@ def gap(slices: list[Dataset]) -> list[Dataset]:
 
 
 def uneven(slices: list[Dataset]) -> list[Dataset]:
-    slices[2].ImagePositionPatient = [10, 20, 30 + 2.5 * 2 + 0.9]
+    for data, along in zip(slices, (0, 1, 3, 8, 10), strict=True):
+        data.ImagePositionPatient = [10, 20, 30 + along]
     return slices
 
 
 def tilted(slices: list[Dataset]) -> list[Dataset]:
     for i, data in enumerate(slices):
-        data.ImagePositionPatient = [10, 20 + 0.6 * i, 30 + 2.5 * i]
+        data.ImagePositionPatient = [10, 20 + 2.5 * i, 30 + 2.5 * i]
     return slices
 
 
@@ -125,7 +126,7 @@ def colour(slices: list[Dataset]) -> list[Dataset]:
 REFUSED: dict[str, tuple[Any, str]] = {
     "gap": (gap, "missing"),
     "uneven": (uneven, "evenly"),
-    "tilt": (tilted, "tilted by 13"),
+    "tilt": (tilted, "tilted by 45 degrees"),
     "time points": (time_points, "where another one is"),
     "localizer": (each(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "localizer"),
     "burned in": (each(BurnedInAnnotation="YES"), "burned"),

@@ -292,17 +292,6 @@ def test_thicker_slices_leave_no_gap() -> None:
     assert "not evenly spaced" in problem(along, np.array([5, 5, 5, 5, 5, 10, 10.0]))
 
 
-def test_a_tilted_head_of_two_thicknesses_lacks_no_slice(tmp_path: Path) -> None:
-    slices = series(12)
-    z = 30.0
-    for index, data in enumerate(slices):
-        data.SliceThickness = 4 if index < 6 else 7
-        data.ImagePositionPatient = [10, 20 + z / 3, z]
-        z += float(data.SliceThickness)
-    reason = refusal(write(tmp_path / "ct", slices))
-    assert reason == "its slices are not evenly spaced (4 to 7 mm apart): resample it first"
-
-
 def test_places_are_counted() -> None:
     along = np.array([0, 0.0005, 0.001, 2, 4, 4.01, 6])
     assert clashes(along) == 3

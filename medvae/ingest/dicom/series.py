@@ -17,9 +17,9 @@ from medvae.ingest.dicom.frames import Frame, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
+from medvae.ingest.dicom.upright import Stack, brought_upright, can_be_evened, check_tilt
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
-    Affine,
     Voxels,
     checked,
     closest_canonical,
@@ -31,6 +31,7 @@ from medvae.ingest.stacks import (
     SAME_DIRECTION,
     SAME_SPACING,
     UNEVEN,
+    is_only_uneven,
     problem,
     same_place,
 )
@@ -38,7 +39,7 @@ from medvae.modality.base import HeaderNumber, Modality
 from medvae.volume import Volume
 
 # Of the distance between slices: shift against the neighbour within the plane; more is a
-# tilted gantry.
+# tilted gantry, which is resampled.
 TILT = 0.01
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -71,13 +72,19 @@ def series_job(
     if first is None or modality is None:
         raise InputError("it has no files")
     frames = in_order(frames)
-    affine = geometry(frames)
+    stack = geometry(frames)
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
-    mask, unmarked = _mask(job, files, limits, voxels.shape, affine)
+    mask, unmarked = _mask(job, files, limits, voxels.shape, stack)
     if mask is not None and not job["scheme"]:
         notes.add("segments")
+    if not stack.is_upright:
+        notes.update(["upright"] if stack.shift is not None else [])
+        notes.update(["evened"] if stack.along is not None else [])
+        if mask is not None:
+            mask, _ = brought_upright(mask, stack, 0, labels=True)
+    voxels, affine = brought_upright(voxels, stack, modality.dicom.padding)
     mask = None if mask is None else closest_canonical(mask, affine)[0]
     voxels, affine = closest_canonical(voxels, affine)
     plausible(voxels, modality.name)
@@ -91,14 +98,16 @@ def _mask(
     files: Iterator[BinaryIO],
     limits: Limits,
     shape: tuple[int, ...],
-    affine: Affine,
+    stack: Stack,
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
     """The label map of the objects that mark a series, and why there is none."""
     if not job["mark_keys"]:
         return None, ""
+    if stack.along is not None:
+        return None, "its series has slices at uneven distances: resample both first"
     columns, rows, count = shape
     try:
-        return labels_of(job, files, limits, (columns, rows, count), affine), ""
+        return labels_of(job, files, limits, (columns, rows, count), stack.affine), ""
     except InputError as error:
         return None, str(error)
 
@@ -147,46 +156,54 @@ def _is_copy(one: Frame, other: Frame) -> bool:
     return bool(same_place and np.array_equal(one.pixels, other.pixels))
 
 
-def geometry(frames: list[Frame]) -> Affine:
-    """Voxel index [column, row, slice] to RAS+ millimetres (PS3.3 C.7.6.2.1.1).
+def geometry(frames: list[Frame]) -> Stack:
+    """How slices are stacked: voxel index [column, row, slice] to RAS+ mm (PS3.3 C.7.6.2.1.1).
 
     Raises:
-        InputError: missing or unevenly spaced slices, a tilted gantry, no known spacing.
+        InputError: missing slices, distances that differ too much, a tilt beyond that of any
+            gantry, slices shifted against one another, no known spacing.
     """
     one = frames[0]
-    if len(frames) == 1:
-        if one.thickness is None or one.thickness <= 0:
-            raise InputError("it is a single slice of unknown thickness")
-        step = one.normal * one.thickness
-    else:
-        step = _step(frames)
     affine = np.eye(4)
     affine[:3, 0] = one.orientation[:3] * one.spacing[1]
     affine[:3, 1] = one.orientation[3:] * one.spacing[0]
-    affine[:3, 2] = step
     affine[:3, 3] = one.position
+    shift = along = None
+    if len(frames) == 1:
+        if one.thickness is None or one.thickness <= 0:
+            raise InputError("it is a single slice of unknown thickness")
+        affine[:3, 2] = one.normal * one.thickness
+    else:
+        affine[:3, 2], shift, along = _steps(frames)
     rows, columns = one.pixels.shape
-    return checked(LPS_TO_RAS @ affine, (columns, rows, len(frames)))
+    return Stack(checked(LPS_TO_RAS @ affine, (columns, rows, len(frames))), shift, along)
 
 
-def _step(frames: list[Frame]) -> npt.NDArray[np.float64]:
-    """From one slice to the next, checked on all of them."""
+Places = npt.NDArray[np.float64]
+
+
+def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
+    """The mean step from one slice to the next; `shift` and `along` of a `Stack`."""
+    one = frames[0]
     positions = np.array([frame.position for frame in frames])
-    normal = frames[0].normal
-    along = positions @ normal
+    along = positions @ one.normal
     thickness = np.array([np.nan if f.thickness is None else f.thickness for f in frames])
-    if reason := problem(along, thickness):
-        raise InputError(reason)
+    uneven = problem(along, thickness)
+    if uneven and not (is_only_uneven(along, thickness) and can_be_evened(along)):
+        raise InputError(uneven)
     median = float(np.median(np.diff(along)))
-    step: npt.NDArray[np.float64] = (positions[-1] - positions[0]) / (len(frames) - 1)
-    even = positions[0] + np.arange(len(frames))[:, None] * step
-    aside = step - (step @ normal) * normal
-    if np.sqrt(aside @ aside) > TILT * median:
-        angle = np.degrees(np.arctan2(np.sqrt(aside @ aside), median))
-        raise InputError(f"its gantry is tilted by {angle:.1f} degrees: resample it first")
-    if np.sqrt(((positions - even) ** 2).sum(axis=1)).max() > UNEVEN * median:
+    step: Places = (positions[-1] - positions[0]) / (len(frames) - 1)
+    within = positions - positions[0] - np.outer(along - along[0], one.normal)
+    lean = within[-1] / (along[-1] - along[0])
+    if np.abs(within - np.outer(along - along[0], lean)).max() > UNEVEN * median:
         raise InputError("its slices are shifted against one another: resample it first")
-    return step
+    shift = None
+    if (tilt := float(np.sqrt(lean @ lean))) > TILT:
+        check_tilt(float(np.degrees(np.arctan(tilt))))
+        across = np.stack([one.orientation[:3], one.orientation[3:]], axis=1)
+        leaning: Places = np.outer(along - along[0], lean)
+        shift = leaning @ across / one.spacing[::-1]
+    return step, shift, along if uneven else None
 
 
 def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:
