@@ -35,7 +35,7 @@ def test_shipped_configurations_load(name: str) -> None:
         ("prior.share=0.9", "share"),
         ("data.size=[8, 8]", "size"),
         ("data.modality=sonogram", "one of mri, ct, pet, xray, photo"),
-        ("data.modality=xray", "xray cannot be used yet"),
+        ("data.modality=xray", "xray"),
         ("data.modality=3", "modality"),
         ("data.modality=[]", "modality"),
         ("data.window=[100, -100]", "window"),

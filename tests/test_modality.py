@@ -16,7 +16,7 @@ from medvae.ingest.bids import is_scan, modality_of
 from medvae.modality import Modality, UnknownModalityError
 from medvae.modality.base import Bids, Dicom, Units
 from medvae.modality.pet import PET
-from medvae.modality.scaling import BitDepth, Window
+from medvae.modality.scaling import Depth, Window
 from medvae.model.procedural import random_volume
 from medvae.volume import Volume
 
@@ -75,14 +75,29 @@ def test_names_and_storage_classes_are_registered_once(toy: Modality) -> None:
         toy.name = "mri"  # type: ignore[misc]
 
 
+def test_what_cannot_be_used_yet_is_refused_everywhere(toy: Modality) -> None:
+    blocked = replace(
+        toy, name="blocked", dicom=replace(toy.dicom, read=()), refusal="nobody has said how"
+    )
+    modalities.register(blocked)
+    try:
+        assert "blocked" not in modalities.names()
+        with pytest.raises(UsageError, match="blocked cannot be used yet"):
+            modalities.usable("blocked")
+        with pytest.raises(ValueError, match="blocked cannot be used yet"):
+            RunConfig.model_validate({"data": {"modality": "blocked"}})
+    finally:
+        modalities._registry.pop("blocked")
+
+
 @pytest.mark.parametrize("name", ["xray", "photo"])
-def test_what_cannot_be_used_yet_is_refused_everywhere(name: str) -> None:
-    assert modalities.get(name).refusal
-    assert name not in modalities.names()
-    with pytest.raises(UsageError, match=f"{name} cannot be used yet"):
-        modalities.usable(name)
-    with pytest.raises(ValueError, match=f"{name} cannot be used yet"):
-        RunConfig.model_validate({"data": {"modality": name}})
+def test_the_grid_of_pictures_has_two_axes(name: str) -> None:
+    data = DataConfig(modality=name)
+    assert data.size == (64, 64, 1)
+    assert data.fit == "stretch"
+    assert DataConfig(modality=name, size=(28, 20, 1), fit="pad").size == (28, 20, 1)
+    with pytest.raises(ValueError, match=r"\[width, height, 1\], not \[8, 8, 8\]"):
+        DataConfig(modality=name, size=(8, 8, 8))
 
 
 def test_uptake_values_keep_their_unit_and_their_steps() -> None:
@@ -107,12 +122,12 @@ def test_a_window_beyond_what_can_be_stored_is_refused() -> None:
             DataConfig(modality="pet", window=window)
 
 
-def test_bit_depth_is_that_of_the_values() -> None:
-    scaling = BitDepth(public=255.0)
-    for highest, expected in ((255, 255.0), (256, 65535.0)):
-        voxels = np.array([[0, highest]], np.float32)
-        assert scaling.limits(voxels, (0, 1), (0, 100)) == (0.0, expected)
-    assert scaling.limits(np.full((2, 2), np.nan), (0, 1), (0, 100)) == (0.0, 255.0)
+def test_limits_of_a_picture_do_not_depend_on_its_values() -> None:
+    # Ingest brings every depth to 0..255: a dark picture stays dark.
+    scaling = Depth(most=255.0)
+    for values in (np.array([[0, 9]]), np.full((2, 2), np.nan)):
+        assert scaling.limits(values, (0, 1), (0, 100)) == (0.0, 255.0)
+    assert scaling.public_limits((0, 1)) == (0.0, 255.0)
     assert Window().limits(np.zeros(3), (5.0, 6.0), (0, 100)) == (5.0, 6.0)
 
 
@@ -121,7 +136,7 @@ def test_every_modality_is_complete(one: Modality) -> None:
     low, high = one.scaling.public_limits(one.window)
     assert one.storable[0] <= low < high <= one.storable[1]
     assert all((one.title, one.units.words, one.units.card, one.units.bids, one.bids.suffixes))
-    assert one.dicom.storage in one.dicom.read or one.refusal
+    assert one.dicom.storage in one.dicom.read or one.planar
     assert modality_of(f"sub-1/{one.bids.folder}/sub-1_{one.bids.suffixes[0]}.nii") == one.name
     if one.intensity == "distribution":
         assert one.scaling.absolute

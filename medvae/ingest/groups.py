@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from medvae.errors import InputError
-from medvae.ingest import wire
+from medvae.ingest import picture_files, wire
 from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
 from medvae.ingest.persons import TWO_PATIENTS, Persons
@@ -112,6 +112,8 @@ def _slice(one: Found, summary: Any) -> Slice:
         raise InputError(printable(str(reason)))
     if summary.get("foreign"):
         pair = one.file.source.lower().endswith((".hdr", ".img"))
+        if picture_files.is_picture(one.file.source):
+            raise InputError(picture_files.unasked())
         raise InputError(HALF if pair else NOT_DICOM)
     try:
         return slice_of(one.file, summary)

@@ -82,6 +82,16 @@ KINDS = {
         "images whose patient is the ADNI identifier in their path",
         "give --subjects if it is another",
     ),
+    "burned": (
+        "pictures whose pixels were kept as they are",
+        "names and dates that are written into a picture are not found: look at them",
+    ),
+    "opaque": (
+        "pictures with a transparency channel that hides nothing",
+        "the channel was left out",
+    ),
+    "deep": ("pictures of 16 bits a colour", "8 bits a colour were kept"),
+    "grey": ("grey pictures among photographs", "they have three equal colours"),
     "soft": (
         "CT volumes without a voxel below -200 HU, though air is -1000",
         "check that they are in Hounsfield units",
@@ -90,6 +100,7 @@ KINDS = {
 # What the answer of a worker may hold.
 FROM_WORKER = frozenset(
     {"derived", "real", "mosaic", "padding", "soft", "overlap", "segments", "upright", "evened"}
+    | {"opaque", "deep", "grey"}
 )
 
 

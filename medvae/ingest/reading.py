@@ -11,7 +11,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
-from medvae.ingest import names
+from medvae.ingest import names, picture_files
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
@@ -57,7 +57,8 @@ def read(
 
     Args:
         sources: volume files (NIfTI, NRRD, MetaImage, MGH, Analyze), folders (of these, BIDS,
-            DICOM, or images/ beside labels/), zip and tar archives of these, DICOMDIR files.
+            DICOM, or images/ beside labels/), zip and tar archives of these, DICOMDIR files. Of
+            a modality of pictures: PNG, JPEG and TIFF files, folders and archives of these.
         subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
@@ -97,6 +98,8 @@ def read(
             f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
             "for three axes: expected such as LPS"
         )
+    if labels is not None and picture_files.is_planar(modality):
+        raise UsageError(picture_files.NO_MASKS)
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if subjects is not None and Path(subjects).is_dir():
@@ -136,7 +139,9 @@ class _Reading:
         self._workers = workers
         self._progress = progress
         self._notes = notes
-        self._pool = Pool(workers, KINDS, options.limits)
+        self._planar = picture_files.is_planar(options.modality)
+        kinds = picture_files.KINDS if self._planar else KINDS
+        self._pool = Pool(workers, kinds, options.limits)
         self._counting = threading.Lock()
         self._done = 0
         self._by_name = 0
@@ -196,6 +201,8 @@ class _Reading:
         if path.is_dir():
             return Folder(path, limits)
         if path.name.upper() == "DICOMDIR":
+            if self._planar:
+                raise InputError(picture_files.NO_DICOMDIR)
             return Listed(path, limits, self._pool)
         if path.name.lower().endswith(ARCHIVES):
             return Archive(path, limits, self._pool)
@@ -259,6 +266,8 @@ class _Reading:
             told: dict[str, Any] = answer["ok"]
             if not allowed(volume.meta, task.job["meta"]):
                 raise IntegrityError("facts that are not of the kinds that are kept")
+            if self._planar and not picture_files.answers(volume, task.job["modality"]):
+                raise IntegrityError("another kind of image than was asked for")
         except (InputError, WorkerDiedError) as error:
             return Quarantined(task.source, str(error))
         except (IntegrityError, KeyError, TypeError):

@@ -10,7 +10,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, facts, layouts, names
+from medvae.ingest import bids, facts, layouts, names, picture_files
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.records import Limits, Quarantined, printable
@@ -104,6 +104,8 @@ class Scanning:
             name = (file.name or file.source).lower() if isinstance(file, File) else ""
             if isinstance(file, Quarantined):
                 yield file
+            elif self._planar:
+                yield self._picture(file, name)
             elif names.is_volume(name):
                 yield self._volume(file)
             elif self._is_companion(file):
@@ -142,9 +144,11 @@ class Scanning:
         return count, unnamed
 
     def _names_no_patient(self, file: File) -> bool:
-        if self.table is not None or not names.is_volume(file.name or file.source):
+        name = file.name or file.source
+        is_image = picture_files.is_picture if self._planar else names.is_volume
+        if self.table is not None or not is_image(name):
             return False
-        step = self._volume(file)
+        step = self._picture(file, name) if self._planar else self._volume(file)
         return isinstance(step, Task) and step.own_subject
 
     def _volume(self, file: File) -> Step:
@@ -175,6 +179,23 @@ class Scanning:
         several = own and image is not None and bool(image.contrast)
         files = (*image_files, *(one for mask in masks.files for one in mask))
         return Task(file.source, subject, "nifti", files, job, 1, own, several)
+
+    @property
+    def _planar(self) -> bool:
+        return picture_files.is_planar(self.options.modality)
+
+    def _picture(self, file: File, name: str) -> Step:
+        """What becomes of a file where pictures were asked for."""
+        if self._is_companion(file):
+            return Passed()
+        if not picture_files.is_picture(name):
+            return Quarantined(file.source, picture_files.no_picture(self.options.modality))
+        try:
+            subject, own, meta = self._whose(file)
+        except InputError as error:
+            return Quarantined(file.source, str(error))
+        job = {"modality": self.options.modality, "meta": meta, "kinds": [("burned", "")]}
+        return Task(file.source, subject, "picture", (file,), job, 1, own)
 
     def _is_by_adni(self, file: File, subject: str) -> bool:
         found = None if self.table or self._bids else ADNI.search(file.name)
@@ -238,7 +259,7 @@ class Scanning:
         if image is not None and image.contrast:
             folder, own = image.case
             return clean_subject(f"{folder}/{'_'.join(own)}"), True, meta
-        return clean_subject(names.stem(name)), True, meta
+        return clean_subject(picture_files.stem(names.stem(name))), True, meta
 
     def _is_companion(self, file: File) -> bool:
         name = PurePosixPath(file.name).name.lower()

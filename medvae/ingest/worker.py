@@ -30,6 +30,7 @@ JOBS = {
     "nifti": ("medvae.ingest.images", "volume_job"),
     "headers": ("medvae.ingest.dicom.headers", "headers_job"),
     "series": ("medvae.ingest.dicom.series", "series_job"),
+    "picture": ("medvae.ingest.pictures", "picture_job"),
     "directory": ("medvae.ingest.dicom.headers", "directory_job"),
     "members": ("medvae.ingest.inputs", "members_job"),
     "content": ("medvae.ingest.inputs", "content_job"),
@@ -37,15 +38,18 @@ JOBS = {
 
 
 # Optional parts of the libraries that are not used: a network client, a second decoder in
-# C++, viewers. Left out, they neither cost start-up time nor widen what can be attacked.
+# C++, viewers, and Pillow where no pictures are read. Left out, they neither cost start-up time
+# nor widen what can be attacked.
 UNUSED = ("gdcm", "requests", "PIL", "matplotlib", "pandas", "h5py", "scipy")
 
 
 def main(arguments: list[str]) -> int:
     """Serve jobs until the socket closes."""
     sock = socket.socket(fileno=int(arguments[0]))
-    sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]  # import then fails
-    jobs = {name: _load(*JOBS[name]) for name in arguments[2].split(",")}
+    kinds = arguments[2].split(",")
+    used = {"PIL"} if "picture" in kinds else set()
+    sys.modules.update(dict.fromkeys(set(UNUSED) - used))  # type: ignore[arg-type]
+    jobs = {name: _load(*JOBS[name]) for name in kinds}
     warnings.simplefilter("ignore")
     layers = confine.confine(int(arguments[1]))
     inputs = Inputs(sock)

@@ -51,19 +51,14 @@ class Percentiles:
 
 @final
 @dataclass(frozen=True)
-class BitDepth:
-    """The whole range of 8-bit numbers, or of 16-bit ones where a value needs them.
+class Depth:
+    """From 0 to the highest value that a pixel can have, the same for all pictures."""
 
-    public: the highest value of synthetic images.
-    """
-
-    public: float
+    most: float
     absolute: bool = False
 
     def limits(self, voxels: npt.NDArray[Any], window: Limits, percentiles: Limits) -> Limits:
-        inside = voxels[np.isfinite(voxels)]
-        wide = bool(inside.size) and float(inside.max()) > np.iinfo(np.uint8).max
-        return 0.0, float(np.iinfo(np.uint16 if wide else np.uint8).max)
+        return 0.0, self.most
 
     def public_limits(self, window: Limits) -> Limits:
-        return 0.0, self.public
+        return 0.0, self.most

@@ -1,17 +1,17 @@
-"""Projection radiographs: named, so that they are refused by name."""
+"""Projection radiographs: pictures with one grey value a pixel."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from medvae.modality.base import Bids, Dicom, Modality, Procedural, Units
-from medvae.modality.scaling import BitDepth
+from medvae.modality.scaling import Depth
 
 XRAY: Final = Modality(
     name="xray",
     title="X-ray",
-    scaling=BitDepth(public=4095.0),
-    units=Units("", "grey values", "grey values, 0 to 4095", "arbitrary"),
+    scaling=Depth(most=255.0),
+    units=Units("", "grey values", "grey values, 0 to 255", "arbitrary"),
     dicom=Dicom(
         storage="1.2.840.10008.5.1.4.1.1.1.1",
         modality="DX",
@@ -20,5 +20,9 @@ XRAY: Final = Modality(
     bids=Bids(folder="xray", suffixes=("xray",), described="X-ray", read=()),
     procedural=Procedural(),
     intensity="quantiles",
-    refusal="radiographs have two axes, and a volume has three",
+    planar=True,
+    limits_of_use=(
+        "Grey values are 0 to 255 and stand for no dose; pixel sizes are nominal where the cohort "
+        "declared none.",
+    ),
 )

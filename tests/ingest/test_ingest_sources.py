@@ -389,14 +389,15 @@ def test_several_sources_at_once_and_files_of_other_kinds(tmp_path: Path) -> Non
     assert sum(isinstance(r, Ingested) for r in results) == 2
     left = {Path(r.source).name: r.reason for r in results if isinstance(r, Quarantined)}
     assert set(left) == {"photo.jpg", "notes.txt"}
+    assert "--modality xray or photo" in left["photo.jpg"]
     assert not any("Jane" in reason for reason in left.values())
 
 
 def test_arguments_that_cannot_be_right(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one of mri, ct, pet, xray, photo"):
         read([tmp_path], modality="sonogram")
-    with pytest.raises(UsageError, match=r"photo cannot be used yet: .* use one of mri, ct, pet"):
-        read([tmp_path], modality="photo")
+    with pytest.raises(UsageError, match="masks of pictures cannot be read yet"):
+        read([tmp_path], modality="photo", labels=tmp_path)
     with pytest.raises(UsageError, match="workers"):
         read([tmp_path], workers=0)
     with pytest.raises(InputError, match="does not exist"):
