@@ -29,6 +29,7 @@ __all__ = [
     "AnatomyConfig",
     "AtlasConfig",
     "ComputeConfig",
+    "CosinesConfig",
     "DataConfig",
     "FinetuneConfig",
     "ModelConfig",
@@ -130,6 +131,14 @@ class AnatomyConfig(Section):
     def used(self) -> bool:
         """Whether a settled configuration has an anatomy model."""
         return bool(self.digest)
+
+
+class CosinesConfig(Section):
+    """Means and covariances of few cosines of each class: of pictures, and of channels."""
+
+    share: Share = Field(
+        default=0.0, description="Its part of the budget: all of it (1), or 0 for no such model."
+    )
 
 
 class AtlasConfig(Section):
@@ -245,6 +254,7 @@ class RunConfig(Section):
     pretrain: PretrainConfig = PretrainConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     anatomy: AnatomyConfig = AnatomyConfig()
+    cosines: CosinesConfig = CosinesConfig()
     atlas: AtlasConfig = AtlasConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     prior: PriorConfig = PriorConfig()
@@ -272,17 +282,29 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _shares(self) -> RunConfig:
-        parts = (self.anatomy, self.atlas, self.finetune, self.prior)
+        parts = (self.anatomy, self.cosines, self.atlas, self.finetune, self.prior)
         total = sum(part.share for part in parts)
         if not math.isclose(total, 1.0, abs_tol=1e-6):
             raise ValueError(
-                "anatomy.share + atlas.share + finetune.share + prior.share must be 1, "
-                f"not {total:g}"
+                "anatomy.share + cosines.share + atlas.share + finetune.share + prior.share must "
+                f"be 1, not {total:g}"
             )
         if self.anatomy.share > 0 and (self.atlas.share > 0 or self.prior.share > 0):
             raise ValueError(
                 "anatomy.share takes the place of atlas.share and prior.share: volumes are drawn "
                 "from the anatomy model; set both to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pictures(self) -> RunConfig:
+        modality, share = modalities.get(self.data.modality), self.cosines.share
+        if 0 < share < 1:
+            raise ValueError("cosines.share is 1, the whole budget, or 0")
+        if (modality.planar or self.data.channels) and share < 1:
+            raise ValueError(
+                f"{modality.title} is learnt by cosines alone: set cosines.share to 1 and the "
+                f"other shares to 0, as the preset {modality.name} does"
             )
         return self
 
@@ -296,8 +318,11 @@ class RunConfig(Section):
     def with_library(self, name: str, digest: str) -> RunConfig:
         """The configuration with an entry of the public library; it has the whole budget.
 
-        A budget that was shared out with `anatomy.share` stays as it is.
+        A budget that was shared out with `anatomy.share` stays as it is, and one that the cosine
+        model has.
         """
+        if self.cosines.share > 0:
+            return self
         chosen = {"library": name, "digest": digest}
         if self.anatomy.share > 0:
             return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=chosen)})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid
 from medvae.anatomy.model import AnatomyModel
 from medvae.atlas import Atlas
+from medvae.cosines.basis import Basis
+from medvae.cosines.model import CosineModel
 from medvae.errors import UsageError
 from medvae.grid import drawn_volume, from_grid
 from medvae.model import VAE, Artifact, LatentPrior, load_model
@@ -70,21 +73,33 @@ def generate(
     if indices is not None and any(not 0 <= i < n for i in indices):
         raise UsageError(f"indices must lie in 0..{n - 1}")
     wanted = range(n) if indices is None else indices
-    source: _Source | _AnatomySource
+    source: Source
     if artifact.part("anatomy"):
         source = _AnatomySource(artifact, anatomy, spacing)
     elif spacing is not None:
         raise UsageError(
             "only a model with an anatomy library draws at any voxel size; leave --spacing out"
         )
+    elif artifact.part("cosines"):
+        source = _CosineSource(artifact)
     else:
         source = _Source(artifact, device)
     source.require(category)
     return _draw(source, wanted, seed, category, progress)
 
 
+class Source(Protocol):
+    """A model ready to draw from."""
+
+    def require(self, category: int | None) -> None:
+        """Refuse a class that the model does not have, with a UsageError."""
+
+    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+        """The volume of (seed, index), of a class or of one drawn as often as released."""
+
+
 def _draw(
-    source: _Source | _AnatomySource,
+    source: Source,
     wanted: Sequence[int],
     seed: int,
     category: int | None,
@@ -139,8 +154,38 @@ class _AnatomySource:
         return drawn_volume(image, affine, self._data, mask)
 
 
+class _CosineSource:
+    """A model of means and covariances of cosines."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._data = artifact.config().data
+        arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
+        basis = Basis(self._data.size, max(len(self._data.channels), 1))
+        self._model = CosineModel.read(basis, arrays)
+
+    def require(self, category: int | None) -> None:
+        check_class(category, self._model.classes)
+
+    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+        random = np.random.Generator(np.random.Philox(key=[seed, index]))
+        own = self._model.pick(random) if category is None else category
+        return from_grid(self._model.draw(random, own), self._data, None, own)
+
+
+def check_class(category: int | None, have: int) -> None:
+    """Refuse a class that is not among the `have` of a model, with a UsageError."""
+    if category is None or 0 <= category < have:
+        return
+    if not have:
+        raise UsageError(
+            f"--class {category} asks for a class, and this model has none; ingest with "
+            "--class-column and train to have some"
+        )
+    raise UsageError(f"--class must be in 0..{have - 1}, not {category}")
+
+
 class _Source:
-    """A model ready to draw from."""
+    """A model of a network or an atlas."""
 
     def __init__(self, artifact: Artifact, device: str) -> None:
         cfg = artifact.config()
@@ -159,16 +204,7 @@ class _Source:
             )
 
     def require(self, category: int | None) -> None:
-        """Refuse a class that the model does not have, with a UsageError."""
-        have = 0 if self._atlas is None else len(self._atlas.classes)
-        if category is None or 0 <= category < have:
-            return
-        if not have:
-            raise UsageError(
-                f"--class {category} asks for a class, and this model has none; ingest with "
-                "--class-column and train to have some"
-            )
-        raise UsageError(f"--class must be in 0..{have - 1}, not {category}")
+        check_class(category, 0 if self._atlas is None else len(self._atlas.classes))
 
     def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))

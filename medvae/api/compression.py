@@ -87,7 +87,7 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift |
 
     from medvae.grid import public_limits
 
-    if not (before.part("prior") or before.part("atlas") or before.part("anatomy")):
+    if not any(before.part(one) for one in ("prior", "atlas", "anatomy", "cosines")):
         return None
     low, high = public_limits(before.config().data)
     scale = high - low

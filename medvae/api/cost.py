@@ -19,6 +19,8 @@ _BASE_BYTES = 700 << 20
 _FLOATS_PER_VOXEL = 150
 # Passes over the patients that register them to the atlas.
 _REGISTRATIONS = 4
+# Of the products of an image's coefficients, clipped and rounded.
+_PRODUCTS_SECONDS = 1e-3
 # Of a patient who is registered to a library and measured, and of a drawn volume: seconds of one
 # core, between those of a heart (1.3 and 1) and of a whole head (8 and 3).
 _MEASURING_SECONDS, _DRAWING_SECONDS = 5.0, 2.0
@@ -26,6 +28,9 @@ _MEASURING_SECONDS, _DRAWING_SECONDS = 5.0, 2.0
 
 def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
     """Seconds and bytes of a private run on this machine: within a factor of about two."""
+    x, y, z = cfg.data.size
+    if cfg.cosines.share:
+        return _of_cosines(cfg, made, volumes)
     step = _gradient_seconds(cfg)
     private = sum(m.steps * m.sample_rate for m in made.mechanisms if m.name == "finetune")
     seconds = private * made.patients * cfg.finetune.views * step
@@ -37,8 +42,20 @@ def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
         seconds += volumes * _MEASURING_SECONDS / (os.cpu_count() or 1)
         seconds += cfg.atlas.samples * _DRAWING_SECONDS
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
-    x, y, z = cfg.data.size
     return Cost(round(seconds, 1), _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)
+
+
+def _of_cosines(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
+    """Of images that are read once and measured once a mechanism."""
+    import numpy as np
+
+    from medvae.train.cosines import basis_of
+
+    basis = basis_of(cfg.data)
+    image = np.random.default_rng(0).normal(size=len(basis))
+    step = _fastest(lambda: basis.analyse(image)) + _PRODUCTS_SECONDS
+    floats = volumes * len(basis) * 4
+    return Cost(round(volumes * len(made.mechanisms) * step, 1), _BASE_BYTES + floats)
 
 
 def _gradient_seconds(cfg: RunConfig) -> float:

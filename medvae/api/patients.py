@@ -40,7 +40,7 @@ class SealedPatients:
         self._entries = [grouped[subject] for subject in self.subjects]
         self._check_modality(manifest)
         x, y, z = data.size
-        expected = len(manifest["volumes"]) * x * y * z * 5
+        expected = len(manifest["volumes"]) * x * y * z * (4 * max(len(data.channels), 1) + 1)
         self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
 
     def _check_modality(self, manifest: dict[str, Any]) -> None:
@@ -50,6 +50,13 @@ class SealedPatients:
             raise UsageError(
                 f"data set {manifest['name']} holds {have}, the configuration expects "
                 f"{self._data.modality}; choose the other configuration or set data.modality"
+            )
+        channels = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
+        if channels != {self._data.channels}:
+            have = " and ".join(", ".join(names) or "none" for names in sorted(channels))
+            raise UsageError(
+                f"the volumes of data set {manifest['name']} have the channels {have}, and the "
+                f"configuration expects {', '.join(self._data.channels) or 'none'}"
             )
 
     def __len__(self) -> int:

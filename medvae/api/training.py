@@ -158,6 +158,8 @@ def pretrain(
 
     tenant = context.tenant
     datasets.check_name(name)
+    if cfg.cosines.share > 0:
+        raise UsageError("pretrain trains a network, and the cosine model has none: train it")
     _new_model(tenant, name)
     cfg = anatomy_choice.for_public(tenant, cfg)
     anatomy = anatomy_choice.of_run(tenant, cfg)
@@ -332,6 +334,8 @@ def _init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
     """The public model to start from. One trained on patients would spend twice: refused."""
     if name is None:
         return None
+    if cfg.cosines.share > 0:
+        raise UsageError("--init starts a network, and the cosine model has none: leave it out")
     from medvae.api.models import load
 
     artifact = load(tenant, name)

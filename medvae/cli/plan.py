@@ -50,24 +50,30 @@ def _lines(result: PlanResult) -> list[str]:
         f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for all stages together",
         *table(columns, rows),
         *_alone(result.atlas_alone_below),
-        _anatomy(result.anatomy),
+        *_anatomy(result),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
         f"About {duration(cost.seconds)} and {size(cost.memory_bytes)} of memory here.",
     ]
 
 
-def _anatomy(library: str | None) -> str:
+def _anatomy(result: PlanResult) -> list[str]:
     """Where the volumes come from, and what would be better."""
-    if library is not None:
-        return (
-            f"Volumes are drawn from the public anatomy {library}, as these patients' numbers say."
-        )
-    return (
+    if result.anatomy is not None:
+        return [
+            f"Volumes are drawn from the public anatomy {result.anatomy}, as these patients' "
+            "numbers say."
+        ]
+    if any(stage.name.startswith("cosines") for stage in result.stages):
+        return [
+            "Images are drawn from means and covariances of few cosines of each class; what is "
+            "finer has the power of its band."
+        ]
+    return [
         "No entry of the public anatomy library covers this cohort: an atlas is made of the "
         "patients alone, whose volumes are blurred and of low resolution. Public images of the "
         "region with the same labels make better ones (medvae anatomy add)."
-    )
+    ]
 
 
 def _alone(below: float | None) -> list[str]:

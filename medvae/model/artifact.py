@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from medvae.config import ModelConfig, RunConfig
-from medvae.errors import BudgetError, IntegrityError
+from medvae.errors import BudgetError, IntegrityError, UsageError
 from medvae.model.base import VAE
 from medvae.model.packing import unpack
 from medvae.model.presets import build
@@ -23,7 +23,7 @@ from medvae.model.presets import build
 # Format 1: noise on a coarser grid than the numbers it was added to. Format 2: one grid.
 FORMAT = 2
 _READABLE = (1, FORMAT)
-PARTS = ("model", "prior", "atlas", "anatomy")
+PARTS = ("model", "prior", "atlas", "anatomy", "cosines")
 KINDS = ("public", "private", "unprotected")
 # No header of ours comes near this; a larger one is an attack on the reader's memory.
 _MAX_HEADER = 16 << 20
@@ -158,8 +158,14 @@ def load_model(artifact: Artifact) -> VAE:
     """The network of an artifact, in evaluation mode, without gradients.
 
     Raises:
+        UsageError: the model is of statistics alone.
         IntegrityError: the weights are not those of the network that the facts name.
     """
+    if artifact.part("cosines"):
+        raise UsageError(
+            "this model holds statistics and no network: it draws images, and neither encodes nor "
+            "reconstructs one"
+        )
     try:
         facts = artifact.facts["model"]
         model = build(

@@ -1,5 +1,7 @@
 """A private run: [atlas -> VAE on atlas samples] -> DP-SGD -> latent prior, resumable.
 
+Or the cosine model alone.
+
 Formal guarantee: the artifact is a function of the outputs of the plan's mechanisms, of
 public constants and of the key's noise; it is as private as their composition, which the
 plan accounts for. No loss, count or figure of a patient is reported on the way.
@@ -31,6 +33,7 @@ from medvae.privacy.arguments import resolve_precision
 from medvae.progress import SILENT, Progress
 from medvae.threads import one_thread
 from medvae.train import anatomy as anatomy_stage
+from medvae.train import cosines as cosine_stage
 from medvae.train import finetune as dp
 from medvae.train import prior_fit
 from medvae.train.codes import Codes
@@ -61,6 +64,8 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     Public: depends on the configuration and the number of patients alone. Stages without
     steps or rank hand their share to the others.
     """
+    if cfg.cosines.share > 0:
+        return cosine_stage.requests(cfg)
     wanted: list[Request] = []
     for name, part in anatomy_stage.mechanisms() if cfg.anatomy.share > 0 else ():
         wanted += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
@@ -130,6 +135,11 @@ def train(
         raise UsageError("the anatomy entry is not the one that the configuration names")
     stages = Stages.resume(checkpoint or Forgetful())
     noise = NoiseSource(key, _binding(cfg, device))
+    if cfg.cosines.share > 0:
+        with one_thread():
+            cosines = cosine_stage.released(cfg, plan, patients, noise, stages, progress)
+        facts = _facts(cfg, plan, cosine_stage.facts(cosines))
+        return Artifact(cosine_stage.tensors(cosines), facts)
     # Whatever is computed on the way to a private sum adds up in one order on every machine.
     with one_thread():
         model = _initial(cfg, init).to(device)
@@ -302,20 +312,24 @@ def _artifact(
         tensors |= {f"atlas.{k}": torch.from_numpy(v.copy()) for k, v in arrays.items()}
     if anatomy is not None:
         tensors |= anatomy_stage.tensors(anatomy)
-    facts: dict[str, Any] = {
+    facts = _facts(cfg, plan, model_facts(cfg.model, model))
+    if anatomy is not None:
+        facts["anatomy"] = anatomy_stage.provenance(anatomy.cohort)
+    return Artifact(tensors, facts)
+
+
+def _facts(cfg: RunConfig, plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "kind": "private",
         "private": True,
         "epsilon": plan.epsilon,
         "delta": plan.delta,
         "config": cfg.public(),
-        "model": model_facts(cfg.model, model),
+        "model": model,
         "plan": plan.to_json(),
         "stages": list(_names(one.name for one in plan.mechanisms)),
     }
-    if anatomy is not None:
-        facts["anatomy"] = anatomy_stage.provenance(anatomy.cohort)
-    return Artifact(tensors, facts)
 
 
 def _names(names: Iterable[str]) -> list[str]:

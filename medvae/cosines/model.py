@@ -1,0 +1,84 @@
+"""The cosine model: what draws images from released numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.cosines.basis import Array, Basis
+from medvae.cosines.numbers import Numbers
+
+_RELEASED = "released."
+
+
+@dataclass(frozen=True)
+class CosineModel:
+    """Draws images.
+
+    Attributes:
+        basis: of the grid.
+        numbers: released ones, or public ones.
+        released: mechanism -> its noisy vector, before anything was made of it; audits compare
+            patients with it.
+    """
+
+    basis: Basis
+    numbers: Numbers
+    released: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 where images have none."""
+        count = len(self.numbers.shares)
+        return count if count > 1 else 0
+
+    def pick(self, random: np.random.Generator) -> int | None:
+        """A class, drawn as often as released; None where there are none."""
+        return int(random.choice(self.classes, p=self.numbers.shares)) if self.classes else None
+
+    def draw(
+        self, random: np.random.Generator, category: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1].
+
+        What is finer than the kept coefficients has the released power of its band and the signs
+        of chance.
+        """
+        own = category or 0
+        numbers = self.numbers
+        values = random.standard_normal(len(self.basis)) * self._spread
+        kept = numbers.kept
+        values[kept] = self._roots[own] @ random.standard_normal(len(kept))
+        image = self.basis.synthesise(numbers.means[own] + values)
+        return np.clip(image, -1.0, 1.0).astype(np.float32)
+
+    @cached_property
+    def _spread(self) -> Array:
+        return self.numbers.spread(self.basis)
+
+    @cached_property
+    def _roots(self) -> list[Array]:
+        roots = []
+        for matrix in self.numbers.covariance:
+            values, vectors = np.linalg.eigh(matrix)
+            roots.append(vectors * np.sqrt(np.maximum(values, 0.0)))
+        return roots
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Numbers and releases by name, for a model file."""
+        released = {f"{_RELEASED}{name}": values for name, values in self.released.items()}
+        return {**self.numbers.to_arrays(), **released}
+
+    @classmethod
+    def read(cls, basis: Basis, arrays: Mapping[str, npt.NDArray[np.generic]]) -> CosineModel:
+        """Read back `to_arrays`. KeyError where a number is missing."""
+        released = {
+            name.removeprefix(_RELEASED): np.asarray(values, np.float64)
+            for name, values in arrays.items()
+            if name.startswith(_RELEASED)
+        }
+        return cls(basis, Numbers.from_arrays(arrays), released)

@@ -1,0 +1,277 @@
+"""The private statistics of cosine coefficients: each a clipped vector of one image.
+
+Three mechanisms in order: `POWERS` (the power of each band, and the shares of the classes), `MEANS`
+of the classes, and `SECONDS`, products of coefficients around them. Scales and places are public or
+were released before; an image of no class adds nothing to what is of classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import digamma
+
+from medvae.cosines.basis import Array, Basis
+from medvae.cosines.numbers import Numbers
+from medvae.cosines.shrinkage import nearest_covariance, spectral, toward_zero
+
+POWERS: Final = "cosines-powers"
+MEANS: Final = "cosines-means"
+SECONDS: Final = "cosines-seconds"
+
+# Clips, in units of the norm that a vector has whose scales are right.
+POWER_REACH: Final = 2.5
+MEAN_REACH: Final = 1.5
+SECOND_REACH: Final = 1.25
+# How far a band's log power is from the public law's, in a population.
+LIKELY: Final = 1.5
+# A band's power is never below this part of the law's: a constant image has none.
+FAINTEST: Final = 1e-4
+# How far a class's share is from an equal one, and a variance from the spread that bands say.
+UNEVEN: Final = 0.3
+ASKEW: Final = 0.5
+# Least part of a class.
+RAREST: Final = 0.01
+
+
+class Part(Protocol):
+    """A statistic: its public constants, its vector, and what a released mean vector says.
+
+    Formal guarantee: none of its own. The release clips each patient's vector to `clip` whatever
+    `measure` returns, so the sensitivity of the sum is `clip`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in a model."""
+
+    @property
+    def share(self) -> float:
+        """Part of its mechanism's budget, in squared signal-to-noise."""
+
+    @property
+    def clip(self) -> float:
+        """Largest L2 norm of a patient's vector."""
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        """[dimension] of one image's coefficients [F] and its class."""
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        """`known` with what a released mean vector [dimension] adds.
+
+        sigma: noise deviation of each coordinate of `released`; 0: none.
+        """
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """How often each class is."""
+
+    classes: int
+    name: str = "classes"
+    share: float = 0.2
+    clip: float = 1.0
+
+    @property
+    def dimension(self) -> int:
+        return self.classes
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        return _one_hot(category, self.classes)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        # Under much noise every class is as frequent.
+        trust = UNEVEN**2 / (UNEVEN**2 + sigma**2)
+        least = np.maximum(known.shares + trust * (released - known.shares), RAREST)
+        return replace(known, shares=least / least.sum())
+
+
+@dataclass(frozen=True)
+class BandPowers:
+    """Mean logarithm of each band's power over the public law's.
+
+    A logarithm: an image of unusual contrast moves it little, and no power is too large for it.
+    """
+
+    basis: Basis
+    name: str = "powers"
+    share: float = 0.8
+
+    @property
+    def dimension(self) -> int:
+        return self.basis.bands
+
+    @property
+    def clip(self) -> float:
+        return POWER_REACH * float(np.sqrt(self.dimension))
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        ratio = self.basis.by_band(coefficients**2 / self.basis.law)
+        return np.asarray(np.log(ratio + FAINTEST)) - self._expected
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        kept = released * LIKELY**2 / (LIKELY**2 + sigma**2)
+        return replace(known, power=self.basis.by_band(self.basis.law) * np.exp(kept))
+
+    @property
+    def _expected(self) -> Array:
+        """[B] mean logarithm of a mean square of as many normal coefficients as the band has."""
+        half = self.basis.widths / 2.0
+        return np.asarray(digamma(half) - np.log(half))
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """Mean of some coefficients in each class, over their released scales."""
+
+    basis: Basis
+    known: Numbers
+    kept: npt.NDArray[np.int64]
+    name: str = "means"
+    share: float = 1.0
+
+    @property
+    def dimension(self) -> int:
+        return len(self.known.shares) * len(self.kept)
+
+    @property
+    def clip(self) -> float:
+        return mean_clip(len(self.kept))
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        values = self._weights * (coefficients / self.known.scale(self.basis))[self.kept]
+        return np.outer(_one_hot(category, len(self.known.shares)), values).reshape(-1)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        shares = known.shares
+        sums = released.reshape(len(shares), -1)
+        scale = known.scale(self.basis)[self.kept] / self._weights
+        bands = self.basis.band[self.kept]
+        # What all classes share is known best; a class is what it differs by.
+        shared = toward_zero(sums.sum(axis=0), sigma * np.sqrt(len(shares)), bands)
+        means = np.zeros_like(known.means)
+        for category, share in enumerate(shares):
+            own = toward_zero(sums[category] / share - shared, sigma / share, bands)
+            means[category, self.kept] = (shared + (own if len(shares) > 1 else 0.0)) * scale
+        return replace(known, means=means)
+
+    @property
+    def _weights(self) -> Array:
+        return weights(self.known.scale(self.basis)[self.kept])
+
+
+@dataclass(frozen=True)
+class ClassSeconds:
+    """Mean products of some coefficients in each class, around its mean, over their spreads."""
+
+    basis: Basis
+    known: Numbers
+    kept: npt.NDArray[np.int64]
+    name: str = "seconds"
+    share: float = 1.0
+
+    @property
+    def dimension(self) -> int:
+        count = len(self.kept)
+        return len(self.known.shares) * count * (count + 1) // 2
+
+    @property
+    def clip(self) -> float:
+        return second_clip(len(self.kept))
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        classes = len(self.known.shares)
+        if category is None and classes > 1:
+            return np.zeros(self.dimension)
+        own = category or 0
+        if own >= classes:
+            return np.zeros(self.dimension)
+        values = ((coefficients - self.known.means[own]) / self._spread)[self.kept]
+        values = values * self._weights
+        found = np.zeros((classes, self.dimension // classes))
+        found[own] = _packed(np.outer(values, values))
+        return found.reshape(-1)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        shares, count = known.shares, len(self.kept)
+        sums = released.reshape(len(shares), -1)
+        pooled = _unpacked(sums.sum(axis=0), count)
+        noise = sigma * np.sqrt(len(shares))
+        shared = np.diag(self._variances(np.diag(pooled), noise))
+        shared = shared + spectral(pooled - shared, noise)
+        scale = self._spread[self.kept] / self._weights
+        covariance = np.zeros((len(shares), count, count))
+        for category, share in enumerate(shares):
+            own = np.zeros_like(shared)
+            if len(shares) > 1:
+                own = spectral(_unpacked(sums[category] / share, count) - shared, sigma / share)
+            covariance[category] = nearest_covariance(shared + own) * np.outer(scale, scale)
+        return replace(known, kept=self.kept, covariance=covariance)
+
+    @property
+    def _weights(self) -> Array:
+        return weights(self._spread[self.kept])
+
+    def _variances(self, released: Array, sigma: float) -> Array:
+        """[D] variances by band, toward those that the spreads say where noise is strong."""
+        expected = self._weights**2
+        index = np.unique(self.basis.band[self.kept], return_inverse=True)[1].reshape(-1)
+        count = np.bincount(index)
+        ratio = np.bincount(index, released / expected) / count
+        noise = np.bincount(index, (sigma / expected) ** 2) / count**2
+        trusted = 1.0 + (ratio - 1.0) * ASKEW**2 / (ASKEW**2 + noise)
+        return np.asarray(expected * np.maximum(trusted, FAINTEST)[index])
+
+    @property
+    def _spread(self) -> Array:
+        return self.known.spread(self.basis)
+
+
+def mean_clip(count: int) -> float:
+    """Of so many standardised coefficients."""
+    return MEAN_REACH * float(np.sqrt(count))
+
+
+def second_clip(count: int) -> float:
+    """The norm of the products of so many is the square of their norm."""
+    return SECOND_REACH * count
+
+
+def weights(scale: Array) -> Array:
+    """[D] what standardised coefficients are multiplied by, of mean square 1.
+
+    Noise is the same in every coordinate of a vector. With weights that are the root of what a
+    coefficient varies by, the squared error of the image is least for a norm of the vector.
+    """
+    return np.asarray(np.sqrt(scale / np.mean(scale)))
+
+
+def _one_hot(category: int | None, classes: int) -> Array:
+    """[K] 1 at the class; of one class all are of it; zeros for none or one beyond K."""
+    found = np.zeros(classes)
+    if classes == 1:
+        found[0] = 1.0
+    elif category is not None and category < classes:
+        found[category] = 1.0
+    return found
+
+
+def _packed(matrix: Array) -> Array:
+    """[D (D + 1) / 2] of a symmetric [D, D], of the same norm."""
+    rows, columns = np.triu_indices(len(matrix))
+    return np.asarray(matrix[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
+
+
+def _unpacked(values: Array, count: int) -> Array:
+    """Invert `_packed`."""
+    rows, columns = np.triu_indices(count)
+    matrix = np.zeros((count, count))
+    matrix[rows, columns] = values / np.where(rows == columns, 1.0, np.sqrt(2.0))
+    return matrix + np.triu(matrix, 1).T

@@ -1,0 +1,81 @@
+"""Which statistics are released, in which order, and how many coefficients: public rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.cosines.basis import Basis
+from medvae.cosines.numbers import Numbers
+from medvae.cosines.parts import (
+    MEANS,
+    POWERS,
+    SECONDS,
+    BandPowers,
+    ClassMeans,
+    ClassSeconds,
+    ClassShares,
+    Part,
+    mean_clip,
+    second_clip,
+)
+
+# Of the budget, in order of release: products are the most numbers by far.
+SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.81}
+# Means are released of coefficients as long as the noise of a class's mean is below this part of
+# their scale; there is no more to say of an image in means than this many.
+MEAN_NOISE: Final = 0.25
+MOST_MEANS: Final = 400
+# Products are released of as many coefficients as leave the largest eigenvalue of noise, over all
+# classes, below this part of a variance.
+SECOND_NOISE: Final = 1.0
+FEWEST: Final = 3
+MOST_SECONDS: Final = 160
+
+Sigma = Callable[[str, float], float]
+
+
+def mechanisms() -> list[tuple[str, float]]:
+    """(name, share of the budget) in order of release; the shares sum to 1."""
+    return list(SHARES.items())
+
+
+def parts_of(name: str, basis: Basis, known: Numbers, sigma: Sigma) -> list[Part]:
+    """What mechanism `name` releases.
+
+    known: what was released before.
+    sigma: noise deviation of each coordinate of a mechanism's result, of its name and clip.
+    """
+    if name == POWERS:
+        classes = len(known.shares)
+        powers = BandPowers(basis)
+        return [powers] if classes == 1 else [powers, ClassShares(classes)]
+    if name == MEANS:
+        count = _most(len(basis), lambda n: _mean_noise(n, known, sigma) <= MEAN_NOISE)
+        return [ClassMeans(basis, known, _kept(basis, known, min(count, MOST_MEANS)))]
+    count = _most(len(basis), lambda n: _second_noise(n, known, sigma) <= SECOND_NOISE)
+    return [ClassSeconds(basis, known, _kept(basis, known, min(count, MOST_SECONDS)))]
+
+
+def _kept(basis: Basis, known: Numbers, count: int) -> npt.NDArray[np.int64]:
+    return basis.strongest(known.scale(basis) ** 2, count)
+
+
+def _mean_noise(count: int, known: Numbers, sigma: Sigma) -> float:
+    return sigma(MEANS, mean_clip(count)) * len(known.shares)
+
+
+def _second_noise(count: int, known: Numbers, sigma: Sigma) -> float:
+    return sigma(SECONDS, second_clip(count)) * float(np.sqrt(2.0 * count * len(known.shares)))
+
+
+def _most(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest count up to `limit` that fits, of a condition that larger counts fail."""
+    low, high = min(FEWEST, limit), limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low

@@ -1,0 +1,154 @@
+"""The private statistics of the cosine model: three joint mechanisms over the cohort's patients.
+
+Formal guarantee: the numbers are a function of public constants and of the outputs of the
+mechanisms of `medvae.cosines.planned`. Each patient's vector, the mean over his or her images, is
+clipped whatever was measured; an image that cannot be brought to the grid adds zeros. Each
+mechanism uses what those before it released (adaptive composition, accounted for in the plan).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from medvae.config import DataConfig, RunConfig
+from medvae.cosines.basis import Array, Basis
+from medvae.cosines.model import CosineModel
+from medvae.cosines.numbers import Numbers
+from medvae.cosines.parts import Part
+from medvae.cosines.planned import mechanisms, parts_of
+from medvae.errors import UsageError
+from medvae.grid import Gridded
+from medvae.privacy import NoiseSource, Plan, joint
+from medvae.progress import Progress
+from medvae.train.release import PlannedRelease
+from medvae.train.stages import Stages
+
+STAGE = "cosines"
+
+
+class Images(Protocol):
+    """The cohort, decrypted in memory only."""
+
+    def __len__(self) -> int: ...
+
+    def volumes(self, index: int) -> list[Gridded]: ...
+
+
+def requests(cfg: RunConfig) -> list[tuple[str, float, float, int]]:
+    """What the model asks of the budget: (name, share, sample rate, steps).
+
+    Raises:
+        UsageError: there are labels to learn, and cosines draw none.
+    """
+    if cfg.data.labels > 0:
+        raise UsageError(
+            "the cosine model draws no masks; set data.labels to 0, or cosines.share to 0"
+        )
+    return [(name, cfg.cosines.share * part, 1.0, 1) for name, part in mechanisms()]
+
+
+def basis_of(data: DataConfig) -> Basis:
+    """The coefficients of a configuration's grid."""
+    return Basis(data.size, max(len(data.channels), 1))
+
+
+def released(
+    cfg: RunConfig,
+    plan: Plan,
+    patients: Images,
+    noise: NoiseSource,
+    stages: Stages,
+    progress: Progress,
+) -> CosineModel:
+    """The cosine model of the plan; kept, so that a resumed run does not measure again."""
+    done = stages.result(STAGE)
+    if done is None:
+        model = fit(cfg, patients, PlannedRelease(plan, noise), progress=progress)
+        done = stages.finish(STAGE, _tensors(model))
+    # Read back also when just made: a resumed run must see the same numbers.
+    return CosineModel.read(basis_of(cfg.data), {k: v.numpy() for k, v in done.items()})
+
+
+def tensors(model: CosineModel) -> dict[str, torch.Tensor]:
+    """The model as a model file holds it."""
+    return {f"{STAGE}.{name}": values for name, values in _tensors(model).items()}
+
+
+def _tensors(model: CosineModel) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values.copy()) for name, values in model.to_arrays().items()}
+
+
+def facts(model: CosineModel) -> dict[str, Any]:
+    """What a model's card says of it."""
+    return {
+        "statistics": "cosines",
+        "coefficients": len(model.basis),
+        "with_covariance": len(model.numbers.kept),
+        "classes": model.classes,
+    }
+
+
+def fit(
+    cfg: RunConfig, patients: Images, release: PlannedRelease, *, progress: Progress
+) -> CosineModel:
+    """Measure every patient once a mechanism, and release the cohort's numbers."""
+    basis = basis_of(cfg.data)
+    known = Numbers.public(basis, cfg.data.classes)
+    model = CosineModel(basis, known)
+    for name, _ in mechanisms():
+        parts = parts_of(name, basis, model.numbers, release.sigma)
+        progress.start(name.replace("-", ": "), len(patients))
+        model = _release(name, parts, patients, release, model, progress)
+        progress.finish()
+    return model
+
+
+def _release(
+    name: str,
+    parts: Sequence[Part],
+    patients: Images,
+    release: PlannedRelease,
+    model: CosineModel,
+    progress: Progress,
+) -> CosineModel:
+    """`model` with what one joint mechanism over all patients adds."""
+    joined = joint_of(parts)
+
+    def vectors() -> Iterator[Array]:
+        for index in range(len(patients)):
+            yield patient_vector(parts, joined, model.basis, patients.volumes(index))
+            progress.advance(index + 1)
+
+    noisy = release(name, vectors(), clip=joined.clip, dimension=joined.dimension)
+    sigma = release.sigma(name, joined.clip)
+    numbers, pieces = model.numbers, joined.split(noisy)
+    for part in parts:
+        numbers = part.estimate(pieces[part.name], joined.sigma(part.name, sigma), numbers)
+    return CosineModel(model.basis, numbers, {**model.released, name: noisy})
+
+
+def joint_of(parts: Sequence[Part]) -> joint.Joint:
+    """The joint vector of some statistics; of one alone with its own clip."""
+    clip = joint.JOINT_CLIP if len(parts) > 1 else 1.0
+    return joint.Joint(
+        [joint.Part(part.name, part.clip, part.share, part.dimension) for part in parts], clip
+    )
+
+
+def patient_vector(
+    parts: Sequence[Part], joined: joint.Joint, basis: Basis, images: Sequence[Gridded]
+) -> Array:
+    """[dimension] of one patient: the mean over the images, zeros where there are none."""
+    if not images:
+        return np.zeros(joined.dimension)
+    seen = [(basis.analyse(one.image), one.category) for one in images]
+    return joined.join(
+        {
+            part.name: np.mean([part.measure(values, own) for values, own in seen], axis=0)
+            for part in parts
+        }
+    )
