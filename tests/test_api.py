@@ -25,6 +25,7 @@ SESSION = {
     "dataset delete": "datasets.delete",
     "dataset export": "datasets.export",
     "dataset list": "datasets.list",
+    "dataset preview": "datasets.preview",
     "dataset show": "datasets.show",
     "decode": "decode",
     "encode": "encode",

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.api import datasets, declaration, owners
+from medvae.api import datasets, declaration, owners, rehearsal
 from medvae.api.copies import Stored, likenesses, voxel_digest
 from medvae.api.owners import Owners
+from medvae.api.preview import new_picture
 from medvae.api.refusals import nothing, reasons
 from medvae.api.results import Declared, IngestResult, Refused
+from medvae.errors import UsageError
 from medvae.progress import Progress
 from medvae.volume import Volume
 
@@ -39,6 +41,8 @@ class IngestOptions:
     label_scheme: declaration.Scheme | None = None
     classes: int | None = None
     workers: int = 1
+    dry_run: bool = False
+    sheet: Path | None = None
 
 
 @dataclass
@@ -70,6 +74,10 @@ def ingest(
     """
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes)
+    if options.dry_run:
+        return _dry_run(tenant, sources, dataset, options, declared, progress)
+    if options.sheet is not None:
+        raise UsageError("--sheet goes with --dry-run; see medvae dataset preview for afterwards")
     with tenant.writer():
         taken = _IngestState()
         try:
@@ -106,6 +114,45 @@ def ingest(
         quarantined=tuple(taken.quarantined),
         reasons=reasons(taken.quarantined),
         notes=(*taken.notes, *_twice(taken), *declaration.notes(manifest)),
+    )
+
+
+def _dry_run(
+    tenant: Tenant,
+    sources: list[Path],
+    dataset: str,
+    options: IngestOptions,
+    declared: dict[str, Any],
+    progress: Progress,
+) -> IngestResult:
+    """What an ingest would take; nothing is stored. Raises as `ingest`."""
+    if options.sheet is not None:
+        new_picture(options.sheet)
+    scheme, notes = _scheme(tenant, dataset, declared), list[str]()
+    before = set(datasets.newest_entries(tenant, dataset))
+    items = _read(sources, options, scheme, notes, progress)
+    found = rehearsal.rehearse(tenant, items, before, options.sheet is not None)
+    if not found.rows:
+        raise nothing(sources, found.refused)
+    if options.sheet is not None:
+        rehearsal.draw(found, options.sheet, sources, scheme)
+    versions = datasets.version_numbers(tenant, dataset)
+    return IngestResult(
+        dataset=dataset,
+        version=max(versions, default=0),
+        subjects=found.subjects,
+        volumes=len(found.rows),
+        added=found.added,
+        updated=0,
+        masks=sum(bool(row.labels) for row in found.rows),
+        declared=Declared(**declared),
+        unit=found.unit,
+        quarantined=tuple(found.refused),
+        reasons=reasons(found.refused),
+        notes=tuple(notes),
+        dry_run=True,
+        rows=tuple(found.rows),
+        sheet=options.sheet,
     )
 
 

@@ -59,6 +59,17 @@ class Datasets:
 
         return datasets.export(self._context.tenant, ref, Path(out), progress)
 
+    def preview(
+        self, ref: str, out: PathLike, *, volumes: int = 6, progress: Progress = SILENT
+    ) -> results.DatasetPreview:
+        """Draw some volumes in three planes with their masks into a PNG; it is logged.
+
+        The picture shows patients: it is for the people who hold their scans anyway.
+        """
+        from medvae.api import preview
+
+        return preview.preview(self._context.tenant, ref, Path(out), volumes, progress)
+
     def delete(self, ref: str) -> results.DatasetDeletion:
         """Delete a data set and every volume that no other data set holds."""
         from medvae.api import erasure

@@ -78,6 +78,8 @@ class Session:
         label_scheme: Scheme | None = None,
         classes: int | None = None,
         workers: int = 1,
+        dry_run: bool = False,
+        sheet: PathLike | None = None,
         progress: Progress = SILENT,
     ) -> results.IngestResult:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
@@ -86,7 +88,8 @@ class Session:
         public facts of the protocol. `files_are_patients`: an image that names no patient is a
         subject of its own, and the unit of privacy is the file. `orientation`: how the axes run
         of files that do not say it, such as "LPS". `workers`: confined processes that read at
-        a time; the result is the same for any number.
+        a time; the result is the same for any number. `dry_run`: store nothing, and list what
+        would be stored; `sheet`: a new .png of it, which shows patients.
         """
         from medvae.api import intake
 
@@ -104,6 +107,8 @@ class Session:
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
+            dry_run=dry_run,
+            sheet=None if sheet is None else Path(sheet),
         )
         return intake.ingest(self.tenant, paths, dataset, options, progress)
 

@@ -10,7 +10,7 @@ import typer
 from medvae.cli.output import note, objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
-from medvae.cli.words import NewFolder
+from medvae.cli.words import NewFolder, NewPicture
 from medvae.errors import UsageError
 
 app = typer.Typer(help="Data sets: immutable, versioned, by patient.", no_args_is_help=True)
@@ -79,6 +79,19 @@ def declare(
     declared = json.dumps(result.declared.to_json())
     name = f"{result.dataset}@{result.version}"
     show(result, [f"{name}: {declared}, unit of privacy: the {result.unit}."])
+
+
+@app.command()
+def preview(
+    ref: Ref,
+    out: NewPicture,
+    volumes: Annotated[int, typer.Option(help="How many volumes to show, 1 to 24.")] = 6,
+) -> None:
+    """Draw some volumes in three planes with their masks, to see that they were read right."""
+    with progress() as bar:
+        result = settings.session().datasets.preview(ref, out, volumes=volumes, progress=bar)
+    note("The picture shows real patients: keep it inside the clinic.")
+    show(result, [f"{plural(result.volumes, 'volume')} of {result.dataset} in {out}."])
 
 
 @app.command()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show
+from medvae.cli.output import note, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+
+if TYPE_CHECKING:
+    from medvae.api.results import IngestResult
 
 
 def run(
@@ -72,6 +75,13 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Confined processes that read at a time; more need more memory.")
     ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and list everything, store nothing.")
+    ] = False,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="With --dry-run: a new .png of the first volumes. It shows patients."),
+    ] = None,
 ) -> None:
     """Read scans, de-identify them and seal them as a data set."""
     with progress() as bar:
@@ -90,10 +100,15 @@ def run(
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
+            dry_run=dry_run,
+            sheet=sheet,
             progress=bar,
         )
     for remark in result.notes:
         note(f"Note: {remark}")
+    if result.dry_run:
+        show(result, _rehearsed(result))
+        return
     lines = [
         f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
         f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new"
@@ -101,3 +116,28 @@ def run(
     ]
     lines += [f"  refused {reason.line}" for reason in result.reasons]
     show(result, lines)
+
+
+def _rehearsed(result: IngestResult) -> list[str]:
+    """The table of a dry run."""
+    rows = [
+        [
+            "/".join(Path(row.source).parts[-2:]),
+            row.subject[:12],
+            row.modality,
+            " x ".join(map(str, row.shape)),
+            " x ".join(f"{step:.3g}" for step in row.spacing),
+            ", ".join(row.channels) or "-",
+            ", ".join(map(str, row.labels[:8])) + (", ..." if len(row.labels) > 8 else "") or "-",
+        ]
+        for row in result.rows
+    ]
+    lines = table(("source", "subject", "modality", "voxels", "mm", "channels", "labels"), rows)
+    lines += [f"  refused {reason.line}" for reason in result.reasons]
+    would = (
+        f"{plural(result.volumes, 'volume')} of {plural(result.subjects, result.unit or 'subject')}"
+    )
+    lines.append(f"Dry run: {would}, {result.added} of them new. Nothing was stored.")
+    if result.sheet is not None:
+        lines.append(f"{result.sheet} shows real patients: keep it inside the clinic.")
+    return lines

@@ -12,6 +12,7 @@ Scan = Annotated[Path, typer.Option("-i", "--input", help="File or folder of one
 NewNifti = Annotated[
     Path, typer.Option("-o", "--out", help="File to write: a new .nii or .nii.gz.")
 ]
+NewPicture = Annotated[Path, typer.Option("-o", "--out", help="File to write: a new .png.")]
 NewFolder = Annotated[
     Path, typer.Option("-o", "--out", help="Folder to write to; must be new or empty.")
 ]

@@ -47,8 +47,31 @@ class Reason(Result):
 
 
 @dataclass(frozen=True)
+class Rehearsed(Result):
+    """A volume that a dry run would have stored.
+
+    Attributes:
+        source: file or series.
+        subject: the patient's pseudonym.
+        shape: in voxels.
+        spacing: in millimetres.
+        labels: numbers in its mask; none where it has no mask.
+        category: its class.
+    """
+
+    source: str
+    subject: str
+    modality: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, ...]
+    channels: tuple[str, ...]
+    labels: tuple[int, ...]
+    category: int | None
+
+
+@dataclass(frozen=True)
 class IngestResult(Result):
-    """A new version of a data set.
+    """A new version of a data set, or with `dry_run` what it would add.
 
     Attributes:
         dataset, version: what was made.
@@ -60,6 +83,10 @@ class IngestResult(Result):
         quarantined: sources that were refused.
         reasons: why, most frequent reason first.
         notes: remarks for a person, of private data.
+        dry_run: nothing was stored: `version` is the newest one there is (0 for none), and the
+            counts are of what was read.
+        rows: the volumes of a dry run.
+        sheet: the picture of them, where one was asked for.
     """
 
     dataset: str
@@ -74,6 +101,9 @@ class IngestResult(Result):
     quarantined: tuple[Refused, ...]
     reasons: tuple[Reason, ...]
     notes: tuple[str, ...]
+    dry_run: bool = False
+    rows: tuple[Rehearsed, ...] = ()
+    sheet: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +167,20 @@ class DatasetExport(Result):
     dataset: str
     files: tuple[Path, ...]
     tables: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatasetPreview(Result):
+    """A picture of real patients that left the vault.
+
+    Attributes:
+        file: the sheet.
+        volumes: how many it shows.
+    """
+
+    dataset: str
+    file: Path
+    volumes: int
 
 
 @dataclass(frozen=True)
