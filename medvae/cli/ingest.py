@@ -27,7 +27,10 @@ def run(
         Path | None, typer.Option(help="Folder of masks named like the images (x or x_seg).")
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="mri, ct, pet, or xray or photo for pictures; needed where files do not say.")
+        str | None,
+        typer.Option(
+            help="mri, ct, pet; xray or photo for pictures. Needed where files do not say."
+        ),
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(help="CSV column to keep for evaluation; no model learns it.")
