@@ -74,7 +74,7 @@ class Zip:
         found = {}
         for member in self._zip.infolist():
             mode = member.external_attr >> 16
-            if not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
+            if member.filename and not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
                 found[member.filename] = member.file_size
         return dict(sorted(found.items()))
 
@@ -132,7 +132,14 @@ def unpack(archive: zipfile.ZipFile, name: str, limits: Limits) -> BinaryIO:
                 data.write(chunk)
                 if data.tell() > member.file_size:
                     raise InputError("it unpacks to more than the zip archive declares")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:
         raise InputError("it is damaged inside the zip archive") from error
     if data.tell() != member.file_size:
         raise InputError("it is cut short inside the zip archive")

@@ -34,19 +34,34 @@ def rescaled(stored: Voxels, slope: float = 1.0, intercept: float = 0.0) -> Voxe
     """
     if not (np.isfinite(slope) and np.isfinite(intercept)) or slope == 0:
         raise InputError("its intensity scale is not a finite number")
-    plain = slope == 1 and intercept == 0
-    if plain and stored.dtype.kind in "iu" and _fits(stored.min(), stored.max()):
-        return stored.astype(np.int16)
+    if (whole := _in_whole_numbers(stored, slope, intercept)) is not None:
+        return whole
     slabs = _slabs(stored.shape)
-    whole = all(_is_whole(_scaled(stored[s], slope, intercept)) for s in slabs)
-    voxels = np.empty(stored.shape, np.int16 if whole else np.float32, order="F")
+    exact = all(_is_whole(_scaled(stored[s], slope, intercept)) for s in slabs)
+    voxels = np.empty(stored.shape, np.int16 if exact else np.float32, order="F")
     some = False
     with np.errstate(over="ignore"):
         for s in slabs:
             voxels[s] = _scaled(stored[s], slope, intercept)
-            some = some or whole or bool(np.isfinite(voxels[s]).any())
+            some = some or exact or bool(np.isfinite(voxels[s]).any())
     if not some:
         raise InputError("none of its voxels is a finite number")
+    return voxels
+
+
+def _in_whole_numbers(stored: Voxels, slope: float, intercept: float) -> Voxels | None:
+    """int16 without a detour over fractions, where the scale and its results are whole and fit."""
+    if stored.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
+        return None
+    ends = [int(end) * int(slope) + int(intercept) for end in (stored.min(), stored.max())]
+    if not _fits(min(ends), max(ends)) or not _fits(int(slope), int(slope)):
+        return None
+    # Wraps around on the way and back again: arithmetic of whole numbers modulo 2**16.
+    voxels = stored.astype(np.int16)
+    if slope != 1:
+        voxels *= np.int16(int(slope))
+    if intercept != 0:
+        voxels += np.uint16(int(intercept) % (1 << 16)).astype(np.int16)
     return voxels
 
 

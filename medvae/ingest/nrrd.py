@@ -37,6 +37,8 @@ SPACES = {
     "left-anterior-superior": "LAS",
     "left-posterior-superior": "LPS",
 }
+# A field and its description, or a key and its value.
+LINE = re.compile(r"(.*?)(:=|: |:$)(.*)")
 MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "m": 1000.0, "cm": 10.0, "um": 1e-3}
 SPATIAL = ("domain", "space", "???", "none")
 MOST_SKIP = 1 << 26
@@ -85,7 +87,8 @@ def _header(file: BinaryIO) -> tuple[Fields, Fields]:
             break
         if line.startswith("#"):
             continue
-        key, mark, value = re.split(r"(:=|: |:$)", line, maxsplit=1) if ":" in line else ("",) * 3
+        found_line = LINE.fullmatch(line)
+        key, mark, value = found_line.groups() if found_line else ("", "", "")
         name = key.strip().lower()
         if mark == ":=":
             keys[key] = value

@@ -89,6 +89,15 @@ def read_picture(data: bytes, limits: Limits) -> tuple[Pixels, set[str]]:
             colours that have no one meaning.
     """
     try:
+        return _read(data, limits)
+    except (OSError, SyntaxError, ValueError, TypeError) as error:
+        # Pillow has no error of its own for a file that is damaged, and reads parts of it late.
+        raise InputError("it is damaged or cut short") from error
+
+
+def _read(data: bytes, limits: Limits) -> tuple[Pixels, set[str]]:
+    """As `read_picture`, with Pillow's errors of damaged files."""
+    try:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise InputError("it is not a PNG, JPEG or TIFF picture, whatever its name says") from error
@@ -102,10 +111,7 @@ def read_picture(data: bytes, limits: Limits) -> tuple[Pixels, set[str]]:
     if picture.mode not in GREY + COLOUR:
         raise InputError("its kind of pixel is not known: convert it to grey or RGB of 8 bits")
     facts = _facts(picture)
-    try:
-        picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError("it is damaged or cut short") from error
+    picture.load()
     upright = ImageOps.exif_transpose(picture)
     notes = {"deep"} if facts["deep"] else set()
     return _pixels(upright, facts, notes), notes

@@ -12,6 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import VR
 
+from medvae.ingest.normalise import rescaled
+
 RAW = voxels((5, 6, 4)).astype(int)
 
 
@@ -124,3 +126,23 @@ def test_an_unreadable_scale_of_mri_is_refused_all_the_same(tmp_path: Path) -> N
         tmp_path / "mr", lambda data: spelled(data, "RescaleSlope", "one"), modality="MR"
     )
     assert "its RescaleSlope cannot be read" in refusal(folder)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "<i2", ">u2", "<i4", ">u4", "i8", "u8"])
+def test_whole_numbers_are_scaled_exactly(kind: str) -> None:
+    """Against Python's integers, from the ends of each type and around those of int16."""
+    limits = np.iinfo(np.dtype(kind))
+    draw = np.random.default_rng(5)
+    for slope, intercept in [(1, 0), (1, -1024), (-1, 7), (3, 30000), (1, -(2**31)), (1, -(2**63))]:
+        for middle in (limits.min, 0, limits.max, -intercept // slope):
+            around = [middle + int(n) for n in draw.integers(-900, 900, 24)]
+            numbers = [min(max(n, limits.min), limits.max) for n in around]
+            stored = np.array(numbers, np.dtype(kind)).reshape(2, 3, 4)
+            expected = [n * slope + intercept for n in numbers]
+            voxels = rescaled(stored, float(slope), float(intercept))
+            if all(-32768 <= n <= 32767 for n in expected):
+                assert voxels.dtype == np.int16
+                assert voxels.ravel().tolist() == expected
+            else:
+                assert voxels.dtype == np.float32
+                assert np.allclose(voxels.ravel(), np.array(expected, np.float64), rtol=1e-6)

@@ -299,6 +299,7 @@ REFUSED = {
         "not a list of numbers",
     ),
     "flat axes": (".nrrd", nrrd(space_directions="(1,0,0) (1,0,0) (0,0,3)"), "one plane"),
+    "a line that is no field": (".nrrd", nrrd(more="type:short"), "is no field"),
     "a field twice": (".nrrd", nrrd(more="Type: short"), "stands twice"),
     "quantised": (".nrrd", nrrd(old_min="0", old_max="1"), "quantised"),
     "no NRRD": (".nrrd", b"hello", "does not begin as one"),

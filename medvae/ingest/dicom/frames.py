@@ -37,6 +37,8 @@ DECODED = {
     DeflatedExplicitVRLittleEndian,
     RLELossless,
 }
+# Stored as they are.
+NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
 SCALE = ("RescaleSlope", "RescaleIntercept")
 
 
@@ -136,6 +138,8 @@ def _check_bits(data: Dataset) -> None:
 def decoded(data: Dataset, count: int) -> Voxels:
     """[count, rows, columns] of the stored values, unused bits cleared."""
     syntax = _transfer_syntax(data)
+    if (plain := _plain(data, syntax, count)) is not None:
+        return plain
     try:
         # One known decoder a kind, so that the same file gives the same voxels everywhere.
         plugin = "pydicom" if syntax == RLELossless else "pylibjpeg"
@@ -149,6 +153,25 @@ def decoded(data: Dataset, count: int) -> Voxels:
     if pixels.size != expected[0] * expected[1] * expected[2] or pixels.dtype.kind not in "iu":
         raise InputError("its pixels do not have the size that its header claims")
     return pixels.reshape(expected)
+
+
+def _plain(data: Dataset, syntax: UID, count: int) -> Voxels | None:
+    """[count, rows, columns] of little-endian pixels that nothing compresses; None for others.
+
+    As pydicom decodes them, without what it looks up for each file.
+    """
+    bits, stored = whole(data, "BitsAllocated"), whole(data, "BitsStored")
+    sign = {0: "u", 1: "i"}.get(whole(data, "PixelRepresentation") or 0)
+    known = bits in (8, 16, 32) and stored is not None and 1 <= stored <= bits
+    if syntax not in NATIVE or not known or sign is None or bits is None or stored is None:
+        return None
+    shape = (count, int(data.Rows), int(data.Columns))
+    pixels, size = data.PixelData, shape[0] * shape[1] * shape[2] * bits // 8
+    if not isinstance(pixels, bytes) or len(pixels) not in (size, size + size % 2):
+        return None
+    found = np.frombuffer(pixels[:size], f"<{sign}{bits // 8}").reshape(shape)
+    unused = bits - stored
+    return (found << unused) >> unused if unused else found
 
 
 def _transfer_syntax(data: Dataset) -> UID:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from medvae.errors import InputError
 from medvae.ingest.dicom.frames import decoded
@@ -113,9 +114,8 @@ class _Frames:
         count = int(np.prod(size, dtype=np.int64))
         if bits == 1:
             stored = data.PixelData
-            if data.file_meta.get("TransferSyntaxUID") and (
-                data.file_meta.TransferSyntaxUID.is_encapsulated
-            ):
+            syntax = UID(text(data.file_meta, "TransferSyntaxUID"))
+            if syntax and (not syntax.is_transfer_syntax or syntax.is_encapsulated):
                 raise InputError("its bits are compressed, which is not supported: decompress it")
             if len(stored) * 8 < count:
                 raise InputError("it ends before its header says it does: the file is truncated")

@@ -110,6 +110,11 @@ def _mask(
         return labels_of(job, files, limits, (columns, rows, count), stack.affine), ""
     except InputError as error:
         return None, str(error)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  a parser's errors cannot be listed
+        # The scan itself was read: a damaged object must not cost it.
+        return None, f"it is damaged or not what it claims ({type(error).__name__})"
 
 
 def _without_pixels(data: Dataset) -> Dataset:
