@@ -74,6 +74,12 @@ class DataConfig(Section):
         "voxels (or data.spacing) and crops or repeats the border; pad scales the whole image "
         "evenly and repeats the border; stretch scales each axis by itself (default of pictures).",
     )
+    crop: Literal["centre", "labels", "body"] = Field(
+        default="centre",
+        description="What the grid is centred on in a larger scan, where fit is crop: the scan's "
+        "own centre, the box round its labels (of the scheme; every volume needs a mask), or the "
+        "centre of what is brighter than a tenth of its scale. Decided from each scan alone.",
+    )
     window: tuple[float, float] = Field(
         default=(-1000.0, 1000.0),
         description="Intensities that become -1 and 1: of CT in Hounsfield units, of PET in SUV "
@@ -139,6 +145,16 @@ class DataConfig(Section):
     @classmethod
     def _scheme(cls, given: Any) -> Any:
         return label_scheme(given) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _cropped(self) -> DataConfig:
+        if self.crop != "centre" and self.fit != "crop":
+            raise ValueError(f"data.crop is {self.crop}, which needs data.fit to be crop")
+        if self.crop == "labels" and self.labels == 0:
+            raise ValueError(
+                "data.crop is labels, and data.labels is 0: learn a label, or crop body"
+            )
+        return self
 
     @model_validator(mode="after")
     def _learnable(self) -> DataConfig:

@@ -81,6 +81,10 @@ def to_steps(voxels: npt.NDArray[Any], step: float) -> npt.NDArray[np.int16]:
     return levels
 
 
+# A tenth of the way from -1 to 1: what is brighter is body, not air.
+BODY = -0.8
+
+
 def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     """Resample as `data.fit` says, scale, and crop or pad to the grid's size.
 
@@ -99,10 +103,43 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     if zoom is not None:
         image = _each_channel(image, lambda one: _resample(one, zoom, order=1))
         mask = None if mask is None else _resample(mask, zoom, order=0)
-    image = _each_channel(image, lambda one: crop_or_pad(one, data.size, mode="edge"))
+    middle = _middle(image, mask, data)
+    image = _each_channel(image, lambda one: crop_or_pad(one, data.size, "edge", middle))
     if mask is not None:
-        mask = crop_or_pad(mask, data.size, mode="constant")
+        mask = crop_or_pad(mask, data.size, "constant", middle)
     return Gridded(image, mask, volume.category)
+
+
+def _middle(
+    image: Array, mask: npt.NDArray[np.uint8] | None, data: DataConfig
+) -> tuple[float, ...] | None:
+    """The voxel that `data.crop` centres the grid on; None for the image's own.
+
+    It depends on this one scan and on public constants, so a patient moves nobody else's.
+
+    Raises:
+        InputError: there is nothing to centre it on.
+    """
+    if data.crop == "centre":
+        return None
+    if data.crop == "labels":
+        if mask is None or not mask.any():
+            raise InputError(
+                "it shows none of the labels that data.crop is to centre on: leave it out, or "
+                "set data.crop to body or centre"
+            )
+        ends = [np.flatnonzero(mask.any(axis=_others(axis))) for axis in range(3)]
+        return tuple((float(end[0]) + float(end[-1]) + 1) / 2 for end in ends)
+    grey = image if image.ndim == 3 else image.mean(axis=0)
+    body = grey > BODY
+    if not body.any():
+        return None
+    shares = [body.sum(axis=_others(axis)) for axis in range(3)]
+    return tuple(float(n @ (np.arange(n.size) + 0.5) / n.sum()) for n in shares)
+
+
+def _others(axis: int) -> tuple[int, ...]:
+    return tuple(other for other in range(3) if other != axis)
 
 
 def _each_channel(image: Array, change: Callable[[Array], Array]) -> Array:
@@ -178,13 +215,22 @@ def _resample(voxels: npt.NDArray[Any], zoom: list[float], order: int) -> npt.ND
 
 
 def crop_or_pad(
-    voxels: npt.NDArray[Any], size: tuple[int, int, int], mode: str
+    voxels: npt.NDArray[Any],
+    size: tuple[int, int, int],
+    mode: str,
+    middle: tuple[float, ...] | None = None,
 ) -> npt.NDArray[Any]:
-    """Take the centre, or pad on both sides: mode "edge" repeats the border, "constant" is 0."""
+    """Take the centre, or pad on both sides: mode "edge" repeats the border, "constant" is 0.
+
+    middle: what to take instead of the centre, in voxels from the first corner; as near to it as
+        the image reaches.
+    """
     for axis, want in enumerate(size):
         have = voxels.shape[axis]
         if have > want:
             start = (have - want) // 2
+            if middle is not None:
+                start = min(max(round(middle[axis] - want / 2), 0), have - want)
             voxels = np.take(voxels, range(start, start + want), axis=axis)
         elif have < want:
             before = (want - have) // 2

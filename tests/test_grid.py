@@ -169,3 +169,57 @@ def test_equal_volumes_give_equal_bytes() -> None:
 def test_a_volume_keeps_no_key_that_is_not_allowed() -> None:
     with pytest.raises(ValueError, match="patient_name"):
         Volume(np.zeros((2, 2, 2), np.int16), np.eye(4), "ct", meta={"patient_name": "A"})
+
+
+def _with_organ(at: tuple[int, int, int], shape: tuple[int, int, int] = (40, 30, 20)) -> Volume:
+    """A bright box of 4 x 4 x 4 voxels, labelled 2, whose first voxel is at `at`."""
+    voxels, mask = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    where = tuple(slice(a, a + 4) for a in at)
+    voxels[where], mask[where] = 1000.0, 2
+    return Volume(voxels, np.diag([1.0, 1.0, 1.0, 1.0]), "ct", mask)
+
+
+@pytest.mark.parametrize("crop", ["labels", "body"])
+@pytest.mark.parametrize("at", [(0, 0, 0), (5, 6, 7), (18, 13, 8), (36, 26, 16)])
+def test_the_organ_is_in_the_middle_or_as_near_as_the_image_reaches(
+    crop: str, at: tuple[int, int, int]
+) -> None:
+    data = DataConfig(modality="ct", size=(8, 8, 8), label_scheme={"2": "organ"}, crop=crop,
+                      window=(0, 1000))  # fmt: skip
+    gridded = to_grid(_with_organ(at), data)
+    expected = [
+        2 if 2 <= first <= n - 6 else (first if first < 2 else first - (n - 8))
+        for first, n in zip(at, (40, 30, 20), strict=True)
+    ]
+    assert gridded.mask is not None
+    found = np.argwhere(gridded.mask == 1)
+    assert len(found) == 64
+    assert found.min(axis=0).tolist() == expected
+    assert (gridded.image[gridded.mask == 1] == 1.0).all()
+
+
+def test_only_labels_of_the_scheme_are_cropped_to() -> None:
+    volume = _with_organ((5, 6, 7))
+    assert volume.mask is not None
+    volume.mask[39, 29, 19] = 7
+    data = DataConfig(modality="ct", size=(8, 8, 8), label_scheme={"2": "organ"}, crop="labels")
+    gridded = to_grid(volume, data)
+    assert gridded.mask is not None
+    assert np.argwhere(gridded.mask == 1).min(axis=0).tolist() == [2, 2, 2]
+    other = DataConfig(modality="ct", size=(8, 8, 8), label_scheme={"9": "x"}, crop="labels")
+    with pytest.raises(InputError, match="none of the labels"):
+        to_grid(volume, other)
+
+
+def test_a_crop_depends_on_nothing_but_its_scan() -> None:
+    data = DataConfig(modality="ct", size=(8, 8, 8), label_scheme={"2": "organ"}, crop="labels")
+    alone = to_grid(_with_organ((5, 6, 7)), data).image
+    to_grid(_with_organ((30, 20, 10)), data)
+    assert np.array_equal(to_grid(_with_organ((5, 6, 7)), data).image, alone)
+
+
+def test_a_crop_needs_its_fit_and_its_labels() -> None:
+    with pytest.raises(ValueError, match=r"data\.fit"):
+        DataConfig(crop="body", fit="pad")
+    with pytest.raises(ValueError, match=r"data\.labels"):
+        DataConfig(crop="labels", labels=0)

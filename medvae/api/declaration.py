@@ -161,7 +161,7 @@ def _label_notes(scheme: dict[str, str] | None, volumes: list[dict[str, Any]]) -
     present: set[int] = set()
     strange = 0
     for entry in masked:
-        values = set(_values(entry))
+        values = set(label_values(entry))
         present |= values
         strange += bool(values - {int(number) for number in scheme})
     if strange:
@@ -174,7 +174,7 @@ def _label_notes(scheme: dict[str, str] | None, volumes: list[dict[str, Any]]) -
     return found
 
 
-def _values(entry: dict[str, Any]) -> list[int]:
+def label_values(entry: dict[str, Any]) -> list[int]:
     """Label numbers in a volume's mask; an older manifest kept only their maximum."""
     values: list[int] = entry.get("label_values", list(range(1, entry.get("labels", 0) + 1)))
     return values

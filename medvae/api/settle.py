@@ -34,6 +34,7 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
         "labels": len(scheme),
         "classes": _classes(cfg.data, declared["classes"], manifest),
     }
+    _check_crop(cfg.data, scheme, manifest)
     unit = {"unit": _unit(cfg.privacy.unit, manifest)}
     return cfg.model_copy(
         update={
@@ -41,6 +42,19 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
             "privacy": cfg.privacy.model_copy(update=unit),
         }
     )
+
+
+def _check_crop(data: DataConfig, scheme: dict[str, str], manifest: dict[str, Any]) -> None:
+    """Refuse to crop to labels that a volume has not, before anything is spent."""
+    wanted = {int(number) for number in scheme}
+    without = sum(
+        wanted.isdisjoint(declaration.label_values(entry)) for entry in manifest["volumes"]
+    )
+    if data.crop == "labels" and without:
+        raise UsageError(
+            f"data.crop is labels, but {without} of the {len(manifest['volumes'])} volumes of data "
+            f"set {manifest['name']} show none of them: leave these out, or set data.crop to body"
+        )
 
 
 def _scheme(

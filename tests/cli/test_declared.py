@@ -251,3 +251,16 @@ def test_more_labels_than_a_model_learns_are_refused_in_a_sentence(
     for refusal in ("data.labels=33", "data.label_scheme={300: x}", "data.label_scheme={1: ''}"):
         assert clinic("plan", "-c", QUICK, "-d", "d", "--set", refusal, ok=False).code == 2
     assert clinic("ingest", scans, "-d", "d", "--classes", "17", ok=False).code == 2
+
+
+def test_a_crop_to_labels_that_a_volume_lacks_is_refused_before_anything_is_spent(
+    clinic: Clinic, scans: Path, tmp_path: Path
+) -> None:
+    clinic("ingest", scans, "-d", "whole", *BY_FILE, "--label-scheme", "1=outer,2=inner")
+    crop = ("--set", "data.crop=labels")
+    clinic("plan", "-c", QUICK, "-d", "whole", *crop)
+    folder = altered(scans, tmp_path / "lacking", no_mask)
+    clinic("ingest", folder, "-d", "lacking", *BY_FILE, "--label-scheme", "1=outer,2=inner")
+    refused = clinic("plan", "-c", QUICK, "-d", "lacking", *crop, ok=False)
+    assert refused.code == 2
+    assert "show none of them" in refused.err
