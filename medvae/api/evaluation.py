@@ -70,6 +70,10 @@ def _folder(folder: Path, modality: str | None) -> Iterator[Volume]:
     from medvae import ingest as stage
 
     classes = _classes(folder)
+    # A release of pictures has pictures of itself beside them.
+    inside = folder / "images"
+    if modality is not None and modalities.get(modality).planar and inside.is_dir():
+        folder = inside
     for item in stage.read([folder], modality=modality):
         if isinstance(item, stage.Quarantined):
             if Path(item.source).suffix in _PAPERS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, fresh_folder, new_file
+from medvae.api.formats import DRAWN, chosen
 from medvae.api.results import (
     Compression,
     Decoding,
@@ -42,7 +43,7 @@ class GenerateRequest:
     n: int
     out: Path
     seed: int | None = None
-    fmt: str = "nifti"
+    fmt: str | None = None
     category: int | None = None
     spacing: tuple[float, ...] | None = None
 
@@ -51,8 +52,6 @@ class GenerateRequest:
             raise UsageError(f"-n must be between 1 and {MAX_VOLUMES}, not {self.n}")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be between 0 and 2^63-1, not {self.seed}")
-        if self.fmt not in ("nifti", "dicom"):
-            raise UsageError(f"--format must be nifti or dicom, not {self.fmt!r}")
 
 
 def load(tenant: Tenant, name: str) -> Artifact:
@@ -169,16 +168,17 @@ def generate(
 
     Raises:
         BudgetError: its noise does not protect its patients.
-        UsageError: `out` is not an empty folder.
+        UsageError: `out` is not an empty folder, or the format is none of such images.
     """
     artifact = load_outgoing(context.tenant, name)
+    fmt = chosen(order.fmt, artifact.config().data.modality, DRAWN)
     fresh_folder(order.out)
     seed, drawn = draw(context, artifact, order, progress)
     files: list[Path] = []
     try:
         rows = []
         for index, volume in enumerate(drawn, 1):
-            written = _write_synthetic(volume, order, f"synth{index:04d}")
+            written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt)
             files += written
             # A series of slices is named by its folder.
             whole = written[0] if written[0].parent == order.out else written[0].parent
@@ -193,12 +193,14 @@ def generate(
     return GenerateResult(name, seed, order.n, tuple(files))
 
 
-def _write_synthetic(volume: Volume, order: GenerateRequest, stem: str) -> list[Path]:
-    from medvae.release import write_dicom, write_nifti
+def _write_synthetic(volume: Volume, out: Path, stem: str, fmt: str) -> list[Path]:
+    from medvae.release import write_dicom, write_nifti, write_png
 
-    if order.fmt == "dicom":
-        return write_dicom(volume, order.out, stem)
-    return write_nifti(volume, order.out, stem, description=SYNTHETIC)
+    if fmt == "dicom":
+        return write_dicom(volume, out, stem)
+    if fmt == "png":
+        return write_png(volume, out, stem)
+    return write_nifti(volume, out, stem, description=SYNTHETIC)
 
 
 def _write_classes(out: Path, rows: list[tuple[Path, str, int | None]]) -> list[Path]:

@@ -213,7 +213,7 @@ class Releases:
         out: PathLike,
         *,
         seed: int | None = None,
-        fmt: str = "bids",
+        fmt: str | None = None,
         title: str = "",
         body_part: str = "",
         suffix: str = "T1w",
@@ -225,7 +225,8 @@ class Releases:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
 
         Args:
-            fmt: "bids" (NIfTI) or "dicom" (one series a volume).
+            fmt: "bids" (NIfTI) or "dicom" (one series a volume) of volumes, "folder" (PNG and a
+                table) of pictures; None: the first of these.
             title, body_part, licence: printed on the card; the licence as SPDX.
             suffix: BIDS suffix of MR images.
             label_names: of mask labels 1, 2, ... in place of the declared ones.

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import models
+from medvae.api.formats import RELEASED, chosen
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
-from medvae.errors import MedvaeError, UsageError
+from medvae.errors import MedvaeError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class ReleaseRequest:
     n: int
     out: Path
     seed: int | None = None
-    fmt: str = "bids"
+    fmt: str | None = None
     title: str = ""
     body_part: str = ""
     suffix: str = "T1w"
@@ -44,11 +45,10 @@ def create(
     """
     from medvae import release
 
-    if order.fmt not in ("bids", "dicom"):
-        raise UsageError(f"--format must be bids or dicom, not {order.fmt!r}")
     tenant = context.tenant
     try:
         artifact = models.load_outgoing(tenant, name)
+        fmt = chosen(order.fmt, artifact.config().data.modality, RELEASED)
         wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
         more = _accounted(tenant, name)
@@ -71,7 +71,7 @@ def create(
             facts=facts,
             sign=tenant.sign,
             public_key=tenant.public_key(),
-            fmt=order.fmt,
+            fmt=fmt,
             progress=progress,
         )
     except MedvaeError as error:

@@ -186,7 +186,7 @@ class Session:
         out: PathLike,
         *,
         seed: int | None = None,
-        fmt: str = "nifti",
+        fmt: str | None = None,
         category: int | None = None,
         spacing: Sequence[float] | None = None,
         progress: Progress = SILENT,
@@ -194,6 +194,8 @@ class Session:
         """Write `n` synthetic volumes; the same seed gives the same voxels.
 
         `spacing`: voxel size in mm, one number or three, of a model with an anatomy library.
+
+        `fmt`: "nifti" or "dicom" of volumes, "png" of pictures; None: the first of these.
 
         `category`: all of this class, of a model that has classes; else each of one drawn as
         often as released, which `subjects.csv` beside the volumes says.

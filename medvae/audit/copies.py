@@ -41,12 +41,13 @@ def whole_copies(made: Embedded, real: Embedded) -> Finding:
 
 
 def part_copies(made: Embedded, real: Embedded) -> Finding:
-    """Copies of an octant, in its place."""
+    """Copies of an octant, or of a quarter of a picture, in its place."""
     patients = real.subjects
     one, two = made.parts(), real.parts()
     seen = np.stack([_ratios(distances(a, b), patients) for a, b in zip(one, two, strict=True)])
     usual = np.stack([_ratios(distances(b, b), patients, own=patients) for b in two])
-    return _judge("copied parts", "octant of a volume", seen, usual)
+    part = "quarter of a picture" if real.planar else "octant of a volume"
+    return _judge("copied parts", part, seen, usual)
 
 
 def _ratios(

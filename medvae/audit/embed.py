@@ -22,12 +22,15 @@ class Embedded:
     """A set of volumes.
 
     Attributes:
-        boxes: [n, x, y, z] float32, smoothed and thinned, on the model's scale.
+        boxes: [n, x, y, z] float32, smoothed and thinned, on the model's scale. Channels are
+            behind one another along the last axis.
         subjects: [n] whose each one is.
+        planar: they are pictures.
     """
 
     boxes: Vectors
     subjects: npt.NDArray[np.str_]
+    planar: bool = False
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -41,30 +44,40 @@ class Embedded:
         return _unit(self.boxes[:, ::-1].reshape(len(self), -1))
 
     def parts(self) -> Vectors:
-        """[8, n, d]: the octants of each volume, each a unit vector by itself."""
-        halves = [(slice(0, n // 2), slice(n - n // 2, n)) for n in self.boxes.shape[1:]]
+        """[8, n, d]: the octants of each volume, or [4, n, d]: the quarters of each picture.
+
+        Each is a unit vector by itself.
+        """
+        halves = [[slice(0, n // 2), slice(n - n // 2, n)] for n in self.boxes.shape[1:]]
+        if self.planar:
+            halves[2] = [slice(None)]
         cut = [self.boxes[:, x, y, z] for x in halves[0] for y in halves[1] for z in halves[2]]
         return np.stack([_unit(part.reshape(len(self), -1)) for part in cut])
 
 
 def embed(pairs: Iterable[tuple[str, Gridded]], what: str, progress: Progress = SILENT) -> Embedded:
     """Bring (subject, volume) pairs to small boxes; one volume in memory at a time."""
-    boxes, subjects = [], []
+    boxes, subjects, planar = [], [], False
     progress.start(f"reading {what} volumes", 0)
     for subject, volume in pairs:
         boxes.append(_box(volume.image))
+        planar = volume.image.shape[-1] == 1
         subjects.append(subject)
         progress.advance(len(boxes))
     progress.finish()
     shape = (0, 1, 1, 1)
     stacked = np.stack(boxes) if boxes else np.zeros(shape, np.float32)
-    return Embedded(stacked, np.array(subjects, dtype=np.str_))
+    return Embedded(stacked, np.array(subjects, dtype=np.str_), planar)
 
 
 def _box(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if image.ndim == 4:
+        return np.concatenate([_box(one) for one in image], axis=2)
     step = max(1.0, max(image.shape) / _EDGE)
     smooth = ndimage.gaussian_filter(image, 0.5 * step, mode="nearest")
-    small = ndimage.zoom(smooth, 1 / step, order=1, mode="nearest", grid_mode=True)
+    # A picture keeps its one voxel.
+    zoom = [max(1 / step, 1 / n) for n in image.shape]
+    small = ndimage.zoom(smooth, zoom, order=1, mode="nearest", grid_mode=True)
     return np.asarray(small, dtype=np.float32)
 
 

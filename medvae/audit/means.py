@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +29,25 @@ from medvae.atlas.statistics import unshrink
 from medvae.atlas.study import channel_weights, registrar
 from medvae.atlas.template import CLIP, COARSE_REACH, REACH, REFINE_REACH, Layout
 from medvae.config import RunConfig
-from medvae.errors import InputError
+from medvae.cosines.basis import Basis
+from medvae.cosines.model import CosineModel
+from medvae.cosines.numbers import Numbers
+from medvae.cosines.parts import Part as CosinePart
+from medvae.cosines.planned import mechanisms
+from medvae.cosines.planned import parts_of as parts_of_cosines
+from medvae.errors import InputError, IntegrityError
 from medvae.grid import Gridded
 from medvae.model import Artifact, LatentPrior, load_model
 from medvae.model.prior import coordinates, mean_size
 from medvae.privacy import Plan
-from medvae.privacy.joint import Joint, Part
+from medvae.privacy.joint import Joint, Part, joined
 from medvae.privacy.recentre import centre_name, sigma_of
 from medvae.volume import Volume
 
 Array = npt.NDArray[np.float64]
 PRIOR = "prior.mean"
+# Of all patients' vectors for one mean: half a gigabyte.
+MOST_NUMBERS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ class Means:
             self._of_shapes(atlas, cfg)
         elif anatomy is not None:
             self._of_anatomy(artifact, anatomy)
+        elif artifact.part("cosines"):
+            self._of_cosines(artifact)
         elif PRIOR in self._planned and artifact.part("prior"):
             self._of_prior(artifact, cfg)
 
@@ -150,6 +161,40 @@ class Means:
             }
 
         self._of_scans = measure
+
+    def _of_cosines(self, artifact: Artifact) -> None:
+        """The joint vectors of cosines, which the model keeps as released.
+
+        Raises:
+            IntegrityError: the model's numbers are not what follows from its releases.
+        """
+        basis = Basis(self._data.size, max(len(self._data.channels), 1))
+        arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
+        model = CosineModel.read(basis, arrays)
+        known = Numbers.public(basis, self._data.classes)
+        joints: dict[str, tuple[list[CosinePart], Joint]] = {}
+        for name, _ in mechanisms():
+            parts = parts_of_cosines(name, basis, known, partial(sigma_of, self._plan))
+            own, noisy = joined(parts), model.released[name]
+            sigma = sigma_of(self._plan, name, own.clip)
+            for part in parts:
+                piece = own.split(noisy)[part.name]
+                known = part.estimate(piece, own.sigma(part.name, sigma), known)
+            # Products of many coefficients of many patients do not fit into memory.
+            if own.dimension * self.patients <= MOST_NUMBERS:
+                joints[name] = parts, own
+                self._add(name, noisy, own.clip, exact=True)
+        if not np.allclose(known.covariance, model.numbers.covariance, rtol=1e-3, atol=1e-9):
+            raise IntegrityError("the model's numbers do not follow from what was released")
+
+        def measure(volume: Gridded) -> dict[str, Array]:
+            values = basis.analyse(volume.image)
+            return {
+                name: own.join({p.name: p.measure(values, volume.category) for p in parts})
+                for name, (parts, own) in joints.items()
+            }
+
+        self._measures.append(measure)
 
     def _of_shapes(self, atlas: Atlas, cfg: RunConfig) -> None:
         """Displacements, and what volumes that are registered to the template differ by from it.

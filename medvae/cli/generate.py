@@ -35,7 +35,12 @@ def run(
     model: Annotated[str, typer.Argument(help="Name of a model.")],
     n: Number,
     out: Folder,
-    fmt: Annotated[str, typer.Option("--format", help="File format: nifti or dicom.")] = "nifti",
+    fmt: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="Files: nifti (default) or dicom; of pictures png (default) or nifti."
+        ),
+    ] = None,
     seed: Seed = None,
     category: Class = None,
     spacing: Spacing = None,

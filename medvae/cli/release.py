@@ -23,8 +23,11 @@ def create(
     n: Number,
     out: Folder,
     fmt: Annotated[
-        str, typer.Option("--format", help="File format: bids (NIfTI) or dicom.")
-    ] = "bids",
+        str | None,
+        typer.Option(
+            "--format", help="Layout: bids (NIfTI, default) or dicom; of pictures folder (PNG)."
+        ),
+    ] = None,
     seed: Seed = None,
     category: Class = None,
     title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from medvae.evaluate.pictures import channels_of, is_picture
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,7 +27,7 @@ def available() -> bool:
 
 
 class Network:
-    """`features(image)` -> [3, 1280]: one vector a plane."""
+    """`features(image)` -> [3, 1280]: one vector a plane; [1, 1280] of a picture."""
 
     def __init__(self) -> None:
         from medvae.model import imagenet
@@ -33,13 +35,36 @@ class Network:
         self._model = imagenet.load()
 
     def features(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """[3, 1280] of an image [X, Y, Z] in [-1, 1]."""
+        """Of an image [X, Y, Z] in [-1, 1], or of a picture [C, X, Y, 1].
+
+        Of channels that are not three, the mean is shown.
+        """
         import torch
 
+        if is_picture(image):
+            with torch.no_grad():
+                found = self._model.extract_features(_picture(image)).mean(dim=(2, 3))
+            return np.asarray(found.double().numpy())
+        image = np.mean(channels_of(image), axis=0)
         with torch.no_grad():
             maps = self._model.extract_features(_slices(image))
         pooled = maps.mean(dim=(2, 3)).reshape(3, len(_PLACES), -1).mean(dim=1)
         return np.asarray(pooled.double().numpy())
+
+
+def _picture(image: npt.NDArray[np.float32]) -> torch.Tensor:
+    """[1, 3, EDGE, EDGE] of a picture, in its colours where it has three."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    from medvae.model.imagenet import as_pictures
+
+    shown = np.stack(channels_of(image))[..., 0]
+    if len(shown) != 3:
+        shown = shown.mean(axis=0, keepdims=True)
+    scaled = torch.from_numpy(np.ascontiguousarray((shown + 1) / 2))[None]
+    resized = interpolate(scaled, (_EDGE, _EDGE), mode="bilinear", antialias=True)
+    return as_pictures(resized)
 
 
 def _slices(image: npt.NDArray[np.float32]) -> torch.Tensor:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from medvae.config import MAX_LABELS, DataConfig
 from medvae.errors import InputError
-from medvae.evaluate import network, shells, texture
+from medvae.evaluate import network, pictures, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histogram, intensities
@@ -57,9 +57,9 @@ class Cohort:
         gridded: on the model's grid.
         subjects: whose each one is.
         labels: the class, else `meta["label"]`, or None.
-        features: extractor -> [n, d]; of the network [3 n, d], a row a plane.
+        features: extractor -> [n, d]; of the network [3 n, d], a row a plane, but of pictures.
         histograms: [n, BINS] share of each one's voxels by intensity.
-        shells: [16] of each, for the classifier.
+        looks: of each, for the classifier: `shells` of a volume, `thumbnail` of a picture.
     """
 
     gridded: list[Gridded] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Cohort:
     labels: list[Any] = field(default_factory=list)
     features: dict[str, Features] = field(default_factory=dict)
     histograms: list[npt.NDArray[np.float64]] = field(default_factory=list)
-    shells: list[Features] = field(default_factory=list)
+    looks: list[Features] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.gridded)
@@ -120,7 +120,7 @@ def evaluate(
     for name in tools:
         found |= _distances(name, fake, true, halves)
     found |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
-    if artifact is not None:
+    if artifact is not None and not artifact.part("cosines"):
         found |= restoration(artifact, [pair.image for pair in true.gridded])
     if options.downstream:
         found |= _downstream(fake, true, halves, data, options, progress)
@@ -158,10 +158,22 @@ def _grid_of(made: Sequence[Volume]) -> DataConfig:
 
 def _extractors(options: Options) -> dict[str, Any]:
     """Name -> function of an image, giving [rows, d]."""
-    tools: dict[str, Any] = {texture.NAME: lambda image: texture.texture(image)[None]}
+    tools: dict[str, Any] = {texture.NAME: _texture}
     if options.network and network.available():
         tools[network.NAME] = network.Network().features
     return tools
+
+
+def _texture(image: npt.NDArray[np.float32]) -> Features:
+    """[1, 46 C]: channel by channel."""
+    return np.concatenate([texture.texture(one) for one in pictures.channels_of(image)])[None]
+
+
+def _look(image: npt.NDArray[np.float32]) -> Features:
+    """What a classifier sees of a picture, or of a volume."""
+    if pictures.is_picture(image):
+        return pictures.thumbnail(image)
+    return np.concatenate([shells.shells(one) for one in pictures.channels_of(image)])
 
 
 def _gather(
@@ -187,7 +199,7 @@ def _gather(
         cohort.gridded.append(gridded)
         cohort.subjects.append(subject)
         cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
-        cohort.shells.append(shells.shells(gridded.image))
+        cohort.looks.append(_look(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
         cohort.histograms.append(histogram(gridded.image))
@@ -215,7 +227,7 @@ def _distances(
     by_row = np.repeat(halves, rows)
     extra: dict[str, Any] = {"extractor": name}
     if name == network.NAME:
-        extra["slices"] = network.SLICES
+        extra["slices"] = network.SLICES if rows > 1 else "the whole picture"
         short = "efficientnet"
     else:
         # Numbers of different units: each is taken in deviations of the real ones.
@@ -290,8 +302,9 @@ def _classification(
     truth = [true.labels[i] for i in test]
     known = [true.labels[i] for i in train]
     found = {}
+    look = pictures.NAME if pictures.is_picture(true.gridded[0].image) else shells.NAME
     for prefix, name, one, two in (
-        ("", shells.NAME, np.stack(fake.shells), np.stack(true.shells)),
+        ("", look, np.stack(fake.looks), np.stack(true.looks)),
         ("texture_", texture.NAME, fake.features[texture.NAME], true.features[texture.NAME]),
     ):
         try:

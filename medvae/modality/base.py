@@ -199,6 +199,7 @@ class Modality:
         limits_of_use: sentences for the card.
         planar: images are pictures: two axes of space, the third has one voxel.
         channels: names of the values that a voxel has; none: one grey value.
+        called: its images, where they are not called after `title`.
         refusal: why the modality cannot be used yet; empty where it can.
     """
 
@@ -219,7 +220,18 @@ class Modality:
     limits_of_use: tuple[str, ...] = ()
     planar: bool = False
     channels: tuple[str, ...] = ()
+    called: str = ""
     refusal: str = ""
+
+    @property
+    def noun(self) -> str:
+        """What images are."""
+        return "pictures" if self.planar else "volumes"
+
+    @property
+    def images(self) -> str:
+        """What images are called ("MRI volumes")."""
+        return self.called or f"{self.title} {self.noun}"
 
     @property
     def storable(self) -> Limits:

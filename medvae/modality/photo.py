@@ -21,6 +21,7 @@ PHOTO: Final = Modality(
     procedural=Procedural(),
     intensity="quantiles",
     planar=True,
+    called="photographs",
     channels=("red", "green", "blue"),
     limits_of_use=(
         "Colours are 0 to 255 of no calibrated camera; pixel sizes are nominal where the cohort "

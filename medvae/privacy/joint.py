@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,28 @@ class Part:
                 raise UsageError(f"{self.name}: {what} must be positive, not {value!r}")
         if type(self.dimension) is not int or self.dimension < 1:
             raise UsageError(f"{self.name}: dimension must be 1 or more, not {self.dimension!r}")
+
+
+class Statistic(Protocol):
+    """What a joint mechanism must know of one of its statistics (see `Part`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def clip(self) -> float: ...
+
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+
+def joined(statistics: Sequence[Statistic]) -> Joint:
+    """The joint vector of some statistics; of one alone with its own clip."""
+    parts = [Part(one.name, one.clip, one.share, one.dimension) for one in statistics]
+    return Joint(parts, JOINT_CLIP if len(parts) > 1 else 1.0)
 
 
 class Joint:

@@ -18,6 +18,7 @@ from medvae.release.facts import (
 )
 from medvae.release.nifti import write_nifti
 from medvae.release.opened import OpenRelease, Sample, open_release
+from medvae.release.png import write_png
 
 __all__ = [
     "Account",
@@ -35,4 +36,5 @@ __all__ = [
     "verify",
     "write_dicom",
     "write_nifti",
+    "write_png",
 ]

@@ -30,6 +30,7 @@ from medvae.release.dicom import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
 from medvae.release.figures import contact_sheet, histogram, trade_off
 from medvae.release.gate import VoxelGate, check_declared, check_privacy
+from medvae.release.png import FolderWriter
 from medvae.release.report import render
 from medvae.release.survey import Survey
 from medvae.release.tables import json_text
@@ -56,7 +57,7 @@ def create(
         sign: Ed25519 signature (64 bytes) over the bytes given.
         public_key: PEM of the key that belongs to `sign`.
         gate: what to ask for beyond the facts (default: nothing more).
-        fmt: "bids" (NIfTI) or "dicom" (one series a volume).
+        fmt: "bids" (NIfTI), "dicom" (one series a volume), or "folder" (PNG, of pictures).
 
     Raises:
         UsageError: the target is not free, a fact cannot be used or was never declared.
@@ -145,20 +146,23 @@ def _writer(folder: Path, facts: ReleaseFacts, fmt: str) -> Writer:
         return BidsWriter(folder, facts)
     if fmt == "dicom":
         return DicomWriter(folder, facts)
-    raise UsageError(f"unknown release format {fmt!r}; use bids or dicom")
+    if fmt == "folder":
+        return FolderWriter(folder, facts)
+    raise UsageError(f"unknown release format {fmt!r}; use bids, dicom or folder")
 
 
 def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Writer) -> None:
     data = card["data"]
     assert isinstance(data, dict)
-    unit = modalities.get(str(data["modality"])).units.words
-    subtitle = f"{len(survey.shown)} of {survey.count} volumes, one slice a plane; synthetic"
+    modality = modalities.get(str(data["modality"]))
+    unit, slices = modality.units.words, "" if modality.planar else ", one slice a plane"
+    subtitle = f"{len(survey.shown)} of {survey.count} {modality.noun}{slices}; synthetic"
     (folder / "card.json").write_bytes(json_text(card))
     (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")
     (folder / "README.md").write_text(readme(card), encoding="utf-8")
     sheet = contact_sheet(survey, str(card["name"]), subtitle)
     (folder / "contact-sheet.png").write_bytes(sheet)
-    (folder / "histogram.png").write_bytes(histogram(survey, unit))
+    (folder / "histogram.png").write_bytes(histogram(survey, unit, modality.noun))
     privacy = card["privacy"]
     assert isinstance(privacy, dict)
     curve = (

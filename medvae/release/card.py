@@ -219,6 +219,11 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
     limits += modalities.get(facts.data.modality).limits_of_use
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
+    if facts.model.get("statistics") == "cosines":
+        limits.append(
+            "Images are drawn from means and covariances of their slow waves: sharp borders are "
+            "blurred, and what is finer is noise of the right strength, not structure."
+        )
     if facts.model.get("anatomy"):
         limits += anatomy_limits(facts.model["anatomy"])
     if facts.data.classes:

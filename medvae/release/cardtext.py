@@ -57,7 +57,7 @@ def readme(card: dict[str, Any]) -> str:
     note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
     return (
         f"# {card['name']}\n\n{_NOTICE}\n\n"
-        f"{data['volumes']} synthetic {modality.title} volumes{body}{masks}, "
+        f"{data['volumes']} synthetic {modality.images}{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
         f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
         f"{card['privacy']['summary']}\n\n"

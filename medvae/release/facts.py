@@ -241,6 +241,7 @@ class ReleaseFacts:
             data = DataConfig.model_validate(config["data"])  # type: ignore[index]
         except (TypeError, KeyError, ValueError) as error:
             raise IntegrityError("the model's facts hold no usable configuration") from error
+        modality = modalities.get(data.modality)
         privacy = PrivacyFacts.from_model(
             facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks
         )
@@ -253,7 +254,7 @@ class ReleaseFacts:
             grid = {"size": tuple(anatomy["size"]), "spacing": tuple(anatomy["spacing"])}
             data = data.model_copy(update=grid)
         return cls(
-            name=name or f"Synthetic {modalities.get(data.modality).title} volumes",
+            name=name or f"Synthetic {modality.images}",
             data=data,
             privacy=privacy,
             seed=seed,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medvae.release.survey import Survey, slice_of
+from medvae.release.survey import Survey, grey_or_colour, slice_of
 from medvae.volume import Volume
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -25,27 +25,33 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
 
     shown = survey.shown
     columns = len(shown)
-    heights = [max(_frame(v, axis) for v in shown) for axis in (2, 1, 0)]
+    planes = planes_of(shown[0])
+    heights = [max(_frame(v, axis) for v in shown) for axis in planes]
     cell, head, side = 1.45, 0.95, 0.75
     size = (side + cell * columns + 0.15, head + cell * sum(heights) + 0.35)
     figure = Figure(figsize=size, dpi=110, facecolor="white")
     grid = figure.add_gridspec(
-        3, columns, height_ratios=heights, wspace=0.04, hspace=0.04,
+        len(planes), columns, height_ratios=heights, wspace=0.04, hspace=0.04,
         left=side / size[0], right=1 - 0.15 / size[0],
         bottom=0.3 / size[1], top=1 - head / size[1],
     )  # fmt: skip
-    for row, axis in enumerate((2, 1, 0)):
+    for row, (axis, name) in enumerate(planes.items()):
         for column, volume in enumerate(shown):
             axes = figure.add_subplot(grid[row, column])
             _panel(axes, volume, axis, survey)
             if row == 0:
                 axes.set_title(f"{column + 1:04d}", fontsize=8, color=_GREY, pad=3)
             if column == 0:
-                axes.set_ylabel(PLANES[axis], fontsize=8, color=_GREY)
+                axes.set_ylabel(name, fontsize=8, color=_GREY)
     left, top = side / size[0], size[1]
     figure.text(left, 1 - 0.36 / top, title, fontsize=12, color=_INK, weight="bold")
     figure.text(left, 1 - 0.60 / top, subtitle, fontsize=8.5, color=_GREY)
     return _png(figure)
+
+
+def planes_of(volume: Volume) -> dict[int, str]:
+    """Axis that a plane is across -> its name, in the order shown; a picture is one plane."""
+    return {axis: PLANES[axis] for axis in (2, 1, 0)} if volume.shape[2] > 1 else {2: "picture"}
 
 
 def _frame(volume: Volume, axis: int) -> float:
@@ -57,9 +63,9 @@ def _frame(volume: Volume, axis: int) -> float:
 def _panel(axes: Any, volume: Volume, axis: int, survey: Survey) -> None:
     index = best_slice(volume, axis)
     across, up = [volume.spacing[a] for a in range(3) if a != axis]
-    picture = slice_of(volume.voxels, axis, index)
+    picture = grey_or_colour(volume, axis, index, survey.low, survey.high)
     axes.imshow(
-        picture, cmap="gray", vmin=survey.low, vmax=survey.high,
+        picture, cmap="gray", vmin=0, vmax=255,
         aspect=up / across, interpolation="bilinear",
     )  # fmt: skip
     if volume.mask is not None:
@@ -83,7 +89,7 @@ def best_slice(volume: Volume, axis: int) -> int:
     return volume.shape[axis] // 2
 
 
-def histogram(survey: Survey, unit: str) -> bytes:
+def histogram(survey: Survey, unit: str, noun: str = "volumes") -> bytes:
     """Share of voxels a bin, over all synthetic volumes."""
     from matplotlib.figure import Figure
 
@@ -97,7 +103,7 @@ def histogram(survey: Survey, unit: str) -> bytes:
     axes.set_xlabel(unit, fontsize=9, color=_INK)
     axes.set_ylabel("% of voxels", fontsize=9, color=_INK)
     axes.set_title(
-        f"Intensities of {survey.count} synthetic volumes", fontsize=10, loc="left", color=_INK
+        f"Intensities of {survey.count} synthetic {noun}", fontsize=10, loc="left", color=_INK
     )
     axes.tick_params(labelsize=8, colors=_GREY)
     for side in ("top", "right"):

@@ -114,7 +114,8 @@ class OpenRelease:
         if not found:
             raise UsageError(
                 f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "
-                "DICOM library, or made again with release create --format bids"
+                "DICOM library, or made again with release create --format bids; one of pictures "
+                "is read by an image library"
             )
         return tuple(found)
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from medvae import modality as modalities
+from medvae.modality import Modality
 from medvae.release.cardtext import privacy_rows
 from medvae.release.figures import LABEL_COLOURS
 from medvae.release.sprites import Sprite, sprites
@@ -44,7 +45,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes, curve: bytes | No
         "summary": escape(card["privacy"]["summary"]),
         "privacy": _privacy(card["privacy"], curve),
         "viewer": _viewer(sheets, card["data"]["labels"]),
-        "sheet": _sheet(survey, sheet),
+        "sheet": _sheet(survey, sheet, modalities.get(card["data"]["modality"])),
         "histogram": _histogram(survey, card["data"]["units"]),
         "labels": _labels(card["data"]["labels"], survey),
         "gate": _gate(card["gate"]["checks"]),
@@ -94,16 +95,20 @@ def sprite_rules(sheets: list[list[Sprite]]) -> str:
 
 def _subtitle(card: dict[str, Any]) -> str:
     data = card["data"]
-    what = modalities.get(data["modality"]).title
+    what = modalities.get(data["modality"])
     body = f" of the {data['body_part']}" if data["body_part"] else ""
-    return f"{data['volumes']} synthetic {what} volumes{body}. No person was scanned."
+    return f"{data['volumes']} synthetic {what.images}{body}. No person was scanned."
 
 
 def _tiles(card: dict[str, Any]) -> str:
     data, privacy = card["data"], card["privacy"]
     unit = privacy.get("unit_kind", "patient")
     tiles = [
-        ("volumes", f"{data['volumes']}", f"{data['label_maps'] or 'no'} label maps"),
+        (
+            modalities.get(data["modality"]).noun,
+            f"{data['volumes']}",
+            f"{data['label_maps'] or 'no'} label maps",
+        ),
         (
             "grid",
             "×".join(str(n) for n in data["grid"]),
@@ -192,8 +197,9 @@ def _legend(labels: dict[str, str]) -> str:
     return f'<div class="legend">{keys}</div>' if keys else ""
 
 
-def _sheet(survey: Survey, sheet: bytes) -> str:
-    note = f"Contact sheet: {len(survey.shown)} of {survey.count} volumes, three planes"
+def _sheet(survey: Survey, sheet: bytes, modality: Modality) -> str:
+    planes = "" if modality.planar else ", three planes"
+    note = f"Contact sheet: {len(survey.shown)} of {survey.count} {modality.noun}{planes}"
     return _picture(sheet, "sheet", note)
 
 

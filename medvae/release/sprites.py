@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.figures import LABEL_COLOURS, PLANES, best_slice
-from medvae.release.survey import Survey, slice_of
+from medvae.release.figures import LABEL_COLOURS, best_slice, planes_of
+from medvae.release.survey import Survey, grey_or_colour, slice_of
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Sprite:
     """One plane of one volume.
 
     Attributes:
-        plane: "axial", "coronal" or "sagittal".
+        plane: "axial", "coronal" or "sagittal"; "picture" of one.
         frames: number of slices, stacked from top to bottom.
         middle: the frame to show first.
         aspect: physical width over height of a frame.
@@ -49,8 +49,9 @@ def sprites(survey: Survey, most: int = 6) -> list[list[Sprite]]:
     sheets: list[list[Sprite]] = []
     spent = 0
     for volume in survey.shown[:most]:
-        sheets.append([_sprite(volume, axis, survey) for axis in (2, 1, 0)])
-        spent += sum(_cost(volume, axis) for axis in range(3))
+        planes = planes_of(volume)
+        sheets.append([_sprite(volume, axis, name, survey) for axis, name in planes.items()])
+        spent += sum(_cost(volume, axis) for axis in planes)
         if spent + spent // len(sheets) > _PIXELS:
             break
     return sheets
@@ -66,37 +67,32 @@ def _cost(volume: Volume, axis: int) -> int:
     return a * b * min(volume.shape[axis], _FRAMES)
 
 
-def _sprite(volume: Volume, axis: int, survey: Survey) -> Sprite:
+def _sprite(volume: Volume, axis: int, plane: str, survey: Survey) -> Sprite:
     frames = _chosen(volume.shape[axis], _FRAMES)
     across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
-    grey = _stack(volume.voxels, axis, frames)
-    scaled = (grey.astype(np.float32) - survey.low) / (survey.high - survey.low) * 255
+    shown = [_thinned(grey_or_colour(volume, axis, f, survey.low, survey.high)) for f in frames]
     overlay = None
     if volume.mask is not None:
-        overlay = _overlay(_stack(volume.mask, axis, frames).astype(np.uint8))
+        masks = [_thinned(slice_of(volume.mask, axis, int(frame))) for frame in frames]
+        overlay = _overlay(np.concatenate(masks).astype(np.uint8))
     wanted = best_slice(volume, axis)
     return Sprite(
-        plane=PLANES[axis],
+        plane=plane,
         frames=len(frames),
         middle=int(np.abs(frames - wanted).argmin()),
         aspect=across / up,
-        image=_grey(np.clip(scaled, 0, 255).astype(np.uint8)),
+        image=_image(np.concatenate(shown)),
         overlay=overlay,
     )
 
 
-def _stack(
-    array: npt.NDArray[np.generic], axis: int, frames: npt.NDArray[np.intp]
-) -> npt.NDArray[np.generic]:
-    pictures = []
-    for frame in frames:
-        picture = slice_of(array, axis, int(frame))
-        rows, columns = (_chosen(n, _EDGE) for n in picture.shape)
-        pictures.append(picture[np.ix_(rows, columns)])
-    return np.concatenate(pictures)
+def _thinned(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """[rows, columns, ...] of at most `_EDGE` rows and columns."""
+    rows, columns = (_chosen(n, _EDGE) for n in picture.shape[:2])
+    return np.asarray(picture[np.ix_(rows, columns)])
 
 
-def _grey(pixels: npt.NDArray[np.uint8]) -> str:
+def _image(pixels: npt.NDArray[np.uint8]) -> str:
     from PIL import Image
 
     return _uri(Image.fromarray(pixels))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from medvae.volume import Volume
 
 BINS = 64
+_COLOURS = 3
 
 
 @dataclass
@@ -50,6 +51,20 @@ class Survey:
     def edges(self) -> npt.NDArray[np.float64]:
         """[BINS + 1] borders of the bins, in the volumes' unit."""
         return np.linspace(self.low, self.high, BINS + 1)
+
+
+def grey_or_colour(
+    volume: Volume, axis: int, index: int, low: float, high: float
+) -> npt.NDArray[np.uint8]:
+    """A slice for the screen: [rows, columns], or [rows, columns, 3] of red, green and blue.
+
+    Of other channels their mean is shown. low, high: what becomes black and white.
+    """
+    shown = volume.voxels if len(volume.channels) == _COLOURS else volume.grey[None]
+    rows = np.stack([slice_of(one, axis, index) for one in shown], axis=-1)
+    scaled = (rows.astype(np.float32) - low) / (high - low) * 255
+    levels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return np.asarray(levels if levels.shape[-1] == _COLOURS else levels[..., 0])
 
 
 def slice_of(array: npt.NDArray[np.generic], axis: int, index: int) -> npt.NDArray[np.generic]:

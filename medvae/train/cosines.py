@@ -116,7 +116,7 @@ def _release(
     progress: Progress,
 ) -> CosineModel:
     """`model` with what one joint mechanism over all patients adds."""
-    joined = joint_of(parts)
+    joined = joint.joined(parts)
 
     def vectors() -> Iterator[Array]:
         for index in range(len(patients)):
@@ -129,14 +129,6 @@ def _release(
     for part in parts:
         numbers = part.estimate(pieces[part.name], joined.sigma(part.name, sigma), numbers)
     return CosineModel(model.basis, numbers, {**model.released, name: noisy})
-
-
-def joint_of(parts: Sequence[Part]) -> joint.Joint:
-    """The joint vector of some statistics; of one alone with its own clip."""
-    clip = joint.JOINT_CLIP if len(parts) > 1 else 1.0
-    return joint.Joint(
-        [joint.Part(part.name, part.clip, part.share, part.dimension) for part in parts], clip
-    )
 
 
 def patient_vector(

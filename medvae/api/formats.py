@@ -1,0 +1,34 @@
+"""Which file formats go with which modality: what is written, and the sentence where it is not."""
+
+from __future__ import annotations
+
+from medvae import modality as modalities
+from medvae.errors import UsageError
+
+# Of `generate` and of `release create`: of volumes, and of pictures. The first is the default.
+DRAWN = ("nifti", "dicom"), ("png", "nifti")
+RELEASED = ("bids", "dicom"), ("folder",)
+NAMED = sorted({name for formats in (*DRAWN, *RELEASED) for name in formats})
+
+
+def chosen(fmt: str | None, modality: str, formats: tuple[tuple[str, ...], ...]) -> str:
+    """The format that was asked for, or the default of a modality.
+
+    Raises:
+        UsageError: there is no such format, or none for such images.
+    """
+    kind = modalities.get(modality)
+    of_volumes, of_pictures = formats
+    fitting = of_pictures if kind.planar else of_volumes
+    if fmt is None:
+        return fitting[0]
+    if kind.channels and fmt == "nifti":
+        fitting = tuple(one for one in fitting if one != "nifti")
+    known = [one for one in NAMED if one in (*of_volumes, *of_pictures)]
+    if fmt not in known:
+        raise UsageError(f"--format must be {' or '.join(known)}, not {fmt!r}")
+    if fmt not in fitting:
+        raise UsageError(
+            f"{kind.title} is not written as {fmt}: use --format {' or '.join(fitting)}"
+        )
+    return fmt

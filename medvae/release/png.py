@@ -1,0 +1,83 @@
+"""Pictures as PNG files of 8 bits, and a release that is a folder of them.
+
+images/synth0001.png ...  participants.tsv  participants.json  README.md  CHANGES  LICENSE
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae import modality as modalities
+from medvae.errors import UsageError
+from medvae.release.facts import ReleaseFacts
+from medvae.release.survey import slice_of
+from medvae.release.tables import write_tables
+from medvae.volume import Volume
+
+IMAGES = "images"
+DEPTH = np.iinfo(np.uint8)
+
+
+def pixels(volume: Volume) -> npt.NDArray[np.uint8]:
+    """[rows, columns] of a picture, or [rows, columns, 3] of one in colour; rows run down.
+
+    Raises:
+        UsageError: it is no picture, or its channels are no colours.
+    """
+    modality = modalities.get(volume.modality)
+    if not modality.planar or volume.shape[2] != 1:
+        raise UsageError(
+            f"png is for pictures, and these are {modality.title} volumes; use nifti or dicom"
+        )
+    if len(volume.channels) not in (0, 3):
+        raise UsageError(f"png has no channels {', '.join(volume.channels)}")
+    values = np.clip(np.rint(volume.voxels), DEPTH.min, DEPTH.max).astype(np.uint8)
+    channels = values if volume.channels else values[None]
+    rows = np.stack([slice_of(one, 2, 0) for one in channels], axis=-1)
+    return np.ascontiguousarray(rows if volume.channels else rows[..., 0])
+
+
+def png(volume: Volume) -> bytes:
+    """The file's bytes: no date, no name, no text; equal pictures give equal bytes."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels(volume)).save(out, format="PNG")
+    return out.getvalue()
+
+
+def write_png(volume: Volume, folder: Path, stem: str) -> list[Path]:
+    """Write one picture; returns its path. UsageError as `pixels`."""
+    path = folder / f"{stem}.png"
+    path.write_bytes(png(volume))
+    return [path]
+
+
+class FolderWriter:
+    """Writes pictures one by one under `root`; `finish` writes the data set's own files."""
+
+    encoding = "image/png"
+    images = f"{IMAGES}/*.png"
+    labels: str | None = None
+
+    def __init__(self, root: Path, facts: ReleaseFacts) -> None:
+        self._root = root
+        self._facts = facts
+        self._names: list[str] = []
+        self._classes: list[int | None] = []
+
+    def add(self, volume: Volume) -> None:
+        """Write one picture."""
+        folder = self._root / IMAGES
+        folder.mkdir(exist_ok=True)
+        self._names.append(f"synth{len(self._names) + 1:04d}")
+        self._classes.append(volume.category)
+        write_png(volume, folder, self._names[-1])
+
+    def finish(self) -> None:
+        """Everything that belongs to the data set as a whole."""
+        write_tables(self._root, self._facts, self._names, self._classes)

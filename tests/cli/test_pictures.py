@@ -1,0 +1,130 @@
+"""Pictures from a folder to a signed release, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Clinic
+
+SMALL = ("--set", "data.size=[16,12,1]")
+
+
+def save_cohort(folder: Path, colour: bool, count: int = 24) -> Path:
+    """Smooth pictures of two classes; the second is brighter in the middle."""
+    random = np.random.default_rng(3)
+    (folder / "images").mkdir(parents=True)
+    rows = ["filename,subject,class"]
+    up, across = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-1, 1, 32), indexing="ij")
+    for index in range(count):
+        shape = (24, 32, 3) if colour else (24, 32)
+        waves = random.normal(size=(4, 4)) @ np.stack([up, across, up * across, up**2]).reshape(
+            4, -1
+        )
+        image = 120 + 20 * waves[0].reshape(24, 32) + 5 * random.normal(size=(24, 32))
+        image += (index % 2) * 60 * np.exp(-4 * (up**2 + across**2))
+        values = np.clip(image, 0, 255).astype(np.uint8)
+        picture = np.broadcast_to(values[..., None], shape) if colour else values
+        if colour:
+            picture = picture * np.array([1.0, 0.8, 0.6])
+        name = f"p{index:02d}.png"
+        Image.fromarray(np.asarray(picture, np.uint8)).save(folder / "images" / name)
+        rows.append(f"{name},person{index // 2},{index % 2}")
+    (folder / "subjects.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["xray", "photo"])
+def ward(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    made = Clinic(tmp_path_factory.mktemp(request.param))
+    made("tenant", "create", "ward", "--recovery-out", made.root / "spare")
+    source = save_cohort(made.root / "source", request.param == "photo")
+    taken = made(
+        "ingest", source, "-d", "cohort", "--modality", request.param,
+        "--class-column", "class", "--classes", "2",
+    ).json  # fmt: skip
+    assert (taken["subjects"], taken["volumes"], taken["quarantined"]) == (12, 24, [])
+    assert any("names and dates" in note for note in taken["notes"])
+    made("train", "-c", request.param, "-d", "cohort", "--name", "m", *SMALL)
+    return made
+
+
+def modality_of(ward: Clinic) -> str:
+    return "photo" if "photo" in ward.root.name else "xray"
+
+
+def test_a_plan_says_what_pictures_are_learnt_by(ward: Clinic) -> None:
+    plan = ward("plan", "-c", modality_of(ward), "-d", "cohort", *SMALL).json
+    assert [stage["name"] for stage in plan["stages"]] == [
+        "cosines-powers",
+        "cosines-means",
+        "cosines-seconds",
+    ]
+    assert ward("budget", "-d", "cohort").json["spent"] == pytest.approx(8.0, rel=0.01)
+
+
+def test_another_kind_of_configuration_is_refused_before_anything_is_spent(ward: Clinic) -> None:
+    for words in (("-c", "mri"), ("-c", "photo" if modality_of(ward) == "xray" else "xray")):
+        refused = ward("train", *words, "-d", "cohort", "--name", "x", ok=False)
+        assert refused.code == 2
+        assert "the configuration expects" in refused.err
+    refused = ward("train", "-c", modality_of(ward), "-d", "cohort", "--name", "x", "--init", "m",
+                   ok=False)  # fmt: skip
+    assert refused.code == 2
+    assert "the cosine model has none" in refused.err
+    assert ward("budget", "-d", "cohort").json["spent"] == pytest.approx(8.0, rel=0.01)
+
+
+def test_draws_are_png_files_and_ingest_reads_them_again(ward: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    ward("generate", "m", "-n", "4", "-o", out, "--seed", "5")
+    assert sorted(path.suffix for path in out.iterdir()) == [".csv", *[".png"] * 4]
+    again = tmp_path / "again"
+    ward("generate", "m", "-n", "4", "-o", again, "--seed", "5", "--format", "png")
+    for path in out.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+    taken = ward(
+        "ingest", out, "-d", "drawn", "--modality", modality_of(ward), "--class-column", "class"
+    ).json
+    assert (taken["volumes"], taken["quarantined"]) == (4, [])
+    for fmt, words in (("dicom", "is not written as dicom"), ("jpg", "must be")):
+        refused = ward("generate", "m", "-n", "1", "-o", tmp_path / fmt, "--format", fmt, ok=False)
+        assert (refused.code, words in refused.err) == (2, True)
+    assert (
+        ward("encode", "m", "-i", out / "synth0001.png", "-o", tmp_path / "c", ok=False).code == 2
+    )
+
+
+def test_a_release_verifies_and_is_evaluated_and_audited(ward: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    made = ward("release", "create", "m", "-n", "8", "-o", out).json
+    assert made["passed"] is True
+    checked = ward("release", "verify", out, "--public-key", out / "signer.pem").json
+    assert checked["valid"] is True
+    assert len(list((out / "images").glob("*.png"))) == 8
+    card = json.loads((out / "card.json").read_text())
+    assert card["model"]["statistics"] == "cosines"
+    assert any("slow waves" in limit for limit in card["known_limits"])
+    refused = ward("release", "create", "m", "-n", "2", "-o", tmp_path / "b", "--format", "bids",
+                   ok=False)  # fmt: skip
+    assert (refused.code, "is not written as bids" in refused.err) == (2, True)
+    for what in ("m", out):
+        metrics = ward("evaluate", what, "--against", "cohort").json["metrics"]
+        assert metrics["classification_auc"]["extractor"] == "medvae-thumbnail-1"
+        assert metrics["texture_frechet"]["value"] > 0
+    audit = ward("audit", "m").json
+    found = {finding["name"]: finding for finding in audit["findings"]}
+    assert set(found) == {"whole copies", "copied parts", "noise"}
+    assert found["noise"]["passed"] is True
+    assert "quarter of a picture" in found["copied parts"]["sentence"] or audit["passed"]
+
+
+def test_pictures_of_another_data_set_are_told_from_volumes(ward: Clinic) -> None:
+    shown = ward("dataset", "show", "cohort").json
+    assert shown["volumes"] == 24
+    refused = ward("pretrain", "-c", modality_of(ward), "--name", "p", ok=False)
+    assert (refused.code, "the cosine model has none" in refused.err) == (2, True)

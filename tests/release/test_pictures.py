@@ -1,0 +1,112 @@
+"""A release of pictures: PNG files that are the draws, a table, and the same gate and signature."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medvae.config import DataConfig
+from medvae.errors import InputError, UsageError
+from medvae.grid import from_grid
+from medvae.release import ReleaseResult, verify
+from medvae.release.figures import contact_sheet, planes_of
+from medvae.release.png import pixels, png
+from medvae.release.sprites import sprites
+from medvae.release.survey import Survey, grey_or_colour
+from medvae.volume import Volume
+from tests.release.made import facts, synthetic
+
+Make = Callable[..., ReleaseResult]
+DECLARED = {"size": (12, 9, 1), "label_scheme": {}, "labels": 0, "classes": 2}
+XRAY, PHOTO = DataConfig(modality="xray", **DECLARED), DataConfig(modality="photo", **DECLARED)
+
+
+def pictures(n: int, data: DataConfig) -> Iterator[Volume]:
+    random = np.random.default_rng(4)
+    shape = (len(data.channels), *data.size) if data.channels else data.size
+    for index in range(n):
+        image = np.clip(random.normal(0.0, 0.4, shape), -1, 1).astype(np.float32)
+        yield from_grid(image, data, None, index % 2)
+
+
+def made(make: Make, data: DataConfig, n: int = 3) -> ReleaseResult:
+    drawn = pictures(n, data)
+    return make(data, volumes=drawn, facts=facts(data, volumes=n), fmt="folder")
+
+
+@pytest.mark.parametrize("data", [XRAY, PHOTO], ids=lambda data: data.modality)
+def test_a_release_of_pictures_holds_the_draws(make: Make, data: DataConfig) -> None:
+    release = made(make, data)
+    folder = release.path
+    assert verify(folder).unchanged
+    rows = list(csv.DictReader((folder / "participants.tsv").open(), delimiter="\t"))
+    assert [(row["participant_id"], row["class"]) for row in rows] == [
+        ("synth0001", "0"),
+        ("synth0002", "1"),
+        ("synth0003", "0"),
+    ]
+    for row, volume in zip(rows, pictures(3, data), strict=True):
+        found = np.asarray(Image.open(folder / "images" / f"{row['participant_id']}.png"))
+        # Rows run down, and the second axis of a volume runs up.
+        back = found[::-1].swapaxes(0, 1)
+        back = np.moveaxis(back, 2, 0) if data.channels else back
+        np.testing.assert_array_equal(back, volume.voxels[..., 0])
+    readme = (folder / "README.md").read_text()
+    assert "12 x 9 x 1 voxels" in readme
+    assert ("X-ray pictures" if data is XRAY else "photographs") in readme
+    report = (folder / "report.html").read_text()
+    assert "three planes" not in report
+    assert 'class="panel picture"' in report
+    one = folder / "images" / "synth0002.png"
+    one.write_bytes(one.read_bytes() + b"x")
+    assert verify(folder).unchanged is False
+
+
+def test_equal_pictures_give_equal_files_without_any_text() -> None:
+    volume = next(pictures(1, PHOTO))
+    assert png(volume) == png(volume)
+    assert not Image.open(io.BytesIO(png(volume))).info
+
+
+def test_the_gate_refuses_other_channels_and_two_equal_pictures(make: Make) -> None:
+    grey = [_as_photo(volume) for volume in pictures(3, XRAY)]
+    with pytest.raises(InputError, match="has the channels"):
+        make(PHOTO, volumes=iter(grey), facts=facts(PHOTO), fmt="folder")
+    twice = [next(pictures(1, XRAY))] * 2
+    with pytest.raises(InputError, match="identical"):
+        make(XRAY, volumes=iter(twice), facts=facts(XRAY), fmt="folder")
+
+
+def _as_photo(volume: Volume) -> Volume:
+    return Volume(volume.voxels, volume.affine, "photo", meta=volume.meta)
+
+
+def test_png_and_the_other_formats_refuse_what_they_cannot_hold(make: Make) -> None:
+    with pytest.raises(UsageError, match="png is for pictures"):
+        pixels(next(synthetic(1, DataConfig(modality="mri", size=(12, 16, 10)))))
+    for fmt in ("bids", "dicom"):
+        with pytest.raises(UsageError, match="needs volumes with one grey value"):
+            make(PHOTO, volumes=pictures(2, PHOTO), facts=facts(PHOTO), fmt=fmt)
+
+
+def test_the_screen_shows_the_colours(tmp_path: object) -> None:
+    values = np.zeros((3, 2, 2, 1), np.int16)
+    values[0, 0, 1] = 255
+    values[2, 1, 0] = 128
+    volume = Volume(values, np.eye(4), "photo", channels=("red", "green", "blue"))
+    shown = grey_or_colour(volume, 2, 0, 0.0, 255.0)
+    assert shown.tolist() == [[[255, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 128]]]
+    survey = Survey(0.0, 255.0)
+    for one in pictures(3, PHOTO):
+        survey.add(one)
+    assert planes_of(survey.shown[0]) == {2: "picture"}
+    sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(survey, "a", "b"))))
+    # Some of it is neither grey nor white.
+    assert (np.ptp(sheet[..., :3].astype(int), axis=-1) > 60).any()
+    ((sprite,), *_) = sprites(survey)
+    assert (sprite.plane, sprite.frames) == ("picture", 1)
