@@ -44,10 +44,10 @@ def find(folder: Path) -> tuple[EntryKind, list[PersonFiles]]:
     """The people of a folder, by name.
 
     Layouts: images/ beside labels/ with equal names (imagesTr/ and labelsTr/ too); NAME_dseg.nii
-    beside NAME.nii, or as BIDS has it; else every NIfTI file is a label map.
+    beside NAME.nii, or as BIDS has it; else every volume file is a label map.
 
     Raises:
-        InputError: there is no NIfTI file, something cannot be opened, or an image lacks labels.
+        InputError: there is no volume file, something cannot be opened, or an image lacks labels.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: name the folder of the public files")
@@ -56,10 +56,10 @@ def find(folder: Path) -> tuple[EntryKind, list[PersonFiles]]:
     for file in tree.walk():
         if isinstance(file, Quarantined):
             raise InputError(f"{file.source}: {file.reason}")
-        if bids.is_nifti(file.name):
+        if file.name.lower().endswith(names.SINGLE):
             files.append(file)
     if not files:
-        raise InputError(f"{folder} holds no NIfTI file (.nii or .nii.gz)")
+        raise InputError(f"{folder} holds no volume file (.nii.gz, .nrrd, .mha, .mgz)")
     for images, labels in PAIRS:
         if tree.has_folder(images) and tree.has_folder(labels):
             return "images", list(_paired(files, images, labels))
@@ -155,9 +155,8 @@ class Reader:
 
     def _volume(self, file: File, *, labels: bool = False) -> Volume:
         try:
-            _, data = self._sandbox.run(
-                "nifti", [file], modality="mri", mask_optional=False, meta={}, labels=labels
-            )
+            job = {"image": [PurePosixPath(file.name).name], "labels": labels, "meta": {}}
+            _, data = self._sandbox.run("nifti", [file], modality="mri", mask_optional=False, **job)
         except (InputError, WorkerDiedError) as error:
             raise InputError(f"{file.source}: {error}") from error
         return Volume.from_bytes(bytes(data))

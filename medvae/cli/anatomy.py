@@ -29,8 +29,8 @@ def add(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Label maps of a whole region (NIfTI), or images/ beside labels/ with equal "
-            "names, or NAME_dseg.nii beside NAME.nii."
+            help="Label maps of a whole region (NIfTI, NRRD, MetaImage or MGH), or images/ beside "
+            "labels/ with equal names, or NAME_dseg.nii beside NAME.nii."
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the entry.")],

@@ -6,8 +6,10 @@ import hashlib
 import json
 import shutil
 
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 
 from medvae import api
 from medvae.anatomy.collection import Library
@@ -154,7 +156,7 @@ def test_what_cannot_be_added_is_refused_and_leaves_nothing(copy, label_maps, ch
         ("maps/a.nii", np.full((4, 4, 4), -1, np.int16), "whole numbers"),
         ("maps/a.nii", np.zeros((4, 4, 4), np.int16), "shows no label"),
         ("images/a.nii", np.ones((4, 4, 4), np.int16), "no file of that name in labels"),
-        ("x/labels.txt", None, "holds no NIfTI"),
+        ("x/labels.txt", None, "holds no volume file"),
         ("a_T1w.nii", np.ones((4, 4, 4), np.int16), "no partner"),
     ],
 )
@@ -199,6 +201,29 @@ def test_layouts(tmp_path, names, kind, people):
     found, listed = anatomy_files.find(tmp_path)
     assert found == kind
     assert {(one.labels.name, one.image.name if one.image else None) for one in listed} == people
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".mgz"])
+def test_label_maps_of_other_formats_read_as_nifti_does(tmp_path, ending):
+    labels = np.zeros((4, 5, 6), np.int16)
+    labels[1:3, 2:4, 3] = 300
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+    write(tmp_path / "a" / "x.nii", labels, affine)
+    (tmp_path / "b").mkdir()
+    if ending == ".mgz":
+        nibabel.MGHImage(labels, affine).to_filename(tmp_path / "b" / "x.mgz")
+    else:
+        image = SimpleITK.GetImageFromArray(labels.T)
+        image.SetSpacing([2.0, 2.0, 3.0])
+        SimpleITK.WriteImage(image, str(tmp_path / "b" / f"x{ending}"))
+    maps = []
+    for folder in ("a", "b"):
+        kind, (person,) = anatomy_files.find(tmp_path / folder)
+        assert (kind, person.id) == ("labels", "x")
+        with anatomy_files.Reader() as reader:
+            maps.append(reader.read(person)[0])
+    assert np.array_equal(maps[0].labels, maps[1].labels)
+    assert np.allclose(maps[0].affine, maps[1].affine)
 
 
 def test_image_and_labels_on_two_grids_are_refused(tmp_path):
