@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
 from medvae.ingest import landlock, seccomp
 
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 128
@@ -36,11 +39,15 @@ def confine(memory: int) -> list[str]:
     Returns:
         Those of `LAYERS` that are in force.
     """
+    return confine_but_for_forking(memory) + forbid_calls()
+
+
+def confine_but_for_forking(memory: int) -> list[str]:
+    """The part of `confine` that copies of this process inherit, and it can still be copied."""
     layers = []
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NOFILE, DESCRIPTORS)
-    _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_AS, _address_space() + memory)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
@@ -50,9 +57,25 @@ def confine(memory: int) -> list[str]:
         libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if landlock.forbid_paths(_libraries()):
             layers.append("landlock")
+    return layers
+
+
+def forbid_calls() -> list[str]:
+    """The rest of `confine`: no processes, no system calls but those of a parser."""
+    layers = []
+    _limit(resource.RLIMIT_NPROC, 0)
+    if sys.platform == "linux":
         if seccomp.allow_only_reading():
             layers.append("seccomp")
     return layers
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the process `parent`, which forked this one, is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def _libraries() -> set[str]:

@@ -38,7 +38,7 @@ class Inputs:
         left = int(job["files"])
         while left:
             wire.send(self._sock, {"next": min(left, wire.BATCH)})
-            head, _ = wire.receive(self._sock, most_body=0)
+            head, _ = wire.receive(self._sock, most_body=0, most_head=wire.MOST_REQUEST)
             if "gone" in head:
                 raise InputError("a file of it cannot be opened")
             members: list[str | None] = head["members"]
@@ -150,8 +150,8 @@ def unpack(archive: zipfile.ZipFile, name: str, limits: Limits) -> BinaryIO:
 def members_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
-    """List the files of an archive: {"ok": [[name, bytes], ...]}, links and folders left out."""
-    return {"ok": list(opened(next(files), limits).names().items())}, b""
+    """List the files of an archive as packed names, links and folders left out."""
+    return {"ok": {}}, wire.pack_names(opened(next(files), limits).names())
 
 
 def content_job(

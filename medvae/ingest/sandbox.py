@@ -1,11 +1,14 @@
-"""The reader's side of the worker process: start, feed, time, restart.
+"""The reader's side of the worker processes: start, feed, time, replace.
 
-One worker lives for many jobs; it is started again when it dies. What it sends back is
-checked like any untrusted input.
+A worker reads of one folder or one archive, and is then ended: the next is a fresh copy of a
+process that has seen no data. In a folder it reads a few small files or one large; in an
+archive as many as there are, since its descriptor gives it all of them anyway. What a worker
+sends back is checked like any untrusted input, and is no larger than its input can unpack to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -15,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +30,19 @@ from medvae.ingest.records import Limits, WorkerDiedError, printable
 # Voxels as float32, a mask, and room for the header.
 BYTES_PER_VOXEL = 5
 START_SECONDS = 300.0
+# What ends a worker gets that long to say how it ended.
+END_SECONDS = 10.0
+GRACE_SECONDS = 0.2
+# To copy a process takes as long as to read a file of 100 KiB, so small ones share a worker.
+SHARED_JOBS = 16
+SHARED_BYTES = 4 << 20
+# Deflate packs at most 1,032 to 1; a voxel of one byte becomes one of four.
+MOST_GROWTH = 1032 * 4
+REPLY = 1 << 20
+SMALL_REPLY = 64 << 20
+HEAD_PER_FILE = 1 << 14
+NAMES_BYTES = 64 << 20
+LISTING = ("members", "directory")
 NOT_STARTED = "the process that reads scans cannot be started: install medvae again"
 
 
@@ -37,39 +53,52 @@ class Source(Protocol):
     def member(self) -> str | None:
         """Its name inside the archive that `open` opens; None for a plain file."""
 
+    @property
+    def origin(self) -> str:
+        """The archive that it is a member of, or else the folder that it is in."""
+
     def open(self) -> int:
         """A descriptor open for reading. Raises InputError."""
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A confined process: its id and the layers of the operating system that hold it."""
+
+    pid: int
+    layers: tuple[str, ...]
+
+
 class Sandbox:
-    """One worker process (not for use by two threads at a time)."""
+    """One worker process at a time (not for use by two threads at a time)."""
 
     def __init__(self, kinds: Sequence[str], limits: Limits) -> None:
         self._kinds = ",".join(kinds)
         self._limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
+        # The process that is forked, our end of its socket; the worker, our end of its own.
+        self._first: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._process: Worker | None = None
         self._sock: socket.socket | None = None
-        self._ready = False
-        self._layers: tuple[str, ...] = ()
+        # What the worker has read of, how many jobs and bytes; "" before its first job.
+        self._origin = ""
+        self._jobs = self._given = 0
 
-    def layers(self) -> tuple[str, ...]:
-        """What confines the worker beside rlimits, of `confine.LAYERS`.
+    def start(self) -> None:
+        """Start a worker if there is none; returns at once, it gets ready meanwhile."""
+        if self._first is not None and self._first.poll() is not None:
+            self.stop()  # the system ended it, for want of memory perhaps
+        if self._first is None:
+            self._load()
+        if self._sock is None:
+            self._fork()
 
-        Raises:
-            MedvaeError: it cannot be started.
-        """
-        self._await_ready()
-        return self._layers
-
-    def start(self) -> socket.socket:
-        """Start the worker if none is running; returns at once, it gets ready meanwhile."""
-        if self._sock is not None:
-            return self._sock
+    def _load(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-P", "-m", "medvae.ingest.worker", str(theirs.fileno())]
             try:
-                self._process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                self._first = subprocess.Popen(  # noqa: S603  our own interpreter and module
                     [*command, str(self._limits.memory), self._kinds],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -82,8 +111,25 @@ class Sandbox:
             except OSError as error:
                 ours.close()
                 raise MedvaeError(NOT_STARTED) from error
-        self._sock, self._ready = ours, False
-        return ours
+        self._control = ours
+
+    def _fork(self) -> None:
+        """Ask for a worker; the one before is ended first."""
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        self._sock, self._process = ours, None
+        self._origin, self._jobs, self._given = "", 0, 0
+        with theirs, contextlib.suppress(OSError):  # a first process that is gone: noticed next
+            wire.send_files(self._control, {"fork": True}, [theirs.fileno()])
+
+    def layers(self) -> tuple[str, ...]:
+        """What holds the worker beside rlimits: "landlock", "seccomp", both or neither.
+
+        Raises:
+            MedvaeError: it cannot be started.
+        """
+        self._await_ready()
+        return () if self._process is None else self._process.layers
 
     def run(
         self, name: str, files: Sequence[Source], **job: Any
@@ -98,6 +144,9 @@ class Sandbox:
             WorkerDiedError: the worker crashed or ran into a limit.
             MedvaeError: it cannot be started at all.
         """
+        origin = files[0].origin
+        if self._origin not in ("", origin):
+            self._renew()
         sock = self._await_ready()
         deadline = time.monotonic() + self._limits.wall_seconds
         request = {"name": name, "files": len(files), "limits": asdict(self._limits), **job}
@@ -105,9 +154,9 @@ class Sandbox:
             sock.settimeout(self._limits.wall_seconds)
             wire.send(sock, request)
             gone: list[InputError] = []
-            head, body = self._serve(sock, files, deadline, gone)
+            head, body = self._serve(sock, name, files, deadline, gone)
         except TimeoutError as error:
-            self.stop()
+            self._end(0.0)
             raise WorkerDiedError(
                 f"reading it took more than {self._limits.wall_seconds:g} seconds"
             ) from error
@@ -117,6 +166,10 @@ class Sandbox:
             # Left in the middle of a job (an interrupt): the next would get its answer.
             self.stop()
             raise
+        self._origin, self._jobs = origin, self._jobs + 1
+        small = self._jobs < SHARED_JOBS and self._given < SHARED_BYTES
+        if not small and files[0].member is None:
+            self._renew()
         if gone:
             raise gone[0]
         if "refused" in head:
@@ -125,32 +178,37 @@ class Sandbox:
 
     def _await_ready(self) -> socket.socket:
         """A worker that has loaded its modules; to fail here is no fault of any input."""
-        sock = self.start()
-        if not self._ready:
+        self.start()
+        assert self._sock is not None
+        assert self._control is not None
+        if self._process is None:
+            deadline = time.monotonic() + START_SECONDS
             try:
-                ready, _ = wire.receive(sock, 0, time.monotonic() + START_SECONDS)
-                self._layers = tuple(map(str, ready["layers"]))
+                forked, _ = wire.receive(self._control, 0, deadline)
+                ready, _ = wire.receive(self._sock, 0, deadline)
+                self._process = Worker(int(forked["pid"]), tuple(map(str, ready["layers"])))
             except (wire.ClosedError, OSError, KeyError) as error:
                 self.stop()
                 raise MedvaeError(NOT_STARTED) from error
             except BaseException:
                 self.stop()
                 raise
-            self._ready = True
-        return sock
+        return self._sock
 
     def _serve(
         self,
         sock: socket.socket,
+        name: str,
         files: Sequence[Source],
         deadline: float,
         gone: list[InputError],
     ) -> tuple[dict[str, Any], bytearray]:
         """Hand over files as it asks for them, until it answers; `gone`: those that cannot be."""
         waiting = iter(files)
-        most = self._limits.voxels * BYTES_PER_VOXEL + (1 << 20)
+        before = self._given
         while True:
-            head, body = wire.receive(sock, most, deadline)
+            most = self._largest_reply(name, files, self._given - before)
+            head, body = wire.receive(sock, most, deadline, REPLY + HEAD_PER_FILE * len(files))
             if "next" not in head:
                 return head, body
             descriptors: list[int] = []
@@ -158,6 +216,7 @@ class Sandbox:
             try:
                 for file in islice(waiting, max(0, min(int(head["next"]), wire.BATCH))):
                     descriptors.append(file.open())
+                    self._given += os.fstat(descriptors[-1]).st_size
                     members.append(file.member)
                 wire.send_files(sock, {"members": members}, descriptors)
             except InputError as error:
@@ -167,38 +226,74 @@ class Sandbox:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
+    def _largest_reply(self, name: str, files: Sequence[Source], given: int) -> int:
+        """Bytes that the answer to a job can need which was given so many bytes of files."""
+        if name in LISTING:
+            return NAMES_BYTES
+        most = self._limits.voxels * BYTES_PER_VOXEL + REPLY
+        if any(file.member is not None for file in files):
+            return most  # what packs a tar archive has no such bound
+        return min(most, given * MOST_GROWTH + SMALL_REPLY)
+
     def _how_it_died(self) -> str:
-        process = self._process
-        self.stop()
-        code = process.returncode if process else 0
+        code = self._end(GRACE_SECONDS)
         if code == -signal.SIGXCPU:
             return f"reading it took more than {self._limits.cpu_seconds} seconds of processor time"
         return "it made the reading process crash, as only damaged or hostile files do"
 
-    def interrupt(self) -> None:
-        """Kill the worker; may be called by another thread than the one that uses it."""
-        process = self._process
-        if process is not None:
-            process.kill()
+    def _renew(self) -> None:
+        """Let the worker go, and have the next one get ready meanwhile."""
+        if self._sock is not None:
+            self._sock.close()
+        self._fork()
 
-    def stop(self) -> None:
-        """End the worker, whatever it is doing."""
+    def _end(self, grace: float) -> int:
+        """End the worker; its exit code, or minus the signal that ended it."""
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        if self._process is not None:
-            try:
-                self._process.wait(timeout=0.2)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        self._process = None
+        try:
+            assert self._control is not None
+            wire.send(self._control, {"end": grace})
+            ended, _ = wire.receive(self._control, 0, time.monotonic() + END_SECONDS)
+            return int(ended["status"])
+        except (wire.ClosedError, OSError, KeyError):
+            self.stop()
+            return 0
+
+    def interrupt(self) -> None:
+        """Kill the worker; may be called by another thread than the one that uses it."""
+        first = self._first
+        if first is not None:
+            _kill_group(first)
+
+    def stop(self) -> None:
+        """End the worker, whatever it is doing."""
+        for sock in (self._sock, self._control):
+            if sock is not None:
+                sock.close()
+        self._sock, self._control, self._process = None, None, None
+        if self._first is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._first.wait(timeout=GRACE_SECONDS)
+            _kill_group(self._first)
+            self._first.wait()
+            self._first = None
+
+
+def _kill_group(first: subprocess.Popen[bytes]) -> None:
+    """Kill the first process and all that it forked: they share its group, and cannot leave it."""
+    if first.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(first.pid, signal.SIGKILL)
 
 
 class Pool:
     """Several sandboxes that threads borrow."""
 
     def __init__(self, workers: int, kinds: Sequence[str], limits: Limits) -> None:
+        self._limits = limits
         self._all = [Sandbox(kinds, limits) for _ in range(workers)]
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         for sandbox in self._all:
@@ -219,6 +314,24 @@ class Pool:
         """`Sandbox.run` on the next free one."""
         with self.borrow() as sandbox:
             return sandbox.run(name, files, **job)
+
+    def names(self, name: str, file: Source) -> list[str]:
+        """`run` of a job that answers with the names that a file lists.
+
+        Raises:
+            InputError, WorkerDiedError: as `run`.
+        """
+        _, body = self.run(name, [file])
+        try:
+            return wire.unpack_names(body, self._limits.members)
+        except wire.ClosedError as error:
+            raise InputError(
+                f"it lists more than {self._limits.members} files, or not by name"
+            ) from error
+
+    def layers(self) -> tuple[str, ...]:
+        """`Sandbox.layers` of the first worker."""
+        return self._all[0].layers()
 
     def start(self) -> None:
         """Start the first worker ahead of its first job, which hides most of its start-up."""

@@ -17,6 +17,7 @@ import errno
 import platform
 import struct
 import sys
+from functools import cache
 from typing import Final
 
 # Every thread gets the filter, or none.
@@ -120,6 +121,7 @@ def allow_only_reading() -> bool:
     return bool(libc.syscall(number, SET_MODE_FILTER, ALL_THREADS, described) == 0)
 
 
+@cache
 def program(machine: str) -> bytes:
     """The filter of a machine ("x86_64", "aarch64") as the kernel takes it."""
     name, column = MACHINES[machine]

@@ -68,6 +68,13 @@ class File:
         return self.tree.open(self.name)
 
     @property
+    def origin(self) -> str:
+        """The archive that it is a member of, or else the folder that it is in."""
+        if self.member is not None:
+            return self.tree.label
+        return str(PurePosixPath(self.tree.label, self.name).parent)
+
+    @property
     def source(self) -> str:
         """What to call it in messages."""
         if not self.name:
@@ -211,9 +218,11 @@ class Listed(Folder):
 
     def __init__(self, path: Path, limits: Limits, pool: Pool) -> None:
         super().__init__(path.parent, limits)
-        answer, _ = pool.run("directory", [SingleFile(path, limits).file])
         self._listings: dict[str, dict[str, list[str]]] = {}
-        self._names = [self._as_stored([str(part) for part in parts]) for parts in answer["ok"]]
+        self._names = [
+            self._as_stored(name.split("/"))
+            for name in pool.names("directory", SingleFile(path, limits).file)
+        ]
 
     def walk(self) -> Iterator[File | Quarantined]:
         for name in self._names:
@@ -258,15 +267,14 @@ class Archive:
         self.label = str(path)
         self._file = SingleFile(path, limits)
         self._pool = pool
-        answer, _ = pool.run("members", [self._file.file])
         self._names: dict[str, str] = {}
         self._unsafe: list[str] = []
-        for name, _ in answer["ok"]:
-            parts = PurePosixPath(str(name).replace("\\", "/")).parts
+        for name in pool.names("members", self._file.file):
+            parts = PurePosixPath(name.replace("\\", "/")).parts
             if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
-                self._unsafe.append(str(name))
+                self._unsafe.append(name)
             elif not any(p.startswith(".") or p == "__MACOSX" for p in parts):
-                self._names["/".join(parts)] = str(name)
+                self._names["/".join(parts)] = name
 
     def walk(self) -> Iterator[File | Quarantined]:
         for name in self._unsafe:

@@ -11,11 +11,14 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LENGTHS = struct.Struct("<QQ")
-MOST_HEAD = 128 * 1024**2
+# JSON grows up to thirtyfold in memory, so long lists go into the body (`names`).
+MOST_HEAD = 1024**2
+# What we send ourselves: a batch of names of archive members, of 64 KiB each at most.
+MOST_REQUEST = 16 * 1024**2
 # Descriptors in flight count against the sender's own limit, so few at a time.
 BATCH = 32
 
@@ -35,12 +38,15 @@ def send(
 
 
 def receive(
-    sock: socket.socket, most_body: int, deadline: float | None = None
+    sock: socket.socket,
+    most_body: int,
+    deadline: float | None = None,
+    most_head: int = MOST_HEAD,
 ) -> tuple[dict[str, Any], bytearray]:
     """Receive one frame.
 
     Args:
-        most_body: a frame with a larger body is refused before memory is set aside.
+        most_body, most_head: a larger frame is refused before memory is set aside.
         deadline: on `time.monotonic`; None waits for ever.
 
     Raises:
@@ -48,7 +54,7 @@ def receive(
         TimeoutError: the deadline has passed.
     """
     head_size, body_size = LENGTHS.unpack(_exactly(sock, LENGTHS.size, deadline))
-    if head_size > MOST_HEAD or body_size > most_body:
+    if head_size > most_head or body_size > most_body:
         raise ClosedError
     text = _exactly(sock, head_size, deadline)
     try:
@@ -58,6 +64,25 @@ def receive(
     if not isinstance(head, dict):
         raise ClosedError
     return head, _exactly(sock, body_size, deadline)
+
+
+def pack_names(names: Iterable[str]) -> bytes:
+    """A list of names as a body."""
+    return "\0".join(name.replace("\0", "") for name in names).encode("utf-8", "surrogatepass")
+
+
+def unpack_names(body: bytes | bytearray, most: int) -> list[str]:
+    """The names of such a body.
+
+    Raises:
+        ClosedError: they are no text, or more than `most`.
+    """
+    if body.count(b"\0") >= most:
+        raise ClosedError
+    try:
+        return bytes(body).decode("utf-8", "surrogatepass").split("\0") if body else []
+    except UnicodeDecodeError as error:
+        raise ClosedError from error
 
 
 def send_files(sock: socket.socket, head: dict[str, Any], descriptors: Sequence[int]) -> None:

@@ -1,20 +1,32 @@
-"""The reading process: takes jobs on a socket, parses, sends volumes back.
+"""The reading processes: one that has loaded the parsers, and its copies that parse.
 
-Started by `sandbox.Sandbox` as `python -m medvae.ingest.worker FD MEMORY KINDS`. All that
-parses foreign bytes runs here and nowhere else. It answers every job with one frame:
-{"ok": ...} or {"refused": one sentence}; anything unforeseen in a parser becomes a
-sentence naming the kind of error only, since an error's own text may quote a patient.
+Started by `sandbox.Sandbox` as `python -m medvae.ingest.worker FD MEMORY KINDS`. The first
+process loads the modules, never sees a byte of anybody's and is forked for each source, so
+that a copy that is taken over by one patient's file meets no other's. All that parses foreign
+bytes runs in the copies and nowhere else. A copy confines itself, says {"ready": true,
+"layers": [...]}, and answers every job with one frame: {"ok": ...} or {"refused": one
+sentence}; anything unforeseen in a parser becomes a sentence naming the kind of error only,
+since an error's own text may quote a patient.
+
+| the reader asks | the first process |
+|---|---|
+| {"fork": true} and a descriptor | ends the copy before, forks one that serves it: {"pid": n} |
+| {"end": seconds} | gives the copy so long to end, then kills it: {"status": n} |
+| closes the socket | ends, and the copy with it |
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
+import signal
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from medvae.errors import InputError
 from medvae.ingest import confine, wire
@@ -44,21 +56,68 @@ UNUSED = ("gdcm", "requests", "PIL", "matplotlib", "pandas", "h5py", "scipy")
 
 
 def main(arguments: list[str]) -> int:
-    """Serve jobs until the socket closes."""
-    sock = socket.socket(fileno=int(arguments[0]))
+    """Fork workers until the socket closes."""
+    control = socket.socket(fileno=int(arguments[0]))
     kinds = arguments[2].split(",")
     used = {"PIL"} if "picture" in kinds else set()
     sys.modules.update(dict.fromkeys(set(UNUSED) - used))  # type: ignore[arg-type]
     jobs = {name: _load(*JOBS[name]) for name in kinds}
     warnings.simplefilter("ignore")
-    layers = confine.confine(int(arguments[1]))
-    inputs = Inputs(sock)
-    wire.send(sock, {"ready": True, "layers": layers})
+    held = confine.confine_but_for_forking(int(arguments[1]))
+    gc.collect()
+    gc.freeze()  # a collection in a copy would touch, and so copy, every page
+    first, copy = os.getpid(), 0
     while True:
         try:
-            job, _ = wire.receive(sock, most_body=0)
+            asked, _ = wire.receive(control, most_body=0)
         except wire.ClosedError:
+            _end(copy, 0.0)
             return 0
+        if "fork" in asked:
+            _end(copy, 0.0)
+            (descriptor,) = wire.receive_files(control, 1)
+            copy = os.fork()
+            if copy == 0:
+                control.close()
+                _serve(first, socket.socket(fileno=descriptor), jobs, held)
+            os.close(descriptor)
+            wire.send(control, {"pid": copy})
+        else:
+            status, copy = _end(copy, float(asked["end"])), 0
+            wire.send(control, {"status": status})
+
+
+def _end(copy: int, grace: float) -> int:
+    """End the copy, and nobody else: its exit code, or minus the signal that ended it."""
+    if not copy:
+        return 0
+    until = time.monotonic() + grace
+    while time.monotonic() < until:
+        ended, status = os.waitpid(copy, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(copy, signal.SIGKILL)  # it cannot have been replaced: only we can reap it
+    return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
+
+
+def _serve(first: int, sock: socket.socket, jobs: dict[str, Job], held: list[str]) -> NoReturn:
+    """In the copy: serve jobs until the socket closes."""
+    try:
+        confine.die_with(first)
+        wire.send(sock, {"ready": True, "layers": held + confine.forbid_calls()})
+        _answer_jobs(sock, jobs)
+    finally:
+        os._exit(1)
+
+
+def _answer_jobs(sock: socket.socket, jobs: dict[str, Job]) -> NoReturn:
+    inputs = Inputs(sock)
+    while True:
+        try:
+            job, _ = wire.receive(sock, most_body=0, most_head=wire.MOST_REQUEST)
+        except wire.ClosedError:
+            os._exit(0)
         limits = Limits(**job["limits"])
         confine.allow_cpu(limits.cpu_seconds)
         head, body = _answer(jobs[job["name"]], job, inputs.of(job, limits), limits)

@@ -131,6 +131,7 @@ class Trap:
     sandbox: Sandbox
     blow: signal.Signals
     member: None = None
+    origin: str = "."
     hit: list[int] = field(default_factory=list)
 
     def open(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
+from medvae.ingest import wire
 from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
 from medvae.ingest.dicom.kinds import (
@@ -170,7 +171,7 @@ def _within(values: list[float] | None) -> list[float] | None:
 def directory_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytes]:
-    """Job: a DICOMDIR -> {"ok": [[component, ...], ...]}, the file ids as they are written.
+    """Job: a DICOMDIR -> packed names, the file ids with / between their components.
 
     Nothing is resolved here: the reader decides which of them may be opened.
     """
@@ -182,5 +183,5 @@ def directory_job(
     for record in listing.get("DirectoryRecordSequence") or []:
         name = text(record, "ReferencedFileID")
         if name:
-            names.append([part.strip() for part in name.split("\\")])
-    return {"ok": names}, b""
+            names.append("/".join(part.strip() for part in name.split("\\")))
+    return {"ok": {}}, wire.pack_names(names)

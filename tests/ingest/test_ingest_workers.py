@@ -1,0 +1,119 @@
+"""Which files share a reading process, and how much it may answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from ingest_makers import nifti, save
+
+from medvae.ingest import sandbox as sandboxes
+from medvae.ingest import wire
+from medvae.ingest.records import Limits
+from medvae.ingest.sandbox import Sandbox
+
+GOOD = nifti()
+NIFTI_JOB = {"modality": "mri", "mask_optional": False, "meta": {}}
+
+
+@dataclass
+class Seen:
+    """A file that notes which process it is handed to."""
+
+    path: Path
+    sandbox: Sandbox
+    origin: str
+    member: str | None = None
+    pids: list[int] = field(default_factory=list)
+
+    def open(self) -> int:
+        process = self.sandbox._process
+        assert process is not None
+        self.pids.append(process.pid)
+        return os.open(self.path, os.O_RDONLY)
+
+
+def pids(tmp_path: Path, origins: list[str]) -> list[int]:
+    path = save(tmp_path / "a.nii", GOOD)
+    sandbox = Sandbox(["nifti"], Limits())
+    seen = [Seen(path, sandbox, origin) for origin in origins]
+    try:
+        for file in seen:
+            _, body = sandbox.run("nifti", [file], **NIFTI_JOB)
+            assert body
+    finally:
+        sandbox.stop()
+    found = [file.pids[0] for file in seen]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+    return found
+
+
+def test_a_process_reads_of_one_folder_only(tmp_path: Path) -> None:
+    first, second, third = pids(tmp_path, ["a", "b", "a"])
+    assert len({first, second, third}) == 3
+
+
+def test_small_files_of_a_folder_share_a_process_up_to_a_number(tmp_path: Path) -> None:
+    found = pids(tmp_path, ["a"] * (sandboxes.SHARED_JOBS + 1))
+    assert len(set(found[:-1])) == 1
+    assert found[-1] != found[0]
+
+
+def test_a_large_file_has_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandboxes, "SHARED_BYTES", len(GOOD))
+    first, second = pids(tmp_path, ["a", "a"])
+    assert first != second
+
+
+def test_the_first_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", GOOD)
+    sandbox = Sandbox(["nifti"], Limits())
+    try:
+        sandbox.start()
+        sandbox.interrupt()
+        assert sandbox._first is not None
+        sandbox._first.wait()
+        _, body = sandbox.run("nifti", [Seen(path, sandbox, "a")], **NIFTI_JOB)
+        assert body
+    finally:
+        sandbox.stop()
+
+
+@pytest.mark.parametrize(("over", "accepted"), [(0, True), (1, False)])
+def test_a_head_above_its_bound_is_refused_before_it_is_read(over: int, accepted: bool) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        text = b'{"x": "' + b"y" * 100 + b'"}'
+        theirs.sendall(wire.LENGTHS.pack(len(text), 0) + (text if accepted else b""))
+        if accepted:
+            head, _ = wire.receive(ours, 0, None, len(text) - over)
+            assert head["x"] == "y" * 100
+        else:
+            with pytest.raises(wire.ClosedError):
+                wire.receive(ours, 0, None, len(text) - over)
+
+
+def test_a_reply_is_no_larger_than_its_input_can_unpack_to(tmp_path: Path) -> None:
+    sandbox = Sandbox(["nifti"], Limits())
+    plain, member = Seen(tmp_path, sandbox, "a"), Seen(tmp_path, sandbox, "a", member="m")
+    most = Limits().voxels * sandboxes.BYTES_PER_VOXEL + sandboxes.REPLY
+    assert sandbox._largest_reply("nifti", [plain], 0) == sandboxes.SMALL_REPLY
+    assert sandbox._largest_reply("nifti", [plain], 10**9) == most
+    assert sandbox._largest_reply("nifti", [member], 0) == most
+    assert sandbox._largest_reply("members", [plain], 10**9) == sandboxes.NAMES_BYTES
+
+
+def test_names_are_packed_in_order_and_counted() -> None:
+    names = ["b", "a/ü", "\udce4", "c d"]
+    body = wire.pack_names(names)
+    assert wire.unpack_names(body, len(names)) == names
+    assert wire.unpack_names(b"", 1) == []
+    with pytest.raises(wire.ClosedError):
+        wire.unpack_names(body, len(names) - 1)
+    with pytest.raises(wire.ClosedError):
+        wire.unpack_names(b"\xff\xfe", 5)
