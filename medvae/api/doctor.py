@@ -94,7 +94,7 @@ def _sealing() -> str:
 
 def _reading() -> str:
     """Which layers of the operating system confine the process that reads scans."""
-    from medvae.ingest.confine import LAYERS
+    from medvae.ingest.confine import missing
     from medvae.ingest.records import DEFAULT_LIMITS
     from medvae.ingest.sandbox import Sandbox
 
@@ -103,11 +103,9 @@ def _reading() -> str:
         found = sandbox.layers()
     finally:
         sandbox.stop()
-    missing = [name for name in LAYERS if name not in found]
     held = f"scans are read under {', '.join(('rlimits', *found))}"
-    return (
-        f"{held}; this system lacks {' and '.join(missing)} (see SECURITY.md)" if missing else held
-    )
+    lacks = missing(found)
+    return f"{held}; this system lacks {lacks} (see SECURITY.md)" if lacks else held
 
 
 def _accountant() -> str:

@@ -41,6 +41,7 @@ class IngestOptions:
     label_scheme: declaration.Scheme | None = None
     classes: int | None = None
     workers: int = 1
+    require_sandbox: bool = False
     dry_run: bool = False
     sheet: Path | None = None
 
@@ -71,6 +72,7 @@ def ingest(
         InputError: or a source does not exist.
         UsageError: the data set's name is not one, the declaration is none, or no patient is
             named and `files_are_patients` is not set, or `workers` is below 1.
+        AccessError: a layer of the sandbox is missing, and `require_sandbox` is set.
     """
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes)
@@ -186,6 +188,7 @@ def _read(
         keep_demographics=options.demographics,
         require_patients=not options.files_are_patients,
         workers=options.workers,
+        require_sandbox=options.require_sandbox,
         notes=notes.append,
         progress=progress,
     )

@@ -78,6 +78,7 @@ class Session:
         label_scheme: Scheme | None = None,
         classes: int | None = None,
         workers: int = 1,
+        require_sandbox: bool = False,
         dry_run: bool = False,
         sheet: PathLike | None = None,
         progress: Progress = SILENT,
@@ -88,8 +89,9 @@ class Session:
         public facts of the protocol. `files_are_patients`: an image that names no patient is a
         subject of its own, and the unit of privacy is the file. `orientation`: how the axes run
         of files that do not say it, such as "LPS". `workers`: confined processes that read at
-        a time; the result is the same for any number. `dry_run`: store nothing, and list what
-        would be stored; `sheet`: a new .png of it, which shows patients.
+        a time; the result is the same for any number. `require_sandbox`: refuse where a layer of
+        their confinement is missing, which is a note otherwise. `dry_run`: store nothing, and
+        list what would be stored; `sheet`: a new .png of it, which shows patients.
         """
         from medvae.api import intake
 
@@ -107,6 +109,7 @@ class Session:
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
+            require_sandbox=require_sandbox,
             dry_run=dry_run,
             sheet=None if sheet is None else Path(sheet),
         )

@@ -78,6 +78,13 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Confined processes that read at a time; more need more memory.")
     ] = 1,
+    require_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--require-sandbox",
+            help="Refuse (exit code 5) where Landlock or seccomp is missing to confine readers.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and list everything, store nothing.")
     ] = False,
@@ -103,6 +110,7 @@ def run(
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
+            require_sandbox=require_sandbox,
             dry_run=dry_run,
             sheet=sheet,
             progress=bar,

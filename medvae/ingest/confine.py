@@ -19,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from medvae.ingest import landlock, seccomp
@@ -28,6 +29,10 @@ PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 DESCRIPTORS = 128
 LAYERS = ("landlock", "seccomp")
+NEEDS = {
+    "landlock": "Landlock (Linux 5.13 or later)",
+    "seccomp": "seccomp (Linux on x86-64 or arm64)",
+}
 
 
 def confine(memory: int) -> list[str]:
@@ -40,6 +45,11 @@ def confine(memory: int) -> list[str]:
         Those of `LAYERS` that are in force.
     """
     return confine_but_for_forking(memory) + forbid_calls()
+
+
+def missing(layers: Collection[str]) -> str:
+    """What of the system `layers` lack, in words; empty where nothing is missing."""
+    return " and ".join(NEEDS[layer] for layer in LAYERS if layer not in layers)
 
 
 def confine_but_for_forking(memory: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
-from medvae.ingest import names, picture_files
+from medvae.ingest import confine, names, picture_files
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
@@ -49,6 +49,7 @@ def read(
     scheme: Mapping[str, str] | None = None,
     orientation: str | None = None,
     workers: int = 1,
+    require_sandbox: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress = SILENT,
     notes: Callable[[str], None] | None = None,
@@ -78,6 +79,8 @@ def read(
         orientation: three letters (such as LPS: to the left, to the back, to the head) that say
             how the axes run of files whose header does not; without it they are refused.
         workers: reading processes.
+        require_sandbox: refuse where a layer of their confinement is missing (`confine`);
+            otherwise a note names it.
         progress: gets the number of files done, of all files found.
         notes: receives, once a read, what the user should know (such as a guessed modality).
 
@@ -90,6 +93,7 @@ def read(
         UsageError: an argument that cannot be right, or an image that names no patient where
             `require_patients` is set; nothing has been read then.
         InputError: a source that is not there, or a table that is not one.
+        AccessError: a layer is missing, and `require_sandbox` is set; nothing was read.
     """
     if modality is not None:
         modalities.usable(modality)
@@ -118,7 +122,9 @@ def read(
         scheme,
         orientation,
     )
-    reading = _Reading(options, workers, progress, notes or (lambda note: None))
+    kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
+    pool = Pool(workers, kinds, limits, require_layers=require_sandbox)
+    reading = _Reading(options, workers, pool, progress, notes or (lambda note: None))
     return reading.run([Path(s) for s in sources], subjects, labels)
 
 
@@ -133,15 +139,19 @@ class _Reading:
     """The state of one `read`."""
 
     def __init__(
-        self, options: ReadOptions, workers: int, progress: Progress, notes: Callable[[str], None]
+        self,
+        options: ReadOptions,
+        workers: int,
+        pool: Pool,
+        progress: Progress,
+        notes: Callable[[str], None],
     ) -> None:
         self._options = options
         self._workers = workers
         self._progress = progress
         self._notes = notes
         self._planar = picture_files.is_planar(options.modality)
-        kinds = picture_files.KINDS if self._planar else KINDS
-        self._pool = Pool(workers, kinds, options.limits)
+        self._pool = pool
         self._counting = threading.Lock()
         self._done = 0
         self._by_name = 0
@@ -166,6 +176,8 @@ class _Reading:
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
                 yield from table.unmet()
+            if lacks := confine.missing(self._pool.layers()):
+                self._notes(f"this system lacks {lacks} to confine the reading process with")
             self._progress.finish()
             self._tell()
         finally:

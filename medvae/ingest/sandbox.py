@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from medvae.errors import InputError, MedvaeError
-from medvae.ingest import wire
+from medvae.errors import AccessError, InputError, MedvaeError
+from medvae.ingest import confine, wire
 from medvae.ingest.records import Limits, WorkerDiedError, printable
 
 # Voxels as float32, a mask, and room for the header.
@@ -43,6 +43,10 @@ SMALL_REPLY = 64 << 20
 HEAD_PER_FILE = 1 << 14
 NAMES_BYTES = 64 << 20
 LISTING = ("members", "directory")
+NOT_HERE = (
+    "this system does not offer: read them on one that does (medvae doctor names what is there), "
+    "or leave out --require-sandbox"
+)
 NOT_STARTED = "the process that reads scans cannot be started: install medvae again"
 
 
@@ -72,8 +76,11 @@ class Worker:
 class Sandbox:
     """One worker process at a time (not for use by two threads at a time)."""
 
-    def __init__(self, kinds: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, kinds: Sequence[str], limits: Limits, *, require_layers: bool = False
+    ) -> None:
         self._kinds = ",".join(kinds)
+        self._require_layers = require_layers
         self._limits = limits
         # The process that is forked, our end of its socket; the worker, our end of its own.
         self._first: subprocess.Popen[bytes] | None = None
@@ -126,6 +133,7 @@ class Sandbox:
         """What holds the worker beside rlimits: "landlock", "seccomp", both or neither.
 
         Raises:
+            AccessError: one is missing, and `require_layers` is set.
             MedvaeError: it cannot be started.
         """
         self._await_ready()
@@ -142,6 +150,7 @@ class Sandbox:
         Raises:
             InputError: the input cannot be used (the worker's sentence).
             WorkerDiedError: the worker crashed or ran into a limit.
+            AccessError: a layer of its confinement is missing, and `require_layers` is set.
             MedvaeError: it cannot be started at all.
         """
         origin = files[0].origin
@@ -186,7 +195,10 @@ class Sandbox:
             try:
                 forked, _ = wire.receive(self._control, 0, deadline)
                 ready, _ = wire.receive(self._sock, 0, deadline)
-                self._process = Worker(int(forked["pid"]), tuple(map(str, ready["layers"])))
+                worker = Worker(int(forked["pid"]), tuple(map(str, ready["layers"])))
+                if self._require_layers and (lacks := confine.missing(worker.layers)):
+                    raise AccessError(f"scans may only be read under {lacks}, which {NOT_HERE}")
+                self._process = worker
             except (wire.ClosedError, OSError, KeyError) as error:
                 self.stop()
                 raise MedvaeError(NOT_STARTED) from error
@@ -292,9 +304,12 @@ def _kill_group(first: subprocess.Popen[bytes]) -> None:
 class Pool:
     """Several sandboxes that threads borrow."""
 
-    def __init__(self, workers: int, kinds: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, workers: int, kinds: Sequence[str], limits: Limits, *, require_layers: bool = False
+    ) -> None:
         self._limits = limits
-        self._all = [Sandbox(kinds, limits) for _ in range(workers)]
+        self._require_layers = require_layers
+        self._all = [Sandbox(kinds, limits, require_layers=require_layers) for _ in range(workers)]
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         for sandbox in self._all:
             self._free.put(sandbox)
@@ -330,12 +345,18 @@ class Pool:
             ) from error
 
     def layers(self) -> tuple[str, ...]:
-        """`Sandbox.layers` of the first worker."""
+        """`Sandbox.layers` of the first worker. Raises as that."""
         return self._all[0].layers()
 
     def start(self) -> None:
-        """Start the first worker ahead of its first job, which hides most of its start-up."""
+        """Start the first worker ahead of its first job, which hides most of its start-up.
+
+        Raises:
+            AccessError: a layer is missing, and `require_layers` is set.
+        """
         self._all[0].start()
+        if self._require_layers:
+            self._all[0].layers()
 
     def interrupt(self) -> None:
         """Kill the workers, so that threads waiting for them come back at once."""
