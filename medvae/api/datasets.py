@@ -256,14 +256,15 @@ def _extent(axes: list[tuple[float, ...]]) -> Extent:
 
 
 def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetExport:
-    """Write plain NIfTI files named by pseudonym, and tables to ingest them by again.
+    """Write NIfTI (of pictures PNG) files named by pseudonym, and tables to ingest them by again.
 
     It is the steward's decision, and logged as one.
 
     Raises:
         UsageError: `out` exists and is not an empty folder.
     """
-    from medvae.release import write_nifti
+    from medvae import modality as modalities
+    from medvae.release import write_nifti, write_png
 
     manifest = load(tenant, ref)
     label = f"{manifest['name']}@{manifest['version']}"
@@ -277,7 +278,11 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
         volume = open_volume(tenant, entry)
         counts[entry["subject"]] += 1
         stem = f"{entry['subject']}_{counts[entry['subject']]}"
-        written = write_nifti(volume, out, stem, description=REAL)
+        written = (
+            write_png(volume, out, stem, deep=True)
+            if modalities.get(volume.modality).planar
+            else write_nifti(volume, out, stem, description=REAL)
+        )
         files += written
         rows.append(export_tables.row(written[0], entry, volume))
         progress.advance(done)

@@ -29,6 +29,6 @@ def chosen(fmt: str | None, modality: str, formats: tuple[tuple[str, ...], ...])
         raise UsageError(f"--format must be {' or '.join(known)}, not {fmt!r}")
     if fmt not in fitting:
         raise UsageError(
-            f"{kind.title} is not written as {fmt}: use --format {' or '.join(fitting)}"
+            f"{kind.name} is not written as {fmt}: use --format {' or '.join(fitting)}"
         )
     return fmt

@@ -19,11 +19,14 @@ from medvae.release.tables import write_tables
 from medvae.volume import Volume
 
 IMAGES = "images"
-DEPTH = np.iinfo(np.uint8)
+# A grey value of 16 bits is so many of 8 bits.
+WIDE = 257
 
 
-def pixels(volume: Volume) -> npt.NDArray[np.uint8]:
+def pixels(volume: Volume, *, deep: bool = False) -> npt.NDArray[np.uint8 | np.uint16]:
     """[rows, columns] of a picture, or [rows, columns, 3] of one in colour; rows run down.
+
+    deep: grey values that are fractions have 16 bits; otherwise all have 8.
 
     Raises:
         UsageError: it is no picture, or its channels are no colours.
@@ -35,25 +38,27 @@ def pixels(volume: Volume) -> npt.NDArray[np.uint8]:
         )
     if len(volume.channels) not in (0, 3):
         raise UsageError(f"png has no channels {', '.join(volume.channels)}")
-    values = np.clip(np.rint(volume.voxels), DEPTH.min, DEPTH.max).astype(np.uint8)
+    wide = deep and not volume.channels and volume.voxels.dtype.kind == "f"
+    levels, kind = (volume.voxels * WIDE, np.uint16) if wide else (volume.voxels, np.uint8)
+    values = np.clip(np.rint(levels), 0, np.iinfo(kind).max).astype(kind)
     channels = values if volume.channels else values[None]
     rows = np.stack([slice_of(one, 2, 0) for one in channels], axis=-1)
     return np.ascontiguousarray(rows if volume.channels else rows[..., 0])
 
 
-def png(volume: Volume) -> bytes:
+def png(volume: Volume, *, deep: bool = False) -> bytes:
     """The file's bytes: no date, no name, no text; equal pictures give equal bytes."""
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(pixels(volume)).save(out, format="PNG")
+    Image.fromarray(pixels(volume, deep=deep)).save(out, format="PNG")
     return out.getvalue()
 
 
-def write_png(volume: Volume, folder: Path, stem: str) -> list[Path]:
-    """Write one picture; returns its path. UsageError as `pixels`."""
+def write_png(volume: Volume, folder: Path, stem: str, *, deep: bool = False) -> list[Path]:
+    """Write one picture; returns its path. `deep` and UsageError as `pixels`."""
     path = folder / f"{stem}.png"
-    path.write_bytes(png(volume))
+    path.write_bytes(png(volume, deep=deep))
     return [path]
 
 

@@ -123,6 +123,18 @@ def test_a_release_verifies_and_is_evaluated_and_audited(ward: Clinic, tmp_path:
     assert "quarter of a picture" in found["copied parts"]["sentence"] or audit["passed"]
 
 
+def test_an_export_is_png_files_that_ingest_takes_for_the_same_pictures(
+    ward: Clinic, tmp_path: Path
+) -> None:
+    out = tmp_path / "export"
+    ward("dataset", "export", "cohort", "-o", out)
+    assert len(list(out.glob("*.png"))) == 24
+    again = ward("ingest", out, "-d", "again", "--modality", modality_of(ward), ok=False)
+    # The pseudonyms are other names to this tenant, and it knows all the pixels.
+    assert again.code == 3
+    assert "24 sources: the same voxels are stored" in again.err
+
+
 def test_pictures_of_another_data_set_are_told_from_volumes(ward: Clinic) -> None:
     shown = ward("dataset", "show", "cohort").json
     assert shown["volumes"] == 24

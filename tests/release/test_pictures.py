@@ -73,6 +73,14 @@ def test_equal_pictures_give_equal_files_without_any_text() -> None:
     assert not Image.open(io.BytesIO(png(volume))).info
 
 
+def test_a_deep_picture_is_written_with_16_bits_where_it_is_asked_for() -> None:
+    values = np.linspace(0, 255, 12, dtype=np.float32).reshape(4, 3, 1)
+    volume = Volume(values, np.eye(4), "xray")
+    found = np.asarray(Image.open(io.BytesIO(png(volume, deep=True))))
+    np.testing.assert_allclose(found[::-1].T / 257, values[..., 0], atol=1 / 257)
+    assert np.asarray(Image.open(io.BytesIO(png(volume)))).dtype == np.uint8
+
+
 def test_the_gate_refuses_other_channels_and_two_equal_pictures(make: Make) -> None:
     grey = [_as_photo(volume) for volume in pictures(3, XRAY)]
     with pytest.raises(InputError, match="has the channels"):
