@@ -2,7 +2,8 @@
 
 Everything happens in a folder `.creating-...`. Only when a sealed object has been read back
 with the recovery key, from the recovery file as it is on the disk, does the folder get
-the tenant's name. A crash before that leaves no tenant.
+the tenant's name. A crash before that leaves no tenant, and the same command goes on from what
+it left: until the drill is passed the recovery key is in a file of a name of its own.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ def _build(folder: Path, request: Request) -> None:
             "another file with --recovery-out"
         )
     owner = load_or_new(request.identity, request.passphrase)
+    unproven = unproven_recovery(folder, request.recovery)
     safe = Identity.new()
     keys = Keys(secrets.token_bytes(16), 1, sealing.new_key(), sealing.new_key())
     pin = {keys.tenant_id.hex(): keys.signer_public().hex()}
@@ -69,15 +71,40 @@ def _build(folder: Path, request: Request) -> None:
     safe = replace(safe, pins=pin)
     _files(folder, request, keys, owner, safe)
     write_identity(request.identity, owner, request.passphrase)
-    _new_file(request.recovery, identity.encode(safe, None, "recovery"))
+    _new_file(unproven, identity.encode(safe, None, "recovery"))
     try:
-        drill(folder, request, owner)
+        drill(folder, request, owner, unproven)
+        unproven.rename(request.recovery)
+        fileio.fsync_folder(unproven.parent)
     except BaseException:
-        request.recovery.unlink()
+        unproven.unlink(missing_ok=True)
         raise
 
 
-def drill(folder: Path, request: Request, owner: Identity) -> None:
+def unproven_recovery(folder: Path, recovery: Path) -> Path:
+    """Where the recovery key of the tenant that is made in `folder` is before the drill."""
+    return recovery.with_name(f".{recovery.name}{folder.name}.tmp")
+
+
+def is_whole(folder: Path, request: Request) -> bool:
+    """Whether a creation that was cut off needs nothing more than the tenant's name.
+
+    It does when both key files are there and pass the drill; otherwise it cannot be used, and
+    what it left of the recovery key is destroyed.
+    """
+    try:
+        fileio.shred(unproven_recovery(folder, request.recovery))
+        if not (os.path.lexists(request.recovery) and os.path.lexists(request.identity)):
+            return False
+        owner = identity.load(request.identity, request.passphrase)
+        keyring.load(folder, request.name)
+        drill(folder, request, owner, request.recovery)
+    except (MedvaeError, OSError):
+        return False
+    return True
+
+
+def drill(folder: Path, request: Request, owner: Identity, recovery: Path) -> None:
     """Seal something with the identity, read it back with the recovery file.
 
     Raises:
@@ -87,7 +114,7 @@ def drill(folder: Path, request: Request, owner: Identity) -> None:
     first = Tenant(Session(folder, request.name, HpkeProvider(owner)))
     try:
         object_id = first.put("drill", probe)
-        restored = identity.load(request.recovery, offline=True)
+        restored = identity.load(recovery, offline=True)
         second = Tenant(Session(folder, request.name, HpkeProvider(restored)))
         try:
             same = hmac.compare_digest(second.get("drill", object_id), probe)
@@ -130,6 +157,8 @@ def key_folder(path: Path) -> Iterator[None]:
 def write_identity(path: Path, owner: Identity, passphrase: str | None) -> None:
     """Write or replace an identity file, mode 0600; the caller is in its `key_folder`."""
     try:
+        for left in fileio.unfinished(path):
+            fileio.shred(left)
         fileio.atomic_write(path, identity.encode(owner, passphrase, "identity"))
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import secrets
 import stat
@@ -81,6 +82,11 @@ def atomic_write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
             temporary.unlink()
         raise
     fsync_folder(path.parent)
+
+
+def unfinished(path: Path) -> list[Path]:
+    """What `atomic_write` left beside `path` when its process was killed."""
+    return [one for one in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if one.is_file()]
 
 
 @contextlib.contextmanager

@@ -187,6 +187,10 @@ class Session:
     def clear_up(self) -> int:
         """Drop staged files and half a rotation; the caller holds the lock."""
         self.prune()
+        # Copies of the key ring that were never put in its place: they hold wrapped epoch keys,
+        # which an erasure must not leave behind.
+        for path in fileio.unfinished(self.folder / keyring.FILE):
+            fileio.shred(path)
         return self.store.sweep()
 
     def prune(self) -> None:

@@ -93,6 +93,8 @@ class Vault:
         temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
         lock = WriterLock(temporary, name, _MAKING)
         with fileio.turn(self._root):
+            if self._resume(request):
+                return self.open(name, identity=identity, passphrase=passphrase)
             self._sweep()
             fileio.private_folder(temporary)
             lock.acquire(0.0)  # tells a sweep that this creation is alive
@@ -138,7 +140,8 @@ class Vault:
 
         An identity file that is at that path already (its passphrase may be lost) is kept
         beside it as `NAME.replaced-TIME`. The tenant starts a new epoch; the lost identity
-        stays a recipient until it is removed.
+        stays a recipient until it is removed. The new one gets its name last, and a recovery
+        that was cut off is finished by the same call, with the same new key.
 
         Raises:
             NotFoundError, AccessError, IntegrityError: as `open`.
@@ -155,15 +158,21 @@ class Vault:
             raise
         try:
             pins = {session.keys.tenant_id.hex(): session.keys.signer_public().hex()}
-            owner = replace(identities.Identity.new(), pins=pins)
-            with session.writer(_WAIT_SECONDS):
-                with create.key_folder(identity):
-                    _set_aside(identity)
-                    create.write_identity(identity, owner, passphrase)
+            with create.key_folder(identity), session.writer(_WAIT_SECONDS):
+                waiting = identity.with_name(f".{identity.name}.{name}.recovering")
+                owner = _begun(waiting, pins, passphrase)
+                if owner is None:
+                    owner = replace(identities.Identity.new(), pins=pins)
+                    create.write_identity(waiting, owner, passphrase)
                 entry = hpke_recipient(owner.public(), "identity", recipients.now())
-                recipients.add(session, entry)
+                if entry.fingerprint not in {one.fingerprint for one in session.ring.recipients}:
+                    recipients.add(session, entry)
                 rotation.rotate(session)
-            audit.record(session, "keys recover", "success", {"fingerprint": entry.fingerprint})
+                details = {"fingerprint": entry.fingerprint}
+                audit.record(session, "keys recover", "success", details)
+                _set_aside(identity)
+                waiting.rename(identity)
+                fileio.fsync_folder(identity.parent)
         finally:
             session.close()
         return identity
@@ -247,6 +256,24 @@ class Vault:
             raise AccessError(f"the vault {self._root} cannot be made: {reason}") from error
         fileio.check_private(self._root, "the vault")
 
+    def _resume(self, request: create.Request) -> bool:
+        """Finish the same creation where one was cut off after all but the last step."""
+        for path in self._root.glob(f"{_CREATING}*"):
+            if path.is_symlink() or not path.is_dir():
+                continue
+            lock = WriterLock(path, request.name, _MAKING)
+            try:
+                lock.acquire(0.0)
+            except (AccessError, OSError):
+                continue  # somebody is at it
+            try:
+                if create.is_whole(path, request):
+                    self._claim(path, request.name)
+                    return True
+            finally:
+                lock.release()
+        return False
+
     def _claim(self, temporary: Path, name: str) -> None:
         try:
             temporary.rename(self._root / name)
@@ -314,6 +341,19 @@ def _sweep_creation(path: Path) -> None:
         return  # somebody is at it
     shutil.rmtree(path, ignore_errors=True)
     lock.release()
+
+
+def _begun(
+    waiting: Path, pins: dict[str, str], passphrase: str | None
+) -> identities.Identity | None:
+    """The new identity of a recovery of this tenant that was cut off, if it can be opened."""
+    if not os.path.lexists(waiting):
+        return None
+    try:
+        begun = identities.load(waiting, passphrase)
+    except MedvaeError:
+        return None
+    return begun if begun.pins == pins else None
 
 
 def _set_aside(path: Path) -> None:
