@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import signal
 import sys
@@ -13,13 +12,12 @@ from typing import Any, NoReturn
 
 import typer
 
+from medvae.cli import storage
 from medvae.cli.app import build
 from medvae.cli.settings import hoist, settings
 from medvae.errors import AccessError, MedvaeError, UsageError
 
 INTERRUPTED = 130
-# What a disk or an account refuses: storage or access, no defect of ours.
-_REFUSALS = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -60,9 +58,9 @@ def run(argv: list[str]) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        code = AccessError.exit_code if error.errno in _REFUSALS else MedvaeError.exit_code
-        return _fail(f"the system refused{where}: {error.strerror or error}", code)
+        refused = error.errno in storage.REFUSALS
+        code = AccessError.exit_code if refused else MedvaeError.exit_code
+        return _fail(storage.sentence(error, argv, settings.vault_path), code)
     except Exception as error:  # noqa: BLE001 - the last line of defence
         return _fail(
             f"a defect of medvae: {type(error).__name__}: {error}; run again with -v and report it",
