@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +18,7 @@ from medvae.ingest.normalise import (
     plausible,
     rescaled,
 )
+from medvae.ingest.numbering import segment_labels
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import Image
 from medvae.volume import Volume
@@ -50,7 +51,7 @@ def volume_job(
     notes = ["soft"] if modality == "ct" and not contents.check_ct(voxels) else []
     mask, note = None, ""
     try:
-        mask = _mask(job, files, limits, voxels.shape, affine)
+        mask = _mask(job, files, limits, voxels.shape, affine, notes)
     except OverlapError:
         notes.append("overlap")
     except InputError as error:
@@ -70,8 +71,11 @@ def _mask(
     limits: Limits,
     shape: tuple[int, ...],
     affine: Affine,
+    notes: list[str],
 ) -> npt.NDArray[np.uint8] | None:
     """The mask of an image, from one file or from one a structure; None where there is none.
+
+    Segments that a file names get the labels that the scheme has for these names.
 
     Raises:
         InputError: as `labels_on`.
@@ -81,7 +85,11 @@ def _mask(
     numbers: list[int] = job.get("numbers") or []
     if not numbers:
         for names in masks:
-            return labels_on(_read(files, names, job, limits), shape, affine)
+            image = _read(files, names, job, limits)
+            labels, scheme = labels_on(image, shape, affine), job.get("scheme")
+            if image.names and not scheme:
+                notes.append("segments")
+            return _renumbered(labels, image, scheme) if image.names and scheme else labels
         return None
     merged = np.zeros(shape, np.uint8)
     for names, number, structure in zip(masks, numbers, job["structures"], strict=True):
@@ -93,6 +101,17 @@ def _mask(
             raise OverlapError
         merged[inside] = number
     return merged
+
+
+def _renumbered(
+    labels: npt.NDArray[np.uint8], image: Image, scheme: Mapping[str, str]
+) -> npt.NDArray[np.uint8]:
+    table = np.zeros(256, np.uint8)
+    found = segment_labels({number: [name] for number, name in image.names}, scheme)
+    for number, label in found.items():
+        table[number] = label
+    renumbered: npt.NDArray[np.uint8] = table[labels]
+    return renumbered
 
 
 def _read(

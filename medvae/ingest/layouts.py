@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -113,7 +113,6 @@ CONTRASTS = frozenset(
 FREESURFER = ("orig.mgz", "aseg.mgz")
 _CHANNEL = re.compile(r"\d{4}")
 _GLUED = re.compile(r"([a-z]+)(\d+)")
-MOST_STRUCTURES = 255
 
 Tokens = tuple[str, ...]
 Case = tuple[str, Tokens]
@@ -372,18 +371,3 @@ def _single_structure(layout: Layout) -> None:
     if len(layout.structures()) == 1 and all(len(masks) == 1 for masks in layout.masks.values()):
         for name, (mask,) in layout.masks.items():
             layout.masks[name] = [Mask(mask.name)]
-
-
-def numbering(structures: list[str], scheme: Mapping[str, str] | None) -> dict[str, int]:
-    """Structure -> label: as the scheme (number -> name) has it, else 1, 2, ... in order.
-
-    With a scheme, structures that it does not name get none.
-    """
-    if not scheme:
-        return {name: number for number, name in enumerate(structures, start=1)}
-    wanted = {_spelled(name): int(number) for number, name in scheme.items()}
-    return {name: wanted[_spelled(name)] for name in structures if _spelled(name) in wanted}
-
-
-def _spelled(name: str) -> str:
-    return re.sub(r"[-_. ]+", " ", name.lower()).strip()

@@ -74,7 +74,7 @@ KINDS = {
         "name those to keep with --label-scheme",
     ),
     "segments": (
-        "volumes labelled by the segment numbers of their DICOM objects",
+        "volumes labelled by the numbers that their segmentation gives to named segments",
         "a number may be another structure in another file: name them with --label-scheme",
     ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),

@@ -42,7 +42,7 @@ LINE = re.compile(r"(.*?)(:=|: |:$)(.*)")
 MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "m": 1000.0, "cm": 10.0, "um": 1e-3}
 SPATIAL = ("domain", "space", "???", "none")
 MOST_SKIP = 1 << 26
-SEGMENT = re.compile(r"Segment(\d{1,4})_(LabelValue|Name|Layer)")
+SEGMENT = re.compile(r"Segment(\d{1,4})_(LabelValue|Name)")
 PART = "Segmentation_ReferenceImageExtentOffset"
 
 Fields = dict[str, str]
@@ -263,11 +263,8 @@ def _segments(keys: Fields) -> tuple[tuple[int, str], ...]:
     for key, value in keys.items():
         if match := SEGMENT.fullmatch(key):
             found.setdefault(match.group(1), {})[match.group(2)] = value
-    try:
-        return tuple(
-            (int(one["LabelValue"]), one["Name"])
-            for _, one in sorted(found.items())
-            if "LabelValue" in one and "Name" in one
-        )
-    except ValueError as error:
-        raise InputError(f"the number of a segment cannot be read: {texts.DAMAGED}") from error
+    named = [one for one in found.values() if "LabelValue" in one and "Name" in one]
+    numbers = [texts.integers(one["LabelValue"], "LabelValue")[0] for one in named]
+    if len(set(numbers)) < len(numbers) or not all(0 < number < 256 for number in numbers):
+        raise InputError("its segments are not numbered from 1 to 255, each by its own number")
+    return tuple(zip(numbers, (one["Name"] for one in named), strict=True))

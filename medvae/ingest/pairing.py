@@ -11,6 +11,7 @@ from medvae.errors import InputError, UsageError
 from medvae.ingest import bids, layouts, names
 from medvae.ingest.layouts import Layout
 from medvae.ingest.notices import Notices
+from medvae.ingest.numbering import MOST_STRUCTURES, numbering
 from medvae.ingest.pairs import Neighbours, Pair
 from medvae.ingest.records import printable
 from medvae.ingest.trees import File, SingleFile, Tree
@@ -127,11 +128,11 @@ class Pairing:
         Raises:
             InputError: there are more structures than a mask can hold labels.
         """
-        found = layouts.numbering(self.layout.structures(), self.scheme)
-        if len(found) > layouts.MOST_STRUCTURES:
+        found = numbering(self.layout.structures(), self.scheme)
+        if len(found) > MOST_STRUCTURES:
             raise InputError(
                 f"the source has masks of {len(found)} structures, and a volume holds at most "
-                f"{layouts.MOST_STRUCTURES} labels: name those to keep with --label-scheme"
+                f"{MOST_STRUCTURES} labels: name those to keep with --label-scheme"
             )
         return found
 
@@ -175,7 +176,7 @@ class Pairing:
     def tell(self, notices: Notices) -> None:
         """What the names of masks left open, once the tree was walked."""
         layout = self.layout
-        few = len(layout.structures()) <= layouts.MOST_STRUCTURES
+        few = len(layout.structures()) <= MOST_STRUCTURES
         for name, image in layout.images.items():
             source = File(self.tree, name).source
             if self.masks is not None and not self._has_mask(name):

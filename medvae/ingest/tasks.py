@@ -169,6 +169,7 @@ class Scanning:
             "image": _bare(image_files),
             "masks": [_bare(mask) for mask in masks.files],
             "orientation": self.options.orientation,
+            "scheme": None if self.options.scheme is None else dict(self.options.scheme),
             "mask_optional": masks.optional,
             "numbers": masks.numbers,
             "structures": [printable(one) for one in masks.structures],

@@ -238,6 +238,28 @@ def test_a_segmentation_of_slicer_is_put_where_it_was_cut_out(tmp_path: Path) ->
     assert "another grid" in refusal(tmp_path, modality="mri")
 
 
+def test_segments_of_slicer_are_labelled_by_their_names(tmp_path: Path) -> None:
+    """Slicer numbers segments in the order in which they were drawn, which differs."""
+    labels = np.zeros((3, 4, 5), np.uint8)
+    labels[1], labels[2] = 1, 2
+    save(tmp_path / "a.nrrd", nrrd())
+    more = "Segment0_LabelValue:=1\nSegment0_Name:=Kidney\n"
+    more += "Segment1_LabelValue:=2\nSegment1_Name:=liver\n"
+    made = nrrd(labels.tobytes(order="F"), more, type="uint8")
+    save(tmp_path / "a.seg.nrrd", made)
+    stored = one(tmp_path, modality="mri").volume.mask
+    assert np.array_equal(stored, labels[::-1, ::-1])
+    notes: list[str] = []
+    list(read([tmp_path], modality="mri", notes=notes.append))
+    assert any("--label-scheme" in note for note in notes)
+    scheme = {"1": "liver", "2": "kidney"}
+    mask = one(tmp_path, modality="mri", scheme=scheme).volume.mask
+    assert np.array_equal(mask, np.array([0, 2, 1], np.uint8)[labels[::-1, ::-1]])
+    assert "names none" in refusal(tmp_path, modality="mri", scheme={"1": "spleen"})
+    save(tmp_path / "a.seg.nrrd", made.replace(b"LabelValue:=2", b"LabelValue:=1"))
+    assert "each by its own number" in refusal(tmp_path, modality="mri")
+
+
 def test_freesurfer_gives_one_scan_a_subject(tmp_path: Path) -> None:
     for name in ("orig", "T1", "brain", "aseg", "aparc+aseg", "orig/001"):
         path = tmp_path / f"bert/mri/{name}.mgz"

@@ -11,7 +11,8 @@ from ingest_makers import AFFINE, is_sentence, nifti, one, refusal, save, taken
 
 from medvae.errors import UsageError
 from medvae.ingest import Ingested, Quarantined, read
-from medvae.ingest.layouts import arrange, numbering
+from medvae.ingest.layouts import arrange
+from medvae.ingest.numbering import numbering
 
 SHAPE = (12, 11, 10)
 

@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.errors import InputError
-from medvae.ingest import layouts
 from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.files import IDENTITY, read_dataset
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import marks_of
 from medvae.ingest.normalise import Affine
+from medvae.ingest.numbering import segment_labels
 from medvae.ingest.records import Limits
 
-MOST_LABEL = 255
 Labels = npt.NDArray[np.uint8]
 
 
@@ -54,7 +53,7 @@ def labels_of(
         if not kind or file_key(data, salt) not in keys:
             raise InputError("its files changed while they were being read: try again")
         read = contours if kind == "contours" else segments
-        numbers = _numbers(read.names(data), scheme)
+        numbers = segment_labels(read.names(data), scheme)
         for number, where, inside in read.planes(data, shape, affine, set(numbers), limits):
             _draw(labels[where], inside, numbers[number])
     if not labels.any():
@@ -70,20 +69,3 @@ def _draw(plane: Labels, inside: npt.NDArray[np.bool_], label: int) -> None:
             "to keep with --label-scheme"
         )
     plane[inside] = label
-
-
-def _numbers(names: dict[int, list[str]], scheme: Mapping[str, str] | None) -> dict[int, int]:
-    """Number of a segment -> label: as the scheme has it by name, else the number itself."""
-    if not scheme:
-        if not all(1 <= number <= MOST_LABEL for number in names):
-            raise InputError(f"its segments are not numbered from 1 to {MOST_LABEL}")
-        return {number: number for number in names}
-    known = layouts.numbering([one for several in names.values() for one in several], scheme)
-    found = {
-        number: next(known[one] for one in several if one in known)
-        for number, several in names.items()
-        if any(one in known for one in several)
-    }
-    if not found:
-        raise InputError("the label scheme names none of its segments")
-    return found

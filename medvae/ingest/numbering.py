@@ -1,0 +1,51 @@
+"""Which label a named structure or segment gets: as the declared scheme has it by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from medvae.errors import InputError
+
+MOST_STRUCTURES = 255
+
+
+def numbering(structures: list[str], scheme: Mapping[str, str] | None) -> dict[str, int]:
+    """Structure -> label: as the scheme (number -> name) has it, else 1, 2, ... in order.
+
+    With a scheme, structures that it does not name get none.
+    """
+    if not scheme:
+        return {name: number for number, name in enumerate(structures, start=1)}
+    wanted = {_spelled(name): int(number) for number, name in scheme.items()}
+    return {name: wanted[_spelled(name)] for name in structures if _spelled(name) in wanted}
+
+
+def segment_labels(
+    names: Mapping[int, Sequence[str]], scheme: Mapping[str, str] | None
+) -> dict[int, int]:
+    """Number of a segment -> label: as the scheme has it by name, else the number itself.
+
+    Args:
+        names: number -> what the segment is called.
+
+    Raises:
+        InputError: the scheme names none of them, or a number is no label.
+    """
+    if not scheme:
+        if not all(1 <= number <= MOST_STRUCTURES for number in names):
+            raise InputError(f"its segments are not numbered from 1 to {MOST_STRUCTURES}")
+        return {number: number for number in names}
+    known = numbering([one for several in names.values() for one in several], scheme)
+    found = {
+        number: next(known[one] for one in several if one in known)
+        for number, several in names.items()
+        if any(one in known for one in several)
+    }
+    if not found:
+        raise InputError("the label scheme names none of its segments")
+    return found
+
+
+def _spelled(name: str) -> str:
+    return re.sub(r"[-_. ]+", " ", name.lower()).strip()
