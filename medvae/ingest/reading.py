@@ -171,12 +171,14 @@ class _Reading:
             masks = self._tree(labels) if labels else None
             scans = [self._scanning(path, given, masks) for path in sources]
             self._progress.start("ingest", self._count(scans))
+            # Asked before the end of the results, which kills workers that were not needed.
+            lacks = confine.missing(self._pool.layers())
             yield from self._results(self._steps(scans))
             yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
                 yield from table.unmet()
-            if lacks := confine.missing(self._pool.layers()):
+            if lacks:
                 self._notes(f"this system lacks {lacks} to confine the reading process with")
             self._progress.finish()
             self._tell()
