@@ -106,8 +106,10 @@ class AnatomyConfig(Section):
     library: Annotated[str, Field(min_length=1)] = Field(
         default="auto",
         description="The entry of the public library (medvae anatomy list) that shows the "
-        "cohort's region; auto: the one entry that covers the declared labels, and none where "
-        "there is none; none: an atlas of the patients alone.",
+        "cohort's region; auto: the one entry that covers the declared labels, and where there is "
+        "none patients, if the cohort has labels, no classes and data.spacing, else none; "
+        "patients: mean maps of the patients' own labels and pictures; none: an atlas of the "
+        "patients, in voxels.",
     )
     labels: dict[str, list[str]] = Field(
         default={},
@@ -131,6 +133,11 @@ class AnatomyConfig(Section):
     def used(self) -> bool:
         """Whether a settled configuration has an anatomy model."""
         return bool(self.digest)
+
+    @property
+    def public(self) -> bool:
+        """Whether its anatomy is that of an entry of the public library."""
+        return self.used and self.library != "patients"
 
 
 class CosinesConfig(Section):

@@ -119,7 +119,7 @@ class _AnatomySource:
         self, artifact: Artifact, cohort: CohortAnatomy | None, spacing: Sequence[float] | None
     ) -> None:
         named = artifact.facts["anatomy"]
-        if cohort is None or cohort.entry.digest != named["digest"]:
+        if cohort is None or cohort.digest != named["digest"]:
             raise UsageError(
                 f"this model draws people of the anatomy entry {named['library']} "
                 f"(digest {named['digest'][:16]}): add that entry to the vault's library"

@@ -24,6 +24,7 @@ from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import Scan, scan_of
+from medvae.anatomy.templates import DIGEST, ReleasedMaps
 from medvae.config import DataConfig
 from medvae.errors import UsageError
 from medvae.volume import Volume
@@ -34,7 +35,7 @@ class CohortAnatomy:
     """What registers, measures and draws the patients of one cohort; public, all of it.
 
     Attributes:
-        entry: of the library.
+        entry: of the library; None: patients are drawn from their own maps (`patients`).
         data: the cohort's declared facts.
         people: alignments of the entry's people, in the template's frame.
         make_template: what a patient is registered to; drawing needs none.
@@ -43,9 +44,10 @@ class CohortAnatomy:
         spacing: [3] voxel size of the entry's people (their median), in mm.
         drawn_spacing: [3] of drawn volumes, where the configuration says one.
         read_person: reads the scan of public person i; None where the entry has no images.
+        maps: what was released of the patients' own maps; None with an entry, or before that.
     """
 
-    entry: Entry
+    entry: Entry | None
     data: DataConfig
     people: tuple[Alignment, ...]
     make_template: Callable[[], Template]
@@ -55,6 +57,7 @@ class CohortAnatomy:
     spacing: tuple[float, float, float]
     drawn_spacing: tuple[float, float, float] | None = None
     read_person: Callable[[int], Scan] | None = None
+    maps: ReleasedMaps | None = None
 
     @classmethod
     def open(
@@ -108,6 +111,11 @@ class CohortAnatomy:
     def template(self) -> Template:
         """What a patient is registered to. Ask for it once before several threads do."""
         return self.make_template()
+
+    @property
+    def digest(self) -> str:
+        """Of the entry, or of the way patients are drawn from their own maps."""
+        return DIGEST if self.entry is None else self.entry.digest
 
     @property
     def box(self) -> Box:
@@ -166,7 +174,7 @@ class CohortAnatomy:
 
     def _subject(self, scan: Scan) -> Subject | None:
         count = len(cohort_labels(self.data))
-        if self.entry.kind == "labels":
+        if self.entry is not None and self.entry.kind == "labels":
             return class_subject(scan, count, self.template)
         if scan.mask is None or not scan.mask.any():
             return None

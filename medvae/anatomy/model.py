@@ -13,8 +13,10 @@ from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.patients import anatomy_of_patients, public_maps
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.templates import ReleasedMaps
 from medvae.threads import one_thread
 
 # A drawn deformation: so much of the drawn person's own, and the rest of another person's.
@@ -23,6 +25,7 @@ OWN: Final = 0.8
 # Numbers farther than this from their mean, in standard deviations, are drawn again as this.
 FARTHEST: Final = 2.5
 _RELEASED: Final = "released."
+_MAPS: Final = "maps."
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class AnatomyModel:
     """What draws synthetic subjects.
 
     Attributes:
-        cohort: the library's entry, ready for the cohort.
+        cohort: the library's entry, ready for the cohort; or the patients' own maps.
         numbers: of the population: public ones, or released ones.
         released: mechanism -> its noisy vector, before anything was made of it; audits compare
             patients with it. Empty in a public model.
@@ -43,16 +46,21 @@ class AnatomyModel:
     def to_arrays(self) -> dict[str, Array]:
         """Numbers and releases by name, for a model file."""
         released = {f"{_RELEASED}{name}": values for name, values in self.released.items()}
-        return {**self.numbers.to_arrays(), **released}
+        maps = self.cohort.maps
+        own = {} if maps is None else maps.to_arrays()
+        return {
+            **self.numbers.to_arrays(),
+            **released,
+            **{f"{_MAPS}{name}": values for name, values in own.items()},
+        }
 
     @classmethod
     def read(cls, cohort: CohortAnatomy, arrays: Mapping[str, Array]) -> AnatomyModel:
         """Read back `to_arrays`. KeyError where a number is missing."""
-        released = {
-            name.removeprefix(_RELEASED): values
-            for name, values in arrays.items()
-            if name.startswith(_RELEASED)
-        }
+        released = _under(_RELEASED, arrays)
+        if cohort.entry is None:
+            maps = ReleasedMaps.read(public_maps(cohort.data), _under(_MAPS, arrays))
+            cohort = anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps)
         return cls(cohort, Numbers.from_arrays(arrays), released)
 
     def draw(
@@ -86,15 +94,21 @@ class AnatomyModel:
         subject = replace(
             people[person],
             affine=place.affine_of(placed),
-            coefficients=self._shape(people[person], people[other]),
+            coefficients=self._shape(people[person], people[other], random),
         )
         with one_thread():
             pose = Pose(subject, people[person])
             image, mask = renderer.draw(person, pose, grid, figures, random)
         return image, mask, grid.affine
 
-    def _shape(self, person: Alignment, other: Alignment) -> Array:
-        """[3, K] coefficients: the population's mean and two people's own deviations."""
+    def _shape(self, person: Alignment, other: Alignment, random: np.random.Generator) -> Array:
+        """[3, K] coefficients: the population's mean and two people's own deviations.
+
+        Where there are no people, each coefficient is drawn by itself.
+        """
+        if self.cohort.entry is None:
+            std = self.cohort.bands.spread(self.numbers.shape_std)
+            return np.asarray(self.numbers.shape + std * random.standard_normal(std.shape))
         ratio = self.numbers.shape_std / self.cohort.numbers.shape_std
         own = OWN * person.coefficients
         if other is person:
@@ -102,6 +116,15 @@ class AnatomyModel:
         else:
             own = own + np.sqrt(1.0 - OWN**2) * other.coefficients
         return np.asarray(self.numbers.shape + self.cohort.bands.spread(ratio) * own)
+
+
+def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): values
+        for name, values in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _normal(random: np.random.Generator, mean: Array, std: Array, correlation: Array) -> Array:

@@ -22,16 +22,20 @@ def library_of(tenant: Tenant) -> Library:
 
 
 def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
-    """The configuration with its entry and the entry's digest, or with none.
+    """The configuration with its entry and the entry's digest, or with the patients' own maps, or
+    with none.
 
-    Never looks at a patient: the declared labels decide.
+    Never looks at a patient: what is declared decides.
 
     Raises:
         UsageError: the named entry does not cover the cohort, several entries cover it and none
-            is named, or `anatomy.share` has a budget and there is no entry.
+            is named, the cohort cannot have maps of its own, or `anatomy.share` has a budget and
+            there is nothing to draw from.
         NotFoundError: there is no such entry.
     """
     from medvae.anatomy.cohort import check_covers
+    from medvae.anatomy.patients import anatomy_of_patients
+    from medvae.anatomy.templates import DIGEST, LIBRARY
 
     library, wanted = library_of(tenant), cfg.anatomy.library
     if wanted == "auto":
@@ -45,7 +49,7 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
             # Somebody meant an entry: the first one says what is wrong.
             for name in library.names():
                 check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
-        wanted = covering[0] if covering else "none"
+        wanted = covering[0] if covering else _without_entry(cfg)
     if wanted == "none":
         if cfg.anatomy.share > 0:
             raise UsageError(
@@ -55,6 +59,10 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
+    if wanted == LIBRARY:
+        # Refuses a cohort that cannot have any.
+        anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
+        return cfg.with_library(wanted, DIGEST)
     entry = library.entry(wanted)
     check_covers(entry, cfg.data, cfg.anatomy.labels)
     if cfg.anatomy.digest not in ("", entry.digest):
@@ -65,6 +73,18 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     return cfg.with_library(wanted, entry.digest)
 
 
+def _without_entry(cfg: RunConfig) -> str:
+    """What `auto` stands for where no entry covers the cohort: the patients' own maps, or none.
+
+    A configuration with another model of its own (cosines, an atlas on a public template) keeps it.
+    """
+    from medvae.anatomy.patients import refusal
+    from medvae.anatomy.templates import LIBRARY
+
+    other = cfg.cosines.share > 0 or cfg.atlas.public != "none"
+    return "none" if other or refusal(cfg.data) else LIBRARY
+
+
 def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     """The configuration of a model of public people: of the entry that it names, if it does.
 
@@ -73,7 +93,7 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     Raises:
         UsageError, NotFoundError: as `choose`.
     """
-    if cfg.anatomy.library in ("auto", "none"):
+    if cfg.anatomy.library in ("auto", "none", "patients"):
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
@@ -97,7 +117,7 @@ def _covers(library: Library, name: str, cfg: RunConfig) -> bool:
 
 def check(tenant: Tenant, cfg: RunConfig) -> None:
     """Refuse an entry that shows a patient of the tenant. UsageError."""
-    if cfg.anatomy.used:
+    if cfg.anatomy.public:
         library = library_of(tenant)
         check_strangers(tenant, library.entry(cfg.anatomy.library), library)
 
@@ -129,16 +149,25 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
 
 
 def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
-    """The entry of a settled configuration, ready for its cohort; None where it has none.
+    """The entry of a settled configuration, or the patients' own maps; None where it has none.
 
     Raises:
         NotFoundError: the entry is no longer in the library.
         UsageError: it is another one of the same name.
     """
     from medvae.anatomy.cohort import CohortAnatomy
+    from medvae.anatomy.patients import anatomy_of_patients
+    from medvae.anatomy.templates import DIGEST
 
     if not cfg.anatomy.used:
         return None
+    if not cfg.anatomy.public:
+        if cfg.anatomy.digest != DIGEST:
+            raise UsageError(
+                "the run draws from maps of its patients in a way of another version; train a new "
+                "one"
+            )
+        return anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
     library = library_of(tenant)
     entry = library.entry(cfg.anatomy.library)
     if entry.digest != cfg.anatomy.digest:

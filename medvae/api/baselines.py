@@ -20,12 +20,14 @@ DIRECT = "public images directly"
 def public_volumes(
     anatomy: CohortAnatomy, n: int, progress: Progress
 ) -> Iterator[tuple[str, Iterator[Volume]]]:
-    """Name and volumes of each baseline that an entry of the library allows.
+    """Name and volumes of each baseline that an entry of the library allows; none without one.
 
     Args:
         anatomy: the entry, ready for the cohort.
         n: how many volumes are drawn. Images of an entry are as many as its people.
     """
+    if anatomy.entry is None:
+        return
     yield DRAWN, _drawn(anatomy, n, progress)
     if anatomy.read_person is not None:
         yield DIRECT, _people(anatomy)
@@ -51,6 +53,7 @@ def _people(anatomy: CohortAnatomy) -> Iterator[Volume]:
     from medvae.grid import drawn_volume
 
     assert anatomy.read_person is not None
+    assert anatomy.entry is not None
     for index in range(len(anatomy.entry.people)):
         scan = anatomy.read_person(index)
         yield drawn_volume(scan.image, scan.affine, anatomy.data, scan.mask)

@@ -24,6 +24,8 @@ _PRODUCTS_SECONDS = 1e-3
 # Of a patient who is registered to a library and measured, and of a drawn volume: seconds of one
 # core, between those of a heart (1.3 and 1) and of a whole head (8 and 3).
 _MEASURING_SECONDS, _DRAWING_SECONDS = 5.0, 2.0
+# Passes over the patients where they are drawn from their own maps.
+_MAP_PASSES = 2
 
 
 def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
@@ -39,7 +41,8 @@ def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
         seconds += volumes * _REGISTRATIONS * _registration_seconds(cfg)
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
     if cfg.anatomy.used:
-        seconds += volumes * _MEASURING_SECONDS / (os.cpu_count() or 1)
+        passes = 1 if cfg.anatomy.public else _MAP_PASSES
+        seconds += passes * volumes * _MEASURING_SECONDS / (os.cpu_count() or 1)
         seconds += cfg.atlas.samples * _DRAWING_SECONDS
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
     return Cost(round(seconds, 1), _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)

@@ -18,7 +18,9 @@ import torch
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import parts_of
+from medvae.anatomy.patients import public_maps
 from medvae.anatomy.scan import Scan, scan_of
+from medvae.anatomy.templates import MapMechanism
 from medvae.atlas import Atlas, hounsfield, intensity, profile, refinement, shares
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, standardise
@@ -144,18 +146,27 @@ class Means:
         """The joint vectors of place, shape and figures, which the model keeps as released."""
         arrays = {k: v.numpy() for k, v in artifact.part("anatomy").items()}
         model = AnatomyModel.read(cohort, arrays)
-        joints = {}
+        cohort, joints = model.cohort, {}
+        maps = _maps(cohort)
         for name, released in model.released.items():
+            if name in maps:
+                self._add(name, released, maps[name][1].clip, exact=True)
+                continue
             parts = parts_of(name, len(released), cohort.numbers, cohort.bands)
             joined = Joint([Part(one.name, one.clip, one.share, one.dimension) for one in parts])
             joints[name] = (parts, joined)
             self._add(name, released, joined.clip, exact=True)
 
         def measure(scan: Scan) -> dict[str, Array]:
+            own = {
+                name: joined.join(vectors)
+                for name, (mechanism, joined) in maps.items()
+                if (vectors := mechanism.vectors(scan)) is not None
+            }
             found = cohort.measure(scan)
             if found is None:
-                return {}
-            return {
+                return own
+            return own | {
                 name: joined.join({p.name: p.measure(found, model.numbers) for p in parts})
                 for name, (parts, joined) in joints.items()
             }
@@ -268,3 +279,17 @@ class Means:
             return {PRIOR: weigh * code.double().numpy()}
 
         self._measures.append(measure)
+
+
+def _maps(cohort: CohortAnatomy) -> dict[str, tuple[MapMechanism, Joint]]:
+    """The mechanisms of the patients' own maps, by name; none where an entry is drawn."""
+    if cohort.maps is None:
+        return {}
+    found = [
+        MapMechanism.coarse(public_maps(cohort.data)),
+        MapMechanism.fine(cohort.maps.coarse),
+    ]
+    return {
+        one.name: (one, Joint([Part(p.name, p.clip, p.share, p.dimension) for p in one.parts]))
+        for one in found
+    }

@@ -59,6 +59,13 @@ def _lines(result: PlanResult) -> list[str]:
 
 def _anatomy(result: PlanResult) -> list[str]:
     """Where the volumes come from, and what would be better."""
+    if result.anatomy == "patients":
+        return [
+            "No entry of the public anatomy library covers this cohort: volumes are drawn from "
+            "mean maps of the patients' labels and pictures. What is not labelled is made up. "
+            "Public images of the region with the same labels make better ones (medvae anatomy "
+            "add; docs/benchmarks/anatomy.md has figures)."
+        ]
     if result.anatomy is not None:
         return [
             f"Volumes are drawn from the public anatomy {result.anatomy}, as these patients' "
@@ -71,8 +78,9 @@ def _anatomy(result: PlanResult) -> list[str]:
         ]
     return [
         "No entry of the public anatomy library covers this cohort: an atlas is made of the "
-        "patients alone, whose volumes are blurred and of low resolution. Public images of the "
-        "region with the same labels make better ones (medvae anatomy add)."
+        "patients alone, whose volumes are blurred and of low resolution. With labels and "
+        "data.spacing set, mean maps of the patients' labels make better ones; public images of "
+        "the region with the same labels better still (medvae anatomy add)."
     ]
 
 

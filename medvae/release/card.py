@@ -197,7 +197,14 @@ _OUT_OF_SCOPE = (
 
 
 def anatomy_limits(anatomy: Mapping[str, Any]) -> list[str]:
-    """What must be known of volumes that show public people."""
+    """What must be known of volumes that show public people, or the patients' mean maps."""
+    if anatomy["kind"] == "maps":
+        return [
+            "Labelled organs have the patients' mean shape with smooth random variation: no two "
+            "organs of one person belong together beyond that.",
+            "What is not labelled is a mean picture and, where patients differ, made-up structure: "
+            "nothing can be learnt from it but that it is not the labelled organs.",
+        ]
     return [
         f"Every volume shows one of {anatomy['people']} public people ({anatomy['source']}; "
         f"licence: {anatomy['licence']}; consent: {anatomy['consent'] or 'not stated'}) in a pose "

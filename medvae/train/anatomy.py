@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,15 @@ from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import MEANS, SPREADS, Measured, Part, mean_parts, spread_parts
 from medvae.anatomy.registration.geometry import Array
-from medvae.anatomy.scan import Scan
+from medvae.anatomy.templates import COARSE_MAPS, DIGEST, FINE_MAPS, LIBRARY
 from medvae.config import RunConfig
 from medvae.grid import crop_or_pad
 from medvae.privacy import NoiseSource, Plan, joint, recentre
 from medvae.progress import Progress
 from medvae.threads import one_thread
+from medvae.train.maps import release_maps
 from medvae.train.release import PlannedRelease
+from medvae.train.scans import Scans
 from medvae.train.stages import Stages
 
 # Mechanisms whose mean is known before their release: spreads are those of public people.
@@ -38,17 +40,11 @@ KNOWN_MEAN: Final = (SPREADS,)
 MOST_NOISE: Final = 0.5
 
 
-class Scans(Protocol):
-    """The cohort, decrypted in memory only."""
-
-    def __len__(self) -> int: ...
-
-    def scans(self, index: int) -> list[Scan]: ...
-
-
-def mechanisms() -> list[tuple[str, float]]:
+def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
     """(name, share of the anatomy model's budget) in order of release; the shares sum to 1."""
     shares = {MEANS: 0.64, SPREADS: 0.36}
+    if cfg.anatomy.library == LIBRARY:
+        shares = {COARSE_MAPS: 0.12, FINE_MAPS: 0.40, MEANS: 0.28, SPREADS: 0.20}
     return list(shares.items())
 
 
@@ -116,6 +112,15 @@ def _tensors(model: AnatomyModel) -> dict[str, torch.Tensor]:
 def provenance(cohort: CohortAnatomy) -> dict[str, Any]:
     """What a model's card says of the public people that it draws."""
     entry, grid = cohort.entry, cohort.grid()
+    if entry is None:
+        return {
+            "size": list(grid.shape),
+            "spacing": [float(side) for side in grid.spacing],
+            "library": LIBRARY,
+            "digest": DIGEST,
+            "kind": "maps",
+            "people": 0,
+        }
     return {
         "size": list(grid.shape),
         "spacing": [float(side) for side in grid.spacing],
@@ -141,10 +146,13 @@ def fit_anatomy(
 
     workers: patients that are measured side by side; the numbers are the same for any.
     """
+    maps: dict[str, Array] = {}
+    if cohort.entry is None:
+        cohort, maps = release_maps(cohort, patients, release, workers=workers, progress=progress)
     found = list(_measured(cohort, patients, workers, progress))
     public, bands = cohort.numbers, cohort.bands
-    count = _coefficients(public, bands, release)
-    model = AnatomyModel(cohort, public)
+    model = AnatomyModel(cohort, public, maps)
+    count = None if cohort.entry is None else _coefficients(public, bands, release)
     model = _release(MEANS, mean_parts(public, bands, count), found, release, model)
     return _release(SPREADS, spread_parts(public, bands), found, release, model)
 

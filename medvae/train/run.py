@@ -67,7 +67,7 @@ def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
     if cfg.cosines.share > 0:
         return cosine_stage.requests(cfg)
     wanted: list[Request] = []
-    for name, part in anatomy_stage.mechanisms() if cfg.anatomy.share > 0 else ():
+    for name, part in anatomy_stage.mechanisms(cfg) if cfg.anatomy.share > 0 else ():
         wanted += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
     if dims_of(cfg) == 3:
         for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
@@ -131,7 +131,7 @@ def train(
             f"the plan is for {plan.patients} patients and the data set has {len(patients)}; "
             "make a plan for this data set"
         )
-    if (anatomy.entry.digest if anatomy else "") != cfg.anatomy.digest:
+    if (anatomy.digest if anatomy else "") != cfg.anatomy.digest:
         raise UsageError("the anatomy entry is not the one that the configuration names")
     stages = Stages.resume(checkpoint or Forgetful())
     noise = NoiseSource(key, _binding(cfg, device))

@@ -121,9 +121,9 @@ class Product:
             print(f"  {found.subjects} of {len(people)} people: {found.quarantined[:3]}")
 
     def settings(self, entry: str | None) -> list[str]:
-        """What --set would be given."""
+        """What --set would be given; entry: of the library, or "none" for the atlas."""
         # What has no people to draw has no detail of theirs either: it draws what is compared.
-        grid = self.cohort.drawn if entry else self.cohort.measured
+        grid = self.cohort.measured if entry in (None, "none") else self.cohort.drawn
         library = [f"anatomy.library={entry}"] if entry else []
         return [*_grid(grid), *self.cohort.overrides, *library]
 

@@ -14,6 +14,7 @@ ALL = 10_000
 # Stands for no noise: the largest epsilon that the product plans.
 LEAST_NOISE = 50.0
 PRIVATE, OWN, NONE = "private, public library", "private, own library", "private, no library"
+ATLAS = "private, atlas"
 MIXED = "private, with public images twice"
 IMAGES, DRAWN = "public images directly", "public people drawn"
 OWN_IMAGES, OWN_DRAWN = "own library's images directly", "own library drawn"
@@ -43,7 +44,11 @@ def rows(cohort: Cohort, product: Product, seeds: int) -> list[Row]:
         trained = _epsilons(1, 3.0, 1.0)
         found += [Row(OWN, e, seed, _private(product, "own", e)) for e, seed in trained]
     trained = _epsilons(1) if cohort.public else _epsilons(seeds, 3.0, 1.0)
-    return found + [Row(NONE, e, seed, _private(product, None, e)) for e, seed in trained]
+    found += [Row(NONE, e, seed, _private(product, None, e)) for e, seed in trained]
+    if cohort.scheme:
+        # Without labels it is what there is without a library.
+        found += [Row(ATLAS, e, seed, _private(product, "none", e)) for e, seed in trained]
+    return found
 
 
 def _epsilons(seeds: int, *others: float) -> list[tuple[float, int]]:
@@ -58,7 +63,7 @@ def _add(product: Product, entry: str | None) -> People:
         library, patients = cohort.set_aside()
         product.add_own(entry, library)
         return patients
-    if entry is not None:
+    if entry not in (None, "none"):
         assert cohort.public is not None
         product.add(entry, cohort.public)
     return cohort.train

@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from organs.rows import ALL, DRAWN, IMAGES, NONE, OWN, OWN_DRAWN, OWN_IMAGES, PRIVATE, real_name
+from organs.rows import (
+    ALL,
+    ATLAS,
+    DRAWN,
+    IMAGES,
+    NONE,
+    OWN,
+    OWN_DRAWN,
+    OWN_IMAGES,
+    PRIVATE,
+    real_name,
+)
 
 Results = Sequence[dict[str, Any]]
 
@@ -76,7 +87,7 @@ def _mean(results: Results, method: str, epsilon: float | None, key: str = "dice
 
 
 def _best(results: Results, epsilon: float, key: str) -> float | None:
-    found = [_mean(results, method, epsilon, key) for method in (PRIVATE, OWN, NONE)]
+    found = [_mean(results, method, epsilon, key) for method in (PRIVATE, OWN, NONE, ATLAS)]
     return max((v for v in found if v is not None), default=None)
 
 

@@ -68,7 +68,7 @@ def cohort(tmp_path_factory):
 def released(epsilon: float, key: bytes = b"k" * 32, patients: int = PATIENTS) -> PlannedRelease:
     wanted = [
         StageRequest(*one)
-        for name, share in stage.mechanisms()
+        for name, share in stage.mechanisms(CFG)
         for one in stage.requests(name, share, CFG, patients)
     ]
     plan = make_plan(wanted, patients=patients, epsilon=epsilon, delta=1e-5)
@@ -94,7 +94,7 @@ def test_any_number_of_workers_gives_the_same_bits(cohort):
 def test_the_mechanisms_are_those_of_the_plan(cohort):
     model = fitted(cohort, 8.0)
     assert set(model.released) == {MEANS, SPREADS}
-    assert sum(share for _, share in stage.mechanisms()) == pytest.approx(1.0)
+    assert sum(share for _, share in stage.mechanisms(CFG)) == pytest.approx(1.0)
 
 
 def test_little_noise_finds_the_patients_greys_and_much_noise_leaves_public_ones(cohort):

@@ -14,6 +14,8 @@ FORMAT: Final = 1
 FILE: Final = "entry.json"
 # "labels": label maps of a whole region; "images": images with labels.
 EntryKind = Literal["labels", "images"]
+# What `anatomy.library` means something else by.
+_RESERVED = ("auto", "none", "patients")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
@@ -107,6 +109,11 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} is not a name of an anatomy entry: expected 1 to 63 of a-z, 0-9, - and _, "
             "beginning with a letter or a digit"
+        )
+    if name in _RESERVED:
+        raise UsageError(
+            f"an anatomy entry cannot be called {name}: anatomy.library means something else by "
+            "it; choose another --name"
         )
 
 

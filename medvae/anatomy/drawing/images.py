@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medvae.anatomy.drawing.layers import QUANTILES, Layers
-from medvae.anatomy.drawing.pose import OutputGrid, Pose
+from medvae.anatomy.drawing.layers import QUANTILES, Layers, shares
+from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.registration import Alignment, sampling, signed_distances
-from medvae.anatomy.registration.geometry import Array, affine_points, transform
+from medvae.anatomy.registration.geometry import Array, transform
 from medvae.anatomy.scan import Scan
 from medvae.threads import one_thread
 
@@ -89,7 +89,7 @@ class ImageRenderer:
 
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
-            inside = _in_box(scan, found)
+            inside = in_box(scan, found)
         layers = Layers.measure(
             scan.image, scan.mask, inside, len(self._labels), absolute=self._absolute
         )
@@ -110,7 +110,7 @@ class ImageRenderer:
         with one_thread():
             for where, slab in grid.slabs():
                 values, distances = source.at(pose.person_points(slab))
-                image[where] = own.repaint(values, _shares(distances, source.softness), wanted)
+                image[where] = own.repaint(values, shares(distances, source.softness), wanted)
                 nearest = distances.argmin(axis=0)
                 mask[where] = np.where(distances.min(axis=0) < 0.0, nearest + 1, 0)
         return image, mask
@@ -142,20 +142,3 @@ class _Person:
         values = sampling.sample(self._maps, mirrored).numpy()
         beyond = (where.abs() > 1.0).any(dim=0).numpy()
         return values[0], np.where(beyond, np.float32(LIMIT_MM), values[1:])
-
-
-def _shares(distances: npt.NDArray[np.float32], softness: float) -> npt.NDArray[np.float32]:
-    """[L, ...] part of each label in each voxel, from signed distances; sums to at most 1."""
-    shares = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
-    return np.asarray(shares / np.maximum(shares.sum(axis=0), 1.0), np.float32)
-
-
-def _in_box(scan: Scan, found: Alignment) -> npt.NDArray[np.bool_]:
-    """[X, Y, Z] whether a voxel is in the template's box, by the affine map alone."""
-    inside = np.empty(scan.image.shape, bool)
-    x, y, z = scan.image.shape
-    for where, slab in OutputGrid(scan.affine, (x, y, z)).slabs():
-        points = affine_points(found.affine @ slab.affine, slab.shape, torch.device("cpu"))
-        at = sampling.box_coordinates(points, found.box)
-        inside[where] = (at.abs() <= 1.0).all(dim=0).numpy()
-    return inside

@@ -102,3 +102,9 @@ class Layers:
         new = np.concatenate([new[:1] - 2.0, new, new[-1:] + 2.0])
         own = np.maximum.accumulate(own + 1e-6 * np.arange(len(own)))
         return np.interp(image, own, new).astype(np.float32)
+
+
+def shares(distances: npt.NDArray[np.float32], softness: float) -> npt.NDArray[np.float32]:
+    """[L, ...] part of each label in each voxel, from signed distances; sums to at most 1."""
+    shares = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
+    return np.asarray(shares / np.maximum(shares.sum(axis=0), 1.0), np.float32)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from medvae.anatomy.registration import Alignment, sampling
 from medvae.anatomy.registration.geometry import Array, affine_points, transform
 from medvae.anatomy.registration.mapping import INVERSIONS, field_spacing
+from medvae.anatomy.scan import Scan
 
 # Voxels of the output that are handled at once: memory does not grow with the output.
 SLAB_VOXELS = 1 << 20
@@ -80,3 +82,14 @@ class Pose:
         for _ in range(INVERSIONS):
             points = origin - sampling.sample(field, sampling.box_coordinates(points, found.box))
         return transform(np.asarray(np.linalg.inv(found.affine)), points)
+
+
+def in_box(scan: Scan, found: Alignment) -> npt.NDArray[np.bool_]:
+    """[X, Y, Z] whether a voxel is in the template's box, by the affine map alone."""
+    inside = np.empty(scan.image.shape, bool)
+    x, y, z = scan.image.shape
+    for where, slab in OutputGrid(scan.affine, (x, y, z)).slabs():
+        points = affine_points(found.affine @ slab.affine, slab.shape, torch.device("cpu"))
+        at = sampling.box_coordinates(points, found.box)
+        inside[where] = (at.abs() <= 1.0).all(dim=0).numpy()
+    return inside

@@ -14,9 +14,14 @@ MEANS: Final = "anatomy-means"
 SPREADS: Final = "anatomy-spreads"
 
 
-def mean_parts(public: Numbers, bands: Bands, count: int) -> list[Part]:
-    """What `MEANS` releases; count: coefficients of the shape along each axis."""
-    return [MeanPlace(public), MeanFigures(public), MeanShape(public, bands, count)]
+def mean_parts(public: Numbers, bands: Bands, count: int | None) -> list[Part]:
+    """What `MEANS` releases.
+
+    count: coefficients of the shape along each axis; None: not its mean, which is zero round
+        maps that are the patients' own means.
+    """
+    parts: list[Part] = [MeanPlace(public), MeanFigures(public)]
+    return parts if count is None else [*parts, MeanShape(public, bands, count)]
 
 
 def spread_parts(public: Numbers, bands: Bands) -> list[Part]:
@@ -28,5 +33,5 @@ def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[P
     """What mechanism `name` released in a vector [dimension]."""
     if name == SPREADS:
         return spread_parts(public, bands)
-    place, figures, _ = mean_parts(public, bands, 1)
-    return mean_parts(public, bands, (dimension - place.dimension - figures.dimension) // 3)
+    left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
+    return mean_parts(public, bands, left // 3 or None)

@@ -1,0 +1,160 @@
+"""Cohorts without public people: released mean maps, and cells where they say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from medvae.anatomy.drawing.cells import cells
+from medvae.anatomy.drawing.layers import QUANTILES, Layers, shares
+from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
+from medvae.anatomy.drawing.texture import field
+from medvae.anatomy.registration import Alignment, sampling
+from medvae.anatomy.registration.geometry import Array, Box
+from medvae.anatomy.scan import Scan
+from medvae.threads import one_thread
+
+# How much figures differ between patients, before anything is released: means of labels and
+# quantiles of the background, and deviations within labels.
+GREY_STD, DEVIATION_STD = 0.25, 0.08
+# Finest voxels of the cells along the edge of a cube of the box's volume.
+FINEST_CELLS = 112
+# Fields within labels: width as a part of the edge, and amplitude.
+WITHIN = ((0.03, 0.5), (0.12, 0.85))
+# The seed of the picture that stands for all where its grey values are looked at.
+REFERENCE = 0
+
+
+class TemplateRenderer:
+    """`Renderer` of mean maps.
+
+    Borders are where the mean distances have them. A label has its drawn mean and deviation; the
+    background is the mean picture and, as far as pictures differ from it, cells of even grey;
+    its grey values are distributed as drawn.
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        distances: npt.NDArray[np.float32],
+        picture: npt.NDArray[np.float32],
+        labels: Sequence[str],
+    ) -> None:
+        """Args:
+        distances: [L, X, Y, Z] signed, in mm, filling the box.
+        picture: [2, X, Y, Z] mean and deviation, on the scale of -1 to 1.
+        labels: names of the cohort's labels.
+        """
+        self._box, self._labels = box, tuple(labels)
+        self._distances = sampling.side_by_side(torch.from_numpy(distances))
+        self._picture = sampling.side_by_side(torch.from_numpy(picture))
+        grid = box.grid(box.edge / 56.0)
+        self._own = self._reference(OutputGrid(grid.affine, grid.shape))
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [
+            *(f"mean of {name}" for name in self._labels),
+            *(f"deviation of {name}" for name in self._labels),
+            *(f"background, quantile {part:g}" for part in QUANTILES),
+        ]
+
+    @property
+    def public_mean(self) -> Array:
+        return self._own.figures
+
+    @property
+    def public_std(self) -> Array:
+        std = np.full(len(self.names), GREY_STD)
+        std[len(self._labels) : 2 * len(self._labels)] = DEVIATION_STD
+        return std
+
+    @property
+    def public_within(self) -> Array:
+        return self.public_std
+
+    @property
+    def public_correlation(self) -> Array:
+        return np.eye(len(self.names))
+
+    def measure(self, scan: Scan, found: Alignment) -> Array:
+        with one_thread():
+            inside = in_box(scan, found)
+        layers = Layers.measure(scan.image, scan.mask, inside, len(self._labels), absolute=False)
+        return layers.figures
+
+    def draw(
+        self,
+        person: int,
+        pose: Pose,
+        grid: OutputGrid,
+        figures: Array,
+        random: np.random.Generator,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        wanted = Layers.of(figures, len(self._labels))
+        softness = float(grid.spacing.min())
+        image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
+        with one_thread():
+            noise = self._noise(softness, random)
+            for where, slab in grid.slabs():
+                points = pose.template_points(slab)
+                values, distances, parts = self._at(points, noise, softness)
+                image[where] = self._own.repaint(values, parts, wanted)
+                mask[where] = _labels(distances)
+        return image, mask
+
+    def _at(
+        self, points: torch.Tensor, noise: torch.Tensor, softness: float
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Picture [...], distances and shares of the labels [L, ...] at points [3, ...].
+
+        Beyond the box the picture is mirrored, and labels go on as they are at the border.
+        """
+        where = sampling.box_coordinates(points, self._box)
+        distances = sampling.sample(self._distances, where).numpy()
+        mirrored = 1.0 - (torch.remainder(where + 1.0, 4.0) - 2.0).abs()
+        mean, deviation = sampling.sample(self._picture, mirrored).numpy()
+        beside, within = sampling.sample(noise, mirrored).numpy()
+        parts = shares(distances, softness)
+        labelled = parts.sum(axis=0)
+        mixed = labelled * within + (1.0 - labelled) * beside
+        return mean + deviation * mixed, distances, parts
+
+    def _noise(self, spacing: float, random: np.random.Generator) -> torch.Tensor:
+        """[2, X, Y, Z] filling the box: what varies beside the labels, and within them."""
+        edge = self._box.edge
+        grid = self._box.grid(max(spacing, edge / FINEST_CELLS))
+        voxel = np.asarray(grid.spacing)
+        beside = cells(grid.shape, voxel, edge, random)
+        within = sum(
+            (np.float32(a) * field(grid.shape, voxel, width * edge, random) for width, a in WITHIN),
+            np.zeros(grid.shape, np.float32),
+        )
+        return sampling.side_by_side(torch.from_numpy(np.stack([beside, within])))
+
+    def _reference(self, grid: OutputGrid) -> Layers:
+        """Layers of a picture in the template's own frame; what it lacks is middle grey."""
+        random = np.random.Generator(np.random.Philox(key=[REFERENCE, 0]))
+        softness = float(grid.spacing.min())
+        points = self._box.grid(self._box.edge / 56.0).centres(torch.device("cpu"))
+        with one_thread():
+            values, distances, _ = self._at(points, self._noise(softness, random), softness)
+        found = Layers.measure(
+            np.clip(values, -1.0, 1.0),
+            _labels(distances),
+            np.ones(grid.shape, bool),
+            len(self._labels),
+            absolute=False,
+        )
+        own = found.figures
+        std = np.full(len(own), 0.0)
+        std[len(self._labels) : 2 * len(self._labels)] = 0.1
+        return Layers.of(np.where(np.isfinite(own), own, std), len(self._labels))
+
+
+def _labels(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    nearest = distances.argmin(axis=0)
+    return np.where(distances.min(axis=0) < 0.0, nearest + 1, 0).astype(np.uint8)

@@ -1,0 +1,95 @@
+"""The anatomy of a cohort without public people: mean maps of its own patients, as released."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from medvae.anatomy import place
+from medvae.anatomy.cohort import CohortAnatomy, cohort_labels
+from medvae.anatomy.drawing.templates import TemplateRenderer
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.public import public_numbers
+from medvae.anatomy.registration import Alignment
+from medvae.anatomy.registration.cosines import CosineBasis
+from medvae.anatomy.templates import ReleasedMaps, Templates, box_of
+from medvae.config import DataConfig
+from medvae.errors import UsageError
+
+# Before anything is released, patients differ by so many times what public people typically do in
+# rotation, and in size and position; and so much in shape, in standard deviations of the law.
+ROTATION, SIZE, SHAPE = 2.0, 1.5, 0.45
+# Fastest cosine of a deformation: of a large box not what its coefficients cannot be fitted for.
+FASTEST_PER_MM, FASTEST_PER_EDGE = 1.0 / 40.0, 5.0
+
+
+def refusal(data: DataConfig) -> str | None:
+    """Why a cohort cannot be drawn from its own maps; None where it can."""
+    if data.classes > 0:
+        return "it has classes (set data.classes to 0)"
+    if not cohort_labels(data):
+        return "it has no labels (declare them and ingest masks)"
+    if 1 in data.size:
+        return "its images have two dimensions"
+    if data.spacing is None:
+        return "its grid has no size in millimetres (set data.spacing beside data.size)"
+    return None
+
+
+def anatomy_of_patients(
+    data: DataConfig,
+    spacing: tuple[float, float, float] | None = None,
+    maps: ReleasedMaps | None = None,
+) -> CohortAnatomy:
+    """A cohort that is drawn from its own maps.
+
+    Args:
+        data: with labels and a spacing.
+        spacing: voxel size of drawn volumes, in mm; None: that of the data.
+        maps: what was released; None: nothing yet, and labels are balls.
+
+    Raises:
+        UsageError: the cohort has classes, no labels, or no size in millimetres.
+    """
+    why = refusal(data)
+    if why is not None:
+        raise UsageError(
+            f"the cohort cannot be drawn from its own mean maps, for {why}; or set "
+            "anatomy.library to none"
+        )
+    assert data.spacing is not None
+    templates = public_maps(data) if maps is None else maps.fine
+    renderer = TemplateRenderer(
+        templates.box, templates.template.channels, templates.picture(), cohort_labels(data)
+    )
+    fastest = min(FASTEST_PER_MM, FASTEST_PER_EDGE / templates.box.edge)
+    count = len(CosineBasis(templates.box, fastest))
+    pose = Alignment(templates.box, fastest, np.eye(4), np.zeros((3, count)), 0.0, 1.0)
+    return CohortAnatomy(
+        None,
+        data,
+        (pose,),
+        lambda: templates.template,
+        renderer,
+        _numbers(pose, renderer),
+        np.eye(place.SIZE),
+        data.spacing,
+        drawn_spacing=spacing,
+        maps=maps,
+    )
+
+
+def public_maps(data: DataConfig) -> Templates:
+    """The maps before anything is released; data: with labels and a spacing."""
+    assert data.spacing is not None
+    return Templates.public(box_of(data.size, data.spacing), len(cohort_labels(data)))
+
+
+def _numbers(pose: Alignment, renderer: TemplateRenderer) -> Numbers:
+    """Numbers round the maps, before more is released."""
+    figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
+    found = public_numbers([pose], [np.zeros(3)], figures)
+    std = place.typical(pose.box.edge) * SIZE
+    std[place.ROTATION] *= ROTATION / SIZE
+    return replace(found, place_std=std, shape_std=np.full_like(found.shape_std, SHAPE))

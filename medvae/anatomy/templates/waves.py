@@ -1,0 +1,112 @@
+"""Smooth maps in a box: products of cosines up to a frequency, and the part of them above noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import dctn, idctn
+
+from medvae.anatomy.registration.geometry import Array, Box, BoxGrid
+
+# Voxels of the maps' grid along the edge of a cube of the box's volume.
+VOXELS_PER_EDGE = 56
+# How many standard deviations of the power of noise may be chance.
+CHANCE = 2.5
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Cosines of mean square 1 on a box (discrete cosine transform, type II).
+
+    Attributes:
+        box: in mm.
+        fastest: of the cosines, in cycles per edge of a cube of the box's volume.
+        law: how patients differ in a coefficient of frequency f: variance proportional to
+            (1 + (f / corner)^2)^-slope, as (corner, slope).
+    """
+
+    box: Box
+    fastest: float
+    law: tuple[float, float]
+
+    @property
+    def grid(self) -> BoxGrid:
+        """The grid that maps are on."""
+        return self.box.grid(self.box.edge / VOXELS_PER_EDGE)
+
+    @cached_property
+    def _kept(self) -> tuple[npt.NDArray[np.int64], Array]:
+        """[K] places in the flattened transform, and their frequencies, ascending."""
+        shape = self.grid.shape
+        axes = [
+            (np.arange(n) / (2.0 * side)).reshape([-1 if a == b else 1 for b in range(3)])
+            for a, (n, side) in enumerate(zip(shape, self.box.size, strict=True))
+        ]
+        frequency = np.sqrt(axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2).ravel() * self.box.edge
+        # A stable order: by frequency rounded well below the distance of two, then by place.
+        places = np.flatnonzero(frequency <= self.fastest + 1e-9)
+        order = np.argsort(np.rint(frequency[places] * 1e9), kind="stable")
+        return places[order], frequency[places[order]]
+
+    def __len__(self) -> int:
+        return len(self._kept[0])
+
+    @property
+    def bands(self) -> npt.NDArray[np.int64]:
+        """[K] band of each cosine: half a cycle per edge wide, ascending."""
+        return np.asarray(np.rint(2.0 * self._kept[1]), np.int64)
+
+    @property
+    def weights(self) -> Array:
+        """[K] what coefficients are multiplied by before they are clipped: variance^-1/4.
+
+        Among all weights these leave the least squared noise in the map for one clip.
+        """
+        corner, slope = self.law
+        return np.asarray((1.0 + (self.bands / 2.0 / corner) ** 2) ** (slope / 4.0))
+
+    def analyse(self, maps: npt.NDArray[np.float32]) -> Array:
+        """[C, K] coefficients of maps [C, X, Y, Z]: their squares add up to the mean square."""
+        places, root = self._kept[0], np.sqrt(np.prod(self.grid.shape))
+        return np.stack(
+            [dctn(one.astype(np.float64), norm="ortho").ravel()[places] / root for one in maps]
+        )
+
+    def synthesise(self, coefficients: Array) -> npt.NDArray[np.float32]:
+        """[C, X, Y, Z] maps of coefficients [C, K]."""
+        shape, places = self.grid.shape, self._kept[0]
+        found = np.zeros((len(coefficients), *shape), np.float32)
+        for one, own in zip(found, coefficients, strict=True):
+            flat = np.zeros(int(np.prod(shape)))
+            flat[places] = own * np.sqrt(len(flat))
+            one[...] = idctn(flat.reshape(shape), norm="ortho")
+        return found
+
+    def extended(self, coefficients: Array) -> Array:
+        """Coefficients [C, J] of slower waves of the same box as [C, K] of these."""
+        found = np.zeros((len(coefficients), len(self)))
+        found[:, : coefficients.shape[1]] = coefficients
+        return found
+
+    def above_noise(self, released: Array, sigma: float) -> Array:
+        """[C, K] coefficients of released weighted ones [C, K].
+
+        Each band keeps the part of its power that noise does not explain.
+
+        Positive-part James-Stein (1961) in each band of each channel; a band is zero where noise
+        alone would be as strong once in some hundred times.
+
+        sigma: noise deviation of each weighted coefficient; 0: none.
+        """
+        bands, kept = self.bands, np.zeros_like(released)
+        for band in np.unique(bands):
+            there = bands == band
+            size = int(there.sum())
+            power, expected = (released[:, there] ** 2).sum(axis=1), size * sigma**2
+            enough = power > expected * (1.0 + CHANCE * np.sqrt(2.0 / size))
+            part = np.where(enough, 1.0 - expected / np.maximum(power, 1e-300), 0.0)
+            kept[:, there] = released[:, there] * part[:, None]
+        return np.asarray(kept / self.weights)

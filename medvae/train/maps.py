@@ -1,0 +1,77 @@
+"""The patients' own mean maps: two joint mechanisms before those of the anatomy model.
+
+Formal guarantee: the maps are a function of the outputs of the mechanisms `COARSE_MAPS` and
+`FINE_MAPS`. Each patient's vector, the mean over his or her volumes, is clipped whatever was
+measured; a volume that cannot be read or registered adds zeros. The second mechanism uses what the
+first has released (adaptive composition, accounted for in the plan).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.patients import anatomy_of_patients, public_maps
+from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.templates import MapMechanism, ReleasedMaps, Templates
+from medvae.privacy import joint
+from medvae.progress import Progress
+from medvae.threads import one_thread
+from medvae.train.release import PlannedRelease
+from medvae.train.scans import Scans
+
+
+def release_maps(
+    cohort: CohortAnatomy,
+    patients: Scans,
+    release: PlannedRelease,
+    *,
+    workers: int,
+    progress: Progress,
+) -> tuple[CohortAnatomy, dict[str, Array]]:
+    """The cohort with its released maps, and what each mechanism released."""
+    released: dict[str, Array] = {}
+
+    def step(mechanism: MapMechanism) -> Templates:
+        parts = mechanism.parts
+        joined = joint.Joint([joint.Part(p.name, p.clip, p.share, p.dimension) for p in parts])
+        vectors = _vectors(mechanism, joined, patients, workers, progress)
+        name = mechanism.name
+        released[name] = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
+        sigma, own = release.sigma(name, joined.clip), joined.split(released[name])
+        maps = mechanism.known
+        for part in parts:
+            maps = part.estimate(own[part.name], joined.sigma(part.name, sigma), maps)
+        return maps
+
+    coarse = step(MapMechanism.coarse(public_maps(cohort.data)))
+    maps = ReleasedMaps(coarse, step(MapMechanism.fine(coarse)))
+    return anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps), released
+
+
+def _vectors(
+    mechanism: MapMechanism,
+    joined: joint.Joint,
+    patients: Scans,
+    workers: int,
+    progress: Progress,
+) -> list[Array]:
+    """[patients] vectors [dimension]: the mean over a patient's volumes, zeros without any."""
+    # Built once, and not by every thread of the pool.
+    _ = mechanism.known.template
+
+    def one(index: int) -> Array:
+        shown = [mechanism.vectors(scan) for scan in patients.scans(index)]
+        found = [joined.join(vectors) for vectors in shown if vectors is not None]
+        return np.mean(found, axis=0) if found else np.zeros(joined.dimension)
+
+    progress.start("measure maps", len(patients))
+    vectors = []
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        for done, vector in enumerate(pool.map(one, range(len(patients))), 1):
+            vectors.append(vector)
+            progress.advance(done)
+    progress.finish()
+    return vectors
