@@ -38,7 +38,11 @@ MAX_VOLUMES = 1_000_000
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """What `generate` was asked for."""
+    """What `generate` was asked for.
+
+    Attributes:
+        shard: (i, k): the i-th of k parts of the n volumes, i from 1; None: all of them.
+    """
 
     n: int
     out: Path
@@ -46,12 +50,30 @@ class GenerateRequest:
     fmt: str | None = None
     category: int | None = None
     spacing: tuple[float, ...] | None = None
+    shard: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
+        if self.shard is not None:
+            part, parts = self.shard
+            if not 1 <= part <= parts <= self.n:
+                raise UsageError(
+                    f"--shard is i/k with i from 1 to k and k at most -n ({self.n}), not "
+                    f"{part}/{parts}"
+                )
+            if self.seed is None:
+                raise UsageError(
+                    "--shard needs --seed: the parts of one set are drawn from one seed"
+                )
         if not 1 <= self.n <= MAX_VOLUMES:
             raise UsageError(f"-n must be between 1 and {MAX_VOLUMES}, not {self.n}")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be between 0 and 2^63-1, not {self.seed}")
+
+    @property
+    def indices(self) -> range:
+        """Which of the n volumes are drawn, from 0."""
+        part, parts = self.shard or (1, 1)
+        return range(part - 1, self.n, parts)
 
 
 def load(tenant: Tenant, name: str) -> Artifact:
@@ -177,7 +199,7 @@ def generate(
     files: list[Path] = []
     try:
         rows = []
-        for index, volume in enumerate(drawn, 1):
+        for index, volume in zip((i + 1 for i in order.indices), drawn, strict=True):
             written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt)
             files += written
             # A series of slices is named by its folder.
@@ -189,8 +211,9 @@ def generate(
         for path in files:
             path.unlink(missing_ok=True)
         raise
-    context.tenant.record("generate", model=name, volumes=order.n)
-    return GenerateResult(name, seed, order.n, tuple(files))
+    count = len(order.indices)
+    context.tenant.record("generate", model=name, volumes=count)
+    return GenerateResult(name, seed, count, tuple(files))
 
 
 def _write_synthetic(volume: Volume, out: Path, stem: str, fmt: str) -> list[Path]:
@@ -229,6 +252,7 @@ def draw(
         seed,
         device=device,
         progress=progress,
+        indices=order.indices,
         category=category,
         anatomy=anatomy_choice.of_model(context.tenant, artifact),
         spacing=order.spacing,

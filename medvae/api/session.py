@@ -192,9 +192,13 @@ class Session:
         fmt: str | None = None,
         category: int | None = None,
         spacing: Sequence[float] | None = None,
+        shard: tuple[int, int] | None = None,
         progress: Progress = SILENT,
     ) -> results.GenerateResult:
         """Write `n` synthetic volumes; the same seed gives the same voxels.
+
+        `shard`: (i, k) writes part i of k alone, i from 1, named and drawn as in the whole set: k
+        folders on k machines hold what one run would. Needs a seed.
 
         `spacing`: voxel size in mm, one number or three, of a model with an anatomy library.
 
@@ -206,7 +210,7 @@ class Session:
         from medvae.api import models
 
         fine = None if spacing is None else tuple(spacing)
-        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine)
+        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard)
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:

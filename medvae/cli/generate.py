@@ -44,6 +44,13 @@ def run(
     seed: Seed = None,
     category: Class = None,
     spacing: Spacing = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw part i of k of the set, as i/k (1/4, ...): the same files as in one run "
+            "with this --seed."
+        ),
+    ] = None,
 ) -> None:
     """Draw synthetic volumes from a model. Costs no privacy."""
     with progress() as bar:
@@ -55,9 +62,18 @@ def run(
             fmt=fmt,
             category=category,
             spacing=None if spacing is None else _millimetres(spacing),
+            shard=None if shard is None else _part(shard),
             progress=bar,
         )
-    show(result, [f"{plural(n, 'volume')} in {out} (seed {result.seed})."])
+    show(result, [f"{plural(result.n, 'volume')} in {out} (seed {result.seed})."])
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        part, parts = text.split("/")
+        return int(part), int(parts)
+    except ValueError:
+        raise typer.BadParameter(f"--shard is i/k, such as 1/4, not {text!r}") from None
 
 
 def _millimetres(text: str) -> list[float]:

@@ -70,6 +70,34 @@ def test_volumes_have_the_declared_grid_labels_and_any_voxel_size(trained, tmp_p
     assert nib.load(fine["files"][0]).shape == (48, 48, 48)
 
 
+def test_parts_of_a_set_are_what_one_run_writes(trained, tmp_path):
+    words = ("generate", "own", "-n", 3, "--seed", 5)
+    whole = trained(*words, "-o", tmp_path / "whole").json
+    parts = [trained(*words, "-o", tmp_path / f"part{i}", "--shard", f"{i}/2").json for i in (1, 2)]
+    assert [one["n"] for one in parts] == [2, 1]
+    written = {Path(file).name: Path(file) for one in parts for file in one["files"]}
+    assert sorted(written) == sorted(Path(file).name for file in whole["files"])
+    for file in whole["files"]:
+        assert written[Path(file).name].read_bytes() == Path(file).read_bytes()
+
+
+@pytest.mark.parametrize("wrong", ["0/2", "3/2", "1/4", "2", "1/2/3", "a/b", "-1/2"])
+def test_a_part_that_is_none_is_refused_and_writes_nothing(trained, tmp_path, wrong):
+    out = tmp_path / "no"
+    words = ("generate", "own", "-n", 3, "-o", out, "--seed", 5)
+    refused = trained(*words, f"--shard={wrong}", ok=False)
+    assert refused.code == 2
+    assert "--shard" in refused.err
+    assert not out.exists()
+
+
+def test_a_part_needs_the_seed_that_the_others_have(trained, tmp_path):
+    words = ("generate", "own", "-n", 2, "-o", tmp_path / "no", "--shard", "1/2")
+    refused = trained(*words, ok=False)
+    assert refused.code == 2
+    assert "--seed" in refused.err
+
+
 def test_a_release_says_what_is_made_up_and_verifies(trained, tmp_path):
     made = trained("release", "create", "own", "-n", 2, "-o", tmp_path / "out").json
     assert made["passed"]
