@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -149,6 +149,17 @@ def test_the_number_of_coefficients_follows_noise_and_nothing_else() -> None:
     assert sum(SHARES.values()) == pytest.approx(1.0)
 
 
+def test_what_means_hold_of_a_bands_power_is_no_spread() -> None:
+    means = np.zeros_like(KNOWN.means)
+    means[:, 0] = 0.9 * np.sqrt(BASIS.law[0])
+    known = replace(KNOWN, means=means)
+    assert known.spread(BASIS)[0] == pytest.approx(np.sqrt(0.19 * BASIS.law[0]))
+    np.testing.assert_allclose(known.spread(BASIS)[1:], KNOWN.spread(BASIS)[1:])
+    # A tenth of the power stays, whatever noise made of the means.
+    wild = replace(KNOWN, means=means * 9)
+    assert wild.spread(BASIS)[0] == pytest.approx(np.sqrt(0.1 * BASIS.law[0]))
+
+
 def test_shrinkage_keeps_what_stands_out_of_noise() -> None:
     rng = np.random.default_rng(5)
     noise = rng.normal(0.0, 1.0, (60, 60))
@@ -181,6 +192,10 @@ def test_draws_have_the_released_moments_and_the_power_of_finer_bands() -> None:
         ratio = (drawn[:, places] ** 2).mean() / (true[:, places] ** 2).mean()
         assert ratio == pytest.approx(1.0, abs=0.1)
     np.testing.assert_allclose(drawn.mean(axis=0), true.mean(axis=0), atol=0.02)
+    # The classes differ in the sign of what two coefficients have in common.
+    other = np.stack([BASIS.analyse(model.draw(random, 0)) for _ in range(500)])
+    for found, sign in ((drawn, -1), (other, 1)):
+        assert np.corrcoef(found[:, KEPT[0]], found[:, KEPT[1]])[0, 1] * sign > 0.8
     picks = [model.pick(random) for _ in range(2000)]
     assert np.mean(picks) == pytest.approx(0.25, abs=0.04)
 
