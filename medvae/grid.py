@@ -103,17 +103,17 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     if zoom is not None:
         image = _each_channel(image, lambda one: _resample(one, zoom, order=1))
         mask = None if mask is None else _resample(mask, zoom, order=0)
-    middle = _middle(image, mask, data)
+    middle = middle_of(image, mask, data)
     image = _each_channel(image, lambda one: crop_or_pad(one, data.size, "edge", middle))
     if mask is not None:
         mask = crop_or_pad(mask, data.size, "constant", middle)
     return Gridded(image, mask, volume.category)
 
 
-def _middle(
+def middle_of(
     image: Array, mask: npt.NDArray[np.uint8] | None, data: DataConfig
 ) -> tuple[float, ...] | None:
-    """The voxel that `data.crop` centres the grid on; None for the image's own.
+    """What `data.crop` centres the grid on, in voxels from the first corner; None: the image's own.
 
     It depends on this one scan and on public constants, so a patient moves nobody else's.
 

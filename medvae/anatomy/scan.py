@@ -10,7 +10,7 @@ import numpy.typing as npt
 from medvae.anatomy.registration.geometry import Array
 from medvae.config import DataConfig
 from medvae.errors import InputError
-from medvae.grid import MOST_VOXELS, normalise, to_indices
+from medvae.grid import MOST_VOXELS, middle_of, normalise, to_indices
 from medvae.volume import Volume
 
 
@@ -22,11 +22,13 @@ class Scan:
         image: [X, Y, Z] float32 in [-1, 1], scaled as the modality says (`grid.normalise`).
         affine: [4, 4] voxel index to scanner mm, axes closest to RAS+.
         mask: [X, Y, Z] uint8, the cohort's labels 1..L in the order of its scheme; None: no mask.
+        middle: [3] the voxel index that drawn volumes are centred on; None: that of the image.
     """
 
     image: npt.NDArray[np.float32]
     affine: Array
     mask: npt.NDArray[np.uint8] | None = None
+    middle: Array | None = None
 
     @property
     def spacing(self) -> Array:
@@ -35,8 +37,8 @@ class Scan:
 
     @property
     def centre(self) -> Array:
-        """[3] scanner mm of the middle of the field of view."""
-        middle = (np.asarray(self.image.shape) - 1) / 2.0
+        """[3] scanner mm of the middle of the field of view, or of what is cropped to."""
+        middle = (np.asarray(self.image.shape) - 1) / 2.0 if self.middle is None else self.middle
         return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
 
 
@@ -57,4 +59,26 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
     image, _ = normalise(volume.single("the anatomy model"), data)
     if mask is None and volume.mask is not None:
         mask = to_indices(volume.mask, data)
-    return Scan(image, np.asarray(volume.affine, np.float64), mask)
+    middle = _middle(image, mask, volume.spacing, data)
+    return Scan(image, np.asarray(volume.affine, np.float64), mask, middle)
+
+
+def _middle(
+    image: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8] | None,
+    spacing: tuple[float, float, float],
+    data: DataConfig,
+) -> Array | None:
+    """[3] voxel index in the middle of what `data.crop` takes; None for the image's own."""
+    try:
+        wanted = middle_of(image, mask, data)
+    except InputError:
+        # Nothing to crop to: it shows nothing else that is measured either.
+        return None
+    if wanted is None or data.spacing is None:
+        return None
+    have = np.asarray(image.shape, np.float64)
+    window = np.asarray(data.size) * np.asarray(data.spacing) / np.asarray(spacing)
+    # As near as the image reaches; where it does not fill the window, its own middle.
+    low, high = np.minimum(window, have) / 2.0, have - np.minimum(window, have) / 2.0
+    return np.asarray(np.clip(wanted, low, high) - 0.5)

@@ -9,11 +9,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from medvae.anatomy.registration import signed_distances
-from medvae.anatomy.scan import Scan
+from medvae.anatomy.scan import Scan, scan_of
 from medvae.anatomy.templates import MapMechanism, Templates, box_of
 from medvae.anatomy.templates.maps import as_large
 from medvae.anatomy.templates.measure import centred, similarity
 from medvae.anatomy.templates.waves import Waves
+from medvae.config import DataConfig
+from medvae.volume import Volume
 from tests.anatomy.cohorts import scan
 
 BOX = box_of((24, 26, 16), (6.0, 6.0, 9.0))
@@ -88,6 +90,25 @@ def test_a_similarity_has_the_rotation_and_the_middle_scale_and_keeps_the_point(
     np.testing.assert_allclose(
         found[:3, :3] @ fixed + found[:3, 3], affine[:3, :3] @ fixed + affine[:3, 3]
     )
+
+
+def test_a_scan_is_centred_on_what_is_cropped_to_as_near_as_it_reaches():
+    voxels = np.zeros((40, 30, 20), np.float32)
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[30:34, 10:14, 2:6] = 1
+    voxels[mask == 1] = 1.0
+    volume = Volume(voxels, np.diag([2.0, 2.0, 3.0, 1.0]), "mri", mask)
+    facts = {"size": (8, 8, 16), "spacing": (2.0, 2.0, 3.0), "label_scheme": {"1": "organ"}}
+    data = DataConfig.model_validate(facts | {"labels": 1})
+    np.testing.assert_allclose(scan_of(volume, data).centre, np.array([39.0, 29.0, 28.5]))
+    cropped = DataConfig.model_validate(facts | {"labels": 1, "crop": "labels"})
+    # Along z the window of 16 voxels stops at the first of 20.
+    np.testing.assert_allclose(scan_of(volume, cropped).centre, np.array([63.0, 23.0, 22.5]))
+
+
+def test_noise_that_makes_a_label_larger_than_the_box_does_not_stop_the_maps():
+    huge = replace(PUBLIC, volumes=np.array([900.0, -900.0, 3.0, 0.0]))
+    assert np.isfinite(huge.template.channels).all()
 
 
 def broken(kind: str) -> Scan:

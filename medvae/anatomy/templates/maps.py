@@ -102,7 +102,8 @@ class Templates:
         is flatter than distances are: patients would be enlarged until they fit it.
         """
         means = np.clip(self.fine.synthesise(self.distances), -LIMIT_MM, LIMIT_MM)
-        means = as_large(means, np.exp(self.volumes))
+        # No label is larger than the box, whatever noise says.
+        means = as_large(means, np.exp(np.minimum(self.volumes, 0.0)))
         labels = np.where(means.min(axis=0) < 0.0, means.argmin(axis=0) + 1, 0).astype(np.uint8)
         spacing = self.fine.grid.spacing
         maps = signed_distances(labels, range(1, self.labels + 1), spacing, LIMIT_MM)
