@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from typing import BinaryIO, Protocol
 
@@ -15,6 +16,8 @@ CHUNK = 1 << 18
 # A file may end in padding; more than this after the last voxel is something else.
 MOST_TRAILING = 1 << 20
 GZIP = b"\x1f\x8b"
+ZEROS = re.compile(rb"\0*")
+LEAST_STEP = 512
 
 CUT_SHORT = "it ends before its header says it does: the file is truncated"
 
@@ -77,7 +80,11 @@ class Gunzip:
 
     def __init__(self, file: BinaryIO, zlib_too: bool = False) -> None:
         self._file = file
+        # What was read of the file, and how much of it was given to `_inflate` already, at first
+        # a little of each member: what follows its end is copied.
+        self._ahead, self._at, self._step = b"", 0, LEAST_STEP
         self._packed = b""
+        self._ended = False
         self._inflate = zlib.decompressobj(wbits=47 if zlib_too else 31)
 
     def read(self, size: int) -> npt.NDArray[np.uint8]:
@@ -102,10 +109,10 @@ class Gunzip:
     def _some(self, most: int) -> bytes:
         """Between 1 and `most` bytes; none at the end."""
         while True:
-            if self._inflate.eof and not self._next_member():
+            if self._ended or (self._inflate.eof and not self._next_member()):
                 return b""
             if not self._packed:
-                self._packed = self._file.read(CHUNK)
+                self._packed = self._take()
                 if not self._packed:
                     raise InputError("its compressed data are cut short")
             try:
@@ -117,16 +124,29 @@ class Gunzip:
                 return piece
 
     def _next_member(self) -> bool:
-        rest = (self._inflate.unused_data + self._file.read(CHUNK)).lstrip(b"\0")
+        self._at -= len(self._inflate.unused_data)
+        self._skip_zeros()
+        if len(self._ahead) - self._at < len(GZIP):
+            self._ahead, self._at = self._ahead[self._at :] + self._file.read(CHUNK), 0
+            self._skip_zeros()
+        # Nothing, or padding that is not gzip: the archive has ended.
+        self._ended = not self._ahead.startswith(GZIP, self._at)
         self._inflate = zlib.decompressobj(wbits=31)
-        self._packed = rest
-        if not rest.startswith(GZIP):
-            # Nothing, or padding that is not gzip: the archive has ended.
-            self._packed = b""
-            self._inflate.decompress(_EMPTY)
-            return False
-        return True
+        self._packed, self._step = b"", LEAST_STEP
+        return not self._ended
+
+    def _take(self) -> bytes:
+        """The next packed bytes, more each time; none at the end of the file."""
+        if self._at == len(self._ahead):
+            self._ahead, self._at = self._file.read(CHUNK), 0
+        piece = self._ahead[self._at : self._at + self._step]
+        self._at += len(piece)
+        self._step = min(2 * self._step, CHUNK)
+        return piece
+
+    def _skip_zeros(self) -> None:
+        found = ZEROS.match(self._ahead, self._at)
+        self._at = found.end() if found else self._at
 
 
 # A complete gzip file of nothing: leaves a decompressor at its end.
-_EMPTY = zlib.compress(b"", wbits=31)
