@@ -32,6 +32,7 @@ QUICK_PATIENTS, QUICK_TWICE = 20, 1
 BRAINS = (
     "data.size=[48, 56, 48]",
     "data.spacing=[4.0, 4.0, 4.0]",
+    "anatomy.library=none",
     "anatomy.share=0",
     "anatomy.spacing=null",
     "atlas.share=0.6",
