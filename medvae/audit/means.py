@@ -42,7 +42,7 @@ from medvae.grid import Gridded
 from medvae.model import Artifact, LatentPrior, load_model
 from medvae.model.prior import coordinates, mean_size
 from medvae.privacy import Plan
-from medvae.privacy.joint import Joint, Part, joined
+from medvae.privacy.joint import Joint, joined
 from medvae.privacy.recentre import centre_name, sigma_of
 from medvae.volume import Volume
 
@@ -153,22 +153,22 @@ class Means:
                 self._add(name, released, maps[name][1].clip, exact=True)
                 continue
             parts = parts_of(name, len(released), cohort.numbers, cohort.bands)
-            joined = Joint([Part(one.name, one.clip, one.share, one.dimension) for one in parts])
-            joints[name] = (parts, joined)
-            self._add(name, released, joined.clip, exact=True)
+            own = joined(parts)
+            joints[name] = (parts, own)
+            self._add(name, released, own.clip, exact=True)
 
         def measure(scan: Scan) -> dict[str, Array]:
             own = {
-                name: joined.join(vectors)
-                for name, (mechanism, joined) in maps.items()
+                name: one.join(vectors)
+                for name, (mechanism, one) in maps.items()
                 if (vectors := mechanism.vectors(scan)) is not None
             }
             found = cohort.measure(scan)
             if found is None:
                 return own
             return own | {
-                name: joined.join({p.name: p.measure(found, model.numbers) for p in parts})
-                for name, (parts, joined) in joints.items()
+                name: one.join({p.name: p.measure(found, model.numbers) for p in parts})
+                for name, (parts, one) in joints.items()
             }
 
         self._of_scans = measure
@@ -289,7 +289,4 @@ def _maps(cohort: CohortAnatomy) -> dict[str, tuple[MapMechanism, Joint]]:
         MapMechanism.coarse(public_maps(cohort.data)),
         MapMechanism.fine(cohort.maps.coarse),
     ]
-    return {
-        one.name: (one, Joint([Part(p.name, p.clip, p.share, p.dimension) for p in one.parts]))
-        for one in found
-    }
+    return {one.name: (one, joined(one.parts)) for one in found}

@@ -187,7 +187,7 @@ def _release(
     model: AnatomyModel,
 ) -> AnatomyModel:
     """`model` with what one joint mechanism over all patients adds."""
-    joined, known = _joint(parts), model.numbers
+    joined, known = joint.joined(parts), model.numbers
     vectors = (_vector(parts, joined, volumes, known) for volumes in found)
     released = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
     sigma = release.sigma(name, joined.clip)
@@ -196,13 +196,6 @@ def _release(
         statistic = next(one for one in parts if one.name == part)
         numbers = statistic.estimate(own, joined.sigma(part, sigma), numbers)
     return AnatomyModel(model.cohort, numbers, {**model.released, name: released})
-
-
-def _joint(parts: Sequence[Part]) -> joint.Joint:
-    """The joint vector of some statistics."""
-    return joint.Joint(
-        [joint.Part(part.name, part.clip, part.share, part.dimension) for part in parts]
-    )
 
 
 def _vector(
@@ -227,7 +220,7 @@ def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease) -> int
     ends = np.cumsum(np.bincount(bands.of, minlength=bands.count))
     fitting = int(ends[0])
     for count in (int(end) for end in ends[1:]):
-        joined = _joint(mean_parts(public, bands, count))
+        joined = joint.joined(mean_parts(public, bands, count))
         sigma = joined.sigma("shape", release.sigma(MEANS, joined.clip))
         if sigma <= MOST_NOISE:
             fitting = count

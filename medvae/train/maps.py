@@ -36,7 +36,7 @@ def release_maps(
 
     def step(mechanism: MapMechanism) -> Templates:
         parts = mechanism.parts
-        joined = joint.Joint([joint.Part(p.name, p.clip, p.share, p.dimension) for p in parts])
+        joined = joint.joined(parts)
         vectors = _vectors(mechanism, joined, patients, workers, progress)
         name = mechanism.name
         released[name] = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
