@@ -56,7 +56,7 @@ def read(
     file = next(files)
     fields = _header(file)
     shape = stored.checked_shape(_sizes(fields), limits)
-    if int(fields.get("ElementNumberOfChannels", "1") != "1"):
+    if fields.get("ElementNumberOfChannels", "1") != "1":
         raise InputError("it has several values a voxel: expected one grey value a voxel")
     kind = _kind(fields)
     affine = _affine(fields, orientation)

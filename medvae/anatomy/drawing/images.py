@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from medvae.anatomy.drawing.layers import QUANTILES, Layers, shares
+from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.registration import Alignment, sampling, signed_distances
 from medvae.anatomy.registration.geometry import Array, transform
@@ -64,12 +64,7 @@ class ImageRenderer:
 
     @property
     def names(self) -> Sequence[str]:
-        quantiles = () if self._absolute else QUANTILES
-        return [
-            *(f"mean of {name}" for name in self._labels),
-            *(f"deviation of {name}" for name in self._labels),
-            *(f"background, quantile {part:g}" for part in quantiles),
-        ]
+        return figure_names(self._labels, absolute=self._absolute)
 
     @property
     def public_mean(self) -> Array:

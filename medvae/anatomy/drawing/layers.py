@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,18 @@ QUANTILES: Final = (0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99)
 FEWEST = 8
 # Grey values of a label vary by at least so much, on the scale of -1 to 1.
 LEAST_STD = 0.01
+
+
+def figure_names(labels: Sequence[str], *, absolute: bool = False) -> list[str]:
+    """[2 L + Q] what each of `Layers.figures` is.
+
+    absolute: the background keeps its own values, and has no quantiles.
+    """
+    return [
+        *(f"mean of {name}" for name in labels),
+        *(f"deviation of {name}" for name in labels),
+        *(f"background, quantile {part:g}" for part in (() if absolute else QUANTILES)),
+    ]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from medvae.anatomy.drawing.cells import cells
-from medvae.anatomy.drawing.layers import QUANTILES, Layers, shares
+from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.drawing.texture import field
 from medvae.anatomy.registration import Alignment, sampling
@@ -56,11 +56,7 @@ class TemplateRenderer:
 
     @property
     def names(self) -> Sequence[str]:
-        return [
-            *(f"mean of {name}" for name in self._labels),
-            *(f"deviation of {name}" for name in self._labels),
-            *(f"background, quantile {part:g}" for part in QUANTILES),
-        ]
+        return figure_names(self._labels)
 
     @property
     def public_mean(self) -> Array:
