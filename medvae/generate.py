@@ -18,6 +18,7 @@ from torch import Tensor
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid
 from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.scan import LabelMap
 from medvae.atlas import Atlas
 from medvae.cosines.basis import Basis
 from medvae.cosines.model import CosineModel
@@ -49,6 +50,7 @@ def generate(
     category: int | None = None,
     anatomy: CohortAnatomy | None = None,
     spacing: Sequence[float] | None = None,
+    labels: LabelMap | None = None,
 ) -> Iterator[Volume]:
     """n volumes in the cohort's geometry, with masks where the model has them.
 
@@ -63,10 +65,13 @@ def generate(
             model has classes.
         anatomy: the library's entry that the model was trained with, where it was.
         spacing: voxel size of the volumes in mm, of a model with an anatomy; None: its own.
+        labels: every volume shows these, on their grid, of a model with an anatomy.
 
     Raises:
         UsageError: n or seed is out of range, the model has nothing to draw from, or not
-            the class; a voxel size for a model without anatomy, or none that can be drawn.
+            the class; a voxel size or labels for a model without anatomy, both at once, or none
+            that can be drawn.
+        InputError: the labels cannot be placed on the model's anatomy.
     """
     if n < 1 or seed < 0 or seed >= 1 << 64:
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
@@ -75,7 +80,11 @@ def generate(
     wanted = range(n) if indices is None else indices
     source: Source
     if artifact.part("anatomy"):
-        source = _AnatomySource(artifact, anatomy, spacing)
+        source = _AnatomySource(artifact, anatomy, spacing, labels)
+    elif labels is not None:
+        raise UsageError(
+            "only a model with an anatomy draws pictures of given labels; leave --from-labels out"
+        )
     elif spacing is not None:
         raise UsageError(
             "only a model with an anatomy library draws at any voxel size; leave --spacing out"
@@ -116,7 +125,11 @@ class _AnatomySource:
     """A model whose volumes an anatomy model draws."""
 
     def __init__(
-        self, artifact: Artifact, cohort: CohortAnatomy | None, spacing: Sequence[float] | None
+        self,
+        artifact: Artifact,
+        cohort: CohortAnatomy | None,
+        spacing: Sequence[float] | None,
+        labels: LabelMap | None,
     ) -> None:
         named = artifact.facts["anatomy"]
         if cohort is None or cohort.digest != named["digest"]:
@@ -128,7 +141,14 @@ class _AnatomySource:
             cohort, {k: v.numpy() for k, v in artifact.part("anatomy").items()}
         )
         self._data = artifact.config().data
+        if spacing is not None and labels is not None:
+            raise UsageError(
+                "--from-labels draws on the grid of its file; leave --spacing out, or resample the "
+                "file"
+            )
         self._grid = None if spacing is None else self._fine_grid(cohort, spacing)
+        self._labels = labels
+        self._placed = None if labels is None else self._model.cohort.place_labels(labels)
 
     @staticmethod
     def _fine_grid(cohort: CohortAnatomy, spacing: Sequence[float]) -> OutputGrid:
@@ -150,6 +170,9 @@ class _AnatomySource:
 
     def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
+        if self._labels is not None and self._placed is not None:
+            image = self._model.draw_labels(random, self._labels, self._placed)
+            return drawn_volume(image, self._labels.affine, self._data, self._labels.labels)
         image, mask, affine = self._model.draw_volume(random, self._grid)
         return drawn_volume(image, affine, self._data, mask)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -23,10 +23,10 @@ from medvae.anatomy.public import public_numbers
 from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array, Box
-from medvae.anatomy.scan import Scan, scan_of
+from medvae.anatomy.scan import LabelMap, Scan, scan_of
 from medvae.anatomy.templates import DIGEST, ReleasedMaps
 from medvae.config import DataConfig
-from medvae.errors import UsageError
+from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
 
 
@@ -147,6 +147,25 @@ class CohortAnatomy:
             # would have is private: the volume counts as none.
             return None
         return Measured(placed, found.coefficients, figures)
+
+    def place_labels(self, labels: LabelMap) -> Alignment:
+        """The pose of a label map in the template's frame, by its labels alone.
+
+        Raises:
+            InputError: it cannot be registered.
+        """
+        scan = Scan(np.zeros(labels.labels.shape, np.float32), labels.affine, labels.labels)
+        subject = self._subject(scan)
+        try:
+            if subject is None:
+                raise ValueError("no label")
+            # An image of zeros says nothing of tissues, and would count as one that does.
+            return register(replace(subject, image=None), self.template, self._settings)
+        except (ValueError, np.linalg.LinAlgError) as error:
+            raise InputError(
+                "its labels cannot be placed on the model's anatomy; give a map of the organ that "
+                "the model draws"
+            ) from error
 
     def grid(self, spacing: Sequence[float] | None = None) -> OutputGrid:
         """The grid of drawn volumes.

@@ -12,10 +12,12 @@ import numpy.typing as npt
 from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid, Pose
+from medvae.anatomy.drawing.given import repainted
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.patients import anatomy_of_patients, public_maps
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.scan import LabelMap
 from medvae.anatomy.templates import ReleasedMaps
 from medvae.threads import one_thread
 
@@ -100,6 +102,28 @@ class AnatomyModel:
             pose = Pose(subject, people[person])
             image, mask = renderer.draw(person, pose, grid, figures, random)
         return image, mask, grid.affine
+
+    def draw_labels(
+        self, random: np.random.Generator, labels: LabelMap, placed: Alignment
+    ) -> npt.NDArray[np.float32]:
+        """[X, Y, Z] image in [-1, 1] of given labels, on their own grid.
+
+        Texture and what is not labelled are a public person's, in the place and shape of the
+        labels (of released maps where there are no people); grey values are drawn.
+
+        placed: of `CohortAnatomy.place_labels`.
+        """
+        person = int(random.integers(len(self.cohort.people)))
+        renderer = self.cohort.renderer
+        figures = _normal(
+            random, self.numbers.figures, self.numbers.figures_std, renderer.public_correlation
+        )
+        x, y, z = labels.labels.shape
+        grid = OutputGrid(labels.affine, (x, y, z))
+        with one_thread():
+            pose = Pose(placed, self.cohort.people[person])
+            image, drawn = renderer.draw(person, pose, grid, figures, random)
+        return repainted(image, drawn, labels.labels, grid.spacing, renderer.greys(figures))
 
     def _shape(self, person: Alignment, other: Alignment, random: np.random.Generator) -> Array:
         """[3, K] coefficients: the population's mean and two people's own deviations.

@@ -1,4 +1,4 @@
-"""One patient's volume as the anatomy model sees it: on the scanner's own grid, in millimetres."""
+"""A volume or a label map as the anatomy model sees it: on its own grid, in millimetres."""
 
 from __future__ import annotations
 
@@ -40,6 +40,19 @@ class Scan:
         """[3] scanner mm of the middle of the field of view, or of what is cropped to."""
         middle = (np.asarray(self.image.shape) - 1) / 2.0 if self.middle is None else self.middle
         return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels that pictures are drawn of.
+
+    Attributes:
+        labels: [X, Y, Z] uint8, the cohort's labels 1..L in the order of its scheme.
+        affine: [4, 4] voxel index to scanner mm, axes closest to RAS+.
+    """
+
+    labels: npt.NDArray[np.uint8]
+    affine: Array
 
 
 def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None = None) -> Scan:

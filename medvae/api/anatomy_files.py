@@ -21,7 +21,7 @@ from medvae.ingest import bids, names
 from medvae.ingest.layouts import PAIRS
 from medvae.ingest.records import DEFAULT_LIMITS, Quarantined, WorkerDiedError
 from medvae.ingest.sandbox import Sandbox
-from medvae.ingest.trees import File, Folder
+from medvae.ingest.trees import File, Folder, SingleFile
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
@@ -153,9 +153,16 @@ class Reader:
         digests.append(_digest(person.image))
         return PersonMaps(labels.voxels, labels.affine, image.voxels), tuple(digests)
 
+    def label_map(self, path: Path) -> PersonMaps:
+        """The labels of one file, axes closest to RAS+. Raises as `read`."""
+        maps, _ = self.read(PersonFiles(path.name, SingleFile(path, DEFAULT_LIMITS).file))
+        return maps
+
     def _volume(self, file: File, *, labels: bool = False) -> Volume:
         try:
-            job = {"image": [PurePosixPath(file.name).name], "labels": labels, "meta": {}}
+            # A file that was named itself has no name in a folder.
+            name = PurePosixPath(file.name or file.tree.label).name
+            job = {"image": [name], "labels": labels, "meta": {}}
             _, data = self._sandbox.run("nifti", [file], modality="mri", mask_optional=False, **job)
         except (InputError, WorkerDiedError) as error:
             raise InputError(f"{file.source}: {error}") from error

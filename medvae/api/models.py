@@ -42,6 +42,7 @@ class GenerateRequest:
 
     Attributes:
         shard: (i, k): the i-th of k parts of the n volumes, i from 1; None: all of them.
+        labels: a file of labels that every volume shows.
     """
 
     n: int
@@ -51,6 +52,7 @@ class GenerateRequest:
     category: int | None = None
     spacing: tuple[float, ...] | None = None
     shard: tuple[int, int] | None = None
+    labels: Path | None = None
 
     def __post_init__(self) -> None:
         if self.shard is not None:
@@ -191,6 +193,7 @@ def generate(
     Raises:
         BudgetError: its noise does not protect its patients.
         UsageError: `out` is not an empty folder, or the format is none of such images.
+        InputError: the file of labels is none that the model can draw.
     """
     artifact = load_outgoing(context.tenant, name)
     fmt = chosen(order.fmt, artifact.config().data.modality, DRAWN)
@@ -240,9 +243,12 @@ def draw(
     context: TenantContext, artifact: Artifact, order: GenerateRequest, progress: Progress
 ) -> tuple[int, Iterator[Volume]]:
     """The seed that is used (fresh where none was given) and the volumes, one at a time."""
-    from medvae.api import anatomy_choice
+    from medvae.api import anatomy_choice, given_labels
     from medvae.generate import generate as stage
 
+    labels = None
+    if order.labels is not None:
+        labels = given_labels.read(order.labels, artifact.config().data)
     seed = secrets.randbits(62) if order.seed is None else order.seed
     device = str(pick(context.device))
     category = order.category
@@ -256,6 +262,7 @@ def draw(
         category=category,
         anatomy=anatomy_choice.of_model(context.tenant, artifact),
         spacing=order.spacing,
+        labels=labels,
     )
     return seed, volumes
 

@@ -193,6 +193,7 @@ class Session:
         category: int | None = None,
         spacing: Sequence[float] | None = None,
         shard: tuple[int, int] | None = None,
+        from_labels: PathLike | None = None,
         progress: Progress = SILENT,
     ) -> results.GenerateResult:
         """Write `n` synthetic volumes; the same seed gives the same voxels.
@@ -204,13 +205,17 @@ class Session:
 
         `fmt`: "nifti" or "dicom" of volumes, "png" of pictures; None: the first of these.
 
+        `from_labels`: a file of labels in the model's scheme; every volume shows these, on the
+        file's grid, of a model with an anatomy. They are as private as the file is.
+
         `category`: all of this class, of a model that has classes; else each of one drawn as
         often as released, which `subjects.csv` beside the volumes says.
         """
         from medvae.api import models
 
         fine = None if spacing is None else tuple(spacing)
-        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard)
+        given = None if from_labels is None else Path(from_labels)
+        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard, given)
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:

@@ -51,6 +51,13 @@ def run(
             "with this --seed."
         ),
     ] = None,
+    from_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Label map (NIfTI, NRRD, MetaImage, MGH) in the model's label scheme: volumes "
+            "show these labels, on its grid. As private as that file."
+        ),
+    ] = None,
 ) -> None:
     """Draw synthetic volumes from a model. Costs no privacy."""
     with progress() as bar:
@@ -63,6 +70,7 @@ def run(
             category=category,
             spacing=None if spacing is None else _millimetres(spacing),
             shard=None if shard is None else _part(shard),
+            from_labels=from_labels,
             progress=bar,
         )
     show(result, [f"{plural(result.n, 'volume')} in {out} (seed {result.seed})."])

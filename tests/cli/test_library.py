@@ -11,6 +11,7 @@ import pytest
 
 from tests.anatomy.cohorts import SPACING, add_people, picture
 from tests.anatomy.conftest import person, write
+from tests.anatomy.phantoms import MEANS
 from tests.cli.conftest import QUICK, Clinic
 
 SCHEME = "1=body,2=left core,3=right core,4=lens"
@@ -74,6 +75,44 @@ def test_any_voxel_size_can_be_asked_for(trained, tmp_path):
         refused = trained("generate", "first", "-n", 1, "-o", out, "--spacing", wrong, ok=False)
         assert (refused.code, out.exists() and any(out.iterdir())) == (2, False), wrong
         assert "--spacing" in refused.err
+
+
+def test_pictures_of_given_labels_have_them_exactly(trained, tmp_path):
+    labels, affine = person(60, (4.0, 5.0, 6.0))
+    write(tmp_path / "mask.nii.gz", labels.astype(np.uint8), affine)
+    words = ("generate", "first", "-n", 2, "--seed", 4, "--from-labels", tmp_path / "mask.nii.gz")
+    drawn = trained(*words, "-o", tmp_path / "two").json
+    images = [nib.load(file) for file in drawn["files"] if "dseg" not in file]
+    for file in drawn["files"]:
+        assert nib.load(file).shape == labels.shape
+        np.testing.assert_allclose(nib.load(file).affine, affine, atol=1e-4)
+        if "dseg" in file:
+            np.testing.assert_array_equal(np.asarray(nib.load(file).dataobj), labels)
+    one, other = (image.get_fdata() for image in images)
+    assert not np.array_equal(one, other)
+    # Labels look as they do in the library, but for what people differ by.
+    for image in (one, other):
+        greys = np.array([np.median(image[labels == label]) for label in range(5)])
+        assert np.corrcoef(greys, MEANS)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("numbers", "more", "code", "named"),
+    [
+        ([0, 9], (), 3, "9"),
+        ([0], (), 3, "no label"),
+        ([0, 1], ("--spacing", "4"), 2, "--spacing"),
+    ],
+)
+def test_labels_that_cannot_be_drawn_are_refused(trained, tmp_path, numbers, more, code, named):
+    labels = np.zeros((20, 20, 12), np.uint8)
+    labels[6:14, 6:14, 4:8] = numbers[-1]
+    write(tmp_path / "mask.nii.gz", labels, np.diag([6.0, 6.0, 9.0, 1.0]))
+    words = ("generate", "first", "-n", 1, "-o", tmp_path / "out", *more)
+    refused = trained(*words, "--from-labels", tmp_path / "mask.nii.gz", ok=False)
+    assert refused.code == code
+    assert named in refused.err
+    assert not any((tmp_path / "out").iterdir())
 
 
 def test_a_release_names_the_public_people_and_verifies(trained, tmp_path):

@@ -144,6 +144,11 @@ class ClassRenderer:
         """[K] textbook grey value of each rendering class."""
         return self._public.means
 
+    def greys(self, figures: Array) -> Array:
+        of_component = self._public.like(figures).means[self.components.classes]
+        part = self.components.to_cohort()[1:] * self.shares.sum(axis=(1, 2, 3))
+        return np.asarray(part @ of_component / np.maximum(part.sum(axis=1), 1e-6))
+
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
             signal, prior, points, grid = self._seen(scan, found)

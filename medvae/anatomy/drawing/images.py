@@ -82,6 +82,9 @@ class ImageRenderer:
     def public_correlation(self) -> Array:
         return self._correlation
 
+    def greys(self, figures: Array) -> Array:
+        return Layers.of(figures, len(self._labels)).means
+
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
             inside = in_box(scan, found)

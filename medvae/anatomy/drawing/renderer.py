@@ -44,6 +44,9 @@ class Renderer(Protocol):
     def public_correlation(self) -> Array:
         """[F, F] correlation between people; the identity where nothing is known of it."""
 
+    def greys(self, figures: Array) -> Array:
+        """[L] mean grey value of each cohort label in a picture of figures [F]."""
+
     def measure(self, scan: Scan, found: Alignment) -> Array:
         """[F] figures of one patient from his or her own scan, registered to the template.
 

@@ -76,6 +76,9 @@ class TemplateRenderer:
     def public_correlation(self) -> Array:
         return np.eye(len(self.names))
 
+    def greys(self, figures: Array) -> Array:
+        return Layers.of(figures, len(self._labels)).means
+
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
             inside = in_box(scan, found)
