@@ -19,7 +19,7 @@ from medvae.anatomy.parts import (
     PlaceSpread,
     ShapeSpread,
 )
-from medvae.anatomy.parts.base import toward_zero
+from medvae.anatomy.parts.base import toward_common, toward_zero
 from medvae.anatomy.registration import CosineBasis
 from tests.anatomy.phantoms import BOX
 
@@ -80,8 +80,9 @@ class TestEveryPart:
             np.testing.assert_array_equal(getattr(found, field.name), getattr(PUBLIC, field.name))
 
     def test_noise_alone_gives_back_the_library(self, part):
-        # Its expected power is that of noise: exactly so much counts as nothing.
-        noise = np.full(part.dimension, 3.0)
+        # Its expected power is that of noise: exactly so much counts as nothing. Signs alternate,
+        # for noise has no mean: values that all point one way are what a cohort has in common.
+        noise = np.where(np.arange(part.dimension) % 2, 3.0, -3.0)
         found = part.estimate(noise, 3.0 + 1e-9, PUBLIC)
         for field in fields(Numbers):
             np.testing.assert_allclose(
@@ -164,6 +165,18 @@ def test_large_noise_is_hardly_ever_taken_for_anatomy_and_never_for_much_of_it()
     taken = [toward_zero(100.0 * rng.standard_normal(40), 100.0) for _ in range(500)]
     assert sum(one.any() for one in taken) < 15
     assert max(np.abs(one).max() for one in taken) < 0.5
+
+
+def test_what_all_numbers_have_in_common_is_seen_where_each_alone_drowns():
+    rng = np.random.default_rng(1)
+    truth = np.full(15, 2.0)
+    found = [toward_common(truth + 1.5 * rng.standard_normal(15), 1.5) for _ in range(200)]
+    alone = [toward_zero(truth + 1.5 * rng.standard_normal(15), 1.5) for _ in range(200)]
+    error, worse = (np.sqrt(np.mean((np.array(one) - truth) ** 2)) for one in (found, alone))
+    assert error < 0.75 * worse
+    np.testing.assert_allclose(toward_common(truth + np.arange(15), 0.0), truth + np.arange(15))
+    nothing = [toward_common(1.5 * rng.standard_normal(15), 1.5) for _ in range(500)]
+    assert np.mean([one.any() for one in nothing]) < 0.06
 
 
 def test_what_noise_leaves_unknown_of_a_mean_is_drawn():

@@ -82,3 +82,14 @@ def toward_zero(values: Array, sigma: float) -> Array:
     if power <= expected * (1.0 + chance):
         return np.zeros_like(values)
     return np.asarray(values * min(1.0 - expected / power, LIKELY**2 / (LIKELY**2 + sigma**2)))
+
+
+def toward_common(values: Array, sigma: float) -> Array:
+    """`toward_zero` of what a vector's values have in common, and of how they differ from it.
+
+    For numbers of one kind that a cohort tends to have more or less of all at once, as variances
+    are: their mean has little noise, where each of them alone may be below it.
+    """
+    common = np.full_like(values, values.mean()) if len(values) else values
+    mean = toward_zero(common[:1], sigma / np.sqrt(max(len(values), 1)))
+    return np.asarray(mean + toward_zero(values - common, sigma))

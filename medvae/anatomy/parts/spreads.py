@@ -9,7 +9,7 @@ import numpy as np
 from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
-from medvae.anatomy.parts.base import Measured, toward_zero
+from medvae.anatomy.parts.base import Measured, toward_common
 from medvae.anatomy.registration.geometry import Array
 
 # Least and greatest variance of a population, relative to that of public people.
@@ -39,7 +39,7 @@ class PlaceSpread:
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         parts = (place.ROTATION, place.STRETCH, place.SHIFT)
-        kept = np.concatenate([toward_zero(released[part], sigma) for part in parts])
+        kept = np.concatenate([toward_common(released[part], sigma) for part in parts])
         return replace(known, place_std=_std(self.public.place_std, kept))
 
 
@@ -66,7 +66,7 @@ class ShapeSpread:
         return np.asarray((square / self.public.shape_std**2 - 1.0).reshape(-1))
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = toward_zero(released, sigma).reshape(3, -1)
+        kept = toward_common(released, sigma).reshape(3, -1)
         return replace(known, shape_std=_std(self.public.shape_std, kept))
 
 
@@ -91,7 +91,7 @@ class FiguresSpread:
         return np.where(np.isfinite(deviation), deviation**2 - 1.0, 0.0)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = toward_zero(released, sigma)
+        kept = toward_common(released, sigma)
         within = self.public.figures_within
         doubt = np.maximum(known.figures_std**2 - within**2, 0.0)
         return replace(known, figures_std=np.sqrt(_std(within, kept) ** 2 + doubt))
