@@ -7,7 +7,7 @@ from medvae.errors import UsageError
 
 # Of `generate` and of `release create`: of volumes, and of pictures. The first is the default.
 DRAWN = ("nifti", "dicom"), ("png", "nifti")
-RELEASED = ("bids", "dicom"), ("folder",)
+RELEASED = ("bids", "dicom", "nnunet"), ("folder",)
 NAMED = sorted({name for formats in (*DRAWN, *RELEASED) for name in formats})
 
 

@@ -225,8 +225,9 @@ class Releases:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
 
         Args:
-            fmt: "bids" (NIfTI) or "dicom" (one series a volume) of volumes, "folder" (PNG and a
-                table) of pictures; None: the first of these.
+            fmt: "bids" (NIfTI), "dicom" (one series a volume) or "nnunet" (NIfTI with label maps
+                as nnU-Net v2 trains on them) of volumes, "folder" (PNG and a table) of pictures;
+                None: the first of these.
             title, body_part, licence: printed on the card; the licence as SPDX.
             suffix: BIDS suffix of MR images.
             label_names: of mask labels 1, 2, ... in place of the declared ones.

@@ -25,7 +25,8 @@ def create(
     fmt: Annotated[
         str | None,
         typer.Option(
-            "--format", help="Layout: bids (NIfTI, default) or dicom; of pictures folder (PNG)."
+            "--format",
+            help="Layout: bids (NIfTI, default), dicom or nnunet; of pictures folder (PNG).",
         ),
     ] = None,
     seed: Seed = None,

@@ -53,6 +53,11 @@ class BidsWriter:
     encoding = "application/gzip"
 
     @property
+    def layout(self) -> dict[str, Any]:
+        """What the card says of the files."""
+        return {"format": "bids"}
+
+    @property
     def images(self) -> str:
         """A glob of the images, relative to the release."""
         return f"sub-*/{self._folder}/*_{self._suffix}.nii.gz"

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from medvae import modality as modalities
 from medvae.errors import IntegrityError, UsageError
@@ -30,6 +30,7 @@ from medvae.release.dicom import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
 from medvae.release.figures import contact_sheet, histogram, trade_off
 from medvae.release.gate import VoxelGate, check_declared, check_privacy
+from medvae.release.nnunet import NnunetWriter
 from medvae.release.png import FolderWriter
 from medvae.release.report import render
 from medvae.release.survey import Survey
@@ -57,7 +58,8 @@ def create(
         sign: Ed25519 signature (64 bytes) over the bytes given.
         public_key: PEM of the key that belongs to `sign`.
         gate: what to ask for beyond the facts (default: nothing more).
-        fmt: "bids" (NIfTI), "dicom" (one series a volume), or "folder" (PNG, of pictures).
+        fmt: "bids" (NIfTI), "dicom" (one series a volume), "nnunet" (NIfTI as nnU-Net v2 trains
+            on it) or "folder" (PNG, of pictures).
 
     Raises:
         UsageError: the target is not free, a fact cannot be used or was never declared.
@@ -121,12 +123,16 @@ def _fill(
     writer.finish()
     progress.finish(f"{voxels.count} volumes")
     card = make_card(facts, checks, voxels.count, voxels.masks, signer)
+    card["data"].update(writer.layout)
     _describe(folder, card, survey, writer)
     return checks, voxels.count
 
 
 class Writer(Protocol):
-    """A format: `add` volumes one by one, then `finish`."""
+    """A format: `add` volumes one by one, then `finish`.
+
+    `layout` is what the card's part on the data says of the files: the format's name at least.
+    """
 
     encoding: str
 
@@ -135,6 +141,9 @@ class Writer(Protocol):
 
     @property
     def labels(self) -> str | None: ...
+
+    @property
+    def layout(self) -> dict[str, Any]: ...
 
     def add(self, volume: Volume) -> None: ...
 
@@ -146,9 +155,11 @@ def _writer(folder: Path, facts: ReleaseFacts, fmt: str) -> Writer:
         return BidsWriter(folder, facts)
     if fmt == "dicom":
         return DicomWriter(folder, facts)
+    if fmt == "nnunet":
+        return NnunetWriter(folder, facts)
     if fmt == "folder":
         return FolderWriter(folder, facts)
-    raise UsageError(f"unknown release format {fmt!r}; use bids, dicom or folder")
+    raise UsageError(f"unknown release format {fmt!r}; use bids, dicom, nnunet or folder")
 
 
 def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Writer) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medvae import modality as modalities
+from medvae.release.huggingface import head
 
 _NOTICE = (
     "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
@@ -19,6 +20,11 @@ says whether every file is as it was released. `manifest.json` lists the SHA-256
 and `manifest.sig` is an Ed25519 signature over it. The key in `signer.pem` came with this
 folder: get the publisher's key, or at least its fingerprint, by another way and compare.
 """
+_NNUNET = (
+    "For nnU-Net v2: put this folder under `nnUNet_raw` as `Dataset042_NAME` (any free number), "
+    "then `nnUNetv2_plan_and_preprocess -d 42 --verify_dataset_integrity`. `labels.tsv` says which "
+    "label of the scheme each number stands for."
+)
 
 
 def card_markdown(card: dict[str, Any]) -> str:
@@ -49,18 +55,19 @@ def card_markdown(card: dict[str, Any]) -> str:
 
 
 def readme(card: dict[str, Any]) -> str:
-    """README.md of the data set (BIDS wants one)."""
+    """README.md of the data set (BIDS wants one), with the head that Hugging Face reads."""
     data = card["data"]
     modality = modalities.get(data["modality"])
     body = f" of the {data['body_part']}" if data["body_part"] else ""
     masks = f" and {data['label_maps']} label maps" if data["label_maps"] else ""
     note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
+    how = f"{_NNUNET}\n\n" if data["format"] == "nnunet" else ""
     return (
-        f"# {card['name']}\n\n{_NOTICE}\n\n"
+        f"{head(card)}\n# {card['name']}\n\n{_NOTICE}\n\n"
         f"{data['volumes']} synthetic {modality.images}{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
         f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
-        f"{card['privacy']['summary']}\n\n"
+        f"{card['privacy']['summary']}\n\n{how}"
         "`report.html` shows the images and the evidence, `CARD.md` (`card.json`) says what the "
         "data are good for and what they are not, `croissant.json` describes them to machines.\n\n"
         f"## Is it genuine?\n\n{_VERIFY}"

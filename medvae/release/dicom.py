@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,11 @@ class DicomWriter:
 
     encoding = "application/dicom"
     images = "SYNTH*/*.dcm"
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the card says of the files."""
+        return {"format": "dicom"}
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import nibabel as nib
 
 _IMAGE = re.compile(r"(?P<folder>sub-(?P<subject>[A-Za-z0-9]+)/[a-z]+)/[A-Za-z0-9_-]+\.nii\.gz")
+_CASE = re.compile(r"imagesTr/(?P<subject>[A-Za-z0-9]+)_0000\.nii\.gz")
 # 2 GiB of one unpacked volume: more than any grid that a model can have.
 _MOST_BYTES = 2 << 30
 
@@ -104,11 +105,10 @@ class OpenRelease:
         classes = self._classes()
         found = []
         for path in sorted(self._files):
-            match = _IMAGE.fullmatch(path)
-            if match is None:
+            named = _named(path)
+            if named is None:
                 continue
-            subject, folder = match["subject"], match["folder"]
-            mask = f"derivatives/labels/{folder}/sub-{subject}_dseg.nii.gz"
+            subject, mask = named
             label_map = mask if mask in self._files else None
             found.append(Sample(subject, path, label_map, classes.get(subject)))
         if not found:
@@ -127,6 +127,16 @@ class OpenRelease:
             for row in rows
             if row.get("class") not in (None, "n/a")
         }
+
+
+def _named(path: str) -> tuple[str, str] | None:
+    """Subject of an image by its path, and where its label map is if there is one; or None."""
+    match = _IMAGE.fullmatch(path)
+    if match is not None:
+        subject, folder = match["subject"], match["folder"]
+        return subject, f"derivatives/labels/{folder}/sub-{subject}_dseg.nii.gz"
+    case = _CASE.fullmatch(path)
+    return None if case is None else (case["subject"], f"labelsTr/{case['subject']}.nii.gz")
 
 
 def open_release(

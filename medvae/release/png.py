@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,11 @@ class FolderWriter:
     encoding = "image/png"
     images = f"{IMAGES}/*.png"
     labels: str | None = None
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the card says of the files."""
+        return {"format": "folder"}
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root

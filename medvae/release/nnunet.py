@@ -1,0 +1,136 @@
+"""A release as a raw data set of nnU-Net v2, which its planner takes as it is.
+
+    dataset.json  labels.tsv  participants.tsv  participants.json  README.md  CHANGES  LICENSE
+    imagesTr/synth0001_0000.nii.gz    channel 0 of the first volume, _0001 the next channel
+    labelsTr/synth0001.nii.gz         its label map
+
+nnU-Net wants labels without a gap from 0, so the numbers of the declared scheme are replaced by
+1, 2, ... in their order; `labels.tsv` and the card say which is which. It normalises by the name
+of a channel, and takes Hounsfield units for what they are only where that name is CT.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae import modality as modalities
+from medvae.errors import UsageError
+from medvae.release.facts import ReleaseFacts
+from medvae.release.gate import VoxelGate
+from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
+from medvae.release.tables import json_text, write_tables
+from medvae.volume import Volume
+
+ENDING = ".nii.gz"
+# Words that nnU-Net gives a meaning of its own among the names of labels.
+_RESERVED = frozenset({"background", "ignore"})
+_NO_LABELS = "nnU-Net trains on label maps, and this model draws none: use --format bids or dicom"
+
+
+class NnunetWriter:
+    """Writes volumes one by one under `root`; `finish` writes the data set's own files.
+
+    Raises:
+        UsageError: the model declares no label, so that nothing can be trained on the release.
+    """
+
+    encoding = "application/gzip"
+    images = f"imagesTr/*{ENDING}"
+    labels = f"labelsTr/*{ENDING}"
+
+    def __init__(self, root: Path, facts: ReleaseFacts) -> None:
+        if not facts.labels:
+            raise UsageError(_NO_LABELS)
+        self._root = root
+        self._facts = facts
+        self._modality = modalities.get(facts.data.modality)
+        self._display = VoxelGate(facts.data).range
+        self._numbers = {int(one): place for place, one in enumerate(facts.labels, 1)}
+        self._lookup = _lookup(self._numbers)
+        self._names: list[str] = []
+        self._classes: list[int | None] = []
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the card says of the files: their numbers for those of the scheme."""
+        numbers = {str(one): place for one, place in self._numbers.items()}
+        return {"format": "nnunet", "label_numbers_in_files": numbers}
+
+    def add(self, volume: Volume) -> None:
+        """Write one case: an image a channel, and the label map.
+
+        Raises:
+            UsageError: it has no label map.
+        """
+        if volume.mask is None:
+            raise UsageError(_NO_LABELS)
+        name = f"synth{len(self._names) + 1:04d}"
+        self._names.append(name)
+        self._classes.append(volume.category)
+        step = self._modality.step
+        channels = volume.voxels if volume.channels else volume.voxels[None]
+        for index, voxels in enumerate(channels):
+            levels = as_int16(voxels, step)
+            self._write("imagesTr", f"{name}_{index:04d}", volume, levels, step, self._display)
+        mask = self._lookup[volume.mask]
+        self._write("labelsTr", name, volume, mask, 1.0, (0.0, float(len(self._numbers))))
+
+    def _write(
+        self,
+        folder: str,
+        stem: str,
+        volume: Volume,
+        voxels: npt.NDArray[Any],
+        step: float,
+        display: tuple[float, float],
+    ) -> None:
+        (self._root / folder).mkdir(exist_ok=True)
+        data = nifti(voxels, volume.affine, step=step, display=display, description=SYNTHETIC)
+        (self._root / folder / f"{stem}{ENDING}").write_bytes(gzipped(data))
+
+    def finish(self) -> None:
+        """Everything that belongs to the data set as a whole."""
+        facts, names = self._facts, _distinct(self._facts.labels)
+        description = {
+            "name": facts.name,
+            "description": "Synthetic; no person was scanned. CARD.md says what it is good for.",
+            "licence": facts.license,
+            "channel_names": {str(i): name for i, name in enumerate(self._channels())},
+            "labels": {"background": 0, **{name: place for place, name in enumerate(names, 1)}},
+            "numTraining": len(self._names),
+            "file_ending": ENDING,
+        }
+        (self._root / "dataset.json").write_bytes(json_text(description))
+        rows = zip(self._numbers.items(), names, strict=True)
+        table = "".join(f"{place}\t{one}\t{name}\n" for (one, place), name in rows)
+        text = "number\tscheme_number\tname\n0\t0\tbackground\n" + table
+        (self._root / "labels.tsv").write_text(text, encoding="utf-8")
+        write_tables(self._root, facts, self._names, self._classes)
+
+    def _channels(self) -> tuple[str, ...]:
+        if self._modality.channels:
+            return self._modality.channels
+        suffix = self._modality.bids.suffix(self._facts.suffix)
+        return (suffix if self._modality.name == "mri" else suffix.upper(),)
+
+
+def _lookup(numbers: dict[int, int]) -> npt.NDArray[np.uint8]:
+    """[256] number in the file by number of the scheme; the gate has seen that no other occurs."""
+    found = np.zeros(256, np.uint8)
+    for number, place in numbers.items():
+        found[number] = place
+    return found
+
+
+def _distinct(labels: dict[str, str]) -> list[str]:
+    """The labels' names; with its number where two share one, or nnU-Net keeps it for itself."""
+    names = list(labels.values())
+    told = [
+        f"{name} ({number})" if name.lower() in _RESERVED or names.count(name) > 1 else name
+        for number, name in labels.items()
+    ]
+    return told if len(set(told)) == len(told) else [f"label {number}" for number in labels]
