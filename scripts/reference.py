@@ -88,6 +88,7 @@ def python() -> str:
     for noun in _NOUNS:
         parts += _class(f"session.{noun.__name__.lower()}", noun)
     parts += _class("medvae.Release", api.Release)
+    parts += _class("medvae.api.Link", api.Link)
     parts.append("## Results\n")
     parts.append("All are frozen and have `to_json()`. Fields of a base class come first.\n")
     for name in results.__all__:

@@ -47,6 +47,7 @@ SESSION = {
     "model show": "models.show",
     "plan": "plan",
     "pretrain": "pretrain",
+    "pull": "pull",
     "reconstruct": "reconstruct",
     "release create": "releases.create",
     "repair": "repair",

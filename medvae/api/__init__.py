@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_anatomy
 from medvae.api.anatomy_fetch import fetch_anatomy
+from medvae.api.archives import Link
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
 from medvae.api.opened import Release
@@ -33,6 +34,7 @@ from medvae.api.tenancy import (
 from medvae.api.tenancy import open_session as open
 
 __all__ = [
+    "Link",
     "Release",
     "Session",
     "add_anatomy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from medvae.progress import Progress
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
-    from medvae.ingest import Ingested
+    from medvae.ingest import Ingested, Received
     from medvae.vault import Tenant
 
 
@@ -59,7 +59,11 @@ class _IngestState:
 
 
 def ingest(
-    tenant: Tenant, sources: list[Path], dataset: str, options: IngestOptions, progress: Progress
+    tenant: Tenant,
+    sources: Sequence[Path | Received],
+    dataset: str,
+    options: IngestOptions,
+    progress: Progress,
 ) -> IngestResult:
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
@@ -121,7 +125,7 @@ def ingest(
 
 def _dry_run(
     tenant: Tenant,
-    sources: list[Path],
+    sources: Sequence[Path | Received],
     dataset: str,
     options: IngestOptions,
     declared: dict[str, Any],
@@ -167,7 +171,7 @@ def _scheme(tenant: Tenant, dataset: str, declared: dict[str, Any]) -> dict[str,
 
 
 def _read(
-    sources: list[Path],
+    sources: Sequence[Path | Received],
     options: IngestOptions,
     scheme: dict[str, str] | None,
     notes: list[str],

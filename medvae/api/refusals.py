@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from medvae.api.results import Reason, Refused
@@ -38,7 +37,7 @@ def reasons(refused: Sequence[Refused]) -> tuple[Reason, ...]:
     return tuple(Reason(len(alike), alike[0].reason, alike[0].source) for alike in ordered)
 
 
-def nothing(sources: Sequence[Path], refused: Sequence[Refused]) -> NothingUsableError:
+def nothing(sources: Sequence[object], refused: Sequence[Refused]) -> NothingUsableError:
     """The error of an ingest that could use no source."""
     where = ", ".join(str(source) for source in sources)
     if not refused:

@@ -100,9 +100,9 @@ def _row(source: str, pseudonym: str, volume: Volume) -> Rehearsed:
 
 
 def draw(
-    found: Rehearsal, out: Path, sources: Sequence[Path], scheme: dict[str, str] | None
+    found: Rehearsal, out: Path, sources: Sequence[object], scheme: dict[str, str] | None
 ) -> None:
     """Write the sheet of a rehearsal."""
-    named = ", ".join(path.name for path in sources)[:80]
+    named = ", ".join(Path(str(source)).name for source in sources)[:80]
     title = f"dry run of {named}: {len(found.scans)} of {len(found.rows)} volumes"
     write(out, found.scans, title, scheme)

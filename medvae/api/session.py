@@ -13,6 +13,7 @@ from medvae.api.namespaces import Datasets, Keys, Log, Models, Releases
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from medvae.api.archives import Link
     from medvae.api.declaration import Scheme
     from medvae.config import RunConfig
     from medvae.vault import Tenant, Vault
@@ -114,6 +115,51 @@ class Session:
             sheet=None if sheet is None else Path(sheet),
         )
         return intake.ingest(self.tenant, paths, dataset, options, progress)
+
+    def pull(
+        self,
+        peer: str,
+        dataset: str,
+        *,
+        studies: Sequence[str] = (),
+        patient: str = "",
+        modality: str | None = None,
+        dates: str = "",
+        limit: int | None = None,
+        memory_limit: float = 4.0,
+        link: Link | None = None,
+        demographics: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        workers: int = 1,
+        require_sandbox: bool = False,
+        progress: Progress = SILENT,
+    ) -> results.PullResult:
+        """Fetch studies from an image archive (PACS) and ingest them; all of them or none.
+
+        `peer`: the https:// address of a DICOMweb service. `studies` (UIDs), `patient` (one
+        PatientID), `modality` ("ct", "mri", "pet"), `dates` (YYYYMMDD or a range of two with a
+        hyphen) and `limit` say which. They are held in memory alone, `memory_limit` GiB at most;
+        a study that is cut short, or holds another study or patient, is stored in no part.
+
+        `link`: how to reach it; as a rule by TLS, whose certificate the system's authorities
+        must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
+        or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
+        """
+        from medvae.api import archives, intake
+
+        order = archives.PullRequest(tuple(studies), patient, modality, dates, limit, memory_limit)
+        options = intake.IngestOptions(
+            modality=archives.modality_of(modality),
+            demographics=demographics,
+            label_scheme=label_scheme,
+            classes=classes,
+            workers=workers,
+            require_sandbox=require_sandbox,
+        )
+        return archives.pull(
+            self.tenant, peer, dataset, order, link or archives.Link(), options, progress
+        )
 
     def verify(
         self, ref: str | None = None, *, read_data: bool = False, progress: Progress = SILENT

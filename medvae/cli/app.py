@@ -25,6 +25,7 @@ from medvae.cli import (
     model,
     plan,
     pretrain,
+    pull,
     reconstruct,
     release,
     repair,
@@ -51,7 +52,7 @@ def build() -> Callable[..., Any]:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_top)
-    single = (doctor, demo, ingest, verify, repair, plan, pretrain, train, budget)
+    single = (doctor, demo, ingest, pull, verify, repair, plan, pretrain, train, budget)
     for module in single:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
     for group in (config, tenant, keys, dataset, anatomy, subject, model, release, log):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medvae.ingest.reading import read
+    from medvae.ingest.received import Received
     from medvae.ingest.records import Ingested, Limits, Quarantined
 
-__all__ = ["Ingested", "Limits", "Quarantined", "read"]
+__all__ = ["Ingested", "Limits", "Quarantined", "Received", "read"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from medvae.ingest.reading import read
 
         return read
+    if name == "Received":
+        from medvae.ingest.received import Received
+
+        return Received
     if name in __all__:
         from medvae.ingest import records
 

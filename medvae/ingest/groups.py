@@ -14,6 +14,7 @@ from medvae.ingest import picture_files, wire
 from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
 from medvae.ingest.persons import TWO_PATIENTS, Persons
+from medvae.ingest.received import ReceivedTree
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.slices import Slice, is_single, slice_of
@@ -47,6 +48,10 @@ def series_tasks(
 
     Args:
         notices: receives what headers contradict each other in.
+
+    Raises:
+        InputError: a received study holds something else than was asked for; raised before
+            the first task.
     """
     salt = secrets.token_hex(32)
     tables: Tables = {}
@@ -60,6 +65,8 @@ def series_tasks(
             except InputError as error:
                 yield Quarantined(one.file.source, str(error))
                 continue
+            if isinstance(one.file.tree, ReceivedTree):
+                one.file.tree.check(new, salt)
             if new.marks:
                 marks.append(new)
                 continue

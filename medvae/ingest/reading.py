@@ -16,6 +16,7 @@ from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
 from medvae.ingest.pairs import Pair
+from medvae.ingest.received import Received, ReceivedTree
 from medvae.ingest.records import (
     DEFAULT_LIMITS,
     Ingested,
@@ -36,7 +37,7 @@ KINDS = ("nifti", "headers", "series", "directory", "members", "content")
 
 
 def read(
-    sources: Sequence[Path],
+    sources: Sequence[Path | Received],
     *,
     subjects: Path | None = None,
     labels: Path | None = None,
@@ -60,6 +61,7 @@ def read(
         sources: volume files (NIfTI, NRRD, MetaImage, MGH, Analyze), folders (of these, BIDS,
             DICOM, or images/ beside labels/), zip and tar archives of these, DICOMDIR files. Of
             a modality of pictures: PNG, JPEG and TIFF files, folders and archives of these.
+            Or studies of DICOM that came over the network.
         subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
@@ -92,7 +94,8 @@ def read(
     Raises:
         UsageError: an argument that cannot be right, or an image that names no patient where
             `require_patients` is set; nothing has been read then.
-        InputError: a source that is not there, or a table that is not one.
+        InputError: a source that is not there, a table that is not one, or a received study
+            that holds another study or patient than was asked for (before the first volume).
         AccessError: a layer is missing, and `require_sandbox` is set; nothing was read.
     """
     if modality is not None:
@@ -109,7 +112,7 @@ def read(
     if subjects is not None and Path(subjects).is_dir():
         raise InputError(f"{printable(str(subjects))} is a folder: expected a table of subjects")
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
-        if not _exists(Path(path)):
+        if not isinstance(path, Received) and not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
     options = ReadOptions(
         modality,
@@ -125,7 +128,7 @@ def read(
     kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
     pool = Pool(workers, kinds, limits, require_layers=require_sandbox)
     reading = _Reading(options, workers, pool, progress, notes or (lambda note: None))
-    return reading.run([Path(s) for s in sources], subjects, labels)
+    return reading.run(list(sources), subjects, labels)
 
 
 def _exists(path: Path) -> bool:
@@ -161,7 +164,7 @@ class _Reading:
         self._notices = Notices()
 
     def run(
-        self, sources: list[Path], subjects: Path | None, labels: Path | None
+        self, sources: list[Path | Received], subjects: Path | None, labels: Path | None
     ) -> Iterator[Ingested | Quarantined]:
         """All results; every table is read before the first of them."""
         try:
@@ -201,7 +204,7 @@ class _Reading:
         return total
 
     def _scanning(
-        self, path: Path, given: Subjects | None, masks: Tree | None
+        self, path: Path | Received, given: Subjects | None, masks: Tree | None
     ) -> Scanning | Quarantined:
         try:
             tree = self._tree(path)
@@ -210,8 +213,10 @@ class _Reading:
         table = given if given is not None else table_at_top(tree, self._options)
         return Scanning(tree, self._options, table, masks, self._notices)
 
-    def _tree(self, path: Path) -> Tree:
+    def _tree(self, path: Path | Received) -> Tree:
         limits = self._options.limits
+        if isinstance(path, Received):
+            return ReceivedTree(path)
         if path.is_dir():
             return Folder(path, limits)
         if path.name.upper() == "DICOMDIR":

@@ -107,6 +107,22 @@ class IngestResult(Result):
 
 
 @dataclass(frozen=True)
+class Pulled(Result):
+    """What an archive sent: studies, their instances, and the bytes of these."""
+
+    studies: int
+    instances: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullResult(IngestResult):
+    """What an ingest of received studies gave, and what was received."""
+
+    pulled: Pulled
+
+
+@dataclass(frozen=True)
 class DatasetInfo(Result):
     """One version of a data set. Counts and notes are of private data.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from medvae.ingest.dicom.kinds import (
     why_not,
 )
 from medvae.ingest.dicom.values import floats, number, private_number, text, whole
+from medvae.ingest.digests import digest
 from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST, MOST_REFERENCES
 
@@ -88,9 +87,9 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
         "mosaic": is_mosaic(header),
         "doubtful": is_doubtful(header),
         "key": file_key(header, salt),
-        "study": _digest(salt, study) if study else "",
-        "series": _digest(salt, study, series) if series else "",
-        "alike": _digest(salt, *scan),
+        "study": digest(salt, study) if study else "",
+        "series": digest(salt, study, series) if series else "",
+        "alike": digest(salt, *scan),
         "size": [*size, frames],
         "spacing": _within(floats(header, "PixelSpacing", 2)),
         "orientation": _within(floats(header, "ImageOrientationPatient", 6)),
@@ -104,13 +103,13 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
 def _references(data: Dataset, salt: bytes) -> list[str]:
     """The digests of the series that an object marks, as `series` of a summary has them."""
     found = segments.references(data) + contours.references(data)
-    return sorted({_digest(salt, *one) for one in found})[:MOST_REFERENCES]
+    return sorted({digest(salt, *one) for one in found})[:MOST_REFERENCES]
 
 
 def file_key(header: Dataset, salt: bytes) -> str:
     """A keyed digest of what must not change between the first and the second pass."""
     names = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
-    return _digest(salt, storage_of(header), *(text(header, name) for name in names))
+    return digest(salt, storage_of(header), *(text(header, name) for name in names))
 
 
 def _traits(header: Dataset, salt: bytes) -> list[str]:
@@ -119,7 +118,7 @@ def _traits(header: Dataset, salt: bytes) -> list[str]:
     if b_value is None:
         b_value = private_number(header, *SIEMENS_B_VALUE)
     return [
-        _digest(salt, *sorted(image_type(header))),
+        digest(salt, *sorted(image_type(header))),
         _rounded(number(header, "EchoNumbers"), 0),
         _rounded(number(header, "EchoTime"), 2),
         _rounded(b_value, 0),
@@ -141,7 +140,7 @@ def _person(header: Dataset, salt: bytes) -> list[str]:
     identifier = _bare(_plain(text(header, "PatientID").partition("^")[0]))
     nobody = "nobody" if NOBODY.fullmatch(identifier) else ""
     facts = (name, born, sex, issuer, identifier, nobody)
-    return [_digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
+    return [digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
 
 
 def _bare(value: str) -> str:
@@ -151,11 +150,6 @@ def _bare(value: str) -> str:
 
 def _plain(value: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", value).casefold().replace("^", " ").split())
-
-
-def _digest(salt: bytes, *parts: str) -> str:
-    data = json.dumps(parts).encode("utf-8", "backslashreplace")
-    return hashlib.blake2b(data, key=salt, digest_size=12).hexdigest()
 
 
 def _rounded(value: float | None, decimals: int) -> str:

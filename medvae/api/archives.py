@@ -1,0 +1,158 @@
+"""Image archives (PACS): studies from them into a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvae.api import datasets, declaration, intake
+from medvae.api.context import PathLike
+from medvae.api.results import Pulled, PullResult
+from medvae.errors import MedvaeError, NotFoundError, UsageError
+from medvae.progress import Progress
+
+if TYPE_CHECKING:
+    from medvae.ingest import Received
+    from medvae.pacs.hold import Hold
+    from medvae.pacs.peers import Access, Peer
+    from medvae.pacs.wanted import Wanted
+    from medvae.pacs.web import Web
+    from medvae.vault import Tenant
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """Which studies to fetch (see `Session.pull`)."""
+
+    studies: tuple[str, ...]
+    patient: str
+    modality: str | None
+    dates: str
+    limit: int | None
+    memory_limit: float
+
+
+@dataclass(frozen=True)
+class Link:
+    """How to reach an archive.
+
+    Attributes:
+        ca: PEM file of the authorities that may sign its certificate; None: the system's.
+        client_cert, client_key: PEM files of the certificate by which we log in, and its key.
+        plaintext: go without TLS to another machine: patients are sent in the clear.
+        timeout: seconds that the archive may be silent; a study may take sixty times that.
+    """
+
+    ca: PathLike | None = None
+    client_cert: PathLike | None = None
+    client_key: PathLike | None = None
+    plaintext: bool = False
+    timeout: float = 60.0
+
+
+def _access(link: Link) -> Access:
+    """How to reach the archive, with the credentials of the environment. Raises UsageError."""
+    from medvae.pacs import peers
+
+    if not 0 < link.timeout <= 86400:
+        raise UsageError(f"--timeout must be seconds above 0, not {link.timeout:g}")
+    files = (link.ca, link.client_cert, link.client_key)
+    ca, certificate, key = (None if one is None else Path(one) for one in files)
+    return peers.Access(ca, certificate, key, link.plaintext, peers.credentials(), link.timeout)
+
+
+def modality_of(given: str | None) -> str | None:
+    """The modality of an ingest, by its own name or by DICOM's code (CT, MR, PT)."""
+    from medvae.pacs.wanted import CODES, NAMES
+
+    return None if given is None else NAMES.get(CODES.get(given.lower(), ""))
+
+
+def pull(
+    tenant: Tenant,
+    address: str,
+    dataset: str,
+    order: PullRequest,
+    link: Link,
+    options: intake.IngestOptions,
+    progress: Progress,
+) -> PullResult:
+    """Fetch, check and ingest; nothing is stored unless every study came whole.
+
+    Raises:
+        UsageError: what is asked for cannot be right, or would go unprotected.
+        AccessError: the archive cannot be reached, does not prove who it is, or refuses.
+        InputError: it sent something else than was asked for, or part of it; or as `ingest`.
+        NotFoundError: nothing matches.
+    """
+    from medvae.pacs import hold, peers
+
+    datasets.check_name(dataset)
+    declaration.parse(options.label_scheme, options.classes)
+    peer, wanted = peers.parse(address), _wanted(order)
+    web = _service(peer, _access(link))
+    if not order.memory_limit > 0:
+        raise UsageError(f"--memory-limit must be GiB above 0, not {order.memory_limit:g}")
+    held = hold.Hold(int(order.memory_limit * GIB))
+    try:
+        try:
+            more = _receive(web, wanted, held, progress)
+        except MedvaeError as error:
+            reason = type(error).__name__
+            tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
+            raise
+        pulled = Pulled(
+            len(held.studies),
+            sum(len(one.members) for one in held.studies),
+            sum(one.size for one in held.studies),
+        )
+        tenant.record("pull", peer=peer.label, **vars(pulled))
+        sources = _sources(peer, held)
+        done = intake.ingest(tenant, sources, dataset, options, progress)
+    finally:
+        held.close()
+    notes = (f"more studies match than the {len(sources)} of --limit",) if more else ()
+    return PullResult(**(vars(done) | {"notes": (*notes, *done.notes)}), pulled=pulled)
+
+
+def _wanted(order: PullRequest) -> Wanted:
+    from medvae.pacs.wanted import Wanted
+
+    return Wanted.of(order.studies, order.patient, order.modality, order.dates, order.limit)
+
+
+def _service(peer: Peer, access: Access) -> Web:
+    from medvae.pacs.web import Web
+
+    if not peer.is_web:
+        raise UsageError(f"{peer.label} is reached by DIMSE: give its DICOMweb address (https://)")
+    return Web.of(peer, access)
+
+
+def _receive(web: Web, wanted: Wanted, held: Hold, progress: Progress) -> bool:
+    """Fetch all that matches; whether there would have been more."""
+    found = web.find(wanted)
+    missing = set(wanted.studies) - {one.uid for one in found.studies}
+    if not found.studies or (missing and not found.more):
+        which = f"study {min(missing)}" if missing else "study that matches"
+        raise NotFoundError(f"{web.peer.label} has no {which}: check what was asked for")
+    progress.start("pull", len(found.studies))
+    for done, listed in enumerate(found.studies, start=1):
+        web.fetch(listed, wanted.patient, held)
+        progress.advance(done)
+    progress.finish()
+    return found.more
+
+
+def _sources(peer: Peer, held: Hold) -> list[Received]:
+    from medvae.ingest import Received
+
+    return [
+        Received(
+            f"study {one.uid} of {peer.host}", one.descriptor, one.members, one.uid, one.patient
+        )
+        for one in held.studies
+    ]

@@ -1,0 +1,138 @@
+"""DICOMweb (PS3.18): QIDO-RS to find studies, WADO-RS to fetch them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from medvae.errors import InputError, NotFoundError
+from medvae.escape import escaped
+from medvae.pacs.hold import Hold, Receiving
+from medvae.pacs.http import MOST_LISTED, Answer, Http
+from medvae.pacs.multipart import TooLargeError, boundary_of, parts
+from medvae.pacs.peers import LONGEST_UID, UID, Access, Peer
+from medvae.pacs.wanted import Found, Listed, Wanted
+
+JSON = "application/dicom+json"
+# Any transfer syntax: as it is stored, without a lossy one being made for us.
+INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+STUDY_UID, STUDY_INSTANCES = "0020000D", "00201208"
+PAGE = 200
+MOST_STUDIES = 100_000
+
+
+@dataclass(frozen=True)
+class Web:
+    """A DICOMweb service."""
+
+    peer: Peer
+    http: Http
+
+    @classmethod
+    def of(cls, peer: Peer, access: Access) -> Web:
+        """The service of a peer. Raises UsageError, AccessError as `tls_of`."""
+        return cls(peer, Http(peer, access))
+
+    def find(self, wanted: Wanted) -> Found:
+        """The studies that match, at most `wanted.limit`.
+
+        Raises:
+            AccessError: the peer cannot be reached or refuses.
+            InputError: its answer is no list of studies, or of others than were asked for.
+            NotFoundError: it has no such service.
+        """
+        queries = [{"StudyInstanceUID": uid} for uid in wanted.studies] or [{}]
+        most = MOST_STUDIES if wanted.limit is None else wanted.limit
+        found: dict[str, Listed] = {}
+        for query in queries:
+            for one in self._pages(query | _filters(wanted)):
+                if query and one.uid != query["StudyInstanceUID"]:
+                    raise self._wrong("lists another study than was asked for")
+                if len(found) == most and one.uid not in found:
+                    return Found(tuple(found.values()), more=True)
+                found.setdefault(one.uid, one)
+        return Found(tuple(found.values()))
+
+    def _pages(self, query: dict[str, str]) -> Iterator[Listed]:
+        seen: set[str] = set()
+        while True:
+            page = self._page(query | {"limit": str(PAGE), "offset": str(len(seen))})
+            new = [one for one in page if one.uid not in seen]
+            yield from new
+            seen |= {one.uid for one in new}
+            # Some services give fewer than they were asked for, some the same again.
+            if not new:
+                return
+
+    def _page(self, query: dict[str, str]) -> list[Listed]:
+        path = "/studies?" + urlencode(query | {"includefield": STUDY_INSTANCES})
+        with self.http.ask("GET", path, {"Accept": JSON}) as answer:
+            self.http.check(answer)
+            if answer.status == 204:
+                return []
+            if "json" not in answer.header("Content-Type").lower():
+                raise self._wrong("answers a search with something else than JSON")
+            try:
+                listed = json.loads(answer.all(MOST_LISTED))
+                return [_listed(one) for one in listed]
+            except InputError as error:
+                raise self._wrong(f"cannot be searched: {error}") from error
+            except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+                raise self._wrong("answers a search with no list of studies") from error
+
+    def fetch(self, listed: Listed, patient: str, hold: Hold) -> None:
+        """Put one study into memory, whole or not at all.
+
+        Raises:
+            AccessError: the peer cannot be reached or refuses.
+            InputError: the study came in part, as something else, or is too large.
+        """
+        path = f"/studies/{listed.uid}"
+        with (
+            hold.study(listed.uid, patient) as receiving,
+            self.http.ask("GET", path, {"Accept": INSTANCES}) as answer,
+        ):
+            if answer.status == 404:
+                raise NotFoundError(f"{self.peer.label} lists a study that it does not have")
+            self.http.check(answer)
+            try:
+                _receive(answer, receiving)
+            except TooLargeError as error:
+                raise hold.full() from error
+            except InputError as error:
+                raise self._wrong(f"sent no whole study: {error}") from error
+            wrong = listed.lacks(receiving.count)
+            if wrong:
+                raise self._wrong(wrong)
+
+    def _wrong(self, what: str) -> InputError:
+        return InputError(f"{self.peer.label} {what}; nothing was stored")
+
+
+def _receive(answer: Answer, receiving: Receiving) -> None:
+    boundary = boundary_of(answer.header("Content-Type"))
+    for kind, instance in parts(answer.read, boundary, lambda: receiving.room):
+        if kind not in ("", "application/dicom"):
+            raise InputError(f"a part of it is {escaped(kind[:60])} and not application/dicom")
+        receiving.add(instance)
+
+
+def _filters(wanted: Wanted) -> dict[str, str]:
+    named = {
+        "PatientID": wanted.patient,
+        "StudyDate": wanted.dates,
+        "ModalitiesInStudy": wanted.modality,
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _listed(item: dict[str, Any]) -> Listed:
+    """A study of an answer. Raises KeyError, TypeError, IndexError, ValueError."""
+    uid = str(item[STUDY_UID]["Value"][0]).strip()
+    if len(uid) > LONGEST_UID or not UID.fullmatch(uid):
+        raise ValueError
+    count = item.get(STUDY_INSTANCES, {}).get("Value")
+    return Listed(uid, int(count[0]) if count else None)
