@@ -219,6 +219,7 @@ class Releases:
         suffix: str = "T1w",
         label_names: tuple[str, ...] = (),
         licence: str = "",
+        recipient: str = "",
         category: int | None = None,
         progress: Progress = SILENT,
     ) -> results.ReleaseResult:
@@ -231,6 +232,7 @@ class Releases:
             title, body_part, licence: printed on the card; the licence as SPDX.
             suffix: BIDS suffix of MR images.
             label_names: of mask labels 1, 2, ... in place of the declared ones.
+            recipient: for whom it is, for the tenant's own book; not in the release.
             category: only volumes of this class.
 
         Raises:
@@ -249,6 +251,24 @@ class Releases:
             suffix=suffix,
             label_names=label_names,
             licence=licence,
+            recipient=recipient,
             category=category,
         )
         return releases.create(self._context, model, order, progress)
+
+    def list(self) -> tuple[results.ReleaseInfo, ...]:
+        """Every release that was signed: what, when, for whom, with what epsilon."""
+        from medvae.api import release_book
+
+        return release_book.listing(self._context.tenant)
+
+    def recall(self, release: str, reason: str, out: PathLike) -> results.RecallResult:
+        """Recall a release by its id, and write the signed list of all recalls to a new file.
+
+        Raises:
+            NotFoundError: there is no such release.
+            UsageError: the id is not unique, the reason no printable line, or the file exists.
+        """
+        from medvae.api import release_book
+
+        return release_book.recall(self._context.tenant, release, reason, Path(out))

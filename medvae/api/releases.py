@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api import models
 from medvae.api.formats import RELEASED, chosen
+from medvae.api.release_book import Entry, facts_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
 from medvae.errors import MedvaeError
 from medvae.progress import SILENT, Progress
@@ -31,6 +32,7 @@ class ReleaseRequest:
     suffix: str = "T1w"
     label_names: tuple[str, ...] = ()
     licence: str = ""
+    recipient: str = ""
     category: int | None = None
 
 
@@ -48,6 +50,8 @@ def create(
     tenant = context.tenant
     try:
         artifact = models.load_outgoing(tenant, name)
+        if order.recipient:
+            release.one_line(order.recipient, "--recipient")
         fmt = chosen(order.fmt, artifact.config().data.modality, RELEASED)
         wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
@@ -65,19 +69,28 @@ def create(
             label_names=order.label_names,
             **more,
         )
+        book = Entry(tenant, facts_of(facts, name, fmt), order.recipient)
         made = release.create(
             drawn,
             order.out,
             facts=facts,
-            sign=tenant.sign,
+            sign=book.signer(),
             public_key=tenant.public_key(),
             fmt=fmt,
             progress=progress,
         )
+        book.finish()
     except MedvaeError as error:
         tenant.record("release", outcome="failure", model=name, reason=type(error).__name__)
         raise
-    tenant.record("release", model=name, volumes=made.volumes, signer=made.signer)
+    tenant.record(
+        "release",
+        model=name,
+        volumes=made.volumes,
+        signer=made.signer,
+        release=made.id,
+        recipient=order.recipient,
+    )
     return ReleaseResult(
         release=made.path,
         report=made.report,
@@ -91,6 +104,7 @@ def create(
         signer=made.signer,
         model=name,
         n=made.volumes,
+        id=made.id,
     )
 
 
@@ -119,18 +133,24 @@ def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
 
 
 def verify(
-    folder: str | Path, public_key: str | Path | None = None, *, progress: Progress = SILENT
+    folder: str | Path,
+    public_key: str | Path | None = None,
+    *,
+    recalled: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> ReleaseCheck:
     """Check a release folder; needs no vault (see `medvae.release.verify`).
 
     Raises:
         NotFoundError: the folder is not there.
         UsageError, AccessError: `public_key` is not a readable Ed25519 key.
+        IntegrityError: `recalled` is no recall list of the release's signer.
     """
     from medvae import release
 
     key = None if public_key is None else Path(public_key)
-    return checked(release.verify(Path(folder), key, progress))
+    recalls = None if recalled is None else Path(recalled)
+    return checked(release.verify(Path(folder), key, progress, recalled=recalls))
 
 
 def checked(found: VerifyResult) -> ReleaseCheck:

@@ -1,4 +1,4 @@
-"""medvae release create | verify"""
+"""medvae release create | list | recall | verify"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medvae.cli.generate import Class, Folder, Number, Seed
-from medvae.cli.output import plural, show
+from medvae.cli.output import objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.cli.words import Model
@@ -40,6 +40,9 @@ def create(
     license_: Annotated[
         str, typer.Option("--license", help="Licence of the data set, as SPDX.")
     ] = "",
+    recipient: Annotated[
+        str, typer.Option(help="For whom it is, in words: kept in the vault, not in the release.")
+    ] = "",
 ) -> None:
     """Create a release: generate volumes, check them at the gate, describe and sign them."""
     with progress() as bar:
@@ -54,12 +57,14 @@ def create(
             suffix=suffix,
             label_names=tuple(label or ()),
             licence=license_,
+            recipient=recipient,
             category=category,
             progress=bar,
         )
     lines = [
         f"Release: {result.release}",
         f"Report:  {result.report}",
+        f"Id:      {result.id}",
         f"{plural(n, 'volume')}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
     ]
@@ -73,18 +78,23 @@ def verify(
         Path | None,
         typer.Option(help="File of the signer's key, from another source than the release."),
     ] = None,
+    recalled: Annotated[
+        Path | None, typer.Option(help="The publisher's recall list, the newest there is.")
+    ] = None,
 ) -> int:
-    """Check a release; needs no vault. Changes and forgery end with exit code 4."""
+    """Check a release; needs no vault. Changes, forgery and a recall end with exit code 4."""
     from medvae.api import verify_release
 
     with progress() as bar:
-        result = verify_release(folder, public_key, progress=bar)
+        result = verify_release(folder, public_key, recalled=recalled, progress=bar)
     state = {
         True: f"valid; signed by {result.signer}",
         None: f"unchanged, signer unknown ({result.signer})",
-        False: "NOT VALID",
+        False: "RECALLED: do not use it" if result.recalled else "NOT VALID",
     }[result.valid]
     lines = [f"{folder}: {state}", *(f"  {problem}" for problem in result.problems)]
+    if result.recalled is False:
+        lines.append(f"Not recalled by list {result.recall_list}; ask for a newer one.")
     if result.valid is None:
         lines.append(
             "Compare the fingerprint with the one that the hospital publishes, or give "
@@ -92,3 +102,34 @@ def verify(
         )
     show(result, lines)
     return IntegrityError.exit_code if result.valid is False else 0
+
+
+@app.command("list")
+def list_() -> None:
+    """List the releases that the tenant has signed: what, when, for whom."""
+    found = settings.session().releases.list()
+    rows = [
+        (
+            one.release[:16], one.model, one.volumes, one.epsilon, one.format,
+            one.issues[-1].time, one.status, one.issues[-1].recipient or None,
+        )
+        for one in found
+    ]  # fmt: skip
+    heads = ("release", "model", "n", "epsilon", "format", "when", "status", "recipient")
+    show({"releases": objects(found)}, table(heads, rows) if rows else ["No release yet."])
+
+
+@app.command()
+def recall(
+    release: Annotated[str, typer.Argument(help="Id of the release, or its first digits.")],
+    reason: Annotated[str, typer.Option(help="Why, in one line; recipients read it.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="New file for the signed list.")],
+) -> None:
+    """Sign the list of all recalls with this release on it, for recipients to check against."""
+    result = settings.session().releases.recall(release, reason, out)
+    lines = [
+        f"Release {result.release[:16]} was recalled on {result.date}: {result.reason}",
+        f"List {result.number}: {result.file}",
+        "Publish it: a release that has left does not come back, and only who checks is warned.",
+    ]
+    show(result, lines)

@@ -16,9 +16,12 @@ from medvae.release.facts import (
     ReleaseFacts,
     ReleaseResult,
 )
+from medvae.release.manifest import manifest_of
 from medvae.release.nifti import write_nifti
 from medvae.release.opened import OpenRelease, Sample, open_release
 from medvae.release.png import write_png
+from medvae.release.recall import Recall, one_line, release_id
+from medvae.release.recall import encode as encode_recalls
 
 __all__ = [
     "Account",
@@ -27,12 +30,17 @@ __all__ = [
     "Looks",
     "OpenRelease",
     "PrivacyFacts",
+    "Recall",
     "ReleaseFacts",
     "ReleaseResult",
     "Sample",
     "VerifyResult",
     "create",
+    "encode_recalls",
+    "manifest_of",
+    "one_line",
     "open_release",
+    "release_id",
     "verify",
     "write_dicom",
     "write_nifti",

@@ -96,6 +96,7 @@ def create(
         checks=tuple(checks),
         signer=signer,
         report=out / "report.html",
+        id=str(result.id),
     )
 
 

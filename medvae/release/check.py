@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
+from medvae.release import recall
 from medvae.release.manifest import Entry
 from medvae.release.seal import Found, compare, open_seal
 
@@ -42,6 +43,10 @@ class VerifyResult:
         files: listed files that are as they were.
         problems: one sentence each; empty unless `valid` is False.
         advice: what is left to do by a person where `valid` is None.
+        id: of the release, 64 hex digits; None where no signature fits.
+        recalled: whether the list that was given recalls it; None: no list was given.
+        reason: of the recall.
+        recall_list: number of that list, the newer the higher.
     """
 
     valid: bool | None
@@ -51,12 +56,22 @@ class VerifyResult:
     files: int
     problems: list[str] = field(default_factory=list)
     advice: str = ""
+    id: str | None = None
+    recalled: bool | None = None
+    reason: str = ""
+    recall_list: int | None = None
 
 
 def verify(
-    folder: Path, public_key: Path | None = None, progress: Progress = SILENT
+    folder: Path,
+    public_key: Path | None = None,
+    progress: Progress = SILENT,
+    *,
+    recalled: Path | None = None,
 ) -> VerifyResult:
     """Check signature, key and every file of a release.
+
+    `recalled`: the signer's list of recalls; a release that it names is not valid.
 
     Formal guarantee: `valid` is True only if an Ed25519 signature by `public_key` over the
     manifest was verified, and the folder holds exactly the listed files, each a regular file
@@ -67,8 +82,11 @@ def verify(
         NotFoundError: the folder is not there.
         UsageError: `public_key` cannot be read.
         AccessError: `public_key` is not a sound Ed25519 key.
+        IntegrityError: the list is another signer's, or was changed.
     """
-    return check_folder(folder, None if public_key is None else read_key(public_key), progress)
+    key = None if public_key is None else read_key(public_key)
+    result = check_folder(folder, key, progress)
+    return result if recalled is None else recall.checked(result, Path(recalled))
 
 
 def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILENT) -> VerifyResult:
@@ -97,8 +115,9 @@ def check_files(
     except ValueError as error:
         return _refused([str(error)]), {}
     good, problems = compare(seal.files, _walk(folder, seal.files, progress))
+    number = recall.release_id(files[mf.MANIFEST])
     if problems or good != len(seal.files):
-        return _refused(problems, seal.signer, good), {}
+        return replace(_refused(problems, seal.signer, good), id=number), {}
     known = trusted is not None
     result = VerifyResult(
         valid=True if known else None,
@@ -107,6 +126,7 @@ def check_files(
         signer=seal.signer,
         files=good,
         advice="" if known else _ADVICE,
+        id=number,
     )
     return result, seal.files
 

@@ -305,6 +305,7 @@ class ReleaseResult:
         checks: the gate's answers.
         signer: fingerprint of the signing key.
         report: the HTML report inside the folder.
+        id: 64 hex digits, the SHA-256 of the manifest.
     """
 
     path: Path
@@ -317,3 +318,4 @@ class ReleaseResult:
     checks: tuple[Check, ...]
     signer: str
     report: Path
+    id: str

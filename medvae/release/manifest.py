@@ -51,6 +51,17 @@ def signed_bytes(manifest: bytes) -> bytes:
     return _DOMAIN + manifest
 
 
+def manifest_of(signed: bytes) -> bytes:
+    """The manifest inside `signed_bytes`.
+
+    Raises:
+        ValueError: these are no signed bytes of a manifest.
+    """
+    if not signed.startswith(_DOMAIN):
+        raise ValueError("these bytes are not those of a manifest that is to be signed")
+    return signed.removeprefix(_DOMAIN)
+
+
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys, no spaces, ASCII only, no NaN, and a final newline."""
     text = json.dumps(

@@ -53,7 +53,14 @@ from medvae.api.results.models import (
     ModelInfo,
     Reconstruction,
 )
-from medvae.api.results.releases import GateCheck, ReleaseCheck, ReleaseResult
+from medvae.api.results.releases import (
+    GateCheck,
+    Issue,
+    RecallResult,
+    ReleaseCheck,
+    ReleaseInfo,
+    ReleaseResult,
+)
 from medvae.api.results.tenancy import (
     Anchor,
     Epoch,
@@ -121,6 +128,7 @@ __all__ = [
     "IdentityFiles",
     "IngestResult",
     "IntegrityReport",
+    "Issue",
     "Json",
     "JsonObject",
     "KeyInfo",
@@ -136,6 +144,7 @@ __all__ = [
     "PullResult",
     "Pulled",
     "Reason",
+    "RecallResult",
     "Recipient",
     "RecipientAdded",
     "RecipientRemoved",
@@ -145,6 +154,7 @@ __all__ = [
     "Refused",
     "Rehearsed",
     "ReleaseCheck",
+    "ReleaseInfo",
     "ReleaseResult",
     "RepairReport",
     "Resealing",

@@ -27,6 +27,7 @@ class ReleaseResult(Result):
         files, bytes: under the manifest.
         epsilon, delta: for each patient; 0 of a public model.
         signer: fingerprint of the signing key.
+        id: 64 hex digits, the SHA-256 of the manifest; `release recall` takes it.
     """
 
     release: Path
@@ -41,6 +42,7 @@ class ReleaseResult(Result):
     signer: str
     model: str
     n: int
+    id: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,9 @@ class ReleaseCheck(Result):
         signer: fingerprint of the key under which the signature fits; None where none does.
         files: listed files that are as they were.
         problems: one sentence each; empty unless `valid` is False.
+        id: of the release, 64 hex digits; None where no signature fits.
+        recalled: whether the list that was given recalls it (then `valid` is False, for
+            `reason`); None: no list was given. `recall_list` is its number.
     """
 
     valid: bool | None
@@ -62,3 +67,57 @@ class ReleaseCheck(Result):
     files: int
     problems: tuple[str, ...]
     advice: str
+    id: str | None
+    recalled: bool | None
+    reason: str
+    recall_list: int | None
+
+
+@dataclass(frozen=True)
+class Issue(Result):
+    """When a release was signed (ISO 8601, UTC) and for whom, in words; "" for nobody named."""
+
+    time: str
+    recipient: str
+
+
+@dataclass(frozen=True)
+class ReleaseInfo(Result):
+    """One release in the tenant's book.
+
+    Attributes:
+        release: its id, 64 hex digits.
+        epsilon, delta: for each patient; 0 of a public model.
+        status: "released", "recalled", or "signed" where the work stopped after the signature.
+        reason: of the recall.
+        issues: equal releases have one entry with several issues.
+    """
+
+    release: str
+    model: str
+    title: str
+    format: str
+    volumes: int
+    epsilon: float
+    delta: float
+    status: str
+    reason: str
+    issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True)
+class RecallResult(Result):
+    """A recalled release, and the signed list of all recalls.
+
+    Attributes:
+        release: its id.
+        reason, date: of its recall, which may be an earlier one.
+        number: of the list: how many releases it recalls.
+        file: the list.
+    """
+
+    release: str
+    reason: str
+    date: str
+    number: int
+    file: Path

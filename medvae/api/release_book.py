@@ -1,0 +1,178 @@
+"""A tenant's book of releases: what was signed, for whom, and what was recalled.
+
+An entry is sealed before the signature is made, so that nothing that was signed is missing from the
+book, whatever stops the work afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvae.api.files import new_file
+from medvae.api.results import Issue, RecallResult, ReleaseInfo
+from medvae.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from medvae.release import ReleaseFacts
+    from medvae.release.recall import Recall
+    from medvae.vault import Tenant
+
+_KIND = "release"
+_SHORTEST = 8
+
+
+@dataclass
+class Entry:
+    """The entry of a release that is being made.
+
+    Attributes:
+        facts: model, volumes and the like, as `ReleaseInfo` has them.
+        recipient: for whom it is, in words; "" where nobody was named.
+        release: the id, once it was signed.
+    """
+
+    tenant: Tenant
+    facts: dict[str, Any]
+    recipient: str = ""
+    release: str = ""
+
+    def signer(self) -> Callable[[bytes], bytes]:
+        """`Tenant.sign` of a manifest, which enters the release first.
+
+        Raises:
+            UsageError: a release of the same bytes was recalled.
+        """
+        from medvae.release import manifest_of, release_id
+
+        def sign(data: bytes) -> bytes:
+            self.release = release_id(manifest_of(data))
+            self._enter("signed")
+            return self.tenant.sign(data)
+
+        return sign
+
+    def finish(self) -> None:
+        """The folder is in its place."""
+        self._enter("released")
+
+    def _enter(self, status: str) -> None:
+        name = self.release
+        known = _read(self.tenant, name) if self.tenant.find(_KIND, name) else None
+        if known is not None and known["recalled"]:
+            raise UsageError(
+                f"release {name[:16]} has the same bytes and was recalled "
+                f"({known['recalled']['reason']}): draw with another seed"
+            )
+        made = known or {**self.facts, "status": status, "issues": [], "recalled": None}
+        if status == "signed":
+            made["issues"].append({"time": _now(), "recipient": self.recipient})
+        made["status"] = "released" if "released" in (status, made["status"]) else status
+        _write(self.tenant, name, made)
+
+
+def facts_of(facts: ReleaseFacts, model: str, fmt: str) -> dict[str, Any]:
+    """What the book says of a release besides when and for whom it was issued."""
+    private = facts.privacy.training == "private"
+    return {
+        "model": model,
+        "title": facts.name,
+        "format": fmt,
+        "volumes": facts.volumes,
+        "epsilon": facts.privacy.epsilon if private else 0.0,
+        "delta": facts.privacy.delta if private else 0.0,
+    }
+
+
+def listing(tenant: Tenant) -> tuple[ReleaseInfo, ...]:
+    """Every release that was signed, the oldest first."""
+    found = [_info(name, _read(tenant, name)) for name in tenant.names(_KIND)]
+    return tuple(sorted(found, key=lambda one: (one.issues[0].time, one.release)))
+
+
+def recall(tenant: Tenant, release: str, reason: str, out: Path) -> RecallResult:
+    """Recall a release, and write the signed list of all recalls.
+
+    A release that was recalled before keeps its first reason and date; the list is written again.
+
+    Args:
+        release: the id, or its first 8 digits or more.
+
+    Raises:
+        NotFoundError: there is no such release.
+        UsageError: several begin like this, the reason is not one printable line, or `out` exists.
+    """
+    from medvae.release import encode_recalls, one_line
+    from medvae.vault import atomic_write
+
+    new_file(out)
+    name = _resolve(tenant, release)
+    entry = _read(tenant, name)
+    if not entry["recalled"]:
+        said = one_line(reason, "the reason of a recall")
+        entry["recalled"] = {"reason": said, "date": _now()[:10], "order": len(_recalls(tenant))}
+        _write(tenant, name, entry)
+        tenant.record("release", action="recall", release=name, reason=said)
+    recalls = _recalls(tenant)
+    atomic_write(out, encode_recalls(recalls, tenant.sign, tenant.public_key()), 0o644)
+    done = next(one for one in recalls if one.release == name)
+    return RecallResult(name, done.reason, done.date, len(recalls), out)
+
+
+def _recalls(tenant: Tenant) -> list[Recall]:
+    """All recalls, in the order in which they were made."""
+    from medvae.release import Recall
+
+    entries = [(name, _read(tenant, name)["recalled"]) for name in tenant.names(_KIND)]
+    made = [
+        (one["order"], Recall(name, one["reason"], one["date"])) for name, one in entries if one
+    ]
+    return [recall for _, recall in sorted(made, key=lambda one: one[0])]
+
+
+def _resolve(tenant: Tenant, wanted: str) -> str:
+    names = tenant.names(_KIND)
+    fitting = (
+        [name for name in names if name.startswith(wanted)] if len(wanted) >= _SHORTEST else []
+    )
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(f"{len(fitting)} releases begin with {wanted!r}; give more of the id")
+    raise NotFoundError(
+        f"tenant {tenant.name} has no release {wanted!r}: give its id or the first {_SHORTEST} "
+        "digits of it (medvae release list)"
+    )
+
+
+def _info(name: str, entry: dict[str, Any]) -> ReleaseInfo:
+    recalled = entry["recalled"]
+    return ReleaseInfo(
+        release=name,
+        model=entry["model"],
+        title=entry["title"],
+        format=entry["format"],
+        volumes=entry["volumes"],
+        epsilon=entry["epsilon"],
+        delta=entry["delta"],
+        status="recalled" if recalled else entry["status"],
+        reason=recalled["reason"] if recalled else "",
+        issues=tuple(Issue(**one) for one in entry["issues"]),
+    )
+
+
+def _read(tenant: Tenant, name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(tenant.get_named(_KIND, name))
+    return entry
+
+
+def _write(tenant: Tenant, name: str, entry: dict[str, Any]) -> None:
+    tenant.put(_KIND, json.dumps(entry).encode(), name=name, replace=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
