@@ -276,6 +276,19 @@ class Session:
 
         return models.encode(self, model, Path(source), Path(out))
 
+    def features(self, model: str, source: PathLike, out: PathLike) -> results.FeatureTable:
+        """Write one vector a scan (the code pooled over space) as a new .csv or .npy file.
+
+        Vectors are as private as the scans.
+
+        Raises:
+            UsageError: `out` is taken or ends otherwise, or the model has no network.
+            InputError: the source holds no scan that the model can encode.
+        """
+        from medvae.api import features
+
+        return features.table(self, model, Path(source), Path(out))
+
     def decode(self, model: str, source: PathLike, out: PathLike) -> results.Decoding:
         """Write the volume of a latents file."""
         from medvae.api import models

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, show, size
+from medvae.cli.output import note, plural, show, size, table
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, Scan
 
@@ -15,9 +15,26 @@ from medvae.cli.words import Model, Scan
 def run(
     model: Model,
     source: Scan,
-    out: Annotated[Path, typer.Option("-o", "--out", help="File to write: a new .safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", help="File to write: a new .safetensors; of features .csv or .npy."
+        ),
+    ],
+    features: Annotated[
+        bool, typer.Option("--features", help="One vector for each scan of the source.")
+    ] = False,
 ) -> None:
-    """Write the latents of a scan (posterior means of its tiles) as safetensors."""
+    """Write the latents of a scan (posterior means of its tiles) as safetensors, or features."""
+    if features:
+        made = settings.session().features(model, source, out)
+        note("Features show the same people as the scans: protect the file.")
+        lines = [f"{out}: {plural(made.n, 'scan')}, {len(made.names)} numbers each."]
+        if made.refused:
+            refused = [(one.source, one.reason) for one in made.refused]
+            lines += table(("not encoded", "reason"), refused)
+        show(made, lines)
+        return
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")
     line = f"{out}: {size(result.bytes)}, {result.ratio:.1f} times smaller than the voxels"

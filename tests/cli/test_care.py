@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import nibabel as nib
@@ -125,6 +126,36 @@ def test_erasing_a_tenant_leaves_the_other(stocked: Clinic, tmp_path: Path) -> N
     assert stocked("tenant", "erase", "clinic", "--yes").json["erased"] == "clinic"
     assert [t["tenant"] for t in stocked("tenant", "list").json["tenants"]] == ["other"]
     assert stocked("-t", "clinic", "verify", ok=False).code == 7
+
+
+def test_features_are_one_line_a_scan(journey: Clinic, scans: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sources = sorted((scans / "images").glob("*.nii.gz"))[:2]
+    for source in sources:
+        (folder / source.name).write_bytes(source.read_bytes())
+    (folder / "broken.nii").write_bytes(b"junk" * 200)
+    made = journey("encode", "first", "-i", folder, "-o", tmp_path / "f.csv", "--features").json
+    assert made["n"] == len(made["sources"]) == 2
+    (refused,) = made["refused"]
+    assert "broken.nii" in refused["source"]
+    assert (tmp_path / "f.csv").stat().st_mode & 0o777 == 0o600
+    with (tmp_path / "f.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["source", *made["names"]]
+    assert [row[0] for row in rows] == made["sources"]
+    journey("encode", "first", "-i", folder, "-o", tmp_path / "f.npy", "--features")
+    table = np.load(tmp_path / "f.npy", allow_pickle=False)
+    assert np.array_equal(table, np.array([row[1:] for row in rows], np.float32))
+    assert not np.array_equal(table[0], table[1])
+    for taken in ("f.csv", "f.txt"):
+        again = ("encode", "first", "-i", folder, "-o", tmp_path / taken, "--features")
+        assert journey(*again, ok=False).code == 2
+    (folder / sources[0].name).unlink()
+    (folder / sources[1].name).unlink()
+    none = ("encode", "first", "-i", folder, "-o", tmp_path / "g.csv", "--features")
+    assert journey(*none, ok=False).code == 3
+    assert not (tmp_path / "g.csv").exists()
 
 
 def test_latents_are_a_compact_form_of_a_scan(journey: Clinic, scans: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.api.results.base import Json, Result
+from medvae.api.results.datasets import Refused
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,25 @@ class Encoding(Result):
     bytes: int
     source_bytes: int
     ratio: float
+
+
+@dataclass(frozen=True)
+class FeatureTable(Result):
+    """One vector a scan, as private as the scans.
+
+    Attributes:
+        n: scans with a vector, in the order of `sources`.
+        names: of the numbers of a vector.
+        sources: the scans as the source names them.
+        refused: scans without a vector, and why.
+    """
+
+    model: str
+    file: Path
+    n: int
+    names: tuple[str, ...]
+    sources: tuple[str, ...]
+    refused: tuple[Refused, ...]
 
 
 @dataclass(frozen=True)
