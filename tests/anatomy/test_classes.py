@@ -201,10 +201,17 @@ def test_soft_labels_are_shares_and_keep_volumes():
 def test_fields_have_variance_one_at_any_spacing():
     random = np.random.default_rng(5)
     for spacing in (1.0, 2.0, 4.0):
-        for width in (1.6, 4.0):
+        for width in (1.6, 4.0, (3.5, 3.5, 14.0)):
             values = field((40, 40, 40), np.full(3, spacing), width, random)
             assert values.shape == (40, 40, 40)
             assert float(values.std()) == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_field_is_as_wide_along_each_axis_as_asked():
+    values = field((64, 64, 64), np.full(3, 1.0), (3.0, 3.0, 12.0), np.random.default_rng(6))
+    steps = [float((np.diff(values, axis=axis) ** 2).mean()) for axis in range(3)]
+    assert steps[0] == pytest.approx(steps[1], rel=0.2)
+    assert steps[0] > 8.0 * steps[2]
 
 
 def test_textbooks_order_tissues():

@@ -22,6 +22,7 @@ from medvae.anatomy.drawing.shading import STD, Shading
 from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.drawing.texture import (
     BLOCK_MM,
+    BUNDLE_MM,
     COARSE_MM,
     COAT_MM,
     FINE_MM,
@@ -183,7 +184,8 @@ class ClassRenderer:
         wanted = self._public.like(figures)
         weights = torch.from_numpy(self._adds(wanted))
         noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
-        noise += [patches(noise[1]), field(grid.shape, grid.spacing, COAT_MM, random)]
+        bundles = field(grid.shape, grid.spacing, BUNDLE_MM, random)
+        noise += [patches(bundles), field(grid.shape, grid.spacing, COAT_MM, random)]
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
             lattice = Lattice(pose, grid, self._shading, wanted.shading)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -13,6 +15,8 @@ from medvae.anatomy.registration.geometry import Array
 FINE_MM, COARSE_MM = 1.6, 4.0
 # The same of the field along the surface, where fat changes over centimetres.
 COAT_MM = 15.0
+# The same of the field within muscles, whose bundles run along the body: x, y, z.
+BUNDLE_MM = (3.5, 3.5, 14.0)
 # Beyond so many standard deviations the coarse field of a tissue of several organs is flat: it has
 # patches with borders between them.
 PATCHES = 0.5
@@ -24,14 +28,18 @@ _LEAST = 8
 
 
 def field(
-    shape: tuple[int, int, int], spacing: Array, width: float, random: np.random.Generator
+    shape: tuple[int, int, int],
+    spacing: Array,
+    width: float | Sequence[float],
+    random: np.random.Generator,
 ) -> npt.NDArray[np.float32]:
-    """[X, Y, Z] Gaussian field of variance 1; width: of its kernel, in mm."""
+    """[X, Y, Z] Gaussian field of variance 1; width: of its kernel, in mm, one or three."""
     # Four voxels a width are enough: a coarse field is made on a coarse grid.
-    step = np.maximum(np.floor(width / spacing / 2.0), 1.0).astype(int)
+    widths = np.broadcast_to(np.asarray(width, np.float64), 3)
+    step = np.maximum(np.floor(widths / spacing / 2.0), 1.0).astype(int)
     small = tuple(int(-(-n // s)) + 1 for n, s in zip(shape, step, strict=True))
     values = random.standard_normal(small, np.float32)
-    sigma = width / (spacing * step)
+    sigma = widths / (spacing * step)
     for axis, (n, width_voxels) in enumerate(zip(small, sigma, strict=True)):
         if width_voxels < 0.3:
             continue
