@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from medvae.privacy.guard import check
     from medvae.privacy.interpretation import (
         accountant_name,
+        advantage,
         epsilon_of_loss,
         epsilon_replace_one,
+        gaussian_advantages,
         gaussian_mu,
         second_opinion,
         true_positive_rates,
@@ -48,6 +50,8 @@ _HOMES = {
     "make_plan": "plan",
     "run_key": "keys",
     "accountant_name": "interpretation",
+    "advantage": "interpretation",
+    "gaussian_advantages": "interpretation",
     "second_opinion": "interpretation",
     "true_positive_rates": "interpretation",
 }
@@ -64,10 +68,12 @@ __all__ = [
     "StageRequest",
     "StepInfo",
     "accountant_name",
+    "advantage",
     "check",
     "epsilon",
     "epsilon_of_loss",
     "epsilon_replace_one",
+    "gaussian_advantages",
     "gaussian_mu",
     "gaussian_release",
     "make_plan",

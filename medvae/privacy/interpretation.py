@@ -1,11 +1,12 @@
 """What a plan's epsilon and delta mean for one patient: figures for the card.
 
-Four readings of the same mechanisms, each an upper bound on what an attacker can do:
+Five readings of the same mechanisms, each an upper bound on what an attacker can do:
 
     mu                 of Gaussian DP, where every mechanism takes every patient in (q = 1)
     epsilon'           with P[privacy loss > epsilon'] <= delta
     replace-one        epsilon where the alternative is another patient, not a missing one
     trade-off curve    an attacker's best true positive rate at a false positive rate
+    advantage          the most by which the first of these rates exceeds the second
 
 Sources: Balle and Wang 2018 (analytic Gaussian mechanism); Dong, Roth, Su 2022 (Gaussian DP,
 trade-off functions); Gomez et al. 2025 (arXiv 2503.10945, what to state); where patients are
@@ -28,7 +29,7 @@ from medvae.privacy.accounting import (
     events,
     second_epsilon,
 )
-from medvae.privacy.gaussian_dp import gaussian_epsilon, loss_quantile
+from medvae.privacy.gaussian_dp import gaussian_delta, gaussian_epsilon, loss_quantile
 
 # The error that `second_epsilon` asks of Opacus' PRV accountant.
 _PRV_ERROR = 0.01
@@ -169,6 +170,30 @@ def true_positive_rates(
     flat = 1 - (1 - deltas - rates) / odds
     best = np.minimum(steep, flat).min(axis=0)
     return [float(one) for one in np.clip(best, rates, 1)]
+
+
+def advantage(mechanisms: Iterable[Mechanism]) -> float:
+    """The most by which an attack's true positive rate exceeds its false positive rate, in [0, 1].
+
+    It is the total variation distance between the outputs with and without one patient, which is
+    delta at epsilon 0. Exact where every q is 1 (2 Phi(mu / 2) - 1); else an upper bound.
+    """
+    mechanisms = tuple(mechanisms)
+    mu = gaussian_mu(mechanisms)
+    if mu is not None:
+        return gaussian_delta(mu, 0.0)
+    composed = _composed(events(mechanisms), replace_one=False, up=False)
+    return min(float(composed.get_delta_for_epsilon(0.0)), 1.0)
+
+
+def gaussian_advantages(delta: float, mus: Sequence[float]) -> list[tuple[float, float]]:
+    """(epsilon at `delta`, advantage) of mu-Gaussian differential privacy, for each mu > 0.
+
+    Raises:
+        UsageError: delta out of range.
+    """
+    check_delta(delta)
+    return [(gaussian_epsilon(mu, delta), gaussian_delta(mu, 0.0)) for mu in mus]
 
 
 def _composed(merged: tuple[Event, ...], *, replace_one: bool, up: bool) -> Any:

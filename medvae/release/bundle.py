@@ -177,10 +177,8 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     (folder / "histogram.png").write_bytes(histogram(survey, unit, modality.noun))
     privacy = card["privacy"]
     assert isinstance(privacy, dict)
-    curve = (
-        trade_off(privacy["trade_off"], privacy["unit_kind"]) if "trade_off" in privacy else None
-    )
-    if curve is not None:
+    if "trade_off" in privacy:
+        curve = trade_off(privacy["trade_off"], privacy["unit_kind"])
         (folder / "trade-off.png").write_bytes(curve)
     metadata = croissant(
         card,
@@ -190,7 +188,7 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
         table_sha256=mf.read_entry(folder / "participants.tsv").sha256,
     )
     (folder / "croissant.json").write_bytes(json_text(metadata))
-    (folder / "report.html").write_text(render(card, survey, sheet, curve), encoding="utf-8")
+    (folder / "report.html").write_text(render(card, survey, sheet), encoding="utf-8")
 
 
 def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> dict[str, mf.Entry]:

@@ -15,9 +15,10 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
+from medvae.release.scores import scores
 from medvae.release.tables import VERSION
 
-SCHEMA = "medvae-card-2"
+SCHEMA = "medvae-card-3"
 
 
 def make_card(
@@ -25,6 +26,7 @@ def make_card(
 ) -> dict[str, Any]:
     """The card as JSON values. Everything in it is public; nothing is measured on patients."""
     data = facts.data
+    privacy = privacy_statement(facts.privacy, facts.config)
     return {
         "schema": SCHEMA,
         "name": facts.name,
@@ -45,7 +47,8 @@ def make_card(
             "classes": class_note(facts),
             "seed": facts.seed,
         },
-        "privacy": privacy_statement(facts.privacy, facts.config),
+        "scores": scores(privacy),
+        "privacy": privacy,
         "model": dict(facts.model),
         "configuration": dict(facts.config),
         "gate": {

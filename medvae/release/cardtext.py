@@ -7,6 +7,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.release.huggingface import head
+from medvae.release.scores import score_text
 
 _NOTICE = (
     "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
@@ -33,6 +34,8 @@ def card_markdown(card: dict[str, Any]) -> str:
         f"# {card['name']}: data-set card",
         _NOTICE,
         f"Version {card['version']}, {card['created']}. Licence: {card['license']}.",
+        "## Scores",
+        _scores(card["scores"]),
         "## Privacy",
         *_privacy(card["privacy"]),
         "## Data",
@@ -74,6 +77,16 @@ def readme(card: dict[str, Any]) -> str:
     )
 
 
+def _scores(found: dict[str, Any]) -> str:
+    return _bullets(
+        [
+            f"{name}: **{score_text(one['value'])}**. {one['meaning']}"
+            + (f" Formula: {one['formula']}." if one["formula"] else "")
+            for name, one in found.items()
+        ]
+    )
+
+
 def _privacy(privacy: dict[str, Any]) -> list[str]:
     if "epsilon" not in privacy:
         return [privacy["summary"]]
@@ -111,6 +124,7 @@ def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
         "delta": f"{privacy['delta']:g}",
         "epsilon by relation": "; ".join(f"{name}: {value:.4g}" for name, value in relations),
         "Gaussian DP": "does not apply: patients were sampled" if mu is None else f"mu {mu:g}",
+        "advantage of an attack": f"at most {privacy['advantage']:g}",
         "privacy loss": f"above {loss['epsilon']:g} with probability {loss['probability']:g} at "
         "most",
         "unit of privacy": privacy["unit"],

@@ -16,6 +16,8 @@ from medvae.volume import Volume
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 LABEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
 PLANES = ("sagittal", "coronal", "axial")
+# What is to the left, right, bottom and top of a slice across an axis.
+SIDES = {2: tuple("LRPA"), 1: tuple("LRIS"), 0: tuple("PAIS")}
 _INK, _GREY = "#1b1f24", "#6a737d"
 
 

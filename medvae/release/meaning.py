@@ -28,10 +28,12 @@ def readings(privacy: PrivacyFacts) -> dict[str, Any]:
         gaussian_dp_mu: mu, or None where patients were sampled.
         loss_bound: epsilon' and the probability with which the privacy loss exceeds it.
         neighbouring_relations: epsilon by relation, at the same delta.
+        advantage: the most by which an attack's hits exceed its false alarms.
         trade_off: the most that any attacker finds, by rate of false alarms.
     """
     from medvae.privacy import (
         Mechanism,
+        advantage,
         epsilon_of_loss,
         epsilon_replace_one,
         gaussian_mu,
@@ -56,6 +58,7 @@ def readings(privacy: PrivacyFacts) -> dict[str, Any]:
                 epsilon_replace_one(mechanisms, privacy.delta)
             ),
         },
+        "advantage": min(_digits(advantage(mechanisms)), 1.0),
         "trade_off": {
             "false_positive_rates": [_digits(rate) for rate in RATES],
             "true_positive_rates": [_digits(rate) for rate in found],

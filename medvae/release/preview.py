@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.figures import LABEL_COLOURS, PLANES, best_slice
+from medvae.release.figures import LABEL_COLOURS, PLANES, SIDES, best_slice
 from medvae.release.survey import slice_of
 from medvae.volume import Volume
 
 WARNING = "REAL PATIENTS - keep inside the clinic, do not pass on"
-# How the three panels of a scan are ordered, and what is to the left, right, bottom and top.
+# How the three panels of a scan are ordered.
 AXES = (2, 1, 0)
-SIDES = {2: tuple("LRPA"), 1: tuple("LRIS"), 0: tuple("PAIS")}
 RANGE = (0.5, 99.5)
 # Panels need no more pixels than are shown.
 MOST_PIXELS = 512

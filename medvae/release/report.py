@@ -13,21 +13,18 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
-
 from medvae import modality as modalities
 from medvae.modality import Modality
 from medvae.release.cardtext import privacy_rows
-from medvae.release.figures import LABEL_COLOURS
-from medvae.release.sprites import Sprite, sprites
+from medvae.release.charts import advantage_chart, attack_chart, histogram_chart
+from medvae.release.scores import score_text
+from medvae.release.sprites import sprites
 from medvae.release.survey import Survey
+from medvae.release.viewer import sprite_rules, viewer
 
 
-def render(card: dict[str, Any], survey: Survey, sheet: bytes, curve: bytes | None) -> str:
-    """The whole page, from the card, the survey of the volumes and two pictures (PNG).
-
-    curve: the trade-off curve, None for a public model.
-    """
+def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
+    """The whole page, from the card, the survey of the volumes and the contact sheet (PNG)."""
     assets = files("medvae.release").joinpath("page")
     page = assets.joinpath("report.html").read_text(encoding="utf-8")
     script = assets.joinpath("report.js").read_text(encoding="utf-8").strip()
@@ -40,11 +37,12 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes, curve: bytes | No
         "script": script,
         "title": escape(card["name"]),
         "subtitle": escape(_subtitle(card)),
+        "scores": _scores(card["scores"]),
         "tiles": _tiles(card),
         "signer": escape(card["signer"]),
         "summary": escape(card["privacy"]["summary"]),
-        "privacy": _privacy(card["privacy"], curve),
-        "viewer": _viewer(sheets, card["data"]["labels"]),
+        "privacy": _privacy(card["privacy"]),
+        "viewer": viewer(sheets, card["data"]["labels"]),
         "sheet": _sheet(survey, sheet, modalities.get(card["data"]["modality"])),
         "histogram": _histogram(survey, card["data"]["units"]),
         "labels": _labels(card["data"]["labels"], survey),
@@ -72,25 +70,6 @@ def _policy(style: str, script: str) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest(style)}'; "
         f"script-src 'sha256-{digest(script)}'; base-uri 'none'; form-action 'none'"
     )
-
-
-def sprite_rules(sheets: list[list[Sprite]]) -> str:
-    """Style rules that put each volume's sprites into the viewer's three panels."""
-    rules = []
-    for index, sheet in enumerate(sheets):
-        for sprite in sheet:
-            where = f".viewer[data-volume='{index}'] .{sprite.plane}"
-            place = sprite.middle / max(sprite.frames - 1, 1) * 100
-            rules.append(f"{where}{{aspect-ratio:{sprite.aspect:.4f}}}")
-            shared = (
-                f"background-size:100% {sprite.frames * 100}%;background-position-y:{place:.4f}%"
-            )
-            rules.append(f"{where} .grey{{background-image:url({sprite.image});{shared}}}")
-            if sprite.overlay is not None:
-                rules.append(f"{where} .over{{background-image:url({sprite.overlay});{shared}}}")
-    for index, colour in enumerate(LABEL_COLOURS):
-        rules.append(f".c{index}{{background:{colour}}}")
-    return "\n".join(rules)
 
 
 def _subtitle(card: dict[str, Any]) -> str:
@@ -136,15 +115,50 @@ def _tiles(card: dict[str, Any]) -> str:
     )
 
 
-def _privacy(privacy: dict[str, Any], curve: bytes | None) -> str:
-    if curve is None:
-        return ""
+def _scores(found: dict[str, Any]) -> str:
+    return "".join(_score(name, one) for name, one in found.items())
+
+
+def _score(name: str, score: dict[str, Any]) -> str:
+    """One score, its formula beside it, and its figures one step further."""
+    value, top = score["value"], score["of"]
+    number = "not measured" if value is None else f"{value:.1f}<small> of {top:g}</small>"
+    meter = (
+        ""
+        if value is None
+        else f'<meter min="0" max="{top:g}" value="{value:g}" aria-label="{name} score">'
+        f"{score_text(value)}</meter>"
+    )
+    figures, formula = score["figures"], score["formula"]
+    beside = f'<p class="note">Formula: {escape(formula)}.</p>' if formula else ""
+    kind = "number none" if value is None else "number"
+    more = _fold("Figures", _definitions(figures)) if figures else ""
     return (
+        f'<section class="card score" aria-labelledby="score-{name}">'
+        f'<h2 id="score-{name}">{name.capitalize()} score</h2>'
+        f'<p class="{kind}">{number}</p>{meter}<p>{escape(score["meaning"])}</p>'
+        f"{beside}{more}</section>"
+    )
+
+
+def _fold(title: str, body: str) -> str:
+    return f"<details><summary>{title}</summary>{body}</details>"
+
+
+def _privacy(privacy: dict[str, Any]) -> str:
+    if "epsilon" not in privacy:
+        return ""
+    unit = privacy["unit_kind"]
+    return (
+        '<div class="pair charts"><figure class="plot">'
+        f"{advantage_chart(privacy)}<figcaption>How much better than guessing an attacker can be, "
+        f"by epsilon at delta {privacy['delta']:g}. A training with a smaller epsilon would be "
+        "further down the curve, and its volumes less like the patients'.</figcaption></figure>"
+        f'<figure class="plot">{attack_chart(privacy)}<figcaption>The most that any attack finds '
+        f"of the {unit}s who took part. The broken line is guessing.</figcaption></figure></div>"
         f"<p>{escape(privacy['interpretation'])}</p>"
-        + _picture(curve, "curve", "Trade-off curve: the most that any attacker finds")
-        + _definitions(privacy_rows(privacy))
-        + "<h3>Mechanisms</h3>"
-        + _table(privacy["mechanisms"])
+        + _fold("All parts of the claim", _definitions(privacy_rows(privacy)))
+        + _fold("Mechanisms", _table(privacy["mechanisms"], "Mechanisms"))
         + "<h3>The claim assumes that</h3>"
         + _list(privacy["assumptions"])
         + "<h3>It does not cover</h3>"
@@ -152,49 +166,19 @@ def _privacy(privacy: dict[str, Any], curve: bytes | None) -> str:
     )
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(rows: list[dict[str, Any]], name: str) -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    head = "".join(f"<th>{escape(key.replace('_', ' '))}</th>" for key in keys)
+    head = "".join(f'<th scope="col">{escape(key.replace("_", " "))}</th>' for key in keys)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(_text(row.get(key, '')))}</td>" for key in keys) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+    return _scroll(f"<table><tr>{head}</tr>{body}</table>", name)
 
 
-def _viewer(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
-    choices = "".join(
-        f'<option value="{index}">volume {index + 1:04d}</option>' for index in range(len(sheets))
-    )
-    panels = []
-    for number, sprite in enumerate(sheets[0]):
-        frames = ",".join(str(sheet[number].frames) for sheet in sheets)
-        middles = ",".join(str(sheet[number].middle) for sheet in sheets)
-        panels.append(
-            f'<figure><div class="panel {sprite.plane}"><div class="grey"></div>'
-            f'<div class="over"></div></div><figcaption><label>{sprite.plane}'
-            f'<input type="range" min="0" max="{sprite.frames - 1}" value="{sprite.middle}" '
-            f'data-frames="{frames}" data-middles="{middles}" aria-label="{sprite.plane} slice">'
-            "</label></figcaption></figure>"
-        )
-    toggle = (
-        '<label class="tick"><input type="checkbox" checked id="labels"> labels</label>'
-        if labels
-        else ""
-    )
-    return (
-        f'<div class="viewer" data-volume="0"><div class="controls"><select id="volume" '
-        f'aria-label="volume">{choices}</select>{toggle}{_legend(labels)}</div>'
-        f'<div class="panels">{"".join(panels)}</div></div>'
-    )
-
-
-def _legend(labels: dict[str, str]) -> str:
-    keys = "".join(
-        f'<span><i class="c{(int(value) - 1) % len(LABEL_COLOURS)}"></i>{escape(name)}</span>'
-        for value, name in labels.items()
-    )
-    return f'<div class="legend">{keys}</div>' if keys else ""
+def _scroll(table: str, name: str) -> str:
+    """A table that may be wider than a phone; the keyboard can scroll it."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{table}</div>'
 
 
 def _sheet(survey: Survey, sheet: bytes, modality: Modality) -> str:
@@ -209,26 +193,8 @@ def _picture(png: bytes, kind: str, note: str) -> str:
 
 
 def _histogram(survey: Survey, unit: str) -> str:
-    """An SVG that takes its colours from the page, so that it works in the dark as well."""
-    share = survey.counts / max(int(survey.counts.sum()), 1)
-    # The air of a crop may fill one bin: a square root keeps the rest readable.
-    height = np.sqrt(share / max(float(share.max()), 1e-12)) * 120
-    wide = 640 / len(height)
-    bars = "".join(
-        f'<rect x="{i * wide:.2f}" y="{130 - h:.2f}" width="{wide - 1:.2f}" height="{h:.2f}"/>'
-        for i, h in enumerate(height)
-    )
-    ticks = "".join(
-        f'<text x="{x}" y="148" text-anchor="{anchor}">{value:g}</text>'
-        for x, anchor, value in (
-            (0, "start", survey.low),
-            (320, "middle", (survey.low + survey.high) / 2),
-            (640, "end", survey.high),
-        )
-    )
     return (
-        '<svg viewBox="0 0 640 152" role="img" aria-label="Histogram of intensities">'
-        f'{bars}<line x1="0" x2="640" y1="130.5" y2="130.5"/>{ticks}</svg>'
+        f'<div class="plot">{histogram_chart(survey)}</div>'
         f'<p class="note">Share of voxels (square-root scale) by intensity: {escape(unit)}.</p>'
     )
 
@@ -245,7 +211,7 @@ def _labels(labels: dict[str, str], survey: Survey) -> str:
         }
         for value, name in labels.items()
     ]
-    return "<h3>Labels</h3>" + _table(rows)
+    return "<h3>Labels</h3>" + _table(rows, "Labels")
 
 
 def _gate(checks: list[dict[str, Any]]) -> str:
@@ -255,7 +221,7 @@ def _gate(checks: list[dict[str, Any]]) -> str:
         f"<td>{escape(check['name'])}</td><td>{escape(check['detail'])}</td></tr>"
         for check in checks
     )
-    return f'<div class="scroll"><table>{rows}</table></div>'
+    return _scroll(f"<table>{rows}</table>", "Checks of the gate")
 
 
 def _definitions(rows: dict[str, Any]) -> str:

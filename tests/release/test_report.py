@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -86,21 +88,98 @@ def test_many_labels_and_large_grids_stay_small(make: Make) -> None:
     assert make(grid, n=8).report.stat().st_size < 8_000_000
 
 
-@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
-def test_it_works_in_a_browser(make: Make, tmp_path: Path) -> None:
-    """The script runs under the policy, moves the slices, and nothing is refused."""
-    report = make().report
+def _dom(page: Path, profile: Path) -> str:
+    """The document after its scripts ran; fails where the browser refused or logged anything."""
     assert BROWSER is not None
     done = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
             "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-            "--enable-logging=stderr", "--v=0", "--dump-dom", report.as_uri(),
+            "--disable-sync", f"--user-data-dir={profile}",
+            "--enable-logging=stderr", "--v=0", "--dump-dom", page.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
     assert "Refused" not in done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_it_works_in_a_browser(make: Make, tmp_path: Path) -> None:
+    """The script runs under the policy, moves the slices, and nothing is refused."""
+    shown = _dom(make().report, tmp_path / "profile")
     # The script writes each layer's place when the page opens.
-    assert done.stdout.count("background-position-y:") >= 6 + 6
+    assert shown.count("background-position-y:") >= 6 + 6
+
+
+# What a reader does, and what the page shows then.
+DRIVE = """
+(function () {
+  var seen = {}, viewer = document.querySelector(".viewer");
+  function said(plane) { return document.querySelector("." + plane).getAttribute("aria-label"); }
+  function key(name) { viewer.dispatchEvent(new KeyboardEvent("keydown", {key: name})); }
+  seen.start = said("sagittal");
+  var axial = document.querySelector(".axial"), box = axial.getBoundingClientRect();
+  axial.dispatchEvent(new PointerEvent("pointerdown", {
+    button: 0, clientX: box.left + box.width, clientY: box.top
+  }));
+  seen.clicked = [said("sagittal"), said("coronal"), axial.querySelector(".v").style.left];
+  var slider = axial.parentElement.querySelector("input");
+  slider.value = 0;
+  slider.dispatchEvent(new Event("input"));
+  seen.slid = [said("axial"), document.querySelector(".coronal .h").style.top];
+  key("n"); seen.next = said("axial"); key("p"); key("p"); seen.last = said("axial");
+  key("l"); key("x"); seen.hidden = viewer.className;
+  var light = document.getElementById("brightness");
+  light.value = 150; light.dispatchEvent(new Event("input"));
+  seen.look = viewer.style.getPropertyValue("--look");
+  document.getElementById("reset").click();
+  seen.reset = viewer.style.getPropertyValue("--look");
+  dispatchEvent(new Event("beforeprint"));
+  seen.closed = document.querySelectorAll("details:not([open])").length;
+  document.title = JSON.stringify(seen);
+})();
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")
+def test_the_viewer_is_driven_by_pointer_slider_and_keys(make: Make, tmp_path: Path) -> None:
+    text = make().report.read_text()
+    digest = base64.b64encode(hashlib.sha256(DRIVE.encode()).digest()).decode()
+    driven = tmp_path / "driven.html"
+    driven.write_text(
+        text.replace("script-src ", f"script-src 'sha256-{digest}' ", 1).replace(
+            "</body>", f"<script>{DRIVE}</script></body>"
+        )
+    )
+    shown = _dom(driven, tmp_path / "profile")
+    found = re.search(r"<title>(.*?)</title>", shown)
+    assert found is not None
+    seen = json.loads(unescape(found.group(1)))
+    across, back, up = MRI.size
+    assert seen["start"] != seen["clicked"][0]
+    assert seen["clicked"] == [
+        f"sagittal slice {across} of {across}, volume 0001",
+        f"coronal slice {back} of {back}, volume 0001",
+        "100%",
+    ]
+    assert seen["slid"] == [f"axial slice 1 of {up}, volume 0001", "100%"]
+    assert seen["next"].endswith("volume 0002")
+    assert seen["last"].endswith("volume 0003"), "before the first comes the last"
+    assert set(seen["hidden"].split()) == {"viewer", "plain", "uncrossed"}
+    assert (seen["look"], seen["reset"]) == (
+        "brightness(1.5) contrast(1)",
+        "brightness(1) contrast(1)",
+    )
+    assert seen["closed"] == 0, "paper shows what a screen folds away"
+
+
+def test_every_control_and_picture_has_a_name(make: Make) -> None:
+    text = make().report.read_text()
+    for tag in re.findall(r"<(?:img|svg|meter|select)[^>]*>", text):
+        assert re.search(r'(?:alt|aria-label)="[^"]+"', tag), tag[:80]
+    for tag in re.findall(r"<input[^>]*>", text):
+        assert "aria-label=" in tag or re.search(
+            rf"<label[^>]*>[^<]*{re.escape(tag)}|{re.escape(tag)} \w+</label>", text
+        ), tag
