@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from medvae.version import __version__
 
 if TYPE_CHECKING:
-    from medvae.api import Release, Session, create_tenant, open
+    from medvae.api import Release, Session, create_tenant, open, stitch
     from medvae.volume import Volume
 
-__all__ = ["Release", "Session", "Volume", "__version__", "create_tenant", "open"]
+__all__ = ["Release", "Session", "Volume", "__version__", "create_tenant", "open", "stitch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ from medvae.api.opened import Release
 from medvae.api.presets import config_text, configs, copy_config, explain_config
 from medvae.api.releases import verify as verify_release
 from medvae.api.session import Session
+from medvae.api.stitching import stitch
 from medvae.api.tenancy import (
     create_tenant,
     default_identity,
@@ -54,6 +55,7 @@ __all__ = [
     "open",
     "recover_tenant",
     "show_anatomy",
+    "stitch",
     "tenants",
     "verify_anatomy",
     "verify_release",

@@ -62,6 +62,7 @@ from medvae.api.results.releases import (
     ReleaseInfo,
     ReleaseResult,
 )
+from medvae.api.results.stitching import PartPlacement, StitchResult
 from medvae.api.results.tenancy import (
     Anchor,
     Epoch,
@@ -140,6 +141,7 @@ __all__ = [
     "ModelDetail",
     "ModelExport",
     "ModelInfo",
+    "PartPlacement",
     "PlanResult",
     "PresetInfo",
     "PretrainResult",
@@ -162,6 +164,7 @@ __all__ = [
     "Resealing",
     "Result",
     "StagePlan",
+    "StitchResult",
     "SubjectErasure",
     "TenantErasure",
     "TenantInfo",

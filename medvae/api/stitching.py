@@ -1,0 +1,137 @@
+"""`stitch`: files of overlapping parts in, one file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medvae.api.files import REAL, new_file
+from medvae.api.results import PartPlacement, StitchResult
+from medvae.errors import InputError, UsageError
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.stitching import Placement
+    from medvae.volume import Volume
+
+PathLike = str | Path
+_VOLUMES = (".nii.gz", ".nii")
+_PICTURE = ".png"
+
+
+def stitch(
+    sources: Sequence[PathLike],
+    out: PathLike,
+    *,
+    labels: Sequence[PathLike] = (),
+    modality: str | None = None,
+    transform: str = "rigid",
+    match: bool | None = None,
+    progress: Progress = SILENT,
+) -> StitchResult:
+    """Join overlapping volumes or pictures; needs no vault.
+
+    Args:
+        sources: two to 32 files or folders, each of one scan, in any format that `ingest` reads.
+        out: a new .nii or .nii.gz file, or .png of pictures.
+        labels: a label map a part, in the same order; the output's is written beside it.
+        modality: needed for pictures, and for volumes whose numbers do not show it.
+        transform: what registration may do: "translation", "rigid" or "affine".
+        match: whether gain and offset are matched in the overlap; None: unless grey values have
+            an absolute scale, as those of CT have.
+
+    Raises:
+        UsageError: fewer than two parts, or an argument that cannot be right.
+        InputError: a part cannot be read, is of another modality, or does not overlap the others
+            by more than chance.
+    """
+    from medvae.stitching import FREEDOMS, Options, Part, join
+
+    paths, masks, file = [Path(one) for one in sources], [Path(one) for one in labels], Path(out)
+    freedom = next((one for one in FREEDOMS if one == transform), None)
+    if freedom is None:
+        raise UsageError(f"--transform must be one of {', '.join(FREEDOMS)}, not {transform!r}")
+    if masks and len(masks) != len(paths):
+        raise UsageError(f"--labels names {len(masks)} files for {len(paths)} parts: give one each")
+    suffix = _suffix(file)
+    new_file(file)
+    beside = file.with_name(f"{file.name.removesuffix(suffix)}_dseg{suffix}")
+    if masks:
+        new_file(beside)
+    parts = [Part(str(path), _read(path, modality)) for path in paths]
+    for number, path in enumerate(masks):
+        volume = replace(parts[number].volume, mask=_mask(path, parts[number].volume))
+        parts[number] = Part(parts[number].name, volume)
+    if (parts[0].volume.shape[2] == 1 and suffix != _PICTURE) or (
+        parts[0].volume.shape[2] > 1 and suffix == _PICTURE
+    ):
+        raise UsageError(f"{file} does not fit: volumes are written as .nii.gz, pictures as .png")
+    joined = join(parts, Options(freedom, match), progress)
+    _write(joined.volume, file, suffix)
+    placed = zip(parts, joined.placements, strict=True)
+    return StitchResult(
+        file,
+        beside if masks else None,
+        joined.volume.shape,
+        tuple(_placement(part.name, one) for part, one in placed),
+    )
+
+
+def _suffix(out: Path) -> str:
+    for suffix in (*_VOLUMES, _PICTURE):
+        if out.name.endswith(suffix) and out.name != suffix:
+            return suffix
+    raise UsageError(f"{out} must end in .nii.gz or .nii (volumes) or .png (pictures)")
+
+
+def _read(path: Path, modality: str | None) -> Volume:
+    """The one scan of a file or folder; parsed in the sandbox, as at ingest."""
+    from medvae import ingest as stage
+
+    found = list(stage.read([path], modality=modality))
+    if len(found) != 1:
+        raise InputError(f"{path} holds {len(found)} scans; give one a part")
+    if isinstance(found[0], stage.Quarantined):
+        raise InputError(f"{path}: {found[0].reason}")
+    return found[0].volume
+
+
+def _mask(path: Path, volume: Volume) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    from medvae.api.anatomy_files import Reader
+
+    with Reader() as reader:
+        maps = reader.label_map(path)
+    off = np.abs(maps.affine - volume.affine).max() > 0.1 * min(volume.spacing)
+    if maps.labels.shape != volume.shape or off:
+        raise InputError(f"{path} does not lie on the grid of its part")
+    if maps.labels.max() > np.iinfo(np.uint8).max:
+        raise InputError(f"{path} has labels above 255")
+    return maps.labels.astype(np.uint8)
+
+
+def _write(volume: Volume, out: Path, suffix: str) -> None:
+    from medvae.release import write_nifti
+    from medvae.release.png import write_png
+
+    stem = out.name.removesuffix(suffix)
+    if suffix == _PICTURE:
+        write_png(volume, out.parent, stem, deep=True)
+    else:
+        write_nifti(volume, out.parent, stem, suffix=suffix, description=REAL)
+
+
+def _placement(source: str, one: Placement) -> PartPlacement:
+    return PartPlacement(
+        source,
+        tuple(tuple(round(float(value), 6) for value in row) for row in one.matrix),
+        one.start,
+        round(one.gain, 6),
+        round(one.offset, 6),
+        round(one.correlation, 4),
+        round(one.significance, 2),
+        round(one.overlap, 4),
+    )
