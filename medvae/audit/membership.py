@@ -9,15 +9,17 @@ allows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae.audit.embed import Embedded
 from medvae.audit.means import Means
 from medvae.audit.report import Array, Finding, auc, p_of_chance
-from medvae.audit.tracing import Candidates, Tracer
+from medvae.audit.tracing import Candidates, Tracer, shuffled
 from medvae.privacy import Plan, epsilon
 from medvae.privacy.accounting import MIN_NOISE
 from medvae.privacy.guessing import epsilon_at_least
@@ -93,7 +95,7 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
     if power.epsilon is None:
         return f"membership: {power.sentence()} (AUC {found:.3f}, p = {p:.2g})"
     passed = found <= critical
-    right, guessed = _guesses(scores, tracer.members)
+    right, guessed = _guesses(scores, tracer.members, tracer.classes)
     bound = epsilon_at_least(right, guessed, plan.delta, RISK)
     verdict = "" if passed else "; it holds less noise than its plan says"
     return Finding(
@@ -119,12 +121,17 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
     )
 
 
-def other_kind(members: Embedded, others: Embedded) -> bool:
+def other_kind(
+    members: Embedded, others: Embedded, classes: Mapping[str, str] | None = None
+) -> bool:
     """Whether others differ from members in kind: another scanner, another hospital.
 
-    By a permutation test on the mean of their volumes, without the model. Separating such groups
-    apart is no evidence of membership.
+    By a permutation test on the mean of their volumes, without the model and within each class
+    (`classes`: subject -> class). Separating such groups apart is no evidence of membership.
     """
+    known = classes or {}
+    subjects = [*np.unique(members.subjects), *np.unique(others.subjects)]
+    kinds = np.array([known.get(str(one), "") for one in subjects])
     rows = np.concatenate([_by_patient(members), _by_patient(others)])
     n = len(np.unique(members.subjects))
     random = np.random.default_rng(0)
@@ -135,7 +142,7 @@ def other_kind(members: Embedded, others: Embedded) -> bool:
         return float(weights @ products @ weights)
 
     seen = apart(sign)
-    return all(apart(random.permutation(sign)) < seen for _ in range(_DRAWS))
+    return all(apart(shuffled(sign, kinds, random)) < seen for _ in range(_DRAWS))
 
 
 def _by_patient(found: Embedded) -> Array:
@@ -179,10 +186,20 @@ def _share(means: Means, plan: Plan) -> float:
     return sum(parts[name] for name in means.attacked()) / sum(parts.values())
 
 
-def _guesses(scores: Array, members: int) -> tuple[int, int]:
-    """How many guesses are right, of as many members as others; and how many members these are."""
-    count = min(members, len(scores) - members)
-    taken = np.concatenate([scores[:count], scores[members : members + count]])
+def _guesses(scores: Array, members: int, classes: npt.NDArray[Any]) -> tuple[int, int]:
+    """How many guesses are right, of as many members as others of each class; of how many members.
+
+    classes: [P] of all candidates.
+    """
+    inside, outside = list[int](), list[int]()
+    for one in np.unique(classes):
+        ours = np.flatnonzero(classes[:members] == one)
+        theirs = members + np.flatnonzero(classes[members:] == one)
+        count = min(len(ours), len(theirs))
+        inside += ours[:count].tolist()
+        outside += theirs[:count].tolist()
+    count = len(inside)
+    taken = np.concatenate([scores[inside], scores[outside]])
     # Where scores are equal, others count as members first.
     order = np.argsort(-taken[::-1], kind="stable")[:count]
     return 2 * int((order >= count).sum()), count

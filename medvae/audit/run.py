@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -74,7 +74,8 @@ def audit(
         findings.append(noise)
     if given >= _FEWEST:
         findings.append(closest_record(made, real, strangers))
-    reason = _reason(means, real, strangers, given)
+    classes = {**inside.classes(), **outside.classes()}
+    reason = _reason(means, real, strangers, given, classes)
     if reason is None and means is not None and plan is not None:
         progress.start("membership", 1)
         found = membership(means, plan, inside, outside)
@@ -108,7 +109,13 @@ def _gridded(
             continue
 
 
-def _reason(means: Means | None, real: Embedded, strangers: Embedded, given: int) -> str | None:
+def _reason(
+    means: Means | None,
+    real: Embedded,
+    strangers: Embedded,
+    given: int,
+    classes: Mapping[str, str],
+) -> str | None:
     """Why membership cannot be measured; None where it can be."""
     if given < _FEWEST:
         return (
@@ -117,7 +124,7 @@ def _reason(means: Means | None, real: Embedded, strangers: Embedded, given: int
         )
     if means is None or not means.found:
         return "membership: there is no released mean of a model to attack"
-    if other_kind(real, strangers):
+    if other_kind(real, strangers, classes):
         return (
             "membership: the other patients' mean image differs from the members' beyond chance, "
             "and separating two kinds of patients does not show who took part; give --against "

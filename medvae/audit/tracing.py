@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ class Candidates:
         self._means = means
         # Subject -> mechanism -> vectors of the volumes that show something.
         self._found: dict[str, dict[str, list[Array]]] = {}
+        self._classes: dict[str, set[int | None]] = {}
 
     def passing(self, pairs: Iterable[tuple[str, Gridded]]) -> Iterator[tuple[str, Gridded]]:
         """The same pairs of (subject, volume), each measured on its way."""
@@ -43,6 +45,7 @@ class Candidates:
     def scanning(self, pairs: Iterable[tuple[str, Volume]]) -> Iterator[tuple[str, Volume]]:
         """The same of volumes on their own grids."""
         for subject, volume in pairs:
+            self._classes.setdefault(subject, set()).add(volume.category)
             self._keep(subject, {} if self._means is None else self._means.scan_vectors(volume))
             yield subject, volume
 
@@ -54,6 +57,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self._found)
 
+    def classes(self) -> dict[str, str]:
+        """Subject -> the classes of his or her volumes, as one word; by subject."""
+        return {s: str(sorted(map(str, self._classes.get(s, ())))) for s in sorted(self._found)}
+
     def matrix(self, name: str, clip: float) -> Array:
         """[patients, D], by subject: the mean over each one's volumes, clipped as in training."""
         assert self._means is not None
@@ -64,6 +71,17 @@ class Candidates:
         )
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return np.asarray(rows * np.minimum(1.0, clip / np.maximum(norms, 1e-300)))
+
+
+def shuffled(
+    values: npt.NDArray[Any], classes: npt.NDArray[Any], random: np.random.Generator
+) -> npt.NDArray[Any]:
+    """The values [P] exchanged at random within each class [P]."""
+    mixed = values.copy()
+    for one in np.unique(classes):
+        where = np.flatnonzero(classes == one)
+        mixed[where] = values[random.permutation(where)]
+    return mixed
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class Tracer:
 
     def __init__(self, means: dict[str, Mean], members: Candidates, others: Candidates) -> None:
         self.members, self.total = len(members), len(members) + len(others)
+        self.classes = np.array([*members.classes().values(), *others.classes().values()])
         self._parts: list[_Part] = []
         for name, mean in means.items():
             rows = np.concatenate([who.matrix(name, mean.clip) for who in (members, others)])
@@ -113,10 +132,10 @@ class Tracer:
         """Scores, and who is a member, of a model of members drawn at random.
 
         It holds the means exactly as a plan releases them with its noise deviations times
-        `noise`.
+        `noise`. As many of each class are members as in truth: a mix of classes that differs
+        from that of the others shows no member.
         """
-        chosen = np.zeros(self.total, dtype=bool)
-        chosen[random.permutation(self.total)[: self.members]] = True
+        chosen = shuffled(np.arange(self.total) < self.members, self.classes, random)
         left = []
         for part in self._parts:
             dirt = random.normal(0.0, part.mean.sigma * noise, len(part.middle))

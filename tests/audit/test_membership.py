@@ -12,7 +12,7 @@ import pytest
 from medvae.audit import Finding, Report, audit
 from medvae.audit.embed import Embedded
 from medvae.audit.means import Mean
-from medvae.audit.membership import _aucs, other_kind
+from medvae.audit.membership import _aucs, _guesses, other_kind
 from medvae.audit.report import auc
 from medvae.audit.tracing import Candidates, Tracer
 from medvae.config import RunConfig
@@ -169,13 +169,17 @@ def test_one_kind_is_rarely_taken_for_two() -> None:
 class Given:
     """Candidates with made-up vectors."""
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, rows: np.ndarray, kinds: np.ndarray | None = None) -> None:
         self.rows = rows
+        self.kinds = np.zeros(len(rows), int) if kinds is None else kinds
 
     def __len__(self) -> int:
         return len(self.rows)
 
     matrix = lambda self, name, clip: self.rows  # noqa: E731
+
+    def classes(self) -> dict[str, str]:
+        return {str(number): str(kind) for number, kind in enumerate(self.kinds)}
 
 
 def test_models_that_keep_their_promise_are_accused_as_often_as_chance_has_it() -> None:
@@ -193,6 +197,44 @@ def test_models_that_keep_their_promise_are_accused_as_often_as_chance_has_it() 
     assert 0.7 < usual.mean() < 0.98
     assert abs(np.mean(places) - 0.5) < 0.08
     assert np.mean(np.array(places) < 0.1) < 0.2
+
+
+def test_another_mix_of_classes_is_no_membership() -> None:
+    """Four in five members are of the class that one in five others is of."""
+    rng = np.random.default_rng(3)
+    kinds = np.array([1] * 16 + [0] * 4 + [1] * 4 + [0] * 16)
+    higher, unmixed = [], []
+    for _ in range(40):
+        rows = rng.normal(size=(40, 60)) / 8 + 0.2 * kinds[:, None]
+        released = rows[:20].mean(axis=0) + rng.normal(0, 0.5, 60)
+        mean = Mean(("m",), released, 9.0, 0.5, True)
+        for told, found in ((kinds, higher), (None, unmixed)):
+            given = [
+                Given(rows[a:b], None if told is None else told[a:b])
+                for a, b in ((0, 20), (20, 40))
+            ]
+            tracer = Tracer({"m": mean}, *given)  # type: ignore[arg-type]
+            scores = tracer.scores()
+            usual = _aucs(tracer, 1.0, 39)
+            found.append((usual >= auc(scores[:20], scores[20:])).mean())
+    assert abs(np.mean(higher) - 0.5) < 0.15
+    # Without the classes the mix alone accuses.
+    assert np.mean(unmixed) < 0.25
+    scores = kinds.astype(float)
+    assert _guesses(scores, 20, kinds) == (8, 8)
+    assert _guesses(scores, 20, np.zeros(40)) == (32, 20)
+
+
+def test_a_mix_of_classes_is_no_other_kind() -> None:
+    rng = np.random.default_rng(4)
+    kinds = np.array([1] * 16 + [0] * 4 + [1] * 4 + [0] * 16)
+    boxes = rng.normal(size=(40, 3, 3, 3)).astype("f4")
+    boxes[kinds == 1, 0] += 2
+    names = np.array([f"{number:02}" for number in range(40)])
+    groups = Embedded(boxes[:20], names[:20]), Embedded(boxes[20:], names[20:])
+    classes = dict(zip(names.tolist(), map(str, kinds), strict=True))
+    assert other_kind(*groups)
+    assert not other_kind(*groups, classes)
 
 
 def test_candidates_without_a_model_pass_by() -> None:
