@@ -71,6 +71,7 @@ API = {
     "keys new": "new_identity",
     "keys recover": "recover_tenant",
     "release verify": "verify_release",
+    "send": "send_release",
     "stitch": "stitch",
     "tenant create": "create_tenant",
     "tenant erase": "erase_tenant",

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_anatomy
 from medvae.api.anatomy_fetch import fetch_anatomy
-from medvae.api.archives import Link
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
+from medvae.api.links import Link
 from medvae.api.opened import Release
 from medvae.api.presets import config_text, configs, copy_config, explain_config
 from medvae.api.releases import verify as verify_release
+from medvae.api.sending import send as send_release
 from medvae.api.session import Session
 from medvae.api.stitching import stitch
 from medvae.api.tenancy import (
@@ -54,6 +55,7 @@ __all__ = [
     "new_identity",
     "open",
     "recover_tenant",
+    "send_release",
     "show_anatomy",
     "stitch",
     "tenants",

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvae.api import datasets, declaration, intake
-from medvae.api.context import PathLike
+from medvae.api.links import Link, access_of
 from medvae.api.results import Pulled, PullResult
 from medvae.errors import MedvaeError, NotFoundError, UsageError
 from medvae.progress import Progress
@@ -33,35 +32,6 @@ class PullRequest:
     dates: str
     limit: int | None
     memory_limit: float
-
-
-@dataclass(frozen=True)
-class Link:
-    """How to reach an archive.
-
-    Attributes:
-        ca: PEM file of the authorities that may sign its certificate; None: the system's.
-        client_cert, client_key: PEM files of the certificate by which we log in, and its key.
-        plaintext: go without TLS to another machine: patients are sent in the clear.
-        timeout: seconds that the archive may be silent; a study may take sixty times that.
-    """
-
-    ca: PathLike | None = None
-    client_cert: PathLike | None = None
-    client_key: PathLike | None = None
-    plaintext: bool = False
-    timeout: float = 60.0
-
-
-def _access(link: Link) -> Access:
-    """How to reach the archive, with the credentials of the environment. Raises UsageError."""
-    from medvae.pacs import peers
-
-    if not 0 < link.timeout <= 86400:
-        raise UsageError(f"--timeout must be seconds above 0, not {link.timeout:g}")
-    files = (link.ca, link.client_cert, link.client_key)
-    ca, certificate, key = (None if one is None else Path(one) for one in files)
-    return peers.Access(ca, certificate, key, link.plaintext, peers.credentials(), link.timeout)
 
 
 def modality_of(given: str | None) -> str | None:
@@ -93,7 +63,7 @@ def pull(
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, wanted = peers.parse(address), _wanted(order)
-    web = _service(peer, _access(link))
+    web = _service(peer, access_of(link))
     if not order.memory_limit > 0:
         raise UsageError(f"--memory-limit must be GiB above 0, not {order.memory_limit:g}")
     held = hold.Hold(int(order.memory_limit * GIB))

@@ -13,8 +13,8 @@ from medvae.api.namespaces import Datasets, Keys, Log, Models, Releases
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.api.archives import Link
     from medvae.api.declaration import Scheme
+    from medvae.api.links import Link
     from medvae.config import RunConfig
     from medvae.vault import Tenant, Vault
 
@@ -146,7 +146,7 @@ class Session:
         must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
         or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
         """
-        from medvae.api import archives, intake
+        from medvae.api import archives, intake, links
 
         order = archives.PullRequest(tuple(studies), patient, modality, dates, limit, memory_limit)
         options = intake.IngestOptions(
@@ -158,7 +158,7 @@ class Session:
             require_sandbox=require_sandbox,
         )
         return archives.pull(
-            self.tenant, peer, dataset, order, link or archives.Link(), options, progress
+            self.tenant, peer, dataset, order, link or links.Link(), options, progress
         )
 
     def verify(

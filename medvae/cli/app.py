@@ -29,6 +29,7 @@ from medvae.cli import (
     reconstruct,
     release,
     repair,
+    send,
     stitch,
     subject,
     tenant,
@@ -58,7 +59,7 @@ def build() -> Callable[..., Any]:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
     for group in (config, tenant, keys, dataset, anatomy, subject, model, release, log):
         app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
-    for module in (generate, stitch, encode, decode, reconstruct, evaluate, audit):
+    for module in (generate, stitch, encode, decode, reconstruct, evaluate, audit, send):
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
     return typer.main.get_command(app)
 

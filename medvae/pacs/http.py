@@ -21,7 +21,6 @@ from medvae.pacs.peers import PASSWORD, TOKEN, USER, Access, Peer, tls_of
 # One answer may take so many times the silence that is allowed.
 LONGEST = 60
 MOST_LISTED = 64 << 20
-CUT = "cut its answer off"
 
 
 class Http:
@@ -153,7 +152,7 @@ def failure(label: str, error: Exception, silence: float) -> MedvaeError:
     if isinstance(error, ConnectionRefusedError):
         return AccessError(f"nothing answers at {label}: check that it runs, and the port")
     if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected):
-        return InputError(f"{label} {CUT}: nothing of it was kept; try again")
+        return InputError(f"{label} cut its answer off: try again")
     if isinstance(error, http.client.HTTPException):
         return InputError(f"{label} does not speak HTTP as it should: check the address")
     return AccessError(f"the connection to {label} failed ({type(error).__name__}): try again")

@@ -1,9 +1,10 @@
-"""DICOMweb (PS3.18): QIDO-RS to find studies, WADO-RS to fetch them."""
+"""DICOMweb (PS3.18): QIDO-RS to find studies, WADO-RS to fetch them, STOW-RS to store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from medvae.errors import InputError, NotFoundError
 from medvae.escape import escaped
 from medvae.pacs.hold import Hold, Receiving
 from medvae.pacs.http import MOST_LISTED, Answer, Http
+from medvae.pacs.instances import Instance, reason_of
 from medvae.pacs.multipart import TooLargeError, boundary_of, parts
 from medvae.pacs.peers import LONGEST_UID, UID, Access, Peer
 from medvae.pacs.wanted import Found, Listed, Wanted
@@ -20,7 +22,11 @@ JSON = "application/dicom+json"
 # Any transfer syntax: as it is stored, without a lossy one being made for us.
 INSTANCES = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 STUDY_UID, STUDY_INSTANCES = "0020000D", "00201208"
+# Referenced and failed SOP sequences of a storing answer, and what is in their items.
+STORED, FAILED, STORED_UID, REASON = "00081199", "00081198", "00081155", "00081197"
 PAGE = 200
+# What comes of reading a list where something else was sent.
+NOT_JSON = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 MOST_STUDIES = 100_000
 
 
@@ -80,7 +86,7 @@ class Web:
                 return [_listed(one) for one in listed]
             except InputError as error:
                 raise self._wrong(f"cannot be searched: {error}") from error
-            except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            except NOT_JSON as error:
                 raise self._wrong("answers a search with no list of studies") from error
 
     def fetch(self, listed: Listed, patient: str, hold: Hold) -> None:
@@ -108,6 +114,37 @@ class Web:
             if wrong:
                 raise self._wrong(wrong)
 
+    def store(self, batch: Sequence[Instance]) -> dict[str, str]:
+        """Store files; the SOP instance UID of each that the peer did not take -> why.
+
+        A file counts as stored only where the answer lists it as such.
+
+        Raises:
+            AccessError: the peer cannot be reached or refuses.
+            InputError: its answer is none of STOW-RS.
+        """
+        boundary = secrets.token_hex(16)
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        body = b"".join(_part(one, boundary) for one in batch) + f"--{boundary}--\r\n".encode()
+        headers = {"Content-Type": kind, "Accept": JSON}
+        with self.http.ask("POST", "/studies", headers, body) as answer:
+            if answer.status != 409:  # none of them was stored, and the answer says why
+                self.http.check(answer)
+            try:
+                told = json.loads(answer.all(MOST_LISTED))
+                stored = {str(item[STORED_UID]["Value"][0]) for item in _items(told, STORED)}
+                failed = {
+                    str(item[STORED_UID]["Value"][0]): reason_of(int(item[REASON]["Value"][0]))
+                    for item in _items(told, FAILED)
+                }
+            except NOT_JSON as error:
+                raise InputError(
+                    f"{self.peer.label} does not say what it has stored: send again, or see its "
+                    "own log"
+                ) from error
+        lost = {one.uid: "the archive does not list it as stored" for one in batch}
+        return {uid: failed.get(uid, why) for uid, why in lost.items() if uid not in stored}
+
     def _wrong(self, what: str) -> InputError:
         return InputError(f"{self.peer.label} {what}; nothing was stored")
 
@@ -118,6 +155,16 @@ def _receive(answer: Answer, receiving: Receiving) -> None:
         if kind not in ("", "application/dicom"):
             raise InputError(f"a part of it is {escaped(kind[:60])} and not application/dicom")
         receiving.add(instance)
+
+
+def _part(one: Instance, boundary: str) -> bytes:
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
+    return head.encode() + one.data + b"\r\n"
+
+
+def _items(told: dict[str, Any], sequence: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = told.get(sequence, {}).get("Value", [])
+    return items
 
 
 def _filters(wanted: Wanted) -> dict[str, str]:

@@ -134,6 +134,9 @@ class Liar(BaseHTTPRequestHandler):
         with suppress(BrokenPipeError, ConnectionResetError):
             lies.replies[path](self)
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def answer(self, kind: str, body: bytes, status: int = 200, length: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)

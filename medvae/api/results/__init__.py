@@ -61,6 +61,8 @@ from medvae.api.results.releases import (
     ReleaseCheck,
     ReleaseInfo,
     ReleaseResult,
+    SendResult,
+    Unsent,
 )
 from medvae.api.results.stitching import PartPlacement, StitchResult
 from medvae.api.results.tenancy import (
@@ -163,10 +165,12 @@ __all__ = [
     "RepairReport",
     "Resealing",
     "Result",
+    "SendResult",
     "StagePlan",
     "StitchResult",
     "SubjectErasure",
     "TenantErasure",
     "TenantInfo",
     "TrainResult",
+    "Unsent",
 ]

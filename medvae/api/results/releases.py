@@ -121,3 +121,30 @@ class RecallResult(Result):
     date: str
     number: int
     file: Path
+
+
+@dataclass(frozen=True)
+class Unsent(Result):
+    """A file that an archive did not take, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SendResult(Result):
+    """What became of a release that was sent to an image archive.
+
+    Attributes:
+        release: its folder.
+        peer: the archive.
+        sent: files that the archive says it has stored.
+        failed: the others.
+        signer: fingerprint of the key under which the release's signature fits.
+    """
+
+    release: Path
+    peer: str
+    sent: int
+    failed: tuple[Unsent, ...]
+    signer: str

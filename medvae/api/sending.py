@@ -1,0 +1,119 @@
+"""A DICOM release into an image archive (PACS)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from medvae.api.context import PathLike
+from medvae.api.links import Link, access_of
+from medvae.api.results import SendResult, Unsent
+from medvae.errors import IntegrityError, MedvaeError, UsageError
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from medvae.pacs.instances import Instance
+    from medvae.release.manifest import Entry
+
+DICOM = ".dcm"
+# Files are sent in messages of so many bytes, so that one that fails costs little.
+BATCH_BYTES = 32 << 20
+
+
+class Sink(Protocol):
+    """What files are stored in."""
+
+    def store(self, batch: Sequence[Instance]) -> dict[str, str]:
+        """Store files; SOP instance UID of each that was not taken -> why."""
+
+
+def send(
+    folder: PathLike,
+    peer: str,
+    *,
+    public_key: PathLike | None = None,
+    link: Link | None = None,
+    progress: Progress = SILENT,
+) -> SendResult:
+    """Store the DICOM files of a release in an image archive; needs no vault.
+
+    The release is verified first, and each file once more as it is read for sending. Nothing
+    but a release is sent: its signed list is what says that the files are synthetic. To send
+    one again does no harm: files keep their UIDs.
+
+    Args:
+        peer: the https:// address of a DICOMweb service.
+        public_key: the signer's key; without it any signer's release is sent that is unchanged.
+        link: how to reach the archive (see `Session.pull`).
+
+    Raises:
+        NotFoundError: the folder is not there.
+        IntegrityError: it is no release, or is not as it was signed.
+        UsageError: it holds no DICOM, or `peer` or `link` cannot be right.
+        AccessError: the archive cannot be reached or refuses, and nothing was sent.
+    """
+    from medvae.pacs import peers
+    from medvae.pacs.web import Web
+    from medvae.release import check
+
+    root, there = Path(folder), peers.parse(peer)
+    sink = Web.of(there, access_of(link or Link()))
+    trusted = None if public_key is None else check.read_key(Path(public_key))
+    found, listed = check.check_files(root, trusted, progress)
+    if not found.unchanged or found.valid is False:
+        problem = found.problems[0] if found.problems else "it is not as it was signed"
+        raise IntegrityError(
+            f"{root} is not sent, since it is no release that is as it was signed: {problem}"
+        )
+    names = [name for name in listed if name.endswith(DICOM)]
+    if not names:
+        raise UsageError(f"{root} holds no DICOM: create the release with --format dicom")
+    progress.start("send", len(names))
+    failed: list[Unsent] = []
+    done = 0
+    for batch in _batches(root, names, listed):
+        try:
+            lost = sink.store(batch)
+        except MedvaeError as error:
+            if done == len(failed):
+                raise
+            rest = names[done:]
+            failed += [Unsent(name, str(error)) for name in rest]
+            break
+        failed += [Unsent(one.name, lost[one.uid]) for one in batch if one.uid in lost]
+        done += len(batch)
+        progress.advance(done)
+    progress.finish()
+    return SendResult(
+        release=root,
+        peer=there.label,
+        sent=len(names) - len(failed),
+        failed=tuple(failed),
+        signer=found.signer or "",
+    )
+
+
+def _batches(root: Path, names: list[str], listed: Mapping[str, Entry]) -> Iterator[list[Instance]]:
+    batch: list[Instance] = []
+    for name in names:
+        if batch and sum(len(one.data) for one in batch) + listed[name].size > BATCH_BYTES:
+            yield batch
+            batch = []
+        batch.append(_read(root, name, listed[name]))
+    yield batch
+
+
+def _read(root: Path, name: str, entry: Entry) -> Instance:
+    """A file as it was signed, whatever has been put there since it was verified."""
+    from medvae.pacs.instances import Instance
+    from medvae.release import manifest
+
+    with open(manifest.open_regular(root / name), "rb") as file:  # noqa: PTH123
+        data = file.read(entry.size + 1)
+    if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise IntegrityError(f"{name} of {root} was changed while it was being sent")
+    return Instance.of(name, data)
