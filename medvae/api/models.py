@@ -200,10 +200,11 @@ def generate(
     fresh_folder(order.out)
     seed, drawn = draw(context, artifact, order, progress)
     files: list[Path] = []
+    labels = artifact.config().data.label_scheme or {}
     try:
         rows = []
         for index, volume in zip((i + 1 for i in order.indices), drawn, strict=True):
-            written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt)
+            written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt, labels)
             files += written
             # A series of slices is named by its folder.
             whole = written[0] if written[0].parent == order.out else written[0].parent
@@ -219,11 +220,13 @@ def generate(
     return GenerateResult(name, seed, count, tuple(files))
 
 
-def _write_synthetic(volume: Volume, out: Path, stem: str, fmt: str) -> list[Path]:
+def _write_synthetic(
+    volume: Volume, out: Path, stem: str, fmt: str, labels: dict[str, str]
+) -> list[Path]:
     from medvae.release import write_dicom, write_nifti, write_png
 
     if fmt == "dicom":
-        return write_dicom(volume, out, stem)
+        return write_dicom(volume, out, stem, labels)
     if fmt == "png":
         return write_png(volume, out, stem)
     return write_nifti(volume, out, stem, description=SYNTHETIC)

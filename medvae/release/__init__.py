@@ -6,7 +6,7 @@ verify   folder (+ public key) -> valid or not, and what is wrong
 
 from medvae.release.bundle import create
 from medvae.release.check import VerifyResult, verify
-from medvae.release.dicom import write_dicom
+from medvae.release.dicom_writer import write_dicom
 from medvae.release.facts import (
     Account,
     Check,

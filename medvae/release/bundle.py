@@ -26,7 +26,7 @@ from medvae.release.card import make_card
 from medvae.release.cardtext import card_markdown, readme
 from medvae.release.check import check_folder
 from medvae.release.croissant import croissant
-from medvae.release.dicom import DicomWriter
+from medvae.release.dicom_writer import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
 from medvae.release.figures import contact_sheet, histogram, trade_off
 from medvae.release.gate import VoxelGate, check_declared, check_privacy

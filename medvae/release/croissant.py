@@ -51,7 +51,7 @@ def croissant(
 
     Args:
         images, labels: globs relative to the release.
-        encoding: media type of the images.
+        encoding: media type of the images and of the label maps.
         table_sha256: of participants.tsv.
     """
     files: list[dict[str, Any]] = [
@@ -67,7 +67,7 @@ def croissant(
         _file_set("images", "The synthetic volumes.", images, encoding),
     ]
     if labels is not None:
-        files.append(_file_set("labels", "Their label maps.", labels, "application/gzip"))
+        files.append(_file_set("labels", "Their label maps.", labels, encoding))
     columns = [_column("participant_id", "Number of the sample; stands for no person.", "sc:Text")]
     if card["data"]["classes"] != "none":
         columns.append(_column("class", "What the volume was generated as.", "sc:Integer"))

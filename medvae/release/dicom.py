@@ -1,7 +1,4 @@
-"""A release as plain DICOM: one series of the modality's storage class for each volume.
-
-    SYNTH0001/IM00001.dcm ...      one file a slice, uncompressed, Explicit VR Little Endian
-    labels/SYNTH0001_dseg.nii.gz   label maps stay NIfTI; they lie over the series in space
+"""A volume as plain DICOM: the slices of one series of the modality's storage class.
 
 Every file says that it is synthetic (DICOM PS3.3 C.7.1.1, C.7.6.1, C.8.13.2): patient name
 SYNTH^0001, Patient Identity Removed YES, image type DERIVED, Content Qualification
@@ -14,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +19,15 @@ import numpy.typing as npt
 from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.modality.base import Dicom, Modality
-from medvae.release.facts import ReleaseFacts
-from medvae.release.gate import VoxelGate
-from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
-from medvae.release.tables import VERSION, write_tables
+from medvae.release.nifti import as_int16
+from medvae.release.tables import VERSION
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+    from pydicom.dataset import Dataset, FileMetaDataset
+
+Voxel = TypeVar("Voxel", bound=np.generic)
+Masks = npt.NDArray[np.uint8]
 
 _EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 # Names the program that wrote the file: the name-based UUID of "medvae".
@@ -40,50 +37,6 @@ _BODY_PARTS = {
     "ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PANCREAS", "PELVIS",
     "PROSTATE", "SPINE", "SPLEEN", "UTERUS",
 }  # fmt: skip
-
-
-class DicomWriter:
-    """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
-
-    encoding = "application/dicom"
-    images = "SYNTH*/*.dcm"
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """What the card says of the files."""
-        return {"format": "dicom"}
-
-    def __init__(self, root: Path, facts: ReleaseFacts) -> None:
-        self._root = root
-        self._facts = facts
-        self._count = 0
-        self._masks = 0
-        self._classes: list[int | None] = []
-
-    @property
-    def labels(self) -> str | None:
-        """A glob of the label maps, or None."""
-        return "labels/*_dseg.nii.gz" if self._masks else None
-
-    def add(self, volume: Volume) -> None:
-        """Write one series, and its label map."""
-        self._count += 1
-        self._classes.append(volume.category)
-        stem = f"SYNTH{self._count:04d}"
-        low, high = VoxelGate(self._facts.data).range
-        series = Series(stem, self._facts.created, self._facts.body_part, (low, high))
-        write_series(volume, self._root / stem, series)
-        if volume.mask is not None:
-            self._masks += 1
-            folder = self._root / "labels"
-            folder.mkdir(exist_ok=True)
-            data = nifti(volume.mask, volume.affine, description=SYNTHETIC)
-            (folder / f"{stem}_dseg.nii.gz").write_bytes(gzipped(data))
-
-    def finish(self) -> None:
-        """Everything that belongs to the data set as a whole."""
-        names = [f"SYNTH{index:04d}" for index in range(1, self._count + 1)]
-        write_tables(self._root, self._facts, names, self._classes)
 
 
 class Series:
@@ -98,36 +51,27 @@ class Series:
         self.limits = limits
 
 
-def write_dicom(volume: Volume, folder: Path, stem: str) -> list[Path]:
-    """Write one synthetic volume as the series `folder`/`stem`/IM*.dcm; returns the files.
+def series_slices(volume: Volume, series: Series) -> tuple[list[Dataset], Masks | None]:
+    """The slices of a volume in the order of their position, and its mask on the same grid.
 
     Raises:
         InputError: the geometry cannot be said in DICOM (a sheared affine).
     """
-    limits = (float(volume.voxels.min()), float(volume.voxels.max()))
-    return write_series(volume, folder / stem, Series(stem.upper()[:64], "", "", limits))
-
-
-def write_series(volume: Volume, folder: Path, series: Series) -> list[Path]:
-    """One file a slice into the new folder `folder`, in the order of their position."""
-    from pydicom import dcmwrite
-
     modality = modalities.get(volume.modality)
-    voxels, affine = _upright(as_int16(volume.single("DICOM"), modality.step), volume.affine)
+    levels = as_int16(volume.single("DICOM"), modality.step)
+    voxels, affine = _upright(levels, volume.affine)
     base = _series_dataset(modality, voxels, series)
-    folder.mkdir(parents=True)
-    files = []
-    for index in range(voxels.shape[2]):
-        slice_ = _slice_dataset(base, modality.dicom, voxels, affine, index)
-        path = folder / f"IM{index + 1:05d}.dcm"
-        dcmwrite(path, slice_, enforce_file_format=True)
-        files.append(path)
-    return files
+    slices = [
+        _slice_dataset(base, modality.dicom, voxels, affine, index)
+        for index in range(voxels.shape[2])
+    ]
+    mask = None if volume.mask is None else _upright(volume.mask, volume.affine)[0]
+    return slices, mask
 
 
 def _upright(
-    voxels: npt.NDArray[np.int16], affine: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64]]:
+    voxels: npt.NDArray[Voxel], affine: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[Voxel], npt.NDArray[np.float64]]:
     """Flip in-plane axes so that columns run to the patient's left and rows to the back.
 
     That is how an axial slice is shown. Returns the voxels and their affine in LPS.
@@ -145,7 +89,7 @@ def _upright(
     return voxels, lps
 
 
-def _uid(*parts: bytes | str) -> str:
+def uid(*parts: bytes | str) -> str:
     """A UID that follows from its parts: 2.25 and a name-based UUID."""
     digest = hashlib.sha256()
     for part in parts:
@@ -163,9 +107,9 @@ def _series_dataset(modality: Modality, voxels: npt.NDArray[np.int16], series: S
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 100"
     made.SOPClassUID = dicom.storage
-    made.StudyInstanceUID = _uid("study", *root)
-    made.SeriesInstanceUID = _uid("series", *root)
-    made.FrameOfReferenceUID = _uid("frame of reference", *root)
+    made.StudyInstanceUID = uid("study", *root)
+    made.SeriesInstanceUID = uid("series", *root)
+    made.FrameOfReferenceUID = uid("frame of reference", *root)
     _say_who(made, series)
     made.Modality = dicom.modality
     made.ImageType = list(dicom.image_type)
@@ -245,39 +189,46 @@ def _slice_dataset(
     index: int,
 ) -> Dataset:
     """One slice: `base` with its own number, place and pixels."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import UID
+    from pydicom.dataset import Dataset
 
     made = Dataset()
     made.update(base)
     steps = np.linalg.norm(affine[:3, :3], axis=0)
     columns, rows, normal = (affine[:3, axis] / steps[axis] for axis in range(3))
     position = affine[:3, 3] + index * affine[:3, 2]
-    made.SOPInstanceUID = _uid("instance", str(base.SeriesInstanceUID), str(index))
+    made.SOPInstanceUID = uid("instance", str(base.SeriesInstanceUID), str(index))
     made.InstanceNumber = index + 1
-    made.PixelSpacing = [_decimal(steps[1]), _decimal(steps[0])]
-    made.SliceThickness = _decimal(steps[2])
+    made.PixelSpacing = [decimal(steps[1]), decimal(steps[0])]
+    made.SliceThickness = decimal(steps[2])
     if dicom.index_keyword:
         setattr(made, dicom.index_keyword, index + 1)
     if dicom.spacing_between:
-        made.SpacingBetweenSlices = _decimal(steps[2])
-    made.ImageOrientationPatient = [_decimal(v) for v in (*columns, *rows)]
-    made.ImagePositionPatient = [_decimal(v) for v in position]
-    made.SliceLocation = _decimal(position @ normal)
+        made.SpacingBetweenSlices = decimal(steps[2])
+    made.ImageOrientationPatient = [decimal(v) for v in (*columns, *rows)]
+    made.ImagePositionPatient = [decimal(v) for v in position]
+    made.SliceLocation = decimal(position @ normal)
     # DICOM wants rows one after another: [Y, X].
     made.PixelData = np.ascontiguousarray(voxels[:, :, index].T).astype("<i2").tobytes()
     made["PixelData"].VR = "OW"
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = base.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
-    meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
-    meta.ImplementationClassUID = UID(_IMPLEMENTATION)
-    meta.ImplementationVersionName = "MEDVAE"
-    made.file_meta = meta
+    made.file_meta = file_meta(str(base.SOPClassUID), made.SOPInstanceUID)
     return made
 
 
-def _decimal(value: float) -> str:
+def file_meta(storage: str, instance: str) -> FileMetaDataset:
+    """The group that begins a file of ours: uncompressed, Explicit VR Little Endian."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(storage)
+    meta.MediaStorageSOPInstanceUID = UID(instance)
+    meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE)
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION)
+    meta.ImplementationVersionName = "MEDVAE"
+    return meta
+
+
+def decimal(value: float) -> str:
     """A DICOM decimal string: at most 16 characters."""
     text = f"{value + 0.0:.10g}"
     return "0" if text in ("-0", "0") else text[:16]

@@ -109,7 +109,9 @@ def test_generate_writes_dicom_or_refuses(journey: Clinic, tmp_path: Path) -> No
     import pydicom
 
     made = journey("generate", "first", "-n", "1", "-o", tmp_path / "d", "--format", "dicom").json
-    assert len(made["files"]) == 16
+    # A file a slice, and the segmentation over them.
+    assert len(made["files"]) == 16 + 1
+    assert pydicom.dcmread(made["files"][-1]).SegmentSequence[0].SegmentLabel == "outer"
     assert pydicom.dcmread(made["files"][0]).PatientIdentityRemoved == "YES"
     asked = ("generate", "first", "-n", "1", "-o", tmp_path / "w", "--format", "wat")
     assert journey(*asked, ok=False).code == 2

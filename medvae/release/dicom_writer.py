@@ -1,0 +1,100 @@
+"""A release as DICOM: for each volume a series, and a segmentation of its labels.
+
+SYNTH0001/IM00001.dcm ...          one file a slice, uncompressed, Explicit VR Little Endian
+segmentations/SYNTH0001_SEG.dcm    its label map as DICOM SEG, over the series in space
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvae.release.dicom import Series, series_slices
+from medvae.release.facts import ReleaseFacts
+from medvae.release.gate import VoxelGate
+from medvae.release.tables import write_tables
+from medvae.volume import Volume
+
+_SEGMENTATIONS = "segmentations"
+
+
+class DicomWriter:
+    """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
+
+    encoding = "application/dicom"
+    images = "SYNTH*/*.dcm"
+
+    def __init__(self, root: Path, facts: ReleaseFacts) -> None:
+        self._root = root
+        self._facts = facts
+        self._count = 0
+        self._masks = 0
+        self._classes: list[int | None] = []
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What the card says of the files: the numbers of segments for those of the scheme."""
+        numbers = {number: place for place, number in enumerate(self._facts.labels, 1)}
+        return {"format": "dicom", **({"segment_numbers": numbers} if self._masks else {})}
+
+    @property
+    def labels(self) -> str | None:
+        """A glob of the segmentations, or None."""
+        return f"{_SEGMENTATIONS}/*_SEG.dcm" if self._masks else None
+
+    def add(self, volume: Volume) -> None:
+        """Write one series, and its segmentation."""
+        self._count += 1
+        self._classes.append(volume.category)
+        stem = f"SYNTH{self._count:04d}"
+        limits = VoxelGate(self._facts.data).range
+        series = Series(stem, self._facts.created, self._facts.body_part, limits)
+        path = self._root / _SEGMENTATIONS / f"{stem}_SEG.dcm"
+        _write(volume, self._root / stem, series, self._facts.labels, path)
+        self._masks += volume.mask is not None
+
+    def finish(self) -> None:
+        """Everything that belongs to the data set as a whole."""
+        names = [f"SYNTH{index:04d}" for index in range(1, self._count + 1)]
+        write_tables(self._root, self._facts, names, self._classes)
+
+
+def write_dicom(
+    volume: Volume, folder: Path, stem: str, labels: Mapping[str, str] | None = None
+) -> list[Path]:
+    """Write one synthetic volume as the series `folder`/`stem`/IM*.dcm; returns the files.
+
+    A mask becomes `folder`/`stem`_SEG.dcm, the last of them. labels: number in the mask (as text)
+    -> name; what is in the mask where nothing is declared.
+
+    Raises:
+        InputError: the geometry cannot be said in DICOM (a sheared affine).
+    """
+    limits = (float(volume.voxels.min()), float(volume.voxels.max()))
+    series = Series(stem.upper()[:64], "", "", limits)
+    return _write(volume, folder / stem, series, labels or {}, folder / f"{stem}_SEG.dcm")
+
+
+def _write(
+    volume: Volume, folder: Path, series: Series, labels: Mapping[str, str], path: Path
+) -> list[Path]:
+    """One file a slice into the new folder `folder`, and the segmentation into `path`."""
+    from pydicom import dcmwrite
+
+    from medvae.release.segmentation import segmentation
+
+    slices, mask = series_slices(volume, series)
+    folder.mkdir(parents=True)
+    files = [folder / f"IM{index:05d}.dcm" for index in range(1, len(slices) + 1)]
+    for file, one in zip(files, slices, strict=True):
+        dcmwrite(file, one, enforce_file_format=True)
+    if mask is not None:
+        found = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}
+        made = segmentation(slices, mask, labels or found or {"1": "label 1"})
+        path.parent.mkdir(exist_ok=True)
+        dcmwrite(path, made, enforce_file_format=True)
+        files.append(path)
+    return files

@@ -1,0 +1,194 @@
+"""A label map as DICOM SEG: one binary segmentation object over a series (PS3.3 A.51, C.8.20).
+
+One segment a label of the scheme, numbered from 1 without a gap as DICOM wants it, named as the
+scheme names it, and coded by SNOMED CT where `segment_codes` knows the structure. Frames that would
+be empty are left out. It refers to every slice that a frame is of, and is in the same frame of
+reference, so that viewers show it over the series. Written with pydicom alone: equal masks give
+equal bytes, with no time and no random UID in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.release.dicom import decimal, file_meta, uid
+from medvae.release.segment_codes import Code, coded
+from medvae.release.tables import VERSION
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+_LONGEST = 64
+# Of the series: who and in which study, which the segmentation shares.
+_SHARED = (
+    "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyTime", "SeriesDate",
+    "SeriesTime", "StudyDescription", "SeriesDescription", "FrameOfReferenceUID",
+    "PositionReferenceIndicator", "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
+    "BodyPartExamined", "BurnedInAnnotation",
+)  # fmt: skip
+_ANATOMY = Code("SCT", "91723000", "Anatomical Structure")
+_SEGMENTED = Code("DCM", "113076", "Segmentation")
+_SOURCE = Code("DCM", "121322", "Source image for image processing operation")
+
+
+def segmentation(
+    slices: Sequence[Dataset], mask: npt.NDArray[np.uint8], labels: Mapping[str, str]
+) -> Dataset:
+    """The object.
+
+    Args:
+        slices: of the series, in the order of the mask's third axis.
+        mask: [X, Y, Z] numbers of the scheme, columns and rows as in the slices.
+        labels: number in the mask (as text) -> name; each is a segment.
+    """
+    from pydicom.dataset import Dataset
+
+    first, made = slices[0], Dataset()
+    for keyword in _SHARED:
+        if keyword in first:
+            setattr(made, keyword, first[keyword].value)
+    content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
+    root: tuple[bytes | str, ...] = (
+        str(first.SeriesInstanceUID),
+        content,
+        *labels,
+        *labels.values(),
+    )
+    made.SOPClassUID = STORAGE
+    made.SOPInstanceUID = uid("segmentation", *root)
+    made.SeriesInstanceUID = uid("segmentation series", *root)
+    _say_what(made, mask.shape, first)
+    made.SegmentSequence = [
+        _segment(place, number, name) for place, (number, name) in enumerate(labels.items(), 1)
+    ]
+    organisation = uid("dimensions", *root)
+    made.DimensionOrganizationSequence = [_with(DimensionOrganizationUID=organisation)]
+    made.DimensionIndexSequence = [
+        _dimension(organisation, 0x0062000B, 0x0062000A),
+        _dimension(organisation, 0x00200032, 0x00209113),
+    ]
+    frames, pixels = _frames(slices, mask, [int(number) for number in labels])
+    made.NumberOfFrames = len(frames)
+    made.SharedFunctionalGroupsSequence = [_shared(first)]
+    made.PerFrameFunctionalGroupsSequence = frames
+    made.ReferencedSeriesSequence = [
+        _with(
+            SeriesInstanceUID=first.SeriesInstanceUID,
+            ReferencedInstanceSequence=[_reference(one) for one in slices],
+        )
+    ]
+    bits = np.packbits(pixels, bitorder="little").tobytes()
+    made.PixelData = bits + b"\0" * (len(bits) % 2)
+    made["PixelData"].VR = "OB"
+    made.file_meta = file_meta(STORAGE, made.SOPInstanceUID)
+    return made
+
+
+def _say_what(made: Dataset, shape: tuple[int, ...], first: Dataset) -> None:
+    made.Modality = "SEG"
+    made.SeriesNumber = 2
+    made.InstanceNumber = 1
+    made.DeviceSerialNumber = "1"
+    made.ContentDate = first.ContentDate or "19000101"
+    made.ContentTime = first.ContentTime or "000000"
+    made.ImageType = ["DERIVED", "PRIMARY"]
+    made.ContentLabel = "SEGMENTATION"
+    made.ContentDescription = "Labels generated together with the image"
+    made.ContentCreatorName = "medvae"
+    made.SegmentationType = "BINARY"
+    made.SamplesPerPixel = 1
+    made.PhotometricInterpretation = "MONOCHROME2"
+    made.Columns, made.Rows = shape[0], shape[1]
+    made.BitsAllocated = made.BitsStored = 1
+    made.HighBit = made.PixelRepresentation = 0
+    made.LossyImageCompression = "00"
+
+
+def _segment(place: int, number: str, name: str) -> Dataset:
+    kind, side = coded(number, name)
+    described = _code(kind)
+    if side is not None:
+        described.SegmentedPropertyTypeModifierCodeSequence = [_code(side)]
+    return _with(
+        SegmentNumber=place,
+        SegmentLabel=name[:_LONGEST].replace("\\", "/"),
+        SegmentDescription=f"label {number} of the scheme",
+        SegmentAlgorithmType="AUTOMATIC",
+        SegmentAlgorithmName=f"medvae {VERSION}",
+        SegmentedPropertyCategoryCodeSequence=[_code(_ANATOMY)],
+        SegmentedPropertyTypeCodeSequence=[described],
+    )
+
+
+def _frames(
+    slices: Sequence[Dataset], mask: npt.NDArray[np.uint8], numbers: Sequence[int]
+) -> tuple[list[Dataset], npt.NDArray[np.bool_]]:
+    """The functional groups of each frame, and [frames * rows * columns] its bits."""
+    groups, bits = [], []
+    for place, number in enumerate(numbers, 1):
+        inside = mask == number
+        for index in np.flatnonzero(inside.any(axis=(0, 1))).tolist():
+            groups.append(_frame(slices[index], place, index))
+            bits.append(inside[:, :, index].T.ravel())
+    if not groups:
+        # An object has one frame at least.
+        groups, bits = [_frame(slices[0], 1, 0)], [np.zeros(mask[:, :, 0].size, np.bool_)]
+    return groups, np.concatenate(bits)
+
+
+def _frame(source: Dataset, place: int, index: int) -> Dataset:
+    reference = _reference(source)
+    reference.PurposeOfReferenceCodeSequence = [_code(_SOURCE)]
+    reference.SpatialLocationsPreserved = "YES"
+    derived = _with(DerivationCodeSequence=[_code(_SEGMENTED)], SourceImageSequence=[reference])
+    return _with(
+        DerivationImageSequence=[derived],
+        FrameContentSequence=[_with(DimensionIndexValues=[place, index + 1])],
+        PlanePositionSequence=[_with(ImagePositionPatient=source.ImagePositionPatient)],
+        SegmentIdentificationSequence=[_with(ReferencedSegmentNumber=place)],
+    )
+
+
+def _shared(first: Dataset) -> Dataset:
+    measures = _with(
+        SliceThickness=first.SliceThickness,
+        SpacingBetweenSlices=decimal(float(first.SliceThickness)),
+        PixelSpacing=first.PixelSpacing,
+    )
+    orientation = _with(ImageOrientationPatient=first.ImageOrientationPatient)
+    return _with(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+
+
+def _reference(source: Dataset) -> Dataset:
+    return _with(
+        ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID
+    )
+
+
+def _dimension(organisation: str, pointer: int, group: int) -> Dataset:
+    return _with(
+        DimensionOrganizationUID=organisation,
+        DimensionIndexPointer=pointer,
+        FunctionalGroupPointer=group,
+    )
+
+
+def _code(code: Code) -> Dataset:
+    return _with(CodeValue=code.value, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)
+
+
+def _with(**attributes: Any) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
