@@ -14,7 +14,7 @@ from medvae.progress import Progress
 if TYPE_CHECKING:
     from medvae.ingest import Received
     from medvae.pacs.hold import Hold
-    from medvae.pacs.peers import Access, Peer
+    from medvae.pacs.peers import Peer
     from medvae.pacs.wanted import Wanted
     from medvae.pacs.web import Web
     from medvae.vault import Tenant
@@ -59,11 +59,12 @@ def pull(
         NotFoundError: nothing matches.
     """
     from medvae.pacs import hold, peers
+    from medvae.pacs.web import Web
 
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, wanted = peers.parse(address), _wanted(order)
-    web = _service(peer, access_of(link))
+    web = Web.of(peer, access_of(link))
     if not order.memory_limit > 0:
         raise UsageError(f"--memory-limit must be GiB above 0, not {order.memory_limit:g}")
     held = hold.Hold(int(order.memory_limit * GIB))
@@ -92,14 +93,6 @@ def _wanted(order: PullRequest) -> Wanted:
     from medvae.pacs.wanted import Wanted
 
     return Wanted.of(order.studies, order.patient, order.modality, order.dates, order.limit)
-
-
-def _service(peer: Peer, access: Access) -> Web:
-    from medvae.pacs.web import Web
-
-    if not peer.is_web:
-        raise UsageError(f"{peer.label} is reached by DIMSE: give its DICOMweb address (https://)")
-    return Web.of(peer, access)
 
 
 def _receive(web: Web, wanted: Wanted, held: Hold, progress: Progress) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from medvae.errors import InputError, NotFoundError
+from medvae.errors import InputError, NotFoundError, UsageError
 from medvae.escape import escaped
 from medvae.pacs.hold import Hold, Receiving
 from medvae.pacs.http import MOST_LISTED, Answer, Http
@@ -39,7 +39,15 @@ class Web:
 
     @classmethod
     def of(cls, peer: Peer, access: Access) -> Web:
-        """The service of a peer. Raises UsageError, AccessError as `tls_of`."""
+        """The service of a peer.
+
+        Raises:
+            UsageError, AccessError: as `tls_of`; or the peer speaks DIMSE.
+        """
+        if not peer.is_web:
+            raise UsageError(
+                f"{peer.label} is reached by DIMSE: give its DICOMweb address (https://)"
+            )
         return cls(peer, Http(peer, access))
 
     def find(self, wanted: Wanted) -> Found:
