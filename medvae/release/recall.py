@@ -91,6 +91,10 @@ def decode(data: bytes, signer: str) -> tuple[Recall, ...]:
         given = json.loads(data)
         body, key = given["list"], given["public_key"].encode("ascii")
         signature = bytes.fromhex(given["signature"])
+        # One form only: what a reader of the file sees is what was signed, byte for byte.
+        written = {"list": body, "public_key": key.decode("ascii"), "signature": signature.hex()}
+        if mf.canonical(written) != data:
+            raise ValueError("not in the form of `encode`")
         found = mf.fingerprint(key)
         if found != signer:
             raise IntegrityError(
