@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvae.api import one_scan
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, fresh_folder, new_file
 from medvae.api.formats import DRAWN, chosen
@@ -283,7 +284,7 @@ def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> R
     _nifti_suffix(new_file(out))
     artifact = load(context.tenant, name)
     data = artifact.config().data
-    volume = _one_scan(source, data.modality)
+    volume = one_scan.read(source, data.modality)
     made = stage(artifact, volume, device=str(pick(context.device)))
     _write_scan(made, out)
     context.tenant.record("reconstruct", model=name)
@@ -301,7 +302,7 @@ def encode(context: TenantContext, name: str, source: Path, out: Path) -> Encodi
 
     new_file(out)
     artifact = load(context.tenant, name)
-    volume = _one_scan(source, artifact.config().data.modality)
+    volume = one_scan.read(source, artifact.config().data.modality)
     data = stage(artifact, volume, device=str(pick(context.device)))
     _write_new(out, data)
     context.tenant.record("encode", model=name)
@@ -349,14 +350,3 @@ def _nifti_suffix(out: Path) -> str:
         if out.name.endswith(suffix):
             return suffix
     raise UsageError(f"-o {out} must end in .nii or .nii.gz")
-
-
-def _one_scan(source: Path, modality: str) -> Volume:
-    from medvae import ingest as stage
-
-    found = list(stage.read([source], modality=modality))
-    if len(found) != 1:
-        raise InputError(f"{source} holds {len(found)} scans; give exactly one")
-    if isinstance(found[0], stage.Quarantined):
-        raise InputError(f"{source}: {found[0].reason}")
-    return found[0].volume

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medvae.api import one_scan
 from medvae.api.files import REAL, new_file
 from medvae.api.results import PartPlacement, StitchResult
 from medvae.errors import InputError, UsageError
@@ -62,7 +63,7 @@ def stitch(
     beside = file.with_name(f"{file.name.removesuffix(suffix)}_dseg{suffix}")
     if masks:
         new_file(beside)
-    parts = [Part(str(path), _read(path, modality)) for path in paths]
+    parts = [Part(str(path), one_scan.read(path, modality)) for path in paths]
     for number, path in enumerate(masks):
         volume = replace(parts[number].volume, mask=_mask(path, parts[number].volume))
         parts[number] = Part(parts[number].name, volume)
@@ -86,18 +87,6 @@ def _suffix(out: Path) -> str:
         if out.name.endswith(suffix) and out.name != suffix:
             return suffix
     raise UsageError(f"{out} must end in .nii.gz or .nii (volumes) or .png (pictures)")
-
-
-def _read(path: Path, modality: str | None) -> Volume:
-    """The one scan of a file or folder; parsed in the sandbox, as at ingest."""
-    from medvae import ingest as stage
-
-    found = list(stage.read([path], modality=modality))
-    if len(found) != 1:
-        raise InputError(f"{path} holds {len(found)} scans; give one a part")
-    if isinstance(found[0], stage.Quarantined):
-        raise InputError(f"{path}: {found[0].reason}")
-    return found[0].volume
 
 
 def _mask(path: Path, volume: Volume) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

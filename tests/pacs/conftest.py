@@ -158,3 +158,10 @@ def liar() -> Iterator[Lies]:
     yield server.lies  # type: ignore[attr-defined]
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """A real archive of the module's own."""
+    with orthanc(tmp_path_factory.mktemp("orthanc") / "store") as running:
+        yield running

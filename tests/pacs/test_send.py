@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +34,6 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         public_key=KEY.public,
         fmt="dicom",
     ).path
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with orthanc(tmp_path_factory.mktemp("orthanc") / "store") as running:
-        yield running
 
 
 @needs_orthanc

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.cli.conftest import Clinic
-from tests.pacs.conftest import Archive, needs_orthanc, orthanc
+from tests.pacs.conftest import Archive, needs_orthanc
 
 DAY = datetime.timedelta(days=1)
 
@@ -132,12 +132,6 @@ def gateway(to: int, certificate: Path, key: Path, clients: Path | None) -> Iter
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    with orthanc(tmp_path_factory.mktemp("guarded") / "store") as running:
-        yield running
 
 
 @needs_orthanc
