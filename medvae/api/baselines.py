@@ -30,7 +30,7 @@ def public_volumes(
         return
     yield DRAWN, _drawn(anatomy, n, progress)
     if anatomy.read_person is not None:
-        yield DIRECT, _people(anatomy)
+        yield DIRECT, people(anatomy)
 
 
 def _drawn(anatomy: CohortAnatomy, n: int, progress: Progress) -> Iterator[Volume]:
@@ -48,8 +48,8 @@ def _drawn(anatomy: CohortAnatomy, n: int, progress: Progress) -> Iterator[Volum
     progress.finish()
 
 
-def _people(anatomy: CohortAnatomy) -> Iterator[Volume]:
-    """The entry's own images, with the cohort's labels."""
+def people(anatomy: CohortAnatomy) -> Iterator[Volume]:
+    """The entry's own images on their own grids, with the cohort's labels."""
     from medvae.grid import drawn_volume
 
     assert anatomy.read_person is not None

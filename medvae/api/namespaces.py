@@ -221,6 +221,7 @@ class Releases:
         licence: str = "",
         recipient: str = "",
         category: int | None = None,
+        with_public: bool = False,
         progress: Progress = SILENT,
     ) -> results.ReleaseResult:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
@@ -234,10 +235,14 @@ class Releases:
             label_names: of mask labels 1, 2, ... in place of the declared ones.
             recipient: for whom it is, for the tenant's own book; not in the release.
             category: only volumes of this class.
+            with_public: also the labelled images of the public people that the model draws, on
+                the release's grid, marked as such (not in DICOM).
 
         Raises:
             BudgetError: the model has no finite guarantee, or none that its plan covers.
-            UsageError: the folder is taken or the format is unknown.
+            UsageError: the folder is taken, the format is unknown, or public images were asked
+                for that there are not, that a patient is among, or whose licence is not known to
+                let changed images be passed on.
         """
         from medvae.api import releases
 
@@ -253,6 +258,7 @@ class Releases:
             licence=licence,
             recipient=recipient,
             category=category,
+            with_public=with_public,
         )
         return releases.create(self._context, model, order, progress)
 

@@ -83,6 +83,7 @@ def facts_of(facts: ReleaseFacts, model: str, fmt: str) -> dict[str, Any]:
         "title": facts.name,
         "format": fmt,
         "volumes": facts.volumes,
+        "public": 0 if facts.public is None else facts.public.count,
         "epsilon": facts.privacy.epsilon if private else 0.0,
         "delta": facts.privacy.delta if private else 0.0,
     }
@@ -157,6 +158,8 @@ def _info(name: str, entry: dict[str, Any]) -> ReleaseInfo:
         title=entry["title"],
         format=entry["format"],
         volumes=entry["volumes"],
+        # Entries of earlier versions do not say it.
+        public=entry.get("public", 0),
         epsilon=entry["epsilon"],
         delta=entry["delta"],
         status="recalled" if recalled else entry["status"],

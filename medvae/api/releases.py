@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import models
+from medvae.api import models, public_images
 from medvae.api.formats import RELEASED, chosen
 from medvae.api.release_book import Entry, facts_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
@@ -15,7 +15,7 @@ from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
-    from medvae.release import VerifyResult
+    from medvae.release import GateInputs, ReleaseFacts, VerifyResult
     from medvae.vault import Tenant
 
 
@@ -34,6 +34,7 @@ class ReleaseRequest:
     licence: str = ""
     recipient: str = ""
     category: int | None = None
+    with_public: bool = False
 
 
 def create(
@@ -56,6 +57,9 @@ def create(
         wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
         more = _accounted(tenant, name)
+        people = None
+        if order.with_public:
+            people, more["public"] = public_images.of_model(tenant, name, artifact)
         if order.licence:
             more["license"] = order.licence
         facts = release.ReleaseFacts.from_model(
@@ -70,13 +74,16 @@ def create(
             **more,
         )
         book = Entry(tenant, facts_of(facts, name, fmt), order.recipient)
+        images = () if people is None else public_images.on_grid(people, facts.data)
         made = release.create(
             drawn,
             order.out,
             facts=facts,
             sign=book.signer(),
             public_key=tenant.public_key(),
+            gate=_gate(facts),
             fmt=fmt,
+            public=images,
             progress=progress,
         )
         book.finish()
@@ -104,8 +111,19 @@ def create(
         signer=made.signer,
         model=name,
         n=made.volumes,
+        public=made.public,
         id=made.id,
     )
+
+
+def _gate(facts: ReleaseFacts) -> GateInputs:
+    """What was asked of public images; the answer looks the same whoever the patients are."""
+    from medvae.release import Check, GateInputs
+
+    if facts.public is None:
+        return GateInputs()
+    found = f"no person of the anatomy entry {facts.public.entry} is an ingested patient"
+    return GateInputs(checks=(Check("public people", True, found),))
 
 
 def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:

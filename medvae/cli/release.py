@@ -43,6 +43,13 @@ def create(
     recipient: Annotated[
         str, typer.Option(help="For whom it is, in words: kept in the vault, not in the release.")
     ] = "",
+    with_public: Annotated[
+        bool,
+        typer.Option(
+            "--with-public",
+            help="Also the labelled public images of the model's anatomy entry, marked as such.",
+        ),
+    ] = False,
 ) -> None:
     """Create a release: generate volumes, check them at the gate, describe and sign them."""
     with progress() as bar:
@@ -59,13 +66,15 @@ def create(
             licence=license_,
             recipient=recipient,
             category=category,
+            with_public=with_public,
             progress=bar,
         )
+    images = f" and {plural(result.public, 'public image')}" if result.public else ""
     lines = [
         f"Release: {result.release}",
         f"Report:  {result.report}",
         f"Id:      {result.id}",
-        f"{plural(n, 'volume')}; epsilon {result.epsilon:.4g} for each patient; "
+        f"{plural(n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
     ]
     show(result, lines)

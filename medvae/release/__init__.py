@@ -13,9 +13,11 @@ from medvae.release.facts import (
     GateInputs,
     Looks,
     PrivacyFacts,
+    PublicImages,
     ReleaseFacts,
     ReleaseResult,
 )
+from medvae.release.licences import redistributable
 from medvae.release.manifest import manifest_of
 from medvae.release.nifti import write_nifti
 from medvae.release.opened import OpenRelease, Sample, open_release
@@ -30,6 +32,7 @@ __all__ = [
     "Looks",
     "OpenRelease",
     "PrivacyFacts",
+    "PublicImages",
     "Recall",
     "ReleaseFacts",
     "ReleaseResult",
@@ -40,6 +43,7 @@ __all__ = [
     "manifest_of",
     "one_line",
     "open_release",
+    "redistributable",
     "release_id",
     "verify",
     "write_dicom",

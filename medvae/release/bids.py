@@ -19,8 +19,8 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
-from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
-from medvae.release.tables import VERSION, json_text, write_tables
+from medvae.release.nifti import PUBLIC, SYNTHETIC, as_int16, gzipped, nifti
+from medvae.release.tables import VERSION, Participants, json_text
 from medvae.volume import Volume
 
 BIDS_VERSION = "1.10.0"
@@ -29,11 +29,7 @@ _OURS = (
     "card.json", "CARD.md", "croissant.json", "report.html", "manifest.json", "manifest.sig",
     "signer.pem", "*.png",
 )  # fmt: skip
-
-
-def label(index: int) -> str:
-    """The subject label of the index-th volume, counted from 1."""
-    return f"synth{index:04d}"
+_PUBLIC_IMAGE = "Image of a public person, resampled to the grid of the synthetic ones"
 
 
 class BidsWriter:
@@ -46,9 +42,8 @@ class BidsWriter:
         self._folder = self._modality.bids.folder
         self._suffix = self._modality.bids.suffix(facts.suffix)
         self._display = VoxelGate(facts.data).range
-        self._count = 0
+        self._participants = Participants(facts, "sub-{}")
         self._masks = 0
-        self._classes: list[int | None] = []
 
     encoding = "application/gzip"
 
@@ -60,63 +55,72 @@ class BidsWriter:
     @property
     def images(self) -> str:
         """A glob of the images, relative to the release."""
-        return f"sub-*/{self._folder}/*_{self._suffix}.nii.gz"
+        return f"sub-synth*/{self._folder}/*_{self._suffix}.nii.gz"
 
     @property
     def labels(self) -> str | None:
         """A glob of the label maps, or None."""
-        return f"derivatives/labels/sub-*/{self._folder}/*_dseg.nii.gz" if self._masks else None
+        if not self._masks:
+            return None
+        return f"derivatives/labels/sub-synth*/{self._folder}/*_dseg.nii.gz"
 
-    def add(self, volume: Volume) -> None:
+    def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one image, its sidecar and its label map."""
-        self._count += 1
-        self._classes.append(volume.category)
-        subject = f"sub-{label(self._count)}"
+        subject = self._participants.add(volume, public=public)
         folder = self._root / subject / self._folder
         stem = f"{subject}_{self._suffix}"
         folder.mkdir(parents=True)
         levels, step = as_int16(volume.single("BIDS"), self._modality.step), self._modality.step
-        data = nifti(levels, volume.affine, step=step, display=self._display, description=SYNTHETIC)
+        note = PUBLIC if public else SYNTHETIC
+        data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
         (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
-        (folder / f"{stem}.json").write_bytes(json_text(self._sidecar()))
+        (folder / f"{stem}.json").write_bytes(json_text(self._sidecar(public)))
         if volume.mask is not None:
             self._masks += 1
-            self._add_mask(volume, subject, f"{subject}/{self._folder}/{stem}.nii.gz")
+            self._add_mask(volume, subject, f"{subject}/{self._folder}/{stem}.nii.gz", public)
 
-    def _sidecar(self) -> dict[str, Any]:
+    def _sidecar(self, public: bool) -> dict[str, Any]:
+        description = _PUBLIC_IMAGE if public else "Synthetic image; no person was scanned"
         sidecar: dict[str, Any] = {
             "Modality": self._modality.dicom.modality,
-            "Description": "Synthetic image; no person was scanned",
-            "Synthetic": True,
+            "Description": description,
+            "Synthetic": not public,
             "GeneratedBy": [{"Name": "medvae", "Version": VERSION}],
-            "SampleIndex": self._count,
+            "SampleIndex": len(self._participants),
             "Units": self._modality.units.bids,
         }
+        if public and self._facts.public is not None:
+            images = self._facts.public
+            sidecar |= {"Source": images.source, "License": images.licence}
         if self._facts.body_part:
             sidecar["BodyPart"] = self._facts.body_part.upper()
         return sidecar
 
-    def _add_mask(self, volume: Volume, subject: str, source: str) -> None:
+    def _add_mask(self, volume: Volume, subject: str, source: str, public: bool) -> None:
         assert volume.mask is not None
         folder = self._root / "derivatives" / "labels" / subject / self._folder
         folder.mkdir(parents=True)
         stem = f"{subject}_dseg"
         display = (0.0, float(max(self._facts.data.label_numbers, default=0)))
-        data = nifti(volume.mask, volume.affine, display=display, description=SYNTHETIC)
+        note = PUBLIC if public else SYNTHETIC
+        data = nifti(volume.mask, volume.affine, display=display, description=note)
         (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
-        sidecar = {
-            "Description": "Labels generated together with the image; drawn by no person",
-            "Manual": False,
-            "Sources": [f"bids:raw:{source}"],
-        }
+        facts = (
+            {"Description": "Labels published with the image, resampled to the grid"}
+            if public
+            else {
+                "Description": "Labels generated together with the image; drawn by no person",
+                "Manual": False,
+            }
+        )
+        sidecar = {**facts, "Sources": [f"bids:raw:{source}"]}
         (folder / f"{stem}.json").write_bytes(json_text(sidecar))
 
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""
-        root, facts = self._root, self._facts
+        root = self._root
         (root / "dataset_description.json").write_bytes(json_text(self._description("raw")))
-        names = [f"sub-{label(i)}" for i in range(1, self._count + 1)]
-        write_tables(root, facts, names, self._classes)
+        self._participants.write(root)
         outside = [f"sub-*/{self._folder}"] if self._modality.bids.note else []
         (root / ".bidsignore").write_text("\n".join([*_OURS, *outside]) + "\n")
         if self._masks:

@@ -47,6 +47,7 @@ def create(
     public_key: bytes,
     gate: GateInputs | None = None,
     fmt: str = "bids",
+    public: Iterable[Volume] = (),
     progress: Progress = SILENT,
 ) -> ReleaseResult:
     """Write, gate, describe and sign a release.
@@ -60,6 +61,7 @@ def create(
         gate: what to ask for beyond the facts (default: nothing more).
         fmt: "bids" (NIfTI), "dicom" (one series a volume), "nnunet" (NIfTI as nnU-Net v2 trains
             on it) or "folder" (PNG, of pictures).
+        public: images of public people on the same grid, which `facts.public` describes.
 
     Raises:
         UsageError: the target is not free, a fact cannot be used or was never declared.
@@ -76,7 +78,7 @@ def create(
             raise UsageError(f"the gate's check {check.name!r} failed: {check.detail}")
     signer = mf.fingerprint(public_key)
     with _staging(out) as folder:
-        checks, count = _fill(folder, volumes, facts, checks, signer, fmt, progress)
+        checks, voxels = _fill(folder, (volumes, public), facts, checks, signer, fmt, progress)
         (folder / mf.SIGNER).write_bytes(public_key)
         entries = _seal(folder, sign, progress)
         result = check_folder(folder, public_key)
@@ -87,7 +89,8 @@ def create(
         _publish(folder, out)
     return ReleaseResult(
         path=out,
-        volumes=count,
+        volumes=voxels.count,
+        public=voxels.public,
         files=len(entries),
         bytes=sum(entry.size for entry in entries.values()),
         epsilon=facts.privacy.epsilon if facts.privacy.training == "private" else None,
@@ -102,15 +105,17 @@ def create(
 
 def _fill(
     folder: Path,
-    volumes: Iterable[Volume],
+    sources: tuple[Iterable[Volume], Iterable[Volume]],
     facts: ReleaseFacts,
     checks: list[Check],
     signer: str,
     fmt: str,
     progress: Progress,
-) -> tuple[list[Check], int]:
-    """Volumes first, then everything that describes them."""
-    voxels = VoxelGate(facts.data, facts.volumes)
+) -> tuple[list[Check], VoxelGate]:
+    """Volumes first, synthetic and public ones, then everything that describes them."""
+    volumes, public = sources
+    expected = 0 if facts.public is None else facts.public.count
+    voxels = VoxelGate(facts.data, facts.volumes, expected)
     low, high = voxels.range
     survey = Survey(low, high, facts.data.label_numbers)
     writer = _writer(folder, facts, fmt)
@@ -120,17 +125,23 @@ def _fill(
         writer.add(volume)
         survey.add(volume)
         progress.advance(voxels.count)
+    for image in public:
+        # Figures and the contact sheet show what was generated, and nothing else.
+        voxels.look(image, public=True)
+        writer.add(image, public=True)
     checks = [*checks, *voxels.close()]
     writer.finish()
     progress.finish(f"{voxels.count} volumes")
-    card = make_card(facts, checks, voxels.count, voxels.masks, signer)
+    masks = voxels.count if voxels.masks else 0
+    card = make_card(facts, checks, voxels.count, masks, signer)
     card["data"].update(writer.layout)
     _describe(folder, card, survey, writer)
-    return checks, voxels.count
+    return checks, voxels
 
 
 class Writer(Protocol):
-    """A format: `add` volumes one by one, then `finish`.
+    """A format: `add` volumes one by one, then `finish`; `images` and `labels` are globs of the
+    synthetic ones.
 
     `layout` is what the card's part on the data says of the files: the format's name at least.
     """
@@ -146,7 +157,7 @@ class Writer(Protocol):
     @property
     def layout(self) -> dict[str, Any]: ...
 
-    def add(self, volume: Volume) -> None: ...
+    def add(self, volume: Volume, *, public: bool = False) -> None: ...
 
     def finish(self) -> None: ...
 

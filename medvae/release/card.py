@@ -46,6 +46,7 @@ def make_card(
             "labels": facts.labels,
             "classes": class_note(facts),
             "seed": facts.seed,
+            **_public_images(facts),
         },
         "scores": scores(privacy),
         "privacy": privacy,
@@ -59,6 +60,11 @@ def make_card(
         "out_of_scope": list(_OUT_OF_SCOPE),
         "known_limits": [*known_limits(facts), *facts.limits],
     }
+
+
+def _public_images(facts: ReleaseFacts) -> dict[str, Any]:
+    """What the card says of the images of public people; nothing where there are none."""
+    return {} if facts.public is None else {"public_images": asdict(facts.public)}
 
 
 def class_note(facts: ReleaseFacts) -> str:
@@ -233,6 +239,13 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
         limits.append(
             "Images are drawn from means and covariances of their slow waves: sharp borders are "
             "blurred, and what is finer is noise of the right strength, not structure."
+        )
+    if facts.public is not None:
+        limits.append(
+            f"{facts.public.count} images are not synthetic: they show public people "
+            f"({facts.public.source}; licence: {facts.public.licence}; consent: "
+            f"{facts.public.consent or 'not stated'}), and were resampled. They are no patients "
+            "of the releasing institution, and the guarantee says nothing about them."
         )
     if facts.model.get("anatomy"):
         limits += anatomy_limits(facts.model["anatomy"])

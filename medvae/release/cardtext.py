@@ -13,6 +13,10 @@ _NOTICE = (
     "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
     "treatment.**"
 )
+_MIXED_NOTICE = (
+    "**Synthetic volumes, for which no person was scanned, and images of public people, which "
+    "`participants.tsv` names. Not for diagnosis or treatment.**"
+)
 _VERIFY = """```
 medvae release verify FOLDER --public-key KEY.pem
 ```
@@ -32,7 +36,7 @@ def card_markdown(card: dict[str, Any]) -> str:
     """CARD.md, from the same facts as card.json."""
     parts = [
         f"# {card['name']}: data-set card",
-        _NOTICE,
+        _notice(card),
         f"Version {card['version']}, {card['created']}. Licence: {card['license']}.",
         "## Scores",
         _scores(card["scores"]),
@@ -57,6 +61,21 @@ def card_markdown(card: dict[str, Any]) -> str:
     return "\n\n".join(parts).rstrip() + "\n"
 
 
+def _notice(card: dict[str, Any]) -> str:
+    return _MIXED_NOTICE if "public_images" in card["data"] else _NOTICE
+
+
+def _public(data: dict[str, Any]) -> str:
+    """A paragraph on the images of public people, where there are any."""
+    images = data.get("public_images")
+    if images is None:
+        return ""
+    return (
+        f"{images['count']} images of public people, resampled to the same grid, are beside them "
+        f"(`public0001` and so on; source: {images['source']}; licence: {images['licence']}).\n\n"
+    )
+
+
 def readme(card: dict[str, Any]) -> str:
     """README.md of the data set (BIDS wants one), with the head that Hugging Face reads."""
     data = card["data"]
@@ -66,10 +85,11 @@ def readme(card: dict[str, Any]) -> str:
     note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
     how = f"{_NNUNET}\n\n" if data["format"] == "nnunet" else ""
     return (
-        f"{head(card)}\n# {card['name']}\n\n{_NOTICE}\n\n"
+        f"{head(card)}\n# {card['name']}\n\n{_notice(card)}\n\n"
         f"{data['volumes']} synthetic {modality.images}{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
         f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
+        f"{_public(data)}"
         f"{card['privacy']['summary']}\n\n{how}"
         "`report.html` shows the images and the evidence, `CARD.md` (`card.json`) says what the "
         "data are good for and what they are not, `croissant.json` describes them to machines.\n\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from medvae.release.tables import of_public
+
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -44,6 +46,15 @@ _CONTEXT: dict[str, Any] = {
 }
 
 
+_NUMBER = "Number of the sample; stands for no person."
+_MIXED_NUMBER = "Number of the sample; of a synthetic one it stands for no person."
+_PERSONAL = "None of a person: see card.json for the guarantee."
+_MIXED_PERSONAL = (
+    "The public images show persons, as their source published them; nothing else is of a person: "
+    "see card.json for the guarantee."
+)
+
+
 def croissant(
     card: dict[str, Any], *, images: str, labels: str | None, encoding: str, table_sha256: str
 ) -> dict[str, Any]:
@@ -68,7 +79,16 @@ def croissant(
     ]
     if labels is not None:
         files.append(_file_set("labels", "Their label maps.", labels, encoding))
-    columns = [_column("participant_id", "Number of the sample; stands for no person.", "sc:Text")]
+    public = card["data"].get("public_images")
+    if public is not None:
+        about = f"{public['count']} images of public people; source: {public['source']}."
+        files.append(_file_set("public-images", about, of_public(images), encoding))
+        if labels is not None:
+            about = "Label maps of the public images."
+            files.append(_file_set("public-labels", about, of_public(labels), encoding))
+    columns = [_column("participant_id", _NUMBER if public is None else _MIXED_NUMBER, "sc:Text")]
+    if public is not None:
+        columns.append(_column("origin", "Whether it is synthetic or public.", "sc:Text"))
     if card["data"]["classes"] != "none":
         columns.append(_column("class", "What the volume was generated as.", "sc:Integer"))
     return {
@@ -79,21 +99,23 @@ def croissant(
         f"{card['privacy']['summary']} Not for diagnosis or treatment.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "citeAs": f"{card['name']}, version {card['version']}, signed by {card['signer']}",
-        "license": card["license"],
+        "license": card["license"] if public is None else [card["license"], public["licence"]],
         "version": card["version"],
         "datePublished": card["created"],
         "isLiveDataset": False,
         "keywords": ["synthetic data", "differential privacy", "medical imaging"],
         "rai:dataLimitations": card["known_limits"],
         "rai:dataUseCases": card["intended_use"],
-        "rai:personalSensitiveInformation": "None of a person: see card.json for the guarantee.",
+        "rai:personalSensitiveInformation": _PERSONAL if public is None else _MIXED_PERSONAL,
         "distribution": files,
         "recordSet": [
             {
                 "@type": "cr:RecordSet",
                 "@id": "synthetic",
                 "name": "synthetic",
-                "description": "The synthetic volumes.",
+                "description": "The synthetic volumes."
+                if public is None
+                else "The synthetic volumes and the public images.",
                 "field": columns,
             }
         ],

@@ -12,27 +12,38 @@ from typing import Any
 
 import numpy as np
 
+from medvae.errors import UsageError
 from medvae.release.dicom import Series, series_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
-from medvae.release.tables import write_tables
+from medvae.release.tables import Participants
 from medvae.volume import Volume
 
 _SEGMENTATIONS = "segmentations"
 
 
 class DicomWriter:
-    """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
+    """Writes volumes one by one under `root`; `finish` writes the data set's own files.
+
+    Raises:
+        UsageError: public images are to go in, too.
+    """
 
     encoding = "application/dicom"
     images = "SYNTH*/*.dcm"
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
+        if facts.public is not None:
+            # A study of a person needs his or her identifiers, and an archive would file it so.
+            raise UsageError(
+                "public images go into releases of the formats bids, nnunet and folder, not into "
+                "DICOM, which would need to name each person: leave out --with-public, or choose "
+                "another --format"
+            )
         self._root = root
         self._facts = facts
-        self._count = 0
+        self._participants = Participants(facts, upper=True)
         self._masks = 0
-        self._classes: list[int | None] = []
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -45,11 +56,9 @@ class DicomWriter:
         """A glob of the segmentations, or None."""
         return f"{_SEGMENTATIONS}/*_SEG.dcm" if self._masks else None
 
-    def add(self, volume: Volume) -> None:
+    def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one series, and its segmentation."""
-        self._count += 1
-        self._classes.append(volume.category)
-        stem = f"SYNTH{self._count:04d}"
+        stem = self._participants.add(volume, public=public)
         limits = VoxelGate(self._facts.data).range
         series = Series(stem, self._facts.created, self._facts.body_part, limits)
         path = self._root / _SEGMENTATIONS / f"{stem}_SEG.dcm"
@@ -58,8 +67,7 @@ class DicomWriter:
 
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""
-        names = [f"SYNTH{index:04d}" for index in range(1, self._count + 1)]
-        write_tables(self._root, self._facts, names, self._classes)
+        self._participants.write(self._root)
 
 
 def write_dicom(

@@ -19,6 +19,16 @@ from medvae.errors import IntegrityError, UsageError
 
 _LONGEST = 200
 
+
+def _check_lines(*texts: str) -> None:
+    """UsageError: one cannot go into tables and headings: a tab or a break would be structure."""
+    for text in texts:
+        if not text.isprintable() or len(text) > _LONGEST:
+            raise UsageError(
+                f"{text[:40]!r} must be one line of at most {_LONGEST} printable characters"
+            )
+
+
 Training = Literal["private", "public", "unprotected"]
 Unit = Literal["patient", "file"]
 
@@ -147,6 +157,27 @@ class PrivacyFacts:
 
 
 @dataclass(frozen=True)
+class PublicImages:
+    """Images of public people that a release holds beside the synthetic volumes.
+
+    Attributes:
+        count: how many.
+        entry, digest: of the anatomy library.
+        source, licence, consent: as the entry has them; the licence by its SPDX name.
+    """
+
+    count: int
+    entry: str
+    digest: str
+    source: str
+    licence: str
+    consent: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_lines(self.source, self.licence, self.consent or "")
+
+
+@dataclass(frozen=True)
 class ReleaseFacts:
     """A release's public description.
 
@@ -167,6 +198,7 @@ class ReleaseFacts:
         license: SPDX name or a sentence; the releasing institution decides.
         version: of the data set.
         software: versions that made the release.
+        public: images of public people that are released, too.
     """
 
     name: str
@@ -184,15 +216,11 @@ class ReleaseFacts:
     license: str = "to be set by the releasing institution"
     version: str = "1.0.0"
     software: Mapping[str, str] = field(default_factory=dict)
+    public: PublicImages | None = None
 
     def __post_init__(self) -> None:
         lines = (self.name, self.body_part, self.created, self.license, self.version)
-        for text in (*lines, *self.label_names):
-            # They go into tables and headings, where a tab or a line break would be structure.
-            if not text.isprintable() or len(text) > _LONGEST:
-                raise UsageError(
-                    f"{text[:40]!r} must be one line of at most {_LONGEST} printable characters"
-                )
+        _check_lines(*lines, *self.label_names)
         if not self.name.strip():
             raise UsageError("a release needs a name")
         if self.privacy.training == "public":
@@ -297,7 +325,8 @@ class ReleaseResult:
 
     Attributes:
         path: the folder.
-        volumes: images in it.
+        volumes: synthetic ones in it.
+        public: images of public people in it.
         files: files under the manifest.
         bytes: their size together.
         epsilon, delta: as on the card (None for a public model).
@@ -310,6 +339,7 @@ class ReleaseResult:
 
     path: Path
     volumes: int
+    public: int
     files: int
     bytes: int
     epsilon: float | None

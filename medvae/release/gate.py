@@ -127,6 +127,11 @@ def _guarantee(privacy: PrivacyFacts) -> tuple[float, float]:
 class VoxelGate:
     """Looks at volumes one by one; `close` gives the checks.
 
+    Attributes:
+        expected, expected_public: how many synthetic and public ones must come; None: one or more.
+        count, public: how many came.
+        masks: label maps of both.
+
     Raises (from `look` and `close`):
         InputError: a volume is not finite, constant, out of the public range, on another
             grid, a copy of an earlier one, or the number is wrong. The release stops there.
@@ -134,28 +139,32 @@ class VoxelGate:
 
     data: DataConfig
     expected: int | None = None
+    expected_public: int = 0
     count: int = 0
+    public: int = 0
     masks: int = 0
-    _seen: dict[bytes, int] = field(default_factory=dict)
+    _seen: dict[bytes, str] = field(default_factory=dict)
 
-    def look(self, volume: Volume) -> None:
+    def look(self, volume: Volume, *, public: bool = False) -> None:
         """Refuse what must not go out; volumes are counted from 1 in messages."""
-        self.count += 1
-        where = f"synthetic volume {self.count}"
+        self.public += public
+        self.count += not public
+        where = f"public image {self.public}" if public else f"synthetic volume {self.count}"
+        source = "the anatomy entry" if public else "the model"
         self._geometry(volume, where)
         values = volume.voxels
         if not np.isfinite(values).all():
-            raise InputError(f"{where} holds voxels that are not finite; the model is not usable")
+            raise InputError(f"{where} holds voxels that are not finite; {source} is not usable")
         low, high = self.range
         least, most = float(values.min()), float(values.max())
         if least == most:
-            raise InputError(f"{where} is constant ({least:g}); the model is not usable")
+            raise InputError(f"{where} is constant ({least:g}); {source} is not usable")
         # Intensities were rounded to steps, at the limits by at most half of one.
         slack = 0.51 * modalities.get(self.data.modality).step
         if least < low - slack or most > high + slack:
             raise InputError(
                 f"{where} runs from {least:g} to {most:g}, outside the public range "
-                f"{low:g} to {high:g}; the model is not usable"
+                f"{low:g} to {high:g}; {source} is not usable"
             )
         self._distinct(volume, where)
         self._labels(volume, where)
@@ -171,6 +180,8 @@ class VoxelGate:
             raise InputError("the model gave no volume; there is nothing to release")
         if self.expected is not None and self.count != self.expected:
             raise InputError(f"{self.expected} volumes were asked for and {self.count} came")
+        if self.public != self.expected_public:
+            raise InputError(f"{self.expected_public} public images must come, not {self.public}")
         low, high = self.range
         checks = [
             Check("number", True, f"{self.count} volumes, as asked for"),
@@ -178,6 +189,8 @@ class VoxelGate:
             Check("distinct", True, "no two volumes are identical"),
             Check("geometry", True, "every volume is on the public grid"),
         ]
+        if self.public:
+            checks.append(Check("public", True, f"{self.public} images of public people"))
         if self.masks:
             checks.append(Check("masks", True, f"{self.masks} label maps, labels as declared"))
         return checks
@@ -212,12 +225,14 @@ class VoxelGate:
 
     def _distinct(self, volume: Volume, where: str) -> None:
         digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()[:16]
-        first = self._seen.setdefault(digest, self.count)
-        if first != self.count:
-            raise InputError(f"{where} is identical to volume {first}; the model has collapsed")
+        first = self._seen.setdefault(digest, where)
+        if first != where:
+            # A model that draws an image itself has collapsed, and an entry that holds one twice
+            # does not have as many people as it says.
+            raise InputError(f"{where} is identical to {first}; neither is of use in a release")
 
     def _labels(self, volume: Volume, where: str) -> None:
-        before = self.count - 1
+        before = self.count + self.public - 1
         if self.masks != (before if volume.mask is not None else 0):
             raise InputError(f"{where}: either all volumes have a mask or none")
         if volume.mask is None:

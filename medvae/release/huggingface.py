@@ -22,12 +22,13 @@ _LARGE = "100K<n<1M"
 def head(card: dict[str, Any]) -> str:
     """The head for a card: title, licence, size, tasks and tags."""
     data = card["data"]
+    public = data.get("public_images", {})
     tasks = ["image-segmentation"] * bool(data["label_maps"])
     tasks += ["image-classification"] * (data["classes"] != "none")
     facts: dict[str, Any] = {
         "pretty_name": card["name"],
-        **_licence(card["license"]),
-        "size_categories": [_size(data["volumes"])],
+        **_licences([card["license"], *([public["licence"]] if public else [])]),
+        "size_categories": [_size(data["volumes"] + public.get("count", 0))],
         **({"task_categories": tasks} if tasks else {}),
         "tags": ["medical", "synthetic", data["modality"], *_privacy(card["privacy"])],
     }
@@ -35,11 +36,13 @@ def head(card: dict[str, Any]) -> str:
     return f"---\n{text}---\n"
 
 
-def _licence(name: str) -> dict[str, str]:
-    known = name.lower()
-    if known in _LICENCES:
-        return {"license": known}
-    return {"license": "other", "license_name": name, "license_link": "LICENSE"}
+def _licences(names: list[str]) -> dict[str, Any]:
+    """One licence, or a list of those of the synthetic volumes and of the public images."""
+    known = list(dict.fromkeys(name.lower() for name in names))
+    if set(known) <= _LICENCES:
+        return {"license": known[0] if len(known) == 1 else known}
+    told = ", ".join(dict.fromkeys(names))
+    return {"license": "other", "license_name": told, "license_link": "LICENSE"}
 
 
 def _size(count: int) -> str:

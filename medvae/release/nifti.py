@@ -19,6 +19,7 @@ _SCANNER = 1
 
 # In each synthetic file itself, should it be parted from its folder (at most 79 characters).
 SYNTHETIC = "synthetic (medvae)"
+PUBLIC = "public image, resampled (medvae)"
 
 
 def nifti(

@@ -21,8 +21,8 @@ from medvae import modality as modalities
 from medvae.errors import UsageError
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
-from medvae.release.nifti import SYNTHETIC, as_int16, gzipped, nifti
-from medvae.release.tables import json_text, write_tables
+from medvae.release.nifti import PUBLIC, SYNTHETIC, as_int16, gzipped, nifti
+from medvae.release.tables import Participants, json_text
 from medvae.volume import Volume
 
 ENDING = ".nii.gz"
@@ -39,8 +39,8 @@ class NnunetWriter:
     """
 
     encoding = "application/gzip"
-    images = f"imagesTr/*{ENDING}"
-    labels = f"labelsTr/*{ENDING}"
+    images = f"imagesTr/synth*{ENDING}"
+    labels = f"labelsTr/synth*{ENDING}"
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         if not facts.labels:
@@ -51,8 +51,7 @@ class NnunetWriter:
         self._display = VoxelGate(facts.data).range
         self._numbers = {int(one): place for place, one in enumerate(facts.labels, 1)}
         self._lookup = _lookup(self._numbers)
-        self._names: list[str] = []
-        self._classes: list[int | None] = []
+        self._participants = Participants(facts)
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -60,7 +59,7 @@ class NnunetWriter:
         numbers = {str(one): place for one, place in self._numbers.items()}
         return {"format": "nnunet", "label_numbers_in_files": numbers}
 
-    def add(self, volume: Volume) -> None:
+    def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one case: an image a channel, and the label map.
 
         Raises:
@@ -68,40 +67,33 @@ class NnunetWriter:
         """
         if volume.mask is None:
             raise UsageError(_NO_LABELS)
-        name = f"synth{len(self._names) + 1:04d}"
-        self._names.append(name)
-        self._classes.append(volume.category)
+        name = self._participants.add(volume, public=public)
+        note = PUBLIC if public else SYNTHETIC
         step = self._modality.step
         channels = volume.voxels if volume.channels else volume.voxels[None]
         for index, voxels in enumerate(channels):
             levels = as_int16(voxels, step)
-            self._write("imagesTr", f"{name}_{index:04d}", volume, levels, step, self._display)
-        mask = self._lookup[volume.mask]
-        self._write("labelsTr", name, volume, mask, 1.0, (0.0, float(len(self._numbers))))
+            data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
+            self._write(f"imagesTr/{name}_{index:04d}", data)
+        mask, display = self._lookup[volume.mask], (0.0, float(len(self._numbers)))
+        data = nifti(mask, volume.affine, display=display, description=note)
+        self._write(f"labelsTr/{name}", data)
 
-    def _write(
-        self,
-        folder: str,
-        stem: str,
-        volume: Volume,
-        voxels: npt.NDArray[Any],
-        step: float,
-        display: tuple[float, float],
-    ) -> None:
-        (self._root / folder).mkdir(exist_ok=True)
-        data = nifti(voxels, volume.affine, step=step, display=display, description=SYNTHETIC)
-        (self._root / folder / f"{stem}{ENDING}").write_bytes(gzipped(data))
+    def _write(self, stem: str, data: bytes) -> None:
+        path = self._root / f"{stem}{ENDING}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzipped(data))
 
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""
         facts, names = self._facts, _distinct(self._facts.labels)
         description = {
             "name": facts.name,
-            "description": "Synthetic; no person was scanned. CARD.md says what it is good for.",
+            "description": f"{_description(facts)} CARD.md says what it is good for.",
             "licence": facts.license,
             "channel_names": {str(i): name for i, name in enumerate(self._channels())},
             "labels": {"background": 0, **{name: place for place, name in enumerate(names, 1)}},
-            "numTraining": len(self._names),
+            "numTraining": len(self._participants),
             "file_ending": ENDING,
         }
         (self._root / "dataset.json").write_bytes(json_text(description))
@@ -109,13 +101,19 @@ class NnunetWriter:
         table = "".join(f"{place}\t{one}\t{name}\n" for (one, place), name in rows)
         text = "number\tscheme_number\tname\n0\t0\tbackground\n" + table
         (self._root / "labels.tsv").write_text(text, encoding="utf-8")
-        write_tables(self._root, facts, self._names, self._classes)
+        self._participants.write(self._root)
 
     def _channels(self) -> tuple[str, ...]:
         if self._modality.channels:
             return self._modality.channels
         suffix = self._modality.bids.suffix(self._facts.suffix)
         return (suffix if self._modality.name == "mri" else suffix.upper(),)
+
+
+def _description(facts: ReleaseFacts) -> str:
+    if facts.public is None:
+        return "Synthetic; no person was scanned."
+    return f"Synthetic, with {facts.public.count} public images ({facts.public.source})."
 
 
 def _lookup(numbers: dict[int, int]) -> npt.NDArray[np.uint8]:

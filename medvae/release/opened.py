@@ -38,6 +38,7 @@ class Sample:
 
     Attributes:
         subject: its number, as `participants.tsv` has it without `sub-`.
+        synthetic: False of the image of a public person.
         image: path of the NIfTI image.
         label_map: path of the NIfTI label map; None where the release has none.
         class_id: 0, 1, ...; None where the model has no classes.
@@ -47,6 +48,7 @@ class Sample:
     image: str
     label_map: str | None
     class_id: int | None
+    synthetic: bool = True
 
 
 class OpenRelease:
@@ -102,7 +104,7 @@ class OpenRelease:
         return voxels, np.asarray(image.affine, np.float64)
 
     def _samples(self) -> tuple[Sample, ...]:
-        classes = self._classes()
+        rows = self._rows()
         found = []
         for path in sorted(self._files):
             named = _named(path)
@@ -110,7 +112,11 @@ class OpenRelease:
                 continue
             subject, mask = named
             label_map = mask if mask in self._files else None
-            found.append(Sample(subject, path, label_map, classes.get(subject)))
+            row = rows.get(subject, {})
+            number = row.get("class")
+            class_id = None if number in (None, "n/a") else int(number)
+            synthetic = row.get("synthetic") != "no"
+            found.append(Sample(subject, path, label_map, class_id, synthetic))
         if not found:
             raise UsageError(
                 f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "
@@ -119,14 +125,11 @@ class OpenRelease:
             )
         return tuple(found)
 
-    def _classes(self) -> dict[str, int]:
+    def _rows(self) -> dict[str, dict[str, str]]:
+        """Subject -> its row of the table."""
         text = self.read("participants.tsv").decode()
         rows = csv.DictReader(io.StringIO(text), delimiter="\t")
-        return {
-            row["participant_id"].removeprefix("sub-"): int(row["class"])
-            for row in rows
-            if row.get("class") not in (None, "n/a")
-        }
+        return {row["participant_id"].removeprefix("sub-"): row for row in rows}
 
 
 def _named(path: str) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from medvae import modality as modalities
 from medvae.errors import UsageError
 from medvae.release.facts import ReleaseFacts
 from medvae.release.survey import slice_of
-from medvae.release.tables import write_tables
+from medvae.release.tables import Participants
 from medvae.volume import Volume
 
 IMAGES = "images"
@@ -67,7 +67,7 @@ class FolderWriter:
     """Writes pictures one by one under `root`; `finish` writes the data set's own files."""
 
     encoding = "image/png"
-    images = f"{IMAGES}/*.png"
+    images = f"{IMAGES}/synth*.png"
     labels: str | None = None
 
     @property
@@ -77,18 +77,14 @@ class FolderWriter:
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root
-        self._facts = facts
-        self._names: list[str] = []
-        self._classes: list[int | None] = []
+        self._participants = Participants(facts)
 
-    def add(self, volume: Volume) -> None:
+    def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one picture."""
         folder = self._root / IMAGES
         folder.mkdir(exist_ok=True)
-        self._names.append(f"synth{len(self._names) + 1:04d}")
-        self._classes.append(volume.category)
-        write_png(volume, folder, self._names[-1])
+        write_png(volume, folder, self._participants.add(volume, public=public))
 
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""
-        write_tables(self._root, self._facts, self._names, self._classes)
+        self._participants.write(self._root)

@@ -76,7 +76,13 @@ def _subtitle(card: dict[str, Any]) -> str:
     data = card["data"]
     what = modalities.get(data["modality"])
     body = f" of the {data['body_part']}" if data["body_part"] else ""
-    return f"{data['volumes']} synthetic {what.images}{body}. No person was scanned."
+    public = data.get("public_images")
+    if public is None:
+        return f"{data['volumes']} synthetic {what.images}{body}. No person was scanned."
+    return (
+        f"{data['volumes']} synthetic {what.images}{body}, and {public['count']} images of public "
+        "people beside them. This page shows synthetic ones only."
+    )
 
 
 def _tiles(card: dict[str, Any]) -> str:
@@ -94,6 +100,10 @@ def _tiles(card: dict[str, Any]) -> str:
             " × ".join(f"{s:g}" for s in data["spacing_mm"]) + " mm",
         ),
     ]
+    public = data.get("public_images")
+    if public is not None:
+        told = f"{public['source']}; {public['licence']}"
+        tiles.append(("public images", f"{public['count']}", told))
     if "epsilon" in privacy:
         tiles += [
             ("epsilon", f"{privacy['epsilon']:.3g}", f"delta {privacy['delta']:g}, per {unit}"),

@@ -22,13 +22,15 @@ def picture(labels: np.ndarray, seed: int, means: np.ndarray = MEANS) -> np.ndar
     return (1000.0 * (means[labels] + noise)).astype(np.int16)
 
 
-def add_people(vault: Path, folder: Path, count: int = 3, name: str = "people") -> None:
+def add_people(
+    vault: Path, folder: Path, count: int = 3, name: str = "people", licence: str = "free"
+) -> None:
     """An entry of `count` people with images."""
     for seed in range(count):
         labels, affine = person(20 + seed, SPACING)
         write(folder / "labels" / f"p{seed}.nii.gz", labels, affine)
         write(folder / "images" / f"p{seed}.nii.gz", picture(labels, seed), affine)
-    add_anatomy(folder, name, licence="free", source="made up", label_scheme=SCHEME, vault=vault)
+    add_anatomy(folder, name, licence=licence, source="made up", label_scheme=SCHEME, vault=vault)
 
 
 def scan(seed: int, contrast: float = 1.0) -> Scan:

@@ -127,6 +127,14 @@ def test_a_release_names_the_public_people_and_verifies(trained, tmp_path):
     assert trained("release", "verify", tmp_path / "out").json["unchanged"]
 
 
+def test_public_images_of_an_unknown_licence_are_not_passed_on(trained, tmp_path):
+    words = ("release", "create", "first", "-n", 1, "-o", tmp_path / "out", "--with-public")
+    refused = trained(*words, ok=False)
+    assert refused.code == 2
+    assert "the anatomy entry people has the licence 'free'" in refused.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_evaluation_shows_what_public_people_give_without_a_patient(trained):
     words = ("evaluate", "first", "--against", "hearts", "-n", "2", "--no-downstream")
     found = trained(*words).json

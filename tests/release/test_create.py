@@ -309,7 +309,7 @@ def spoiled(kind: str) -> Iterator[Volume]:
         ("constant", "constant"),
         ("high", "outside the public range"),
         ("low", "outside the public range"),
-        ("copy", "identical to volume 1"),
+        ("copy", "identical to synthetic volume 1"),
         ("grid", "public grid"),
         ("spacing", "mm"),
         ("modality", "is ct"),

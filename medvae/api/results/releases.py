@@ -23,7 +23,8 @@ class ReleaseResult(Result):
 
     Attributes:
         release: the folder; report: the HTML report in it.
-        volumes, n: images in it.
+        volumes, n: synthetic ones in it.
+        public: images of public people in it.
         files, bytes: under the manifest.
         epsilon, delta: for each patient; 0 of a public model.
         signer: fingerprint of the signing key.
@@ -42,6 +43,7 @@ class ReleaseResult(Result):
     signer: str
     model: str
     n: int
+    public: int
     id: str
 
 
@@ -87,6 +89,7 @@ class ReleaseInfo(Result):
 
     Attributes:
         release: its id, 64 hex digits.
+        volumes, public: synthetic ones in it, and images of public people.
         epsilon, delta: for each patient; 0 of a public model.
         status: "released", "recalled", or "signed" where the work stopped after the signature.
         reason: of the recall.
@@ -98,6 +101,7 @@ class ReleaseInfo(Result):
     title: str
     format: str
     volumes: int
+    public: int
     epsilon: float
     delta: float
     status: str
