@@ -49,6 +49,7 @@ SESSION = {
     "pretrain": "pretrain",
     "pull": "pull",
     "reconstruct": "reconstruct",
+    "release approve": "releases.approve",
     "release create": "releases.create",
     "release list": "releases.list",
     "release recall": "releases.recall",

@@ -25,7 +25,7 @@ def new(path: Path, passphrase: str | None) -> IdentityFiles:
     if public.exists():
         raise UsageError(f"{public} exists already; name a new file")
     fingerprint = new_identity(path, passphrase)
-    shown = {"medvae": "public", "public": recipient_of(path, "").settings["public"]}
+    shown = {"medvae": "public", **recipient_of(path, "").settings}
     atomic_write(public, (json.dumps(shown) + "\n").encode(), 0o644)
     return IdentityFiles(path, public, fingerprint)
 
@@ -58,4 +58,17 @@ def add_passphrase(tenant: Tenant, passphrase: str, label: str) -> RecipientAdde
 
 def listing(tenant: Tenant) -> tuple[Recipient, ...]:
     """Who can open the tenant."""
-    return tuple(Recipient(r.fingerprint, r.kind, r.label, r.added) for r in tenant.recipients())
+    from medvae.release import fingerprint
+    from medvae.vault import approver_of
+
+    found = [(one, approver_of(one)) for one in tenant.recipients()]
+    return tuple(
+        Recipient(
+            one.fingerprint,
+            one.kind,
+            one.label,
+            one.added,
+            None if key is None else fingerprint(key),
+        )
+        for one, key in found
+    )

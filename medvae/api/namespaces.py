@@ -268,6 +268,22 @@ class Releases:
 
         return release_book.listing(self._context.tenant)
 
+    def approve(self, release: PathLike) -> results.ApprovalResult:
+        """Approve a release that awaits it, with the identity that the tenant was opened with.
+
+        Args:
+            release: its folder; or its id, where it is as it was made.
+
+        Raises:
+            NotFoundError: there is no such release of this tenant.
+            IntegrityError: it is not as the tenant signed it.
+            UsageError: it needs no approval, or was recalled.
+            AccessError: the identity made the release, or is not on its list.
+        """
+        from medvae.api import approvals
+
+        return approvals.approve(self._context.tenant, str(release))
+
     def recall(self, release: str, reason: str, out: PathLike) -> results.RecallResult:
         """Recall a release by its id, and write the signed list of all recalls to a new file.
 

@@ -32,13 +32,17 @@ class Entry:
 
     Attributes:
         facts: model, volumes and the like, as `ReleaseInfo` has them.
+        folder: where it is made.
         recipient: for whom it is, in words; "" where nobody was named.
+        approval: whether it needs one.
         release: the id, once it was signed.
     """
 
     tenant: Tenant
     facts: dict[str, Any]
+    folder: Path
     recipient: str = ""
+    approval: bool = False
     release: str = ""
 
     def signer(self) -> Callable[[bytes], bytes]:
@@ -58,7 +62,7 @@ class Entry:
 
     def finish(self) -> None:
         """The folder is in its place."""
-        self._enter("released")
+        self._enter("awaiting approval" if self.approval else "released")
 
     def _enter(self, status: str) -> None:
         name = self.release
@@ -71,7 +75,9 @@ class Entry:
         made = known or {**self.facts, "status": status, "issues": [], "recalled": None}
         if status == "signed":
             made["issues"].append({"time": _now(), "recipient": self.recipient})
+        # The same bytes once more lose neither a release nor an approval that there was.
         made["status"] = "released" if "released" in (status, made["status"]) else status
+        made["folder"] = str(self.folder.absolute())
         _write(self.tenant, name, made)
 
 
@@ -87,6 +93,43 @@ def facts_of(facts: ReleaseFacts, model: str, fmt: str) -> dict[str, Any]:
         "epsilon": facts.privacy.epsilon if private else 0.0,
         "delta": facts.privacy.delta if private else 0.0,
     }
+
+
+def approval_of(tenant: Tenant, release: str) -> bytes | None:
+    """The approval that a release has (approval.json); None: it has none.
+
+    Raises:
+        NotFoundError: the book holds no such release.
+        UsageError: it was recalled.
+    """
+    entry = _read(tenant, _resolve(tenant, release))
+    if entry["recalled"]:
+        raise UsageError(
+            f"release {release[:16]} was recalled ({entry['recalled']['reason']}) and cannot be "
+            "approved"
+        )
+    given = entry.get("approval")
+    return None if given is None else str(given["text"]).encode("ascii")
+
+
+def approve(tenant: Tenant, release: str, approval: bytes, approver: str) -> None:
+    """Enter the approval of a release; one that has it already keeps its own."""
+    entry = _read(tenant, release)
+    if entry.get("approval") is None:
+        entry["approval"] = {"text": approval.decode("ascii"), "approver": approver, "time": _now()}
+        entry["status"] = "released"
+        _write(tenant, release, entry)
+        tenant.record("approve", release=release, approver=approver)
+
+
+def folder_of(tenant: Tenant, release: str) -> Path | None:
+    """Where a release was made last; None where an earlier version made it.
+
+    Raises:
+        NotFoundError, UsageError: no release, or several, begin like this.
+    """
+    found = _read(tenant, _resolve(tenant, release)).get("folder")
+    return None if found is None else Path(found)
 
 
 def listing(tenant: Tenant) -> tuple[ReleaseInfo, ...]:
@@ -163,6 +206,7 @@ def _info(name: str, entry: dict[str, Any]) -> ReleaseInfo:
         epsilon=entry["epsilon"],
         delta=entry["delta"],
         status="recalled" if recalled else entry["status"],
+        approver=(entry.get("approval") or {}).get("approver"),
         reason=recalled["reason"] if recalled else "",
         issues=tuple(Issue(**one) for one in entry["issues"]),
     )

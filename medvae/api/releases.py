@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvae.api import models, public_images
+from medvae.api import approvals, models, public_images
 from medvae.api.formats import RELEASED, chosen
 from medvae.api.release_book import Entry, facts_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
@@ -73,7 +73,9 @@ def create(
             label_names=order.label_names,
             **more,
         )
-        book = Entry(tenant, facts_of(facts, name, fmt), order.recipient)
+        required = approvals.requirement(tenant)
+        entered = facts_of(facts, name, fmt)
+        book = Entry(tenant, entered, order.out, order.recipient, required is not None)
         images = () if people is None else public_images.on_grid(people, facts.data)
         made = release.create(
             drawn,
@@ -84,6 +86,7 @@ def create(
             gate=_gate(facts),
             fmt=fmt,
             public=images,
+            approvals=required,
             progress=progress,
         )
         book.finish()
@@ -113,6 +116,7 @@ def create(
         n=made.volumes,
         public=made.public,
         id=made.id,
+        status="released" if required is None else "awaiting approval",
     )
 
 
@@ -155,6 +159,7 @@ def verify(
     public_key: str | Path | None = None,
     *,
     recalled: str | Path | None = None,
+    approver: str | None = None,
     progress: Progress = SILENT,
 ) -> ReleaseCheck:
     """Check a release folder; needs no vault (see `medvae.release.verify`).
@@ -168,7 +173,7 @@ def verify(
 
     key = None if public_key is None else Path(public_key)
     recalls = None if recalled is None else Path(recalled)
-    return checked(release.verify(Path(folder), key, progress, recalled=recalls))
+    return checked(release.verify(Path(folder), key, progress, recalled=recalls, approver=approver))
 
 
 def checked(found: VerifyResult) -> ReleaseCheck:

@@ -69,6 +69,7 @@ def create_tenant(
     epsilon_limit: float = DEFAULT_EPSILON_LIMIT,
     delta: float | None = None,
     store: str = LOCAL_STORE,
+    approvals: int = 0,
 ) -> Session:
     """Make a tenant: keys, store and recovery drill. Move the recovery file off this machine.
 
@@ -78,9 +79,12 @@ def create_tenant(
     whose credentials, region and endpoint come from the usual AWS_* variables. Catalogue and key
     ring stay in the folder.
 
+    `approvals` (0 or 1) is how many each release needs, of an identity that did not make it
+    (`Releases.approve`); it cannot be changed afterwards.
+
     Raises:
-        UsageError: the tenant or one of the files exists, limit or delta are out of range, or
-            `store` is no store.
+        UsageError: the tenant or one of the files exists, limit, delta or approvals are out of
+            range, or `store` is no store.
     """
     from medvae.privacy import DEFAULT_DELTA
     from medvae.privacy.plan import check_epsilon
@@ -97,6 +101,7 @@ def create_tenant(
         epsilon_limit=epsilon_limit,
         delta=DEFAULT_DELTA if delta is None else delta,
         store=store,
+        approvals=approvals,
     )
     return Session(root, tenant)
 

@@ -56,7 +56,7 @@ def recover(
 def list_() -> None:
     """List who can open the tenant."""
     found = settings.session().keys.list()
-    columns = ("fingerprint", "kind", "label", "added")
+    columns = ("fingerprint", "kind", "label", "added", "approver")
     rows = [[getattr(one, column) for column in columns] for one in found]
     show({"recipients": objects(found)}, table(columns, rows))
 

@@ -1,4 +1,4 @@
-"""medvae release create | list | recall | verify"""
+"""medvae release create | list | approve | recall | verify"""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ def create(
         f"{plural(n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
     ]
+    if result.status == "awaiting approval":
+        lines.append("It is not valid before another identity has approved it (release approve).")
     show(result, lines)
 
 
@@ -90,12 +92,19 @@ def verify(
     recalled: Annotated[
         Path | None, typer.Option(help="The publisher's recall list, the newest there is.")
     ] = None,
+    approver: Annotated[
+        str | None,
+        typer.Option(help="Fingerprint (SHA256:...) of the key that must have approved it."),
+    ] = None,
 ) -> int:
-    """Check a release; needs no vault. Changes, forgery and a recall end with exit code 4."""
+    """Check a release; needs no vault. Changes, forgery, a recall, and an approval that is
+    demanded and missing end with exit code 4."""
     from medvae.api import verify_release
 
     with progress() as bar:
-        result = verify_release(folder, public_key, recalled=recalled, progress=bar)
+        result = verify_release(
+            folder, public_key, recalled=recalled, approver=approver, progress=bar
+        )
     state = {
         True: f"valid; signed by {result.signer}",
         None: f"unchanged, signer unknown ({result.signer})",
@@ -104,6 +113,8 @@ def verify(
     lines = [f"{folder}: {state}", *(f"  {problem}" for problem in result.problems)]
     if result.recalled is False:
         lines.append(f"Not recalled by list {result.recall_list}; ask for a newer one.")
+    if result.approved:
+        lines.append(f"Approved by {result.approver}.")
     if result.valid is None:
         lines.append(
             "Compare the fingerprint with the one that the hospital publishes, or give "
@@ -126,6 +137,16 @@ def list_() -> None:
     ]  # fmt: skip
     heads = ("release", "model", "n", "epsilon", "format", "when", "status", "recipient")
     show({"releases": objects(found)}, table(heads, rows) if rows else ["No release yet."])
+
+
+@app.command()
+def approve(
+    release: Annotated[str, typer.Argument(help="Folder of the release, or its id.")],
+) -> None:
+    """Approve a release that another identity made, where the tenant demands it."""
+    result = settings.session().releases.approve(release)
+    lines = [f"Release {result.release[:16]} is approved by {result.approver} ({result.folder})."]
+    show(result, lines)
 
 
 @app.command()

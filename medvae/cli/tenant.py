@@ -32,6 +32,14 @@ def create(
     store: Annotated[
         str, typer.Option(help="Store of sealed objects: local, or s3://BUCKET/PREFIX.")
     ] = "local",
+    approvals: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Approvals that each release needs, of an identity that did not make it: 0 or 1.",
+        ),
+    ] = 0,
 ) -> None:
     """Create a tenant: its keys, its store, and a drill that proves the recovery key."""
     from medvae.api import create_tenant, default_identity
@@ -46,6 +54,7 @@ def create(
         epsilon_limit=epsilon_limit,
         delta=delta,
         store=store,
+        approvals=approvals,
     )
     result = {"tenant": name, "identity": str(identity), "recovery": str(recovery)}
     lines = [
@@ -53,7 +62,7 @@ def create(
         f"Identity:  {identity}",
         f"Recovery:  {recovery}  (keep it off this machine; it opens everything)",
     ]
-    facts = {"epsilon_limit": epsilon_limit, "delta": delta, "store": store}
+    facts = {"epsilon_limit": epsilon_limit, "delta": delta, "store": store, "approvals": approvals}
     show(result | {"vault": str(settings.vault_path)} | facts, lines)
 
 

@@ -18,7 +18,7 @@ from medvae.release.facts import (
     ReleaseResult,
 )
 from medvae.release.licences import redistributable
-from medvae.release.manifest import manifest_of
+from medvae.release.manifest import fingerprint, manifest_of
 from medvae.release.nifti import write_nifti
 from medvae.release.opened import OpenRelease, Sample, open_release
 from medvae.release.png import write_png
@@ -40,6 +40,7 @@ __all__ = [
     "VerifyResult",
     "create",
     "encode_recalls",
+    "fingerprint",
     "manifest_of",
     "one_line",
     "open_release",

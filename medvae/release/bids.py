@@ -27,7 +27,7 @@ BIDS_VERSION = "1.10.0"
 # What a validator should pass over: our own files.
 _OURS = (
     "card.json", "CARD.md", "croissant.json", "report.html", "manifest.json", "manifest.sig",
-    "signer.pem", "*.png",
+    "signer.pem", "approvals.json", "approval.json", "*.png",
 )  # fmt: skip
 _PUBLIC_IMAGE = "Image of a public person, resampled to the grid of the synthetic ones"
 

@@ -24,7 +24,7 @@ from medvae.release import manifest as mf
 from medvae.release.bids import BidsWriter
 from medvae.release.card import make_card
 from medvae.release.cardtext import card_markdown, readme
-from medvae.release.check import check_folder
+from medvae.release.check import check_sealed
 from medvae.release.croissant import croissant
 from medvae.release.dicom_writer import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
@@ -48,6 +48,7 @@ def create(
     gate: GateInputs | None = None,
     fmt: str = "bids",
     public: Iterable[Volume] = (),
+    approvals: bytes | None = None,
     progress: Progress = SILENT,
 ) -> ReleaseResult:
     """Write, gate, describe and sign a release.
@@ -62,6 +63,7 @@ def create(
         fmt: "bids" (NIfTI), "dicom" (one series a volume), "nnunet" (NIfTI as nnU-Net v2 trains
             on it) or "folder" (PNG, of pictures).
         public: images of public people on the same grid, which `facts.public` describes.
+        approvals: who may approve it (`approval.require`), where it is to be valid only then.
 
     Raises:
         UsageError: the target is not free, a fact cannot be used or was never declared.
@@ -80,8 +82,10 @@ def create(
     with _staging(out) as folder:
         checks, voxels = _fill(folder, (volumes, public), facts, checks, signer, fmt, progress)
         (folder / mf.SIGNER).write_bytes(public_key)
+        if approvals is not None:
+            (folder / mf.APPROVALS).write_bytes(approvals)
         entries = _seal(folder, sign, progress)
-        result = check_folder(folder, public_key)
+        result, _ = check_sealed(folder, public_key)
         if result.valid is not True:
             raise IntegrityError(
                 f"the release does not verify, nothing was kept: {result.problems[0]}"
@@ -214,7 +218,7 @@ def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> d
     data = mf.encode(entries)
     (folder / mf.MANIFEST).write_bytes(data)
     (folder / mf.SIGNATURE).write_bytes(sign(mf.signed_bytes(data)))
-    for name in mf.UNLISTED:
+    for name in (mf.MANIFEST, mf.SIGNATURE):
         (folder / name).chmod(0o644)
         mf.read_entry(folder / name, sync=True)
     for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from medvae.errors import AccessError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
+from medvae.release import approval, recall
 from medvae.release import manifest as mf
-from medvae.release import recall
 from medvae.release.manifest import Entry
 from medvae.release.seal import Found, compare, open_seal
 
@@ -47,6 +47,8 @@ class VerifyResult:
         recalled: whether the list that was given recalls it; None: no list was given.
         reason: of the recall.
         recall_list: number of that list, the newer the higher.
+        approved: whether the approval is there that the release demands; None: it demands none.
+        approver: fingerprint of the key that approved it.
     """
 
     valid: bool | None
@@ -60,6 +62,8 @@ class VerifyResult:
     recalled: bool | None = None
     reason: str = ""
     recall_list: int | None = None
+    approved: bool | None = None
+    approver: str | None = None
 
 
 def verify(
@@ -68,14 +72,17 @@ def verify(
     progress: Progress = SILENT,
     *,
     recalled: Path | None = None,
+    approver: str | None = None,
 ) -> VerifyResult:
-    """Check signature, key and every file of a release.
+    """Check signature, key, every file and the approval of a release.
 
     `recalled`: the signer's list of recalls; a release that it names is not valid.
+    `approver`: fingerprint of the key that must have approved it; None: whoever may.
 
     Formal guarantee: `valid` is True only if an Ed25519 signature by `public_key` over the
     manifest was verified, and the folder holds exactly the listed files, each a regular file
-    with the listed size and SHA-256. Memory is bounded by the manifest (256 MiB), which is
+    with the listed size and SHA-256; and, where the signed files demand an approval, one by a key
+    that they list (see `approval`). Memory is bounded by the manifest (256 MiB), which is
     not parsed before its signature fits.
 
     Raises:
@@ -85,19 +92,28 @@ def verify(
         IntegrityError: the list is another signer's, or was changed.
     """
     key = None if public_key is None else read_key(public_key)
-    result = check_folder(folder, key, progress)
+    result = check_files(folder, key, progress, approver=approver)[0]
     return result if recalled is None else recall.checked(result, Path(recalled))
 
 
-def check_folder(folder: Path, trusted: bytes | None, progress: Progress = SILENT) -> VerifyResult:
-    """`verify` with the bytes of the trusted key (PEM), already checked."""
-    return check_files(folder, trusted, progress)[0]
-
-
 def check_files(
+    folder: Path,
+    trusted: bytes | None,
+    progress: Progress = SILENT,
+    *,
+    approver: str | None = None,
+) -> tuple[VerifyResult, Mapping[str, Entry]]:
+    """`verify` with the bytes of the trusted key (PEM), already checked, and the files that the
+    signature covers: none where one is not as it was.
+    """
+    result, files = check_sealed(folder, trusted, progress)
+    return approval.checked(result, Path(folder), files, approver), files
+
+
+def check_sealed(
     folder: Path, trusted: bytes | None, progress: Progress = SILENT
 ) -> tuple[VerifyResult, Mapping[str, Entry]]:
-    """`check_folder`, and the files that the signature covers: none where one is not as it was."""
+    """`check_files` of a release that nobody needs to have approved yet."""
     folder = Path(folder)
     if not folder.is_dir():
         raise NotFoundError(f"there is no release folder {folder}")

@@ -25,8 +25,11 @@ from medvae.errors import AccessError
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 SIGNER = "signer.pem"
-# The manifest and its signature cannot name themselves.
-UNLISTED = frozenset({MANIFEST, SIGNATURE})
+# Who may approve the release (listed), and the approval that comes afterwards (not listed).
+APPROVALS = "approvals.json"
+APPROVAL = "approval.json"
+# The manifest and its signature cannot name themselves, nor what comes after them.
+UNLISTED = frozenset({MANIFEST, SIGNATURE, APPROVAL})
 # What vouches for the rest: in bytes, the largest that a reader takes into memory. Ed25519
 # signatures are of one size (RFC 8032); 256 MiB list more than 300,000 volumes with label maps.
 SIZES = {MANIFEST: 256 << 20, SIGNATURE: 64, SIGNER: 4096}

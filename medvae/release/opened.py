@@ -148,14 +148,15 @@ def open_release(
     """Verify a release and open it for reading.
 
     Raises:
-        IntegrityError: it was changed, forged, damaged or signed by another key.
+        IntegrityError: it was changed, forged, damaged or signed by another key, or awaits
+            approval.
         UsageError: it holds no NIfTI image, or `public_key` cannot be read.
         NotFoundError, AccessError: as `verify`.
     """
     root = Path(folder)
     trusted = None if public_key is None else read_key(public_key)
     result, files = check_files(root, trusted, progress)
-    if not result.unchanged:
+    if not result.unchanged or result.valid is False:
         more = len(result.problems) - 1
         others = f" (and {more} more problems)" if more > 0 else ""
         raise IntegrityError(f"the release {root} is not valid: {result.problems[0]}{others}")

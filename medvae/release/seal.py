@@ -116,7 +116,7 @@ def _problem(one: Found, listed: Mapping[str, Entry], folders: set[str]) -> str:
         return "" if one.path in folders else f"{one.path}/ is a folder that was not released"
     if one.kind == "other":
         return f"{one.path} is not a regular file"
-    if one.path in mf.UNLISTED:
+    if one.path in mf.UNLISTED and (one.path != mf.APPROVAL or mf.APPROVALS in listed):
         return ""
     if one.path not in listed:
         return f"{one.path} was not released"

@@ -8,6 +8,7 @@ I/O; keyring, catalogue, bytestore and lock are what is on the disk; session hol
 unlocked tenant together; batch, rotation, verify, repair work on it.
 """
 
+from medvae.vault.approvers import approver_of
 from medvae.vault.audit import LogReport
 from medvae.vault.bytestore import ByteStore
 from medvae.vault.enrol import new_identity, recipient_of, recipient_of_passphrase
@@ -33,6 +34,7 @@ __all__ = [
     "TenantInfo",
     "Vault",
     "VerifyReport",
+    "approver_of",
     "atomic_write",
     "check_public_key",
     "new_identity",

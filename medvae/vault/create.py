@@ -24,7 +24,7 @@ from medvae.vault.catalogue import Catalogue
 from medvae.vault.identity import Identity
 from medvae.vault.keyring import Keyring
 from medvae.vault.keys import Keys
-from medvae.vault.providers import HpkeProvider, hpke_recipient
+from medvae.vault.providers import HpkeProvider, hpke_recipient, identity_recipient
 from medvae.vault.recipients import now
 from medvae.vault.session import Session
 from medvae.vault.tenant import Tenant
@@ -41,6 +41,7 @@ class Request:
     epsilon_limit: float
     delta: float
     store: str
+    approvals: int = 0
 
 
 def build(folder: Path, request: Request) -> None:
@@ -97,7 +98,8 @@ def is_whole(folder: Path, request: Request) -> bool:
         if not (os.path.lexists(request.recovery) and os.path.lexists(request.identity)):
             return False
         owner = identity.load(request.identity, request.passphrase)
-        keyring.load(folder, request.name)
+        if keyring.load(folder, request.name).approvals != request.approvals:
+            return False
         drill(folder, request, owner, request.recovery)
     except (MedvaeError, OSError):
         return False
@@ -179,9 +181,10 @@ def _files(folder: Path, request: Request, keys: Keys, owner: Identity, safe: Id
         epochs=(),
         delta=request.delta,
         journals={},
+        approvals=request.approvals,
     )
     chosen = (
-        hpke_recipient(owner.public(), "identity", created),
+        identity_recipient(owner, "identity", created),
         hpke_recipient(safe.public(), "recovery", created),
     )
     ring = keyring.add_epoch(ring, keys, chosen)

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from medvae.errors import UsageError
-from medvae.vault import create, fileio, format, identity
+from medvae.vault import approvers, create, fileio, format, identity
 from medvae.vault.identity import Identity
 from medvae.vault.open import is_transit
 from medvae.vault.providers import Recipient, hpke_recipient, passphrase_recipient
@@ -31,8 +31,9 @@ def new_identity(path: Path, passphrase: str | None = None) -> str:
 def recipient_of(path: Path, label: str) -> Recipient:
     """The recipient that a public key's, an identity's or a key server's file describes.
 
-    Only `"public"` is read: no passphrase is needed, and a file to hand over need hold
-    nothing else: `{"medvae": "public", "public": BASE64}`.
+    Only what is public is read: no passphrase is needed, and a file to hand over need hold
+    nothing else: `{"medvae": "public", "public": BASE64}`. With `"approver"`, 32 bytes in hex, the
+    recipient can approve releases, too.
 
     Raises:
         UsageError: the file is missing, or names no possible key.
@@ -45,11 +46,15 @@ def recipient_of(path: Path, label: str) -> Recipient:
         header = format.from_json(fileio.read_small(path))
         public = base64.b64decode(header["public"], validate=True)
         identity.public_key(public)
+        approver = header.get("approver")
+        if approver is not None:
+            approvers.check(approver)
     except FileNotFoundError:
         raise UsageError(f"no key file at {path}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no public key") from error
-    return hpke_recipient(public, label, now())
+    settings = {} if approver is None else {approvers.SETTING: approver}
+    return hpke_recipient(public, label, now(), settings)
 
 
 def recipient_of_passphrase(passphrase: str, label: str) -> Recipient:

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import (
@@ -30,6 +32,7 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from medvae.vault import fileio, format
@@ -101,6 +104,16 @@ class Identity:
         mlkem, x25519 = self._keys()
         return mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
 
+    def approver(self) -> Ed25519PrivateKey:
+        """The key that signs approvals of releases, by HKDF-SHA256 (RFC 5869) from the seed."""
+        info = format.context("approver")
+        grown = HKDF(hashes.SHA256(), format.KEY, salt=None, info=info).derive(self.seed)
+        return Ed25519PrivateKey.from_private_bytes(grown)
+
+    def approver_public(self) -> str:
+        """Its public half, 32 raw bytes as hex."""
+        return self.approver().public_key().public_bytes_raw().hex()
+
     def fingerprint(self) -> str:
         """What the tenant's list of recipients calls this key."""
         return fingerprint(self.public())
@@ -143,6 +156,8 @@ def encode(
         "public": base64.b64encode(identity.public()).decode(),
         "protection": None,
     }
+    if role == "identity":
+        header["approver"] = identity.approver_public()
     secret = json.dumps({"seed": identity.seed.hex(), "pins": identity.pins}).encode()
     if passphrase:
         salt = os.urandom(16)
@@ -180,6 +195,8 @@ def load(path: Path, passphrase: str | None = None, *, offline: bool = False) ->
         secret = format.from_json(sealed)
         identity = Identity(bytes.fromhex(secret["seed"]), dict(secret["pins"]))
         matches = base64.b64decode(header["public"]) == identity.public()
+        # A file of an earlier version does not say its approval key.
+        matches &= header.get("approver") in (None, identity.approver_public())
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"identity file {path} is damaged: no key in it") from error
     if not matches or len(identity.seed) != _SEED:

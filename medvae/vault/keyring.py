@@ -59,6 +59,7 @@ class Keyring:
     journals: the length of each journal by the keyed index (hex) of its name; None in a ring
         of an earlier version, which did not count.
     commits: the number of commits of the catalogue, likewise.
+    approvals: how many a release needs, 0 or 1.
     """
 
     tenant: str
@@ -73,6 +74,7 @@ class Keyring:
     delta: float | None = None
     journals: dict[str, Tally] | None = None
     commits: Tally | None = None
+    approvals: int = 0
 
     def epoch(self, number: int) -> Epoch | None:
         """The wrapped epoch of that number, if the ring has it."""
@@ -238,6 +240,8 @@ def _fields(ring: Keyring) -> dict[str, Any]:
         stored["journals"] = {name: _counted(one) for name, one in ring.journals.items()}
     if ring.commits is not None:
         stored["commits"] = _counted(ring.commits)
+    if ring.approvals:
+        stored["approvals"] = ring.approvals
     return stored
 
 
@@ -279,6 +283,7 @@ def _decode(raw: bytes) -> Keyring:
         delta=_delta(stored["delta"]) if "delta" in stored else None,
         journals=_journals(stored["journals"]) if "journals" in stored else None,
         commits=_tally(stored["commits"]) if "commits" in stored else None,
+        approvals=_approvals(stored.get("approvals", 0)),
     )
 
 
@@ -295,6 +300,12 @@ def check_delta(delta: float) -> None:
     smallest, largest = _DELTAS
     if type(delta) is not float or not smallest <= delta <= largest:
         raise ValueError(f"delta must be in [{smallest:g}, {largest:g}]")
+
+
+def _approvals(stored: Any) -> int:
+    if type(stored) is not int or stored not in (0, 1):
+        raise ValueError("approvals must be 0 or 1")
+    return stored
 
 
 def _delta(stored: Any) -> float:

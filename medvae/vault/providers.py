@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from medvae.vault.identity import RECOMMENDED, SUITE, Argon2, Identity, fingerprint
 
@@ -48,6 +49,9 @@ class Provider(Protocol):
         """The secret of a slot. Raises UnwrapError when the slot is not good,
         AccessError when the key cannot be used (a server that refuses)."""
 
+    def approver(self) -> Ed25519PrivateKey | None:
+        """The key that signs approvals of releases; None where there is none."""
+
     def pins(self) -> dict[str, str]:
         """Tenant id -> signer's public key, as far as this provider remembers them."""
 
@@ -59,6 +63,7 @@ class HpkeProvider:
         self._private = identity.private()
         self._fingerprint = identity.fingerprint()
         self._pins = dict(identity.pins)
+        self._identity = identity
 
     def fingerprint(self) -> str:
         """The fingerprint of the public key."""
@@ -71,6 +76,10 @@ class HpkeProvider:
         except (InvalidTag, ValueError) as error:
             raise UnwrapError from error
 
+    def approver(self) -> Ed25519PrivateKey | None:
+        """The key of the identity."""
+        return self._identity.approver()
+
     def pins(self) -> dict[str, str]:
         """The pins of the identity file."""
         return self._pins
@@ -82,6 +91,11 @@ def hpke_recipient(
     """The entry for a public key."""
     described = {"public": base64.b64encode(public).decode(), **(settings or {})}
     return Recipient(fingerprint(public), "hpke", label, added, described)
+
+
+def identity_recipient(identity: Identity, label: str, added: str) -> Recipient:
+    """The entry for an identity, which can also approve releases."""
+    return hpke_recipient(identity.public(), label, added, {"approver": identity.approver_public()})
 
 
 def passphrase_identity(passphrase: str, salt: bytes, cost: Argon2) -> Identity:

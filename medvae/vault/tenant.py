@@ -28,6 +28,7 @@ from medvae.vault import (
     signing,
 )
 from medvae.vault import verify as checking
+from medvae.vault.approvers import Approvals
 from medvae.vault.audit import LogReport
 from medvae.vault.batch import Transaction, find_id, find_lookup
 from medvae.vault.catalogue import Row
@@ -231,6 +232,11 @@ class Tenant:
     def public_key(self) -> bytes:
         """The key that verifies it, PEM."""
         return signing.public_key(self._session.keys)
+
+    @property
+    def approvals(self) -> Approvals:
+        """How many approvals a release needs, and who can give them."""
+        return Approvals(self._session)
 
     # Journals and the audit trail
 

@@ -22,7 +22,7 @@ from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
 from medvae.vault.naming import check_tenant, is_tenant
 from medvae.vault.open import provider_for
-from medvae.vault.providers import HpkeProvider, hpke_recipient
+from medvae.vault.providers import HpkeProvider, identity_recipient
 from medvae.vault.session import Session
 from medvae.vault.stores import LOCAL, check_url, open_store
 from medvae.vault.tenant import Tenant
@@ -63,6 +63,7 @@ class Vault:
         epsilon_limit: float = 20.0,
         delta: float = keyring.DEFAULT_DELTA,
         store: str = LOCAL,
+        approvals: int = 0,
     ) -> Tenant:
         """Make a tenant; it exists only once a recovery drill has worked.
 
@@ -72,10 +73,11 @@ class Vault:
         epsilon_limit, delta: the largest epsilon that may be spent on a patient, at this delta,
             for the tenant's whole life. delta is in [1e-15, 1e-5].
         store: where sealed objects lie: "local", or "s3://BUCKET/PREFIX".
+        approvals: how many each release needs, 0 or 1, for the tenant's whole life.
 
         Raises:
             UsageError: the name is not valid or taken, the recovery file exists, the limit
-                is not a finite positive number, delta is out of range.
+                is not a finite positive number, delta or approvals are out of range.
             AccessError: a file cannot be written, or the passphrase is wrong.
         """
         check_tenant(name)
@@ -86,10 +88,14 @@ class Vault:
             keyring.check_delta(delta)
         except ValueError as error:
             raise UsageError(f"the tenant's {error}, not {delta!r}") from None
+        if approvals not in (0, 1):
+            raise UsageError(f"a release can need 0 approvals or 1, not {approvals}")
         if (self._root / name).exists():
             raise UsageError(f"tenant {name} exists already: choose another name")
         self._make_root()
-        request = create.Request(name, identity, recovery, passphrase, epsilon_limit, delta, store)
+        request = create.Request(
+            name, identity, recovery, passphrase, epsilon_limit, delta, store, approvals
+        )
         temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
         lock = WriterLock(temporary, name, _MAKING)
         with fileio.turn(self._root):
@@ -164,7 +170,7 @@ class Vault:
                 if owner is None:
                     owner = replace(identities.Identity.new(), pins=pins)
                     create.write_identity(waiting, owner, passphrase)
-                entry = hpke_recipient(owner.public(), "identity", recipients.now())
+                entry = identity_recipient(owner, "identity", recipients.now())
                 if entry.fingerprint not in {one.fingerprint for one in session.ring.recipients}:
                     recipients.add(session, entry)
                 rotation.rotate(session)

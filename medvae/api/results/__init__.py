@@ -55,6 +55,7 @@ from medvae.api.results.models import (
     Reconstruction,
 )
 from medvae.api.results.releases import (
+    ApprovalResult,
     GateCheck,
     Issue,
     RecallResult,
@@ -102,6 +103,7 @@ __all__ = [
     "AnatomyList",
     "AnatomyPerson",
     "Anchor",
+    "ApprovalResult",
     "AuditResult",
     "Budget",
     "BudgetState",

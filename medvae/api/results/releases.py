@@ -29,6 +29,7 @@ class ReleaseResult(Result):
         epsilon, delta: for each patient; 0 of a public model.
         signer: fingerprint of the signing key.
         id: 64 hex digits, the SHA-256 of the manifest; `release recall` takes it.
+        status: "released" or "awaiting approval".
     """
 
     release: Path
@@ -45,6 +46,7 @@ class ReleaseResult(Result):
     n: int
     public: int
     id: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ReleaseCheck(Result):
         id: of the release, 64 hex digits; None where no signature fits.
         recalled: whether the list that was given recalls it (then `valid` is False, for
             `reason`); None: no list was given. `recall_list` is its number.
+        approved: whether the approval is there that the release demands (if not, `valid` is
+            False); None: it demands none. `approver`: fingerprint of the key that gave it.
     """
 
     valid: bool | None
@@ -73,6 +77,8 @@ class ReleaseCheck(Result):
     recalled: bool | None
     reason: str
     recall_list: int | None
+    approved: bool | None
+    approver: str | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,9 @@ class ReleaseInfo(Result):
         release: its id, 64 hex digits.
         volumes, public: synthetic ones in it, and images of public people.
         epsilon, delta: for each patient; 0 of a public model.
-        status: "released", "recalled", or "signed" where the work stopped after the signature.
+        status: "released", "awaiting approval", "recalled", or "signed" where the work stopped
+            after the signature.
+        approver: fingerprint of the key that approved it.
         reason: of the recall.
         issues: equal releases have one entry with several issues.
     """
@@ -105,8 +113,19 @@ class ReleaseInfo(Result):
     epsilon: float
     delta: float
     status: str
+    approver: str | None
     reason: str
     issues: tuple[Issue, ...]
+
+
+@dataclass(frozen=True)
+class ApprovalResult(Result):
+    """An approval: the release's id, its folder, the approver's fingerprint, an ISO date."""
+
+    release: str
+    folder: Path
+    approver: str
+    date: str
 
 
 @dataclass(frozen=True)

@@ -58,12 +58,17 @@ class Resealing(Result):
 
 @dataclass(frozen=True)
 class Recipient(Result):
-    """A key that can open the tenant; `kind` is "hpke", "passphrase" or "transit"."""
+    """A key that can open the tenant; `kind` is "hpke", "passphrase" or "transit".
+
+    Attributes:
+        approver: fingerprint of the key by which its holder approves releases; None: cannot.
+    """
 
     fingerprint: str
     kind: str
     label: str
     added: str
+    approver: str | None
 
 
 @dataclass(frozen=True)
