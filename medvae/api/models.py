@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from medvae.volume import Volume
 
 MAX_VOLUMES = 1_000_000
+BUNDLE = "monai-bundle"
 
 
 @dataclass(frozen=True)
@@ -158,13 +159,18 @@ def export(tenant: Tenant, name: str, out: Path, fmt: str) -> ModelExport:
 
     Raises:
         BudgetError: its noise does not protect its patients.
-        UsageError: the format is not known, or `out` is not an empty folder.
+        UsageError: the format is not known, `out` is not an empty folder, or what draws the
+            model's images does not fit the format.
     """
     from medvae.model.export import export_model
+    from medvae.portable import write_bundle
 
     artifact = load_outgoing(tenant, name)
     fresh_folder(out)
-    files = export_model(artifact, out, fmt)
+    if fmt == BUNDLE:
+        files = write_bundle(artifact, out)
+    else:
+        files = export_model(artifact, out, fmt, others=(BUNDLE,))
     tenant.record("export", model=name, format=fmt)
     return ModelExport(name, fmt, tuple(files))
 

@@ -79,7 +79,8 @@ def export(
     name: Model,
     out: NewFolder,
     fmt: Annotated[
-        str, typer.Option("--format", help="File format: safetensors, onnx or torchscript.")
+        str,
+        typer.Option("--format", help="Format: safetensors, onnx, torchscript or monai-bundle."),
     ] = "safetensors",
 ) -> None:
     """Write a model's weights as plain files; they carry its guarantee."""

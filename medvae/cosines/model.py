@@ -50,18 +50,20 @@ class CosineModel:
         """
         own = category or 0
         numbers = self.numbers
-        values = random.standard_normal(len(self.basis)) * self._spread
+        values = random.standard_normal(len(self.basis)) * self.spread
         kept = numbers.kept
-        values[kept] = self._roots[own] @ random.standard_normal(len(kept))
+        values[kept] = self.roots[own] @ random.standard_normal(len(kept))
         image = self.basis.synthesise(numbers.means[own] + values)
         return np.clip(image, -1.0, 1.0).astype(np.float32)
 
     @cached_property
-    def _spread(self) -> Array:
+    def spread(self) -> Array:
+        """[F] standard deviation around the means of the classes."""
         return self.numbers.spread(self.basis)
 
     @cached_property
-    def _roots(self) -> list[Array]:
+    def roots(self) -> list[Array]:
+        """[D, D] of each class: a root of the covariance of the kept coefficients."""
         roots = []
         for matrix in self.numbers.covariance:
             values, vectors = np.linalg.eigh(matrix)

@@ -35,17 +35,21 @@ class _Encoder(nn.Module):
         return self.model.encode(volume)[0]
 
 
-def export_model(artifact: Artifact, out: Path, fmt: str) -> list[Path]:
+def export_model(
+    artifact: Artifact, out: Path, fmt: str, others: tuple[str, ...] = ()
+) -> list[Path]:
     """Write the model under `out` and name the files.
 
     safetensors: the whole artifact and its facts as JSON. torchscript, onnx: encoder
     (volume [1, C, *S] to posterior mean) and decoder, for the grid of the configuration.
 
+    others: formats that the caller writes, for the message.
+
     Raises:
         UsageError: an unknown format, or one whose packages are not installed.
     """
     if fmt not in FORMATS:
-        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {fmt!r}")
+        raise UsageError(f"--format must be one of {', '.join((*FORMATS, *others))}, not {fmt!r}")
     if fmt == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
         raise UsageError(
             "--format onnx needs the packages onnx and onnxscript: pip install onnx onnxscript"

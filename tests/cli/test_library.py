@@ -115,6 +115,14 @@ def test_labels_that_cannot_be_drawn_are_refused(trained, tmp_path, numbers, mor
     assert not any((tmp_path / "out").iterdir())
 
 
+def test_a_model_that_draws_people_does_not_go_into_a_bundle(trained, tmp_path):
+    words = ("model", "export", "first", "-o", tmp_path / "out", "--format", "monai-bundle")
+    refused = trained(*words, ok=False)
+    assert refused.code == 2
+    assert "draws from an anatomy" in refused.err
+    assert not any((tmp_path / "out").iterdir())
+
+
 def test_a_release_names_the_public_people_and_verifies(trained, tmp_path):
     made = trained("release", "create", "first", "-n", 2, "-o", tmp_path / "out").json
     assert made["passed"]

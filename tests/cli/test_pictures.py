@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.bundles import check_metadata, run
 from tests.cli.conftest import Clinic
 
 SMALL = ("--set", "data.size=[16,12,1]")
@@ -97,6 +98,23 @@ def test_draws_are_png_files_and_ingest_reads_them_again(ward: Clinic, tmp_path:
     assert (
         ward("encode", "m", "-i", out / "synth0001.png", "-o", tmp_path / "c", ok=False).code == 2
     )
+
+
+def test_a_bundle_of_monai_draws_the_same_pictures(ward: Clinic, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    done = ward("model", "export", "m", "-o", bundle, "--format", "monai-bundle").json
+    assert done["format"] == "monai-bundle"
+    told = check_metadata(bundle)
+    assert told["differential_privacy"]["epsilon"] == pytest.approx(8.0, rel=0.01)
+    ward("generate", "m", "-n", 4, "-o", tmp_path / "drawn", "--seed", 5)
+    drawn = sorted((tmp_path / "drawn").glob("*.png"))
+    made = run(bundle, seed=5, first=0, n=4)
+    assert [path.name for path in made] == [path.name for path in drawn]
+    for one, other in zip(made, drawn, strict=True):
+        found, wanted = (np.asarray(Image.open(path), np.int16) for path in (one, other))
+        np.testing.assert_allclose(found, wanted, atol=1)
+        assert np.mean(found == wanted) > 0.99
+        assert wanted.std() > 1
 
 
 def test_a_release_verifies_and_is_evaluated_and_audited(ward: Clinic, tmp_path: Path) -> None:

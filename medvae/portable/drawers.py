@@ -1,0 +1,174 @@
+"""What draws, as one network: from random numbers to an image in the modality's units.
+
+    _PriorDrawer    latent prior and decoder, of a model without an atlas
+    _CosineDrawer   means and covariances of cosines, of pictures
+
+Both compute what `medvae.generate` does, so that equal random numbers give equal images. What draws
+from an anatomy or an atlas deforms and renders outside of any network, and has no such form.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medvae import modality as modalities
+from medvae.config import DataConfig
+from medvae.cosines.basis import Basis
+from medvae.cosines.model import CosineModel
+from medvae.errors import UsageError
+from medvae.grid import public_limits
+from medvae.model import VAE, Artifact, LatentPrior, load_model
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """A network that draws, and what it draws from.
+
+    Attributes:
+        network: [1, N] random numbers to an image [1, C, X, Y, Z].
+        numbers: N.
+        dtype: of the random numbers.
+        draw: expression of Python that makes the numbers from `r`, a NumPy generator.
+    """
+
+    network: nn.Module
+    numbers: int
+    dtype: torch.dtype
+    draw: str
+
+
+def drawer_of(artifact: Artifact) -> Drawer:
+    """The network that draws a model's images.
+
+    Raises:
+        UsageError: what draws them is no network.
+    """
+    if artifact.part("cosines"):
+        return _of_cosines(artifact)
+    for part, what in (
+        ("anatomy", "an anatomy, whose people are deformed and rendered"),
+        ("atlas", "an atlas, which is deformed"),
+    ):
+        if artifact.part(part):
+            raise UsageError(
+                f"this model draws from {what} outside of any network, so that TorchScript cannot "
+                "hold what draws: export it with --format safetensors, or pass on volumes (medvae "
+                "release create)"
+            )
+    if not artifact.part("prior"):
+        raise UsageError(
+            "this model has nothing to draw from: it is a public one; train it on a data set first"
+        )
+    if artifact.config().filling != "gaussian":
+        raise UsageError(
+            "this model fills its draws with procedural structure, which TorchScript cannot hold: "
+            "train one with prior.kind gaussian, or export it with --format safetensors"
+        )
+    return _of_prior(artifact)
+
+
+class _Units(nn.Module):
+    """Images on the model's scale to the modality's units, in its steps."""
+
+    def __init__(self, data: DataConfig) -> None:
+        super().__init__()
+        modality = modalities.get(data.modality)
+        self.low, self.high = public_limits(data)
+        self.exponent, self.step = modality.exponent, modality.step
+
+    def forward(self, image: Tensor) -> Tensor:
+        part = (image.float().clamp(-1.0, 1.0) + 1.0) / 2.0
+        if self.exponent != 1.0:
+            part = part ** (1.0 / self.exponent)
+        values = part * (self.high - self.low) + self.low
+        return torch.round(values / self.step) * self.step
+
+
+class _PriorDrawer(nn.Module):
+    def __init__(self, model: VAE, prior: LatentPrior, data: DataConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.prior = prior
+        self.shape = (1, max(len(data.channels), 1), *data.size)
+        self.units = _Units(data)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """[1, D] standard normals to [1, C, X, Y, Z]."""
+        canvas = self.prior.sample(numbers)
+        image = self.model.decode(self.model.from_canvas(canvas))
+        made: Tensor = self.units(image.reshape(self.shape))
+        return made
+
+
+def _of_prior(artifact: Artifact) -> Drawer:
+    model, data = load_model(artifact), artifact.config().data
+    empty = torch.zeros(1, *model.latent_shape(data.size[: model.dims]))
+    shape = tuple(model.canvas(empty).shape[1:])
+    prior = LatentPrior.from_tensors(artifact.part("prior"), shape)
+    count = len(prior.mean)
+    draw = f"r.standard_normal({count}, dtype=numpy.float32)"
+    return Drawer(_PriorDrawer(model, prior, data), count, torch.float32, draw)
+
+
+class _CosineDrawer(nn.Module):
+    """In double precision, as NumPy computes."""
+
+    means: Tensor
+    spread: Tensor
+    roots: Tensor
+    kept: Tensor
+
+    def __init__(self, model: CosineModel, data: DataConfig) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.from_numpy(model.numbers.means))
+        self.register_buffer("spread", torch.from_numpy(model.spread))
+        self.register_buffer("roots", torch.from_numpy(np.stack(model.roots)))
+        self.register_buffer("kept", torch.from_numpy(model.numbers.kept))
+        self.shape = (model.basis.channels, *data.size)
+        self.scale = math.sqrt(math.prod(data.size))
+        for axis, n in enumerate(data.size):
+            self.register_buffer(f"waves{axis}", _waves(n))
+        self.register_buffer("across", _waves(model.basis.channels))
+        self.units = _Units(data)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """[1, 1 + F + D]: a class, and standard normals, to [1, C, X, Y, Z]."""
+        own = numbers[0, 0].long()
+        count = self.spread.shape[0]
+        values = numbers[0, 1 : 1 + count] * self.spread
+        slow = self.roots[own] @ numbers[0, 1 + count :]
+        values = values.index_copy(0, self.kept, slow)
+        waves = (self.means[own] + values).reshape(self.shape) * self.scale
+        image = torch.einsum(
+            "cxyz,cd,xi,yj,zk->dijk",
+            waves, self.across, self.waves0, self.waves1, self.waves2,
+        )  # fmt: skip
+        made: Tensor = self.units(image[None])
+        return made
+
+
+def _of_cosines(artifact: Artifact) -> Drawer:
+    data = artifact.config().data
+    basis = Basis(data.size, max(len(data.channels), 1))
+    arrays = {name: values.numpy() for name, values in artifact.part("cosines").items()}
+    model = CosineModel.read(basis, arrays)
+    shares = [float(one) for one in model.numbers.shares]
+    own = f"r.choice({len(shares)}, p={shares!r})" if model.classes else "0"
+    kept = len(model.numbers.kept)
+    draw = f"numpy.r_[{own}, r.standard_normal({len(basis)}), r.standard_normal({kept})]"
+    network = _CosineDrawer(model, data)
+    return Drawer(network, 1 + len(basis) + kept, torch.float64, draw)
+
+
+def _waves(n: int) -> Tensor:
+    """[n, n] the orthonormal DCT-II, a wave a row."""
+    place = torch.arange(n, dtype=torch.float64) + 0.5
+    number = torch.arange(n, dtype=torch.float64)[:, None]
+    waves = torch.cos(math.pi * number * place / n) * math.sqrt(2.0 / n)
+    waves[0] *= math.sqrt(0.5)
+    return waves
