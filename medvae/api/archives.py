@@ -13,10 +13,10 @@ from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.ingest import Received
+    from medvae.pacs.archive import Archive
     from medvae.pacs.hold import Hold
     from medvae.pacs.peers import Peer
     from medvae.pacs.wanted import Wanted
-    from medvae.pacs.web import Web
     from medvae.vault import Tenant
 
 GIB = 1024**3
@@ -59,18 +59,18 @@ def pull(
         NotFoundError: nothing matches.
     """
     from medvae.pacs import hold, peers
-    from medvae.pacs.web import Web
+    from medvae.pacs.archive import archive_of
 
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, wanted = peers.parse(address), _wanted(order)
-    web = Web.of(peer, access_of(link))
+    archive = archive_of(peer, access_of(link))
     if not order.memory_limit > 0:
         raise UsageError(f"--memory-limit must be GiB above 0, not {order.memory_limit:g}")
     held = hold.Hold(int(order.memory_limit * GIB))
     try:
         try:
-            more = _receive(web, wanted, held, progress)
+            more = _receive(archive, wanted, held, progress)
         except MedvaeError as error:
             reason = type(error).__name__
             tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
@@ -95,16 +95,16 @@ def _wanted(order: PullRequest) -> Wanted:
     return Wanted.of(order.studies, order.patient, order.modality, order.dates, order.limit)
 
 
-def _receive(web: Web, wanted: Wanted, held: Hold, progress: Progress) -> bool:
+def _receive(archive: Archive, wanted: Wanted, held: Hold, progress: Progress) -> bool:
     """Fetch all that matches; whether there would have been more."""
-    found = web.find(wanted)
+    found = archive.find(wanted)
     missing = set(wanted.studies) - {one.uid for one in found.studies}
     if not found.studies or (missing and not found.more):
         which = f"study {min(missing)}" if missing else "study that matches"
-        raise NotFoundError(f"{web.peer.label} has no {which}: check what was asked for")
+        raise NotFoundError(f"{archive.peer.label} has no {which}: check what was asked for")
     progress.start("pull", len(found.studies))
     for done, listed in enumerate(found.studies, start=1):
-        web.fetch(listed, wanted.patient, held)
+        archive.fetch(listed, wanted, held)
         progress.advance(done)
     progress.finish()
     return found.more

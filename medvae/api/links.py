@@ -22,6 +22,7 @@ class Link:
         client_cert, client_key: PEM files of the certificate by which we log in, and its key.
         plaintext: go without TLS to another machine: patients are sent in the clear.
         timeout: seconds that the archive may be silent; a study may take sixty times that.
+        aet: our application entity title, where the archive speaks DIMSE.
     """
 
     ca: PathLike | None = None
@@ -29,6 +30,7 @@ class Link:
     client_key: PathLike | None = None
     plaintext: bool = False
     timeout: float = 60.0
+    aet: str = "MEDVAE"
 
 
 def access_of(link: Link) -> Access:
@@ -39,4 +41,6 @@ def access_of(link: Link) -> Access:
         raise UsageError(f"--timeout must be seconds above 0, not {link.timeout:g}")
     files = (link.ca, link.client_cert, link.client_key)
     ca, certificate, key = (None if one is None else Path(one) for one in files)
-    return peers.Access(ca, certificate, key, link.plaintext, peers.credentials(), link.timeout)
+    return peers.Access(
+        ca, certificate, key, link.plaintext, peers.credentials(), link.timeout, link.aet
+    )

@@ -46,7 +46,7 @@ def send(
     one again does no harm: files keep their UIDs.
 
     Args:
-        peer: the https:// address of a DICOMweb service.
+        peer: https:// and the address of a DICOMweb service, or AETITLE@HOST:PORT (DIMSE).
         public_key: the signer's key; without it any signer's release is sent that is unchanged.
         link: how to reach the archive (see `Session.pull`).
 
@@ -57,11 +57,11 @@ def send(
         AccessError: the archive cannot be reached or refuses, and nothing was sent.
     """
     from medvae.pacs import peers
-    from medvae.pacs.web import Web
+    from medvae.pacs.archive import archive_of
     from medvae.release import check
 
     root, there = Path(folder), peers.parse(peer)
-    sink = Web.of(there, access_of(link or Link()))
+    sink = archive_of(there, access_of(link or Link()))
     trusted = None if public_key is None else check.read_key(Path(public_key))
     found, listed = check.check_files(root, trusted, progress)
     if not found.unchanged or found.valid is False:

@@ -137,7 +137,8 @@ class Session:
     ) -> results.PullResult:
         """Fetch studies from an image archive (PACS) and ingest them; all of them or none.
 
-        `peer`: the https:// address of a DICOMweb service. `studies` (UIDs), `patient` (one
+        `peer`: the https:// address of a DICOMweb service, or AETITLE@HOST:PORT (DIMSE, which
+        fetches the series of CT, MR and PET with their masks). `studies` (UIDs), `patient` (one
         PatientID), `modality` ("ct", "mri", "pet"), `dates` (YYYYMMDD or a range of two with a
         hyphen) and `limit` say which. They are held in memory alone, `memory_limit` GiB at most;
         a study that is cut short, or holds another study or patient, is stored in no part.

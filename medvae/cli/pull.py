@@ -30,6 +30,13 @@ Plaintext = Annotated[
 Timeout = Annotated[
     float, typer.Option(help="Seconds that the archive may be silent; a study takes 60 times that.")
 ]
+Aet = Annotated[
+    str, typer.Option(help="Our application entity title, for an archive that speaks DIMSE.")
+]
+Address = Annotated[
+    str,
+    typer.Argument(help="Archive: https://HOST/PATH (DICOMweb) or AETITLE@HOST:PORT (DIMSE)."),
+]
 Dataset = Annotated[str, typer.Option("-d", "--dataset", help="Name of the data set.")]
 MemoryLimit = Annotated[
     float, typer.Option(help="GiB in which all that is received is kept until it is sealed.")
@@ -55,7 +62,7 @@ RequireSandbox = Annotated[
 
 
 def run(
-    peer: Annotated[str, typer.Argument(help="Address of a DICOMweb service: https://HOST/PATH.")],
+    peer: Address,
     dataset: Dataset,
     study: Annotated[list[str] | None, typer.Option(help="StudyInstanceUID; repeatable.")] = None,
     patient_id: Annotated[str, typer.Option(help="PatientID of one patient.")] = "",
@@ -72,6 +79,7 @@ def run(
     client_key: ClientKey = None,
     plaintext: Plaintext = False,
     timeout: Timeout = 60.0,
+    aet: Aet = "MEDVAE",
     demographics: Demographics = False,
     label_scheme: Scheme = None,
     workers: Workers = 1,
@@ -94,7 +102,7 @@ def run(
             dates=date,
             limit=limit,
             memory_limit=memory_limit,
-            link=Link(ca, client_cert, client_key, plaintext, timeout),
+            link=Link(ca, client_cert, client_key, plaintext, timeout, aet),
             demographics=demographics,
             label_scheme=label_scheme,
             workers=workers,

@@ -9,7 +9,7 @@ import typer
 
 from medvae.cli.output import plural, show
 from medvae.cli.progress import progress
-from medvae.cli.pull import Ca, ClientCert, ClientKey, Plaintext, Timeout
+from medvae.cli.pull import Address, Aet, Ca, ClientCert, ClientKey, Plaintext, Timeout
 from medvae.errors import AccessError
 
 MOST_SHOWN = 5
@@ -17,7 +17,7 @@ MOST_SHOWN = 5
 
 def run(
     folder: Annotated[Path, typer.Argument(help="Folder of a release in DICOM.")],
-    peer: Annotated[str, typer.Argument(help="Address of a DICOMweb service: https://HOST/PATH.")],
+    peer: Address,
     public_key: Annotated[
         Path | None, typer.Option(help="File of the signer's key that the release must be of.")
     ] = None,
@@ -26,6 +26,7 @@ def run(
     client_key: ClientKey = None,
     plaintext: Plaintext = False,
     timeout: Timeout = 60.0,
+    aet: Aet = "MEDVAE",
 ) -> int:
     """Send a release's DICOM files to an image archive (PACS); needs no vault.
 
@@ -39,7 +40,7 @@ def run(
             folder,
             peer,
             public_key=public_key,
-            link=Link(ca, client_cert, client_key, plaintext, timeout),
+            link=Link(ca, client_cert, client_key, plaintext, timeout, aet),
             progress=bar,
         )
     lines = [f"{plural(result.sent, 'file')} of {folder} are stored in {result.peer}."]

@@ -68,6 +68,7 @@ class Access:
         plaintext: go without TLS to another machine.
         headers: credentials of HTTP requests; never shown.
         silence: seconds that the peer may be silent.
+        aet: our application entity title (DIMSE).
     """
 
     ca: Path | None = None
@@ -76,6 +77,7 @@ class Access:
     plaintext: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     silence: float = 60.0
+    aet: str = "MEDVAE"
 
     @property
     def asks_for_tls(self) -> bool:

@@ -71,19 +71,41 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A study that an archive says it has; `instances`: how many, where it says so."""
+class Series:
+    """A series that an archive says it has; `instances`: how many, where it says so."""
 
     uid: str
     instances: int | None = None
 
     def lacks(self, received: int) -> str:
         """What is wrong with so many received; empty where nothing is."""
-        if received == 0:
-            return "sent a study without any instance"
-        if self.instances is not None and received != self.instances:
-            return f"sent {received} instances of a study of which it lists {self.instances}"
-        return ""
+        return _lacks("series", received, self.instances)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A study that an archive says it has.
+
+    Attributes:
+        instances: how many, where it says so.
+        series: those of it to fetch, where they are fetched one by one.
+    """
+
+    uid: str
+    instances: int | None = None
+    series: tuple[Series, ...] = ()
+
+    def lacks(self, received: int) -> str:
+        """What is wrong with so many received; empty where nothing is."""
+        return _lacks("study", received, self.instances)
+
+
+def _lacks(what: str, received: int, listed: int | None) -> str:
+    if received == 0:
+        return f"sent a {what} without any instance"
+    if listed is not None and received != listed:
+        return f"sent {received} instances of a {what} of which it lists {listed}"
+    return ""
 
 
 @dataclass(frozen=True)

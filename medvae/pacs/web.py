@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from medvae.errors import InputError, NotFoundError, UsageError
+from medvae.errors import InputError, NotFoundError
 from medvae.escape import escaped
 from medvae.pacs.hold import Hold, Receiving
 from medvae.pacs.http import MOST_LISTED, Answer, Http
@@ -42,12 +42,8 @@ class Web:
         """The service of a peer.
 
         Raises:
-            UsageError, AccessError: as `tls_of`; or the peer speaks DIMSE.
+            UsageError, AccessError: as `tls_of`.
         """
-        if not peer.is_web:
-            raise UsageError(
-                f"{peer.label} is reached by DIMSE: give its DICOMweb address (https://)"
-            )
         return cls(peer, Http(peer, access))
 
     def find(self, wanted: Wanted) -> Found:
@@ -97,7 +93,7 @@ class Web:
             except NOT_JSON as error:
                 raise self._wrong("answers a search with no list of studies") from error
 
-    def fetch(self, listed: Listed, patient: str, hold: Hold) -> None:
+    def fetch(self, listed: Listed, wanted: Wanted, hold: Hold) -> None:
         """Put one study into memory, whole or not at all.
 
         Raises:
@@ -106,7 +102,7 @@ class Web:
         """
         path = f"/studies/{listed.uid}"
         with (
-            hold.study(listed.uid, patient) as receiving,
+            hold.study(listed.uid, wanted.patient) as receiving,
             self.http.ask("GET", path, {"Accept": INSTANCES}) as answer,
         ):
             if answer.status == 404:

@@ -79,6 +79,7 @@ def orthanc(folder: Path, **settings: Any) -> Iterator[Archive]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "DicomAlwaysAllowGet": True,
+        "DicomAlwaysAllowFind": True,
         "DicomWeb": {"Enable": True},
         **settings,
     }

@@ -10,8 +10,6 @@ import numpy as np
 import pydicom
 import pytest
 
-from medvae.api import send_release
-from medvae.errors import UsageError
 from medvae.release import create
 from tests.cli.conftest import Clinic
 from tests.ingest.ingest_makers import taken
@@ -194,8 +192,3 @@ def test_an_archive_that_refuses_us_is_one_sentence(
         assert (got.code, "status 401" in got.err) == (5, True)
     down = clinic("send", release, running.web, ok=False)
     assert (down.code, "nothing answers" in down.err) == (5, True)
-
-
-def test_an_address_of_dimse_is_refused_before_anything_is_sent(release: Path) -> None:
-    with pytest.raises(UsageError, match="by DIMSE: give its DICOMweb address"):
-        send_release(release, "ARCHIVE@127.0.0.1:4242")
