@@ -73,7 +73,8 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_used() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     required = declared(project["dependencies"])
     extras = project["optional-dependencies"]
-    optional = declared([one for name in ("s3", "metrics", "pacs", "torchio") for one in extras[name]])
+    doors = ("s3", "metrics", "pacs", "torchio")
+    optional = declared([one for name in doors for one in extras[name]])
     owners = packages_distributions()
     used = set()
     for module in imported():
