@@ -220,6 +220,7 @@ def summary(manifest: Manifest) -> DatasetInfo:
         subjects=len(subjects(manifest)),
         volumes=len(volumes),
         modality=tuple(sorted({entry["modality"] for entry in volumes})),
+        channels=tuple(dict.fromkeys(c for e in volumes for c in e.get("channels", ()))),
         masks=sum(entry["mask"] for entry in volumes),
         labels=len(declared["label_scheme"] or {}),
         classes=declared["classes"] or 0,
@@ -284,7 +285,8 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
             else write_nifti(volume, out, stem, description=REAL)
         )
         files += written
-        rows.append(export_tables.row(written[0], entry, volume))
+        images = written[: len(volume.channels) or 1]
+        rows += [export_tables.row(image, entry, volume) for image in images]
         progress.advance(done)
     tables = export_tables.write(out, rows, manifest.get("declared", {}).get("label_scheme"))
     progress.finish()

@@ -35,6 +35,7 @@ class IngestOptions:
     label_column: str | None = None
     class_column: str | None = None
     contrast: str | None = None
+    channels: tuple[str, ...] = ()
     orientation: str | None = None
     demographics: bool = False
     files_are_patients: bool = False
@@ -187,6 +188,7 @@ def _read(
         label_column=options.label_column,
         class_column=options.class_column,
         contrast=options.contrast,
+        channels=options.channels,
         orientation=options.orientation,
         scheme=scheme,
         keep_demographics=options.demographics,

@@ -73,6 +73,7 @@ class Session:
         label_column: str | None = None,
         class_column: str | None = None,
         contrast: str | None = None,
+        channels: Sequence[str] = (),
         orientation: str | None = None,
         demographics: bool = False,
         files_are_patients: bool = False,
@@ -87,7 +88,8 @@ class Session:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
 
         `label_scheme` (a mapping, "1=name,2=name" or a file) and `classes` (how many) declare
-        public facts of the protocol. `files_are_patients`: an image that names no patient is a
+        public facts of the protocol. `channels`: contrasts of one case, such as t1 and t2, that
+        become the channels of one volume. `files_are_patients`: an image that names no patient is a
         subject of its own, and the unit of privacy is the file. `orientation`: how the axes run
         of files that do not say it, such as "LPS". `workers`: confined processes that read at
         a time; the result is the same for any number. `require_sandbox`: refuse where a layer of
@@ -104,6 +106,7 @@ class Session:
             label_column=label_column,
             class_column=class_column,
             contrast=contrast,
+            channels=tuple(channels),
             orientation=orientation,
             demographics=demographics,
             files_are_patients=files_are_patients,

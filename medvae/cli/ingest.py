@@ -48,6 +48,14 @@ def run(
             "a volume of its case."
         ),
     ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Contrasts of one case that become the channels of one volume, such as "
+            "t1,t2,flair: by the words of file names, of BIDS suffixes, of dataset.json (nnU-Net), "
+            "or of series descriptions. Other images are left out."
+        ),
+    ] = None,
     orientation: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +112,7 @@ def run(
             label_column=label_column,
             class_column=class_column,
             contrast=contrast,
+            channels=[name.strip() for name in channels.split(",")] if channels else (),
             orientation=orientation,
             demographics=demographics,
             files_are_patients=files_are_patients,

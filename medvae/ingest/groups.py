@@ -59,7 +59,7 @@ def series_tasks(
     marks: list[Slice] = []
     for start in range(0, len(found), wire.BATCH):
         batch = found[start : start + wire.BATCH]
-        for one, summary in _summaries(batch, pool, salt):
+        for one, summary in _summaries(batch, pool, salt, options.channels):
             try:
                 new = _slice(one, summary)
             except InputError as error:
@@ -154,7 +154,7 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
 
 
 def _summaries(
-    found: Sequence[Found], pool: Pool, salt: str
+    found: Sequence[Found], pool: Pool, salt: str, channels: tuple[str, ...]
 ) -> Iterator[tuple[Found, dict[str, Any]]]:
     """A summary of each file; where a batch brings the worker down, one file at a time."""
     good = []
@@ -167,7 +167,8 @@ def _summaries(
     if not good:
         return
     try:
-        answer, _ = pool.run("headers", [one.file for one in good], salt=salt)
+        files = [one.file for one in good]
+        answer, _ = pool.run("headers", files, salt=salt, channels=list(channels))
         summaries = answer["ok"]
         if not isinstance(summaries, list) or len(summaries) != len(good):
             raise InputError(NO_HEADER)
@@ -177,7 +178,7 @@ def _summaries(
             yield good[0], {"refused": str(error)}
             return
         for one in good:
-            yield from _summaries([one], pool, salt)
+            yield from _summaries([one], pool, salt, channels)
 
 
 def _task(
@@ -206,7 +207,17 @@ def _task(
         "kinds": _kinds(piece),
     }
     files = tuple(one.file for one in piece.slices)
-    return Task(source, subject, "series", files, job, weight=len(files))
+    return Task(
+        source,
+        subject,
+        "series",
+        files,
+        job,
+        weight=len(files),
+        case=(subject, first.study or str(PurePosixPath(first.file.source).parent)),
+        contrasts=first.contrasts,
+        space=first.space,
+    )
 
 
 def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, Any]]:

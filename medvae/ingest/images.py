@@ -38,7 +38,8 @@ def volume_job(
     single mask has the labels itself. `job["labels"]`: the image is a label map, of public
     anatomy. `job["orientation"]`: how axes run where a header does not say it.
     """
-    voxels, affine = intensities(_read(files, job.get("image") or ["x.nii"], job, limits))
+    image = _read(files, job.get("image") or ["x.nii"], job, limits)
+    voxels, affine = intensities(image)
     if not job.get("labels"):
         contents.check_scan(voxels)
     guessed = job["modality"] is None
@@ -62,7 +63,8 @@ def volume_job(
         mask, _ = closest_canonical(mask, affine)
     voxels, affine = closest_canonical(voxels, affine)
     volume = Volume(voxels, affine, modality, mask, job["meta"])
-    return {"ok": {"guessed": guessed, "note": note, "notes": notes}}, volume.to_bytes()
+    facts = {"guessed": guessed, "note": note, "notes": notes, "space": image.space}
+    return {"ok": facts}, volume.to_bytes()
 
 
 def _mask(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -163,12 +163,18 @@ class Layout:
         return sorted(found - {""})
 
 
-def arrange(names: Iterable[str], given: Iterable[str] | None = None) -> Layout:
+def arrange(
+    names: Iterable[str],
+    given: Iterable[str] | None = None,
+    channels: Collection[str] = frozenset(),
+) -> Layout:
     """The layout of a tree.
 
     Args:
         names: of the tree's volume files.
         given: of those of a tree of masks given apart; then no other file is a mask.
+        channels: contrasts that become channels, in lower case; then each scan that names a
+            contrast, one of these or a known one, has it, whether its case has others or not.
     """
     layout = Layout()
     names = list(names)
@@ -179,7 +185,7 @@ def arrange(names: Iterable[str], given: Iterable[str] | None = None) -> Layout:
     labelled = {
         (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
     }
-    for image in _images(scans, labelled):
+    for image in _images(scans, labelled, channels):
         layout.images[image.name] = image
     for image in layout.images.values():
         if image.contrast:
@@ -230,12 +236,14 @@ def _parent(name: str) -> str:
     return str(PurePosixPath(name).parent)
 
 
-def _images(names: list[str], labelled: set[tuple[str, Tokens]]) -> Iterable[Image]:
+def _images(
+    names: list[str], labelled: set[tuple[str, Tokens]], channels: Collection[str]
+) -> Iterable[Image]:
     """Scans with their contrast, where their case has another one in the same folder."""
     found: dict[Case, list[tuple[str, Tokens, str]]] = {}
     for name in names:
         own = tokens(name)
-        contrast = _contrast(name, own, labelled)
+        contrast = _contrast(name, own, labelled, channels)
         rest = list(own)
         if contrast:
             del rest[len(rest) - 1 - rest[::-1].index(contrast)]
@@ -243,17 +251,19 @@ def _images(names: list[str], labelled: set[tuple[str, Tokens]]) -> Iterable[Ima
     for case, members in found.items():
         names_of = {contrast for _, _, contrast in members}
         several = len(names_of) == len(members) > 1 and "" not in names_of
-        several = several and _channels(names_of)
+        several = bool(channels) or (several and _channels(names_of))
         for name, own, contrast in members:
             yield (
                 Image(name, own, case, contrast)
-                if several
+                if several and contrast
                 else Image(name, own, (_parent(name), own))
             )
 
 
-def _contrast(name: str, own: Tokens, labelled: set[tuple[str, Tokens]]) -> str:
-    if found := [token for token in own if token in CONTRASTS]:
+def _contrast(
+    name: str, own: Tokens, labelled: set[tuple[str, Tokens]], channels: Collection[str]
+) -> str:
+    if found := [token for token in own if token in CONTRASTS or token in channels]:
         return found[-1]
     folder = PurePosixPath(name).parent
     if folder.name.lower() in IMAGE_FOLDERS and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):

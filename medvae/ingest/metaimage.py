@@ -66,7 +66,8 @@ def read(
     if fields[LAST].upper() != "LOCAL":
         file = texts.voxel_file(_one_name(fields[LAST]), names[1:], files)
     voxels = stored.voxels(_stream(file, fields, size), shape, kind)
-    return Image(voxels, affine, slope, intercept)
+    placed = any(name in fields for name in DIRECTIONS) and any(name in fields for name in PLACES)
+    return Image(voxels, affine, slope, intercept, space="scanner" if placed else "")
 
 
 def _header(file: BinaryIO) -> Fields:

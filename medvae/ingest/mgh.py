@@ -50,7 +50,8 @@ def read(file: BinaryIO, limits: Limits, orientation: str | None) -> Image:
     if code is None:
         raise InputError("its voxel type is not supported: store int16 or float32")
     affine = _affine(header, shape, orientation)
-    return Image(stored.voxels(stream, shape, np.dtype(code)), affine)
+    space = "scanner" if header["has_place"] else ""
+    return Image(stored.voxels(stream, shape, np.dtype(code)), affine, space=space)
 
 
 def _affine(header: np.void, shape: tuple[int, int, int], orientation: str | None) -> Affine:

@@ -62,13 +62,14 @@ def read(
     shape, kind = _shape(header, limits), _kind(header)
     if header["magic"].item()[:3] in PAIR + SINGLE:
         affine, (slope, intercept) = _affine(header, shape), _scale(header)
+        space = _space(header)
     else:
-        affine, (slope, intercept) = _analyze(header, orientation)
+        affine, (slope, intercept), space = *_analyze(header, orientation), ""
     if is_pair:
         stream = _voxels_of_pair(next(files), header)
     else:
         _skip_to_voxels(stream, header)
-    return Image(stored.voxels(stream, shape, kind), affine, slope, intercept)
+    return Image(stored.voxels(stream, shape, kind), affine, slope, intercept, space=space)
 
 
 def _scale(header: Nifti1Header) -> tuple[float, float]:
@@ -159,6 +160,12 @@ def _skip_to_voxels(stream: Stream, header: Nifti1Header) -> None:
     if not smallest <= offset <= MOST_OFFSET:
         raise InputError(NO_START)
     stream.read(int(offset) - header.sizeof_hdr)
+
+
+def _space(header: Nifti1Header) -> str:
+    """The space that the form in use is in: codes 1 and 2 scanner, 3 and 4 a template."""
+    code = int(header["sform_code"]) if header["sform_code"] > 0 else int(header["qform_code"])
+    return "scanner" if code in (1, 2) else "template" if code in (3, 4) else ""
 
 
 def _affine(header: Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -78,6 +78,19 @@ KINDS = {
         "a number may be another structure in another file: name them with --label-scheme",
     ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
+    "channel": ("images that are none of the --channels", "they were left out"),
+    "numbered": (
+        "images whose channel is the number in their names, in the order of --channels",
+        "check the order, as no dataset.json names the channels",
+    ),
+    "regridded": (
+        "volumes of which a channel was resampled onto the grid of the first, as headers place it",
+        "what is there is interpolated, and patients may have moved between the scans",
+    ),
+    "masked": (
+        "volumes of which several channels have label maps",
+        "those of the first such channel were kept",
+    ),
     "adni": (
         "images whose patient is the ADNI identifier in their path",
         "give --subjects if it is another",

@@ -72,7 +72,8 @@ def read(
     if wanted:
         file = texts.voxel_file(_one_name(wanted), names[1:], files)
     voxels = stored.voxels(_stream(file, fields, size), shape, kind)
-    return Image(voxels, affine, is_part=PART in keys, names=_segments(keys))
+    space = "scanner" if _is_placed(fields) else ""
+    return Image(voxels, affine, is_part=PART in keys, names=_segments(keys), space=space)
 
 
 def _header(file: BinaryIO) -> tuple[Fields, Fields]:
@@ -190,6 +191,13 @@ def _affine(fields: Fields, kept: list[int], orientation: str | None) -> Affine:
         affine[:3, 3] = frame @ _vector(fields["space origin"], "space origin")[:3]
     affine[:3] *= _millimetres(re.findall(r'"([^"]*)"', fields.get("space units", "")))
     return affine
+
+
+def _is_placed(fields: Fields) -> bool:
+    """Whether the header places the image in the patient's space, origin included."""
+    space = fields.get("space", "").lower().removesuffix("-time")
+    sides = stored.is_orientation(SPACES.get(space, space.upper()))
+    return sides and _vectors(fields) is not None and "space origin" in fields
 
 
 def _spacing(

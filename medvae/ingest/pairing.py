@@ -41,6 +41,7 @@ class Pairing:
         is_bids: whether the tree is a BIDS data set.
         contrast: the contrast to take of cases with several, "all", or None.
         scheme: label number -> name, to number masks of single structures by.
+        channels: names of the contrasts that become channels of one volume; none: no file does.
     """
 
     tree: Tree
@@ -48,6 +49,7 @@ class Pairing:
     is_bids: bool
     contrast: str | None
     scheme: Mapping[str, str] | None
+    channels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._beside = Neighbours(self.tree)
@@ -58,7 +60,7 @@ class Pairing:
         """What the names of volume files say, of a tree that is no BIDS data set."""
         names = [] if self.is_bids else _volume_names(self.tree)
         given = None if self.masks is None else _volume_names(self.masks)
-        return layouts.arrange(names, given)
+        return layouts.arrange(names, given, {one.lower() for one in self.channels})
 
     def check_contrasts(self, has_table: bool) -> None:
         """Refuse cases with several contrasts of which nobody said what to do with them.
@@ -70,14 +72,17 @@ class Pairing:
             UsageError: so it is, or no case has the contrast that was asked for.
         """
         wanted, cases = self.contrast, self.layout.contrasts
+        if self.channels:
+            return
         if wanted == EVERY_CONTRAST or not cases or (wanted is None and has_table):
             return
         known = sorted({one for contrasts in cases.values() for one in contrasts})
         if wanted is None or wanted.lower() not in known:
             raise UsageError(
                 f"{printable(self.tree.label)} has several contrasts a case "
-                f"({printable(', '.join(known))}); say which is meant with --contrast NAME, or "
-                f"--contrast {EVERY_CONTRAST} to keep each as a volume of the case"
+                f"({printable(', '.join(known))}); say which is meant with --contrast NAME, "
+                f"--contrast {EVERY_CONTRAST} to keep each as a volume of the case, or --channels "
+                "with several names to make them the channels of one volume"
             )
 
     @cached_property

@@ -11,7 +11,8 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
-from medvae.ingest import confine, names, picture_files
+from medvae.ingest import channel_names, confine, names, picture_files
+from medvae.ingest.cases import Case, cases
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
@@ -26,6 +27,7 @@ from medvae.ingest.records import (
     printable,
 )
 from medvae.ingest.sandbox import Pool
+from medvae.ingest.stacking import Placed, stacked
 from medvae.ingest.stored import is_orientation
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import ReadOptions, Scanning, Step, Task, table_at_top, table_for
@@ -47,6 +49,7 @@ def read(
     class_column: str | None = None,
     require_patients: bool = False,
     contrast: str | None = None,
+    channels: Sequence[str] = (),
     scheme: Mapping[str, str] | None = None,
     orientation: str | None = None,
     workers: int = 1,
@@ -76,6 +79,9 @@ def read(
             refused either way: several series are usually of one patient.
         contrast: the contrast to take of cases with several (t1 of BraTS, 0000 of nnU-Net, T1w
             of BIDS), or "all" to take each as a volume of its case.
+        channels: contrasts of one case (files of one name or folder, series of one study) that
+            become the channels of one volume, in this order; a case that lacks one, or has two
+            images for one, is refused.
         scheme: label number -> name, by which masks of one structure a file are numbered;
             without it they are numbered in the order of their names.
         orientation: three letters (such as LPS: to the left, to the back, to the head) that say
@@ -105,6 +111,12 @@ def read(
             f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
             "for three axes: expected such as LPS"
         )
+    if channels:
+        channels = channel_names.checked(channels)
+        if contrast is not None:
+            raise UsageError("--contrast takes one contrast and --channels several: give one")
+        if picture_files.is_planar(modality):
+            raise UsageError("--channels is for volumes: the channels of pictures are colours")
     if labels is not None and picture_files.is_planar(modality):
         raise UsageError(picture_files.NO_MASKS)
     if workers < 1:
@@ -124,6 +136,7 @@ def read(
         contrast,
         scheme,
         orientation,
+        tuple(channels),
     )
     kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
     pool = Pool(workers, kinds, limits, require_layers=require_sandbox)
@@ -176,7 +189,10 @@ class _Reading:
             self._progress.start("ingest", self._count(scans))
             # Asked before the end of the results, which kills workers that were not needed.
             lacks = confine.missing(self._pool.layers())
-            yield from self._results(self._steps(scans))
+            steps: Iterator[Step | Case] = self._steps(scans)
+            if self._options.channels:
+                steps = cases(self._steps(scans), self._options.channels, self._notices)
+            yield from self._results(steps)
             yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
@@ -241,14 +257,14 @@ class _Reading:
         # All sources together: a series may lie on several discs.
         yield from series_tasks(unrecognised, self._pool, self._options, self._notices)
 
-    def _results(self, steps: Iterator[Step]) -> Iterator[Ingested | Quarantined]:
+    def _results(self, steps: Iterator[Step | Case]) -> Iterator[Ingested | Quarantined]:
         """Run tasks on the pool, a few ahead of the one that is yielded, in order."""
         ahead: deque[tuple[int, Future[Ingested | Quarantined] | Quarantined]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="ingest") as threads:
             try:
                 for step in steps:
-                    if isinstance(step, Task):
-                        ahead.append((step.weight, threads.submit(self._run_task, step)))
+                    if isinstance(step, Task | Case):
+                        ahead.append((step.weight, threads.submit(self._run, step)))
                     elif isinstance(step, Quarantined):
                         ahead.append((1, step))
                     else:
@@ -276,7 +292,31 @@ class _Reading:
         self._done += files
         self._progress.advance(self._done)
 
-    def _run_task(self, task: Task) -> Ingested | Quarantined:
+    def _run(self, step: Task | Case) -> Ingested | Quarantined:
+        first = step.tasks[0] if isinstance(step, Case) else step
+        try:
+            volume = self._volume(step).volume if isinstance(step, Task) else self._stack(step)
+        except (InputError, WorkerDiedError) as error:
+            return Quarantined(step.source, str(error))
+        with self._counting:
+            self._by_name += first.own_subject
+        return Ingested(step.source, first.subject, volume, first.own_subject, first.several)
+
+    def _stack(self, case: Case) -> Volume:
+        """The volume of all channels of a case. Raises InputError."""
+        found = []
+        for name, task in zip(case.channels, case.tasks, strict=True):
+            try:
+                found.append(self._volume(task))
+            except (InputError, WorkerDiedError) as error:
+                raise InputError(f"its channel {name} cannot be used: {error}") from error
+        volume, kinds = stacked(case.channels, found, self._options.limits)
+        for kind in kinds:
+            self._notices.add(kind, case.source)
+        return volume
+
+    def _volume(self, task: Task) -> Placed:
+        """The volume of one task. Raises InputError or WorkerDiedError."""
         try:
             answer, received = self._pool.run(task.name, task.files, **task.job)
             data = bytes(received)
@@ -287,12 +327,14 @@ class _Reading:
                 raise IntegrityError("facts that are not of the kinds that are kept")
             if self._planar and not picture_files.answers(volume, task.job["modality"]):
                 raise IntegrityError("another kind of image than was asked for")
-        except (InputError, WorkerDiedError) as error:
-            return Quarantined(task.source, str(error))
-        except (IntegrityError, KeyError, TypeError):
-            return Quarantined(task.source, "the reading process did not answer with a volume")
+        except (IntegrityError, KeyError, TypeError) as error:
+            raise InputError("the reading process did not answer with a volume") from error
+        self._note(task, volume, told)
+        return Placed(volume, task.space or str(told.get("space", "")))
+
+    def _note(self, task: Task, volume: Volume, told: dict[str, Any]) -> None:
+        """Count what the user should know of a volume that was read."""
         with self._counting:
-            self._by_name += task.own_subject
             self._masks_left_out += bool(told.get("note"))
             self._guessed[volume.modality] += bool(told.get("guessed"))
         if unmarked := told.get("unmarked"):
@@ -305,7 +347,6 @@ class _Reading:
             self._notices.add(kind, task.source)
         for kind, detail in task.job.get("kinds", ()):
             self._notices.add(kind, task.source, detail)
-        return Ingested(task.source, task.subject, volume, task.own_subject, task.several)
 
     def _tell(self) -> None:
         """What the user should know, once."""

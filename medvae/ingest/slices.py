@@ -29,6 +29,7 @@ PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.
 FARTHEST = 1e6
 MOST_REFERENCES = 64
+MOST_CONTRASTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Slice:
         person: digests for each of `PERSON`, empty where the header says nothing.
         marks: how it marks a series instead of being part of one; empty where it does not.
         refers: the digests of the series that it marks.
+        space: digest of the frame of reference; empty where the header names none.
+        contrasts: that its series description names, where channels are asked for.
     """
 
     file: File
@@ -73,6 +76,8 @@ class Slice:
     person: tuple[str, ...]
     marks: str = ""
     refers: tuple[str, ...] = ()
+    space: str = ""
+    contrasts: tuple[str, ...] = ()
 
 
 def slice_of(file: File, summary: dict[str, Any]) -> Slice:
@@ -103,6 +108,8 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         tuple(_short(fact) for _, fact in zip(PERSON, summary["person"], strict=True)),
         _short(summary["marks"]),
         tuple(_short(one) for one in summary["refers"][:MOST_REFERENCES]),
+        _short(summary["space"]),
+        tuple(_short(one) for one in summary["contrasts"][:MOST_CONTRASTS]),
     )
 
 

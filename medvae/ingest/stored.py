@@ -36,6 +36,8 @@ class Image:
         slope, intercept: from stored numbers to intensities.
         is_part: the header says that it is cut out of a larger grid.
         names: number -> name of what a label map shows, where its header says so.
+        space: the space of the affine where the header states it: "scanner", also of what was
+            aligned with such an image, or "template"; else empty.
     """
 
     voxels: Voxels
@@ -44,6 +46,7 @@ class Image:
     intercept: float = 0.0
     is_part: bool = False
     names: tuple[tuple[int, str], ...] = ()
+    space: str = ""
 
 
 def checked_shape(shape: list[int], limits: Limits) -> tuple[int, int, int]:

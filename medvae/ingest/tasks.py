@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, facts, layouts, names, picture_files
+from medvae.ingest import bids, channel_names, facts, layouts, names, picture_files
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.records import Limits, Quarantined, printable
@@ -38,6 +39,9 @@ class Task:
         weight: how many files it consumes, for progress.
         own_subject: the subject is only the file's own name, for want of anything better.
         several: that name stands for several files.
+        case: what files of one case share, and the contrasts (in lower case) that the file may
+            be of it; where channels are asked for.
+        space: as `medvae.ingest.stacking.Placed`, where the header was read already.
     """
 
     source: str
@@ -48,6 +52,9 @@ class Task:
     weight: int = 1
     own_subject: bool = False
     several: bool = False
+    case: Hashable = None
+    contrasts: tuple[str, ...] = ()
+    space: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class ReadOptions:
     contrast: str | None = None
     scheme: Mapping[str, str] | None = None
     orientation: str | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass
@@ -95,7 +103,12 @@ class Scanning:
         self._bids = bids.is_dataset(self.tree, self.tree.top())
         self._people = self._participants()
         self._pairing = Pairing(
-            self.tree, self.masks, self._bids, self.options.contrast, self.options.scheme
+            self.tree,
+            self.masks,
+            self._bids,
+            self.options.contrast,
+            self.options.scheme,
+            self.options.channels,
         )
 
     def tasks(self) -> Iterator[Step]:
@@ -179,7 +192,48 @@ class Scanning:
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
         files = (*image_files, *(one for mask in masks.files for one in mask))
-        return Task(file.source, subject, "nifti", files, job, 1, own, several)
+        return self._of_case(file, Task(file.source, subject, "nifti", files, job, 1, own, several))
+
+    def _of_case(self, file: File, task: Task) -> Task:
+        """A task with its case and contrasts, where channels are asked for."""
+        if not self.options.channels:
+            return task
+        if self._bids:
+            name, folder = PurePosixPath(file.name).name, str(PurePosixPath(file.name).parent)
+            contrast = channel_names.of_bids(bids.suffix(file.name), name.split("_"))
+            return replace(task, case=(id(self), folder), contrasts=(contrast,))
+        image = self._pairing.layout.images.get(file.name)
+        if image is None or not image.contrast:
+            return replace(task, case=(id(self), file.name))
+        contrasts, kinds = {image.contrast}, list(task.job["kinds"])
+        if image.contrast.isdigit():
+            contrasts.add(self._numbered.get(image.contrast, image.contrast))
+            kinds += [("numbered", "")] if image.contrast in self._by_order else []
+        return replace(
+            task,
+            job=task.job | {"kinds": kinds},
+            case=(id(self), image.case),
+            contrasts=tuple(sorted(contrasts)),
+            several=False,
+        )
+
+    @cached_property
+    def _numbered(self) -> Mapping[str, str]:
+        """Number of a channel in file names -> its name, by dataset.json, else by order.
+
+        Raises:
+            InputError: as `channel_names.numbered`.
+        """
+        found = self.tree.find("dataset.json")
+        if found is None:
+            return self._by_order
+        return channel_names.numbered(self.tree.read(found.name, channel_names.MOST_JSON))
+
+    @cached_property
+    def _by_order(self) -> Mapping[str, str]:
+        if self.tree.find("dataset.json") is not None:
+            return {}
+        return {f"{at:04d}": one.lower() for at, one in enumerate(self.options.channels)}
 
     @property
     def _planar(self) -> bool:

@@ -61,9 +61,15 @@ def write_nifti(
 ) -> list[Path]:
     """Write `stem` + suffix, and `stem_dseg` + suffix when there is a mask.
 
-    Voxels keep their type (int16 or float32). Returns the files written.
+    Of a volume with channels `stem_t1` + suffix and so on, one file a channel. Voxels keep their
+    type (int16 or float32). Returns the files written.
     """
-    parts = {stem: volume.single("NIfTI")}
+    parts = {stem: volume.voxels}
+    if volume.channels:
+        parts = {
+            f"{stem}_{name}": voxels
+            for name, voxels in zip(volume.channels, volume.voxels, strict=True)
+        }
     if volume.mask is not None:
         parts[f"{stem}_dseg"] = volume.mask
     files = []

@@ -128,7 +128,7 @@ class DatasetInfo(Result):
 
     Attributes:
         created: when, as ISO 8601 in UTC.
-        modality: those of its volumes.
+        modality, channels: those of its volumes; no channels: one grey value a voxel.
         labels, classes: how many are declared.
     """
 
@@ -138,6 +138,7 @@ class DatasetInfo(Result):
     subjects: int
     volumes: int
     modality: tuple[str, ...]
+    channels: tuple[str, ...]
     masks: int
     labels: int
     classes: int

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
-from medvae.ingest import wire
+from medvae.ingest import channel_names, wire
 from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
 from medvae.ingest.dicom.kinds import (
@@ -47,15 +47,16 @@ def headers_job(
     from them by trying names.
     """
     salt = bytes.fromhex(job["salt"])
-    return {"ok": [_summary(file, salt) for file in files]}, b""
+    channels = job.get("channels") or []
+    return {"ok": [_summary(file, salt, channels) for file in files]}, b""
 
 
-def _summary(file: BinaryIO, salt: bytes) -> dict[str, Any]:
+def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]:
     try:
         if not is_dicom(file):
             return {"foreign": True}
         header = read_dataset(file, IDENTITY + SCAN + PERSON)
-        found = summary(header, salt)
+        found = summary(header, salt, channels)
         if marks_of(header):
             file.seek(0)
             found["refers"] = _references(read_dataset(file, REFERENCES), salt)
@@ -70,8 +71,13 @@ def _summary(file: BinaryIO, salt: bytes) -> dict[str, Any]:
         return {"refused": f"it is damaged or not what it claims ({type(error).__name__})"}
 
 
-def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
-    """What the first pass keeps of a file that is DICOM (see `medvae.ingest.slices.Slice`)."""
+def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[str, Any]:
+    """What the first pass keeps of a file that is DICOM (see `medvae.ingest.slices.Slice`).
+
+    Of the series description only words that name a known contrast, or one of `channels`, and
+    only where there are such.
+    """
+    frame, description = text(header, "FrameOfReferenceUID"), text(header, "SeriesDescription")
     modality = modality_of(header)
     size = [whole(header, name) or 0 for name in ("Rows", "Columns")]
     frames = whole(header, "NumberOfFrames") or 1
@@ -97,6 +103,8 @@ def summary(header: Dataset, salt: bytes) -> dict[str, Any]:
         "thickness": _within(floats(header, "SliceThickness", 1)),
         "traits": _traits(header, salt),
         "person": _person(header, salt),
+        "space": digest(salt, frame) if frame else "",
+        "contrasts": channel_names.of_description(description, channels) if channels else [],
     }
 
 

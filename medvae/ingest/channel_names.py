@@ -1,0 +1,117 @@
+"""Channel names that a user asks for, and how files and series name the same contrasts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from medvae.errors import InputError, UsageError
+from medvae.ingest.layouts import CONTRASTS
+from medvae.ingest.records import printable
+from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS
+
+# Words for one contrast, in nnU-Net, BIDS, BraTS and in series descriptions.
+SYNONYMS = (
+    frozenset({"t1", "t1w", "t1n"}),
+    frozenset({"t1c", "t1ce", "t1gd", "t1post"}),
+    frozenset({"t2", "t2w"}),
+    frozenset({"flair", "t2f"}),
+    frozenset({"pd", "pdw"}),
+    frozenset({"t2star", "t2starw"}),
+)
+_T1, _T1_ENHANCED, _T2 = SYNONYMS[:3]
+# Words of a series description that say that a contrast agent was given.
+_ENHANCED = frozenset({"c", "ce", "gad", "gado", "gd", "km", "post", "postcontrast"})
+_NAME = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_CHANNEL}}}")
+MOST_JSON = 1 << 20
+
+
+def checked(names: Sequence[str]) -> tuple[str, ...]:
+    """Channel names as a user gives them.
+
+    Raises:
+        UsageError: fewer than 2 or more than 8, one twice, or one of other characters than
+            letters and digits.
+    """
+    if not 2 <= len(names) <= MOST_CHANNELS:
+        raise UsageError(
+            f"--channels needs 2 to {MOST_CHANNELS} names with commas between them, such as "
+            f"t1,t2,flair, not {len(names)}; --contrast takes a single one"
+        )
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"--channels {printable(name)!r} is no channel: use letters and digits, at most "
+                f"{LONGEST_CHANNEL} of them"
+            )
+    if len({name.lower() for name in names}) < len(names):
+        raise UsageError(f"--channels names one channel twice: {', '.join(names)}")
+    return tuple(names)
+
+
+def candidates(found: Sequence[Collection[str]], channels: Sequence[str]) -> list[list[int]]:
+    """For each channel the places of the files that may be it.
+
+    A file of exactly that name comes before those of a synonym, and is no other channel.
+
+    Args:
+        found: of each file, the contrasts that its name may stand for, in lower case.
+    """
+    wanted = [name.lower() for name in channels]
+    exact = [[at for at, names in enumerate(found) if name in names] for name in wanted]
+    taken = {at for places in exact for at in places}
+    return [
+        places or [at for at, names in enumerate(found) if at not in taken and _alike(name, names)]
+        for name, places in zip(wanted, exact, strict=True)
+    ]
+
+
+def _alike(name: str, names: Collection[str]) -> bool:
+    return any(name in group and not group.isdisjoint(names) for group in SYNONYMS)
+
+
+def of_description(text: str, channels: Collection[str]) -> list[str]:
+    """Contrasts that a series description names as words, of the known ones and of `channels`.
+
+    FLAIR counts as FLAIR, whatever it is weighted by, and T1 with a contrast agent as t1ce.
+    """
+    words = set(re.findall(r"[a-z0-9]+", text.lower()))
+    found = words & (CONTRASTS | {name.lower() for name in channels})
+    if "flair" in found:
+        found -= _T1 | _T2
+    if found & _T1 and words & _ENHANCED:
+        found = found - _T1 | {"t1ce"}
+    return sorted(found)
+
+
+def of_bids(suffix: str, entities: Collection[str]) -> str:
+    """The contrast of a BIDS image: its suffix, of T1w with a contrast agent t1ce."""
+    name = suffix.lower()
+    enhanced = any(one.startswith("ce-") for one in entities)
+    return "t1ce" if enhanced and name in _T1 else name
+
+
+def numbered(data: bytes) -> dict[str, str]:
+    """nnU-Net's dataset.json: number in file names ("0000") -> channel, in lower case.
+
+    Raises:
+        InputError: it is not such a table.
+    """
+    refusal = InputError(
+        "dataset.json does not name its channels: expected channel_names with a name for each "
+        "number, such as 0: T1"
+    )
+    try:
+        facts = json.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise refusal from error
+    # "modality" in nnU-Net v1 and in the Medical Segmentation Decathlon.
+    names = None
+    if isinstance(facts, Mapping):
+        names = facts.get("channel_names") or facts.get("modality")
+    if not isinstance(names, Mapping) or not all(
+        isinstance(key, str) and key.isascii() and key.isdigit() and len(key) <= 4 for key in names
+    ):
+        raise refusal
+    return {f"{int(key):04d}": str(name).strip().lower() for key, name in names.items()}

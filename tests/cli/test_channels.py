@@ -1,0 +1,79 @@
+"""Contrasts of one patient as the channels of one volume, by the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tests.cli.conftest import Clinic
+
+NAMES = ("t1", "t2", "flair")
+SIZE = (16, 12, 8)
+
+
+def save_cohort(folder: Path, patients: int = 24) -> Path:
+    """Smooth heads in three contrasts; t2 is t1 turned over, flair something of its own."""
+    random = np.random.default_rng(7)
+    folder.mkdir(parents=True)
+    rows = ["filename,subject"]
+    for index in range(patients):
+        smooth = ndimage.gaussian_filter(random.normal(size=(2, *SIZE)), (0, 3, 3, 2))
+        smooth /= smooth.std(axis=(1, 2, 3), keepdims=True)
+        noise = 0.05 * random.normal(size=(3, *SIZE))
+        images = np.stack([smooth[0], -smooth[0], smooth[1]]) + noise
+        for name, image, scale in zip(NAMES, images, (100, 1000, 10), strict=True):
+            voxels = ((image + 5) * scale).astype(np.float32)
+            file = f"p{index:02d}_{name}.nii.gz"
+            nibabel.Nifti1Image(voxels, np.diag([2.0, 2.0, 3.0, 1.0])).to_filename(folder / file)
+            rows.append(f"{file},person{index}")
+    (folder / "subjects.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    made = Clinic(tmp_path_factory.mktemp("ward"))
+    made("tenant", "create", "ward", "--recovery-out", made.root / "spare")
+    source = save_cohort(made.root / "source")
+    taken = made(
+        "ingest", source, "-d", "cohort", "--modality", "mri", "--channels", ",".join(NAMES)
+    ).json  # fmt: skip
+    assert (taken["subjects"], taken["volumes"], taken["quarantined"]) == (24, 24, [])
+    return made
+
+
+def test_a_data_set_shows_its_channels(ward: Clinic) -> None:
+    assert ward("dataset", "show", "cohort").json["channels"] == list(NAMES)
+    (listed,) = ward("dataset", "list").json["datasets"]
+    assert listed["channels"] == list(NAMES)
+
+
+def test_a_dry_run_lists_them(ward: Clinic) -> None:
+    words = ("ingest", ward.root / "source", "-d", "x", "--modality", "mri", "--dry-run")
+    found = ward(*words, "--channels", "flair,t1").json
+    assert [row["channels"] for row in found["rows"]] == [["flair", "t1"]] * 24
+
+
+def test_an_export_comes_back_as_the_same_cohort(ward: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    ward("dataset", "export", "cohort", "-o", out)
+    assert len(list(out.glob("*_t1.nii.gz"))) == len(list(out.glob("*_flair.nii.gz"))) == 24
+    other = Clinic(tmp_path)
+    other("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
+    words = ("ingest", out, "-d", "again", "--modality", "mri", "--channels", "t1,t2,flair")
+    taken = other(*words).json
+    assert (taken["subjects"], taken["volumes"], taken["unit"]) == (24, 24, "patient")
+    assert taken["quarantined"] == []
+    back = tmp_path / "back"
+    other("dataset", "export", "again", "-o", back)
+    assert digests(back) == digests(out) == digests(ward.root / "source")
+
+
+def digests(folder: Path) -> list[bytes]:
+    """The voxels of a folder's images, whatever their names."""
+    files = folder.glob("*.nii.gz")
+    return sorted(nibabel.load(file).get_fdata().astype(np.float32).tobytes() for file in files)
