@@ -28,12 +28,12 @@ def public_volumes(
     """
     if anatomy.entry is None:
         return
-    yield DRAWN, _drawn(anatomy, n, progress)
+    yield DRAWN, drawn_people(anatomy, n, progress)
     if anatomy.read_person is not None:
         yield DIRECT, people(anatomy)
 
 
-def _drawn(anatomy: CohortAnatomy, n: int, progress: Progress) -> Iterator[Volume]:
+def drawn_people(anatomy: CohortAnatomy, n: int, progress: Progress) -> Iterator[Volume]:
     """People in poses and greys that public people alone say."""
     from medvae.anatomy.model import AnatomyModel
     from medvae.grid import drawn_volume
