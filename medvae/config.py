@@ -310,8 +310,9 @@ class RunConfig(Section):
             raise ValueError("cosines.share is 1, the whole budget, or 0")
         if (modality.planar or self.data.channels) and share < 1:
             raise ValueError(
-                f"{modality.title} is learnt by cosines alone: set cosines.share to 1 and the "
-                f"other shares to 0, as the preset {modality.name} does"
+                f"{modality.images} {'with channels ' if self.data.channels else ''}are learnt by "
+                "cosines alone: set cosines.share to 1 and the other shares to 0, as the preset "
+                f"{modality.name if modality.planar else 'contrasts'} does"
             )
         return self
 

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medvae import modality as modalities
+from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+ChannelName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{{1,{LONGEST_CHANNEL}}}$")]
 # A release of few patients cannot tell more kinds of them apart.
 MAX_CLASSES = 16
 MAX_LABELS = 32
@@ -93,6 +95,12 @@ class DataConfig(Section):
         description="How many labels of the scheme are learnt, lowest numbers first; 0 for none, "
         "-1 for all. Without any scheme, a number above 0 declares labels 1 to that number.",
     )
+    channels: tuple[ChannelName, ...] = Field(
+        default=(),
+        max_length=MOST_CHANNELS,
+        description="Names of the values that a voxel has, such as t1, t2; empty for those of the "
+        "data set (one grey value where it has none). Of photographs red, green and blue.",
+    )
     label_scheme: dict[str, str] | None = Field(
         default=None,
         description="Number in the masks -> name; {} for none, null for what the data set "
@@ -112,7 +120,7 @@ class DataConfig(Section):
         if not isinstance(given, Mapping) or given.get("modality") not in modalities.names():
             return given
         modality = modalities.get(given["modality"])
-        usual: dict[str, Any] = {"window": modality.window}
+        usual: dict[str, Any] = {"window": modality.window, "channels": modality.channels}
         if modality.planar:
             usual |= {"size": PICTURE, "fit": "stretch"}
         return {**usual, **given}
@@ -133,6 +141,13 @@ class DataConfig(Section):
                 f"data.window of {modality.name} is in {modality.units.symbol} and must lie "
                 f"within {lowest:g} and {highest:g}"
             )
+        if modality.planar and self.channels != modality.channels:
+            raise ValueError(
+                f"data.channels of {modality.title} is {list(modality.channels)}, "
+                f"not {list(self.channels)}; leave it out"
+            )
+        if len(set(self.channels)) < len(self.channels) or len(self.channels) == 1:
+            raise ValueError("data.channels needs two or more different names, or none")
         if modality.planar and self.size[2] != 1:
             raise ValueError(
                 f"data.size of {modality.title} is [width, height, 1], not {list(self.size)}"
@@ -168,11 +183,6 @@ class DataConfig(Section):
                 f"{len(self.label_scheme)}; leave data.labels out"
             )
         return self
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """Names of the values that a voxel has; none: one grey value."""
-        return modalities.get(self.modality).channels
 
     @property
     def label_numbers(self) -> tuple[int, ...]:

@@ -61,6 +61,8 @@ def _values(schema: dict[str, Any]) -> str:
         return "one of " + ", ".join(schema["enum"])
     kind = schema.get("type")
     if kind == "array":
+        if "prefixItems" not in schema:
+            return "a list of texts"
         items = schema["prefixItems"]
         return f"{len(items)} of: {_values(items[0])}"
     if kind == "object":

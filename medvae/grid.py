@@ -98,7 +98,8 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
         have, want = (", ".join(names) or "none" for names in (volume.channels, data.channels))
         raise InputError(f"its channels are {have}, and the grid's are {want}")
     zoom = _zoom(volume, data)
-    image, _ = normalise(volume.voxels, data)
+    # Each channel by itself: the units of two contrasts have nothing in common.
+    image = _each_channel(volume.voxels, lambda one: normalise(one, data)[0])
     mask = None if volume.mask is None else to_indices(volume.mask, data)
     if zoom is not None:
         image = _each_channel(image, lambda one: _resample(one, zoom, order=1))
@@ -142,7 +143,7 @@ def _others(axis: int) -> tuple[int, ...]:
     return tuple(other for other in range(3) if other != axis)
 
 
-def _each_channel(image: Array, change: Callable[[Array], Array]) -> Array:
+def _each_channel(image: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], Array]) -> Array:
     """`change` of [X, Y, Z], or of each channel of [C, X, Y, Z]."""
     return change(image) if image.ndim == 3 else np.stack([change(one) for one in image])
 

@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_a_preset_is_a_name_and_links_lead_to_it() -> None:
-    assert set(presets()) == {"ct", "demo", "mri", "mri-template", "photo", "quick", "xray"}
+    assert set(presets()) == {
+        "contrasts", "ct", "demo", "mri", "mri-template", "photo", "quick", "xray",
+    }  # fmt: skip
     for name, preset in presets().items():
         link = ROOT / "configs" / f"{name}.yaml"
         assert link.is_symlink(), "one copy"
@@ -42,7 +44,7 @@ def test_a_file_is_a_path_and_a_preset_wins_over_one_of_its_name(
     ("source", "says"),
     [
         ("mrl", "there is no configuration mrl, neither a file nor a preset; the nearest preset"),
-        ("zzz", "presets are ct, demo, mri, mri-template, photo, quick, xray"),
+        ("zzz", "presets are contrasts, ct, demo, mri, mri-template, photo, quick, xray"),
         ("configs/mri-templat.yaml", "the nearest preset is mri-template"),
     ],
 )

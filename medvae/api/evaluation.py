@@ -47,15 +47,16 @@ def _synthetic(
 ) -> tuple[Iterator[Volume], Artifact | None]:
     """Volumes of a model of the tenant, and the model; or of a folder of NIfTI files.
 
-    against: the data set beside it, whose modality the folder's is where numbers cannot say.
+    against: the data set beside it, whose channels the folder's are, and whose modality where
+        numbers cannot say.
     """
     if context.tenant.find("model", what) is not None:
         artifact = models.load(context.tenant, what)
         order = models.GenerateRequest(n, Path(), seed=0)
         return models.draw(context, artifact, order, progress)[1], artifact
     if Path(what).is_dir():
-        modality = None if against is None else _undeclared(datasets.load(context.tenant, against))
-        return _folder(Path(what), modality), None
+        beside = None if against is None else datasets.load(context.tenant, against)
+        return _folder(Path(what), beside), None
     raise NotFoundError(f"{what!r} is neither a model of tenant {context.tenant.name} nor a folder")
 
 
@@ -66,15 +67,19 @@ def _undeclared(manifest: dict[str, Any]) -> str | None:
     return name if name is not None and modalities.get(name).recognised is None else None
 
 
-def _folder(folder: Path, modality: str | None) -> Iterator[Volume]:
+def _folder(folder: Path, beside: dict[str, Any] | None) -> Iterator[Volume]:
+    """The volumes of a folder, read as those of the data set beside it were."""
     from medvae import ingest as stage
 
+    modality = None if beside is None else _undeclared(beside)
+    channels = () if beside is None else beside["volumes"][0].get("channels", ())
+    planar = modality is not None and modalities.get(modality).planar
     classes = _classes(folder)
     # A release of pictures has pictures of itself beside them.
     inside = folder / "images"
-    if modality is not None and modalities.get(modality).planar and inside.is_dir():
+    if planar and inside.is_dir():
         folder = inside
-    for item in stage.read([folder], modality=modality):
+    for item in stage.read([folder], modality=modality, channels=() if planar else channels):
         if isinstance(item, stage.Quarantined):
             if Path(item.source).suffix in _PAPERS:
                 continue

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from medvae import modality as modalities
 from medvae.errors import UsageError
+
+if TYPE_CHECKING:
+    from medvae.config import DataConfig
 
 # Of `generate` and of `release create`: of volumes, and of pictures. The first is the default.
 DRAWN = ("nifti", "dicom"), ("png", "nifti")
@@ -11,24 +16,24 @@ RELEASED = ("bids", "dicom", "nnunet"), ("folder",)
 NAMED = sorted({name for formats in (*DRAWN, *RELEASED) for name in formats})
 
 
-def chosen(fmt: str | None, modality: str, formats: tuple[tuple[str, ...], ...]) -> str:
-    """The format that was asked for, or the default of a modality.
+def chosen(fmt: str | None, data: DataConfig, formats: tuple[tuple[str, ...], ...]) -> str:
+    """The format that was asked for, or the default of a model's images.
 
     Raises:
         UsageError: there is no such format, or none for such images.
     """
-    kind = modalities.get(modality)
+    kind = modalities.get(data.modality)
     of_volumes, of_pictures = formats
     fitting = of_pictures if kind.planar else of_volumes
     if fmt is None:
         return fitting[0]
-    if kind.channels and fmt == "nifti":
-        fitting = tuple(one for one in fitting if one != "nifti")
+    if data.channels:
+        # A picture is one file of three colours, and DICOM has no object of several contrasts.
+        fitting = tuple(one for one in fitting if one != ("nifti" if kind.planar else "dicom"))
     known = [one for one in NAMED if one in (*of_volumes, *of_pictures)]
     if fmt not in known:
         raise UsageError(f"--format must be {' or '.join(known)}, not {fmt!r}")
     if fmt not in fitting:
-        raise UsageError(
-            f"{kind.name} is not written as {fmt}: use --format {' or '.join(fitting)}"
-        )
+        what = kind.name if kind.planar or not data.channels else f"{kind.name} with channels"
+        raise UsageError(f"{what} is not written as {fmt}: use --format {' or '.join(fitting)}")
     return fmt

@@ -203,7 +203,7 @@ def generate(
         InputError: the file of labels is none that the model can draw.
     """
     artifact = load_outgoing(context.tenant, name)
-    fmt = chosen(order.fmt, artifact.config().data.modality, DRAWN)
+    fmt = chosen(order.fmt, artifact.config().data, DRAWN)
     fresh_folder(order.out)
     seed, drawn = draw(context, artifact, order, progress)
     files: list[Path] = []

@@ -53,7 +53,7 @@ def create(
         artifact = models.load_outgoing(tenant, name)
         if order.recipient:
             release.one_line(order.recipient, "--recipient")
-        fmt = chosen(order.fmt, artifact.config().data.modality, RELEASED)
+        fmt = chosen(order.fmt, artifact.config().data, RELEASED)
         wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
         more = _accounted(tenant, name)

@@ -33,6 +33,7 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
         "label_scheme": scheme,
         "labels": len(scheme),
         "classes": _classes(cfg.data, declared["classes"], manifest),
+        "channels": _channels(cfg, manifest),
     }
     _check_crop(cfg.data, scheme, manifest)
     unit = {"unit": _unit(cfg.privacy.unit, manifest)}
@@ -90,6 +91,32 @@ def _scheme(
         )
     # JSON with sorted keys, as manifests are stored, has 10 before 2.
     return dict(list(label_scheme(scheme).items())[:wanted])
+
+
+def _channels(cfg: RunConfig, manifest: dict[str, Any]) -> tuple[str, ...]:
+    """The channels that every volume of the data set has."""
+    wanted, name = cfg.data.channels, manifest["name"]
+    if {entry["modality"] for entry in manifest["volumes"]} != {cfg.data.modality}:
+        return wanted  # Another configuration is needed, and the cohort refuses this one.
+    found = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
+    if len(found) > 1:
+        several = " and ".join(", ".join(names) or "none" for names in sorted(found))
+        raise UsageError(
+            f"the volumes of data set {name} have different channels ({several}); ingest those of "
+            "one kind as a data set of their own"
+        )
+    (channels,) = found
+    if wanted not in ((), channels):
+        raise UsageError(
+            f"data.channels is {', '.join(wanted)}, but the volumes of data set {name} have "
+            f"{', '.join(channels) or 'none'}; leave data.channels out"
+        )
+    if channels and cfg.cosines.share < 1:
+        raise UsageError(
+            f"data set {name} has the channels {', '.join(channels)}, which the cosine model alone "
+            "draws together; use -c contrasts, or set cosines.share to 1 and the other shares to 0"
+        )
+    return channels
 
 
 def _classes(data: DataConfig, declared: int | None, manifest: dict[str, Any]) -> int:

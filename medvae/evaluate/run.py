@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from medvae.config import MAX_LABELS, DataConfig
 from medvae.errors import InputError
-from medvae.evaluate import network, pictures, shells, texture
+from medvae.evaluate import channels, network, pictures, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histogram, intensities
@@ -60,6 +60,7 @@ class Cohort:
         features: extractor -> [n, d]; of the network [3 n, d], a row a plane, but of pictures.
         histograms: [n, BINS] share of each one's voxels by intensity.
         looks: of each, for the classifier: `shells` of a volume, `thumbnail` of a picture.
+        correlations: [C, C] of the channels of each image that has some.
     """
 
     gridded: list[Gridded] = field(default_factory=list)
@@ -68,6 +69,7 @@ class Cohort:
     features: dict[str, Features] = field(default_factory=dict)
     histograms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     looks: list[Features] = field(default_factory=list)
+    correlations: list[channels.Matrix] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.gridded)
@@ -120,6 +122,8 @@ def evaluate(
     for name in tools:
         found |= _distances(name, fake, true, halves)
     found |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
+    if data.channels:
+        found |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
     if artifact is not None and not artifact.part("cosines"):
         found |= restoration(artifact, [pair.image for pair in true.gridded])
     if options.downstream:
@@ -153,6 +157,7 @@ def _grid_of(made: Sequence[Volume]) -> DataConfig:
         spacing=first.spacing,
         labels=len(scheme),
         label_scheme=scheme,
+        channels=first.channels,
     )
 
 
@@ -200,6 +205,8 @@ def _gather(
         cohort.subjects.append(subject)
         cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
         cohort.looks.append(_look(gridded.image))
+        if gridded.image.ndim == 4:
+            cohort.correlations.append(channels.correlations(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
         cohort.histograms.append(histogram(gridded.image))

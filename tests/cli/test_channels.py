@@ -77,3 +77,75 @@ def digests(folder: Path) -> list[bytes]:
     """The voxels of a folder's images, whatever their names."""
     files = folder.glob("*.nii.gz")
     return sorted(nibabel.load(file).get_fdata().astype(np.float32).tobytes() for file in files)
+
+
+SMALL = ("-c", "contrasts", "-d", "cohort", "--set", "data.size=[16,16,8]")
+
+
+@pytest.fixture(scope="module")
+def trained(ward: Clinic) -> Clinic:
+    ward("train", *SMALL, "--name", "m", "--epsilon", "20")
+    return ward
+
+
+def test_channels_are_drawn_together_and_written_one_a_file(
+    trained: Clinic, tmp_path: Path
+) -> None:
+    out = tmp_path / "drawn"
+    trained("generate", "m", "-n", "16", "-o", out, "--seed", "5")
+    names = [f"synth{n:04d}_{name}.nii.gz" for n in range(1, 17) for name in sorted(NAMES)]
+    assert sorted(path.name for path in out.glob("*.nii.gz")) == names
+    drawn = np.stack(
+        [
+            [nibabel.load(out / f"synth{n:04d}_{name}.nii.gz").get_fdata() for name in NAMES]
+            for n in range(1, 17)
+        ]
+    )
+    assert drawn.shape == (16, 3, 16, 16, 8)
+    # Real t2 is t1 turned over, and flair has nothing to do with either.
+    t1_t2, t1_flair = (
+        np.mean([np.corrcoef(one[0].ravel(), one[other].ravel())[0, 1] for one in drawn])
+        for other in (1, 2)
+    )
+    assert t1_t2 < -0.25
+    assert abs(t1_flair) < 0.3
+
+
+def test_a_plan_names_the_channels_of_the_data_set_and_refuses_others(ward: Clinic) -> None:
+    assert ward("plan", *SMALL).code == 0
+    for words, expected in (
+        (("--set", "data.channels=[t1,t2]"), "leave data.channels out"),
+        (("--set", "data.channels=[t1]"), "two or more different names"),
+        (("-c", "mri"), "use -c contrasts"),
+        (("--set", "data.labels=-1", "--set", "data.label_scheme={1: a}"), "draws no masks"),
+    ):
+        refused = ward("plan", *SMALL, *words, ok=False)
+        assert (refused.code, expected in refused.err) == (2, True), refused.err
+
+
+def test_volumes_with_other_channels_are_another_data_set(ward: Clinic, tmp_path: Path) -> None:
+    other = Clinic(tmp_path)
+    other("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
+    for names in ("t1,t2", "t2,flair"):
+        other("ingest", ward.root / "source", "-d", "d", "--modality", "mri", "--channels", names)
+    refused = other("plan", "-c", "contrasts", "-d", "d", ok=False)
+    assert refused.code == 2
+    assert "different channels (t1, t2 and t2, flair)" in refused.err
+
+
+def test_a_model_and_its_files_are_evaluated_alike(trained: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    trained("generate", "m", "-n", "6", "-o", out, "--seed", "5")
+    for what in ("m", out):
+        metrics = trained("evaluate", what, "--against", "cohort").json["metrics"]
+        pairs = metrics["channel_correlation"]["pairs"]
+        assert set(pairs) == {"t1 t2", "t1 flair", "t2 flair"}
+        assert pairs["t1 t2"]["real"] < -0.8
+        assert metrics["texture_frechet"]["value"] > 0
+
+
+def test_what_holds_no_channels_says_so(trained: Clinic, tmp_path: Path) -> None:
+    refused = trained("generate", "m", "-n", "1", "-o", tmp_path / "d", "--format", "dicom",
+                      ok=False)  # fmt: skip
+    assert refused.code == 2
+    assert "mri with channels is not written as dicom: use --format nifti" in refused.err

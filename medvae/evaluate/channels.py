@@ -1,0 +1,60 @@
+"""Correlation between the channels of an image: whether contrasts were drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Matrix = npt.NDArray[np.float64]
+
+
+def correlations(image: npt.NDArray[np.float32]) -> Matrix:
+    """[C, C] over the voxels of [C, X, Y, Z] in which not all channels are black (-1).
+
+    0 beside a channel that is constant there.
+    """
+    flat = image.reshape(len(image), -1).astype(np.float64)
+    inside = flat[:, (flat > -1.0).any(axis=0)]
+    if inside.shape[1] < 2:
+        return np.eye(len(image))
+    centred = inside - inside.mean(axis=1, keepdims=True)
+    size = np.sqrt((centred**2).sum(axis=1))
+    scaled = np.divide(centred, size[:, None], out=np.zeros_like(centred), where=size[:, None] > 0)
+    found = scaled @ scaled.T
+    np.fill_diagonal(found, 1.0)
+    return np.asarray(found)
+
+
+def figures(
+    fake: Sequence[Matrix],
+    true: Sequence[Matrix],
+    halves: npt.NDArray[np.bool_],
+    channels: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """The largest difference between mean correlations of synthetic and real images, by pair.
+
+    Args:
+        fake, true: of each image.
+        halves: [n] of the real images; `real` is the difference between these two.
+    """
+    made, seen = np.mean(fake, axis=0), np.mean(true, axis=0)
+    stacked = np.stack(true)
+    between = np.abs(stacked[halves].mean(axis=0) - stacked[~halves].mean(axis=0))
+    pairs = list(combinations(range(len(channels)), 2))
+    return {
+        "channel_correlation": {
+            "value": float(np.abs(made - seen).max()),
+            "real": float(between.max()),
+            "pairs": {
+                f"{channels[a]} {channels[b]}": {
+                    "synthetic": round(float(made[a, b]), 4),
+                    "real": round(float(seen[a, b]), 4),
+                }
+                for a, b in pairs
+            },
+        }
+    }
