@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from torch.utils.data import Dataset
@@ -37,36 +39,44 @@ class ReleaseDataset(Dataset[Item]):
         return item if self._transform is None else self._transform(item)
 
     def _item(self, sample: Sample) -> Item:
-        item: Item = {"image": self._tensor(sample.image, torch.float32), "subject": sample.subject}
+        item: Item = {
+            "image": self._tensor(sample.images, torch.float32),
+            "subject": sample.subject,
+        }
         if sample.label_map is not None:
-            item["label"] = self._tensor(sample.label_map, torch.uint8)
+            item["label"] = self._tensor((sample.label_map,), torch.uint8)
         if sample.class_id is not None:
             item["class"] = sample.class_id
         return item
 
-    def _tensor(self, path: str, dtype: torch.dtype) -> torch.Tensor:
-        """[1, X, Y, Z] with its affine [4, 4]."""
-        voxels, affine = self._files.nifti(path)
-        tensor: torch.Tensor = MetaTensor(
-            torch.from_numpy(voxels)[None].to(dtype), affine=torch.from_numpy(affine)
-        )
+    def _tensor(self, paths: tuple[str, ...], dtype: torch.dtype) -> torch.Tensor:
+        """[C, X, Y, Z], a channel a file, with its affine [4, 4]."""
+        voxels, affine = _stacked(self._files, paths)
+        tensor: torch.Tensor = MetaTensor(voxels.to(dtype), affine=torch.from_numpy(affine))
         return tensor
+
+
+def _stacked(
+    files: OpenRelease, paths: tuple[str, ...]
+) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
+    """[C, X, Y, Z] of a file a channel, and the affine of the first."""
+    found = [files.nifti(path) for path in paths]
+    return torch.from_numpy(np.stack([voxels for voxels, _ in found])), found[0][1]
 
 
 def subjects(files: OpenRelease) -> list[torchio.Subject]:
     """TorchIO subjects, whose voxels are read and checked when they are asked for."""
     import torchio
 
-    def image(kind: type[torchio.Image], path: str) -> torchio.Image:
+    def image(kind: type[torchio.Image], *paths: str) -> torchio.Image:
         def read(_: object) -> tuple[torch.Tensor, object]:
-            voxels, affine = files.nifti(path)
-            return torch.from_numpy(voxels)[None], affine
+            return _stacked(files, paths)
 
-        return kind(files.root / path, reader=read)
+        return kind(files.root / paths[0], reader=read)
 
     found = []
     for sample in files.samples:
-        parts: dict[str, object] = {"image": image(torchio.ScalarImage, sample.image)}
+        parts: dict[str, object] = {"image": image(torchio.ScalarImage, *sample.images)}
         if sample.label_map is not None:
             parts["label"] = image(torchio.LabelMap, sample.label_map)
         if sample.class_id is not None:

@@ -9,18 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from medvae.errors import InputError, UsageError
 from medvae.ingest.layouts import CONTRASTS
 from medvae.ingest.records import printable
+from medvae.modality.contrasts import BIDS_NAMES
 from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS
 
-# Words for one contrast, in nnU-Net, BIDS, BraTS and in series descriptions.
-SYNONYMS = (
-    frozenset({"t1", "t1w", "t1n"}),
-    frozenset({"t1c", "t1ce", "t1gd", "t1post"}),
-    frozenset({"t2", "t2w"}),
-    frozenset({"flair", "t2f"}),
-    frozenset({"pd", "pdw"}),
-    frozenset({"t2star", "t2starw"}),
-)
-_T1, _T1_ENHANCED, _T2 = SYNONYMS[:3]
+SYNONYMS = tuple(BIDS_NAMES.values())
+_T1, _T2 = BIDS_NAMES["T1w"], BIDS_NAMES["T2w"]
 # Words of a series description that say that a contrast agent was given.
 _ENHANCED = frozenset({"c", "ce", "gad", "gado", "gd", "km", "post", "postcontrast"})
 _NAME = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_CHANNEL}}}")

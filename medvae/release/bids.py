@@ -1,7 +1,7 @@
 """A release as a BIDS data set (Brain Imaging Data Structure, BIDS 1.10).
 
     dataset_description.json  participants.tsv  participants.json  README.md  CHANGES  LICENSE
-    sub-synth0001/anat/sub-synth0001_T1w.nii.gz  + .json
+    sub-synth0001/anat/sub-synth0001_T1w.nii.gz  + .json, one a channel
     derivatives/labels/dataset_description.json  dseg.tsv
     derivatives/labels/sub-synth0001/anat/sub-synth0001_dseg.nii.gz  + .json
 
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from medvae import modality as modalities
+from medvae.errors import UsageError
+from medvae.modality import Modality
+from medvae.modality.contrasts import bids_name
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.nifti import PUBLIC, SYNTHETIC, as_int16, gzipped, nifti
@@ -32,15 +35,34 @@ _OURS = (
 _PUBLIC_IMAGE = "Image of a public person, resampled to the grid of the synthetic ones"
 
 
+def _names(facts: ReleaseFacts, modality: Modality) -> tuple[str, ...]:
+    """How the names of a volume's images end, one a channel."""
+    channels = facts.data.channels
+    if not channels:
+        return (modality.bids.suffix(facts.suffix),)
+    found = [bids_name(channel) if modality.name == "mri" else None for channel in channels]
+    names = [name for name in found if name is not None]
+    if len(set(names)) < len(channels):
+        raise UsageError(
+            f"BIDS has no names of their own for the channels {', '.join(channels)}: ingest with "
+            "--channels of t1, t1ce, t2, flair, pd or t2star, or write files by medvae generate"
+        )
+    return tuple(names)
+
+
 class BidsWriter:
-    """Writes volumes one by one under `root`; `finish` writes the data set's own files."""
+    """Writes volumes one by one under `root`; `finish` writes the data set's own files.
+
+    Raises:
+        UsageError: BIDS has no name for a channel, or one for two of them.
+    """
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root
         self._facts = facts
         self._modality = modalities.get(facts.data.modality)
         self._folder = self._modality.bids.folder
-        self._suffix = self._modality.bids.suffix(facts.suffix)
+        self._names = _names(facts, self._modality)
         self._display = VoxelGate(facts.data).range
         self._participants = Participants(facts, "sub-{}")
         self._masks = 0
@@ -50,12 +72,17 @@ class BidsWriter:
     @property
     def layout(self) -> dict[str, Any]:
         """What the card says of the files."""
-        return {"format": "bids"}
+        channels = self._facts.data.channels
+        if not channels:
+            return {"format": "bids"}
+        suffixes = dict(zip(channels, self._names, strict=True))
+        return {"format": "bids", "channel_suffixes": suffixes}
 
     @property
     def images(self) -> str:
         """A glob of the images, relative to the release."""
-        return f"sub-synth*/{self._folder}/*_{self._suffix}.nii.gz"
+        name = self._names[0] if len(self._names) == 1 else "*"
+        return f"sub-synth*/{self._folder}/*_{name}.nii.gz"
 
     @property
     def labels(self) -> str | None:
@@ -65,19 +92,22 @@ class BidsWriter:
         return f"derivatives/labels/sub-synth*/{self._folder}/*_dseg.nii.gz"
 
     def add(self, volume: Volume, *, public: bool = False) -> None:
-        """Write one image, its sidecar and its label map."""
+        """Write one image a channel, their sidecars, and the label map."""
         subject = self._participants.add(volume, public=public)
         folder = self._root / subject / self._folder
-        stem = f"{subject}_{self._suffix}"
         folder.mkdir(parents=True)
-        levels, step = as_int16(volume.single("BIDS"), self._modality.step), self._modality.step
-        note = PUBLIC if public else SYNTHETIC
-        data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
-        (folder / f"{stem}.nii.gz").write_bytes(gzipped(data))
-        (folder / f"{stem}.json").write_bytes(json_text(self._sidecar(public)))
+        step, note = self._modality.step, PUBLIC if public else SYNTHETIC
+        channels = volume.voxels if volume.channels else volume.voxels[None]
+        for name, voxels in zip(self._names, channels, strict=True):
+            levels = as_int16(voxels, step)
+            data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
+            (folder / f"{subject}_{name}.nii.gz").write_bytes(gzipped(data))
+            (folder / f"{subject}_{name}.json").write_bytes(json_text(self._sidecar(public)))
         if volume.mask is not None:
             self._masks += 1
-            self._add_mask(volume, subject, f"{subject}/{self._folder}/{stem}.nii.gz", public)
+            stem = f"{subject}/{self._folder}/{subject}"
+            sources = [f"bids:raw:{stem}_{name}.nii.gz" for name in self._names]
+            self._add_mask(volume, subject, sources, public)
 
     def _sidecar(self, public: bool) -> dict[str, Any]:
         description = _PUBLIC_IMAGE if public else "Synthetic image; no person was scanned"
@@ -96,7 +126,7 @@ class BidsWriter:
             sidecar["BodyPart"] = self._facts.body_part.upper()
         return sidecar
 
-    def _add_mask(self, volume: Volume, subject: str, source: str, public: bool) -> None:
+    def _add_mask(self, volume: Volume, subject: str, sources: list[str], public: bool) -> None:
         assert volume.mask is not None
         folder = self._root / "derivatives" / "labels" / subject / self._folder
         folder.mkdir(parents=True)
@@ -113,7 +143,7 @@ class BidsWriter:
                 "Manual": False,
             }
         )
-        sidecar = {**facts, "Sources": [f"bids:raw:{source}"]}
+        sidecar = {**facts, "Sources": sources}
         (folder / f"{stem}.json").write_bytes(json_text(sidecar))
 
     def finish(self) -> None:

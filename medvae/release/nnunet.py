@@ -104,8 +104,8 @@ class NnunetWriter:
         self._participants.write(self._root)
 
     def _channels(self) -> tuple[str, ...]:
-        if self._modality.channels:
-            return self._modality.channels
+        if self._facts.data.channels:
+            return self._facts.data.channels
         suffix = self._modality.bids.suffix(self._facts.suffix)
         return (suffix if self._modality.name == "mri" else suffix.upper(),)
 

@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,8 @@ class Sample:
     Attributes:
         subject: its number, as `participants.tsv` has it without `sub-`.
         synthetic: False of the image of a public person.
-        image: path of the NIfTI image.
+        image: path of the NIfTI image, of the first channel where there are several.
+        channels: paths of its images, in the order of the channels; none of a single one.
         label_map: path of the NIfTI label map; None where the release has none.
         class_id: 0, 1, ...; None where the model has no classes.
     """
@@ -49,6 +50,12 @@ class Sample:
     label_map: str | None
     class_id: int | None
     synthetic: bool = True
+    channels: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Paths of all its images, one a channel."""
+        return self.channels or (self.image,)
 
 
 class OpenRelease:
@@ -104,19 +111,25 @@ class OpenRelease:
         return voxels, np.asarray(image.affine, np.float64)
 
     def _samples(self) -> tuple[Sample, ...]:
-        rows = self._rows()
+        rows, suffixes = self._rows(), self.card.get("data", {}).get("channel_suffixes", {})
         found = []
         for path in sorted(self._files):
             named = _named(path)
             if named is None:
                 continue
             subject, mask = named
+            channels: tuple[str, ...] = ()
+            if isinstance(suffixes, dict) and suffixes:
+                stem = f"{PurePosixPath(path).parent}/sub-{subject}_"
+                channels = tuple(f"{stem}{one}.nii.gz" for one in suffixes.values())
+                if path != channels[0]:
+                    continue
             label_map = mask if mask in self._files else None
             row = rows.get(subject, {})
             number = row.get("class")
             class_id = None if number in (None, "n/a") else int(number)
             synthetic = row.get("synthetic") != "no"
-            found.append(Sample(subject, path, label_map, class_id, synthetic))
+            found.append(Sample(subject, path, label_map, class_id, synthetic, channels))
         if not found:
             raise UsageError(
                 f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Scan:
 def scan_of(volume: Volume, name: str) -> Scan:
     """The slices that show most of the labels, or the middle ones; of a picture the picture.
 
+    Of a volume with channels the axial slice of each.
+
     Args:
         name: what the volume is called beside its panels.
     """
@@ -65,7 +67,13 @@ def scan_of(volume: Volume, name: str) -> Scan:
         caption.append(f"labels {found}{more}")
     else:
         caption.append("no mask")
-    return Scan(tuple(_panel(volume, axis) for axis in axes), tuple(caption), frozenset(values))
+    if volume.channels and len(axes) > 1:
+        # Contrasts beside one another say more than three planes of their mean.
+        shown = [replace(volume, voxels=one, channels=()) for one in volume.voxels]
+        panels = [_panel(one, 2) for one in shown]
+    else:
+        panels = [_panel(volume, axis) for axis in axes]
+    return Scan(tuple(panels), tuple(caption), frozenset(values))
 
 
 def sheet(scans: Sequence[Scan], title: str, names: Mapping[str, str] | None) -> bytes:
@@ -77,7 +85,8 @@ def sheet(scans: Sequence[Scan], title: str, names: Mapping[str, str] | None) ->
     from matplotlib.figure import Figure
 
     head, foot, side, cell, gap = 0.85, 0.45, 1.75, 2.3, 0.14
-    size = (side + 3 * (cell + gap) + gap, head + len(scans) * (cell + gap) + foot)
+    columns = max([3, *(len(scan.panels) for scan in scans)])
+    size = (side + columns * (cell + gap) + gap, head + len(scans) * (cell + gap) + foot)
     figure = Figure(figsize=size, dpi=100, facecolor="white")
     for row, scan in enumerate(scans):
         bottom = size[1] - head - (row + 1) * (cell + gap) + gap

@@ -60,11 +60,16 @@ def grey_or_colour(
 
     Of other channels their mean is shown. low, high: what becomes black and white.
     """
-    shown = volume.voxels if len(volume.channels) == _COLOURS else volume.grey[None]
+    shown = volume.voxels if _is_colour(volume) else volume.grey[None]
     rows = np.stack([slice_of(one, axis, index) for one in shown], axis=-1)
     scaled = (rows.astype(np.float32) - low) / (high - low) * 255
     levels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return np.asarray(levels if levels.shape[-1] == _COLOURS else levels[..., 0])
+
+
+def _is_colour(volume: Volume) -> bool:
+    """Whether it is a picture in red, green and blue, and not three contrasts."""
+    return len(volume.channels) == _COLOURS and volume.shape[2] == 1
 
 
 def slice_of(array: npt.NDArray[np.generic], axis: int, index: int) -> npt.NDArray[np.generic]:

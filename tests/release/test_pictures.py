@@ -97,8 +97,11 @@ def _as_photo(volume: Volume) -> Volume:
 def test_png_and_the_other_formats_refuse_what_they_cannot_hold(make: Make) -> None:
     with pytest.raises(UsageError, match="png is for pictures"):
         pixels(next(synthetic(1, DataConfig(modality="mri", size=(12, 16, 10)))))
-    for fmt in ("bids", "dicom"):
-        with pytest.raises(UsageError, match="needs volumes with one grey value"):
+    for fmt, words in (
+        ("bids", "no names of their own for the channels red, green, blue"),
+        ("dicom", "needs volumes with one grey value"),
+    ):
+        with pytest.raises(UsageError, match=words):
             make(PHOTO, volumes=pictures(2, PHOTO), facts=facts(PHOTO), fmt=fmt)
 
 
