@@ -52,7 +52,7 @@ def send(
 
     Raises:
         NotFoundError: the folder is not there.
-        IntegrityError: it is no release, or is not as it was signed.
+        IntegrityError: it is no release, is not as it was signed, or awaits approval.
         UsageError: it holds no DICOM, or `peer` or `link` cannot be right.
         AccessError: the archive cannot be reached or refuses, and nothing was sent.
     """
@@ -66,6 +66,8 @@ def send(
     found, listed = check.check_files(root, trusted, progress)
     if not found.unchanged or found.valid is False:
         problem = found.problems[0] if found.problems else "it is not as it was signed"
+        if found.unchanged:
+            raise IntegrityError(f"{root} is not sent: {problem}")
         raise IntegrityError(
             f"{root} is not sent, since it is no release that is as it was signed: {problem}"
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medvae.release import create
+from medvae.release import approval, create
 from tests.cli.conftest import Clinic
 from tests.ingest.ingest_makers import taken
 from tests.pacs.conftest import Archive, Liar, Lies, needs_orthanc, orthanc
@@ -86,6 +86,16 @@ def test_only_a_release_that_is_as_it_was_signed_is_sent(
         public_key=KEY.public,
     ).path
     refused(nifti, 2, "--format dicom")
+    waiting = create(
+        volumes=synthetic(1, CT),
+        out=tmp_path / "waiting",
+        facts=facts(CT),
+        sign=KEY.sign,
+        public_key=KEY.public,
+        fmt="dicom",
+        approvals=approval.require(KEY.public, [Key(3).public]),
+    ).path
+    refused(waiting, 4, "is not sent: the release awaits approval")
 
 
 def answer_of(request: Liar, refuse: int, status: int = 200) -> None:
