@@ -48,6 +48,7 @@ SESSION = {
     "plan": "plan",
     "pretrain": "pretrain",
     "pull": "pull",
+    "listen": "listen",
     "reconstruct": "reconstruct",
     "release approve": "releases.approve",
     "release create": "releases.create",

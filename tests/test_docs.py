@@ -140,8 +140,9 @@ def test_the_site_builds_strictly_and_asks_no_network(
 
 
 VERBS = frozenset(
-    """add approve attack check copy create declare delete draw encode erase explain export generate
-    list make measure move print read remove replace run send show sign start train write""".split()  # noqa: SIM905
+    """add approve attack check copy create declare delete draw encode erase explain export
+    generate list make measure move print read receive remove replace run send show sign start train
+    write""".split()  # noqa: SIM905
 )
 
 

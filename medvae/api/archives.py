@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from medvae.ingest import Received
     from medvae.pacs.archive import Archive
     from medvae.pacs.hold import Hold
-    from medvae.pacs.peers import Peer
     from medvae.pacs.wanted import Wanted
     from medvae.vault import Tenant
 
@@ -58,16 +57,14 @@ def pull(
         InputError: it sent something else than was asked for, or part of it; or as `ingest`.
         NotFoundError: nothing matches.
     """
-    from medvae.pacs import hold, peers
+    from medvae.pacs import peers
     from medvae.pacs.archive import archive_of
 
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, wanted = peers.parse(address), _wanted(order)
     archive = archive_of(peer, access_of(link))
-    if not order.memory_limit > 0:
-        raise UsageError(f"--memory-limit must be GiB above 0, not {order.memory_limit:g}")
-    held = hold.Hold(int(order.memory_limit * GIB))
+    held = hold_of(order.memory_limit)
     try:
         try:
             more = _receive(archive, wanted, held, progress)
@@ -75,13 +72,9 @@ def pull(
             reason = type(error).__name__
             tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
             raise
-        pulled = Pulled(
-            len(held.studies),
-            sum(len(one.members) for one in held.studies),
-            sum(one.size for one in held.studies),
-        )
+        pulled = count(held)
         tenant.record("pull", peer=peer.label, **vars(pulled))
-        sources = _sources(peer, held)
+        sources = sources_of(peer.host, held)
         done = intake.ingest(tenant, sources, dataset, options, progress)
     finally:
         held.close()
@@ -110,12 +103,28 @@ def _receive(archive: Archive, wanted: Wanted, held: Hold, progress: Progress) -
     return found.more
 
 
-def _sources(peer: Peer, held: Hold) -> list[Received]:
+def count(held: Hold) -> Pulled:
+    """How much was received."""
+    studies = held.studies
+    return Pulled(
+        len(studies), sum(len(one.members) for one in studies), sum(one.size for one in studies)
+    )
+
+
+def hold_of(memory_limit: float) -> Hold:
+    """A hold of so many GiB. Raises UsageError where that is no number above 0."""
+    from medvae.pacs.hold import Hold
+
+    if not memory_limit > 0:
+        raise UsageError(f"--memory-limit must be GiB above 0, not {memory_limit:g}")
+    return Hold(int(memory_limit * GIB))
+
+
+def sources_of(origin: str, held: Hold) -> list[Received]:
+    """What to ingest of the studies that were received; `origin` is for messages."""
     from medvae.ingest import Received
 
     return [
-        Received(
-            f"study {one.uid} of {peer.host}", one.descriptor, one.members, one.uid, one.patient
-        )
+        Received(f"study {one.uid} of {origin}", one.descriptor, one.members, one.uid, one.patient)
         for one in held.studies
     ]

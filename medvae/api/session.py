@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,6 +163,55 @@ class Session:
         )
         return archives.pull(
             self.tenant, peer, dataset, order, link or links.Link(), options, progress
+        )
+
+    def listen(
+        self,
+        dataset: str,
+        port: int,
+        *,
+        bind: str = "127.0.0.1",
+        aet: str = "MEDVAE",
+        allow: Sequence[str] = (),
+        studies: int | None = None,
+        seconds: float | None = None,
+        settle: float = 5.0,
+        associations: int = 8,
+        memory_limit: float = 4.0,
+        link: Link | None = None,
+        demographics: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        workers: int = 1,
+        require_sandbox: bool = False,
+        ready: Callable[[str], object] | None = None,
+        progress: Progress = SILENT,
+    ) -> results.ListenResult:
+        """Receive what archives and scanners send by DIMSE (C-STORE), then ingest it, all or none.
+
+        It ends when `studies` have come whole and nobody has been sending for `settle` seconds,
+        after `seconds`, or at Ctrl-C (KeyboardInterrupt); a study that had not come whole by then
+        is left out, and a note says so. `aet` is what senders must call us, `allow` are the titles
+        that may send (none: any; a title proves nothing). At most `associations` at a time.
+
+        `link`: `client_cert` and `client_key` are ours, `ca` has signed those of the senders;
+        beyond this machine it is TLS or `plaintext`. `ready` is called with the address. The
+        rest as in `pull`.
+        """
+        from medvae.api import intake, links, listening
+
+        order = listening.ListenRequest(
+            port, bind, aet, tuple(allow), studies, seconds, settle, associations, memory_limit
+        )
+        options = intake.IngestOptions(
+            demographics=demographics,
+            label_scheme=label_scheme,
+            classes=classes,
+            workers=workers,
+            require_sandbox=require_sandbox,
+        )
+        return listening.listen(
+            self.tenant, dataset, order, link or links.Link(), options, ready, progress
         )
 
     def verify(

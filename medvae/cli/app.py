@@ -21,6 +21,7 @@ from medvae.cli import (
     generate,
     ingest,
     keys,
+    listen,
     log,
     model,
     plan,
@@ -54,7 +55,7 @@ def build() -> Callable[..., Any]:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_top)
-    single = (doctor, demo, ingest, pull, verify, repair, plan, pretrain, train, budget)
+    single = (doctor, demo, ingest, pull, listen, verify, repair, plan, pretrain, train, budget)
     for module in single:
         app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
     for group in (config, tenant, keys, dataset, anatomy, subject, model, release, log):

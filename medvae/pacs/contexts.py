@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 IMAGES = ("CT", "MR", "PT")
 MARKS = ("SEG", "RTSTRUCT")
 
+VERIFICATION = "1.2.840.10008.1.1"
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 # Images that hold volumes; of enhanced PET ingest says that it does not read it.
 VOLUMES = (*CT.dicom.read, *MR.dicom.read, *PET.dicom.read, STORAGE + "128.1", STORAGE + "130")
@@ -34,6 +35,15 @@ PACKED = (
     "1.2.840.10008.1.2.4.50",
     "1.2.840.10008.1.2.4.51",
 )
+
+
+def accepted_contexts() -> list[PresentationContext]:
+    """All that we receive from a sender who chooses how to send it; and C-ECHO."""
+    from pynetdicom import build_context
+
+    syntaxes = [*PLAIN, *PACKED]
+    storage = [build_context(uid, syntaxes) for uid in (*VOLUMES, *OTHERS)]
+    return [build_context(VERIFICATION, list(PLAIN)), *storage]
 
 
 def storage_contexts() -> list[PresentationContext]:

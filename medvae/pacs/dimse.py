@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medvae.errors import AccessError, InputError, MedvaeError, UsageError
 from medvae.pacs.association import Line, associate, check_title, require_pynetdicom
 from medvae.pacs.contexts import IMAGES, MARKS, PLAIN, storage_contexts
-from medvae.pacs.guard import Guard
+from medvae.pacs.guard import OVERHEAD, Allowance, Guard
 from medvae.pacs.hold import Hold, Receiving
 from medvae.pacs.instances import Instance, reason_of
 from medvae.pacs.peers import Access, Peer, check_uid, tls_of
@@ -27,8 +27,6 @@ SUCCESS, NO_ROOM, NOT_STORED = 0x0000, 0xA700, 0x0122
 PENDING = (0xFF00, 0xFF01)
 # Stored, but with something changed or left out (PS3.4 B.2.3).
 WARNINGS = (0xB000, 0xB006, 0xB007)
-# What messages add to the data of the instances in them, at most.
-OVERHEAD = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,8 @@ class Dimse:
         """Put the series of one study into memory, whole or not at all. Raises as `Web.fetch`."""
         from pynetdicom import build_context
 
-        guard = Guard(
-            self.peer.label, self.access.silence, hold.room + hold.room // 32 + OVERHEAD, hold.full
-        )
+        allowance = Allowance(hold.room + hold.room // 32 + OVERHEAD, hold.full)
+        guard = Guard(self.peer.label, self.access.silence, allowance)
         contexts = [build_context(GET, list(PLAIN)), *storage_contexts()]
         with hold.study(listed.uid, wanted.patient) as receiving:
             receipt = Receipt(receiving, guard)

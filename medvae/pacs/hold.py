@@ -55,7 +55,7 @@ class Hold:
         if not hasattr(os, "memfd_create"):
             raise AccessError(
                 "this system has no anonymous memory files, in which received scans are kept: "
-                "pull on Linux"
+                "receive on Linux"
             )
         self._limit = limit
         self._used = 0
@@ -73,13 +73,21 @@ class Hold:
             "which they are kept: fetch fewer at a time, or raise it"
         )
 
+    def open(self) -> Receiving:
+        """A study to be filled, which `keep` keeps or its `drop` frees."""
+        return Receiving(self)
+
+    def keep(self, receiving: Receiving, uid: str, patient: str = "") -> None:
+        """Keep a whole study."""
+        self.studies.append(receiving.finish(uid, patient))
+
     @contextlib.contextmanager
     def study(self, uid: str, patient: str = "") -> Iterator[Receiving]:
         """A study to be filled; it is kept only if the block ends without an error."""
-        receiving = Receiving(self)
+        receiving = self.open()
         try:
             yield receiving
-            self.studies.append(receiving.finish(uid, patient))
+            self.keep(receiving, uid, patient)
         except BaseException:
             receiving.drop()
             raise

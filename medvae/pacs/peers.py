@@ -213,6 +213,29 @@ def client_tls(access: Access) -> ssl.SSLContext:
     return context
 
 
+def server_tls(access: Access) -> ssl.SSLContext:
+    """TLS 1.2 or later of a service, which asks for certificates where `access.ca` is given.
+
+    Raises:
+        UsageError: a certificate without a key, or the other way round.
+        AccessError: a file cannot be used.
+    """
+    if access.certificate is None or access.key is None:
+        raise UsageError("--cert and --key go together: give both")
+    _check_files(access)
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=access.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_NONE if access.ca is None else ssl.CERT_REQUIRED
+        context.load_cert_chain(access.certificate, access.key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        raise AccessError(
+            "the files of --cert, --key and --ca cannot be used: expected certificates as PEM, "
+            "and a key without a passphrase"
+        ) from error
+    return context
+
+
 def _check_files(access: Access) -> None:
     named = (access.ca, access.certificate, access.key)
     for path in named:

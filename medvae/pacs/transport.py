@@ -50,6 +50,12 @@ class GuardedSocket(AssociationSocket):
 
     def _wake(self) -> None:
         self.assoc.dimse.msg_queue.put((None, None))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        # Nothing else tells who waits for a proposal that the connection has ended before it.
+        if self.assoc.is_acceptor and not self.assoc.is_established:
+            self.assoc.dul.to_user_queue.put(None)
 
     def connect(self, primitive: T_CONNECT) -> None:
         """Connect, with TLS where it is wanted; `error` is why that failed."""
@@ -86,6 +92,7 @@ class GuardedSocket(AssociationSocket):
             assert self.socket is not None
             piece = self.socket.recv(min(nr_bytes - len(data), CHUNK))
             if not piece:
+                self._hang_up()
                 break
             self.guard.count(len(piece))
             data += piece

@@ -122,6 +122,13 @@ class PullResult(IngestResult):
     pulled: Pulled
 
 
+@dataclass(frozen=True, kw_only=True)
+class ListenResult(IngestResult):
+    """What an ingest of studies that were sent to us gave, and what was received."""
+
+    received: Pulled
+
+
 @dataclass(frozen=True)
 class DatasetInfo(Result):
     """One version of a data set. Counts and notes are of private data.

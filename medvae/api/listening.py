@@ -1,0 +1,129 @@
+"""Studies that archives and scanners send to us, into a data set."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from medvae.api import archives, datasets, declaration, intake
+from medvae.api.links import Link, access_of
+from medvae.api.results import ListenResult
+from medvae.errors import InputError, UsageError
+from medvae.progress import Progress
+
+if TYPE_CHECKING:
+    from medvae.pacs.listener import Listener, Listening
+    from medvae.vault import Tenant
+
+# How often it is looked whether to end, in seconds.
+STEP = 0.1
+
+
+@dataclass(frozen=True)
+class ListenRequest:
+    """Where to listen and when to end (see `Session.listen`)."""
+
+    port: int
+    bind: str
+    aet: str
+    allow: tuple[str, ...]
+    studies: int | None
+    seconds: float | None
+    settle: float
+    associations: int
+    memory_limit: float
+
+
+def listen(
+    tenant: Tenant,
+    dataset: str,
+    order: ListenRequest,
+    link: Link,
+    options: intake.IngestOptions,
+    ready: Callable[[str], object] | None,
+    progress: Progress,
+) -> ListenResult:
+    """Receive and ingest.
+
+    Raises:
+        UsageError: what is asked for cannot be right, or would go unprotected.
+        AccessError: the address cannot be listened at, or a certificate cannot be used.
+        InputError: no study came whole; or as `ingest`.
+    """
+    from medvae.pacs.listener import Listener
+
+    datasets.check_name(dataset)
+    declaration.parse(options.label_scheme, options.classes)
+    how = _listening(order, link)
+    held = archives.hold_of(order.memory_limit)
+    try:
+        listener = Listener(how, held)
+        try:
+            if ready is not None:
+                ready(f"{how.aet}@{how.host}:{listener.port}")
+            _wait(listener, order)
+        except KeyboardInterrupt:
+            # What has come whole is ingested; a second Ctrl-C ends that, too.
+            pass
+        finally:
+            left = listener.close()
+        received = archives.count(held)
+        outcome = "success" if received.studies else "failure"
+        tenant.record("listen", outcome=outcome, left_out=len(left), **vars(received))
+        if not received.studies:
+            partly = f", and {len(left)} in part" if left else ""
+            raise InputError(
+                f"no study came whole{partly}: check that the sender calls {how.aet} at port "
+                f"{listener.port}, and its own log"
+            )
+        done = intake.ingest(tenant, archives.sources_of(how.aet, held), dataset, options, progress)
+    finally:
+        held.close()
+    notes = tuple(_notes(left, listener.refused))
+    return ListenResult(**(vars(done) | {"notes": (*notes, *done.notes)}), received=received)
+
+
+def _wait(listener: Listener, order: ListenRequest) -> None:
+    began = time.monotonic()
+    while order.seconds is None or time.monotonic() - began < order.seconds:
+        whole, quiet = listener.poll()
+        if order.studies is not None and whole >= order.studies and quiet >= order.settle:
+            return
+        time.sleep(STEP)
+
+
+def _notes(left: list[str], refused: int) -> list[str]:
+    notes = [f"study {name} did not come whole and was left out" for name in left]
+    if refused:
+        notes.append(f"{refused} images were refused: no study is named, or there is no room")
+    return notes
+
+
+def _listening(order: ListenRequest, link: Link) -> Listening:
+    """How to listen. Raises UsageError, AccessError."""
+    from medvae.pacs import peers
+    from medvae.pacs.listener import Listening
+
+    if not 0 <= order.port < 65536:
+        raise UsageError(f"--port must be 0 to 65535, not {order.port}")
+    for name, number in (("studies", order.studies), ("associations", order.associations)):
+        if number is not None and number < 1:
+            raise UsageError(f"--{name} must be at least 1, not {number}")
+    for name, time_ in (("seconds", order.seconds), ("settle", order.settle)):
+        if time_ is not None and not time_ > 0:
+            raise UsageError(f"--{name} must be above 0, not {time_:g}")
+    access = access_of(link)
+    secured = access.certificate is not None or access.key is not None or access.ca is not None
+    if secured and access.plaintext:
+        raise UsageError("--plaintext goes without TLS: leave out --cert, --key and --ca")
+    if not (secured or access.plaintext or peers.is_loopback(order.bind)):
+        raise UsageError(
+            f"--bind {order.bind} would receive patients' data in the clear: give --cert and "
+            "--key, or --plaintext where the network is safe"
+        )
+    tls = peers.server_tls(access) if secured else None
+    return Listening(
+        order.bind, order.port, order.aet, order.allow, order.associations, access.silence, tls
+    )
