@@ -183,7 +183,7 @@ class _CosineSource:
     def __init__(self, artifact: Artifact) -> None:
         self._data = artifact.config().data
         arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
-        basis = Basis(self._data.size, max(len(self._data.channels), 1))
+        basis = Basis.of(self._data)
         self._model = CosineModel.read(basis, arrays)
 
     def require(self, category: int | None) -> None:

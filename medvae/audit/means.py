@@ -179,7 +179,7 @@ class Means:
         Raises:
             IntegrityError: the model's numbers are not what follows from its releases.
         """
-        basis = Basis(self._data.size, max(len(self._data.channels), 1))
+        basis = Basis.of(self._data)
         arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
         model = CosineModel.read(basis, arrays)
         known = Numbers.public(basis, self._data.classes)

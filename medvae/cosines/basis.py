@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from medvae import modality as modalities
+from medvae.config_data import DataConfig
+
 Array = npt.NDArray[np.float64]
 Size = tuple[int, int, int]
 
@@ -35,10 +38,19 @@ class Basis:
     Attributes:
         size: [X, Y, Z] of the grid; a picture's Z is 1.
         channels: how many values a voxel has.
+        related: correlations between channel planes are measured: no public basis makes the
+            channels independent.
     """
 
     size: Size
     channels: int = 1
+    related: bool = False
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Basis:
+        """The coefficients of a configuration's grid."""
+        colours = modalities.get(data.modality).channels
+        return cls(data.size, max(len(data.channels), 1), data.channels != colours)
 
     def __len__(self) -> int:
         return self.channels * math.prod(self.size)
@@ -75,12 +87,23 @@ class Basis:
     @cached_property
     def band(self) -> npt.NDArray[np.int64]:
         """[F] band of each coefficient: its channel, and a half octave of wave numbers."""
-        octave = np.zeros(len(self))
-        moving = self.radius > 0
-        octave[moving] = 1 + np.maximum(0, np.ceil(2 * np.log2(self.radius[moving]) - 1e-9))
         plane = np.arange(len(self)) // math.prod(self.size)
-        _, found = np.unique(plane * (octave.max() + 1) + octave, return_inverse=True)
+        return plane * self.octaves + np.tile(self.octave, self.channels)
+
+    @cached_property
+    def octave(self) -> npt.NDArray[np.int64]:
+        """[W] half octave of each wave number, from 0 without a gap."""
+        radius = self.radius[: math.prod(self.size)]
+        octave = np.zeros(len(radius))
+        moving = radius > 0
+        octave[moving] = 1 + np.maximum(0, np.ceil(2 * np.log2(radius[moving]) - 1e-9))
+        _, found = np.unique(octave, return_inverse=True)
         return np.asarray(found, np.int64).reshape(-1)
+
+    @property
+    def octaves(self) -> int:
+        """How many half octaves there are."""
+        return int(self.octave.max()) + 1
 
     @cached_property
     def widths(self) -> Array:

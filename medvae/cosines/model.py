@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from medvae.cosines.basis import Array, Basis
 from medvae.cosines.numbers import Numbers
+from medvae.cosines.planes import mixing
 
 _RELEASED = "released."
 
@@ -45,16 +46,28 @@ class CosineModel:
     ) -> npt.NDArray[np.float32]:
         """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1].
 
-        What is finer than the kept coefficients has the released power of its band and the signs
-        of chance.
+        What is finer than the kept coefficients has the released power of its band, the released
+        correlation between channels, and the signs of chance.
         """
         own = category or 0
         numbers = self.numbers
-        values = random.standard_normal(len(self.basis)) * self.spread
+        values = self._related(random.standard_normal(len(self.basis))) * self.spread
         kept = numbers.kept
         values[kept] = self.roots[own] @ random.standard_normal(len(kept))
         image = self.basis.synthesise(numbers.means[own] + values)
         return np.clip(image, -1.0, 1.0).astype(np.float32)
+
+    def _related(self, normals: Array) -> Array:
+        """Standard normals [F], correlated between channel planes as released."""
+        if self.mixing is None:
+            return normals
+        planes = normals.reshape(self.basis.channels, -1)
+        return np.asarray(np.einsum("wab,bw->aw", self.mixing, planes).reshape(-1))
+
+    @cached_property
+    def mixing(self) -> Array | None:
+        """[W, C, C] as `planes.mixing`; None where channel planes are independent."""
+        return mixing(self.basis, self.numbers) if len(self.numbers.planes) else None
 
     @cached_property
     def spread(self) -> Array:

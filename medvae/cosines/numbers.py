@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ class Numbers:
         means: [K, F] mean coefficients of each class.
         kept: [D] places of the coefficients whose covariance was released.
         covariance: [K, D, D] of the kept coefficients of each class.
+        planes: [O, C, C] correlation of the channel planes in each half octave; empty where it
+            was not measured, and planes are independent.
     """
 
     shares: Array
@@ -28,6 +30,7 @@ class Numbers:
     means: Array
     kept: npt.NDArray[np.int64]
     covariance: Array
+    planes: Array = field(default_factory=lambda: np.zeros((0, 1, 1)))
 
     @classmethod
     def public(cls, basis: Basis, classes: int) -> Numbers:
@@ -62,10 +65,13 @@ class Numbers:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
-        found = {name: np.asarray(arrays[name]) for name in _NAMES}
+        found = {name: np.asarray(arrays[name]) for name in _NAMES if name != "planes"}
+        # Models of earlier versions have none.
+        if "planes" in arrays:
+            found["planes"] = np.asarray(arrays["planes"])
         places = found.pop("kept").astype(np.int64)
         return cls(kept=places, **{k: v.astype(np.float64) for k, v in found.items()})
 
 
 LEAST_LEFT = 0.1
-_NAMES = ("shares", "power", "means", "kept", "covariance")
+_NAMES = ("shares", "power", "means", "kept", "covariance", "planes")

@@ -16,6 +16,7 @@ from scipy.special import digamma
 
 from medvae.cosines.basis import Array, Basis
 from medvae.cosines.numbers import Numbers
+from medvae.cosines.planes import between
 from medvae.cosines.shrinkage import nearest_covariance, spectral, toward_zero
 
 POWERS: Final = "cosines-powers"
@@ -204,7 +205,8 @@ class ClassSeconds:
         sums = released.reshape(len(shares), -1)
         pooled = _unpacked(sums.sum(axis=0), count)
         noise = sigma * np.sqrt(len(shares))
-        shared = np.diag(self._variances(np.diag(pooled), noise))
+        size = np.sqrt(self._variances(np.diag(pooled), noise))
+        shared = between(self.basis, known, self.kept) * np.outer(size, size)
         shared = shared + spectral(pooled - shared, noise)
         scale = self._spread[self.kept] / self._weights
         covariance = np.zeros((len(shares), count, count))

@@ -22,6 +22,7 @@ from medvae.cosines.parts import (
     mean_clip,
     second_clip,
 )
+from medvae.cosines.planes import PlaneCorrelations
 
 # Of the budget, in order of release: products are the most numbers by far.
 SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.81}
@@ -57,7 +58,8 @@ def parts_of(name: str, basis: Basis, known: Numbers, sigma: Sigma) -> list[Part
         count = _most(len(basis), lambda n: _mean_noise(n, known, sigma) <= MEAN_NOISE)
         return [ClassMeans(basis, known, _kept(basis, known, min(count, MOST_MEANS)))]
     count = _most(len(basis), lambda n: _second_noise(n, known, sigma) <= SECOND_NOISE)
-    return [ClassSeconds(basis, known, _kept(basis, known, min(count, MOST_SECONDS)))]
+    seconds = ClassSeconds(basis, known, _kept(basis, known, min(count, MOST_SECONDS)))
+    return [PlaneCorrelations(basis, known), seconds] if basis.related else [seconds]
 
 
 def _kept(basis: Basis, known: Numbers, count: int) -> npt.NDArray[np.int64]:

@@ -122,6 +122,7 @@ class _CosineDrawer(nn.Module):
     spread: Tensor
     roots: Tensor
     kept: Tensor
+    mixing: Tensor | None
 
     def __init__(self, model: CosineModel, data: DataConfig) -> None:
         super().__init__()
@@ -129,6 +130,8 @@ class _CosineDrawer(nn.Module):
         self.register_buffer("spread", torch.from_numpy(model.spread))
         self.register_buffer("roots", torch.from_numpy(np.stack(model.roots)))
         self.register_buffer("kept", torch.from_numpy(model.numbers.kept))
+        mixing = model.mixing
+        self.register_buffer("mixing", None if mixing is None else torch.from_numpy(mixing))
         self.shape = (model.basis.channels, *data.size)
         self.scale = math.sqrt(math.prod(data.size))
         for axis, n in enumerate(data.size):
@@ -140,7 +143,7 @@ class _CosineDrawer(nn.Module):
         """[1, 1 + F + D]: a class, and standard normals, to [1, C, X, Y, Z]."""
         own = numbers[0, 0].long()
         count = self.spread.shape[0]
-        values = numbers[0, 1 : 1 + count] * self.spread
+        values = self._related(numbers[0, 1 : 1 + count]) * self.spread
         slow = self.roots[own] @ numbers[0, 1 + count :]
         values = values.index_copy(0, self.kept, slow)
         waves = (self.means[own] + values).reshape(self.shape) * self.scale
@@ -151,10 +154,17 @@ class _CosineDrawer(nn.Module):
         made: Tensor = self.units(image[None])
         return made
 
+    def _related(self, normals: Tensor) -> Tensor:
+        """[F] correlated between channel planes, as `CosineModel` has them."""
+        if self.mixing is None:
+            return normals
+        planes = normals.reshape(self.shape[0], -1)
+        return torch.einsum("wab,bw->aw", self.mixing, planes).reshape(-1)
+
 
 def _of_cosines(artifact: Artifact) -> Drawer:
     data = artifact.config().data
-    basis = Basis(data.size, max(len(data.channels), 1))
+    basis = Basis.of(data)
     arrays = {name: values.numpy() for name, values in artifact.part("cosines").items()}
     model = CosineModel.read(basis, arrays)
     shares = [float(one) for one in model.numbers.shares]

@@ -53,7 +53,7 @@ def requests(cfg: RunConfig) -> list[tuple[str, float, float, int]]:
 
 def basis_of(data: DataConfig) -> Basis:
     """The coefficients of a configuration's grid."""
-    return Basis(data.size, max(len(data.channels), 1))
+    return Basis.of(data)
 
 
 def released(

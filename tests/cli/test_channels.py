@@ -15,9 +15,10 @@ from tests.cli.conftest import Clinic
 
 NAMES = ("t1", "t2", "flair")
 SIZE = (16, 12, 8)
+PATIENTS = 48
 
 
-def save_cohort(folder: Path, patients: int = 24) -> Path:
+def save_cohort(folder: Path, patients: int = PATIENTS) -> Path:
     """Smooth heads in three contrasts; t2 is t1 turned over, flair something of its own."""
     random = np.random.default_rng(7)
     folder.mkdir(parents=True)
@@ -44,7 +45,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     taken = made(
         "ingest", source, "-d", "cohort", "--modality", "mri", "--channels", ",".join(NAMES)
     ).json  # fmt: skip
-    assert (taken["subjects"], taken["volumes"], taken["quarantined"]) == (24, 24, [])
+    assert (taken["subjects"], taken["volumes"], taken["quarantined"]) == (PATIENTS, PATIENTS, [])
     return made
 
 
@@ -57,18 +58,18 @@ def test_a_data_set_shows_its_channels(ward: Clinic) -> None:
 def test_a_dry_run_lists_them(ward: Clinic) -> None:
     words = ("ingest", ward.root / "source", "-d", "x", "--modality", "mri", "--dry-run")
     found = ward(*words, "--channels", "flair,t1").json
-    assert [row["channels"] for row in found["rows"]] == [["flair", "t1"]] * 24
+    assert [row["channels"] for row in found["rows"]] == [["flair", "t1"]] * PATIENTS
 
 
 def test_an_export_comes_back_as_the_same_cohort(ward: Clinic, tmp_path: Path) -> None:
     out = tmp_path / "export"
     ward("dataset", "export", "cohort", "-o", out)
-    assert len(list(out.glob("*_t1.nii.gz"))) == len(list(out.glob("*_flair.nii.gz"))) == 24
+    assert len(list(out.glob("*_t1.nii.gz"))) == len(list(out.glob("*_flair.nii.gz"))) == PATIENTS
     other = Clinic(tmp_path)
     other("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
     words = ("ingest", out, "-d", "again", "--modality", "mri", "--channels", "t1,t2,flair")
     taken = other(*words).json
-    assert (taken["subjects"], taken["volumes"], taken["unit"]) == (24, 24, "patient")
+    assert (taken["subjects"], taken["volumes"], taken["unit"]) == (PATIENTS, PATIENTS, "patient")
     assert taken["quarantined"] == []
     back = tmp_path / "back"
     other("dataset", "export", "again", "-o", back)
@@ -109,8 +110,8 @@ def test_channels_are_drawn_together_and_written_one_a_file(
         np.mean([np.corrcoef(one[0].ravel(), one[other].ravel())[0, 1] for one in drawn])
         for other in (1, 2)
     )
-    assert t1_t2 < 0.0
-    assert abs(t1_flair) < 0.3
+    assert t1_t2 < -0.25
+    assert t1_t2 < t1_flair - 0.25
 
 
 def test_a_plan_names_the_channels_of_the_data_set_and_refuses_others(ward: Clinic) -> None:

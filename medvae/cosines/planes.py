@@ -1,0 +1,99 @@
+"""Correlation between the channels of an image, by octave: what makes contrasts fit together.
+
+Of red, green and blue the public opponent basis leaves little of it. Of MRI contrasts no public
+basis is known: at every wave number the coefficients of one channel plane say much of another's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from medvae.cosines.basis import Array, Basis
+from medvae.cosines.numbers import Numbers
+from medvae.cosines.shrinkage import FLATTEST
+
+# Clip, as a part of the norm of a vector of correlations that are all 1.
+PLANE_REACH: Final = 0.7
+# How far a correlation is from none, in a population.
+RELATED: Final = 0.3
+
+
+@dataclass(frozen=True)
+class PlaneCorrelations:
+    """Mean correlation of each pair of channel planes in each octave, around the class means.
+
+    A correlation: within -1 and 1 whatever the contrast of an image is.
+    """
+
+    basis: Basis
+    known: Numbers
+    name: str = "planes"
+    share: float = 0.1
+
+    @property
+    def dimension(self) -> int:
+        channels = self.basis.channels
+        return self.basis.octaves * channels * (channels - 1) // 2
+
+    @property
+    def clip(self) -> float:
+        return PLANE_REACH * float(np.sqrt(self.dimension))
+
+    def measure(self, coefficients: Array, category: int | None) -> Array:
+        classes = len(self.known.shares)
+        own = 0 if classes == 1 else category
+        if own is None or own >= classes:
+            return np.zeros(self.dimension)
+        spread = self.known.spread(self.basis)
+        planes = ((coefficients - self.known.means[own]) / spread).reshape(self.basis.channels, -1)
+        octave, count = self.basis.octave, self.basis.octaves
+        size = [np.bincount(octave, one**2, count) for one in planes]
+        found = []
+        for a, b in self._pairs:
+            product = np.bincount(octave, planes[a] * planes[b], count)
+            norm = np.sqrt(size[a] * size[b])
+            found.append(np.divide(product, norm, out=np.zeros(count), where=norm > 0))
+        return np.concatenate(found)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        channels, octaves = self.basis.channels, self.basis.octaves
+        kept = released.reshape(-1, octaves) * RELATED**2 / (RELATED**2 + sigma**2)
+        matrices = np.tile(np.eye(channels), (octaves, 1, 1))
+        for (a, b), values in zip(self._pairs, kept, strict=True):
+            matrices[:, a, b] = matrices[:, b, a] = values
+        return replace(known, planes=np.stack([_correlation(one) for one in matrices]))
+
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        rows, columns = np.triu_indices(self.basis.channels, 1)
+        return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def between(basis: Basis, numbers: Numbers, places: npt.NDArray[np.int64]) -> Array:
+    """[D, D] correlation of the coefficients at some places [D] as planes have it."""
+    count = len(basis) // basis.channels
+    wave, plane = places % count, places // count
+    found = np.eye(len(places))
+    if not len(numbers.planes):
+        return found
+    rows, columns = np.nonzero(wave[:, None] == wave[None])
+    found[rows, columns] = numbers.planes[basis.octave[wave[rows]], plane[rows], plane[columns]]
+    return found
+
+
+def mixing(basis: Basis, numbers: Numbers) -> Array:
+    """[W, C, C] what makes independent numbers of the channel planes correlated, by wave."""
+    roots = np.linalg.cholesky(numbers.planes)
+    return np.asarray(roots[basis.octave])
+
+
+def _correlation(matrix: Array) -> Array:
+    """The matrix with every eigenvalue at least `FLATTEST` and a diagonal of 1."""
+    values, vectors = np.linalg.eigh(matrix)
+    found = (vectors * np.maximum(values, FLATTEST)) @ vectors.T
+    size = np.sqrt(np.diag(found))
+    return np.asarray(found / np.outer(size, size))
