@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,9 @@ import typer
 from medvae.cli.output import note, objects, show, table
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
+
+# Characters below which a passphrase is called short (as `keys add --passphrase` refuses it).
+SHORT = 20
 
 app = typer.Typer(
     help="Tenants: the unit of isolation, each with its own keys.", no_args_is_help=True
@@ -56,6 +60,7 @@ def create(
         store=store,
         approvals=approvals,
     )
+    _advise(os.environ.get("MEDVAE_PASSPHRASE"))
     result = {"tenant": name, "identity": str(identity), "recovery": str(recovery)}
     lines = [
         f"Tenant {name} is ready in {settings.vault_path}.",
@@ -64,6 +69,21 @@ def create(
     ]
     facts = {"epsilon_limit": epsilon_limit, "delta": delta, "store": store, "approvals": approvals}
     show(result | {"vault": str(settings.vault_path)} | facts, lines)
+
+
+def _advise(passphrase: str | None) -> None:
+    """Say what a missing or short passphrase means; the machine may guard the file enough."""
+    if not passphrase:
+        state = "is not set" if passphrase is None else "is empty"
+        note(
+            f"Note: MEDVAE_PASSPHRASE {state}, so the identity file has no passphrase: whoever "
+            "copies it opens the tenant."
+        )
+    elif len(passphrase) < SHORT:
+        note(
+            f"Note: the passphrase has {len(passphrase)} characters and can be guessed by whoever "
+            f"copies the identity file: seven dice words, or {SHORT} characters, cannot."
+        )
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from medvae import modality as modalities
 from medvae.release.huggingface import head
 from medvae.release.scores import score_text
 
+MARKUP = re.compile(r"[\\<>\[\]`&]")
 _NOTICE = (
     "**Synthetic data. No person was scanned to make these images. Not for diagnosis or "
     "treatment.**"
@@ -35,9 +37,10 @@ _NNUNET = (
 def card_markdown(card: dict[str, Any]) -> str:
     """CARD.md, from the same facts as card.json."""
     parts = [
-        f"# {card['name']}: data-set card",
+        f"# {_plain(card['name'])}: data-set card",
         _notice(card),
-        f"Version {card['version']}, {card['created']}. Licence: {card['license']}.",
+        f"Version {_plain(card['version'])}, {card['created']}. Licence: "
+        f"{_plain(card['license'])}.",
         "## Scores",
         _scores(card["scores"]),
         "## Privacy",
@@ -70,9 +73,10 @@ def _public(data: dict[str, Any]) -> str:
     images = data.get("public_images")
     if images is None:
         return ""
+    source, licence = _plain(images["source"]), _plain(images["licence"])
     return (
         f"{images['count']} images of public people, resampled to the same grid, are beside them "
-        f"(`public0001` and so on; source: {images['source']}; licence: {images['licence']}).\n\n"
+        f"(`public0001` and so on; source: {source}; licence: {licence}).\n\n"
     )
 
 
@@ -80,12 +84,12 @@ def readme(card: dict[str, Any]) -> str:
     """README.md of the data set (BIDS wants one), with the head that Hugging Face reads."""
     data = card["data"]
     modality = modalities.get(data["modality"])
-    body = f" of the {data['body_part']}" if data["body_part"] else ""
+    body = f" of the {_plain(data['body_part'])}" if data["body_part"] else ""
     masks = f" and {data['label_maps']} label maps" if data["label_maps"] else ""
     note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
     how = f"{_NNUNET}\n\n" if data["format"] == "nnunet" else ""
     return (
-        f"{head(card)}\n# {card['name']}\n\n{_notice(card)}\n\n"
+        f"{head(card)}\n# {_plain(card['name'])}\n\n{_notice(card)}\n\n"
         f"{data['volumes']} synthetic {modality.images}{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
         f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
@@ -187,7 +191,12 @@ def _cell(value: Any) -> str:
         value = " x ".join(str(item) for item in value)
     elif isinstance(value, float):
         value = f"{value:.6g}"
-    return str(value).replace("|", "\\|").replace("\n", " ").strip() or "-"
+    return _plain(str(value)).replace("|", "\\|") or "-"
+
+
+def _plain(text: str) -> str:
+    """One line in which what somebody chose is text: no HTML, no link, no picture, no code."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _bullets(items: Sequence[str]) -> str:

@@ -223,7 +223,13 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
 def _read(path: Path, *, offline: bool) -> bytes:
     try:
         with fileio.opened(path) as fd:
-            mode = stat.S_IMODE(os.fstat(fd).st_mode)
+            info = os.fstat(fd)
+            mode = stat.S_IMODE(info.st_mode)
+            if info.st_uid != os.geteuid() and not offline:
+                raise AccessError(
+                    f"identity file {path} belongs to user id {info.st_uid}, who can read it, and "
+                    f"not to this account ({os.geteuid()}): chown it, or use that account"
+                )
             if mode & 0o077 and not offline:
                 raise AccessError(
                     f"identity file {path} can be read by other accounts (mode {mode:04o}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import math
@@ -147,7 +148,8 @@ class Vault:
         An identity file that is at that path already (its passphrase may be lost) is kept
         beside it as `NAME.replaced-TIME`. The tenant starts a new epoch; the lost identity
         stays a recipient until it is removed. The new one gets its name last, and a recovery
-        that was cut off is finished by the same call, with the same new key.
+        that was cut off is finished by the same call, with the same new key; with another
+        passphrase it starts again, and the key that nobody holds is removed.
 
         Raises:
             NotFoundError, AccessError, IntegrityError: as `open`.
@@ -168,6 +170,7 @@ class Vault:
                 waiting = identity.with_name(f".{identity.name}.{name}.recovering")
                 owner = _begun(waiting, pins, passphrase)
                 if owner is None:
+                    _forget_abandoned(session, waiting)
                     owner = replace(identities.Identity.new(), pins=pins)
                     create.write_identity(waiting, owner, passphrase)
                 entry = identity_recipient(owner, "identity", recipients.now())
@@ -360,6 +363,21 @@ def _begun(
     except MedvaeError:
         return None
     return begun if begun.pins == pins else None
+
+
+def _forget_abandoned(session: Session, waiting: Path) -> None:
+    """Remove the recipient of a recovery that was cut off and whose key nobody can open."""
+    if not os.path.lexists(waiting):
+        return
+    try:
+        header = identities.parse(waiting, fileio.read_small(waiting))
+        abandoned = identities.fingerprint(base64.b64decode(header["public"]))
+    except (IntegrityError, UsageError, ValueError, TypeError):
+        return  # damaged: it names no key, and is replaced
+    kept = [one for one in session.ring.recipients if one.fingerprint != abandoned]
+    if abandoned != session.provider.fingerprint() and len(kept) < len(session.ring.recipients):
+        # Before its file is replaced, which alone says which recipient it is.
+        rotation.rotate(session, recipients=kept)
 
 
 def _set_aside(path: Path) -> None:

@@ -25,6 +25,27 @@ def test_tenant_create_writes_a_private_identity_and_a_recovery_key(clinic: Clin
     assert [t["tenant"] for t in clinic("tenant", "list").json["tenants"]] == ["clinic"]
 
 
+@pytest.mark.parametrize(
+    ("passphrase", "words"),
+    [
+        (None, "MEDVAE_PASSPHRASE is not set"),
+        ("", "MEDVAE_PASSPHRASE is empty"),
+        ("a", "has 1 characters and can be guessed"),
+        ("seven words that nobody would guess", ""),
+    ],
+)
+def test_tenant_create_says_what_its_passphrase_is_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passphrase: str | None, words: str
+) -> None:
+    if passphrase is None:
+        monkeypatch.delenv("MEDVAE_PASSPHRASE", raising=False)
+    else:
+        monkeypatch.setenv("MEDVAE_PASSPHRASE", passphrase)
+    made = Clinic(tmp_path)("tenant", "create", "one", "--recovery-out", tmp_path / "spare")
+    assert words in made.err
+    assert (made.err == "") == (words == "")
+
+
 def test_ingest_counts_patients_not_files(journey: Clinic) -> None:
     shown = journey("dataset", "show", "phantoms").json
     assert (shown["subjects"], shown["volumes"], shown["masks"]) == (10, 12, 12)

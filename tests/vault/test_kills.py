@@ -119,6 +119,29 @@ def test_a_recovery_is_finished_with_one_new_key_after_any_kill(place) -> None:
     assert steps > 5
 
 
+def test_a_recovery_begun_with_another_passphrase_leaves_no_key_that_nobody_holds(place) -> None:
+    steps = 0
+    for step in count(0, 2):
+        name = f"t{step}"
+        tenant = place.create(name)
+        old = tenant.recipients()
+        tenant.close()
+        new = place.root / "keys" / f"{name}.new"
+        work = {"recovery": place.recovery(name), "identity": new}
+        first = work | {"passphrase": "one two three four"}
+        if not killed_at(step, lambda name=name, first=first: place.vault.recover(name, **first)):
+            break
+        steps += 1
+        if new.exists():
+            continue
+        place.vault.recover(name, **work)
+        tenant = place.vault.open(name, identity=new)
+        assert len(tenant.recipients()) == len(old) + 1
+        tenant.close()
+        assert leftovers(place) == []
+    assert steps > 3
+
+
 def test_a_rotation_leaves_one_epoch_after_any_kill(place) -> None:
     tenant = place.create("clinic")
     object_id = tenant.put("volume", b"data")
