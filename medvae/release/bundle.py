@@ -187,6 +187,8 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     assert isinstance(data, dict)
     modality = modalities.get(str(data["modality"]))
     unit, slices = modality.units.words, "" if modality.planar else ", one slice a plane"
+    if writer.layout.get("channel_suffixes"):
+        slices = ", one axial slice a channel"
     subtitle = f"{len(survey.shown)} of {survey.count} {modality.noun}{slices}; synthetic"
     (folder / "card.json").write_bytes(json_text(card))
     (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")

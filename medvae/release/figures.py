@@ -6,6 +6,8 @@ Written without dates or version strings, so that equal volumes give equal files
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,23 +24,26 @@ _INK, _GREY = "#1b1f24", "#6a737d"
 
 
 def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
-    """The volumes kept by the survey, one a column, the middle slice of each plane a row."""
+    """The volumes kept by the survey, one a column, the middle slice of each plane a row.
+
+    Of volumes with channels a row is the axial slice of a channel.
+    """
     from matplotlib.figure import Figure
 
     shown = survey.shown
     columns = len(shown)
-    planes = planes_of(shown[0])
-    heights = [max(_frame(v, axis) for v in shown) for axis in planes]
+    rows = _rows(shown)
+    heights = [max(_frame(v, axis) for v in volumes) for _, axis, volumes in rows]
     cell, head, side = 1.45, 0.95, 0.75
     size = (side + cell * columns + 0.15, head + cell * sum(heights) + 0.35)
     figure = Figure(figsize=size, dpi=110, facecolor="white")
     grid = figure.add_gridspec(
-        len(planes), columns, height_ratios=heights, wspace=0.04, hspace=0.04,
+        len(rows), columns, height_ratios=heights, wspace=0.04, hspace=0.04,
         left=side / size[0], right=1 - 0.15 / size[0],
         bottom=0.3 / size[1], top=1 - head / size[1],
     )  # fmt: skip
-    for row, (axis, name) in enumerate(planes.items()):
-        for column, volume in enumerate(shown):
+    for row, (name, axis, volumes) in enumerate(rows):
+        for column, volume in enumerate(volumes):
             axes = figure.add_subplot(grid[row, column])
             _panel(axes, volume, axis, survey)
             if row == 0:
@@ -49,6 +54,17 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     figure.text(left, 1 - 0.36 / top, title, fontsize=12, color=_INK, weight="bold")
     figure.text(left, 1 - 0.60 / top, subtitle, fontsize=8.5, color=_GREY)
     return _png(figure)
+
+
+def _rows(shown: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
+    """Name of each row, the axis that its slices are across, and what it shows of each volume."""
+    first = shown[0]
+    if not first.channels or first.shape[2] == 1:
+        return [(name, axis, shown) for axis, name in planes_of(first).items()]
+    return [
+        (name, 2, [replace(one, voxels=one.voxels[at], channels=()) for one in shown])
+        for at, name in enumerate(first.channels)
+    ]
 
 
 def planes_of(volume: Volume) -> dict[int, str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.grid import from_grid
-from medvae.release import ReleaseResult, verify
+from medvae.release import ReleaseResult, figures, verify
 from medvae.release.figures import contact_sheet, planes_of
 from medvae.release.png import pixels, png
 from medvae.release.sprites import sprites
@@ -121,3 +121,17 @@ def test_the_screen_shows_the_colours(tmp_path: object) -> None:
     assert (np.ptp(sheet[..., :3].astype(int), axis=-1) > 60).any()
     ((sprite,), *_) = sprites(survey)
     assert (sprite.plane, sprite.frames) == ("picture", 1)
+
+
+def test_a_sheet_has_a_row_for_each_contrast_and_one_for_a_colour_picture() -> None:
+    values = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)
+    contrasts = Volume(values, np.eye(4), "mri", channels=("t1", "t2"))
+    rows = figures._rows([contrasts] * 3)
+    assert [(name, axis, len(shown)) for name, axis, shown in rows] == [("t1", 2, 3), ("t2", 2, 3)]
+    assert np.array_equal(rows[1][2][0].voxels, values[1])
+    picture = Volume(
+        np.zeros((3, 4, 4, 1), np.int16), np.eye(4), "photo", channels=("red", "green", "blue")
+    )
+    assert [name for name, _, _ in figures._rows([picture])] == ["picture"]
+    grey = Volume(values[0], np.eye(4), "mri")
+    assert [name for name, _, _ in figures._rows([grey])] == ["axial", "coronal", "sagittal"]

@@ -1,0 +1,108 @@
+"""Several contrasts of each patient, drawn together: correlation between channels, and distances.
+
+By the command line, as a hospital would: for each seed the cases are split, a fourth held out;
+the others are ingested with their contrasts as channels, a model is trained on them, and its draws
+are evaluated beside the cases held out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvae.errors import UsageError
+
+CHANNELS = "t1,t1ce,t2,flair"
+EPSILONS = (8.0, 3.0)
+HELD_OUT = 0.25
+FIGURES = ("channel_correlation", "texture_frechet", "texture_precision", "texture_recall")
+
+
+def main(quick: bool) -> dict[str, Any]:
+    """machine, results and no targets; a table on stdout."""
+    root = os.environ.get("MEDVAE_REAL_DATA")
+    if not root:
+        raise UsageError("set MEDVAE_REAL_DATA to the folder of real cohorts")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for seed in range(1 if quick else 3):
+        with tempfile.TemporaryDirectory() as work:
+            one_seed(Path(root) / "mri_brats_cubes", Path(work), seed, found)
+    results = {row: summary(each) for row, each in found.items()}
+    show(results)
+    machine = {"processor": platform.machine(), "cores": os.cpu_count()}
+    return {"machine": machine, "results": results, "targets": []}
+
+
+def one_seed(source: Path, work: Path, seed: int, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Add the figures of one split of the cases."""
+    cases = sorted({path.name[:-12] for path in (source / "imagesTr").glob("*_0000.nii.gz")})
+    np.random.default_rng(seed).shuffle(cases)
+    held = int(HELD_OUT * len(cases))
+    parts = {"held": cases[:held], "rest": cases[held:]}
+    medvae(work, "tenant", "create", "bench", "--recovery-out", work / "spare")
+    for name, own in parts.items():
+        (work / name / "imagesTr").mkdir(parents=True)
+        shutil.copy(source / "dataset.json", work / name)
+        for path in (p for case in own for p in (source / "imagesTr").glob(f"{case}_*")):
+            shutil.copy(path, work / name / "imagesTr")
+        medvae(
+            work, "ingest", work / name, "-d", name, "--modality", "mri", "--channels", CHANNELS,
+            "--files-are-patients",
+        )  # fmt: skip
+    for epsilon in EPSILONS:
+        model, began = f"m{epsilon:g}", time.perf_counter()
+        medvae(
+            work, "train", "-c", "contrasts", "-d", "rest", "--name", model,
+            "--epsilon", f"{epsilon:g}",
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+        metrics = medvae(work, "evaluate", model, "--against", "held")["metrics"]
+        figures = {name: metrics[name] for name in FIGURES}
+        found.setdefault(f"epsilon {epsilon:g}", []).append(figures | {"seconds": seconds})
+
+
+def medvae(work: Path, *words: str | Path) -> dict[str, Any]:
+    """Run the command line in a vault of its own; the JSON that it prints."""
+    command = [sys.executable, "-m", "medvae", "--vault", work / "vault", "--identity", work / "id"]
+    ran = subprocess.run(
+        [*map(str, command), *map(str, words), "--json"], check=True, capture_output=True, text=True
+    )
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+def summary(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds: of draws, of real halves, and of the correlation of each pair."""
+    found: dict[str, Any] = {"seconds": float(np.mean([one["seconds"] for one in each]))}
+    for name in FIGURES:
+        found[name] = mean([one[name] for one in each], ("value", "real"))
+    pairs = [one["channel_correlation"]["pairs"] for one in each]
+    found["pairs"] = {
+        pair: mean([one[pair] for one in pairs], ("synthetic", "real")) for pair in pairs[0]
+    }
+    return found
+
+
+def mean(rows: list[dict[str, Any]], sides: tuple[str, ...]) -> dict[str, float]:
+    """Each side's mean."""
+    return {side: float(np.mean([row[side] for row in rows])) for side in sides}
+
+
+def show(results: dict[str, Any]) -> None:
+    """The tables."""
+    for row, found in results.items():
+        print(f"\n{row} ({found['seconds']:.0f} s to train)")
+        for name in FIGURES:
+            print(f"  {name:20} {found[name]['value']:9.3f}  real {found[name]['real']:9.3f}")
+        for pair, both in found["pairs"].items():
+            print(f"  {pair:20} {both['synthetic']:9.2f}  real {both['real']:9.2f}")
