@@ -24,7 +24,7 @@ from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
-from medvae.anatomy.templates import DIGEST, ReleasedMaps
+from medvae.anatomy.templates import DIGEST, ReleasedMaps, compared
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
@@ -132,10 +132,10 @@ class CohortAnatomy:
 
         Uses the volume and public things alone.
         """
-        subject = self._subject(scan)
-        if subject is None:
-            return None
         try:
+            subject = self._subject(scan)
+            if subject is None:
+                return None
             found = register(subject, self.template, self._settings)
             figures = self.renderer.measure(scan, found)
             placed = place.place_of(found.affine, scan.centre)
@@ -155,12 +155,17 @@ class CohortAnatomy:
             InputError: it cannot be registered.
         """
         scan = Scan(np.zeros(labels.labels.shape, np.float32), labels.affine, labels.labels)
-        subject = self._subject(scan)
+        subject = self._labels(scan)
         try:
             if subject is None:
                 raise ValueError("no label")
             # An image of zeros says nothing of tissues, and would count as one that does.
-            return register(replace(subject, image=None), self.template, self._settings)
+            template = self.template
+            kept = slice(0, len(subject.channels))
+            of_labels = replace(
+                template, channels=template.channels[kept], stds=template.stds[kept]
+            )
+            return register(replace(subject, image=None), of_labels, self._settings)
         except (ValueError, np.linalg.LinAlgError) as error:
             raise InputError(
                 "its labels cannot be placed on the model's anatomy; give a map of the organ that "
@@ -189,15 +194,23 @@ class CohortAnatomy:
 
     @property
     def _settings(self) -> Settings:
-        return Settings(max_frequency=self.people[0].max_frequency or 1 / 40)
+        fastest = self.people[0].max_frequency or 1 / 40
+        if self.maps is None:
+            return Settings(max_frequency=fastest)
+        return Settings(max_frequency=fastest, angles=self.maps.fine.angles)
 
     def _subject(self, scan: Scan) -> Subject | None:
+        """What is compared with the template; None where nothing is labelled that should be."""
+        return self._labels(scan) if self.maps is None else compared(scan, self.maps.fine)
+
+    def _labels(self, scan: Scan) -> Subject | None:
+        """`_subject` without what only an image shows."""
         count = len(cohort_labels(self.data))
         if self.entry is not None and self.entry.kind == "labels":
             return class_subject(scan, count, self.template)
         if scan.mask is None or not scan.mask.any():
             return None
-        return distance_subject(scan, count, self.template)
+        return distance_subject(scan, count, self.box.edge)
 
 
 def _of_images(

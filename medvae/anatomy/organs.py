@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae.anatomy.registration import Subject, Template, sampling, signed_distances
+from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.registration.subject import class_shares
 from medvae.anatomy.scan import Scan
 
@@ -30,15 +32,24 @@ def distance_template(mean: Template, channels: Sequence[Sequence[int]]) -> Temp
     return replace(mean, channels=np.stack(maps), stds=stds)
 
 
-def distance_subject(scan: Scan, count: int, template: Template) -> Subject:
+def distance_subject(scan: Scan, count: int, edge: float) -> Subject:
     """A patient's signed distances; a label that the mask lacks is nowhere.
 
-    count: how many labels the cohort has. Without a mask nothing is known.
+    Args:
+        count: how many labels the cohort has. Without a mask nothing is known.
+        edge: as of `label_distances`.
     """
-    finest = template.box.edge * FINEST
-    factors = sampling.factors_for(scan.affine, scan.image.shape, finest)
     mask = np.zeros(scan.image.shape, np.uint8) if scan.mask is None else scan.mask
-    affine = scan.affine
+    return label_distances(mask, scan.affine, count, edge)
+
+
+def label_distances(mask: npt.NDArray[np.uint8], affine: Array, count: int, edge: float) -> Subject:
+    """Signed distances [count, X, Y, Z] of labels 1 to `count`, cut off at `LIMIT_MM`.
+
+    edge: of a cube of the template's volume, in mm; says how fine voxels need to be.
+    """
+    finest = edge * FINEST
+    factors = sampling.factors_for(affine, mask.shape, finest)
     if factors != (1, 1, 1):
         index = {number: number - 1 for number in range(1, count + 1)}
         shares, affine = class_shares(mask, affine, index, count, finest)

@@ -13,7 +13,7 @@ from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.public import public_numbers
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.cosines import CosineBasis
-from medvae.anatomy.templates import ReleasedMaps, Templates, box_of
+from medvae.anatomy.templates import ReleasedMaps, Templates, Tissues, box_of
 from medvae.config import DataConfig
 from medvae.errors import UsageError
 
@@ -60,9 +60,7 @@ def anatomy_of_patients(
         )
     assert data.spacing is not None
     templates = public_maps(data) if maps is None else maps.fine
-    renderer = TemplateRenderer(
-        templates.box, templates.template.channels, templates.picture(), cohort_labels(data)
-    )
+    renderer = TemplateRenderer(templates, cohort_labels(data))
     fastest = min(FASTEST_PER_MM, FASTEST_PER_EDGE / templates.box.edge)
     count = len(CosineBasis(templates.box, fastest))
     pose = Alignment(templates.box, fastest, np.eye(4), np.zeros((3, count)), 0.0, 1.0)
@@ -83,7 +81,8 @@ def anatomy_of_patients(
 def public_maps(data: DataConfig) -> Templates:
     """The maps before anything is released; data: with labels and a spacing."""
     assert data.spacing is not None
-    return Templates.public(box_of(data.size, data.spacing), len(cohort_labels(data)))
+    box = box_of(data.size, data.spacing)
+    return Templates.public(box, len(cohort_labels(data)), Tissues.of(data))
 
 
 def _numbers(pose: Alignment, renderer: TemplateRenderer) -> Numbers:

@@ -285,8 +285,5 @@ def _maps(cohort: CohortAnatomy) -> dict[str, tuple[MapMechanism, Joint]]:
     """The mechanisms of the patients' own maps, by name; none where an entry is drawn."""
     if cohort.maps is None:
         return {}
-    found = [
-        MapMechanism.coarse(public_maps(cohort.data)),
-        MapMechanism.fine(cohort.maps.coarse),
-    ]
+    found = cohort.maps.mechanisms(public_maps(cohort.data))
     return {one.name: (one, joined(one.parts)) for one in found}

@@ -176,6 +176,24 @@ class Procedural:
 
 @final
 @dataclass(frozen=True)
+class TissueLimits:
+    """Intensities by which tissues are told apart without a mask, in the modality's units.
+
+    Attributes:
+        body: the body is brighter, what is round it darker.
+        gas: gas in the body is darker.
+        soft: of soft tissue.
+        varies: by how much the intensity of the rest of the body differs from that.
+    """
+
+    body: float
+    gas: float
+    soft: float
+    varies: float
+
+
+@final
+@dataclass(frozen=True)
 class Modality:
     """One modality.
 
@@ -192,6 +210,8 @@ class Modality:
             from the one past the other, `middle` is 0 in the model's fields; else the window's
             middle is.
         window: default of `data.window`.
+        tissues: what intensities say of tissues; None where they mean something else in every
+            volume.
         plausible: intensities beyond these are in another unit, and are refused at ingest;
             None: all are taken.
         recognised: whether a volume with this minimum, and whole numbers or not, is of this
@@ -215,6 +235,7 @@ class Modality:
     step: float = 1.0
     field_range: Limits = (0.0, 0.0)
     window: Limits = (-1000.0, 1000.0)
+    tissues: TissueLimits | None = None
     plausible: Limits | None = None
     recognised: Callable[[float, bool], bool] | None = None
     limits_of_use: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from medvae.modality.base import Bids, Dicom, HeaderNumber, Modality, Procedural, Units
+from medvae.modality.base import Bids, Dicom, HeaderNumber, Modality, Procedural, TissueLimits, Units
 from medvae.modality.scaling import Window
 
 # Whole numbers that reach below this are Hounsfield units: air is -1000.
@@ -59,5 +59,7 @@ CT: Final = Modality(
     intensity="distribution",
     # A window that reaches down to air shows lung and soft tissue, 445 HU on either side of -405.
     field_range=(-900.0, -405.0),
+    # Fat is above -150 HU, lung below -500.
+    tissues=TissueLimits(body=-300.0, gas=-400.0, soft=0.0, varies=150.0),
     recognised=_recognised,
 )

@@ -1,9 +1,9 @@
-"""The patients' own mean maps: two joint mechanisms before those of the anatomy model.
+"""The patients' own mean maps: the mechanisms `steps` before those of the anatomy model.
 
-Formal guarantee: the maps are a function of the outputs of the mechanisms `COARSE_MAPS` and
-`FINE_MAPS`. Each patient's vector, the mean over his or her volumes, is clipped whatever was
-measured; a volume that cannot be read or registered adds zeros. The second mechanism uses what the
-first has released (adaptive composition, accounted for in the plan).
+Formal guarantee: the maps are a function of the outputs of the mechanisms. Each patient's vector,
+the mean over his or her volumes, is clipped whatever was measured; a volume that cannot be read or
+registered adds zeros. Each mechanism uses what the one before it has released (adaptive
+composition, accounted for in the plan).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.patients import anatomy_of_patients, public_maps
 from medvae.anatomy.registration.geometry import Array
-from medvae.anatomy.templates import MapMechanism, ReleasedMaps, Templates
+from medvae.anatomy.templates import MapMechanism, ReleasedMaps, Templates, steps
 from medvae.privacy import joint
 from medvae.progress import Progress
 from medvae.threads import one_thread
@@ -46,8 +46,10 @@ def release_maps(
             maps = part.estimate(own[part.name], joined.sigma(part.name, sigma), maps)
         return maps
 
-    coarse = step(MapMechanism.coarse(public_maps(cohort.data)))
-    maps = ReleasedMaps(coarse, step(MapMechanism.fine(coarse)))
+    found, known = {}, public_maps(cohort.data)
+    for name in steps(known.layout):
+        known = found[name] = step(MapMechanism.of(name, known))
+    maps = ReleasedMaps(found)
     return anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps), released
 
 

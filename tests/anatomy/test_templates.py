@@ -6,11 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from medvae.anatomy.registration import signed_distances
 from medvae.anatomy.scan import Scan, scan_of
-from medvae.anatomy.templates import MapMechanism, Templates, box_of
+from medvae.anatomy.templates import (
+    COARSE_MAPS,
+    FINE_MAPS,
+    LAYOUT_MAPS,
+    PLACES_MAPS,
+    SITES_MAPS,
+    MapMechanism,
+    Templates,
+    box_of,
+    layout,
+    steps,
+)
 from medvae.anatomy.templates.maps import as_large
 from medvae.anatomy.templates.measure import centred, similarity
 from medvae.anatomy.templates.waves import Waves
@@ -20,6 +32,10 @@ from tests.anatomy.cohorts import scan
 
 BOX = box_of((24, 26, 16), (6.0, 6.0, 9.0))
 PUBLIC = Templates.public(BOX, 4)
+# As large as a body: labels are looked for.
+WIDE = Templates.public(box_of((30, 32, 20), (6.0, 6.0, 9.0)), 4)
+# All look at the same numbers, with other clips.
+LAYOUTS = (LAYOUT_MAPS, PLACES_MAPS, SITES_MAPS)
 
 
 def random_waves(seed: int = 0) -> tuple[Waves, np.ndarray]:
@@ -40,10 +56,11 @@ def test_slow_waves_come_first_and_weigh_least():
     assert (np.diff(waves.bands) >= 0).all()
     assert (np.diff(waves.weights) >= 0).all()
     assert waves.weights[0] == 1.0
+    # Coefficients of slower waves are the first of faster ones.
     slower = Waves(BOX, 2.0, (1.0, 3.0))
     own = np.random.default_rng(1).standard_normal((1, len(slower)))
-    again = waves.synthesise(waves.extended(own))
-    np.testing.assert_allclose(again, slower.synthesise(own), atol=1e-4)
+    more = np.pad(own, ((0, 0), (0, len(waves) - len(slower))))
+    np.testing.assert_allclose(waves.synthesise(more), slower.synthesise(own), atol=1e-4)
 
 
 def test_without_noise_all_is_kept_and_noise_alone_is_nothing():
@@ -75,7 +92,50 @@ def test_a_patient_is_placed_by_the_middle_of_the_mask_wherever_the_scanner_had_
     moved = one.affine.copy()
     moved[:3, 3] += (31.0, -12.0, 7.0)
     other = Scan(one.image, moved, one.mask)
-    np.testing.assert_allclose(centred(one, PUBLIC), centred(other, PUBLIC), atol=1e-3)
+    here, there = centred(one, PUBLIC), centred(other, PUBLIC)
+    for one, other in zip(here.distances, there.distances, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    np.testing.assert_allclose(here.layout, there.layout, atol=1e-9)
+
+
+def test_a_layout_says_where_an_ellipsoid_is_and_how_large():
+    view = box_of((60, 60, 60), (2.0, 2.0, 2.0))
+    grid = view.grid(2.0)
+    points = grid.centres(torch.device("cpu")).numpy()
+    middle, radius = np.array([10.0, -20.0, 5.0]), np.array([20.0, 12.0, 30.0])
+    scaled = (points - middle.reshape(3, 1, 1, 1)) / radius.reshape(3, 1, 1, 1)
+    inside = np.where((scaled**2).sum(axis=0) < 1.0, -1.0, 1.0).astype(np.float32)
+    found = layout.shown(np.stack([inside, np.ones_like(inside)]), grid.affine, view)
+    np.testing.assert_allclose(found[0, layout.MIDDLE], middle, atol=0.1)
+    np.testing.assert_allclose(np.exp(found[0, layout.RADIUS]), radius, rtol=0.03)
+    assert found[0, layout.FILL] == pytest.approx(0.0, abs=0.03)
+    assert np.isnan(found[1]).all()
+    part = np.exp(layout.parts_of(found, view)[0])
+    assert part == pytest.approx((inside < 0).mean(), rel=1e-6)
+
+
+def test_a_small_label_in_a_large_field_of_view_keeps_its_shape_and_place():
+    view = box_of((80, 80, 80), (4.0, 4.0, 4.0))
+    public = Templates.public(view, 2)
+    axes = np.stack(np.meshgrid(*[np.arange(80.0) * 4.0] * 3, indexing="ij"))
+    mask = np.zeros((80, 80, 80), np.uint8)
+    large, small = np.array([120.0, 160.0, 160.0]), np.array([250.0, 140.0, 180.0])
+    mask[((axes - large.reshape(3, 1, 1, 1)) ** 2).sum(axis=0) < 60.0**2] = 1
+    # A quarter is missing: no ellipsoid.
+    away = axes - small.reshape(3, 1, 1, 1)
+    mask[((away**2).sum(axis=0) < 26.0**2) & ~((away[0] > 0) & (away[1] > 0))] = 2
+    one = Scan(np.zeros(mask.shape, np.float32), np.diag([4.0, 4.0, 4.0, 1.0]), mask)
+    found = public
+    for name in steps(public.layout):
+        mechanism = MapMechanism.of(name, found)
+        for part in mechanism.parts:
+            found = part.estimate(mechanism.vectors(one)[part.name], 0.0, found)
+    drawn = found.template.channels[1] < 0
+    there = found.grid.centres(torch.device("cpu")).numpy()
+    middle = axes[:, mask > 0].mean(axis=1)
+    truth = there + middle.reshape(3, 1, 1, 1) - small.reshape(3, 1, 1, 1)
+    wanted = ((truth**2).sum(axis=0) < 26.0**2) & ~((truth[0] > 0) & (truth[1] > 0))
+    assert 2.0 * (drawn & wanted).sum() / (drawn.sum() + wanted.sum()) > 0.85
 
 
 def test_a_similarity_has_the_rotation_and_the_middle_scale_and_keeps_the_point():
@@ -128,8 +188,10 @@ def broken(kind: str) -> Scan:
 
 
 @pytest.mark.parametrize("kind", ["no mask", "empty mask", "not finite", "far away"])
-def test_whatever_is_wrong_with_a_patient_no_exception_leaves_and_numbers_are_finite(kind):
-    for mechanism in (MapMechanism.coarse(PUBLIC), MapMechanism.fine(PUBLIC)):
+@pytest.mark.parametrize("public", [PUBLIC, WIDE], ids=["crop", "wide"])
+def test_whatever_is_wrong_with_a_patient_no_exception_leaves_and_numbers_are_finite(kind, public):
+    for name in steps(public.layout):
+        mechanism = MapMechanism.of(name, public)
         found = mechanism.vectors(broken(kind))
         if kind != "far away":
             assert found is None
@@ -142,30 +204,47 @@ def test_a_lack_of_memory_is_not_taken_for_a_patient_who_shows_nothing():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        replace(MapMechanism.coarse(PUBLIC), show=starved).vectors(scan(50))
+        replace(MapMechanism.of(COARSE_MAPS, PUBLIC), show=starved).vectors(scan(50))
 
 
-@pytest.mark.parametrize("make", [MapMechanism.coarse, MapMechanism.fine])
-def test_without_noise_the_maps_are_the_patients_own(make):
-    mechanism = make(PUBLIC)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_without_noise_the_layout_is_the_patients_own(name):
+    mechanism = MapMechanism.of(name, WIDE)
+    own = mechanism.vectors(scan(51))
+    places, greys = mechanism.parts
+    assert own[places.name].shape == (places.dimension,)
+    found = greys.estimate(
+        own[greys.name], 0.0, places.estimate(own[places.name], 0.0, WIDE)
+    )
+    shown = mechanism.show(scan(51), WIDE)
+    near = np.abs(shown.layout - WIDE.layout.numbers) < 3.0 * WIDE.layout.scales
+    assert near.mean() > 0.9
+    np.testing.assert_allclose(found.layout.numbers[near], shown.layout[near], atol=1e-9)
+    np.testing.assert_allclose((found.image[0, 0], found.square[0, 0]), shown.greys)
+
+
+@pytest.mark.parametrize("name", [COARSE_MAPS, FINE_MAPS])
+@pytest.mark.parametrize("public", [PUBLIC, WIDE], ids=["crop", "wide"])
+def test_without_noise_the_maps_are_the_patients_own(name, public):
+    mechanism = MapMechanism.of(name, public)
     own = mechanism.vectors(scan(51))
     assert own is not None
-    found = PUBLIC
+    found = public
     for part in mechanism.parts:
         assert own[part.name].shape == (part.dimension,)
         found = part.estimate(own[part.name], 0.0, found)
-    again = mechanism.show(scan(51), PUBLIC)
-    waves = mechanism.parts[0].waves
-    np.testing.assert_allclose(
-        found.distances[:, : len(waves)], waves.analyse(again[:4]), atol=1e-9
-    )
-    np.testing.assert_allclose(np.exp(found.volumes), (again[:4] < 0).mean(axis=(1, 2, 3)))
+    shown = mechanism.show(scan(51), public)
+    wanted = mechanism.parts[0].waves.analyse(public.layout.in_units(shown.distances))
+    np.testing.assert_allclose(found.distances[:, : wanted.shape[1]], wanted, atol=1e-6)
+    if name == FINE_MAPS:
+        np.testing.assert_allclose(found.volumes, shown.parts, atol=1e-9)
 
 
 def test_maps_are_stored_and_read_back():
-    mechanism = MapMechanism.coarse(PUBLIC)
+    mechanism = MapMechanism.of(COARSE_MAPS, PUBLIC)
     own = mechanism.vectors(scan(51))
     found = mechanism.parts[0].estimate(own["distances"], 0.0, PUBLIC)
     again = PUBLIC.read(found.to_arrays())
     np.testing.assert_array_equal(again.distances, found.distances)
     np.testing.assert_array_equal(again.square, found.square)
+    np.testing.assert_array_equal(again.layout.numbers, found.layout.numbers)

@@ -40,7 +40,8 @@ def test_with_a_size_in_millimetres_and_labels_the_patients_own_maps_are_the_def
     planned = trained("plan", "-c", QUICK, "-d", "hearts", *GRID)
     assert planned.json["anatomy"] == "patients"
     names = [one["name"].removesuffix(".centre") for one in planned.json["stages"]]
-    wanted = ["anatomy-coarse", "anatomy-fine", "anatomy-means", "anatomy-spreads"]
+    steps = ("coarse", "fine", "means", "spreads")
+    wanted = [f"anatomy-{step}" for step in steps]
     assert list(dict.fromkeys(names)) == wanted
     other = ("--set", "atlas.public=mni152", "--set", "atlas.share=1", "--set", "prior.share=0")
     tuned = (*GRID, *other, "--set", "finetune.share=0")

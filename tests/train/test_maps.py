@@ -10,7 +10,7 @@ import pytest
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import MEANS, SPREADS
 from medvae.anatomy.patients import anatomy_of_patients, public_maps, refusal
-from medvae.anatomy.templates import COARSE_MAPS, FINE_MAPS, LIBRARY
+from medvae.anatomy.templates import LIBRARY, steps
 from medvae.config import DataConfig, RunConfig
 from medvae.errors import UsageError
 from medvae.privacy import NoiseSource, StageRequest, make_plan
@@ -66,7 +66,7 @@ def near() -> AnatomyModel:
 
 
 def test_the_mechanisms_are_those_of_the_plan(near):
-    assert set(near.released) == {COARSE_MAPS, FINE_MAPS, MEANS, SPREADS}
+    assert set(near.released) == {*steps(public_maps(CFG.data).layout), MEANS, SPREADS}
     assert sum(share for _, share in stage.mechanisms(CFG)) == pytest.approx(1.0)
     assert [name for name, _ in stage.mechanisms(CFG)] == [*near.released]
 

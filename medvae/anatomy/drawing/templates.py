@@ -13,8 +13,9 @@ from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.drawing.texture import field
 from medvae.anatomy.registration import Alignment, sampling
-from medvae.anatomy.registration.geometry import Array, Box
+from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan
+from medvae.anatomy.templates import Templates
 from medvae.threads import one_thread
 
 # How much figures differ between patients, before anything is released: means of labels and
@@ -36,22 +37,18 @@ class TemplateRenderer:
     its grey values are distributed as drawn.
     """
 
-    def __init__(
-        self,
-        box: Box,
-        distances: npt.NDArray[np.float32],
-        picture: npt.NDArray[np.float32],
-        labels: Sequence[str],
-    ) -> None:
+    def __init__(self, templates: Templates, labels: Sequence[str]) -> None:
         """Args:
-        distances: [L, X, Y, Z] signed, in mm, filling the box.
-        picture: [2, X, Y, Z] mean and deviation, on the scale of -1 to 1.
+        templates: the mean maps.
         labels: names of the cohort's labels.
         """
-        self._box, self._labels = box, tuple(labels)
-        self._distances = sampling.side_by_side(torch.from_numpy(distances))
-        self._picture = sampling.side_by_side(torch.from_numpy(picture))
-        grid = box.grid(box.edge / 56.0)
+        self._box, self._tissues = templates.box, templates.tissues
+        # Gas has grey values of its own as labels have, and is none in a mask.
+        hidden = () if self._tissues is None else self._tissues.names[:-1]
+        self._organs, self._labels = len(labels), (*labels, *hidden)
+        self._distances = sampling.side_by_side(torch.from_numpy(templates.sharp))
+        self._picture = sampling.side_by_side(torch.from_numpy(templates.picture()))
+        grid = self._box.grid(self._box.edge / 56.0)
         self._own = self._reference(OutputGrid(grid.affine, grid.shape))
 
     @property
@@ -77,12 +74,19 @@ class TemplateRenderer:
         return np.eye(len(self.names))
 
     def greys(self, figures: Array) -> Array:
-        return Layers.of(figures, len(self._labels)).means
+        return Layers.of(figures, len(self._labels)).means[: self._organs]
 
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
             inside = in_box(scan, found)
-        layers = Layers.measure(scan.image, scan.mask, inside, len(self._labels), absolute=False)
+        mask = scan.mask
+        if self._tissues is not None:
+            shown = self._tissues.shown(scan)
+            inside &= shown[-1]
+            mask = np.zeros(scan.image.shape, np.uint8) if mask is None else mask.copy()
+            for label, hidden in enumerate(shown[:-1], self._organs + 1):
+                mask[hidden] = label
+        layers = Layers.measure(scan.image, mask, inside, len(self._labels), absolute=False)
         return layers.figures
 
     def draw(
@@ -101,9 +105,34 @@ class TemplateRenderer:
             for where, slab in grid.slabs():
                 points = pose.template_points(slab)
                 values, distances, parts = self._at(points, noise, softness)
-                image[where] = self._own.repaint(values, parts, wanted)
-                mask[where] = _labels(distances)
+                body = self._body(distances, parts, softness)
+                # What is round the body is as dark as the window shows.
+                image[where] = body * (self._own.repaint(values, parts, wanted) + 1.0) - 1.0
+                mask[where] = _labels(distances[: self._organs])
         return image, mask
+
+    def _body(
+        self,
+        distances: npt.NDArray[np.float32],
+        parts: npt.NDArray[np.float32],
+        softness: float,
+    ) -> npt.NDArray[np.float32]:
+        """[...] part of each voxel that is body: all of it where no tissues are told apart."""
+        if self._tissues is None:
+            return np.ones(distances.shape[1:], np.float32)
+        own = shares(distances[-1:], softness)[0]
+        return np.asarray(np.maximum(own, parts[: self._organs].sum(axis=0)), np.float32)
+
+    def _parts(
+        self, distances: npt.NDArray[np.float32], softness: float
+    ) -> npt.NDArray[np.float32]:
+        """[L, ...] part of each label in each voxel, and of gas, which is behind the labels."""
+        count = self._organs
+        found = shares(distances[:count], softness)
+        if len(self._labels) == count:
+            return found
+        gas = shares(distances[count : len(self._labels)], softness)
+        return np.concatenate([found, gas * (1.0 - found.sum(axis=0))])
 
     def _at(
         self, points: torch.Tensor, noise: torch.Tensor, softness: float
@@ -117,7 +146,7 @@ class TemplateRenderer:
         mirrored = 1.0 - (torch.remainder(where + 1.0, 4.0) - 2.0).abs()
         mean, deviation = sampling.sample(self._picture, mirrored).numpy()
         beside, within = sampling.sample(noise, mirrored).numpy()
-        parts = shares(distances, softness)
+        parts = self._parts(distances, softness)
         labelled = parts.sum(axis=0)
         mixed = labelled * within + (1.0 - labelled) * beside
         return mean + deviation * mixed, distances, parts
@@ -140,13 +169,11 @@ class TemplateRenderer:
         softness = float(grid.spacing.min())
         points = self._box.grid(self._box.edge / 56.0).centres(torch.device("cpu"))
         with one_thread():
-            values, distances, _ = self._at(points, self._noise(softness, random), softness)
+            values, distances, parts = self._at(points, self._noise(softness, random), softness)
+        labels = np.where(parts.max(axis=0) > 0.5, parts.argmax(axis=0) + 1, 0).astype(np.uint8)
+        inside = self._body(distances, parts, softness) > 0.5
         found = Layers.measure(
-            np.clip(values, -1.0, 1.0),
-            _labels(distances),
-            np.ones(grid.shape, bool),
-            len(self._labels),
-            absolute=False,
+            np.clip(values, -1.0, 1.0), labels, inside, len(self._labels), absolute=False
         )
         own = found.figures
         std = np.full(len(own), 0.0)

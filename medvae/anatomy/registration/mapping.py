@@ -51,13 +51,14 @@ def pull_to_template(
     """
     at = device or torch.device("cpu")
     with one_thread():
-        field = alignment.field(field_spacing(alignment), at)
         points = grid.centres(at)
-        origin = points
-        # q + u(q) = y, solved for q: fixed-point iteration.
-        for _ in range(INVERSIONS):
-            where = sampling.box_coordinates(points, alignment.box)
-            points = origin - sampling.sample(field, where)
+        if alignment.max_frequency > 0:
+            field = alignment.field(field_spacing(alignment), at)
+            origin = points
+            # q + u(q) = y, solved for q: fixed-point iteration.
+            for _ in range(INVERSIONS):
+                where = sampling.box_coordinates(points, alignment.box)
+                points = origin - sampling.sample(field, where)
         level = subject.prepared(at).at(max(grid.spacing), 0.0)
         to_index = np.asarray(np.linalg.inv(alignment.affine @ level.affine), np.float64)
         size = torch.tensor(level.values.shape[1:], device=at).reshape(3, 1, 1, 1)

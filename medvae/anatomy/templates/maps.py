@@ -10,22 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.anatomy.organs import LIMIT_MM
-from medvae.anatomy.registration import Template, signed_distances
-from medvae.anatomy.registration.geometry import Array, Box
-from medvae.anatomy.templates.waves import Waves
+from medvae.anatomy.registration import Settings, Template, signed_distances
+from medvae.anatomy.registration.geometry import Array, Box, BoxGrid
+from medvae.anatomy.templates.layout import VOXELS, Layout
+from medvae.anatomy.templates.tissues import Tissues
+from medvae.anatomy.templates.waves import LabelWaves, Waves
 
-# Cosines of the maps, in cycles per edge of the box, and how patients differ in them (see
-# `Waves.law`): of distances where patients are placed by the middle of their masks, of distances
-# and pictures of registered ones, and of squares of pictures. Faster ones of a mean hold next to
-# nothing. Corner and slope are those of 24 hearts and of 24 hippocampi alike.
+# Cosines of the maps, in cycles per edge of a label's box or of the field of view, and how patients
+# differ in them (see `Waves.law`): of distances where patients are placed by the middle of their
+# masks, of distances and pictures of registered ones, and of squares of pictures. Faster ones of a
+# mean hold next to nothing. Corner and slope are those of 24 hearts and of 24 hippocampi alike.
 COARSE, FINE, IMAGE, SQUARE = 2.0, 3.5, 4.0, 1.5
 COARSE_LAW, FINE_LAW, IMAGE_LAW = (1.0, 3.0), (2.0, 3.0), (1.0, 1.5)
-# Before anything is released each label is a ball of this radius, as a part of the edge.
-BALL = 0.2
+# Cosines of distances are those of a cube of side 1, which each label's box is stretched to.
+_CUBE = Box((-0.5, -0.5, -0.5), (1.0, 1.0, 1.0))
 # Mean square of a picture of which nothing is known: even over -1 to 1.
 PUBLIC_SQUARE = 1.0 / 3.0
 # A patient's distances differ by so much from a template that is in its place, in mm.
-DISTANCE_STD_MM = 3.0
+DISTANCE_STD_MM, BODY_STD_MM = 3.0, 6.0
 # A picture varies at least by so much round its mean, on the scale of -1 to 1.
 LEAST_SPREAD = 0.05
 # Noise makes mean distances flat and thin labels vanish; borders are moved by at most so many mm
@@ -36,53 +38,92 @@ _ROUNDS = 6
 
 @dataclass(frozen=True)
 class Templates:
-    """Mean maps in one box, as cosines; public ones (balls in grey), or released ones.
+    """Mean maps; public ones (balls in grey), or released ones.
 
     Attributes:
-        box: in mm, the middle at the origin: the declared size and spacing.
-        distances: [L, K] signed distances of the labels in mm, within `LIMIT_MM`.
-        volumes: [L] logarithm of each label's part of the box.
+        layout: where labels are; their boxes.
+        distances: [L, K] signed distances in `Layout.units`, on each label's box.
+        volumes: [L] logarithm of each label's part of the field of view.
         image: [1, J] mean picture, on the scale of -1 to 1.
         square: [1, S] mean square of pictures.
+        tissues: what a picture shows without a mask; its maps come after those of the labels, and
+            `image` and `square` are of what is left of the picture without them.
     """
 
-    box: Box
+    layout: Layout
     distances: Array
     volumes: Array
     image: Array
     square: Array
+    tissues: Tissues | None = None
 
     @classmethod
-    def public(cls, box: Box, labels: int) -> Templates:
-        """Nothing of any patient: balls in a mean grey that varies."""
-        waves = Waves(box, FINE, FINE_LAW)
-        grid = waves.grid
-        axes = [
-            (low + side * (np.arange(n) + 0.5) / n).reshape([-1 if a == b else 1 for b in range(3)])
-            for a, (low, side, n) in enumerate(zip(box.low, box.size, grid.shape, strict=True))
-        ]
-        radius = np.sqrt(axes[0] ** 2 + axes[1] ** 2 + axes[2] ** 2)
-        ball = np.clip(radius - BALL * box.edge, -LIMIT_MM, LIMIT_MM).astype(np.float32)
-        distances = np.repeat(waves.analyse(ball[None]), labels, axis=0)
-        volumes = np.full(labels, np.log(float((ball < 0).mean())))
-        found = cls(box, distances, volumes, np.zeros((1, 1)), np.zeros((1, 1)))
-        square = np.zeros((1, len(found.squares)))
+    def public(cls, box: Box, organs: int, tissues: Tissues | None = None) -> Templates:
+        """Nothing of any patient: balls in a mean grey that varies.
+
+        Args:
+            box: the declared field of view, in mm, the middle at the origin.
+            organs: how many labels the cohort has.
+            tissues: what a picture shows without a mask.
+        """
+        labels = organs + (0 if tissues is None else len(tissues.names))
+        layout = Layout.public(box, organs, labels - organs)
+        nothing = np.zeros((1, 1))
+        found = cls(layout, nothing, layout.parts, nothing, nothing, tissues).laid_out(layout)
+        image, square = np.zeros((1, len(found.pictures))), np.zeros((1, len(found.squares)))
         square[0, 0] = PUBLIC_SQUARE
-        return replace(found, image=np.zeros((1, len(found.pictures))), square=square)
+        if tissues is not None:
+            image[0, 0], square[0, 0] = tissues.soft, tissues.soft**2 + tissues.varies**2
+        return replace(found, image=image, square=square)
+
+    def laid_out(self, layout: Layout) -> Templates:
+        """Ellipsoids of a layout, with these pictures."""
+        bare = replace(self, layout=layout, volumes=layout.parts)
+        return replace(bare, distances=bare.fine.analyse(layout.in_units(layout.ellipsoids())))
+
+    @property
+    def box(self) -> Box:
+        """The declared field of view."""
+        return self.layout.view
+
+    @property
+    def grid(self) -> BoxGrid:
+        """The grid of the label map."""
+        return self.box.grid(self.box.edge / VOXELS)
+
+    @property
+    def contrast(self) -> float:
+        """By which part of the whole scale grey values of pictures may differ."""
+        return 1.0 if self.tissues is None else 2.0 * self.tissues.varies
 
     @property
     def labels(self) -> int:
+        """How many maps there are, tissues included."""
         return len(self.distances)
 
-    @cached_property
-    def coarse(self) -> Waves:
-        """Of distances of patients who are placed by the middle of their masks."""
-        return Waves(self.box, COARSE, COARSE_LAW)
+    @property
+    def organs(self) -> int:
+        """How many labels the cohort has."""
+        return self.layout.organs
 
     @cached_property
-    def fine(self) -> Waves:
+    def coarse(self) -> LabelWaves:
+        """Of distances of patients who are placed by the middle of their masks."""
+        return self._waves(COARSE, COARSE_LAW)
+
+    @cached_property
+    def fine(self) -> LabelWaves:
         """Of distances."""
-        return Waves(self.box, FINE, FINE_LAW)
+        return self._waves(FINE, FINE_LAW)
+
+    def _waves(self, fastest: float, law: tuple[float, float]) -> LabelWaves:
+        """As fine as that for labels; tissues are told by the slowest waves alone."""
+        return LabelWaves(
+            tuple(
+                Waves(self.box if large else _CUBE, fastest if label < self.organs else COARSE, law)
+                for label, large in enumerate(self.layout.large)
+            )
+        )
 
     @cached_property
     def pictures(self) -> Waves:
@@ -95,19 +136,52 @@ class Templates:
         return Waves(self.box, SQUARE, IMAGE_LAW)
 
     @cached_property
-    def template(self) -> Template:
-        """What a patient's distances are registered to.
+    def sharp(self) -> npt.NDArray[np.float32]:
+        """[L, X, Y, Z] distances of the map in which each label is as large as released.
 
-        Distances of the label map in which each label is as large as released. A mean of distances
-        is flatter than distances are: patients would be enlarged until they fit it.
+        A mean of distances is flatter than distances are: patients would be enlarged until they
+        fit it.
         """
-        means = np.clip(self.fine.synthesise(self.distances), -LIMIT_MM, LIMIT_MM)
+        units = self.layout.units.astype(np.float32)
+        found = self.fine.synthesise(self.distances)
+        own = [one * unit for one, unit in zip(found, units, strict=True)]
+        means = self.layout.in_view(self.layout.within(own), self.grid)
         # No label is larger than the box, whatever noise says.
-        means = as_large(means, np.exp(np.minimum(self.volumes, 0.0)))
-        labels = np.where(means.min(axis=0) < 0.0, means.argmin(axis=0) + 1, 0).astype(np.uint8)
-        spacing = self.fine.grid.spacing
-        maps = signed_distances(labels, range(1, self.labels + 1), spacing, LIMIT_MM)
-        return Template(self.box, maps, "distances", np.full(self.labels, DISTANCE_STD_MM))
+        parts, count = np.exp(np.minimum(self.volumes, 0.0)), self.organs
+        organs = as_large(means[:count], parts[:count])
+        labels = np.where(organs.min(axis=0) < 0.0, organs.argmin(axis=0) + 1, 0).astype(np.uint8)
+        spacing = self.grid.spacing
+        maps = [signed_distances(labels, range(1, count + 1), spacing, LIMIT_MM)]
+        for tissue in range(count, self.labels):
+            # A tissue reaches behind the labels and the other tissues.
+            (one,) = as_large(means[tissue : tissue + 1], parts[tissue : tissue + 1])
+            maps.append(signed_distances(one < 0.0, (True,), spacing, LIMIT_MM))
+        return np.concatenate(maps)
+
+    @cached_property
+    def template(self) -> Template:
+        """What a patient's distances are registered to: the labels, and the body where it shows.
+
+        Organs that lie in one plane leave rotations open, which the body does not.
+        """
+        stds = np.full(len(self.compared), DISTANCE_STD_MM)
+        stds[self.organs :] = BODY_STD_MM
+        return Template(self.box, self.sharp[self.compared], "distances", stds)
+
+    @property
+    def angles(self) -> Sequence[float]:
+        """Starting rotations of patients about the third axis, in rad.
+
+        In a wide field of view patients lie as the scanner has them, and a few organs that are not
+        quite in place look turned.
+        """
+        return (0.0,) if self.layout.wide else Settings.angles
+
+    @property
+    def compared(self) -> list[int]:
+        """Which maps patients are registered by."""
+        body = [] if self.tissues is None else [self.labels - 1]
+        return [*range(self.organs), *body]
 
     def picture(self) -> npt.NDArray[np.float32]:
         """[2, X, Y, Z] the mean picture, and how much pictures differ from it (deviation)."""
@@ -115,17 +189,20 @@ class Templates:
         square = self.squares.synthesise(self.square)[0]
         # The part of the mean's own square that the slower waves of `square` hold.
         own = self.squares.synthesise(self.squares.analyse(mean[None] ** 2))[0]
-        deviation = np.sqrt(np.maximum(square - own, LEAST_SPREAD**2))
+        # No variable between -1 and 1 varies more than that (Bhatia and Davis 2000): air is air.
+        variance = np.minimum(square - own, 1.0 - mean**2)
+        deviation = np.sqrt(np.maximum(variance, LEAST_SPREAD**2))
         return np.stack([mean, deviation]).astype(np.float32)
 
     def to_arrays(self) -> dict[str, Array]:
-        """By name, for a model file; the box follows from the configuration."""
-        return {name: getattr(self, name) for name in _NAMES}
+        """By name, for a model file; the field of view follows from the configuration."""
+        return {"layout": self.layout.numbers, **{name: getattr(self, name) for name in _NAMES}}
 
     def read(self, arrays: Mapping[str, Array]) -> Templates:
         """These templates with the maps of `to_arrays`. KeyError where one is missing."""
         found = {name: np.asarray(arrays[name]) for name in _NAMES}
-        return Templates(self.box, **found)
+        layout = replace(self.layout, numbers=np.asarray(arrays["layout"]))
+        return Templates(layout, **found, tissues=self.tissues)
 
 
 _NAMES = ("distances", "volumes", "image", "square")

@@ -2,35 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import numpy.typing as npt
 
-from medvae.anatomy.organs import distance_subject
+from medvae.anatomy.organs import distance_subject, label_distances
 from medvae.anatomy.registration import Alignment, Settings, Subject, pull_to_template, register
-from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.registration.geometry import Array, BoxGrid
 from medvae.anatomy.scan import Scan
+from medvae.anatomy.templates.layout import FILL, parts_of, shown
 from medvae.anatomy.templates.maps import Templates
 
 Maps = npt.NDArray[np.float32]
 
 
-def centred(scan: Scan, templates: Templates) -> Maps:
-    """[L, X, Y, Z] distances around the middle of the patient's own mask.
+@dataclass(frozen=True)
+class Shown:
+    """Attributes:
+    layout: [L, 7] numbers of each label (see `layout`); NaN for one that is not there.
+    parts: [L] logarithm of each label's part of the field of view; NaN as before.
+    distances: signed distances [X, Y, Z] in mm of each label on its own grid, or None where they
+        are not looked at.
+    picture: [1, X, Y, Z] on the grid of the mean picture, or None where it is not looked at.
+    greys: [2] mean and mean square of the scan's voxels.
+    """
+
+    layout: Array
+    parts: Array
+    distances: list[Maps] | None = None
+    picture: Maps | None = None
+    greys: Array | None = None
+
+    @property
+    def there(self) -> npt.NDArray[np.bool_]:
+        """[L] whether each label is there."""
+        return np.isfinite(self.layout[:, FILL])
+
+
+def placed(scan: Scan, templates: Templates) -> Shown:
+    """Where a patient's labels are, around the middle of his or her own mask.
 
     Raises:
         ValueError: no voxel is labelled.
     """
-    subject = distance_subject(scan, templates.labels, templates.template)
-    inside = np.argwhere((subject.channels < 0).any(axis=0))
-    if not len(inside):
-        raise ValueError("no voxel is labelled")
-    affine = np.eye(4)
-    affine[:3, 3] = -(subject.affine[:3, :3] @ inside.mean(axis=0) + subject.affine[:3, 3])
-    return _pulled(subject, affine, templates)
+    subject, image = _subject(scan, templates)
+    affine = _to_middle(subject, templates)
+    greys = np.array([image.mean(dtype=np.float64), np.square(image, dtype=np.float64).mean()])
+    return replace(_placed(subject, affine, templates), greys=greys)
 
 
-def registered(scan: Scan, templates: Templates) -> Maps:
-    """[L + 1, X, Y, Z] distances and picture, registered to the templates by a similarity.
+def centred(scan: Scan, templates: Templates) -> Shown:
+    """A patient's labels around the middle of his or her own mask. Raises as `placed`."""
+    subject, _ = _subject(scan, templates)
+    return _shown(subject, _to_middle(subject, templates), templates)
+
+
+def registered(scan: Scan, templates: Templates) -> Shown:
+    """A patient who is registered to the templates by a similarity, with the picture.
 
     A coarse template is long where fields of view cut organs off: stretched to it, patients would
     make the next one longer.
@@ -38,14 +67,21 @@ def registered(scan: Scan, templates: Templates) -> Maps:
     Raises:
         ValueError: no voxel is labelled.
     """
-    template = templates.template
-    subject = distance_subject(scan, templates.labels, template)
-    if not (subject.channels < 0).any():
-        raise ValueError("no voxel is labelled")
-    found = register(subject, template, Settings(max_frequency=0.0))
-    picture = Subject(scan.affine, scan.image[None])
+    subject, image = _subject(scan, templates)
+    settings = Settings(max_frequency=0.0, angles=templates.angles)
+    compared = replace(subject, channels=subject.channels[templates.compared])
+    found = register(compared, templates.template, settings)
     affine = similarity(found.affine, subject.centre)
-    return np.concatenate([_pulled(one, affine, templates) for one in (subject, picture)])
+    seen = _pulled(Subject(scan.affine, image[None]), affine, templates.pictures.grid)
+    return replace(_shown(subject, affine, templates), picture=seen)
+
+
+def compared(scan: Scan, templates: Templates) -> Subject | None:
+    """What is compared with `Templates.template`; None where nothing is labelled."""
+    if scan.mask is None or not scan.mask.any():
+        return None
+    subject, _ = _subject(scan, templates)
+    return replace(subject, channels=subject.channels[templates.compared])
 
 
 def similarity(affine: Array, fixed: Array) -> Array:
@@ -60,8 +96,58 @@ def similarity(affine: Array, fixed: Array) -> Array:
     return found
 
 
-def _pulled(subject: Subject, affine: Array, templates: Templates) -> Maps:
-    """Channels in the box; beside the field of view their border repeats."""
-    pose = Alignment(templates.box, 0.0, affine, np.zeros((3, 0)), 0.0, 1.0)
-    values, _ = pull_to_template(subject, pose, templates.fine.grid)
+def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
+    """Distances [L, X, Y, Z] of labels and tissues, and the picture that mean pictures are of.
+
+    Raises:
+        ValueError: no voxel is labelled.
+    """
+    edge, tissues = templates.box.edge, templates.tissues
+    subject = distance_subject(scan, templates.organs, edge)
+    if not (subject.channels < 0).any():
+        raise ValueError("no voxel is labelled")
+    if tissues is None:
+        return subject, scan.image
+    masks = tissues.shown(scan)
+    found = [label_distances(one.astype(np.uint8), scan.affine, 1, edge).channels for one in masks]
+    return (
+        replace(subject, channels=np.concatenate([subject.channels, *found])),
+        tissues.interior(scan.image, masks),
+    )
+
+
+def _to_middle(subject: Subject, templates: Templates) -> Array:
+    """[4, 4] scanner mm to a frame whose origin is the middle of all labels."""
+    inside = np.argwhere((subject.channels[: templates.organs] < 0).any(axis=0))
+    affine = np.eye(4)
+    affine[:3, 3] = -(subject.affine[:3, :3] @ inside.mean(axis=0) + subject.affine[:3, 3])
+    return affine
+
+
+def _shown(subject: Subject, affine: Array, templates: Templates) -> Shown:
+    """Labels in the frame that an affine map leads to."""
+    layout = templates.layout
+    pulled = [
+        _pulled(Subject(subject.affine, channel[None]), affine, grid)[0]
+        for channel, grid in zip(subject.channels, layout.grids, strict=True)
+    ]
+    found = _placed(subject, affine, templates)
+    # Beside a field of view that is smaller than the view, maps go on, and so do parts of them.
+    filled = np.array([(one < 0).mean() for one in pulled])
+    whole = layout.large & (filled > 0)
+    parts = np.where(whole, np.log(np.where(whole, filled, 1.0)), found.parts)
+    return replace(found, distances=layout.within(pulled), parts=parts)
+
+
+def _placed(subject: Subject, affine: Array, templates: Templates) -> Shown:
+    """Numbers of labels in the frame that an affine map leads to."""
+    view = templates.layout.view
+    numbers = shown(subject.channels, affine @ subject.affine, view)
+    return Shown(numbers, parts_of(numbers, view))
+
+
+def _pulled(subject: Subject, affine: Array, grid: BoxGrid) -> Maps:
+    """Channels on a grid; beside the field of view their border repeats."""
+    pose = Alignment(grid.box, 0.0, affine, np.zeros((3, 0)), 0.0, 1.0)
+    values, _ = pull_to_template(subject, pose, grid)
     return values

@@ -1,33 +1,54 @@
-"""The private statistics that make the mean maps: two mechanisms, coarse and fine.
+"""The private statistics that make the mean maps: layout, coarse and fine maps.
 
-Each patient's vector holds the cosines of his or her own maps, around what is public or was
-released before. Patients of the first mechanism are placed by the middle of their masks; the second
-one's are registered to what the first has released.
+Each patient's vector holds the place and size of each label, or the cosines of his or her own maps,
+around what is public or was released before. Patients are placed by the middle of their masks; for
+the fine maps they are registered to what was released before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan
+from medvae.anatomy.templates.layout import NUMBERS, Layout
 from medvae.anatomy.templates.maps import Templates
-from medvae.anatomy.templates.measure import Maps, centred, registered
-from medvae.anatomy.templates.waves import Waves
+from medvae.anatomy.templates.measure import Shown, centred, placed, registered
+from medvae.anatomy.templates.waves import LabelWaves
 
-# The mechanisms, in order of release.
+# The mechanisms, in order of release. The first three, in wide fields of view, release the same
+# numbers, each round what the one before it has: patients differ by less and less from that, and so
+# does the noise.
+LAYOUT_MAPS: Final = "anatomy-layout"
+PLACES_MAPS: Final = "anatomy-places"
+SITES_MAPS: Final = "anatomy-sites"
 COARSE_MAPS: Final = "anatomy-coarse"
 FINE_MAPS: Final = "anatomy-fine"
-# Clips: of the distances as a part of the box's edge, which is taken as this at most, in units of
-# the law's weights; of pictures on the scale of -1 to 1; of logarithms of volumes. Half of a clip
-# is what patients differ by round a released centre.
-WIDEST_MM: Final = 110.0
+# Clips: of the numbers of a label in the units of `Layout.scales`; of the mean and mean square of a
+# scan, on the scale of -1 to 1, and their part of the budget of these mechanisms; of distances in
+# `Layout.units`, times the law's weights; of pictures on the scale of -1 to 1; of logarithms of
+# volumes. Half of a clip is what patients differ by round a released centre.
+_PLACES: Final = {LAYOUT_MAPS: (1.7, 1.2), PLACES_MAPS: (1.0, 0.5), SITES_MAPS: (0.7, 0.3)}
+GREYS_SHARE = 0.1
+# One number of a label that is further out, in units of `Layout.scales`, leaves the others alone.
+FURTHEST = 3.0
 COARSE_REACH, FINE_REACH = 0.18, 0.10
 IMAGE_REACH, SQUARE_REACH, VOLUME_REACH = 1.0, 0.5, 2.0
+# A tissue of a smaller part of the view than that counts as so large (logarithm).
+LEAST_TISSUE = float(np.log(0.01))
+
+
+Seen = TypeVar("Seen")
+
+
+def steps(layout: Layout) -> tuple[str, ...]:
+    """The mechanisms of maps with this layout, in order of release."""
+    found = (COARSE_MAPS, FINE_MAPS)
+    return (*_PLACES, *found) if layout.wide else found
 
 
 class MapPart(Protocol):
@@ -42,7 +63,7 @@ class MapPart(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def measure(self, maps: Maps) -> Array:
+    def measure(self, maps: Shown) -> Array:
         """[dimension] of one volume's maps."""
 
     def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
@@ -53,37 +74,99 @@ class MapPart(Protocol):
 
 
 @dataclass(frozen=True)
+class Places:
+    """Mean place and size of each label; a label that is not there counts as known."""
+
+    known: Templates
+    reach: float
+    share: float
+    name: str = "places"
+
+    @property
+    def dimension(self) -> int:
+        return self.known.labels * NUMBERS
+
+    @property
+    def clip(self) -> float:
+        return self.reach * float(np.sqrt(self.dimension))
+
+    def measure(self, maps: Shown) -> Array:
+        layout = self.known.layout
+        change = (maps.layout - layout.numbers) / layout.scales
+        change = np.clip(change, -FURTHEST, FURTHEST)
+        return np.where(np.isfinite(change), change, 0.0).reshape(-1)
+
+    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
+        layout = known.layout
+        # The posterior mean where a number differs from what is known by the reach.
+        part = self.reach**2 / (self.reach**2 + sigma**2)
+        change = part * released.reshape(-1, NUMBERS) * layout.scales
+        return known.laid_out(replace(layout, numbers=layout.numbers + change))
+
+
+@dataclass(frozen=True)
+class Greys:
+    """Mean and mean square of a scan's voxels: what mean pictures and squares are round."""
+
+    known: Templates
+    reach: float
+    share: float
+    name: str = "greys"
+    dimension: int = 2
+
+    @property
+    def clip(self) -> float:
+        return self.reach
+
+    def measure(self, maps: Shown) -> Array:
+        return np.asarray(_known(maps.greys) - self._own)
+
+    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
+        part = self.reach**2 / (self.reach**2 + sigma**2)
+        mean, square = self._own + part * released
+        image, squares = known.image.copy(), known.square.copy()
+        # Cosines have the mean square 1: the first one is 1 everywhere.
+        image[0, 0], squares[0, 0] = np.clip(mean, -1.0, 1.0), np.clip(square, 0.0, 1.0)
+        return replace(known, image=image, square=squares)
+
+    @property
+    def _own(self) -> Array:
+        return np.array([self.known.image[0, 0], self.known.square[0, 0]])
+
+
+@dataclass(frozen=True)
 class Distances:
     """Mean signed distances up to a frequency, around those of `known`."""
 
     known: Templates
-    waves: Waves
+    waves: LabelWaves
     reach: float
     share: float
     name: str = "distances"
 
     @property
     def dimension(self) -> int:
-        return self.known.labels * len(self.waves)
+        return len(self.waves)
 
     @property
     def clip(self) -> float:
-        edge = min(self.known.box.edge, WIDEST_MM)
-        return self.reach * edge * float(np.sqrt(self.known.labels))
+        return self.reach * float(np.sqrt(self.known.labels))
 
-    def measure(self, maps: Maps) -> Array:
-        own = self.waves.analyse(maps[: self.known.labels])
-        change = own - self.known.distances[:, : len(self.waves)]
-        return np.asarray((change * self.waves.weights).reshape(-1))
+    def measure(self, maps: Shown) -> Array:
+        own = self.waves.analyse(self.known.layout.in_units(_known(maps.distances)))
+        change = own - self.known.distances[:, : own.shape[1]]
+        return self.waves.weighted(change * maps.there[:, None])
 
     def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        change = self.waves.above_noise(released.reshape(known.labels, -1), sigma)
-        return replace(known, distances=known.distances + known.fine.extended(change))
+        change = self.waves.above_noise(released, sigma)
+        distances = known.distances.copy()
+        distances[:, : change.shape[1]] += change
+        return replace(known, distances=distances)
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """Mean logarithm of each label's part of the box; a label that is not there counts as known."""
+    """Mean logarithm of labels' parts of the view; a label that is not there counts as known."""
 
     known: Templates
     share: float
@@ -97,14 +180,15 @@ class Volumes:
     def clip(self) -> float:
         return VOLUME_REACH * float(np.sqrt(self.known.labels))
 
-    def measure(self, maps: Maps) -> Array:
-        part = (maps[: self.known.labels] < 0).mean(axis=(1, 2, 3))
-        there = part > 0
-        change = np.log(np.where(there, part, 1.0)) - self.known.volumes
-        return np.where(there, change, 0.0)
+    def measure(self, maps: Shown) -> Array:
+        # A tissue that is not there fills nothing; of a label that is not there nothing is known.
+        tissue = np.arange(self.dimension) >= self.known.organs
+        parts = np.where(maps.there, maps.parts, LEAST_TISSUE)
+        parts = np.where(tissue, np.maximum(parts, LEAST_TISSUE), parts)
+        return np.where(maps.there | tissue, parts - self.known.volumes, 0.0)
 
     def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        # The posterior mean where labels differ e-fold from balls.
+        # The posterior mean where labels differ e-fold from what is known.
         return replace(known, volumes=known.volumes + released / (1.0 + sigma**2))
 
 
@@ -115,15 +199,20 @@ class Image:
     known: Templates
     share: float
     name: str = "image"
-    clip: float = IMAGE_REACH
+
+    @property
+    def clip(self) -> float:
+        return IMAGE_REACH * self.known.contrast
 
     @property
     def dimension(self) -> int:
         return len(self.known.pictures)
 
-    def measure(self, maps: Maps) -> Array:
+    def measure(self, maps: Shown) -> Array:
         waves = self.known.pictures
-        return np.asarray((waves.analyse(maps[-1:])[0] - self.known.image[0]) * waves.weights)
+        return np.asarray(
+            (waves.analyse(_known(maps.picture))[0] - self.known.image[0]) * waves.weights
+        )
 
     def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
         change = known.pictures.above_noise(released[None], sigma)
@@ -137,20 +226,36 @@ class Square:
     known: Templates
     share: float
     name: str = "square"
-    clip: float = SQUARE_REACH
+
+    @property
+    def clip(self) -> float:
+        return SQUARE_REACH * self.known.contrast
 
     @property
     def dimension(self) -> int:
         return len(self.known.squares)
 
-    def measure(self, maps: Maps) -> Array:
+    def measure(self, maps: Shown) -> Array:
         waves = self.known.squares
-        own = waves.analyse(maps[-1:] ** 2)[0]
+        own = waves.analyse(_known(maps.picture) ** 2)[0]
         return np.asarray((own - self.known.square[0]) * waves.weights)
 
     def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
         change = known.squares.above_noise(released[None], sigma)
         return replace(known, square=known.square + change)
+
+
+def _parts(known: Templates, places: float, greys: float) -> tuple[MapPart, ...]:
+    return (
+        Places(known, places, 1.0 - GREYS_SHARE),
+        Greys(known, greys * known.contrast, GREYS_SHARE),
+    )
+
+
+def _known(maps: Seen | None) -> Seen:
+    if maps is None:
+        raise ValueError("what is measured was not looked at")
+    return maps
 
 
 @dataclass(frozen=True)
@@ -167,24 +272,27 @@ class MapMechanism:
     name: str
     known: Templates
     parts: tuple[MapPart, ...]
-    show: Callable[[Scan, Templates], Maps]
+    show: Callable[[Scan, Templates], Shown]
 
     @classmethod
-    def coarse(cls, public: Templates) -> MapMechanism:
-        """Of patients who are placed by the middle of their masks."""
-        parts = (Distances(public, public.coarse, COARSE_REACH, 0.8), Volumes(public, 0.2))
-        return cls(COARSE_MAPS, public, parts, centred)
-
-    @classmethod
-    def fine(cls, coarse: Templates) -> MapMechanism:
-        """Of patients who are registered to what the first has released."""
-        parts = (
-            Distances(coarse, coarse.fine, FINE_REACH, 0.45),
-            Volumes(coarse, 0.15),
-            Image(coarse, 0.3),
-            Square(coarse, 0.1),
-        )
-        return cls(FINE_MAPS, coarse, parts, registered)
+    def of(cls, name: str, known: Templates) -> MapMechanism:
+        """Mechanism `name` of `steps`, round what the one before it has released."""
+        if name in _PLACES:
+            reach, greys = _PLACES[name]
+            return cls(name, known, _parts(known, reach, greys), placed)
+        if name == COARSE_MAPS:
+            found = (Distances(known, known.coarse, COARSE_REACH, 0.8), Volumes(known, 0.2))
+            # Without volumes where a layout says them.
+            return cls(name, known, found[:1] if known.layout.wide else found, centred)
+        if name == FINE_MAPS:
+            parts = (
+                Distances(known, known.fine, FINE_REACH, 0.45),
+                Volumes(known, 0.15),
+                Image(known, 0.3),
+                Square(known, 0.1),
+            )
+            return cls(name, known, parts, registered)
+        raise ValueError(f"no mechanism of the maps is called {name}")
 
     def vectors(self, scan: Scan) -> dict[str, Array] | None:
         """By part, the vector of one volume; None where it shows nothing, whatever is wrong."""

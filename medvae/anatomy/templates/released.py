@@ -1,4 +1,4 @@
-"""What the two mechanisms of the maps have released, as a model keeps it."""
+"""What the mechanisms of the maps have released, as a model keeps it."""
 
 from __future__ import annotations
 
@@ -9,38 +9,48 @@ from typing import Final
 
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.templates.maps import Templates
+from medvae.anatomy.templates.parts import FINE_MAPS, MapMechanism, steps
 
 # What `anatomy.library` says in place of the name of an entry, and the digest that stands for this
 # way of drawing: another version of it would draw other volumes.
 LIBRARY: Final = "patients"
-DIGEST: Final = hashlib.sha256(b"medvae: mean maps of patients, 1").hexdigest()
+DIGEST: Final = hashlib.sha256(b"medvae: mean maps of patients, 2").hexdigest()
 
 
 @dataclass(frozen=True)
 class ReleasedMaps:
-    """What the two mechanisms of the maps have released.
+    """What the mechanisms of the maps have released.
 
     Attributes:
-        coarse: that patients were registered to for `fine`.
-        fine: that volumes are drawn from.
+        found: by mechanism, in the order of `steps`: each is what the next one is round.
     """
 
-    coarse: Templates
-    fine: Templates
+    found: Mapping[str, Templates]
+
+    @property
+    def fine(self) -> Templates:
+        """That volumes are drawn from."""
+        return self.found[FINE_MAPS]
+
+    def mechanisms(self, public: Templates) -> list[MapMechanism]:
+        """The mechanisms that released them."""
+        known = [public, *self.found.values()][:-1]
+        return [MapMechanism.of(name, one) for name, one in zip(self.found, known, strict=True)]
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
         return {
             f"{name}.{key}": values
-            for name, maps in (("coarse", self.coarse), ("fine", self.fine))
+            for name, maps in self.found.items()
             for key, values in maps.to_arrays().items()
         }
 
     @classmethod
     def read(cls, public: Templates, arrays: Mapping[str, Array]) -> ReleasedMaps:
         """Read back `to_arrays`. KeyError where one is missing."""
-        found = [
-            public.read({key: arrays[f"{name}.{key}"] for key in public.to_arrays()})
-            for name in ("coarse", "fine")
-        ]
-        return cls(found[0], found[1])
+        return cls(
+            {
+                name: public.read({key: arrays[f"{name}.{key}"] for key in public.to_arrays()})
+                for name in steps(public.layout)
+            }
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,12 +86,6 @@ class Waves:
             one[...] = idctn(flat.reshape(shape), norm="ortho")
         return found
 
-    def extended(self, coefficients: Array) -> Array:
-        """Coefficients [C, J] of slower waves of the same box as [C, K] of these."""
-        found = np.zeros((len(coefficients), len(self)))
-        found[:, : coefficients.shape[1]] = coefficients
-        return found
-
     def above_noise(self, released: Array, sigma: float) -> Array:
         """[C, K] coefficients of released weighted ones [C, K].
 
@@ -110,3 +105,55 @@ class Waves:
             part = np.where(enough, 1.0 - expected / np.maximum(power, 1e-300), 0.0)
             kept[:, there] = released[:, there] * part[:, None]
         return np.asarray(kept / self.weights)
+
+
+@dataclass(frozen=True)
+class LabelWaves:
+    """Smooth maps of several labels, each in a box of its own.
+
+    Coefficients [L, K] of all labels: a label with fewer than K has zeros behind its own.
+    """
+
+    own: tuple[Waves, ...]
+
+    def __len__(self) -> int:
+        """How many coefficients there are, of all labels."""
+        return sum(len(waves) for waves in self.own)
+
+    def analyse(self, maps: Sequence[npt.NDArray[np.float32]]) -> Array:
+        """[L, K] coefficients of maps [X, Y, Z], one a label on its own grid."""
+        return self._padded(
+            [waves.analyse(one[None])[0] for waves, one in zip(self.own, maps, strict=True)]
+        )
+
+    def synthesise(self, coefficients: Array) -> list[npt.NDArray[np.float32]]:
+        """Maps [X, Y, Z], one a label on its own grid, of coefficients [L, K]."""
+        return [
+            waves.synthesise(own[None, : len(waves)])[0]
+            for waves, own in zip(self.own, coefficients, strict=True)
+        ]
+
+    def weighted(self, coefficients: Array) -> Array:
+        """[len(self)] coefficients [L, K] as they are clipped (see `Waves.weights`)."""
+        return np.concatenate(
+            [
+                own[: len(waves)] * waves.weights
+                for waves, own in zip(self.own, coefficients, strict=True)
+            ]
+        )
+
+    def above_noise(self, released: Array, sigma: float) -> Array:
+        """[L, K] coefficients of released weighted ones [len(self)] (see `Waves.above_noise`)."""
+        ends = np.cumsum([len(waves) for waves in self.own])[:-1]
+        return self._padded(
+            [
+                waves.above_noise(one[None], sigma)[0]
+                for waves, one in zip(self.own, np.split(released, ends), strict=True)
+            ]
+        )
+
+    def _padded(self, rows: Sequence[Array]) -> Array:
+        found = np.zeros((len(self.own), max(len(waves) for waves in self.own)))
+        for row, own in zip(found, rows, strict=True):
+            row[: len(own)] = own
+        return found

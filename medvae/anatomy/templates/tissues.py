@@ -1,0 +1,92 @@
+"""What a picture on an absolute scale shows without a mask: the body, and the gas in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medvae import modality as modalities
+from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.scan import Scan
+from medvae.config import DataConfig
+
+Mask = npt.NDArray[np.bool_]
+
+# On the scale of -1 to 1: what is not brighter than this is as dark as the window shows.
+_DARKEST: Final = -0.95
+# Things thinner than this are no body: the table, sheets, clothes.
+_THIN_MM: Final = 6.0
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """Grey values, on the scale of -1 to 1, by which tissues are told apart.
+
+    Attributes:
+        body: the body is brighter.
+        gas: gas within it is darker; None: the window does not show it.
+        soft: soft tissue, which stands for what is neither.
+        varies: by how much the rest of the body differs from it; at most 0.5.
+    """
+
+    body: float
+    gas: float | None
+    soft: float
+    varies: float
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Tissues | None:
+        """Those of a cohort; None where its grey values mean something else in every volume."""
+        rule = modalities.get(data.modality).tissues
+        if rule is None:
+            return None
+        low, high = data.window
+        body, gas, soft = (
+            2.0 * (value - low) / (high - low) - 1.0 for value in (rule.body, rule.gas, rule.soft)
+        )
+        varies = min(2.0 * rule.varies / (high - low), 0.5)
+        shown = gas if gas > _DARKEST else None
+        return cls(max(body, _DARKEST), shown, min(max(soft, -1.0), 1.0), varies)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the maps, the body last."""
+        return ("body",) if self.gas is None else ("gas", "body")
+
+    def shown(self, scan: Scan) -> tuple[Mask, ...]:
+        """[X, Y, Z] masks, as `names`: gas is within the body and not labelled."""
+        body = _body(scan.image > self.body, scan.spacing)
+        if scan.mask is not None:
+            body |= scan.mask > 0
+        if self.gas is None:
+            return (body,)
+        gas = body & (scan.image < self.gas)
+        return (gas if scan.mask is None else gas & (scan.mask == 0), body)
+
+    def interior(
+        self, image: npt.NDArray[np.float32], shown: Sequence[Mask]
+    ) -> npt.NDArray[np.float32]:
+        """[X, Y, Z] a picture with soft tissue in place of gas and of what is not body.
+
+        shown: the masks of `shown`.
+        """
+        solid = shown[-1] if self.gas is None else shown[-1] & ~shown[0]
+        return np.asarray(np.where(solid, image, np.float32(self.soft)), np.float32)
+
+
+def _body(bright: Mask, spacing: Array) -> Mask:
+    """The largest connected part without what is thin, filled slice by slice."""
+    size = [2 * max(0, round(_THIN_MM / 2.0 / float(s))) + 1 for s in spacing]
+    # Opening by a box, as two passes along each axis.
+    thick = ndimage.maximum_filter(ndimage.minimum_filter(bright, size), size)
+    parts, count = ndimage.label(thick)
+    if not count:
+        return np.asarray(thick, bool)
+    largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    slices = [ndimage.binary_fill_holes(one) for one in np.moveaxis(largest, 2, 0)]
+    return np.asarray(np.stack(slices, axis=2), bool)
