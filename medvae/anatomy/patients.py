@@ -13,7 +13,7 @@ from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.public import public_numbers
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.cosines import CosineBasis
-from medvae.anatomy.templates import ReleasedMaps, Templates, Tissues, box_of
+from medvae.anatomy.templates import Layout, ReleasedMaps, Templates, Tissues, box_of
 from medvae.config import DataConfig
 from medvae.errors import UsageError
 
@@ -83,6 +83,12 @@ def public_maps(data: DataConfig) -> Templates:
     assert data.spacing is not None
     box = box_of(data.size, data.spacing)
     return Templates.public(box, len(cohort_labels(data)), Tissues.of(data))
+
+
+def has_wide_view(data: DataConfig) -> bool:
+    """Whether labels are looked for in the declared field of view; data: with a spacing."""
+    assert data.spacing is not None
+    return Layout.public(box_of(data.size, data.spacing), 0).wide
 
 
 def _numbers(pose: Alignment, renderer: TemplateRenderer) -> Numbers:

@@ -177,7 +177,7 @@ class Procedural:
 @final
 @dataclass(frozen=True)
 class TissueLimits:
-    """Intensities by which tissues are told apart without a mask, in the modality's units.
+    """Intensities that separate tissues without a mask, in the modality's units.
 
     Attributes:
         body: the body is brighter, what is round it darker.

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from medvae.modality.base import Bids, Dicom, HeaderNumber, Modality, Procedural, TissueLimits, Units
+from medvae.modality.base import (
+    Bids,
+    Dicom,
+    HeaderNumber,
+    Modality,
+    Procedural,
+    TissueLimits,
+    Units,
+)
 from medvae.modality.scaling import Window
 
 # Whole numbers that reach below this are Hounsfield units: air is -1000.

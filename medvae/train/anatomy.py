@@ -22,7 +22,7 @@ from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import MEANS, SPREADS, Measured, Part, mean_parts, spread_parts
-from medvae.anatomy.patients import public_maps
+from medvae.anatomy.patients import has_wide_view
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.templates import (
     COARSE_MAPS,
@@ -54,7 +54,7 @@ def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
     shares = {MEANS: 0.64, SPREADS: 0.36}
     if cfg.anatomy.library == LIBRARY:
         shares = {COARSE_MAPS: 0.12, FINE_MAPS: 0.40, MEANS: 0.28, SPREADS: 0.20}
-        if public_maps(cfg.data).layout.wide:
+        if has_wide_view(cfg.data):
             shares = {LAYOUT_MAPS: 0.04, PLACES_MAPS: 0.05, SITES_MAPS: 0.06} | {
                 name: 0.85 * share for name, share in shares.items()
             }

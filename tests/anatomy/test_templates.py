@@ -213,9 +213,7 @@ def test_without_noise_the_layout_is_the_patients_own(name):
     own = mechanism.vectors(scan(51))
     places, greys = mechanism.parts
     assert own[places.name].shape == (places.dimension,)
-    found = greys.estimate(
-        own[greys.name], 0.0, places.estimate(own[places.name], 0.0, WIDE)
-    )
+    found = greys.estimate(own[greys.name], 0.0, places.estimate(own[places.name], 0.0, WIDE))
     shown = mechanism.show(scan(51), WIDE)
     near = np.abs(shown.layout - WIDE.layout.numbers) < 3.0 * WIDE.layout.scales
     assert near.mean() > 0.9

@@ -122,7 +122,7 @@ def test_drawn_volumes_have_air_round_the_body_gas_in_it_and_no_label_for_either
     gain = np.median(brighter[mask == 1]) - np.median(image[mask == 1])
     assert gain == pytest.approx(0.3, abs=0.05)
     # Before anything is released gas is a ball round the liver in the middle of the view.
-    x, y, z = (n // 2 for n in SHAPE)
+    _, y, z = (n // 2 for n in SHAPE)
     row = image[:, y, z]
     liver = np.flatnonzero(mask[:, y, z])
     for beside in (liver[0] - 2, liver[-1] + 2):

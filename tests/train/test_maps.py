@@ -10,7 +10,15 @@ import pytest
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import MEANS, SPREADS
 from medvae.anatomy.patients import anatomy_of_patients, public_maps, refusal
-from medvae.anatomy.templates import LIBRARY, steps
+from medvae.anatomy.templates import (
+    COARSE_MAPS,
+    FINE_MAPS,
+    LAYOUT_MAPS,
+    LIBRARY,
+    PLACES_MAPS,
+    SITES_MAPS,
+    steps,
+)
 from medvae.config import DataConfig, RunConfig
 from medvae.errors import UsageError
 from medvae.privacy import NoiseSource, StageRequest, make_plan
@@ -69,6 +77,17 @@ def test_the_mechanisms_are_those_of_the_plan(near):
     assert set(near.released) == {*steps(public_maps(CFG.data).layout), MEANS, SPREADS}
     assert sum(share for _, share in stage.mechanisms(CFG)) == pytest.approx(1.0)
     assert [name for name, _ in stage.mechanisms(CFG)] == [*near.released]
+
+
+def test_in_a_wide_field_of_view_labels_are_looked_for_first():
+    # An edge of 160 mm is not wide yet.
+    for side, wide in ((160.0, False), (160.1, True)):
+        data = DATA | {"size": (10, 10, 10), "spacing": (side / 10,) * 3}
+        cfg = CFG.model_copy(update={"data": DataConfig.model_validate(data)})
+        names = [name for name, _ in stage.mechanisms(cfg)]
+        assert (names[:3] == [LAYOUT_MAPS, PLACES_MAPS, SITES_MAPS]) == wide
+        assert names[-4:] == [COARSE_MAPS, FINE_MAPS, MEANS, SPREADS]
+        assert sum(share for _, share in stage.mechanisms(cfg)) == pytest.approx(1.0)
 
 
 def test_with_little_noise_labels_are_as_large_as_the_patients_are(near):

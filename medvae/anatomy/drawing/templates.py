@@ -117,7 +117,7 @@ class TemplateRenderer:
         parts: npt.NDArray[np.float32],
         softness: float,
     ) -> npt.NDArray[np.float32]:
-        """[...] part of each voxel that is body: all of it where no tissues are told apart."""
+        """[...] part of each voxel that is body: all of it where tissues are not separated."""
         if self._tissues is None:
             return np.ones(distances.shape[1:], np.float32)
         own = shares(distances[-1:], softness)[0]

@@ -1,5 +1,6 @@
 """Mean maps of a cohort's own patients, where there are no public people of its region."""
 
+from medvae.anatomy.templates.layout import Layout
 from medvae.anatomy.templates.maps import Templates, box_of
 from medvae.anatomy.templates.measure import compared
 from medvae.anatomy.templates.parts import (
@@ -23,6 +24,7 @@ __all__ = [
     "LIBRARY",
     "PLACES_MAPS",
     "SITES_MAPS",
+    "Layout",
     "MapMechanism",
     "MapPart",
     "ReleasedMaps",

@@ -31,15 +31,15 @@ PER_STD: Final = 5.0**0.5
 _BODY_STD = (0.22, 0.17, 12.0**-0.5)
 _PER_STD_OF_CIRCLE = 2.0
 # The box of a label reaches beyond it by this part of its radius, and by as far as its distances
-# are told: this part of its mean radius, within these limits in mm.
-BEYOND, TOLD, LEAST_TOLD_MM = 0.2, 0.6, 4.0
+# are measured: this part of its mean radius, within these limits in mm.
+BEYOND, MEASURED, LEAST_MEASURED_MM = 0.2, 0.6, 4.0
 # In a field of view with a longer edge (mm) labels are looked for; a smaller one is taken as cut
 # round the labels, which then have the whole of it as their box.
 WIDE_MM: Final = 160.0
 # A label whose mean radius is a larger part of the field of view's edge has the whole of it as its
 # box: cosines of all of it are as fine as it needs, and beside its own box noise moves no border.
 LARGE: Final = 0.2
-# Boxes count as this wide at most where distances are told in parts of them.
+# Boxes count as this wide at most where distances are parts of them.
 WIDEST_MM: Final = 110.0
 # Radii are at least and at most these parts of the edge, whatever noise says.
 SMALLEST, LARGEST = 0.01, 1.0
@@ -105,14 +105,14 @@ class Layout:
         return np.asarray(tissue | large | (not self.wide))
 
     @property
-    def told(self) -> Array:
-        """[L] distances of a label are told up to here, in mm."""
-        own = np.clip(TOLD * self.radii.mean(axis=1), LEAST_TOLD_MM, LIMIT_MM)
+    def reach(self) -> Array:
+        """[L] distances of a label are cut off here, in mm."""
+        own = np.clip(MEASURED * self.radii.mean(axis=1), LEAST_MEASURED_MM, LIMIT_MM)
         return np.where(self.large, LIMIT_MM, own)
 
     @property
     def units(self) -> Array:
-        """[L] what distances are told in, in mm: the edge of a cube of each label's box."""
+        """[L] the unit of distances, in mm: the edge of a cube of each label's box."""
         return np.asarray([min(grid.box.edge, WIDEST_MM) for grid in self.grids])
 
     @cached_property
@@ -125,7 +125,7 @@ class Layout:
         ]
 
     def _own_box(self, label: int) -> Box:
-        half = (1.0 + BEYOND) * self.radii[label] + self.told[label]
+        half = (1.0 + BEYOND) * self.radii[label] + self.reach[label]
         low, size = self.numbers[label, MIDDLE] - half, 2.0 * half
         return Box(
             (float(low[0]), float(low[1]), float(low[2])),
@@ -147,9 +147,9 @@ class Layout:
         return self.within(found)
 
     def within(self, distances: Sequence[Map]) -> list[Map]:
-        """Distances, one map a label, cut off where they are no longer told."""
-        limits = self.told.astype(np.float32)
-        return [np.clip(one, -told, told) for one, told in zip(distances, limits, strict=True)]
+        """Distances, one map a label, cut off at `reach`."""
+        limits = self.reach.astype(np.float32)
+        return [np.clip(one, -limit, limit) for one, limit in zip(distances, limits, strict=True)]
 
     def in_units(self, distances: Sequence[Map]) -> list[Map]:
         """Distances, one map a label, as parts of `units`."""
@@ -159,15 +159,15 @@ class Layout:
     def in_view(self, distances: Sequence[Map], grid: BoxGrid) -> Map:
         """[L, X, Y, Z] on one grid of distances on the labels' own grids.
 
-        Beside its box a label is as far as is told.
+        Beside its box a label is at its `reach`.
         """
         points = grid.centres(torch.device("cpu"))
         found = []
-        for own, one, told in zip(self.grids, distances, self.told, strict=True):
+        for own, one, limit in zip(self.grids, distances, self.reach, strict=True):
             where = sampling.box_coordinates(points, own.box)
             values = sampling.sample(torch.from_numpy(one[None]), where)[0]
             inside = (where.abs() <= 1.0).all(dim=0)
-            found.append(torch.where(inside, values, float(told)).numpy())
+            found.append(torch.where(inside, values, float(limit)).numpy())
         return np.stack(found).astype(np.float32)
 
 

@@ -117,7 +117,7 @@ class Templates:
         return self._waves(FINE, FINE_LAW)
 
     def _waves(self, fastest: float, law: tuple[float, float]) -> LabelWaves:
-        """As fine as that for labels; tissues are told by the slowest waves alone."""
+        """As fine as that for labels; tissues have the slowest waves alone."""
         return LabelWaves(
             tuple(
                 Waves(self.box if large else _CUBE, fastest if label < self.organs else COARSE, law)

@@ -25,7 +25,7 @@ _THIN_MM: Final = 6.0
 
 @dataclass(frozen=True)
 class Tissues:
-    """Grey values, on the scale of -1 to 1, by which tissues are told apart.
+    """Grey values, on the scale of -1 to 1, that separate tissues.
 
     Attributes:
         body: the body is brighter.
