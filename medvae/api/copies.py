@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from medvae import modality as modalities
 from medvae.api import datasets
 from medvae.errors import UsageError
 from medvae.ingest import likeness
@@ -21,6 +22,7 @@ from medvae.ingest.likeness import COARSE, FINE, IS_COPY, MAY_BE_COPY, Cube
 if TYPE_CHECKING:
     from medvae.config import RunConfig
     from medvae.vault import Tenant
+    from medvae.volume import Volume
 
 _BLOCKS = COARSE**3
 
@@ -30,12 +32,22 @@ def voxel_digest(tenant: Tenant, voxels: npt.NDArray[Any]) -> str:
     return tenant.digest(np.ascontiguousarray(voxels).tobytes(), "voxels")
 
 
-def likenesses(voxels: npt.NDArray[Any], mask: npt.NDArray[np.uint8] | None) -> dict[str, str]:
-    """What a manifest keeps of a volume to compare it by."""
-    found = {"likeness": likeness.packed(likeness.blocks(voxels, COARSE))}
-    if mask is not None:
-        found["mask_likeness"] = likeness.packed(likeness.blocks(mask > 0, COARSE))
+def likenesses(volume: Volume) -> dict[str, Any]:
+    """What a manifest keeps of a volume to compare it by, of contrasts each by itself, too."""
+    found: dict[str, Any] = {"likeness": likeness.packed(likeness.blocks(volume.grey, COARSE))}
+    if volume.mask is not None:
+        found["mask_likeness"] = likeness.packed(likeness.blocks(volume.mask > 0, COARSE))
+    if contrasts := contrasts_of(volume):
+        found["channel_likeness"] = [
+            likeness.packed(likeness.blocks(one, COARSE)) for one in contrasts
+        ]
     return found
+
+
+def contrasts_of(volume: Volume) -> list[npt.NDArray[Any]]:
+    """[X, Y, Z] of each channel that could be a scan of its own; colours could not."""
+    kind = modalities.get(volume.modality)
+    return list(volume.voxels) if volume.channels and not kind.planar else []
 
 
 class Stored:
@@ -46,7 +58,7 @@ class Stored:
         self._tenant = tenant
         self._what = what
         self._rows = np.zeros((64, _BLOCKS), np.float32)
-        self._entries: list[dict[str, Any]] = []
+        self._entries: list[tuple[dict[str, Any], int | None]] = []
         self._known: set[tuple[str, str]] = set()
         for entry in datasets.every_entry(tenant):
             self.add(entry)
@@ -57,12 +69,18 @@ class Stored:
         if key in self._known or (self._what == "mask_likeness" and not entry["mask"]):
             return
         self._known.add(key)
+        text = entry.get(self._what)
+        cube = self._opened(entry, None, COARSE) if text is None else likeness.unpacked(text)
+        self._append(entry, None, cube)
+        contrasts = entry.get("channel_likeness", ()) if self._what == "likeness" else ()
+        for channel, text in enumerate(contrasts):
+            self._append(entry, channel, likeness.unpacked(text))
+
+    def _append(self, entry: dict[str, Any], channel: int | None, cube: Cube) -> None:
         if len(self._entries) == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
-        text = entry.get(self._what)
-        cube = self._opened(entry, COARSE) if text is None else likeness.unpacked(text)
         self._rows[len(self._entries)] = cube.ravel()
-        self._entries.append(entry)
+        self._entries.append((entry, channel))
 
     def copies(self, voxels: npt.NDArray[Any]) -> Iterator[dict[str, Any]]:
         """Entries of the volumes that voxels [X, Y, Z] are a copy of, in any orientation."""
@@ -71,15 +89,16 @@ class Stored:
         near = np.abs(turned @ self._rows[: len(self._entries)].T).max(axis=0, initial=0.0)
         fine: Cube | None = None
         for index in np.flatnonzero(near > MAY_BE_COPY):
-            entry = self._entries[index]
+            entry, channel = self._entries[index]
             fine = likeness.blocks(voxels, FINE) if fine is None else fine
-            if likeness.correlation(fine, self._opened(entry, FINE)) > IS_COPY:
+            if likeness.correlation(fine, self._opened(entry, channel, FINE)) > IS_COPY:
                 yield entry
 
-    def _opened(self, entry: dict[str, Any], edge: int) -> Cube:
+    def _opened(self, entry: dict[str, Any], channel: int | None, edge: int) -> Cube:
         volume = datasets.open_volume(self._tenant, entry)
         if self._what == "likeness":
-            return likeness.blocks(volume.grey, edge)
+            shown = volume.grey if channel is None else volume.voxels[channel]
+            return likeness.blocks(shown, edge)
         assert volume.mask is not None
         return likeness.blocks(volume.mask > 0, edge)
 

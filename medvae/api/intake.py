@@ -247,7 +247,7 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         **({"channels": list(volume.channels)} if volume.channels else {}),
         "mask": volume.mask is not None,
         "label_values": [] if volume.mask is None else _label_values(volume.mask),
-        **likenesses(volume.grey, volume.mask),
+        **likenesses(volume),
         **({} if volume.category is None else {"class": volume.category}),
     }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import datasets
+from medvae.api.copies import contrasts_of
 
 if TYPE_CHECKING:
     from medvae.api.copies import Stored
@@ -81,7 +82,9 @@ class Owners:
         if known is not None:
             # Of the same subject it was compared when it was stored.
             return "" if known.pseudonym == holder.pseudonym else _elsewhere(known, holder)
-        near = [] if stored is None else stored.copies(item.volume.grey)
+        # A contrast may be stored as a scan of its own, and a scan as a channel.
+        shown = [item.volume.grey, *contrasts_of(item.volume)]
+        near = (one for part in shown for one in (stored.copies(part) if stored else ()))
         if any(entry["subject"] != holder.pseudonym for entry in near):
             return (
                 "a copy of it with other intensities or another header is stored as another "

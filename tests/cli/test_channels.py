@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -177,3 +178,27 @@ def test_a_release_holds_one_bids_file_a_channel(trained: Clinic, tmp_path: Path
     refused = trained("release", "create", "m", "-n", "2", "-o", tmp_path / "x", "--format",
                       "nnunet", ok=False)  # fmt: skip
     assert "nnU-Net trains on label maps" in refused.err
+
+
+def test_a_contrast_is_known_as_a_scan_of_its_own_and_the_other_way_round(
+    ward: Clinic, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in NAMES[:2]:
+        shutil.copy(ward.root / "source" / f"p00_{name}.nii.gz", source)
+    (source / "subjects.csv").write_text("filename,subject\np00_t1.nii.gz,other\n")
+    refused = ward("ingest", source / "p00_t1.nii.gz", "-d", "x", "--modality", "mri",
+                   "--subjects", source / "subjects.csv", ok=False)  # fmt: skip
+    assert refused.code == 3
+    assert "is stored as another patient's" in refused.err
+    fresh = Clinic(tmp_path)
+    fresh("tenant", "create", "fresh", "--recovery-out", tmp_path / "spare")
+    fresh("ingest", source / "p00_t1.nii.gz", "-d", "x", "--modality", "mri", "--subjects",
+          source / "subjects.csv")  # fmt: skip
+    table = tmp_path / "table.csv"
+    table.write_text("filename,subject\np00_t1.nii.gz,someone\np00_t2.nii.gz,someone\n")
+    refused = fresh("ingest", source, "-d", "y", "--modality", "mri", "--channels", "t1,t2",
+                    "--subjects", table, ok=False)  # fmt: skip
+    assert refused.code == 3
+    assert "is stored as another patient's" in refused.err
