@@ -60,6 +60,8 @@ class Keyring:
         of an earlier version, which did not count.
     commits: the number of commits of the catalogue, likewise.
     approvals: how many a release needs, 0 or 1.
+    as_written: the file has the one form in which it is written: no unknown or repeated key, no
+        other spelling of a number or digest.
     """
 
     tenant: str
@@ -75,6 +77,7 @@ class Keyring:
     journals: dict[str, Tally] | None = None
     commits: Tally | None = None
     approvals: int = 0
+    as_written: bool = True
 
     def epoch(self, number: int) -> Epoch | None:
         """The wrapped epoch of that number, if the ring has it."""
@@ -194,7 +197,8 @@ def authenticate(ring: Keyring, keys: Keys, provider: Provider) -> None:
     Raises:
         IntegrityError: it was changed, or is another tenant's.
     """
-    if not hmac.compare_digest(ring.mac, keys.mac("keyring", _authenticated(ring))):
+    genuine = hmac.compare_digest(ring.mac, keys.mac("keyring", _authenticated(ring)))
+    if not (genuine and ring.as_written):
         raise IntegrityError(
             f"the key ring of tenant {ring.tenant} was changed outside medvae (recipients, "
             "limits or slots): restore keyring.json from a backup"
@@ -270,7 +274,7 @@ def _decode(raw: bytes) -> Keyring:
     tenant_id, created = bytes.fromhex(stored["id"]), str(stored["created"])
     if len(tenant_id) != _ID or not created.isprintable():
         raise ValueError("no tenant's id, or no time")
-    return Keyring(
+    ring = Keyring(
         tenant=str(stored["tenant"]),
         tenant_id=tenant_id,
         created=created,
@@ -285,6 +289,7 @@ def _decode(raw: bytes) -> Keyring:
         commits=_tally(stored["commits"]) if "commits" in stored else None,
         approvals=_approvals(stored.get("approvals", 0)),
     )
+    return replace(ring, as_written=encode(ring) == raw)
 
 
 def _recipient(stored: dict[str, Any]) -> Recipient:

@@ -40,6 +40,8 @@ from medvae.vault.session import Session
 from medvae.vault.verify import VerifyReport
 
 _WAIT_SECONDS: Final = 10.0
+# A rotation is over by then; an ingest or a training that holds the lock for hours is not.
+_BRIEF_SECONDS: Final = 2.0
 _DAY: Final = 86400.0
 
 Result = TypeVar("Result")
@@ -197,7 +199,7 @@ class Tenant:
             yield
 
     @contextlib.contextmanager
-    def writer(self, wait: float = 0.0) -> Iterator[None]:
+    def writer(self, wait: float = _BRIEF_SECONDS) -> Iterator[None]:
         """Be the tenant's only writer; the lock is released even if the process dies.
 
         Raises:
