@@ -143,14 +143,27 @@ def recover_tenant(
     return Recovery(key, name)
 
 
-def erase_tenant(vault: PathLike | None, name: str) -> TenantErasure:
+def erase_tenant(
+    vault: PathLike | None,
+    name: str,
+    *,
+    identity: PathLike | None = None,
+    passphrase: str | None = None,
+    keys_only: bool = False,
+) -> TenantErasure:
     """Erase a tenant by destroying its keys; there is no way back.
+
+    `identity` opens a tenant whose objects are in a store elsewhere, which proves where they are;
+    `keys_only` leaves them there, sealed under keys that nobody has.
 
     Raises:
         NotFoundError: there is no such tenant.
-        AccessError: somebody is writing to it.
+        AccessError: somebody is writing to it, or nothing proves where its objects are.
     """
-    _vault(vault).erase(name)
+    secret = _passphrase(passphrase)
+    key = _key(name, identity, secret)
+    found = key if key is not None and (identity is not None or key.exists()) else None
+    _vault(vault).erase(name, identity=found, passphrase=secret, keys_only=keys_only)
     return TenantErasure(name)
 
 

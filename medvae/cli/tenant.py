@@ -101,12 +101,22 @@ def list_() -> None:
 def erase(
     name: Annotated[str, typer.Argument(help="Name of the tenant.")],
     yes: Annotated[bool, typer.Option("--yes", help="Confirm; there is no way back.")] = False,
+    keys_only: Annotated[
+        bool,
+        typer.Option(
+            "--keys-only",
+            help="Leave the sealed objects of a store elsewhere (s3://), which can only be removed "
+            "with an identity of the tenant.",
+        ),
+    ] = False,
 ) -> None:
     """Erase a tenant by destroying its keys."""
     from medvae.api import erase_tenant
 
     if not yes:
         raise UsageError(f"erasing tenant {name} cannot be undone; say --yes to do it")
-    result = erase_tenant(settings.vault_path, name)
+    result = erase_tenant(
+        settings.vault_path, name, identity=settings.identity, keys_only=keys_only
+    )
     note("Backups that hold the old keys and an identity can still open the old data.")
     show(result, [f"Tenant {name} is erased."])

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import math
 import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
-from medvae.vault import audit, create, fileio, keyring, recipients, rotation, verify
+from medvae.vault import audit, create, elsewhere, fileio, keyring, recipients, rotation, verify
 from medvae.vault import identity as identities
 from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
@@ -31,7 +30,6 @@ from medvae.vault.verify import VerifyReport
 
 _ERASED: Final = ".erased-"
 _CREATING: Final = ".creating-"
-_STORE: Final = "store.json"
 _MAKING: Final = "making"
 _WAIT_SECONDS: Final = 10.0
 
@@ -186,43 +184,65 @@ class Vault:
             session.close()
         return identity
 
-    def erase(self, name: str) -> None:
+    def erase(
+        self,
+        name: str,
+        *,
+        identity: Path | None = None,
+        passphrase: str | None = None,
+        keys_only: bool = False,
+    ) -> None:
         """Destroy a tenant: its wrapped keys first, then everything else.
 
         Without the key ring nothing of the tenant can be opened any more, wherever copies
         of its objects or its catalogue may lie. Copies of the key ring must be destroyed too.
 
+        Args:
+            identity, passphrase: of the tenant; needed where its objects are in a store elsewhere.
+            keys_only: leave sealed objects in a store elsewhere; no identity is needed.
+
         Raises:
-            NotFoundError: no such tenant. AccessError: somebody is writing to it.
+            NotFoundError: no such tenant. AccessError: somebody is writing to it, or its objects
+                are in a store elsewhere and nothing proves where.
         """
         check_tenant(name)
         if not (self._root / name).exists() and self._cut_off(name):
-            self._finish(name)
+            signers = elsewhere.met(self._cut_off(name), identity, passphrase)
+            self._finish(name, signers, keys_only=keys_only)
             return
         folder = self._folder(name)
         lock = WriterLock(folder, name)
         lock.acquire(0.0)
         try:
-            _remember_store(folder, name)
+            signers = {} if keys_only else elsewhere.proven(folder, name, identity, passphrase)
             fileio.shred(folder / keyring.FILE)
             folder.rename(self._root / f"{_ERASED}{name}.{secrets.token_hex(8)}")
             fileio.fsync_folder(self._root)
         finally:
             lock.release()
-        self._finish(name)
+        self._finish(name, signers, keys_only=keys_only)
 
     def _cut_off(self, name: str) -> list[Path]:
         """Folders of erasures of that name that did not come to their end."""
         found = self._root.glob(f"{_ERASED}{name}.*") if self._root.is_dir() else ()
         return [path for path in found if path.is_dir() and not path.is_symlink()]
 
-    def _finish(self, name: str) -> None:
+    def _finish(self, name: str, signers: Mapping[str, str], *, keys_only: bool) -> None:
         """Remove what an erasure has left: the objects of a store elsewhere, then the folder."""
+        failed: MedvaeError | None = None
         with fileio.turn(self._root):
             for path in self._cut_off(name):
                 fileio.shred(path / keyring.FILE)
-                _purge(path)
+                if keys_only:
+                    (path / elsewhere.FILE).unlink(missing_ok=True)
+                try:
+                    elsewhere.purge(path, signers)
+                except MedvaeError as error:
+                    # A folder that somebody else has put there keeps none of ours.
+                    failed = failed or error
             self._sweep()
+        if failed is not None:
+            raise failed
 
     def scrub(self, name: str, progress: Progress = SILENT) -> VerifyReport:
         """Check a tenant's files against its catalogue; needs no keys."""
@@ -298,9 +318,8 @@ class Vault:
                 continue  # not made by us, and not to be followed
             if path.name.startswith(_ERASED):
                 fileio.shred(path / keyring.FILE)
-                # A store that cannot be reached now is asked again by the next sweep.
-                with contextlib.suppress(MedvaeError):
-                    _purge(path)
+                # What a store elsewhere holds waits for who repeats the erasure.
+                if not os.path.lexists(path / elsewhere.FILE):
                     shutil.rmtree(path, ignore_errors=True)
             elif path.name.startswith(_CREATING):
                 _sweep_creation(path)
@@ -310,36 +329,6 @@ class Vault:
         with contextlib.suppress(MedvaeError), catalogue.writing() as connection:
             audit.note_refusal(connection, "open", {"reason": reason})
         catalogue.close()
-
-
-def _remember_store(folder: Path, name: str) -> None:
-    """Keep where a tenant's objects are, when not in its folder, beyond its key ring."""
-    try:
-        ring = keyring.load(folder, name)
-    except (IntegrityError, NotFoundError):
-        return  # a ring that is damaged or gone must not stand in erasure's way
-    if ring.store != LOCAL:
-        kept = {"store": ring.store, "tenant": ring.tenant_id.hex()}
-        fileio.atomic_write(folder / _STORE, json.dumps(kept).encode())
-
-
-def _purge(folder: Path) -> None:
-    """Remove an erased tenant's objects from a store elsewhere, once.
-
-    Raises:
-        MedvaeError: the store refuses; the erasure can be repeated.
-    """
-    try:
-        kept = json.loads(fileio.read_small(folder / _STORE))
-        url, tenant_id = str(kept["store"]), bytes.fromhex(kept["tenant"])
-    except (FileNotFoundError, NotFoundError):
-        return
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(
-            f"{folder / _STORE} is damaged: remove the tenant's objects from its store by hand"
-        ) from error
-    open_store(url, folder, tenant_id).purge()
-    (folder / _STORE).unlink()
 
 
 def _sweep_creation(path: Path) -> None:

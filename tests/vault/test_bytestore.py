@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, UsageError
+from medvae.vault import elsewhere
 from medvae.vault.bytestore import ByteStore, LocalStore
 from medvae.vault.stores import open_store
 
@@ -177,7 +179,7 @@ def test_a_tenant_over_s3(s3: str, place) -> None:
     report = again.verify(read_data=True)
     assert (report.objects, report.damaged, report.orphans) == (2, [], [])
     assert place.vault.scrub("clinic").damaged == []
-    place.vault.erase("clinic")
+    place.vault.erase("clinic", identity=place.identity("clinic"))
     store = open_store(s3, place.root, again._session.keys.tenant_id)
     assert list(store.entries()) == []
 
@@ -197,13 +199,17 @@ def test_an_erasure_whose_store_refuses_once_is_finished_by_its_repetition(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "purge", refuses)
-        with pytest.raises(AccessError):
-            place.vault.erase("clinic")
+        with pytest.raises(AccessError, match="refuses"):
+            place.vault.erase("clinic", identity=place.identity("clinic"))
         # Other work goes on, and what is left opens nothing.
         place.create("other").close()
         assert not list((place.root / "vault").glob(".erased*/keyring.json"))
         assert list(store.entries())
-    place.vault.erase("clinic")
+    # What is left was signed by the tenant, which an identity of it knows.
+    with pytest.raises(AccessError, match="--identity"):
+        place.vault.erase("clinic")
+    assert list(store.entries())
+    place.vault.erase("clinic", identity=place.identity("clinic"))
     assert not list(store.entries())
     assert [path.name for path in (place.root / "vault").iterdir()] == ["other"]
 
@@ -249,3 +255,63 @@ def test_addresses(url: str, place) -> None:
             recovery=place.recovery("clinic"),
             store=url,
         )
+
+
+def over_s3(place, s3: str, name: str) -> object:
+    """A tenant with an object in the store; closed. Gives its store."""
+    tenant = place.vault.create_tenant(
+        name, identity=place.identity(name), recovery=place.recovery(name), store=s3
+    )
+    tenant.put("volume", b"data")
+    store = open_store(s3, place.root, tenant._session.keys.tenant_id)
+    tenant.close()
+    return store
+
+
+def test_a_key_ring_that_was_edited_does_not_erase_another_tenants_objects(s3: str, place) -> None:
+    mine, victim = over_s3(place, s3, "clinic"), over_s3(place, s3, "victim")
+    ring, other = (place.root / "vault" / name / "keyring.json" for name in ("clinic", "victim"))
+    facts, foreign = json.loads(ring.read_bytes()), json.loads(other.read_bytes())
+    ring.write_text(json.dumps(facts | {"id": foreign["id"]}))
+    for identity in (None, place.identity("clinic")):
+        with pytest.raises(AccessError, match="--keys-only"):
+            place.vault.erase("clinic", identity=identity)
+        assert ring.exists()
+    place.vault.erase("clinic", keys_only=True)
+    assert list(victim.entries())
+    assert list(mine.entries())
+    assert [one.name for one in place.vault.tenants()] == ["victim"]
+
+
+def test_objects_elsewhere_are_erased_with_an_identity_or_left_knowingly(s3: str, place) -> None:
+    store = over_s3(place, s3, "clinic")
+    with pytest.raises(AccessError, match="--keys-only"):
+        place.vault.erase("clinic")
+    place.open("clinic").close()
+    place.vault.erase("clinic", keys_only=True)
+    assert list(store.entries())
+    assert list((place.root / "vault").iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["store", "tenant", "signature"])
+def test_a_planted_note_of_an_erasure_removes_nothing(s3: str, place, change: str) -> None:
+    """Somebody who can write to the vault copies and edits what an erasure has left."""
+    mine, victim = over_s3(place, s3, "clinic"), over_s3(place, s3, "victim")
+    tenant = place.open("clinic")
+    elsewhere.remember(tenant._session)
+    tenant.close()
+    note = json.loads((place.root / "vault/clinic/store.json").read_bytes())
+    other = json.loads((place.root / "vault/victim/keyring.json").read_bytes())
+    changed = {"store": f"{s3}x", "tenant": other["id"], "signature": "00" * 64}[change]
+    planted = place.root / "vault/.erased-ghost.0"
+    planted.mkdir(mode=0o700)
+    (planted / "store.json").write_text(json.dumps(note | {change: changed}))
+    for identity in (place.identity("clinic"), place.identity("victim")):
+        with pytest.raises((AccessError, IntegrityError)):
+            place.vault.erase("ghost", identity=identity)
+    assert list(mine.entries())
+    assert list(victim.entries())
+    # A later creation does not act on it either.
+    place.create("other").close()
+    assert list(mine.entries())
+    assert list(victim.entries())
