@@ -34,10 +34,10 @@ def release_maps(
     """The cohort with its released maps, and what each mechanism released."""
     released: dict[str, Array] = {}
 
-    def step(mechanism: MapMechanism) -> Templates:
+    def step(mechanism: MapMechanism, title: str) -> Templates:
         parts = mechanism.parts
         joined = joint.joined(parts)
-        vectors = _vectors(mechanism, joined, patients, workers, progress)
+        vectors = _vectors(mechanism, joined, patients, workers, progress, title)
         name = mechanism.name
         released[name] = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
         sigma, own = release.sigma(name, joined.clip), joined.split(released[name])
@@ -47,8 +47,10 @@ def release_maps(
         return maps
 
     found, known = {}, public_maps(cohort.data)
-    for name in steps(known.layout):
-        known = found[name] = step(MapMechanism.of(name, known))
+    names = steps(known.layout)
+    for number, name in enumerate(names, 1):
+        title = f"measure maps ({number} of {len(names)})"
+        known = found[name] = step(MapMechanism.of(name, known), title)
     maps = ReleasedMaps(found)
     return anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps), released
 
@@ -59,6 +61,7 @@ def _vectors(
     patients: Scans,
     workers: int,
     progress: Progress,
+    title: str,
 ) -> list[Array]:
     """[patients] vectors [dimension]: the mean over a patient's volumes, zeros without any."""
     # Built once, and not by every thread of the pool.
@@ -69,7 +72,7 @@ def _vectors(
         found = [joined.join(vectors) for vectors in shown if vectors is not None]
         return np.mean(found, axis=0) if found else np.zeros(joined.dimension)
 
-    progress.start("measure maps", len(patients))
+    progress.start(title, len(patients))
     vectors = []
     with one_thread(), ThreadPoolExecutor(workers) as pool:
         for done, vector in enumerate(pool.map(one, range(len(patients))), 1):
