@@ -7,9 +7,17 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show, size
+from medvae.cli.output import note
 from medvae.cli.progress import progress
-from medvae.cli.pull import Dataset, Demographics, MemoryLimit, RequireSandbox, Scheme, Workers
+from medvae.cli.pull import (
+    Dataset,
+    Demographics,
+    MemoryLimit,
+    RequireSandbox,
+    Scheme,
+    Workers,
+    show_received,
+)
 from medvae.cli.settings import settings
 
 
@@ -84,13 +92,4 @@ def run(
             ready=lambda address: note(f"Listening as {address}; Ctrl-C ends it."),
             progress=bar,
         )
-    for remark in result.notes:
-        note(f"Note: {remark}")
-    got = result.received
-    lines = [
-        f"Received {plural(got.instances, 'instance')} of {got.studies} "
-        f"{'study' if got.studies == 1 else 'studies'} ({size(got.bytes)}).",
-        f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
-        f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new).",
-    ]
-    show(result, [*lines, *(f"  refused {reason.line}" for reason in result.reasons)])
+    show_received(dataset, result, result.received)

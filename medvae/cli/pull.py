@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medvae.cli.output import note, plural, show, size
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+
+if TYPE_CHECKING:
+    from medvae.api.results import IngestResult, Pulled
 
 Ca = Annotated[
     Path | None,
@@ -109,12 +112,16 @@ def run(
             require_sandbox=require_sandbox,
             progress=bar,
         )
+    show_received(dataset, result, result.pulled)
+
+
+def show_received(dataset: str, result: IngestResult, got: Pulled) -> None:
+    """What was received from an archive or a sender, and what became of it."""
     for remark in result.notes:
         note(f"Note: {remark}")
-    pulled = result.pulled
     lines = [
-        f"Received {plural(pulled.instances, 'instance')} of {pulled.studies} "
-        f"{'study' if pulled.studies == 1 else 'studies'} ({size(pulled.bytes)}).",
+        f"Received {plural(got.instances, 'instance')} of {got.studies} "
+        f"{'study' if got.studies == 1 else 'studies'} ({size(got.bytes)}).",
         f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
         f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new).",
     ]
