@@ -1,0 +1,1 @@
+"""Generators of small pictures, for `scripts/bench network`."""
