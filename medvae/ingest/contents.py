@@ -30,6 +30,8 @@ LEAST_RANGE_HU = 50.0
 # Standardised uptake values and normalised MRI are both fractions in this range.
 SUV_LIKE = (1.0, 100.0)
 PHASE_EDGE = 0.02
+# Floating numbers that are read in the wrong byte order are nearly always beyond these.
+LEAST_MAGNITUDE, MOST_MAGNITUDE = 1e-12, 1e12
 
 
 def is_label_map(voxels: Voxels) -> bool:
@@ -53,12 +55,29 @@ def check_labels(labels: Voxels) -> None:
         )
 
 
+def clear(voxels: Voxels) -> bool:
+    """Make voxels NaN that are not finite, in place; whether there were any."""
+    if voxels.dtype.kind != "f":
+        return False
+    finite = np.isfinite(voxels)
+    if finite.all():
+        return False
+    voxels[~finite] = np.nan
+    return True
+
+
 def check_scan(voxels: Voxels) -> None:
     """Refuse what is no scan by its voxels.
 
     Raises:
-        InputError: a label map, or one value in every voxel.
+        InputError: a label map, one value in every voxel, or numbers that no scanner gives.
     """
+    largest = float(max(abs(np.nanmin(voxels)), abs(np.nanmax(voxels))))
+    if largest > MOST_MAGNITUDE or 0 < largest < LEAST_MAGNITUDE:
+        raise InputError(
+            f"its intensities are of the size of {largest:.0e}, which no scanner gives: its byte "
+            "order or its scale is wrong"
+        )
     if voxels.size < LEAST_VOXELS:
         return
     if voxels.min() == voxels.max():

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest import contents, metaimage, mgh, nifti, nrrd
 from medvae.ingest.grids import on_axes_of
@@ -20,8 +21,12 @@ from medvae.ingest.normalise import (
 )
 from medvae.ingest.numbering import segment_labels
 from medvae.ingest.records import Limits
+from medvae.ingest.right_angles import at_right_angles, is_sheared
 from medvae.ingest.stored import Image
 from medvae.volume import Volume
+
+# Voxel sizes of people's scans: beyond them another unit than the millimetre is likely.
+USUAL_MM = (0.05, 20.0)
 
 
 class OverlapError(Exception):
@@ -40,7 +45,12 @@ def volume_job(
     """
     image = _read(files, job.get("image") or ["x.nii"], job, limits)
     voxels, affine = intensities(image)
+    notes = [*image.notes, *_notes(voxels, affine)]
     if not job.get("labels"):
+        if image.shows:
+            raise InputError(
+                f"its header says that it holds {image.shows}, not a scan: leave it out"
+            )
         contents.check_scan(voxels)
     guessed = job["modality"] is None
     modality = contents.guess_modality(voxels) if guessed else job["modality"]
@@ -49,7 +59,8 @@ def volume_job(
             f"its name says {job['named']} and its numbers {modality}: say which with --modality"
         )
     plausible(voxels, modality)
-    notes = ["soft"] if modality == "ct" and not contents.check_ct(voxels) else []
+    if modality == "ct" and not contents.check_ct(voxels):
+        notes.append("soft")
     mask, note = None, ""
     try:
         mask = _mask(job, files, limits, voxels.shape, affine, notes)
@@ -59,12 +70,43 @@ def volume_job(
         if not job["mask_optional"]:
             raise InputError(f"its mask cannot be used: {error}") from error
         note = f"a mask was left out: {error}"
-    if mask is not None:
-        mask, _ = closest_canonical(mask, affine)
-    voxels, affine = closest_canonical(voxels, affine)
-    volume = Volume(voxels, affine, modality, mask, job["meta"])
+    volume = _volume(voxels, affine, mask, modality, job, limits)
     facts = {"guessed": guessed, "note": note, "notes": notes, "space": image.space}
     return {"ok": facts}, volume.to_bytes()
+
+
+def _notes(voxels: npt.NDArray[Any], affine: Affine) -> list[str]:
+    """Kinds of `notices` that voxels are of; those that are not finite become NaN.
+
+    Raises:
+        InputError: the grid is sheared more than can be.
+    """
+    spacing = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    kinds = {
+        "holes": contents.clear(voxels),
+        "sheared": is_sheared(affine),
+        "sizes": spacing.min() < USUAL_MM[0] or spacing.max() > USUAL_MM[1],
+        "single": min(voxels.shape) == 1,
+    }
+    return [kind for kind, holds in kinds.items() if holds]
+
+
+def _volume(
+    voxels: npt.NDArray[Any],
+    affine: Affine,
+    mask: npt.NDArray[np.uint8] | None,
+    modality: str,
+    job: dict[str, Any],
+    limits: Limits,
+) -> Volume:
+    """A volume whose axes are at right angles and point as `Volume` says. Raises InputError."""
+    empty, labels = modalities.get(modality).dicom.padding, bool(job.get("labels"))
+    if mask is not None:
+        mask, own = at_right_angles(mask, affine, 0, limits, labels=True)
+        mask, _ = closest_canonical(mask, own)
+    voxels, affine = at_right_angles(voxels, affine, 0 if labels else empty, limits, labels=labels)
+    voxels, affine = closest_canonical(voxels, affine)
+    return Volume(voxels, affine, modality, mask, job["meta"])
 
 
 def _mask(

@@ -11,30 +11,19 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
 from medvae.errors import InputError
-from medvae.ingest import stored
-from medvae.ingest.grids import farthest
+from medvae.ingest import nifti_header, stored
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import Affine, Image
 from medvae.ingest.streams import Stream, open_stream
 
 MOST_OFFSET = 1 << 26
-# NIfTI-1 standard, xyzt_units: metres, millimetres, micrometres; 0 is unknown, taken as mm.
-UNITS = {
-    0: ("unknown", 1.0),
-    1: ("the metre", 1000.0),
-    2: ("the millimetre", 1.0),
-    3: ("the micrometre", 0.001),
-}
-MOST_METRES, LEAST_MM, MOST_MICROMETRES = 0.1, 0.1, 10.0
 BINARY = 1
 NO_START = "the start of its voxels is impossible: the header is damaged"
-SAME_PLACE = 0.5
 SINGLE, PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")
 # What Analyze 7.5 knows; NIfTI added the others.
 ANALYZE_TYPES = (2, 4, 8, 16, 64)
@@ -51,7 +40,7 @@ def read(
 
     Args:
         names: of the files.
-        orientation: how the axes of an Analyze image run, such as LAS.
+        orientation: how axes run where a header does not say it (always of Analyze), such as LAS.
 
     Raises:
         InputError: not NIfTI, damaged, too large, not one scalar 3-D image.
@@ -61,23 +50,19 @@ def read(
     header = _header(stream, PAIR if is_pair else SINGLE)
     shape, kind = _shape(header, limits), _kind(header)
     if header["magic"].item()[:3] in PAIR + SINGLE:
-        affine, (slope, intercept) = _affine(header, shape), _scale(header)
-        space = _space(header)
+        affine, notes = nifti_header.affine(header, shape, orientation)
+        slope, intercept, more = nifti_header.scale(header)
+        space, shows = nifti_header.space(header), nifti_header.intent(header)
+        notes = [*notes, *more]
     else:
-        affine, (slope, intercept), space = *_analyze(header, orientation), ""
+        affine, (slope, intercept) = _analyze(header, orientation)
+        space, shows, notes = "", "", []
     if is_pair:
         stream = _voxels_of_pair(next(files), header)
     else:
         _skip_to_voxels(stream, header)
-    return Image(stored.voxels(stream, shape, kind), affine, slope, intercept, space=space)
-
-
-def _scale(header: Nifti1Header) -> tuple[float, float]:
-    try:
-        slope, intercept = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise InputError("its intensity scale is not a finite number") from error
-    return 1.0 if slope is None else slope, 0.0 if intercept is None else intercept
+    voxels = stored.voxels(stream, shape, kind)
+    return Image(voxels, affine, slope, intercept, space=space, shows=shows, notes=tuple(notes))
 
 
 def _analyze(header: Nifti1Header, orientation: str | None) -> tuple[Affine, tuple[float, float]]:
@@ -160,59 +145,3 @@ def _skip_to_voxels(stream: Stream, header: Nifti1Header) -> None:
     if not smallest <= offset <= MOST_OFFSET:
         raise InputError(NO_START)
     stream.read(int(offset) - header.sizeof_hdr)
-
-
-def _space(header: Nifti1Header) -> str:
-    """The space that the form in use is in: codes 1 and 2 scanner, 3 and 4 a template."""
-    code = int(header["sform_code"]) if header["sform_code"] > 0 else int(header["qform_code"])
-    return "scanner" if code in (1, 2) else "template" if code in (3, 4) else ""
-
-
-def _affine(header: Nifti1Header, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """sform before qform before voxel sizes, as nibabel has it, but in millimetres.
-
-    Raises:
-        InputError: both claim the same space and disagree by half a voxel or more, or the unit
-            of length cannot be that of the numbers.
-    """
-    steps = np.array(header["pixdim"][1:4], np.float64)
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    if sform <= 0 and (steps < 0).any():
-        # Programs disagree on what they mean: their size alone, or a flip.
-        raise InputError(
-            "its voxel sizes are negative and no sform gives its orientation: set the sform"
-        )
-    if header["pixdim"][0] not in (-1, 1):
-        # 0 counts as 1, says the standard (qfac); what is neither counts as unset too.
-        header["pixdim"][0] = 1
-    header["pixdim"][1:4] = np.abs(steps)
-    try:
-        affine = np.array(header.get_best_affine(), dtype=np.float64)
-        if 0 < sform == qform:
-            other = np.array(header.get_qform(), dtype=np.float64)
-            if not farthest(affine, other, shape) <= SAME_PLACE * np.abs(steps).min():
-                raise InputError(
-                    "its two descriptions of orientation (sform and qform) disagree: correct one"
-                )
-    except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
-        raise InputError("its orientation cannot be computed: the header is damaged") from error
-    affine[:3] *= _millimetres(header, affine)
-    return affine
-
-
-def _millimetres(header: Nifti1Header, affine: npt.NDArray[Any]) -> float:
-    """How many millimetres the header's unit of length is."""
-    code = int(header["xyzt_units"]) & 0x07
-    if code not in UNITS:
-        raise InputError("its unit of length is unknown to NIfTI")
-    name, scale = UNITS[code]
-    longest = float(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).max())
-    # Millimetres under another unit's name: a voxel of 10 cm, or one smaller than a cell.
-    metres = scale > 1 and longest >= MOST_METRES
-    micrometres = scale < 1 and LEAST_MM <= longest < MOST_MICROMETRES
-    if metres or micrometres:
-        raise InputError(
-            f"its unit of length is {name}, which makes its voxels {longest * scale:g} mm long: "
-            "if its numbers are millimetres, set xyzt_units to 2"
-        )
-    return scale

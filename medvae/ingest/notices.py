@@ -36,6 +36,33 @@ KINDS = {
         "volumes scanned with a tilted gantry, whose slices were shifted upright",
         "they are interpolated",
     ),
+    "sheared": (
+        "volumes whose axes were not at right angles and were brought there",
+        "they are interpolated",
+    ),
+    "sideless": (
+        "volumes whose NIfTI header does not say which side is left (neither sform nor qform), so "
+        "that their axes were taken to run to the left, to the front and to the head",
+        "say how their axes run with --orientation",
+    ),
+    "resized": (
+        "volumes whose NIfTI header gives two voxel sizes (pixdim and sform), of which that of "
+        "sform was used",
+        "check their size",
+    ),
+    "unscaled": (
+        "volumes whose NIfTI header has an intercept (scl_inter) but no slope (scl_slope), so that "
+        "both were ignored",
+        "check their intensities",
+    ),
+    "sizes": (
+        "volumes with voxels smaller than 0.05 mm or larger than 20 mm",
+        "check the unit of length in their headers",
+    ),
+    "holes": (
+        "volumes with voxels that are not finite numbers, which count as outside of the image",
+        "check that no tissue is among them",
+    ),
     "evened": (
         "volumes with slices at uneven distances, resampled to the narrowest one",
         "slices between those of the scanner are interpolated",
@@ -113,7 +140,8 @@ KINDS = {
 # What the answer of a worker may hold.
 FROM_WORKER = frozenset(
     {"derived", "real", "mosaic", "padding", "soft", "overlap", "segments", "upright", "evened"}
-    | {"opaque", "deep", "grey"}
+    | {"opaque", "deep", "grey", "sheared", "sideless", "resized", "unscaled", "sizes", "holes"}
+    | {"single"}
 )
 
 

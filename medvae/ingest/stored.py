@@ -38,6 +38,8 @@ class Image:
         names: number -> name of what a label map shows, where its header says so.
         space: the space of the affine where the header states it: "scanner", also of what was
             aligned with such an image, or "template"; else empty.
+        shows: what its header says that it holds, where that is no scan; else empty.
+        notes: kinds of `medvae.ingest.notices` that its header is of.
     """
 
     voxels: Voxels
@@ -47,6 +49,8 @@ class Image:
     is_part: bool = False
     names: tuple[tuple[int, str], ...] = ()
     space: str = ""
+    shows: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def checked_shape(shape: list[int], limits: Limits) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from test_ingest_dicom_marks import as_stored, item, segmentation
 
 from medvae.ingest import Ingested, read
-from medvae.ingest.dicom.upright import can_be_evened
+from medvae.ingest.upright import can_be_evened
 
 ROWS, COLUMNS = 20, 16
 # Intensities rise evenly along each axis of the patient (LPS), so that linear interpolation of

@@ -17,7 +17,6 @@ from medvae.ingest.dicom.frames import Frame, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
-from medvae.ingest.dicom.upright import Stack, brought_upright, can_be_evened, check_tilt
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
     Voxels,
@@ -35,6 +34,7 @@ from medvae.ingest.stacks import (
     problem,
     same_place,
 )
+from medvae.ingest.upright import Stack, brought_upright, can_be_evened, check_tilt
 from medvae.modality.base import HeaderNumber, Modality
 from medvae.volume import Volume
 
