@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import signal
 import sys
-from typing import NoReturn
+from types import FrameType
+from typing import Final, NoReturn
+
+_INTERRUPTED: Final = 130
 
 
 def main() -> NoReturn:
-    """Run the command line; Ctrl-C while its modules are still being loaded is one line, too."""
+    """Run the command line; a signal while its modules are still being loaded is one line, too."""
     try:
+        # Before anything is loaded: the default of SIGTERM ends a process without a word.
+        signal.signal(signal.SIGTERM, _as_interrupt)
         from medvae.cli import main as command_line
-
-        command_line()
     except KeyboardInterrupt:
         print("medvae: interrupted before anything was begun", file=sys.stderr)
-        sys.exit(130)
+        _leave()
+    try:
+        command_line()
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            _leave()
+        raise
+    except KeyboardInterrupt:
+        print("medvae: interrupted; what was committed is kept", file=sys.stderr)
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """Leave with exit code 130.
+
+    Python remembers an interrupt that came while it ran text (`dataclasses` and `namedtuple` do)
+    and ends itself by SIGINT later, whoever caught it.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_INTERRUPTED)
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

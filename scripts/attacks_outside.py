@@ -6,6 +6,7 @@ import collections
 import gzip
 import io
 import json
+import os
 import platform
 import shutil
 import struct
@@ -26,18 +27,22 @@ NAMES = (
     "a\nb", "a\x1b[2J", "a\0b", "\udce4", "x" * 300, "-rf", "CON.txt", "a:b", "*", "~root",
 )  # fmt: skip
 
+# Where in a file a bit is flipped, as a part of its length.
+FLIPS = {"first byte": 0.0, "early byte": 0.2, "byte amid": 0.5, "late byte": 0.8, "last byte": 1.0}
+CHANGES = (*FLIPS, "gone", "folder", "link", "pipe", "empty")
+
 
 def outside(root: Path, quick: bool) -> Iterator[tuple[str, Count]]:
     """Name of each attack, and how its trials ended."""
-    yield "a release changed or forged", releases(root / "release")
+    yield "a release changed or forged", releases(root / "release", quick)
     yield "a hostile name of a tenant", names(root / "names")
     yield "a bomb or a false header given to ingest", bombs(root / "bombs", 30 if quick else 300)
     if sys.platform == "linux" and platform.machine() in seccomp.MACHINES:
         yield "a parser that was taken over acts", escapes(root)
 
 
-def releases(root: Path) -> Count:
-    """Each file changed, removed, replaced by a folder or a link; a signature of another key."""
+def releases(root: Path, quick: bool) -> Count:
+    """Each file changed, removed or replaced by what is no file; a signature of another key."""
     from medvae.release import create, verify
     from tests.release.made import MRI, Key, facts, synthetic
 
@@ -50,20 +55,24 @@ def releases(root: Path) -> Count:
     assert verify(root / "r", public_key=public).valid is True
     seen: Count = collections.Counter()
     for name in names:
-        for change in ("flip", "gone", "folder", "link"):
+        for change in CHANGES[2::2] if quick else CHANGES:
             shutil.rmtree(root / "copy", ignore_errors=True)
             shutil.copytree(root / "r", root / "copy")
             path = root / "copy" / name
             data = bytearray(path.read_bytes())
             path.unlink()
-            if change == "flip":
-                data[len(data) // 2] ^= 1
+            if change in FLIPS:
+                data[int(FLIPS[change] * (len(data) - 1))] ^= 1
                 path.write_bytes(data)
             elif change == "folder":
                 path.mkdir()
                 (path / "x").write_bytes(data)
             elif change == "link":
                 path.symlink_to("/dev/zero")
+            elif change == "pipe":
+                os.mkfifo(path)
+            elif change == "empty":
+                path.touch()
             seen[outcome := _verified(root / "copy", public)] += 1
             if outcome != "found":
                 print(f"{outcome}: {name}, {change}", file=sys.stderr)

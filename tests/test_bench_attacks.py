@@ -12,16 +12,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import attacks_page  # noqa: E402
 import bench_attacks  # noqa: E402
 
 
-def test_every_attack_is_held(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = bench_attacks.main(quick=True)
+@pytest.mark.parametrize("part", bench_attacks.PARTS)
+def test_every_attack_is_held(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = bench_attacks.main(quick=True, only=part)
     assert {"machine", "results", "targets"} == set(outcome)
     missed = [one for one in outcome["results"] if not one["held"]]
     assert missed == []
     assert all(target["met"] for target in outcome["targets"])
-    assert "a release changed or forged" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "strace is missing" in said.err or outcome["results"]
+    for one in outcome["results"]:
+        assert one["attack"] in said.out
 
 
 def test_an_answer_that_is_not_the_truth_is_silent(tmp_path: Path) -> None:
@@ -41,7 +46,30 @@ def test_an_answer_that_is_not_the_truth_is_silent(tmp_path: Path) -> None:
         (Counter({"no effect": 3}), "found", False),  # an attack that does nothing proves nothing
         (Counter({"no effect": 3, "found": 1}), "found", True),
         (Counter(silent=2), "silent", True),
+        (Counter(found=2), "silent", False),
+        (Counter({"no effect": 2, "lost": 1}), "no effect", False),
+        (Counter({"no effect": 2, "found": 1}), "no effect", True),
+        (Counter(found=2), "no effect", False),
+        (Counter(), "found", False),  # nothing was tried
     ],
 )
 def test_held_needs_evidence(seen: Counter[str], expected: str, held: bool) -> None:
     assert bench_attacks.row("x", expected, seen)["held"] is held
+
+
+def test_the_page_has_the_table_of_a_run_and_nothing_that_is_not_held() -> None:
+    text = attacks_page.PAGE.read_text(encoding="utf-8")
+    outcome = {
+        "machine": {"system": "s", "python": "3", "commit": "c", "seconds": 1.0},
+        "results": [bench_attacks.row("an attack", "found", Counter(found=1234))],
+    }
+    made = attacks_page.page(text, outcome)
+    assert "| an attack | 1234 | found | 1234 found | yes |" in made
+    assert "1,234 trials" in made
+    assert made.count("| attack |") == 1
+    assert attacks_page.page(made, outcome) == made
+    assert "| NO |" not in text
+    for title in bench_attacks.ROLLBACKS:
+        assert f"- {title}" in text
+    with pytest.raises(ValueError, match="no lines"):
+        attacks_page.page("# Attacks", outcome)

@@ -101,20 +101,25 @@ class Catalogue:
         self._pid = 0
 
     @staticmethod
-    def create(folder: Path, tenant_id: bytes, epoch: int) -> None:
-        """Make an empty catalogue, mode 0600."""
+    def create(folder: Path, tenant: str, tenant_id: bytes, epoch: int) -> None:
+        """Make an empty catalogue, mode 0600.
+
+        Raises:
+            AccessError: the disk refuses.
+        """
         path = folder / FILE
         fileio.new_file(path, b"")
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
-            meta = [("format", format.FORMAT), ("tenant", tenant_id), ("epoch", epoch)]
-            connection.executemany("INSERT INTO meta VALUES(?, ?)", meta)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
+        with Catalogue(folder, tenant)._errors():
+            connection = sqlite3.connect(path, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
+                meta = [("format", format.FORMAT), ("tenant", tenant_id), ("epoch", epoch)]
+                connection.executemany("INSERT INTO meta VALUES(?, ?)", meta)
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
         fileio.fsync_folder(folder)
 
     def close(self) -> None:

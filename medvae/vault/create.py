@@ -168,7 +168,7 @@ def write_identity(path: Path, owner: Identity, passphrase: str | None) -> None:
 
 def _files(folder: Path, request: Request, keys: Keys, owner: Identity, safe: Identity) -> None:
     LocalStore.create(folder)
-    Catalogue.create(folder, keys.tenant_id, keys.number)
+    Catalogue.create(folder, request.name, keys.tenant_id, keys.number)
     created = now()
     ring = Keyring(
         tenant=request.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -21,6 +22,26 @@ def test_ctrl_c_while_modules_are_loaded_is_one_line(way: str) -> None:
         "module = types.ModuleType('medvae.cli')\n"
         "module.__getattr__ = interrupted\n"
         f"sys.modules['medvae.cli'] = module\n{start}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "medvae: interrupted before anything was begun\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("way", ["raise_signal", "text"])
+def test_a_signal_while_modules_are_loaded_is_one_line_and_exit_code_130(
+    number: int, way: str
+) -> None:
+    """Also one that comes while Python runs text, which it would answer by ending itself."""
+    sent = f"signal.raise_signal({number})"
+    code = (
+        "import signal, sys, types\n"
+        f"def interrupted(name): {sent if way == 'raise_signal' else f'exec({sent!r})'}\n"
+        "module = types.ModuleType('medvae.cli')\n"
+        "module.__getattr__ = interrupted\n"
+        "sys.modules['medvae.cli'] = module\n"
+        "from medvae.__main__ import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130

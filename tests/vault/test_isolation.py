@@ -143,7 +143,7 @@ def test_a_tenant_made_by_an_intruder_is_not_taken_for_the_real_one(place) -> No
     )
     ring = keyring.add_epoch(ring, keys, (owner, safe))
     create.LocalStore.create(folder)
-    create.Catalogue.create(folder, keys.tenant_id, 1)
+    create.Catalogue.create(folder, "clinic", keys.tenant_id, 1)
     (folder / "keyring.json").write_bytes(keyring.encode(ring))
     shutil.rmtree(place.root / "vault/clinic")
     folder.rename(place.root / "vault/clinic")
