@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from medvae.api import datasets, declaration, owners, rehearsal
 from medvae.api.copies import Stored, likenesses, voxel_digest
+from medvae.api.coverage import label_boxes
 from medvae.api.owners import Owners
 from medvae.api.preview import new_picture
 from medvae.api.refusals import nothing, reasons
@@ -247,6 +248,7 @@ def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
         **({"channels": list(volume.channels)} if volume.channels else {}),
         "mask": volume.mask is not None,
         "label_values": [] if volume.mask is None else _label_values(volume.mask),
+        "label_boxes": {} if volume.mask is None else label_boxes(volume.mask),
         **likenesses(volume),
         **({} if volume.category is None else {"class": volume.category}),
     }

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
 from medvae.api.accounts import ledger
+from medvae.api.coverage import coverage
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.api.results import (
     BudgetState,
+    Coverage,
     PlanResult,
     PretrainResult,
     StagePlan,
@@ -103,6 +105,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
         cost=cost.estimate(cfg, made, len(manifest["volumes"])),
         unit=cfg.privacy.unit or "patient",
+        coverage=coverage(manifest["volumes"], cfg.data),
     )
 
 
@@ -244,7 +247,7 @@ def _train(
         progress=progress,
     )
     run = _finish(tenant, run, artifact, time.monotonic() - began)
-    return _result(run, _notes(unusable))
+    return _result(run, _notes(unusable, coverage(manifest["volumes"], cfg.data)))
 
 
 def _begin(
@@ -375,13 +378,17 @@ def _finish(
     return run
 
 
-def _notes(unusable: int) -> tuple[str, ...]:
-    if not unusable:
-        return ()
-    return (
-        f"{unusable} volumes could not be brought to the grid and count as none (a figure of "
-        "private data: it stays in the tenant)",
-    )
+def _notes(unusable: int, shown: Coverage | None) -> tuple[str, ...]:
+    """Remarks on the cohort; figures of private data, which stay in the tenant."""
+    notes = []
+    if unusable:
+        notes.append(f"{unusable} volumes could not be brought to the grid and count as none")
+    if shown is not None and shown.beyond:
+        notes.append(
+            f"the labels of {shown.beyond} of {shown.volumes} volumes reach beyond the grid, which "
+            "cuts them off (medvae plan names a larger grid)"
+        )
+    return tuple(f"{note} (a figure of private data: it stays in the tenant)" for note in notes)
 
 
 def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:

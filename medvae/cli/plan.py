@@ -10,7 +10,7 @@ from medvae.cli.output import duration, show, size, table
 from medvae.cli.settings import settings
 
 if TYPE_CHECKING:
-    from medvae.api.results import PlanResult
+    from medvae.api.results import Coverage, PlanResult
 
 Config = Annotated[
     str,
@@ -51,6 +51,7 @@ def _lines(result: PlanResult) -> list[str]:
         *table(columns, rows),
         *_alone(result.atlas_alone_below),
         *_anatomy(result),
+        *_coverage(result.coverage),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
         f"About {duration(cost.seconds)} and {size(cost.memory_bytes)} of memory here.",
@@ -81,6 +82,22 @@ def _anatomy(result: PlanResult) -> list[str]:
         "patients alone, whose volumes are blurred and of low resolution. With labels and "
         "data.spacing set, mean maps of the patients' labels make better ones; public images of "
         "the region with the same labels better still (medvae anatomy add)."
+    ]
+
+
+def _coverage(coverage: Coverage | None) -> list[str]:
+    """What the grid cuts off, and a grid that would not."""
+    if coverage is None or not coverage.beyond:
+        return []
+    edges = " x ".join(f"{edge:g}" for edge in coverage.grid_mm)
+    size = ",".join(map(str, coverage.size))
+    spacing = ",".join(f"{step:g}" for step in coverage.spacing)
+    return [
+        f"The grid shows {edges} mm of a scan, and labels reach beyond it in {coverage.beyond} of "
+        f"{coverage.volumes} volumes. For whole organs declare another grid, for example --set "
+        f"data.crop=labels --set 'data.size=[{size}]' --set 'data.spacing=[{spacing}]'. Choose "
+        "what is usual for the organ rather than what fits these patients: the grid will be on the "
+        "model's card, and the guarantee does not cover a choice by these figures."
     ]
 
 

@@ -98,13 +98,18 @@ def looks_note(privacy: PrivacyFacts) -> str:
     before = (
         "neither evaluate nor audit was run on these patients before this release"
         if evaluate + audit == 0
-        else f"before this release, evaluate was run {evaluate} times and audit {audit} times on "
-        "these patients, and whatever was chosen by their figures is not covered by the guarantee"
+        else f"before this release, evaluate was run {_times(evaluate)} and audit "
+        f"{_times(audit)} on these patients, and whatever was chosen by their figures is not "
+        "covered by the guarantee"
     )
     return (
         "configuration, model, seed and number of volumes were not chosen by figures on these "
         f"patients: {before}"
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[str, Any]:

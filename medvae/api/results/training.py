@@ -42,6 +42,24 @@ class Cost(Result):
 
 
 @dataclass(frozen=True)
+class Coverage(Result):
+    """What the grid shows of a cohort's labels. These are figures of private data: not for release.
+
+    Attributes:
+        volumes: with labels; beyond: those whose labels reach beyond the grid.
+        grid_mm: edges of the grid, in mm (median over the volumes).
+        size, spacing: voxels and their size in mm of a grid that shows nearly all labels whole,
+            where it is centred on them (data.crop labels).
+    """
+
+    volumes: int
+    beyond: int
+    grid_mm: tuple[float, ...]
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class PlanResult(Result):
     """What a training would spend, before anything is spent.
 
@@ -54,6 +72,7 @@ class PlanResult(Result):
             None where it does not.
         anatomy: the entry of the public library that volumes are drawn from; None: none covers
             the cohort, or the configuration wants none.
+        coverage: of the cohort's labels by the grid; None: nothing is known of it.
     """
 
     epsilon: float
@@ -67,6 +86,7 @@ class PlanResult(Result):
     budget: BudgetState
     cost: Cost
     unit: str = "patient"
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
