@@ -24,7 +24,13 @@ TRAITS = (
     "inversion time",
     "flip angle",
     "acquisition number",
+    "trigger time",
+    "acquisition time",
 )
+# Those before this one distinguish scans; slices of one scan may differ in the others.
+OF_PASSES = TRAITS.index("acquisition number")
+# Those of images that no two passes of one scan have.
+OF_SCANS = ("echo number", "b-value", "time point")
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.
 FARTHEST = 1e6

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from medvae.ingest import stacks
-from medvae.ingest.slices import TRAITS, Slice, along_normal, is_single, thicknesses
+from medvae.ingest.slices import (
+    OF_PASSES,
+    OF_SCANS,
+    TRAITS,
+    Slice,
+    along_normal,
+    is_single,
+    thicknesses,
+)
 
 # A localizer has few slices in each of its planes, a reformatted volume many.
 MOST_OF_A_LOCALIZER = 20
@@ -67,7 +75,7 @@ def joined(pieces: list[Piece]) -> list[Piece]:
         if not is_single(piece.slices) or piece.refusal or piece.split_by or not one.study:
             rest.append(piece)
         else:
-            same = one.subject, one.modality, one.study, one.alike, one.size, one.traits[:-1]
+            same = one.subject, one.modality, one.study, one.alike, one.size, one.traits[:OF_PASSES]
             single.setdefault(same, []).append(piece)
     for group in single.values():
         slices = [piece.slices[0] for piece in group]
@@ -146,15 +154,17 @@ def _split(stack: list[Slice]) -> list[Piece]:
     if any(one.position is None or one.orientation is None for one in stack):
         return [Piece(stack)]
     stack = sorted(stack, key=_order(stack))
-    interleaved = _is_interleaved(stack)
-    if _is_stack(stack) and not (interleaved and _is_overlapping(stack)):
-        return [Piece(stack, interleaved=interleaved)]
-    for index, trait in enumerate(TRAITS):
+    indices: Sequence[int] = range(len(TRAITS))
+    if _is_stack(stack):
+        indices = [index for index in indices if _interleaves_scans(stack, index)]
+        if not indices:
+            return [Piece(stack, interleaved=_is_interleaved(stack, OF_PASSES))]
+    for index in indices:
         parts = _parts(stack, _trait(index))
         if len(parts) > 1 and _overlap(stack, parts) and _is_better(stack, parts):
             pieces = [piece for part in parts for piece in _split(part)]
             for piece in pieces:
-                piece.split_by = piece.split_by or trait
+                piece.split_by = piece.split_by or TRAITS[index]
             return pieces
     return [Piece(stack)]
 
@@ -177,9 +187,16 @@ def _is_stack(stack: list[Slice]) -> bool:
     return not stacks.clashes(along) and not stacks.problem(along, thicknesses(stack))
 
 
-def _is_interleaved(stack: list[Slice]) -> bool:
-    """Whether each acquisition is an even stack, with slices between those of the others."""
-    parts = _parts(stack, _trait(-1))
+def _interleaves_scans(stack: list[Slice], index: int) -> bool:
+    """Whether an even stack is several scans, which a trait distinguishes."""
+    if not _is_interleaved(stack, index):
+        return False
+    return TRAITS[index] in OF_SCANS or _is_overlapping(stack)
+
+
+def _is_interleaved(stack: list[Slice], index: int) -> bool:
+    """Whether slices alike in a trait are even stacks, with slices between those of the others."""
+    parts = _parts(stack, _trait(index))
     if len(parts) < 2 or not _overlap(stack, parts):
         return False
     return all(len(part) > 1 and _is_stack(part) for part in parts)
@@ -188,8 +205,8 @@ def _is_interleaved(stack: list[Slice]) -> bool:
 def _is_overlapping(stack: list[Slice]) -> bool:
     """Whether slices are thicker than the steps between them, or of unknown thickness.
 
-    Interleaved acquisitions with such slices excited the same tissue twice; those of one
-    acquisition in several passes are as thin as the steps.
+    Interleaved acquisitions with such slices excited the same tissue twice; those of one scan
+    in several passes are as thin as the steps.
     """
     thinnest = float(np.nanmin([*thicknesses(stack), np.inf]))
     return thinnest > stacks.GAP * float(np.median(np.diff(along_normal(stack))))

@@ -50,6 +50,8 @@ IDENTITY: list[str | int] = [
     "InversionTime",
     "FlipAngle",
     "AcquisitionNumber",
+    "TriggerTime",
+    "AcquisitionTime",
     # Siemens: owner, b-value. GE: owner, part of the complex signal.
     0x0019_0010,
     0x0019_100C,

@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from medvae.errors import InputError
+from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.kinds import is_mosaic
 from medvae.ingest.dicom.mosaic import tiles_of
 from medvae.ingest.dicom.values import State, floats, number, state, text, whole
@@ -53,6 +54,7 @@ class Frame:
         spacing: [2], between rows and between columns, millimetres.
         thickness: millimetres, or None.
         padding: lowest and highest stored value that means "outside the image", or None.
+        traits: what distinguishes it from other frames (`dimensions.traits`).
     """
 
     pixels: Voxels
@@ -63,6 +65,7 @@ class Frame:
     slope: float
     intercept: float
     padding: tuple[int, int] | None
+    traits: tuple[str, ...] = ()
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
@@ -76,7 +79,7 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
     Raises:
         InputError: no geometry, sizes out of bounds, pixels that cannot be decoded, a scale
             that cannot be read, that the modality requires and is not there, or that leads to
-            another unit than the modality's.
+            another unit than the modality's; a frame that is no picture of anatomy.
     """
     count = _checked_size(data, most_voxels)
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
@@ -86,7 +89,10 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
     padding = _padding(data)
     pixels = decoded(data, count)
     for index in range(count):
-        where = _Lookup(data, shared, own[index] if own else Dataset())
+        groups = (own[index] if own else Dataset(), shared)
+        where, traits = _Lookup(data, *groups), dimensions.traits(groups)
+        if reason := dimensions.why_not(traits):
+            raise InputError(reason)
         frame = Frame(
             pixels[index],
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
@@ -95,6 +101,7 @@ def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[F
             where.thickness(),
             *where.scale(modality),
             padding,
+            traits,
         )
         if is_mosaic(data):
             yield from _slices_of_mosaic(data, frame)
@@ -200,7 +207,7 @@ def _why_not_decoded(data: Dataset, syntax: UID) -> str:
 class _Lookup:
     """A frame's value: its own group, then the shared one, then the image's top level."""
 
-    def __init__(self, data: Dataset, shared: Dataset, own: Dataset) -> None:
+    def __init__(self, data: Dataset, own: Dataset, shared: Dataset) -> None:
         self._data, self._groups = data, (own, shared)
 
     def numbers(self, group: str, name: str, count: int) -> npt.NDArray[np.float64]:

@@ -125,6 +125,7 @@ def _traits(header: Dataset, salt: bytes) -> list[str]:
     b_value = number(header, "DiffusionBValue")
     if b_value is None:
         b_value = private_number(header, *SIEMENS_B_VALUE)
+    clock = text(header, "AcquisitionTime")
     return [
         digest(salt, *sorted(image_type(header))),
         _rounded(number(header, "EchoNumbers"), 0),
@@ -134,6 +135,8 @@ def _traits(header: Dataset, salt: bytes) -> list[str]:
         _rounded(number(header, "InversionTime"), 1),
         _rounded(number(header, "FlipAngle"), 1),
         _rounded(number(header, "AcquisitionNumber"), 0),
+        _rounded(number(header, "TriggerTime"), 0),
+        digest(salt, clock) if clock else "",
     ]
 
 

@@ -110,7 +110,7 @@ def why_not(header: Dataset) -> str:
     for word, reason in NOT_VOLUMES.items():
         if any(word in w for w in words):
             return reason
-    if reason := _no_anatomy(words):
+    if reason := no_anatomy(words):
         return reason
     if text(header, "BurnedInAnnotation").upper() == "YES":
         return "it says that text is burned into the picture, which may name the patient"
@@ -155,7 +155,8 @@ def is_doubtful(header: Dataset) -> bool:
     return DOUBTFUL.search(text(header, "SeriesDescription").lower()) is not None
 
 
-def _no_anatomy(words: list[str]) -> str:
+def no_anatomy(words: list[str]) -> str:
+    """Why words of ImageType name no picture of anatomy; empty where they may name one."""
     # The first two words are ORIGINAL or DERIVED, PRIMARY or SECONDARY.
     for word in words[2:]:
         for pattern, what in _NOT_ANATOMY:

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
 from medvae.ingest import facts
+from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
 from medvae.ingest.dicom.frames import Frame, frames_of
 from medvae.ingest.dicom.headers import file_key
@@ -196,6 +197,7 @@ def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
     uneven = problem(along, thickness)
     if uneven and not (is_only_uneven(along, thickness) and can_be_evened(along)):
         raise InputError(uneven)
+    dimensions.check_one_scan(along, [frame.traits for frame in frames])
     median = float(np.median(np.diff(along)))
     step: Places = (positions[-1] - positions[0]) / (len(frames) - 1)
     within = positions - positions[0] - np.outer(along - along[0], one.normal)
