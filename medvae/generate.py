@@ -218,7 +218,7 @@ class _Source:
         self._model: VAE = load_model(artifact).to(self._device)
         self._size = self._data.size[: self._model.dims]
         self._atlas = _atlas(artifact)
-        self._absolute = self._atlas is not None and len(self._atlas.middle) > 0
+        self._absolute = self._atlas is not None and self._atlas.grey_centre is not None
         self._prior = self._load_prior(artifact.part("prior"))
         if self._prior is None and self._atlas is None:
             raise UsageError(
@@ -236,23 +236,24 @@ class _Source:
         if self._atlas is None:
             image, mask = self._decode(random), None
         elif self._prior is None:
-            image, mask, _ = self._atlas.draw(random, category)
+            sample = self._atlas.sample(random, category)
+            image, mask = sample.image, sample.mask
         elif self._absolute:
-            # CT's drawn edges are its own, and beside these the atlas's would be ghosts.
+            # For CT, decode only the prior: adding atlas texture would double the edges.
             field = self._atlas.sample_field(random, category)
             mask = self._atlas.mask_from_template(field)
-            settled = np.interp(self._deformed(random, field, category), *self._levels)
-            image = self._atlas.with_border(settled, self._atlas.border(mask))
+            mapped = np.interp(self._deformed(random, field, category), *self._quantile_map)
+            image = self._atlas.impose_profile(mapped, self._atlas.boundary(mask))
         else:
-            drawn = self._atlas.drawn(random, category, bordered=False)
-            mask = drawn.mask
+            sample = self._atlas.sample(random, category, with_profile=False)
+            mask = sample.mask
             if self._filling == "atlas":
                 # The draw keeps what is too fine for a decoder; patients only move it.
                 moved = self._decode(random) - self._unmoved
-                raw = drawn.image + self._atlas.from_template(moved, drawn.field)
+                raw = sample.image + self._atlas.from_template(moved, sample.field)
             else:
-                raw = self._deformed(random, drawn.field, category) + fine(drawn.image)
-            image = self._atlas.with_border(raw, drawn.border)
+                raw = self._deformed(random, sample.field, category) + fine(sample.image)
+            image = self._atlas.impose_profile(raw, sample.boundary)
         shaped = np.clip(image, -1.0, 1.0).reshape(self._data.size).astype(np.float32)
         return from_grid(shaped, self._data, mask, category)
 
@@ -261,15 +262,15 @@ class _Source:
     ) -> npt.NDArray[np.float32]:
         assert self._atlas is not None
         # The prior is of what patients have in common beyond their class.
-        decoded = self._decode(random) + self._atlas.contrast(category)
+        decoded = self._decode(random) + self._atlas.class_contrast(category)
         return self._atlas.from_template(decoded, field)
 
     @cached_property
-    def _levels(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Grey values of decoded CT, and those that the released distribution has in their place.
+    def _quantile_map(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Quantiles of decoded CT, and those of the released distribution.
 
-        The mean over patients is grey where they are black or white: decoded volumes have lung
-        that is too bright. One map for all, from a few that stand for all.
+        A mean over patients is grey where they are black or white, so lung in decoded volumes is
+        too bright. One map, from a pool of volumes that represents all, corrects every volume.
         """
         assert self._atlas is not None
         pool = []
@@ -279,7 +280,7 @@ class _Source:
             pool.append(
                 self._deformed(random, self._atlas.sample_field(random, category), category)
             )
-        return self._atlas.levels(np.stack(pool))
+        return self._atlas.quantile_map(np.stack(pool))
 
     @torch.no_grad()
     def _decode(self, random: np.random.Generator) -> npt.NDArray[np.float32]:

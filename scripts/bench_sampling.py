@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from medvae.atlas import Atlas, facing
+from medvae.atlas import Atlas, boundary_orientation
 from medvae.atlas import atlas as drawing
 from medvae.atlas.basis import Basis
 from medvae.config import RunConfig
@@ -134,7 +134,9 @@ class Clock:
             mock.patch.object(network, "encode", self.watch(network.encode)),
             mock.patch.object(network, "decode", self.watch(network.decode)),
             mock.patch.object(drawing, "warp", self.watch(drawing.warp)),
-            mock.patch.object(facing, "sample", self.watch(facing.sample)),
+            mock.patch.object(
+                boundary_orientation, "interpolate", self.watch(boundary_orientation.interpolate)
+            ),
             mock.patch.object(Basis, "synthesise", self.watch(Basis.synthesise)),
         ):
             yield
@@ -186,7 +188,7 @@ def main(quick: bool, device: str = "cpu") -> dict[str, Any]:
     drawn, moved = (generate(one, 10**6, seed=1, device=device) for one in (artifact, added))
     random = np.random.default_rng(0)
     results: dict[str, Any] = {
-        "atlas": outside(lambda: atlas.draw(random), times, network),
+        "atlas": outside(lambda: atlas.sample(random), times, network),
         "pipeline": outside(lambda: next(drawn), times, network),
         "pipeline, on atlas": outside(lambda: next(moved), times, network),
         "repeated": repeats(artifact, few, device),

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 
-from medvae.atlas import intensity, moments, shares
+from medvae.atlas import budget, intensity, moments
 from medvae.atlas.features import standardise
 from medvae.atlas.template import CLIP, REACH, Layout
 from medvae.config import DataConfig
@@ -136,7 +136,7 @@ class Statistic(NamedTuple):
 def statistics(patients: list[list[Gridded]], data: DataConfig) -> dict[str, Statistic]:
     """Each statistic by name."""
     mu = _mu()
-    sigma = CLIP / (mu * math.sqrt(shares.STRONG[shares.MEAN]) * len(patients))
+    sigma = CLIP / (mu * math.sqrt(budget.HIGH_SNR[budget.MEAN]) * len(patients))
     layout = Layout.plan(data.size, sigma, REACH)
 
     def vectors(measure: Any) -> np.ndarray:
@@ -144,19 +144,19 @@ def statistics(patients: list[list[Gridded]], data: DataConfig) -> dict[str, Sta
 
     return {
         "moments of labels": Statistic(
-            vectors(lambda v: moments.describe(v.mask, data.labels)),
+            vectors(lambda v: moments.label_moments(v.mask, data.labels)),
             moments.clip(data.labels),
-            shares.STRONG[shares.MOMENTS],
+            budget.HIGH_SNR[budget.MOMENTS],
         ),
         "grey quantiles": Statistic(
-            vectors(lambda v: intensity.describe(v.image.astype(np.float64))),
+            vectors(lambda v: intensity.coefficients(v.image.astype(np.float64))),
             intensity.CLIP,
-            shares.STRONG[shares.INTENSITY],
+            budget.HIGH_SNR[budget.INTENSITY],
         ),
         "coarse mean image": Statistic(
             vectors(lambda v: layout.encode(standardise(v.image, None))),
             CLIP,
-            shares.STRONG[shares.MEAN],
+            budget.HIGH_SNR[budget.MEAN],
         ),
     }
 

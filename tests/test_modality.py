@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medvae import modality as modalities
-from medvae.atlas.hounsfield import centre
+from medvae.atlas.hounsfield import grey_centre
 from medvae.config import DataConfig, RunConfig
 from medvae.errors import UsageError
 from medvae.grid import from_grid, normalise, public_limits, to_grid
@@ -111,7 +111,7 @@ def test_uptake_values_keep_their_unit_and_their_steps() -> None:
     # A part of the window is raised to the exponent: one SUV of 7.3 is at its root.
     one, _ = normalise(np.ones((1, 1, 1)), data)
     assert one.item() == pytest.approx(2 * (1 / 7.3) ** 0.5 - 1)
-    assert centre(data) == pytest.approx(one.item())
+    assert grey_centre(data) == pytest.approx(one.item())
     assert (back * 1024 == np.rint(back * 1024)).all()
 
 

@@ -76,12 +76,11 @@ def _gradient_seconds(cfg: RunConfig) -> float:
 def _registration_seconds(cfg: RunConfig) -> float:
     import numpy as np
 
-    from medvae.atlas.registration import Moving
-    from medvae.atlas.study import channel_weights, registrar
+    from medvae.atlas.registration import MovingImage, channel_weights, registrar
 
     labels = max(cfg.data.labels, 0)
     shape = (1 + labels, *cfg.data.size)
-    moving = Moving(np.random.default_rng(0).normal(size=shape))
+    moving = MovingImage(np.random.default_rng(0).normal(size=shape))
     fixed = np.random.default_rng(1).normal(size=shape)
     tool = registrar(cfg.data.size)
     start = np.zeros((3, len(tool.basis)))

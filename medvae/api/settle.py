@@ -165,7 +165,7 @@ def _with_template(cfg: RunConfig) -> RunConfig:
             "atlas.public_digest stands for; put those files back"
         )
     if seen:
-        public.known(cfg)
+        public.load(cfg)
     return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": seen})})
 
 

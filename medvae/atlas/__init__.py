@@ -1,8 +1,8 @@
-"""The DP deformable atlas: template, deformations and texture from few released numbers."""
+"""DP deformable atlas: template, deformations and texture, estimated from few noisy statistics."""
 
-from medvae.atlas.atlas import Atlas
+from medvae.atlas.atlas import Atlas, AtlasSample
+from medvae.atlas.budget import NoisyMean, mechanisms
 from medvae.atlas.fit import fit
-from medvae.atlas.shares import Release, mechanisms
-from medvae.atlas.study import Patients
+from medvae.atlas.fit_state import Patients
 
-__all__ = ["Atlas", "Patients", "Release", "fit", "mechanisms"]
+__all__ = ["Atlas", "AtlasSample", "NoisyMean", "Patients", "fit", "mechanisms"]

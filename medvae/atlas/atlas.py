@@ -1,100 +1,106 @@
-"""A released atlas: what it holds, what can be drawn from it, how it is stored.
+"""A released atlas: its statistics, sampling, and storage.
 
-Everything here is computed from released numbers: drawing any number of samples costs no
-privacy (post-processing, Dwork and Roth 2014, proposition 2.1).
+All inputs are released numbers, so any number of samples costs no privacy (post-processing;
+Dwork and Roth 2014, proposition 2.1).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medvae.atlas import facing, formats, hounsfield, intensity, profile, spectrum
+from medvae.atlas import (
+    boundary_orientation,
+    boundary_profile,
+    formats,
+    hounsfield,
+    intensity,
+    spectrum,
+)
 from medvae.atlas.basis import Array, Basis, Shape
-from medvae.atlas.classes import Classes, shifted
-from medvae.atlas.displacement import invert, prior_deviation, warp
+from medvae.atlas.boundary_profile import Boundary
+from medvae.atlas.classes import Classes, class_mean
+from medvae.atlas.displacement import invert, prior_std, warp
 from medvae.atlas.features import channels, label_map
-from medvae.atlas.profile import Border
-from medvae.atlas.registration import Moving, Registrar
-from medvae.atlas.render import TO_TEXTURE, resize_labels, sharpen
-from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.registration import MovingImage, Registrar, channel_weights, registrar
+from medvae.atlas.render import TEXTURE_FRACTION, resize_labels, sharpen
 from medvae.errors import IntegrityError
 from medvae.grid import Gridded
 from medvae.threads import one_blas_thread
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
-# Public: up to which frequency (cycles per voxel) displacements are drawn, and the part of the
-# public law's deviation that those have which no release tells (the part: while looking at
-# mri_hippocampus).
-FINER_FREQUENCY, FINER = 0.12, 0.5
-# Rendered fields that stand for all of them, and quantiles taken of their values.
-POOL, LEVELS = 24, 256
+# Public: highest frequency of a sampled displacement, in cycles per voxel, and the factor of the
+# public prior's std at unmeasured frequencies. Chosen on mri_hippocampus.
+FINER_FREQUENCY, FINER_FACTOR = 0.12, 0.5
+# Number of samples that represent all, and of quantiles of their grey values.
+POOL, QUANTILES = 24, 256
 
 
 @dataclass(frozen=True)
-class Drawn:
+class AtlasSample:
     """One synthetic patient.
 
     Attributes:
         image: [X, Y, Z] in [-1, 1].
         mask: [X, Y, Z] labels, or None.
-        field: [3, X, Y, Z] voxels, pulls the template onto it.
-        border: the mask's (see `Atlas.border`).
+        field: [3, X, Y, Z] displacement in voxels that pulls the template onto the sample.
+        boundary: of the mask (see `Atlas.boundary`).
     """
 
     image: Image
     mask: Mask | None
     field: Array
-    border: Border | None
+    boundary: Boundary | None
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """A deformable template and the statistics of how patients differ from it.
+    """A deformable template and statistics of the patients' differences from it.
 
     Attributes:
         template: [1 + L, X, Y, Z] standardised mean image and mean shape channels.
-        fine: [X, Y, Z] what a public template adds below the released mean's resolution
-            (0 without one); a sample takes a random part of it.
-        centre: [3, K] mean displacement coefficients, voxels.
-        deviation: [3, K] their standard deviation between patients.
-        factor: [R, R] Cholesky factor of the correlation of the first R whitened
-            coefficients (R = 3 r, component by component of the r lowest functions).
-        residual: [SHELLS] power of what the template leaves unexplained.
-        grey: [COUNT] mean quantile coefficients; grey_deviation: [COUNT] their spread.
-        size: [1] cube root of the labels' volume over that of the template's own at the centre.
-        facing: [B, facing.FIGURES] what borders between labels face, and how much that varies
-            (see `facing.told`); none where none is told.
-        profile: [2, profile.DIMENSION] what images do across the labels' border, and how far that
-            is believed; [2, 0] without labels.
-        classes: how often each class is and what is different about it; none of them for
-            a cohort without. Everything else is then within a class.
-        middle: [1] what is 0 in the template, for CT; [0] for images that were standardised
-            one by one. `grey` is then [hounsfield.COUNT], of the mean distribution.
-        spread: [X, Y, Z] what texture is multiplied by at each place, for CT; else [0].
+        fine_structure: [X, Y, Z] a public template's structure below the resolution of the mean
+            (0 without one). A sample gets a random fraction of it.
+        centre: [3, K] mean displacement coefficients, in voxels.
+        displacement_std: [3, K] their standard deviation between patients.
+        correlation_factor: [R, R] Cholesky factor of the correlation of the first R whitened
+            coefficients (R = 3 r: r lowest functions of each component).
+        residual: [SHELLS] power that the template leaves unexplained.
+        grey: [COUNT] mean quantile coefficients; for absolute grey values (CT, PET)
+            [hounsfield.COUNT], of the mean distribution.
+        grey_std: [COUNT] standard deviation of quantile coefficients between patients.
+        size: [1] cube root of the labels' volume over that of the template at the centre.
+        boundary_normals: [B, STATISTICS] orientation of label boundaries (see
+            `boundary_orientation.estimate`); B = 0 if none is measured.
+        profile: [2, DIMENSION] boundary profile and its posterior weight; [2, 0] without labels.
+        classes: shares and shifts of the classes; other fields then describe variation within a
+            class.
+        grey_centre: for absolute grey values, the one that the template maps to 0; None if images
+            are standardised one by one.
+        texture_std: [X, Y, Z] factor of the texture's std, for absolute grey values; else [0].
     """
 
     template: Array
-    fine: Array
+    fine_structure: Array
     centre: Array
-    deviation: Array
-    factor: Array
+    displacement_std: Array
+    correlation_factor: Array
     residual: Array
     grey: Array
-    grey_deviation: Array
+    grey_std: Array
     size: Array
-    facing: Array
+    boundary_normals: Array
     profile: Array
     classes: Classes
-    middle: Array
-    spread: Array
+    grey_centre: float | None
+    texture_std: Array
 
     @property
     def shape(self) -> Shape:
@@ -110,154 +116,146 @@ class Atlas:
         return registrar(self.shape)
 
     @cached_property
-    def _moving(self) -> Moving:
-        return Moving(self.template)
+    def _moving(self) -> MovingImage:
+        return MovingImage(self.template)
 
     @property
     def basis(self) -> Basis:
-        """Of one component of a displacement."""
+        """Basis of one displacement component, K functions."""
         return self._registrar.basis
 
-    def _sharp(self, part: float, category: int | None = None) -> Array:
-        """[X, Y, Z] the template with part of the fine structure, as crisp as an individual."""
-        if self._has_fine or category not in self._sharpened:
-            template = shifted(self.template[0], self.classes.image, category)
-            found = template + part * self.fine
-            # Of CT, the map to grey values restores the contrast.
-            found = found if len(self.middle) else sharpen(found, self.residual)
-            if self._has_fine:
-                return found
-            self._sharpened[category] = found
-        return self._sharpened[category]
+    def _sharp_template(self, fraction: float, class_id: int | None = None) -> Array:
+        """[X, Y, Z] image with a fraction of the fine structure, as sharp as an individual's."""
+        if self._has_fine_structure or class_id not in self._sharp_templates:
+            template = class_mean(self.template[0], self.classes.image, class_id)
+            image = template + fraction * self.fine_structure
+            # For absolute grey values, the quantile map restores the contrast.
+            image = sharpen(image, self.residual) if self.grey_centre is None else image
+            if self._has_fine_structure:
+                return image
+            self._sharp_templates[class_id] = image
+        return self._sharp_templates[class_id]
 
     @cached_property
-    def _has_fine(self) -> bool:
-        return bool(self.fine.any())
+    def _has_fine_structure(self) -> bool:
+        return bool(self.fine_structure.any())
 
     @cached_property
-    def _sharpened(self) -> dict[int | None, Array]:
-        """By class, what is the same in each draw of a template without fine structure."""
+    def _sharp_templates(self) -> dict[int | None, Array]:
+        """Cache by class, for a template without fine structure: all samples share the image."""
         return {}
 
     @cached_property
     def _shapes(self) -> Array:
+        """[L, X, Y, Z] shape channels with the released size."""
         shapes = self.template[1:]
         if not self.labels:
             return shapes
-        usual = warp(shapes, self.basis.synthesise(self.centre))
-        return resize_labels(shapes, float(self.size[0]), usual)
+        deformed = warp(shapes, self.basis.synthesise(self.centre))
+        return resize_labels(shapes, float(self.size[0]), deformed)
 
-    def mean_image(self, category: int | None = None) -> Image:
-        """[X, Y, Z] in [-1, 1]: the template with the mean histogram, in its own frame.
-
-        Of one class, if asked for.
-        """
-        sharp = self._sharp(1.0, category)
-        if len(self.middle):
-            return self._carry(sharp)
-        grey = shifted(self.grey, self.classes.grey, category)
+    def mean_image(self, class_id: int | None = None) -> Image:
+        """[X, Y, Z] in [-1, 1]: the template with the mean histogram, of one class or of all."""
+        sharp = self._sharp_template(1.0, class_id)
+        if self.grey_centre is not None:
+            return self._to_window(sharp)
+        grey = class_mean(self.grey, self.classes.grey, class_id)
         return intensity.impose(sharp, intensity.curve(grey)).astype(np.float32)
 
-    def _carry(self, raw: Array) -> Image:
-        """Rendered CT fields [..., X, Y, Z] on the scale of the window, by one map for all."""
-        seen, wanted = self._map
-        return np.interp(raw, seen, wanted).astype(np.float32)
+    def _to_window(self, rendered: Array) -> Image:
+        """Rendered fields [..., X, Y, Z] of CT on the scale of the window, by one map for all."""
+        return np.interp(rendered, *self._pool_quantile_map).astype(np.float32)
 
     @property
-    def _unexplained(self) -> Array:
-        """[SHELLS] power of the texture that a field gets."""
-        if not len(self.middle):
-            return TO_TEXTURE * self.residual
-        return np.where(np.arange(spectrum.SHELLS) < hounsfield.COARSE, self.residual, 0.0)
+    def _texture_power(self) -> Array:
+        """[SHELLS] power of a sample's texture."""
+        if self.grey_centre is None:
+            return TEXTURE_FRACTION * self.residual
+        coarse = np.arange(spectrum.SHELLS) < hounsfield.COARSE_SHELLS
+        return np.where(coarse, self.residual, 0.0)
 
     @cached_property
-    def _pool(self) -> Array:
-        """[POOL, X, Y, Z] rendered fields that stand for all, classes as often as released."""
+    def _pool_quantile_map(self) -> tuple[Array, Array]:
+        """`quantile_map` of rendered fields that represent all, with classes by their shares."""
         picks = [self.classes.pick(np.random.default_rng([number])) for number in range(POOL)]
-        return np.stack(
-            [self._render(np.random.default_rng([n, 1]), pick)[0] for n, pick in enumerate(picks)]
-        )
+        rendered = [
+            self._render(np.random.default_rng([n, 1]), pick)[0] for n, pick in enumerate(picks)
+        ]
+        return self.quantile_map(np.stack(rendered))
 
-    @cached_property
-    def _map(self) -> tuple[Array, Array]:
-        return self.levels(self._pool)
-
-    def levels(self, pool: npt.NDArray[np.floating]) -> tuple[Array, Array]:
-        """Quantiles [LEVELS] of CT that stands for all, and of the released distribution."""
-        ranks = (np.arange(LEVELS) + 0.5) / LEVELS
+    def quantile_map(self, pool: npt.NDArray[np.floating]) -> tuple[Array, Array]:
+        """[QUANTILES] of CT fields that represent all, and of the released distribution."""
+        ranks = (np.arange(QUANTILES) + 0.5) / QUANTILES
         return np.quantile(pool, ranks), hounsfield.curve(self.grey, ranks)
 
-    def mean_mask(self) -> Mask | None:
-        """[X, Y, Z] the template's labels, or None for an atlas without."""
-        return label_map(self._shapes) if self.labels else None
-
-    def contrast(self, category: int | None) -> Image:
-        """[X, Y, Z] what a class's mean image differs by from that of all (0 without a class)."""
-        if category is None or not 0 <= category < len(self.classes):
+    def class_contrast(self, class_id: int | None) -> Image:
+        """[X, Y, Z] a class's mean image less that of all; 0 without a class."""
+        if class_id is None or not 0 <= class_id < len(self.classes):
             return np.zeros(self.shape, np.float32)
-        return self._contrasts[category]
+        return self._class_contrasts[class_id]
 
     @cached_property
-    def _contrasts(self) -> list[Image]:
+    def _class_contrasts(self) -> list[Image]:
         mean = self.mean_image()
-        return [self.mean_image(category) - mean for category in range(len(self.classes))]
+        return [self.mean_image(class_id) - mean for class_id in range(len(self.classes))]
 
-    def sample_field(self, rng: np.random.Generator, category: int | None = None) -> Array:
+    def sample_field(self, rng: np.random.Generator, class_id: int | None = None) -> Array:
         """[3, X, Y, Z] a displacement in voxels that pulls the template onto a new patient."""
-        centre = shifted(self.centre, self.classes.motion, category)
+        centre = class_mean(self.centre, self.classes.deformation, class_id)
         whitened = rng.standard_normal(self.centre.shape)
-        low = len(self.factor) // 3
-        whitened[:, :low] = (self.factor @ whitened[:, :low].ravel()).reshape(3, low)
-        basis, deviation = self._finer
-        finer = deviation * rng.standard_normal((3, len(basis)))
-        finer[:, : len(self.basis)] = centre + self.deviation * whitened
+        low = len(self.correlation_factor) // 3
+        whitened[:, :low] = (self.correlation_factor @ whitened[:, :low].ravel()).reshape(3, low)
+        basis, std = self._finer_prior
+        coefficients = std * rng.standard_normal((3, len(basis)))
+        coefficients[:, : len(self.basis)] = centre + self.displacement_std * whitened
         with one_blas_thread():
-            return basis.synthesise(finer)
+            return basis.synthesise(coefficients)
 
     @cached_property
-    def _finer(self) -> tuple[Basis, Array]:
-        """Functions of a field [K'], beyond the released ones too, and the deviations of these.
+    def _finer_prior(self) -> tuple[Basis, Array]:
+        """Basis of a sampled displacement, K' functions, and their std [K']; 0 for the first K.
 
-        What no release tells is as the public law says, at the strength of the finest that one
-        tells: drawn as displacement it moves edges, drawn as texture it would be noise.
+        Frequencies that were not measured follow the public prior, scaled to the highest measured
+        one. As a displacement this variation moves edges; as texture it would look like noise.
         """
-        basis, known = Basis.below(self.shape, FINER_FREQUENCY), len(self.basis)
-        deviation = prior_deviation(basis, known)
-        strength = float(self.deviation[0, -1] / deviation[known - 1])
-        deviation[:known] = 0.0
-        return basis, FINER * strength * deviation
+        basis, measured = Basis.below(self.shape, FINER_FREQUENCY), len(self.basis)
+        std = prior_std(basis, measured)
+        ratio = float(self.displacement_std[0, -1] / std[measured - 1])
+        std[:measured] = 0.0
+        return basis, FINER_FACTOR * ratio * std
 
     def from_template(self, image: npt.NDArray[np.floating], field: Array) -> Image:
         """An image [X, Y, Z] of the template's frame, deformed by a field."""
         return warp(image, field, order=3).astype(np.float32)
 
     def mask_from_template(self, field: Array) -> Mask | None:
-        """The template's labels deformed by the same field, or None.
-
-        The borders between them are turned to where patients' face.
-        """
+        """The template's labels deformed by a field, with the patients' boundary orientation."""
         if not self.labels:
             return None
         shapes = warp(self._shapes, field)
         mask = label_map(shapes)
-        return facing.turned(shapes, mask, self.facing, self._faced) if len(self.facing) else mask
+        if not len(self.boundary_normals):
+            return mask
+        normals = self.boundary_normals, self._sampled_normals
+        return boundary_orientation.rotate_to(shapes, mask, *normals)
 
     @cached_property
-    def _faced(self) -> Array:
-        """[B, facing.FIGURES] what borders of draws face before they are turned."""
-        found = []
+    def _sampled_normals(self) -> Array:
+        """[B, STATISTICS] orientation of label boundaries of samples before rotation."""
+        normals = []
         for number in range(POOL):
             rng = np.random.default_rng([number, 3])
             field = self.sample_field(rng, self.classes.pick(rng))
             mask = label_map(warp(self._shapes, field))
-            found.append(facing.directions(mask, len(self.facing)))
-        mean = np.mean(found, axis=0)
-        return np.column_stack([mean, np.sqrt(((found - mean) ** 2).mean(axis=0).sum(axis=1))])
+            normals.append(boundary_orientation.mean_normals(mask, len(self.boundary_normals)))
+        mean = np.mean(normals, axis=0)
+        std = np.sqrt(((normals - mean) ** 2).mean(axis=0).sum(axis=1))
+        return np.column_stack([mean, std])
 
     def register(self, volume: Gridded) -> Array:
-        """[3, X, Y, Z] the field that pulls the template onto a volume."""
+        """[3, X, Y, Z] the displacement that pulls the template onto a volume."""
         coefficients = self._registrar.register(
-            channels(volume, self.labels, float(self.middle[0]) if len(self.middle) else None),
+            channels(volume, self.labels, self.grey_centre),
             self._moving,
             channel_weights(self.labels),
             start=self.centre,
@@ -266,131 +264,119 @@ class Atlas:
         return self.basis.synthesise(coefficients)
 
     def to_template(self, volume: Gridded) -> tuple[Image, Array]:
-        """The volume's image brought into the template's frame, and its field.
+        """The volume's image [X, Y, Z] in the template's frame, and its displacement.
 
-        `from_template(image, field)` gives the volume back but for interpolation.
+        `from_template(image, field)` restores the volume, except for interpolation.
         """
         field = self.register(volume)
         values = np.nan_to_num(volume.image, nan=-1.0, posinf=1.0, neginf=-1.0)
         return warp(values, invert(field), order=3).astype(np.float32), field
 
-    def draw(
-        self, rng: np.random.Generator, category: int | None = None
-    ) -> tuple[Image, Mask | None, Array]:
-        """One synthetic (image, mask, field); image in [-1, 1].
+    def sample(
+        self, rng: np.random.Generator, class_id: int | None = None, *, with_profile: bool = True
+    ) -> AtlasSample:
+        """One synthetic patient.
 
-        category: of this class; None: of one picked as often as released.
+        Args:
+            rng: source of all randomness.
+            class_id: the sample's class; None: a random one, by the released shares.
+            with_profile: False: the caller imposes the boundary profile, once (`impose_profile`).
         """
-        drawn = self.drawn(rng, category)
-        return drawn.image, drawn.mask, drawn.field
-
-    def drawn(
-        self, rng: np.random.Generator, category: int | None = None, *, bordered: bool = True
-    ) -> Drawn:
-        """`draw` with the border of the mask, for those who need it again.
-
-        bordered: the image has the released profile across it; False: `with_border` is still to
-            be called, and once.
-        """
-        category = self.classes.pick(rng) if category is None else category
-        raw, field = self._render(rng, category)
+        class_id = self.classes.pick(rng) if class_id is None else class_id
+        rendered, field = self._render(rng, class_id)
         mask = self.mask_from_template(field)
-        border = self.border(mask)
-        if len(self.middle):
-            image: npt.NDArray[np.floating] = self._carry(raw)
+        boundary = self.boundary(mask)
+        if self.grey_centre is not None:
+            image: npt.NDArray[np.floating] = self._to_window(rendered)
         else:
-            grey = shifted(self.grey, self.classes.grey, category)
-            grey = grey + self.grey_deviation * rng.standard_normal(len(grey))
-            image = intensity.impose(raw, intensity.curve(grey))
-        shown = self.with_border(image, border if bordered else None)
-        return Drawn(shown, mask, field, border)
+            grey = class_mean(self.grey, self.classes.grey, class_id)
+            grey = grey + self.grey_std * rng.standard_normal(len(grey))
+            image = intensity.impose(rendered, intensity.curve(grey))
+        image = self.impose_profile(image, boundary if with_profile else None)
+        return AtlasSample(image, mask, field, boundary)
 
-    def border(self, mask: Mask | None) -> Border | None:
-        """The border of a mask [X, Y, Z], or None where there is nothing to impose along it."""
+    def boundary(self, mask: Mask | None) -> Boundary | None:
+        """The boundary of a mask [X, Y, Z]; None without a boundary or without a profile."""
         if mask is None or not self.profile.size:
             return None
         with one_blas_thread():
-            return profile.border_of(mask)
+            return boundary_profile.boundary_of(mask)
 
-    def with_border(self, image: npt.NDArray[np.floating], border: Border | None) -> Image:
-        """An image [X, Y, Z] with the released profile across the border of its labels."""
-        if border is not None:
+    def impose_profile(self, image: npt.NDArray[np.floating], boundary: Boundary | None) -> Image:
+        """An image [X, Y, Z] with the released profile across the boundary of its labels."""
+        if boundary is not None:
             with one_blas_thread():
-                imposed = profile.impose_along(image, border, self.profile)
-            image = np.clip(imposed, -1.0, 1.0, out=imposed)
+                values = boundary_profile.impose(image, boundary, self.profile)
+            image = np.clip(values, -1.0, 1.0, out=values)
         return image.astype(np.float32)
 
-    def _render(self, rng: np.random.Generator, category: int | None = None) -> tuple[Array, Array]:
-        """One standardised image [X, Y, Z] with texture, and its field."""
-        field = self.sample_field(rng, category)
-        texture = spectrum.texture(self.shape, self._unexplained, rng)
-        if len(self.spread):
-            texture = texture * warp(self.spread, field)
-        # The public structure may lie a little beside the released labels: what is learnt from
-        # the samples must not hang on it, so they have all of it, none, or anything between.
-        sharp = self._sharp(float(rng.uniform()) if self._has_fine else 0.0, category)
-        return warp(sharp, field, order=3) + texture, field
+    def _render(self, rng: np.random.Generator, class_id: int | None = None) -> tuple[Array, Array]:
+        """A standardised image [X, Y, Z] with texture, and its displacement."""
+        field = self.sample_field(rng, class_id)
+        texture = spectrum.texture(self.shape, self._texture_power, rng)
+        if len(self.texture_std):
+            texture = texture * warp(self.texture_std, field)
+        # The public structure may be misaligned with the released labels. Samples have a random
+        # fraction of it, so that a network does not learn to rely on it.
+        fraction = float(rng.uniform()) if self._has_fine_structure else 0.0
+        return warp(self._sharp_template(fraction, class_id), field, order=3) + texture, field
 
-    def sample(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
+    def pairs(self, n: int, seed: int) -> Iterator[tuple[Image, Mask | None]]:
         """n pairs of image and mask, lazily; pair i depends on (seed, i) alone."""
         for number in range(n):
-            image, mask, _ = self.draw(np.random.default_rng([seed, number]))
-            yield image, mask
+            sample = self.sample(np.random.default_rng([seed, number]))
+            yield sample.image, sample.mask
 
     def to_tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Flat float32 arrays, and the format as JSON bytes under "facts"."""
-        facts = json.dumps({"format": formats.NOW}).encode()
-        arrays: dict[str, npt.NDArray[Any]] = {
-            name: np.ascontiguousarray(getattr(self, name), dtype=np.float32) for name in _ARRAYS
-        }
-        if len(self.middle):
-            arrays |= {name: np.asarray(getattr(self, name), np.float32) for name in _OF_CT}
+        """Flat float32 arrays, and the format version as JSON bytes under "facts"."""
+        arrays: dict[str, Any] = {key: getattr(self, name) for name, key in formats.KEYS.items()}
+        if self.grey_centre is not None:
+            arrays[formats.GREY_CENTRE] = [self.grey_centre]
+            arrays[formats.TEXTURE_STD] = self.texture_std
         if len(self.classes):
-            arrays |= {
-                f"classes.{one.name}": np.asarray(getattr(self.classes, one.name), np.float32)
-                for one in fields(Classes)
-            }
-        return {**arrays, "facts": np.frombuffer(facts, dtype=np.uint8).copy()}
+            names = formats.CLASS_KEYS.items()
+            arrays |= {key: getattr(self.classes, name) for name, key in names}
+        tensors = {key: np.ascontiguousarray(v, dtype=np.float32) for key, v in arrays.items()}
+        facts = json.dumps({"format": formats.CURRENT}).encode()
+        return {**tensors, "facts": np.frombuffer(facts, dtype=np.uint8).copy()}
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, npt.NDArray[Any]]) -> Atlas:
-        """Read back `to_tensors`.
+        """Read `to_tensors` of this version or an earlier one.
 
         Raises:
             IntegrityError: an array is missing, of a wrong size, or not finite.
         """
         try:
-            tensors = formats.current(tensors)
-            arrays = {name: np.asarray(tensors[name], dtype=np.float64) for name in _ARRAYS}
-            ct = {name: np.zeros(0) for name in _OF_CT}
-            if any(name in tensors for name in ct):
-                ct = {name: np.asarray(tensors[name], dtype=np.float64) for name in ct}
-            named = [f"classes.{one.name}" for one in fields(Classes)]
-            if any(name in tensors for name in named):
-                arrays |= {name: np.asarray(tensors[name], dtype=np.float64) for name in named}
+            arrays = formats.arrays_of(formats.migrate(tensors))
         except KeyError as error:
             raise IntegrityError(f"stored atlas lacks its array {error}") from error
-        for name, values in arrays.items():
-            if not np.isfinite(values).all():
-                raise IntegrityError(f"stored atlas holds non-finite numbers in {name}")
-        plain = {name: arrays.pop(name) for name in _ARRAYS}
-        shape, functions = plain["template"].shape[1:], plain["centre"].shape[-1]
-        groups = Classes(*arrays.values()) if arrays else Classes.none(shape, functions)
-        atlas = cls(**plain, classes=groups, **ct)
-        if (
-            atlas.template.ndim != 4
-            or atlas.fine.shape != atlas.shape
-            or atlas.centre.shape != (3, len(atlas.basis))
-            or atlas.profile.shape not in ((2, 0), (2, profile.DIMENSION))
-            or atlas.facing.shape
-            not in [(n, facing.FIGURES) for n in (0, facing.borders(atlas.labels))]
-            or atlas.spread.shape != (atlas.shape if len(atlas.middle) else (0,))
-            or not groups.fit(atlas.shape, len(atlas.basis))
-        ):
+        fields = {name: arrays[key] for name, key in formats.KEYS.items()}
+        shape, functions = fields["template"].shape[1:], fields["centre"].shape[-1]
+        classes = Classes.none(shape, functions)
+        if formats.CLASS_KEYS["share"] in arrays:
+            classes = Classes(**{name: arrays[key] for name, key in formats.CLASS_KEYS.items()})
+        centre = arrays.get(formats.GREY_CENTRE)
+        atlas = cls(
+            **fields,
+            classes=classes,
+            grey_centre=None if centre is None else float(centre[0]),
+            texture_std=arrays.get(formats.TEXTURE_STD, np.zeros(0)),
+        )
+        if not atlas._is_consistent():
             raise IntegrityError("stored atlas has arrays that do not fit one another")
         return atlas
 
-
-# What is stored under its own name; classes are stored only where there are any.
-_OF_CT = ("middle", "spread")
-_ARRAYS = tuple(one.name for one in fields(Atlas) if one.name not in ("classes", *_OF_CT))
+    def _is_consistent(self) -> bool:
+        """Whether the shapes of all arrays agree."""
+        boundaries = (0, boundary_orientation.boundary_count(self.labels))
+        return (
+            self.template.ndim == 4
+            and self.fine_structure.shape == self.shape
+            and self.centre.shape == (3, len(self.basis))
+            and self.profile.shape in ((2, 0), (2, boundary_profile.DIMENSION))
+            and self.boundary_normals.shape
+            in [(n, boundary_orientation.STATISTICS) for n in boundaries]
+            and self.texture_std.shape == ((0,) if self.grey_centre is None else self.shape)
+            and self.classes.fits(self.shape, len(self.basis))
+        )

@@ -1,8 +1,8 @@
-"""Low-frequency cosine bases, isometric, and the symmetric matrices packed isometrically.
+"""Isometric low-frequency cosine bases, and isometric packing of symmetric matrices.
 
-A release clips a vector's L2 norm, so it matters that the norm of coefficients is a norm
-of the thing itself: here the norm of a volume's coefficients is at most its root mean
-square over voxels, whatever the grid's size (DCT-II, Ahmed, Natarajan and Rao 1974).
+A mechanism clips the L2 norm of a vector, so a coefficient vector must not be longer than the
+field that it describes: its norm is at most the field's root mean square over voxels, on every
+grid (DCT-II; Ahmed, Natarajan and Rao 1974).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Shape = tuple[int, int, int]
 
 
 def cosines(length: int, count: int) -> Array:
-    """[length, count] DCT-II functions, each of root mean square 1 over its samples."""
+    """[length, count] DCT-II functions, each with root mean square 1 over its samples."""
     position = (np.arange(length)[:, None] + 0.5) / length
     waves = np.sqrt(2.0) * np.cos(np.pi * position * np.arange(count)[None, :])
     waves[:, 0] = 1.0
@@ -27,11 +27,11 @@ def cosines(length: int, count: int) -> Array:
 class Basis:
     """The `count` lowest-frequency products of cosines on a grid, lowest first.
 
-    Coefficients are means over voxels (`analyse`), so ||analyse(x)|| <= rms(x), with
-    equality for every x in the span of the basis.
+    `analyse` averages over voxels, so ||analyse(x)|| <= rms(x), with equality for every x in the
+    span of the basis.
 
     Attributes:
-        index: [count, 3] int, the wave number along each axis.
+        index: [count, 3] int, wave number along each axis.
         frequency: [count] float64, radial, in cycles per voxel (at most sqrt(3)/2).
     """
 
@@ -46,7 +46,7 @@ class Basis:
 
     @classmethod
     def below(cls, shape: Shape, frequency: float) -> Basis:
-        """All functions up to a radial frequency in cycles per voxel (at least the mean)."""
+        """All functions up to a radial frequency in cycles per voxel; at least the constant."""
         full = cls(shape, int(np.prod(shape)))
         return cls(shape, max(1, int((full.frequency <= frequency).sum())))
 
@@ -55,8 +55,8 @@ class Basis:
 
     @cached_property
     def _waves(self) -> tuple[Array, Array, Array]:
-        used = self.index.max(axis=0) + 1
-        x, y, z = (cosines(n, int(k)) for n, k in zip(self.shape, used, strict=True))
+        counts = self.index.max(axis=0) + 1
+        x, y, z = (cosines(n, int(k)) for n, k in zip(self.shape, counts, strict=True))
         return x, y, z
 
     def analyse(self, values: npt.NDArray[np.floating]) -> Array:
@@ -71,16 +71,16 @@ class Basis:
     def synthesise(self, coefficients: Array) -> Array:
         """Fields [..., X, Y, Z] of coefficients [..., count]."""
         x, y, z = self._waves
-        lead = coefficients.shape[:-1]
-        box = np.zeros((*lead, x.shape[1], y.shape[1], z.shape[1]))
+        batch = coefficients.shape[:-1]
+        box = np.zeros((*batch, x.shape[1], y.shape[1], z.shape[1]))
         a, b, c = self.index.T
         box[..., a, b, c] = coefficients
-        out = np.einsum("...abc,kc->...abk", box, z, optimize=True)
-        out = np.einsum("...abk,jb->...ajk", out, y, optimize=True)
-        return np.asarray(np.einsum("...ajk,ia->...ijk", out, x, optimize=True))
+        box = np.einsum("...abc,kc->...abk", box, z, optimize=True)
+        box = np.einsum("...abk,jb->...ajk", box, y, optimize=True)
+        return np.asarray(np.einsum("...ajk,ia->...ijk", box, x, optimize=True))
 
     def at(self, points: npt.NDArray[np.int64]) -> Array:
-        """[P, count]: every function at voxel indices [P, 3]."""
+        """[P, count] value of every function at voxel indices [P, 3]."""
         x, y, z = self._waves
         a, b, c = self.index.T
         i, j, k = points.T
@@ -88,7 +88,7 @@ class Basis:
 
 
 def pack(matrix: Array) -> Array:
-    """A symmetric [r, r] as r(r+1)/2 numbers whose L2 norm is its Frobenius norm."""
+    """[r (r + 1) / 2] entries of a symmetric [r, r] matrix; the L2 norm is its Frobenius norm."""
     rows, columns = np.triu_indices(len(matrix))
     return np.asarray(matrix[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
 

@@ -1,7 +1,7 @@
-"""A NIfTI volume from bytes, for templates that the user declares public.
+"""Read a NIfTI volume from bytes, for templates that the user declares public.
 
-Scans of patients are parsed in the sandbox of `ingest`; these files are named by the user, and
-what is checked here is that a wrong one ends in a sentence.
+Patients' scans are parsed in the sandbox of `ingest`. These files are named by the user and are
+parsed here; every malformed one raises a `UsageError`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ GZIP, NIFTI2 = b"\x1f\x8b", (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
 
 
 def parse(data: bytes, what: str) -> tuple[Array, Array]:
-    """Voxels [A, B, C] of a NIfTI-1 or -2 file, axes turned to R, A, S, and their size in mm.
+    """Voxels [A, B, C] of a NIfTI-1 or -2 file in R, A, S orientation, and their size [3] in mm.
 
     Raises:
-        UsageError: it is not one volume of real, finite numbers; the sentence begins with `what`.
+        UsageError: the file is not one volume of real, finite numbers; `what` names it.
     """
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError

@@ -1,6 +1,6 @@
-"""The public renderer: from a template, a field and noise to an image with a mask.
+"""Corrections of a mean template, so that samples are as sharp and as large as patients.
 
-All of it is post-processing of released numbers and public constants.
+Post-processing of released numbers and public constants: costs no privacy.
 """
 
 from __future__ import annotations
@@ -10,48 +10,47 @@ import numpy as np
 from medvae.atlas import spectrum
 from medvae.atlas.basis import Array
 
-# Public: part of the unexplained power that goes into the template's own edges rather
-# than into texture, and the largest amplification that this may take.
-TO_EDGES = 0.5
-# And into texture. The rest is anatomy that stands elsewhere in each patient: drawn as texture
-# it would look like noise. Chosen while looking at mri_hippocampus.
-TO_TEXTURE = 0.2
+# Public: fractions of the residual power that sharpen the template's edges and that become random
+# texture. The rest is anatomy whose position differs between patients; as texture it would look
+# like noise. Chosen on mri_hippocampus.
+EDGE_FRACTION, TEXTURE_FRACTION = 0.5, 0.2
+# Public: largest amplification of a frequency shell.
 MAX_GAIN = 3.0
 
 
 def sharpen(template: Array, residual: Array) -> Array:
-    """The template [X, Y, Z] with part of the residual power [SHELLS] put into its edges.
+    """The template [X, Y, Z] with a fraction of the residual power [SHELLS] added to its edges.
 
-    A mean over imperfectly aligned patients is blurred by just the power that is missing
-    from it; giving it back as contrast keeps the anatomy, giving it back as noise does not.
+    Misalignment of patients blurs their mean by the power that it lacks. Amplifying the template
+    restores this power as anatomy; random texture would restore it as noise.
     """
 
     def gains(power: Array) -> Array:
-        wanted = power + TO_EDGES * residual
-        return np.clip(np.sqrt(wanted / np.maximum(power, 1e-9)), 1.0, MAX_GAIN)
+        target = power + EDGE_FRACTION * residual
+        return np.clip(np.sqrt(target / np.maximum(power, 1e-9)), 1.0, MAX_GAIN)
 
     return spectrum.filtered(template, gains)
 
 
-def resize_labels(shapes: Array, size: float, usual: Array | None = None) -> Array:
-    """Shape channels [L, X, Y, Z] with the boundary moved until all labels scale by size^3.
+def resize_labels(shapes: Array, size: float, deformed: Array | None = None) -> Array:
+    """Shape channels [L, X, Y, Z] whose union has its volume scaled by size^3.
 
-    Averaging signed distances thins what is thin; the released size undoes it.
+    Averaging signed distances makes thin labels thinner; the released size corrects that.
 
-    usual: the channels as they are usually deformed, if labels shall scale there; adding to
-    channels and deforming them go in either order.
+    deformed: [L, X, Y, Z] channels at the mean deformation, in which the volume is measured; None:
+        `shapes`. Adding a constant and deforming commute.
     """
-    where = shapes if usual is None else usual
-    wanted = (where[0] < 0.0).sum() * size**3
-    if wanted < 1:
+    measured = shapes if deformed is None else deformed
+    target = (measured[0] < 0.0).sum() * size**3
+    if target < 1:
         return shapes
     low, high = -0.5, 0.5
     for _ in range(16):
-        middle = (low + high) / 2
-        if (where[0] + middle < 0.0).sum() > wanted:
-            low = middle
+        offset = (low + high) / 2
+        if (measured[0] + offset < 0.0).sum() > target:
+            low = offset
         else:
-            high = middle
-    moved = shapes.copy()
-    moved[0] += high
-    return moved
+            high = offset
+    resized = shapes.copy()
+    resized[0] += high
+    return resized

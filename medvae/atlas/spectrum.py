@@ -1,4 +1,4 @@
-"""Power by frequency of what the template leaves unexplained, and texture drawn from it."""
+"""Power spectra by shell of radial frequency, and random texture with such a spectrum."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy.typing as npt
 from scipy import fft
 
 from medvae.atlas.basis import Array, Shape
-from medvae.atlas.statistics import power_law
+from medvae.atlas.shrinkage import power_law
 from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE
 
 # Shell edges in cycles per voxel; the last shell is open.
 EDGES = np.array([0.0, 0.03, 0.06, 0.09, 0.13, 0.18, 0.25, 0.35])
 SHELLS = len(EDGES)
-# What depends on a grid's shape alone is kept for so many grids.
-GRIDS = 4
+# Caches hold arrays that depend on the shape alone, for this many shapes.
+CACHED_SHAPES = 4
 
 
 def frequencies(shape: Shape) -> Array:
-    """[X, Y, Z] radial frequency of each DCT coefficient, cycles per voxel."""
+    """[X, Y, Z] radial frequency of each DCT coefficient, in cycles per voxel."""
     axes = [np.arange(n) / (2.0 * n) for n in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
     return np.sqrt(x**2 + y**2 + z**2)
 
 
-@lru_cache(maxsize=GRIDS)
+@lru_cache(maxsize=CACHED_SHAPES)
 def shell_of(shape: Shape) -> npt.NDArray[np.uint8]:
-    """[X, Y, Z] uint8: which shell each DCT coefficient belongs to (not to be written to)."""
-    found = np.digitize(frequencies(shape), EDGES[1:]).astype(np.uint8)
-    found.setflags(write=False)
-    return found
+    """[X, Y, Z] shell index of each DCT coefficient; read-only."""
+    shell = np.digitize(frequencies(shape), EDGES[1:]).astype(np.uint8)
+    shell.setflags(write=False)
+    return shell
 
 
 def shell_power(field: Array) -> Array:
-    """[SHELLS] power of a field [X, Y, Z]; sums to its mean square."""
+    """[SHELLS] power of a field [X, Y, Z]; the sum is its mean square."""
     return _power(fft.dctn(field, norm="ortho"))
 
 
@@ -49,9 +49,9 @@ def _power(coefficients: Array) -> Array:
     return np.asarray(power / coefficients.size)
 
 
-@lru_cache(maxsize=GRIDS)
+@lru_cache(maxsize=CACHED_SHAPES)
 def expected_power(shape: Shape) -> Array:
-    """[SHELLS] public spectrum of a standardised image: sums to 1 (not to be written to)."""
+    """[SHELLS] public spectrum of a standardised image, summing to 1; read-only."""
     power = power_law(frequencies(shape), IMAGE_CORNER, IMAGE_SLOPE)
     summed = np.bincount(shell_of(shape).ravel(), weights=power.ravel(), minlength=SHELLS)
     expected: Array = summed.astype(np.float64)
@@ -59,19 +59,19 @@ def expected_power(shape: Shape) -> Array:
     return expected
 
 
-@lru_cache(maxsize=GRIDS)
-def _deviation(shape: Shape) -> Array:
-    """[X, Y, Z] of the DCT coefficients of a field with the expected power in every shell."""
+@lru_cache(maxsize=CACHED_SHAPES)
+def _coefficient_std(shape: Shape) -> Array:
+    """[X, Y, Z] std of DCT coefficients of a field with the expected power in every shell."""
     law = power_law(frequencies(shape), IMAGE_CORNER, IMAGE_SLOPE)
-    deviation: Array = np.sqrt(law * np.prod(shape))
-    deviation.setflags(write=False)
-    return deviation
+    std: Array = np.sqrt(law * np.prod(shape))
+    std.setflags(write=False)
+    return std
 
 
 def filtered(field: Array, gains: Callable[[Array], Array]) -> Array:
-    """The field with each shell's amplitude multiplied by its gain.
+    """Multiply each shell of a field [X, Y, Z] by its gain.
 
-    gains: of the field's power [SHELLS], a gain [SHELLS].
+    gains: maps the field's power [SHELLS] to gains of the amplitude [SHELLS].
     """
     coefficients = fft.dctn(field, norm="ortho")
     coefficients *= gains(_power(coefficients)).take(shell_of(coefficients.shape))
@@ -79,9 +79,9 @@ def filtered(field: Array, gains: Callable[[Array], Array]) -> Array:
 
 
 def texture(shape: Shape, power: Array, rng: np.random.Generator) -> Array:
-    """A Gaussian field [X, Y, Z] with the public law's slope within shells of given power."""
+    """Gaussian field [X, Y, Z] with the power [SHELLS], and the public slope within each shell."""
     ratio = np.sqrt(power / np.maximum(expected_power(shape), 1e-12))
     coefficients = rng.standard_normal(shape)
-    coefficients *= _deviation(shape)
+    coefficients *= _coefficient_std(shape)
     coefficients *= ratio.take(shell_of(shape))
     return np.asarray(fft.idctn(coefficients, norm="ortho", overwrite_x=True))

@@ -21,14 +21,13 @@ from medvae.anatomy.parts import parts_of
 from medvae.anatomy.patients import public_maps
 from medvae.anatomy.scan import Scan, scan_of
 from medvae.anatomy.templates import MapMechanism
-from medvae.atlas import Atlas, hounsfield, intensity, profile, refinement, shares
+from medvae.atlas import Atlas, boundary_profile, budget, hounsfield, intensity, refinement
+from medvae.atlas.deformation import DeformationCode
 from medvae.atlas.displacement import invert, warp
 from medvae.atlas.features import channels, standardise
-from medvae.atlas.motion import MotionCode
 from medvae.atlas.refinement import Refinement
-from medvae.atlas.registration import Moving
-from medvae.atlas.statistics import unshrink
-from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.registration import MovingImage, channel_weights, registrar
+from medvae.atlas.shrinkage import unshrink
 from medvae.atlas.template import CLIP, COARSE_REACH, REACH, REFINE_REACH, Layout
 from medvae.config import RunConfig
 from medvae.cosines.basis import Basis
@@ -124,21 +123,21 @@ class Means:
 
     def _of_greys(self, atlas: Atlas) -> None:
         """Histograms, and profiles across the labels' border: from a volume as it is."""
-        grey = hounsfield if len(atlas.middle) else intensity
-        doubt = sigma_of(self._plan, shares.INTENSITY, grey.CLIP)
-        raw = atlas.grey * (1 + (doubt / grey.COHORT) ** 2)
-        self._add(shares.INTENSITY, raw, grey.CLIP, exact=True)
-        if shares.PROFILE in self._planned:
-            told = profile.WEIGHTS * atlas.profile[0]
-            self._add(shares.PROFILE, told, profile.CLIP, exact=True)
+        grey = intensity if atlas.grey_centre is None else hounsfield
+        noise_std = sigma_of(self._plan, budget.INTENSITY, grey.CLIP)
+        noisy = atlas.grey * (1 + (noise_std / grey.COHORT_STD) ** 2)
+        self._add(budget.INTENSITY, noisy, grey.CLIP, exact=True)
+        if budget.PROFILE in self._planned:
+            noisy = boundary_profile.WEIGHTS * atlas.profile[0]
+            self._add(budget.PROFILE, noisy, boundary_profile.CLIP, exact=True)
 
         def measure(volume: Gridded) -> dict[str, Array]:
-            found = {shares.INTENSITY: grey.describe(volume.image.astype(np.float64))}
-            if shares.PROFILE in self._planned:
+            vectors = {budget.INTENSITY: grey.coefficients(volume.image.astype(np.float64))}
+            if budget.PROFILE in self._planned:
                 mask = np.zeros(atlas.shape, np.uint8) if volume.mask is None else volume.mask
                 known = np.where(mask <= atlas.labels, mask, 0).astype(np.uint8)
-                found[shares.PROFILE] = profile.describe(volume.image, known)
-            return found
+                vectors[budget.PROFILE] = boundary_profile.weighted_profile(volume.image, known)
+            return vectors
 
         self._measures.append(measure)
 
@@ -208,55 +207,56 @@ class Means:
         self._measures.append(measure)
 
     def _of_shapes(self, atlas: Atlas, cfg: RunConfig) -> None:
-        """Displacements, and what volumes that are registered to the template differ by from it.
+        """Displacements, and differences of registered volumes from the template.
 
-        Around a refined template the differences of those it was made from add up to nothing. A
-        template that was not refined is the mean of volumes as they lie.
+        Around a refined template, the differences of the patients that it was made from sum to
+        zero. A template that was not refined is the mean of unregistered volumes.
         """
-        middle = float(atlas.middle[0]) if len(atlas.middle) else None
-        code, basis = MotionCode(atlas.basis), atlas.basis
-        noise = sigma_of(self._plan, shares.MOTION, code.clip)
-        # What `encode` multiplies each coefficient by, it divides the noise by.
-        weigh = code.encode(np.ones((3, len(basis)))).reshape(3, -1)[0]
-        raw = unshrink(atlas.centre, noise / weigh, basis.frequency)
-        self._add(shares.MOTION, code.encode(raw), code.clip)
-        register, moving = registrar(atlas.shape), Moving(atlas.template)
-        still = np.zeros_like(atlas.centre)
+        centre = atlas.grey_centre
+        code, basis = DeformationCode(atlas.basis), atlas.basis
+        noise_std = sigma_of(self._plan, budget.DEFORMATION, code.clip)
+        # `encode` multiplies each coefficient by its weight, and so divides its noise by it.
+        code_weights = code.encode(np.ones((3, len(basis)))).reshape(3, -1)[0]
+        noisy = unshrink(atlas.centre, noise_std / code_weights, basis.frequency)
+        self._add(budget.DEFORMATION, code.encode(noisy), code.clip)
+        tool, moving = registrar(atlas.shape), MovingImage(atlas.template)
+        zero = np.zeros_like(atlas.centre)
         weights = channel_weights(atlas.labels)
-        refined = next((n for n in (shares.AGAIN, shares.REFINE) if n in self._planned), None)
+        names = (budget.REFINE_AGAIN, budget.REFINE)
+        refined = next((name for name in names if name in self._planned), None)
         if refined is None:
             layout = self._unrefined(atlas)
         else:
-            fine = self._refined(atlas, refined, sharp=cfg.atlas.public != "none")
+            refinement_code = self._refined(atlas, refined, sharp=cfg.atlas.public != "none")
 
         def measure(volume: Gridded) -> dict[str, Array]:
-            seen = channels(volume, atlas.labels, middle)
-            field = register.register(seen, moving, weights, start=still, centre=still)
-            found = {shares.MOTION: code.encode(field)}
+            fixed = channels(volume, atlas.labels, centre)
+            coefficients = tool.register(fixed, moving, weights, start=zero, centre=zero)
+            vectors = {budget.DEFORMATION: code.encode(coefficients)}
             if refined is None:
-                found[shares.MEAN] = layout.encode(standardise(volume.image, middle))
+                vectors[budget.MEAN] = layout.encode(standardise(volume.image, centre))
             else:
-                back = warp(seen, invert(basis.synthesise(field)))
-                found[refined] = fine.encode(back - atlas.template)
-            return found
+                aligned = warp(fixed, invert(basis.synthesise(coefficients)))
+                vectors[refined] = refinement_code.encode(aligned - atlas.template)
+            return vectors
 
         self._measures.append(measure)
 
     def _unrefined(self, atlas: Atlas) -> Layout:
-        noise = sigma_of(self._plan, shares.MEAN, CLIP)
-        layout = Layout.plan(atlas.shape, noise, REACH)
-        shown = layout.basis.analyse(atlas.template[0])
-        raw = unshrink(shown, noise / layout.weights, layout.basis.frequency)
-        self._add(shares.MEAN, raw * layout.weights, CLIP)
+        noise_std = sigma_of(self._plan, budget.MEAN, CLIP)
+        layout = Layout.plan(atlas.shape, noise_std, REACH)
+        shrunk = layout.basis.analyse(atlas.template[0])
+        noisy = unshrink(shrunk, noise_std / layout.weights, layout.basis.frequency)
+        self._add(budget.MEAN, noisy * layout.weights, CLIP)
         return layout
 
     def _refined(self, atlas: Atlas, name: str, *, sharp: bool) -> Refinement:
         clip = refinement.clip(atlas.labels, sharp=sharp)
-        reach = REFINE_REACH if name == shares.AGAIN else COARSE_REACH
-        noise = sigma_of(self._plan, name, clip)
-        fine = Refinement.plan(atlas.template, noise, reach, sharp=sharp)
-        self._add(name, np.zeros(fine.dimension), clip)
-        return fine
+        reach = REFINE_REACH if name == budget.REFINE_AGAIN else COARSE_REACH
+        noise_std = sigma_of(self._plan, name, clip)
+        code = Refinement.plan(atlas.template, noise_std, reach, sharp=sharp)
+        self._add(name, np.zeros(code.dimension), clip)
+        return code
 
     def _of_prior(self, artifact: Artifact, cfg: RunConfig) -> None:
         """Latents, weighed as they were sent; with an atlas the model does not hold the weights."""

@@ -67,7 +67,7 @@ class Codes:
     def _drawn(self, count: int) -> Iterator[Gridded]:
         assert self._atlas is not None
         # Another seed than the curriculum's: the network has not been trained on these.
-        for image, mask in self._atlas.sample(count, self._cfg.seed + 1):
+        for image, mask in self._atlas.pairs(count, self._cfg.seed + 1):
             yield Gridded(image, mask)
 
     def _procedural(self, index: int) -> Tensor:
@@ -80,7 +80,7 @@ class Codes:
             return self._encode(torch.from_numpy(np.ascontiguousarray(volume.image)))
         image, _ = self._atlas.to_template(volume)
         # Around the class's own mean: what comes back to it when volumes are drawn.
-        own = image - self._atlas.contrast(volume.category)
+        own = image - self._atlas.class_contrast(volume.category)
         return self._encode(torch.from_numpy(own))
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from medvae.anatomy.scan import Scan
 from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
 from medvae.atlas import mechanisms as atlas_mechanisms
-from medvae.atlas.shares import KNOWN_MEAN
+from medvae.atlas.budget import KNOWN_MEAN
 from medvae.config import RunConfig
 from medvae.errors import UsageError
 from medvae.grid import Gridded
@@ -149,7 +149,7 @@ def train(
             _curriculum(model, anatomy_stage.patches(drawn, cfg), cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
-            images = [image for image, _ in atlas.sample(cfg.atlas.samples, cfg.seed)]
+            images = [image for image, _ in atlas.pairs(cfg.atlas.samples, cfg.seed)]
             _curriculum(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)

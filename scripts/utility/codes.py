@@ -10,8 +10,8 @@ from scipy import fft
 
 from medvae.atlas.basis import Array, Shape
 from medvae.atlas.features import channels, label_map
+from medvae.atlas.shrinkage import power_law
 from medvae.atlas.spectrum import frequencies
-from medvae.atlas.statistics import power_law
 from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE
 from medvae.grid import Gridded, normalise
 from utility.cohorts import Cohort, Memory

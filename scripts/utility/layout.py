@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvae.atlas.basis import Array, Basis, Shape
-from medvae.atlas.statistics import best_limit, power_law, shrink, weights
+from medvae.atlas.shrinkage import best_cutoff, power_law, shrink, weights
 from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE
 
 # Public, from pairs of random ellipsoids: power ~ (1 + (f / corner)^2)^(-slope / 2) of shape
@@ -47,8 +47,8 @@ class Layout:
         """The layout for a vector noise deviation; public, for it sees no data."""
         parts = _parts(labels, image_part)
         first = parts[1] if labels else 1.0
-        image_limit = best_limit(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0], reach)
-        shape_limit = best_limit(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first, reach)
+        image_limit = best_cutoff(grid, IMAGE_CORNER, IMAGE_SLOPE, noise / parts[0], reach)
+        shape_limit = best_cutoff(grid, SHAPE_CORNER, SHAPE_SLOPE, noise / first, reach)
         image, shape = Basis.below(grid, image_limit), Basis.below(grid, shape_limit)
         image_power = power_law(image.frequency, IMAGE_CORNER, IMAGE_SLOPE)
         return cls(

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from medvae.atlas.basis import Array
+from medvae.atlas.shrinkage import SHARED_POWER, power_law
 from medvae.atlas.spectrum import frequencies
-from medvae.atlas.statistics import SHARED, power_law
 from medvae.atlas.template import IMAGE_CORNER, IMAGE_SLOPE, REACH
 from medvae.grid import Gridded
 from utility.codes import Codes
@@ -22,9 +22,10 @@ Embedding = Callable[[torch.Tensor], torch.Tensor]
 
 # Public, as all of the constants here; chosen on the procedural cohort.
 IMAGE_PART = 0.5
-# Vectors have norm about 1, and two individuals differ by 2 (1 - SHARED) in squares: the usual
-# width is the median distance: here of the public spectrum, not of patients, and a little more.
-WIDTH = 1.4 * math.sqrt(2.0 * (1.0 - SHARED))
+# Vectors have norm about 1, and two individuals differ by 2 (1 - SHARED_POWER) in squares: the
+# usual width is the median distance: here of the public spectrum, not of patients, and a little
+# more.
+WIDTH = 1.4 * math.sqrt(2.0 * (1.0 - SHARED_POWER))
 # Noise on features that the number of functions is chosen for, at least (chance is one too).
 FLOOR = 0.006
 FEATURES = 1000
@@ -115,7 +116,7 @@ def _fitted(
     for _ in range(STEPS):
         made = net(torch.randn(BATCH, LATENT, generator=generator))
         error = (embed(made).mean(dim=0) - target).square().sum()
-        unlikely = ((made.mean(dim=0) - net.start) / net.deviation).square().sum() / SHARED
+        unlikely = ((made.mean(dim=0) - net.start) / net.deviation).square().sum() / SHARED_POWER
         optimizer.zero_grad()
         (error + doubt * unlikely).backward()
         optimizer.step()
@@ -129,5 +130,5 @@ def _finished(codes: Codes, layout: Layout, vector: Array, rng: np.random.Genera
     waves = frequencies(codes.grid)
     limits = [layout.image.frequency[-1]] + [layout.shape.frequency[-1]] * codes.labels
     beyond = np.stack([waves > limit for limit in limits])
-    drawn = rng.standard_normal(fields.shape) * codes.deviation * math.sqrt(1.0 - SHARED)
+    drawn = rng.standard_normal(fields.shape) * codes.deviation * math.sqrt(1.0 - SHARED_POWER)
     return codes.synthesise(fields + beyond * drawn)

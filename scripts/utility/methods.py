@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from medvae.atlas import Atlas, fit, mechanisms
-from medvae.atlas.shares import KNOWN_MEAN
+from medvae.atlas.budget import KNOWN_MEAN
 from medvae.config import RunConfig
 from medvae.config_files import load_config
 from medvae.generate import fine, generate
@@ -121,13 +121,13 @@ def nothing(cohort: Cohort, count: int, seed: int) -> list[Gridded]:
 
 def _drawn(atlas: Atlas, count: int, seed: int) -> list[Gridded]:
     """Samples with their classes, where the cohort has any."""
-    made = []
+    volumes = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        category = atlas.classes.pick(rng)
-        image, mask, _ = atlas.draw(rng, category)
-        made.append(Gridded(image, mask, category))
-    return made
+        class_id = atlas.classes.pick(rng)
+        sample = atlas.sample(rng, class_id)
+        volumes.append(Gridded(sample.image, sample.mask, class_id))
+    return volumes
 
 
 def _alone(
@@ -207,7 +207,7 @@ def _through(artifact: Artifact, count: int, seed: int) -> Iterator[Gridded]:
     """Draws of a model's atlas, each encoded and decoded by its VAE."""
     atlas = Atlas.from_tensors({k: v.numpy() for k, v in artifact.part("atlas").items()})
     model = load_model(artifact)
-    for image, mask in atlas.sample(count, seed):
+    for image, mask in atlas.pairs(count, seed):
         with torch.no_grad():
             made = model.decode(model.encode(torch.from_numpy(image)[None, None])[0])[0, 0].numpy()
         yield Gridded(np.clip(made + fine(image), -1, 1).astype(np.float32), mask)

@@ -1,4 +1,4 @@
-"""A procedural cohort with two labels, and a release that adds no noise unless asked."""
+"""A procedural cohort with two labels, and mechanisms that record their results."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def config(labels: int = 2, epsilon: float = 40.0) -> RunConfig:
 
 def anatomy(rng: np.random.Generator, shift: float = 1.0, masked: bool = True) -> Gridded:
     """Two touching ellipsoids, bright and dark, over a slope, moved and stretched."""
-    place = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SIZE), indexing="ij"))
+    points = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in SIZE), indexing="ij"))
     move = shift * rng.normal(0, 0.08, 3)
     stretch = np.exp(shift * rng.normal(0, 0.08, 3))
-    x, y, z = (place - move[:, None, None, None]) / stretch[:, None, None, None]
+    x, y, z = (points - move[:, None, None, None]) / stretch[:, None, None, None]
     front = (x / 0.5) ** 2 + ((y - 0.35) / 0.4) ** 2 + (z / 0.45) ** 2 < 1
     back = (x / 0.45) ** 2 + ((y + 0.35) / 0.45) ** 2 + (z / 0.4) ** 2 < 1
     mask = np.where(front, 1, np.where(back, 2, 0)).astype(np.uint8)
@@ -41,7 +41,7 @@ def anatomy(rng: np.random.Generator, shift: float = 1.0, masked: bool = True) -
 
 
 class Cohort:
-    """Patients in memory; the third has two volumes."""
+    """Patients in memory."""
 
     def __init__(self, patients: list[list[Gridded]]) -> None:
         self.patients = patients
@@ -54,6 +54,7 @@ class Cohort:
 
 
 def cohort(n: int = 6, seed: int = 0, masked: bool = True) -> Cohort:
+    """n patients; the third has two volumes."""
     rng = np.random.default_rng(seed)
     return Cohort(
         [[anatomy(rng, masked=masked) for _ in range(2 if i == 2 else 1)] for i in range(n)]
@@ -61,11 +62,11 @@ def cohort(n: int = 6, seed: int = 0, masked: bool = True) -> Cohort:
 
 
 class Recorder:
-    """The Gaussian mechanism as the plan binds it; keeps what it was given.
+    """Gaussian mechanisms as a plan binds them; records calls and results.
 
     Args:
         divisor: the public number of patients.
-        noise: noise deviation of the sum, in clips.
+        noise: std of the sum's noise, in units of the clip.
     """
 
     def __init__(self, divisor: int, noise: float = 0.0, seed: int = 0) -> None:
@@ -86,11 +87,11 @@ class Recorder:
             assert vector.shape == (dimension,)
             if np.isfinite(vector).all():
                 total += vector * min(1.0, clip / max(float(np.linalg.norm(vector)), 1e-300))
-        dirt = self.rng.standard_normal(dimension) * self.sigma(name, clip)
+        noise = self.rng.standard_normal(dimension) * self.sigma(name, clip)
         self.calls.append((name, clip, dimension))
-        self.results[name] = total / self.divisor + dirt
-        # A frozen result stands in for what was released before: adaptive composition
-        # compares neighbours given the same earlier releases.
+        self.results[name] = total / self.divisor + noise
+        # A frozen result replaces the measured one: adaptive composition compares neighbours
+        # that see the same earlier outputs.
         return self.frozen.get(name, self.results[name])
 
 

@@ -10,6 +10,6 @@ from tests.atlas.cohorts import Recorder, cohort, config
 
 @pytest.fixture(scope="session")
 def fitted() -> tuple[Atlas, Recorder]:
-    """A noiseless atlas of the cohort, with the release that made it."""
-    release = Recorder(divisor=6)
-    return fit(cohort(), release, config()), release
+    """A noiseless atlas of the cohort, and the mechanisms that it was measured with."""
+    recorder = Recorder(divisor=6)
+    return fit(cohort(), recorder, config()), recorder

@@ -1,4 +1,4 @@
-"""The parts: bases, fields, registration, histograms, spectra."""
+"""Bases, displacements, registration, histograms, spectra, moments, shrinkage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from scipy import ndimage
 
 from medvae.atlas import intensity, moments, public, scales, spectrum
 from medvae.atlas.basis import Basis, pack, unpack
-from medvae.atlas.displacement import invert, jacobian, prior_deviation, warp
+from medvae.atlas.displacement import invert, jacobian, prior_std, warp
 from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
-from medvae.atlas.registration import Moving
+from medvae.atlas.registration import MovingImage, channel_weights, registrar
 from medvae.atlas.render import resize_labels, sharpen
-from medvae.atlas.statistics import power_law, shells, shrink, unshrink, weights
-from medvae.atlas.study import channel_weights, registrar
+from medvae.atlas.shrinkage import power_law, shells, shrink, unshrink, weights
 from medvae.atlas.template import Layout
 from tests.atlas.cohorts import SIZE, anatomy
 
@@ -48,28 +47,28 @@ def test_packed_symmetric_matrices_keep_their_norm(size):
 def _field(seed: int, scale: float = 1.0) -> np.ndarray:
     basis = registrar(SIZE).basis
     rng = np.random.default_rng(seed)
-    return basis.synthesise(scale * prior_deviation(basis) * rng.standard_normal((3, len(basis))))
+    return basis.synthesise(scale * prior_std(basis) * rng.standard_normal((3, len(basis))))
 
 
 def test_fields_invert():
     field = _field(0, 0.6)
     assert (jacobian(field) > 0).all()
-    there_and_back = invert(field) + warp(field, invert(field))
+    composed = invert(field) + warp(field, invert(field))
     inner = (slice(None), *(slice(5, -5),) * 3)
-    assert np.abs(there_and_back[inner]).mean() < 0.05
+    assert np.abs(composed[inner]).mean() < 0.05
 
 
 def test_jacobian_of_a_stretch_and_a_fold():
-    place = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij"))
-    assert np.allclose(jacobian(0.1 * place), 1.1**3)
-    assert (jacobian(np.stack([-2 * place[0], 0 * place[1], 0 * place[2]])) < 0).all()
+    points = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij"))
+    assert np.allclose(jacobian(0.1 * points), 1.1**3)
+    assert (jacobian(np.stack([-2 * points[0], 0 * points[1], 0 * points[2]])) < 0).all()
 
 
 def test_linear_warp_agrees_with_splines_of_order_one():
     image = anatomy(np.random.default_rng(0)).image
     field = _field(1)
-    where = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij")) + field
-    expected = ndimage.map_coordinates(image.astype(float), where, order=1, mode="nearest")
+    points = np.stack(np.meshgrid(*(np.arange(float(n)) for n in SIZE), indexing="ij")) + field
+    expected = ndimage.map_coordinates(image.astype(float), points, order=1, mode="nearest")
     assert np.allclose(warp(image, field), expected, atol=1e-6)
 
 
@@ -82,14 +81,16 @@ def test_registration_finds_a_known_field(labels):
     true[1, 1] = 0.5
     fixed = warp(template, tool.basis.synthesise(true))
     zero = np.zeros_like(true)
-    found = tool.register(fixed, Moving(template), channel_weights(labels), start=zero, centre=zero)
-    error = warp(template, tool.basis.synthesise(found)) - fixed
+    coefficients = tool.register(
+        fixed, MovingImage(template), channel_weights(labels), start=zero, centre=zero
+    )
+    error = warp(template, tool.basis.synthesise(coefficients)) - fixed
     before = template - fixed
     assert (error**2).mean() < 0.15 * (before**2).mean()
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3])
-def test_shape_channels_give_the_labels_back(labels):
+def test_shape_channels_restore_the_labels(labels):
     mask = anatomy(np.random.default_rng(3)).mask % (labels + 1)
     mask[2:5, 2:5, 2:5] = labels
     shapes = shape_channels(mask, labels)
@@ -116,48 +117,49 @@ def test_quantile_curves_are_monotone_and_imposed_exactly(size, which):
 
 def test_quantile_curves_differ_little_at_their_ends():
     assert np.allclose(intensity.WAVES.T @ intensity.WAVES, intensity.LEVELS * np.eye(6))
-    # Stored atlases are told in these very functions.
+    # Stored atlases hold coefficients of exactly these functions.
     ends = [0.21565, 0.47455, 0.77489, 1.09696, 1.42235, 1.7332]
     assert np.allclose(intensity.WAVES[0], ends, atol=1e-5)
     assert np.allclose(intensity.WAVES[-1], ends * np.tile([1.0, -1.0], 3), atol=1e-5)
-    spread = np.sqrt(intensity.WAVES**2 @ intensity.BETWEEN**2)
+    std = np.sqrt(intensity.WAVES**2 @ intensity.VOLUME_STD**2)
     # Every volume is scaled by its own low and high percentiles.
-    assert spread[[0, -1]].max() < 0.6 * spread[8:-8].min()
+    assert std[[0, -1]].max() < 0.6 * std[8:-8].min()
 
 
-def test_equal_values_are_ranked_as_they_come():
+def test_equal_values_keep_their_order():
     image = np.round(np.random.default_rng(0).standard_normal(SIZE), 1)
     imposed = intensity.impose(image, intensity.BASE).ravel()
     assert (np.diff(imposed[np.argsort(image, axis=None, kind="stable")]) >= 0).all()
 
 
-def test_quantiles_describe_what_they_restore():
+def test_quantile_coefficients_restore_the_histogram():
     image = anatomy(np.random.default_rng(0)).image
-    restored = intensity.impose(image, intensity.curve(intensity.describe(image)))
+    restored = intensity.impose(image, intensity.curve(intensity.coefficients(image)))
     assert np.abs(restored - image).mean() < 0.12
 
 
-def test_texture_has_the_power_it_was_given():
+def test_texture_has_the_requested_power():
     power = np.linspace(0.4, 0.02, spectrum.SHELLS)
     rng = np.random.default_rng(0)
-    seen = np.mean([spectrum.shell_power(spectrum.texture(SIZE, power, rng)) for _ in range(60)], 0)
-    assert np.allclose(seen, power, rtol=0.25)
+    textures = [spectrum.texture(SIZE, power, rng) for _ in range(60)]
+    mean = np.mean([spectrum.shell_power(texture) for texture in textures], axis=0)
+    assert np.allclose(mean, power, rtol=0.25)
     field = rng.standard_normal(SIZE)
     assert spectrum.shell_power(field).sum() == pytest.approx((field**2).mean())
 
 
 def test_sharpening_adds_the_missing_power_to_edges():
     image = channels(anatomy(np.random.default_rng(0)), 0)[0]
-    flat = sharpen(image, np.zeros(spectrum.SHELLS))
-    assert np.allclose(flat, image)
-    crisp = sharpen(image, np.full(spectrum.SHELLS, 0.05))
-    assert np.corrcoef(crisp.ravel(), image.ravel())[0, 1] > 0.7
-    assert (np.diff(crisp, axis=0) ** 2).mean() > (np.diff(image, axis=0) ** 2).mean()
+    unchanged = sharpen(image, np.zeros(spectrum.SHELLS))
+    assert np.allclose(unchanged, image)
+    sharp = sharpen(image, np.full(spectrum.SHELLS, 0.05))
+    assert np.corrcoef(sharp.ravel(), image.ravel())[0, 1] > 0.7
+    assert (np.diff(sharp, axis=0) ** 2).mean() > (np.diff(image, axis=0) ** 2).mean()
 
 
 def test_labels_are_resized_to_the_released_size():
     mask = anatomy(np.random.default_rng(0), shift=0.0).mask
-    # Blurred, because distances of voxels come in whole steps and means of them do not.
+    # Blurred: distances of single voxels are discrete, means of them are not.
     shapes = ndimage.gaussian_filter(shape_channels(mask, 2), (0, 1, 1, 1))
     before = label_map(shapes)
     after = label_map(resize_labels(shapes, 1.15))
@@ -168,31 +170,31 @@ def test_labels_are_resized_to_the_released_size():
     assert np.array_equal(resize_labels(empty, 1.3), empty)
 
 
-def test_a_size_is_told_more_precisely_than_a_power():
+def test_a_size_is_measured_more_precisely_than_a_power():
     code = scales.ScaleCode(registrar(SIZE).basis, SIZE)
-    # The public expectation and a typical patient of it, whose figures must come back unclipped.
-    middle = code.decode(np.zeros(code.dimension), 0.0)
-    patient = dataclasses.replace(middle, residual=1.3 * middle.residual, size=1.07)
+    # A patient near the public expectation: the statistics must survive without clipping.
+    expected = code.decode(np.zeros(code.dimension), 0.0)
+    patient = dataclasses.replace(expected, residual=1.3 * expected.residual, size=1.07)
     vector = code.encode(patient)
     assert np.linalg.norm(vector) < scales.CLIP
-    back = code.decode(vector, 0.0)
-    assert back.size == pytest.approx(1.07)
-    assert np.allclose(back.residual, patient.residual)
+    decoded = code.decode(vector, 0.0)
+    assert decoded.size == pytest.approx(1.07)
+    assert np.allclose(decoded.residual, patient.residual)
     for size in (0.8, 1.25, 1.35):
-        odd = code.encode(dataclasses.replace(patient, size=size))
-        odd = odd / max(1.0, float(np.linalg.norm(odd)) / scales.CLIP)
-        assert code.decode(odd, 0.0).size == pytest.approx(size, abs=0.03)
-    # At epsilon 3 and a hundred patients (noise of .05), a cohort's labels are 5% off in volume.
-    noise = 0.05
+        outlier = code.encode(dataclasses.replace(patient, size=size))
+        clipped = outlier / max(1.0, float(np.linalg.norm(outlier)) / scales.CLIP)
+        assert code.decode(clipped, 0.0).size == pytest.approx(size, abs=0.03)
+    # At epsilon 3 with a hundred patients the noise std is .05: labels are 5% wrong in volume.
+    noise_std = 0.05
     rng = np.random.default_rng(0)
-    off = [
-        code.decode(vector + noise * rng.standard_normal(code.dimension), noise).size - 1.07
+    errors = [
+        code.decode(vector + noise_std * rng.standard_normal(code.dimension), noise_std).size - 1.07
         for _ in range(400)
     ]
-    assert np.std(off) < 0.05 / 3
+    assert np.std(errors) < 0.05 / 3
 
 
-def test_shrinkage_returns_the_release_at_no_noise_and_nothing_of_noise_alone():
+def test_shrinkage_keeps_values_without_noise_and_removes_noise_alone():
     frequency = np.linspace(0, 0.2, 200)
     rng = np.random.default_rng(0)
     values = rng.standard_normal(200)
@@ -216,46 +218,49 @@ def test_weights_are_the_best_for_a_power_law():
 
 
 def test_layout_round_trip_and_norm():
-    seen = channels(anatomy(np.random.default_rng(0)), 0)[0]
+    image = channels(anatomy(np.random.default_rng(0)), 0)[0]
     layout = Layout.plan(SIZE, 0.0, 0.12)
-    vector = layout.encode(seen)
+    vector = layout.encode(image)
     assert vector.shape == (layout.dimension,)
     assert 0.3 < np.linalg.norm(vector) < 2.0
-    back = layout.decode(vector, 0.0)
-    assert ((back - seen) ** 2).mean() < 0.2 * (seen**2).mean()
+    decoded = layout.decode(vector, 0.0)
+    assert ((decoded - image) ** 2).mean() < 0.2 * (image**2).mean()
     assert Layout.plan(SIZE, 0.2, 0.12).dimension < layout.dimension
 
 
-def test_moments_draw_what_they_describe():
+def test_ellipsoids_of_moments_overlap_the_labels():
     mask = anatomy(np.random.default_rng(2)).mask
-    vector = moments.describe(mask, 2)
-    drawn = moments.draw(vector, SIZE)
+    vector = moments.label_moments(mask, 2)
+    ellipsoids = moments.render(vector, SIZE)
     for label in (1, 2):
-        both = ((drawn == label) & (mask == label)).sum()
-        assert 2 * both / ((drawn == label).sum() + (mask == label).sum()) > 0.8
-    assert not moments.describe(np.zeros(SIZE, np.uint8), 2).any()
+        both = ((ellipsoids == label) & (mask == label)).sum()
+        assert 2 * both / ((ellipsoids == label).sum() + (mask == label).sum()) > 0.8
+    assert not moments.label_moments(np.zeros(SIZE, np.uint8), 2).any()
     assert np.allclose(moments.shrink(vector, 0.0), vector)
-    assert set(np.unique(moments.draw(np.full(18, 5.0), SIZE))) <= {0, 1, 2}
+    assert set(np.unique(moments.render(np.full(18, 5.0), SIZE))) <= {0, 1, 2}
 
 
-def test_public_template_is_found_and_believed_only_where_it_fits():
+def test_a_public_template_is_used_only_if_it_correlates_with_the_mean():
     rng = np.random.default_rng(0)
-    known = ndimage.gaussian_filter(rng.standard_normal((48, 56, 52)), 2.0)
+    head = ndimage.gaussian_filter(rng.standard_normal((48, 56, 52)), 2.0)
     window = (slice(12, 32), slice(20, 44), slice(18, 38))
-    crop = known[window] - known[window].mean()
+    crop = head[window] - head[window].mean()
     mean = ndimage.gaussian_filter(crop / crop.std(), 1.5)
-    started = public.start(mean, public.Known(known), registrar(SIZE))
-    assert started is not None
-    assert started.labels is None
-    assert 0.3 < started.factor < 1.5
-    assert np.corrcoef(started.image.ravel(), crop.ravel())[0, 1] > 0.9
+    initial = public.initial_template(mean, public.PublicTemplate(head), registrar(SIZE))
+    assert initial is not None
+    assert initial.labels is None
+    assert 0.3 < initial.contrast < 1.5
+    assert np.corrcoef(initial.image.ravel(), crop.ravel())[0, 1] > 0.9
     other = ndimage.gaussian_filter(rng.standard_normal(SIZE), 1.0)
-    assert public.start(other / other.std(), public.Known(known), registrar(SIZE)) is None
-    assert public.start(mean, public.Known(known[:10]), registrar(SIZE)) is None
+    assert (
+        public.initial_template(other / other.std(), public.PublicTemplate(head), registrar(SIZE))
+        is None
+    )
+    assert public.initial_template(mean, public.PublicTemplate(head[:10]), registrar(SIZE)) is None
 
 
-def test_shrinkage_is_undone() -> None:
-    """Exactly where the signal stands out of the noise; what was shrunk to nothing stays 0."""
+def test_unshrink_inverts_shrink() -> None:
+    """Exactly where the signal exceeds the noise; values that were shrunk to 0 stay 0."""
     rng = np.random.default_rng(0)
     frequency = np.linspace(0, 0.1, 40)
     noise = rng.uniform(0.05, 0.1, 40)

@@ -1,47 +1,48 @@
-"""What is the same all round: found under noise, nothing found in noise, nothing lost without."""
+"""Radial components: better estimates under noise, nothing from noise alone, no loss without."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from medvae.atlas import radial
 from medvae.atlas.basis import Basis
-from medvae.atlas.statistics import shrink
+from medvae.atlas.radial import FUNCTIONS, radial_component, radial_functions
+from medvae.atlas.shrinkage import shrink
 
 SHAPE = (20, 24, 16)
 BASIS = Basis.below(SHAPE, 0.12)
 SIDES = np.meshgrid(*[np.arange(n) - (n - 1) / 2 for n in SHAPE], indexing="ij")
-FUNCTIONS = radial.design(BASIS, np.ones(SHAPE))
-NOISE = np.linspace(0.02, 0.04, len(BASIS))
+RADIAL = radial_functions(BASIS, np.ones(SHAPE))
+NOISE_STD = np.linspace(0.02, 0.04, len(BASIS))
 
 
-def _ball(centre: float) -> np.ndarray:
-    """Coefficients of a soft ball, so far from the middle along the first axis."""
-    far = np.sqrt((SIDES[0] - centre) ** 2 + SIDES[1] ** 2 + SIDES[2] ** 2)
-    return BASIS.analyse(1.0 / (1.0 + np.exp(far - 5.0)))
+def _ball(offset: float) -> np.ndarray:
+    """Coefficients of a soft ball, `offset` voxels from the centre along the first axis."""
+    radius = np.sqrt((SIDES[0] - offset) ** 2 + SIDES[1] ** 2 + SIDES[2] ** 2)
+    return BASIS.analyse(1.0 / (1.0 + np.exp(radius - 5.0)))
 
 
-def _error(truth: np.ndarray, seed: int, *, radially: bool) -> float:
-    values = truth + NOISE * np.random.default_rng(seed).standard_normal(len(truth))
-    part = radial.explained(values, NOISE, FUNCTIONS) if radially else np.zeros_like(values)
-    found = part + shrink(values - part, NOISE, BASIS.frequency)
-    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+def _error(truth: np.ndarray, seed: int, *, use_radial: bool) -> float:
+    noisy = truth + NOISE_STD * np.random.default_rng(seed).standard_normal(len(truth))
+    radial = radial_component(noisy, NOISE_STD, RADIAL) if use_radial else np.zeros_like(noisy)
+    estimate = radial + shrink(noisy - radial, NOISE_STD, BASIS.frequency)
+    return float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
 
 
-@pytest.mark.parametrize(("centre", "factor"), [(0.0, 0.8), (7.0, 1.1)])
-def test_a_ball_in_the_middle_is_told_better_and_one_beside_it_hardly_worse(centre, factor):
-    truth = _ball(centre)
+@pytest.mark.parametrize(("offset", "factor"), [(0.0, 0.8), (7.0, 1.1)])
+def test_a_centred_ball_is_estimated_better_and_another_hardly_worse(offset, factor):
+    truth = _ball(offset)
     plain, better = (
-        np.mean([_error(truth, seed, radially=radially) for seed in range(20)])
-        for radially in (False, True)
+        np.mean([_error(truth, seed, use_radial=use_radial) for seed in range(20)])
+        for use_radial in (False, True)
     )
     assert better < factor * plain
 
 
-def test_of_noise_alone_nothing_is_left_and_without_noise_all_stays():
-    drawn = np.random.default_rng(0).standard_normal((200, len(BASIS))) * NOISE
-    kept = [np.linalg.norm(radial.explained(one, NOISE, FUNCTIONS) / NOISE) for one in drawn]
-    assert np.mean(np.square(kept)) < 0.5 * radial.FUNCTIONS
+def test_noise_alone_has_hardly_a_radial_component_and_no_noise_has_none():
+    noise = np.random.default_rng(0).standard_normal((200, len(BASIS))) * NOISE_STD
+    components = [radial_component(row, NOISE_STD, RADIAL) for row in noise]
+    norms = [np.linalg.norm(component / NOISE_STD) for component in components]
+    assert np.mean(np.square(norms)) < 0.5 * FUNCTIONS
     values = _ball(0.0)
-    assert not radial.explained(values, np.zeros_like(values), FUNCTIONS).any()
+    assert not radial_component(values, np.zeros_like(values), RADIAL).any()

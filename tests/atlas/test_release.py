@@ -1,4 +1,4 @@
-"""Every release: what one patient can move, and that nothing else leaves."""
+"""Every mechanism: its sensitivity to one patient, and that the atlas depends on nothing else."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from medvae.atlas import fit, mechanisms
-from medvae.atlas.shares import COVARIANCE
+from medvae.atlas.budget import CORRELATION
+from medvae.atlas.deformation import CorrelationCode
 from medvae.grid import Gridded
 from tests.atlas.cohorts import Cohort, Recorder, anatomy, cohort, config, planned
 
 
 class _Removed:
-    """The cohort with one patient's vectors taken out (zero-out adjacency)."""
+    """The cohort without one patient's vectors (zero-out adjacency)."""
 
     def __init__(self, whole: Cohort, without: int) -> None:
         self.whole, self.without = whole, without
@@ -32,58 +33,56 @@ def test_shares_sum_to_one_and_are_public():
             assert len({name for name, _ in shares}) == len(shares)
 
 
-def test_fit_makes_exactly_the_planned_releases(fitted):
-    _, release = fitted
-    assert [name for name, _, _ in release.calls] == planned()
+def test_fit_uses_exactly_the_planned_mechanisms(fitted):
+    _, recorder = fitted
+    assert [name for name, _, _ in recorder.calls] == planned()
 
 
 @pytest.mark.parametrize("without", [0, 2])
-def test_removing_a_patient_moves_each_release_by_at_most_the_clip_over_n(fitted, without):
-    _, release = fitted
+def test_removing_a_patient_changes_each_noisy_mean_by_at_most_the_clip_over_n(fitted, without):
+    _, recorder = fitted
     neighbour = Recorder(divisor=6)
-    neighbour.frozen = release.results
+    neighbour.frozen = recorder.results
     fit(_Removed(cohort(), without), neighbour, config())
-    for name, clip, _ in release.calls:
-        moved = np.linalg.norm(release.results[name] - neighbour.results[name])
-        assert 0 < moved <= clip / 6 * (1 + 1e-9), name
+    for name, clip, _ in recorder.calls:
+        change = np.linalg.norm(recorder.results[name] - neighbour.results[name])
+        assert 0 < change <= clip / 6 * (1 + 1e-9), name
 
 
-def test_an_outlandish_patient_moves_each_release_by_at_most_the_clip_over_n(fitted):
-    _, release = fitted
+def test_an_outlier_changes_each_noisy_mean_by_at_most_twice_the_clip_over_n(fitted):
+    _, recorder = fitted
     patients = cohort()
     patients.patients[0] = [anatomy(np.random.default_rng(9), shift=8.0)]
     neighbour = Recorder(divisor=6)
-    neighbour.frozen = release.results
+    neighbour.frozen = recorder.results
     fit(patients, neighbour, config())
-    for name, clip, _ in release.calls:
-        moved = np.linalg.norm(release.results[name] - neighbour.results[name])
-        assert moved <= 2 * clip / 6 * (1 + 1e-9), name
+    for name, clip, _ in recorder.calls:
+        change = np.linalg.norm(recorder.results[name] - neighbour.results[name])
+        assert change <= 2 * clip / 6 * (1 + 1e-9), name
 
 
 def test_a_patients_volumes_count_as_one(fitted):
-    _, release = fitted
+    _, recorder = fitted
     patients = cohort()
     patients.patients = [volumes * 3 for volumes in patients.patients]
     again = Recorder(divisor=6)
     fit(patients, again, config())
     for name in planned():
-        assert np.allclose(release.results[name], again.results[name], atol=1e-9), name
+        assert np.allclose(recorder.results[name], again.results[name], atol=1e-9), name
 
 
-def test_the_atlas_is_a_function_of_the_releases_alone(fitted):
-    atlas, release = fitted
+def test_the_atlas_is_a_function_of_the_noisy_means_alone(fitted):
+    atlas, recorder = fitted
     replay = Recorder(divisor=6)
-    replay.frozen = release.results
+    replay.frozen = recorder.results
     other = fit(cohort(seed=5), replay, config())
     for name, values in atlas.to_tensors().items():
         assert np.array_equal(values, other.to_tensors()[name]), name
 
 
-def test_covariance_release_is_bounded_by_the_squared_norm():
-    from medvae.atlas.motion import Covariance
-
-    code = Covariance()
+def test_the_norm_of_a_correlation_vector_is_the_squared_norm():
+    code = CorrelationCode()
     z = np.random.default_rng(0).standard_normal((3, 20))
     low = z[:, : code.functions]
     assert np.linalg.norm(code.encode(z)) * code.size == pytest.approx((low**2).sum())
-    assert COVARIANCE in planned(patients=200)
+    assert CORRELATION in planned(patients=200)

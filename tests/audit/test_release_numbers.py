@@ -20,10 +20,10 @@ import pytest
 from scipy.optimize import linprog
 
 from medvae import release
-from medvae.atlas import intensity, shares, spectrum
+from medvae.atlas import budget, intensity, spectrum
 from medvae.atlas.atlas import FINER_FREQUENCY
 from medvae.atlas.basis import Basis
-from medvae.atlas.study import registrar
+from medvae.atlas.registration import registrar
 from medvae.config import RunConfig
 from medvae.generate import generate
 from medvae.grid import Gridded, denormalise, public_limits, to_grid
@@ -91,8 +91,8 @@ class Released:
     def sigma(self) -> float:
         """Noise of the mean quantile coefficients, as the card states it."""
         found = {one["name"]: one for one in self.card["privacy"]["mechanisms"]}
-        assert f"{shares.INTENSITY}.centre" not in found
-        multiplier = found[shares.INTENSITY]["noise_multiplier"]
+        assert f"{budget.INTENSITY}.centre" not in found
+        multiplier = found[budget.INTENSITY]["noise_multiplier"]
         return multiplier * intensity.CLIP / self.card["privacy"]["patients"]
 
     @property
@@ -251,7 +251,10 @@ def attack(found: Released) -> Verdict:
     assert solved is not None
     cohort = Cohort()
     vectors = np.stack(
-        [intensity.describe(cohort.volumes(i)[0].image.astype(np.float64)) for i in range(PATIENTS)]
+        [
+            intensity.coefficients(cohort.volumes(i)[0].image.astype(np.float64))
+            for i in range(PATIENTS)
+        ]
     )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors *= np.minimum(1.0, intensity.CLIP / norms)

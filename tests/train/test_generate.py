@@ -118,7 +118,7 @@ def test_a_prior_on_the_atlas_moves_its_draws_by_what_was_released(on_atlas: Art
     silent = {"prior.mean": reference, "prior.factor": torch.zeros(0, 0)}
     drawn = next(generate(Artifact(tensors | silent, on_atlas.facts), 1, seed=4)).voxels
     random = np.random.Generator(np.random.Philox(key=[4, 0]))
-    own = atlas.drawn(random).image
+    own = atlas.sample(random).image
     assert np.abs(drawn - (own + 1.0) * 500.0).max() <= 2.0
     moved = next(generate(on_atlas, 1, seed=4)).voxels
     assert np.abs(moved.astype(float) - drawn).mean() > 5.0
