@@ -17,11 +17,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("words.yaml")
-# medvae/atlas is being replaced by medvae/anatomy, and what is written there goes with it.
 # docs/benchmarks are dated notes of measurements, kept as they were written.
 # The last two are written from docstrings, which are read themselves.
 EXEMPT = (
-    "medvae/atlas",
     "docs/benchmarks",
     "docs/reference/command-line.md",
     "docs/reference/python.md",

@@ -53,5 +53,5 @@ def test_docstrings_sentences_and_pages_are_read(checker: ModuleType, tmp_path: 
 
 def test_what_is_exempt_is_left_out(checker: ModuleType) -> None:
     names = {path.relative_to(ROOT).as_posix() for path in checker.files()}
-    assert {"README.md", "SECURITY.md", "medvae/cli/ingest.py", "docs/design.md"} <= names
-    assert not [one for one in names if one.startswith(("medvae/atlas/", "docs/benchmarks/"))]
+    assert {"README.md", "SECURITY.md", "medvae/atlas/fit.py", "docs/design.md"} <= names
+    assert not [name for name in names if name.startswith("docs/benchmarks/")]
