@@ -93,7 +93,7 @@ def ingest(
             taken.stored = Stored(tenant)
             taken.before = datasets.newest_entries(tenant, dataset)
             scheme = _scheme(tenant, dataset, declared)
-            _take(tenant, _read(sources, options, scheme, taken.notes, progress), taken)
+            _take(tenant, _read(tenant, sources, options, scheme, taken.notes, progress), taken)
             if not taken.entries:
                 raise nothing(sources, taken.quarantined)
             manifest, added, updated = datasets.add_version(
@@ -121,7 +121,7 @@ def ingest(
         unit=manifest["unit"],
         quarantined=tuple(taken.quarantined),
         reasons=reasons(taken.quarantined),
-        notes=(*taken.notes, *_twice(taken), *declaration.notes(manifest)),
+        notes=(*taken.notes, *taken.owners.notes(), *declaration.notes(manifest)),
     )
 
 
@@ -138,7 +138,7 @@ def _dry_run(
         new_picture(options.sheet)
     scheme, notes = _scheme(tenant, dataset, declared), list[str]()
     before = set(datasets.newest_entries(tenant, dataset))
-    items = _read(sources, options, scheme, notes, progress)
+    items = _read(tenant, sources, options, scheme, notes, progress)
     found = rehearsal.rehearse(tenant, items, before, options.sheet is not None)
     if not found.rows:
         raise nothing(sources, found.refused)
@@ -157,7 +157,7 @@ def _dry_run(
         unit=found.unit,
         quarantined=tuple(found.refused),
         reasons=reasons(found.refused),
-        notes=tuple(notes),
+        notes=(*notes, *found.notes),
         dry_run=True,
         rows=tuple(found.rows),
         sheet=options.sheet,
@@ -173,6 +173,7 @@ def _scheme(tenant: Tenant, dataset: str, declared: dict[str, Any]) -> dict[str,
 
 
 def _read(
+    tenant: Tenant,
     sources: Sequence[Path | Received],
     options: IngestOptions,
     scheme: dict[str, str] | None,
@@ -194,6 +195,7 @@ def _read(
         scheme=scheme,
         keep_demographics=options.demographics,
         require_patients=not options.files_are_patients,
+        key=tenant.derive("studies"),
         workers=options.workers,
         require_sandbox=options.require_sandbox,
         notes=notes.append,
@@ -218,19 +220,16 @@ def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
     if reason := taken.owners.refusal(item, holder, voxels, taken.stored):
         taken.quarantined.append(Refused(item.source, reason))
         return
-    taken.owners.keep(voxels, holder)
+    taken.owners.keep(item, voxels, holder)
     before = taken.before.get((voxels, holder.pseudonym))
     volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
-    facts = {"voxels": voxels, "own_subject": holder.own}
+    facts: dict[str, Any] = {"voxels": voxels, "own_subject": holder.own}
+    if item.study:
+        facts["study"] = item.study
     entry = _seal(tenant, volume, holder.pseudonym) | facts
     taken.entries.append(entry)
     if taken.stored is not None:
         taken.stored.add(entry)
-
-
-def _twice(taken: _IngestState) -> list[str]:
-    count = taken.owners.twice
-    return [f"{count} scans were given more than once and count once"] if count else []
 
 
 def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:

@@ -35,14 +35,19 @@ class Owners:
     Attributes:
         held: keyed digest of voxels -> who holds them.
         scans: pseudonym -> keyed digests of its scans.
+        studies: keyed digest of a DICOM study -> who holds its first scan.
         fresh: keyed digests of the scans of this ingest.
         twice: scans of the ingest that were there already, of the same subject.
+        contested: scans of the ingest that the table gives to another patient than the one who
+            holds the rest of their study.
     """
 
     held: dict[str, Holder] = field(default_factory=dict)
     scans: dict[str, set[str]] = field(default_factory=dict)
+    studies: dict[str, Holder] = field(default_factory=dict)
     fresh: set[str] = field(default_factory=set)
     twice: int = 0
+    contested: int = 0
 
     @classmethod
     def of(cls, tenant: Tenant) -> Owners:
@@ -52,10 +57,15 @@ class Owners:
             holder = Holder(entry["subject"], bool(entry.get("own_subject")), label)
             found.held[entry["voxels"]] = holder
             found.scans.setdefault(entry["subject"], set()).add(entry["voxels"])
+            if study := entry.get("study"):
+                found.studies.setdefault(study, holder)
         return found
 
-    def keep(self, voxels: str, holder: Holder) -> None:
+    def keep(self, item: Ingested, voxels: str, holder: Holder) -> None:
         """A scan of this ingest."""
+        if item.study:
+            self.contested += self._is_contested(item, holder)
+            self.studies.setdefault(item.study, holder)
         self.twice += voxels in self.fresh
         self.fresh.add(voxels)
         self.held.setdefault(voxels, holder)
@@ -78,6 +88,8 @@ class Owners:
 
     def refusal(self, item: Ingested, holder: Holder, voxels: str, stored: Stored | None) -> str:
         """Why the scan cannot be stored under this subject; empty where it can."""
+        if self._is_contested(item, holder) and not item.by_table:
+            return _other_study(self.studies[item.study])
         known = self.held.get(voxels)
         if known is not None:
             # Of the same subject it was compared when it was stored.
@@ -91,6 +103,31 @@ class Owners:
                 "patient's; name the same patient in the subjects table, or leave this file out"
             )
         return ""
+
+    def notes(self) -> list[str]:
+        """What the user should know of the scans that were kept."""
+        lines = []
+        if self.twice:
+            lines.append(f"{self.twice} scans were given more than once and count once")
+        if self.contested:
+            lines.append(
+                f"{self.contested} scans are of a study that is stored as another patient's; a "
+                "study is of one patient: check the table"
+            )
+        return lines
+
+    def _is_contested(self, item: Ingested, holder: Holder) -> bool:
+        known = self.studies.get(item.study)
+        return known is not None and known.pseudonym != holder.pseudonym
+
+
+def _other_study(known: Holder) -> str:
+    where = known.dataset.partition("@")[0]
+    stored = f" in data set {where}" if where else ""
+    return (
+        f"its study is stored{stored} as another patient's, and a study is of one patient: say "
+        "whose its files are in a table (--subjects)"
+    )
 
 
 def _elsewhere(known: Holder, holder: Holder) -> str:

@@ -37,6 +37,7 @@ class Rehearsal:
     units: set[bool] = field(default_factory=set)
     added: int = 0
     scans: list[Scan] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def subjects(self) -> int:
@@ -66,6 +67,7 @@ def rehearse(
             found.refused.append(Refused(item.source, item.reason))
         else:
             _see(tenant, item, owners, stored, found)
+    found.notes = owners.notes()
     return found
 
 
@@ -75,7 +77,7 @@ def _see(tenant: Tenant, item: Ingested, owners: Owners, stored: Stored, found: 
     if reason := owners.refusal(item, holder, voxels, stored):
         found.refused.append(Refused(item.source, reason))
         return
-    owners.keep(voxels, holder)
+    owners.keep(item, voxels, holder)
     found.units.add(holder.own)
     found.added += (voxels, holder.pseudonym) not in found.before
     found.rows.append(_row(item.source, holder.pseudonym, item.volume))

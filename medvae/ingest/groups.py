@@ -53,7 +53,7 @@ def series_tasks(
         InputError: a received study holds something else than was asked for; raised before
             the first task.
     """
-    salt = secrets.token_hex(32)
+    salt = secrets.token_hex(32) if options.key is None else options.key.hex()
     tables: Tables = {}
     series: dict[Hashable, list[Slice]] = {}
     marks: list[Slice] = []
@@ -217,6 +217,8 @@ def _task(
         case=(subject, first.study or str(PurePosixPath(first.file.source).parent)),
         contrasts=first.contrasts,
         space=first.space,
+        study=first.study or first.series,
+        by_table=any(tables[id(one)] is not None for one in piece.slices),
     )
 
 

@@ -24,7 +24,7 @@ class _Patient:
 
 
 class Persons:
-    """Collects what headers say of patients. Nothing of it outlives the reading of a source."""
+    """Collects what headers say of patients. Nothing of it outlives a reading."""
 
     def __init__(self) -> None:
         self._owners: dict[str, set[str]] = {}

@@ -52,6 +52,7 @@ def read(
     channels: Sequence[str] = (),
     scheme: Mapping[str, str] | None = None,
     orientation: str | None = None,
+    key: bytes | None = None,
     workers: int = 1,
     require_sandbox: bool = False,
     limits: Limits = DEFAULT_LIMITS,
@@ -86,6 +87,8 @@ def read(
             without it they are numbered in the order of their names.
         orientation: three letters (such as LPS: to the left, to the back, to the head) that say
             how the axes run of files whose header does not; without it they are refused.
+        key: 32 secret bytes for the digests by which studies are compared; the same key gives the
+            same `Ingested.study` in another reading. Without it a key of this reading alone.
         workers: reading processes.
         require_sandbox: refuse where a layer of their confinement is missing (`confine`);
             otherwise a note names it.
@@ -137,6 +140,7 @@ def read(
         scheme,
         orientation,
         tuple(channels),
+        key,
     )
     kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
     pool = Pool(workers, kinds, limits, require_layers=require_sandbox)
@@ -300,7 +304,15 @@ class _Reading:
             return Quarantined(step.source, str(error))
         with self._counting:
             self._by_name += first.own_subject
-        return Ingested(step.source, first.subject, volume, first.own_subject, first.several)
+        return Ingested(
+            step.source,
+            first.subject,
+            volume,
+            first.own_subject,
+            first.several,
+            first.study,
+            first.by_table,
+        )
 
     def _stack(self, case: Case) -> Volume:
         """The volume of all channels of a case. Raises InputError."""

@@ -26,6 +26,9 @@ class Ingested:
         volume: de-identified by construction, axes closest to RAS+.
         own_subject: the subject is only the file's own name: the unit of privacy is the file.
         several: the name stands for several files, the contrasts of one case.
+        study: keyed digest of the DICOM study (of the series where none is named), by which
+            studies are compared between readings; empty for other files.
+        by_table: a table of the user names the subject.
     """
 
     source: str
@@ -33,6 +36,8 @@ class Ingested:
     volume: Volume
     own_subject: bool = False
     several: bool = False
+    study: str = ""
+    by_table: bool = False
 
 
 @dataclass(frozen=True)

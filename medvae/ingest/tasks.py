@@ -42,6 +42,7 @@ class Task:
         case: what files of one case share, and the contrasts (in lower case) that the file may
             be of it; where channels are asked for.
         space: as `medvae.ingest.stacking.Placed`, where the header was read already.
+        study, by_table: as `medvae.ingest.records.Ingested`.
     """
 
     source: str
@@ -55,6 +56,8 @@ class Task:
     case: Hashable = None
     contrasts: tuple[str, ...] = ()
     space: str = ""
+    study: str = ""
+    by_table: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class ReadOptions:
     scheme: Mapping[str, str] | None = None
     orientation: str | None = None
     channels: tuple[str, ...] = ()
+    key: bytes | None = None
 
 
 @dataclass
