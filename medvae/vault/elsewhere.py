@@ -21,6 +21,7 @@ from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundErro
 from medvae.vault import fileio, format, keyring
 from medvae.vault import identity as identities
 from medvae.vault.open import is_transit, provider_for
+from medvae.vault.providers import Provider
 from medvae.vault.session import Session
 from medvae.vault.stores import LOCAL, open_store
 
@@ -57,6 +58,20 @@ def proven(
         return {session.keys.tenant_id.hex(): session.keys.signer_public().hex()}
     finally:
         session.close()
+
+
+def opener(ring: keyring.Keyring, identity: Path | None, passphrase: str | None) -> Provider:
+    """The key that opens a tenant whose objects are in a store elsewhere.
+
+    Raises:
+        AccessError: there is none, so that nothing proves where the objects are.
+    """
+    if identity is None and passphrase is None:
+        raise AccessError(
+            f"the objects of tenant {ring.tenant} are in a store elsewhere, and only an identity "
+            "of the tenant proves where: give one"
+        )
+    return provider_for(identity, passphrase, ring)
 
 
 def met(erased: Sequence[Path], identity: Path | None, passphrase: str | None) -> dict[str, str]:

@@ -244,13 +244,33 @@ class Vault:
         if failed is not None:
             raise failed
 
-    def scrub(self, name: str, progress: Progress = SILENT) -> VerifyReport:
-        """Check a tenant's files against its catalogue; needs no keys."""
+    def scrub(
+        self,
+        name: str,
+        progress: Progress = SILENT,
+        *,
+        identity: Path | None = None,
+        passphrase: str | None = None,
+    ) -> VerifyReport:
+        """Check a tenant's files against its catalogue; needs no keys where both are one folder.
+
+        identity, passphrase: of the tenant; needed where its objects are in a store elsewhere,
+            whose address is believed, and whose objects are listed, only once it is proven.
+
+        Raises:
+            AccessError, IntegrityError: the address is not proven; nothing was listed.
+        """
         folder = self._folder(name)
         ring = keyring.load(folder, name)
+        if ring.store != LOCAL:
+            session = Session(folder, name, elsewhere.opener(ring, identity, passphrase))
+            try:
+                return verify.scrub(session.catalogue, session.store, progress)
+            finally:
+                session.close()
         catalogue = Catalogue(folder, name)
         try:
-            return verify.scrub(catalogue, open_store(ring.store, folder, ring.tenant_id), progress)
+            return verify.scrub(catalogue, open_store(LOCAL, folder, ring.tenant_id), progress)
         finally:
             catalogue.close()
 

@@ -178,7 +178,7 @@ def test_a_tenant_over_s3(s3: str, place) -> None:
     assert again.get_named("model", "m") == b"new"
     report = again.verify(read_data=True)
     assert (report.objects, report.damaged, report.orphans) == (2, [], [])
-    assert place.vault.scrub("clinic").damaged == []
+    assert place.vault.scrub("clinic", identity=place.identity("clinic")).damaged == []
     place.vault.erase("clinic", identity=place.identity("clinic"))
     store = open_store(s3, place.root, again._session.keys.tenant_id)
     assert list(store.entries()) == []
@@ -281,6 +281,28 @@ def test_a_key_ring_that_was_edited_does_not_erase_another_tenants_objects(s3: s
     assert list(victim.entries())
     assert list(mine.entries())
     assert [one.name for one in place.vault.tenants()] == ["victim"]
+
+
+def test_a_scrub_lists_no_store_whose_address_the_tenant_has_not_signed(
+    s3: str, place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who can write to the key ring names the bucket, or the objects, of another."""
+    over_s3(place, s3, "clinic")
+    over_s3(place, s3, "victim")
+    known = place.identity("clinic")
+    assert place.vault.scrub("clinic", identity=known).objects == 1
+    asked: list[object] = []
+    monkeypatch.setattr("medvae.vault.s3store.connect", lambda *words: asked.append(words))
+    with pytest.raises(AccessError, match="only an identity of the tenant proves where"):
+        place.vault.scrub("clinic")
+    ring, other = (place.root / "vault" / name / "keyring.json" for name in ("clinic", "victim"))
+    facts, foreign = json.loads(ring.read_bytes()), json.loads(other.read_bytes())
+    for change in ({"store": f"{s3}x"}, {"id": foreign["id"]}):
+        ring.write_text(json.dumps(facts | change))
+        for identity in (None, known):
+            with pytest.raises((AccessError, IntegrityError)):
+                place.vault.scrub("clinic", identity=identity)
+    assert asked == []
 
 
 def test_objects_elsewhere_are_erased_with_an_identity_or_left_knowingly(s3: str, place) -> None:
