@@ -188,10 +188,13 @@ def trial(ground: Ground, verb: Verb, fault: str, call: str, number: int) -> str
     else:
         print(done.stderr[-500:], file=sys.stderr)
         return "defect"
-    return outcome if kept(ground, place, verb, outcome == "no effect") else "lost"
+    if fault == "KILL":
+        # What was begun by -o is the user's to remove.
+        shutil.rmtree(place / "out", ignore_errors=True)
+    return outcome if kept(ground, place, verb) else "lost"
 
 
-def kept(ground: Ground, place: Path, verb: Verb, done: bool) -> bool:
+def kept(ground: Ground, place: Path, verb: Verb) -> bool:
     """Whether tenant a holds what it held, whole, and the command repeated finishes its work."""
     try:
         tenant = Vault(place / "vault").open("a", identity=place / "key")
@@ -203,8 +206,6 @@ def kept(ground: Ground, place: Path, verb: Verb, done: bool) -> bool:
     except MedvaeError as error:
         print(error, file=sys.stderr)
         return False
-    if verb.name == "dataset export" and not done:
-        shutil.rmtree(place / "out", ignore_errors=True)  # as the message asks for
     again = ground.run(place, verb.words)
     finished = again.returncode == 0 or again.returncode in verb.again
     if not finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # while a gradient is taken (measured with /usr/bin/time on `medvae train`).
 _BASE_BYTES = 700 << 20
 _FLOATS_PER_VOXEL = 150
+# A weight and the optimiser's two moments of it.
+_FLOATS_PER_WEIGHT = 3
 # Passes over the patients that register them to the atlas.
 _REGISTRATIONS = 4
 # Of the products of an image's coefficients, clipped and rounded.
@@ -46,6 +49,20 @@ def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
         seconds += cfg.atlas.samples * _DRAWING_SECONDS
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
     return Cost(round(seconds, 1), _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)
+
+
+def stored_bytes(cfg: RunConfig) -> int:
+    """What a run stores at most at one time, about: two checkpoints, and the model."""
+    from medvae.model import build
+
+    voxels = math.prod(cfg.data.size)
+    # Means, covariances and maps of labels, of one run or of the public stage.
+    floats = 2 * voxels * (2 + max(cfg.data.labels, 0)) * max(1, len(cfg.data.channels or ()))
+    if not cfg.cosines.share:
+        # Weights, and in each checkpoint two moments of each beside it.
+        weights = sum(weight.numel() for weight in build(cfg.model).parameters())
+        floats += weights * (2 * _FLOATS_PER_WEIGHT + 1)
+    return 4 * floats
 
 
 def _of_cosines(cfg: RunConfig, made: Plan, volumes: int) -> Cost:

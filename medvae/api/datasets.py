@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvae.api import declaration, export_tables
-from medvae.api.files import REAL, fresh_folder
+from medvae.api.files import REAL, bytes_of, filling, fresh_folder
 from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Declared, Extent
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
@@ -274,20 +274,25 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
     counts: Counter[str] = Counter()
     files: list[Path] = []
     rows: list[dict[str, Any]] = []
+    held = 0
     progress.start(f"Exporting {label}", len(manifest["volumes"]))
-    for done, entry in enumerate(manifest["volumes"], 1):
-        volume = open_volume(tenant, entry)
-        counts[entry["subject"]] += 1
-        stem = f"{entry['subject']}_{counts[entry['subject']]}"
-        written = (
-            write_png(volume, out, stem, deep=True)
-            if modalities.get(volume.modality).planar
-            else write_nifti(volume, out, stem, description=REAL)
-        )
-        files += written
-        images = written[: len(volume.channels) or 1]
-        rows += [export_tables.row(image, entry, volume) for image in images]
-        progress.advance(done)
-    tables = export_tables.write(out, rows, manifest.get("declared", {}).get("label_scheme"))
+    with filling(out) as room:
+        for done, entry in enumerate(manifest["volumes"], 1):
+            volume = open_volume(tenant, entry)
+            # As if all were of the size of those so far.
+            held += bytes_of(volume)
+            room.needed = held * len(manifest["volumes"]) // done
+            counts[entry["subject"]] += 1
+            stem = f"{entry['subject']}_{counts[entry['subject']]}"
+            written = (
+                write_png(volume, out, stem, deep=True)
+                if modalities.get(volume.modality).planar
+                else write_nifti(volume, out, stem, description=REAL)
+            )
+            files += written
+            images = written[: len(volume.channels) or 1]
+            rows += [export_tables.row(image, entry, volume) for image in images]
+            progress.advance(done)
+        tables = export_tables.write(out, rows, manifest.get("declared", {}).get("label_scheme"))
     progress.finish()
     return DatasetExport(label, tuple(files), tables)

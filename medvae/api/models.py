@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvae import space
 from medvae.api import one_scan
 from medvae.api.device import pick
-from medvae.api.files import REAL, SYNTHETIC, fresh_folder, new_file
+from medvae.api.files import REAL, SYNTHETIC, bytes_of, filling, fresh_folder, new_file
 from medvae.api.formats import DRAWN, chosen
 from medvae.api.results import (
     Compression,
@@ -167,10 +168,11 @@ def export(tenant: Tenant, name: str, out: Path, fmt: str) -> ModelExport:
 
     artifact = load_outgoing(tenant, name)
     fresh_folder(out)
-    if fmt == BUNDLE:
-        files = write_bundle(artifact, out)
-    else:
-        files = export_model(artifact, out, fmt, others=(BUNDLE,))
+    with filling(out, sum(t.numel() * t.element_size() for t in artifact.tensors.values())):
+        if fmt == BUNDLE:
+            files = write_bundle(artifact, out)
+        else:
+            files = export_model(artifact, out, fmt, others=(BUNDLE,))
     tenant.record("export", model=name, format=fmt)
     return ModelExport(name, fmt, tuple(files))
 
@@ -208,20 +210,16 @@ def generate(
     seed, drawn = draw(context, artifact, order, progress)
     files: list[Path] = []
     labels = artifact.config().data.label_scheme or {}
-    try:
+    with filling(order.out) as room:
         rows = []
         for index, volume in zip((i + 1 for i in order.indices), drawn, strict=True):
+            room.needed = len(order.indices) * bytes_of(volume)
             written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt, labels)
             files += written
             # A series of slices is named by its folder.
             whole = written[0] if written[0].parent == order.out else written[0].parent
             rows.append((whole, f"synth{index:04d}", volume.category))
         files += _write_classes(order.out, rows)
-    except BaseException:
-        # Half a set looks like a whole one, and would bar the way for the same command.
-        for path in files:
-            path.unlink(missing_ok=True)
-        raise
     count = len(order.indices)
     context.tenant.record("generate", model=name, volumes=count)
     return GenerateResult(name, seed, count, tuple(files))
@@ -348,7 +346,9 @@ def _write_scan(volume: Volume, out: Path) -> None:
     from medvae.release import write_nifti
 
     suffix = _nifti_suffix(out)
-    write_nifti(volume, out.parent, out.name.removesuffix(suffix), suffix=suffix, description=REAL)
+    stem = out.name.removesuffix(suffix)
+    with space.writing(out, bytes_of(volume)):
+        write_nifti(volume, out.parent, stem, suffix=suffix, description=REAL)
 
 
 def _nifti_suffix(out: Path) -> str:

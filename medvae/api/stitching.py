@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medvae import space
 from medvae.api import one_scan
-from medvae.api.files import REAL, new_file
+from medvae.api.files import REAL, bytes_of, new_file
 from medvae.api.results import PartPlacement, StitchResult
 from medvae.errors import InputError, UsageError
 from medvae.progress import SILENT, Progress
@@ -72,7 +73,8 @@ def stitch(
     ):
         raise UsageError(f"{file} does not fit: volumes are written as .nii.gz, pictures as .png")
     joined = join(parts, Options(freedom, match), progress)
-    _write(joined.volume, file, suffix)
+    with space.writing(file, bytes_of(joined.volume)):
+        _write(joined.volume, file, suffix)
     placed = zip(parts, joined.placements, strict=True)
     return StitchResult(
         file,

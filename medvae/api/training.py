@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from medvae import space
 from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
 from medvae.api.accounts import ledger
 from medvae.api.coverage import coverage
@@ -233,6 +234,7 @@ def _train(
     init = _init(tenant, run["init"], cfg)
     anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
+    space.check(tenant.root, cost.stored_bytes(cfg), "training")
     ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
     began = time.monotonic()
     artifact = stage.train(

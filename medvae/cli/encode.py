@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show, size, table
+from medvae.cli.output import note, plural, show, table
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, Scan
+from medvae.space import words
 
 
 def run(
@@ -37,5 +38,5 @@ def run(
         return
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")
-    line = f"{out}: {size(result.bytes)}, {result.ratio:.1f} times smaller than the voxels"
-    show(result, [f"{line} ({size(result.source_bytes)} on disk)."])
+    line = f"{out}: {words(result.bytes)}, {result.ratio:.1f} times smaller than the voxels"
+    show(result, [f"{line} ({words(result.source_bytes)} on disk)."])

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import objects, show, size, table
+from medvae.cli.output import objects, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, NewFolder
+from medvae.space import words
 
 if TYPE_CHECKING:
     from medvae.api.results import Compression
@@ -35,7 +36,7 @@ def show_(name: Model) -> None:
     facts = result.facts
     values = [(column, getattr(result, column)) for column in _COLUMNS]
     rows = [row for row in values if row[1] is not None]
-    rows += [("parameters", result.parameters), ("bytes", size(result.bytes))]
+    rows += [("parameters", result.parameters), ("bytes", words(result.bytes))]
     lines = table(("", ""), rows)[1:]
     if result.compression is not None:
         lines += ["", *_compressed(result.compression)]
@@ -46,7 +47,7 @@ def show_(name: Model) -> None:
 def _compressed(made: Compression) -> list[str]:
     """What compression cost, for a person."""
     lines = [
-        f"Compressed from {made.source}: {size(made.bytes_before)} to {size(made.bytes_after)}; "
+        f"Compressed from {made.source}: {words(made.bytes_before)} to {words(made.bytes_after)}; "
         f"reconstruction {made.psnr_before:.2f} dB to {made.psnr_after:.2f} dB ({made.psnr_of})."
     ]
     if made.volumes is not None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import duration, show, size, table
+from medvae.cli.output import duration, show, table
 from medvae.cli.settings import settings
+from medvae.space import words
 
 if TYPE_CHECKING:
     from medvae.api.results import Coverage, PlanResult
@@ -54,7 +55,7 @@ def _lines(result: PlanResult) -> list[str]:
         *_coverage(result.coverage),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
-        f"About {duration(cost.seconds)} and {size(cost.memory_bytes)} of memory here.",
+        f"About {duration(cost.seconds)} and {words(cost.memory_bytes)} of memory here.",
     ]
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show, size
+from medvae.cli.output import note, plural, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.space import words
 
 if TYPE_CHECKING:
     from medvae.api.results import IngestResult, Pulled
@@ -121,7 +122,7 @@ def show_received(dataset: str, result: IngestResult, got: Pulled) -> None:
         note(f"Note: {remark}")
     lines = [
         f"Received {plural(got.instances, 'instance')} of {got.studies} "
-        f"{'study' if got.studies == 1 else 'studies'} ({size(got.bytes)}).",
+        f"{'study' if got.studies == 1 else 'studies'} ({words(got.bytes)}).",
         f"{dataset}@{result.version}: {plural(result.volumes, 'volume')} of "
         f"{plural(result.subjects, result.unit or 'subject')} ({result.added} new).",
     ]

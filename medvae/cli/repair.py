@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.output import note, plural, show, size
+from medvae.cli.output import note, plural, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
+from medvae.space import words
 
 
 def run(
@@ -42,7 +43,7 @@ def run(
     lines += [f"  moved aside: {path}" for path in result.quarantined.values()]
     if result.collected is not None:
         gone = result.collected.staged + result.collected.orphans
-        freed = size(result.collected.freed)
+        freed = words(result.collected.freed)
         lines.append(f"{plural(gone, 'unreferenced file')} removed ({freed}).")
     elif gc:
         lines.append("Nothing was removed, because objects are lost.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from medvae import space
+
 # What a disk or an account refuses: storage or access, no defect of ours.
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, *FULL)
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, *space.FULL)
 OUTPUTS = ("-o", "--output", "--out", "--recovery-out", "--sheet")
 
 
@@ -20,10 +20,10 @@ def sentence(error: OSError, argv: Sequence[str], vault: Path) -> str:
 
     argv, vault: where this command may have been writing, for want of the error's own word.
     """
-    if error.errno in FULL:
+    if space.is_full(error):
         place, free = fullest(error, argv, vault)
         return (
-            f"the disk of {place} is full ({free >> 10} KiB free); what the vault held is kept: "
+            f"the disk of {place} is full ({space.words(free)} free); what the vault held is kept: "
             "make room there, remove a folder that was begun by -o, then run the same command again"
         )
     named = f" {error.filename}" if error.filename else ""
@@ -44,14 +44,4 @@ def fullest(error: OSError, argv: Sequence[str], vault: Path) -> tuple[Path, int
     else:
         places = [Path(word) for flag, word in itertools.pairwise(argv) if flag in OUTPUTS]
         places.append(vault)
-    return min(((place, free(place)) for place in places), key=lambda one: one[1])
-
-
-def free(place: Path) -> int:
-    """Bytes free on the disk of a path, or of the first folder above it that is there."""
-    for folder in (place.absolute(), *place.absolute().parents):
-        try:
-            return shutil.disk_usage(folder).free
-        except OSError:
-            continue
-    return 0
+    return min(((place, space.free(place)) for place in places), key=lambda one: one[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import warnings
 from pathlib import Path
@@ -90,4 +91,7 @@ def _script(network: nn.Module, example: Tensor, path: Path) -> None:
         warnings.filterwarnings("ignore", message=".*trace")
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(network, example)  # type: ignore[no-untyped-call]
-        traced.save(str(path))
+        # Through memory: what PyTorch says of a full disk is no OSError.
+        made = io.BytesIO()
+        torch.jit.save(traced, made)
+    path.write_bytes(made.getbuffer())

@@ -8,6 +8,7 @@ docs/README.md  docs/data_license.txt  docs/model.json  LICENSE
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from importlib.metadata import version
@@ -62,7 +63,10 @@ def _script(drawer: Drawer, path: Path) -> None:
         warnings.filterwarnings("ignore", message=".*trace")
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(drawer.network, example)  # type: ignore[no-untyped-call]
-        traced.save(str(path))
+        # Through memory: what PyTorch says of a full disk is no OSError.
+        made = io.BytesIO()
+        torch.jit.save(traced, made)
+    path.write_bytes(made.getbuffer())
 
 
 def _metadata(artifact: Artifact, drawer: Drawer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import math
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from medvae import modality as modalities
+from medvae import space
 from medvae.errors import IntegrityError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
@@ -83,7 +85,7 @@ def create(
         if not check.passed:
             raise UsageError(f"the gate's check {check.name!r} failed: {check.detail}")
     signer = mf.fingerprint(public_key)
-    with _staging(out) as folder:
+    with space.writing(out, _bytes_of(facts)), _staging(out) as folder:
         checks, voxels = _fill(folder, (volumes, public), facts, checks, signer, fmt, progress)
         (folder / mf.SIGNER).write_bytes(public_key)
         if approvals is not None:
@@ -109,6 +111,13 @@ def create(
         report=out / "report.html",
         id=str(result.id),
     )
+
+
+def _bytes_of(facts: ReleaseFacts) -> int:
+    """Of the volumes and masks before they are packed, as they are written (int16 and uint8)."""
+    count = (facts.volumes or 0) + (0 if facts.public is None else facts.public.count)
+    channels, masks = max(1, len(facts.data.channels or ())), facts.data.labels > 0
+    return count * math.prod(facts.data.size) * (2 * channels + masks)
 
 
 def _fill(
@@ -262,6 +271,8 @@ def _staging(out: Path) -> Iterator[Path]:
             _clear(left)
         folder, lock = _locked_folder(out.parent, prefix)
     except OSError as error:
+        if space.is_full(error):
+            raise
         raise UsageError(f"cannot write a release at {out}: {error.strerror}") from error
     try:
         yield folder

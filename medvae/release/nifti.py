@@ -72,12 +72,17 @@ def write_nifti(
         }
     if volume.mask is not None:
         parts[f"{stem}_dseg"] = volume.mask
-    files = []
-    for name, voxels in parts.items():
-        data = nifti(voxels, volume.affine, description=description)
-        path = folder / f"{name}{suffix}"
-        path.write_bytes(gzipped(data) if suffix.endswith(".gz") else data)
-        files.append(path)
+    files: list[Path] = []
+    try:
+        for name, voxels in parts.items():
+            data = nifti(voxels, volume.affine, description=description)
+            files.append(folder / f"{name}{suffix}")
+            files[-1].write_bytes(gzipped(data) if suffix.endswith(".gz") else data)
+    except BaseException:
+        # Of a full disk: half an image, or an image without its mask.
+        for path in files:
+            path.unlink(missing_ok=True)
+        raise
     return files
 
 

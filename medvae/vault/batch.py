@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 
+from medvae import space
 from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from medvae.vault import catalogue, format, objects, rotation
 from medvae.vault.catalogue import Row
@@ -36,7 +37,7 @@ class Batch:
         if old is not None and not replace:
             raise UsageError(f"{kind} {name} exists already: choose another name, or delete it")
         session = self._session
-        with self._disk():
+        with self._disk(), space.writing(session.folder, len(data)):
             row = objects.stage(session.keys, session.store, kind, data, name, old)
         self._set(row.object_id, row)
         if row.lookup is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from medvae import space
 from medvae.errors import AccessError, IntegrityError
 from medvae.vault import fileio, format
 
@@ -24,6 +25,8 @@ FILE: Final = "catalogue.db"
 _BAD_BYTES: Final = (sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 # Another process may hold the write lock for one commit, at most a rotation.
 _BUSY_SECONDS: Final = 60.0
+# Of the memory that connections share, SQLite writes this at once (walformat.html, 2.2).
+_LEAST_ROOM: Final = 32 * 1024
 _SCHEMA: Final = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE objects(
@@ -237,7 +240,13 @@ class Catalogue:
                 f"the catalogue of tenant {self._tenant} is in use by another process: try "
                 "again when it is done"
             ) from error
-        if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        # That the memory which connections share cannot grow is an I/O error to SQLite.
+        room = primary != sqlite3.SQLITE_IOERR or space.free(self._path) >= _LEAST_ROOM
+        if primary == sqlite3.SQLITE_FULL or not room:
+            # The write-ahead log can take as much as the catalogue itself.
+            needed = max(self._path.stat().st_size, _LEAST_ROOM)
+            raise space.shortage(self._path.parent, needed, "nothing was changed") from error
+        if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise AccessError(
                 f"the catalogue of tenant {self._tenant} cannot be written ({error}): check the "
                 f"space and the permissions of {self._path.parent}"

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from medvae import space
 from medvae.errors import AccessError, IntegrityError, NotFoundError
 
 PRIVATE_FOLDER = 0o700
@@ -47,17 +48,19 @@ def new_file(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
     Raises:
         FileExistsError: something (also a symbolic link) is at `path` already.
+        AccessError: the disk is full; nothing is at `path` then.
     """
-    fd = os.open(path, _NEW, mode)
-    try:
-        os.fchmod(fd, mode)
-        write_all(fd, data)
-        os.fsync(fd)
-    except BaseException:
-        path.unlink()
-        raise
-    finally:
-        os.close(fd)
+    with space.writing(path, len(data)):
+        fd = os.open(path, _NEW, mode)
+        try:
+            os.fchmod(fd, mode)
+            write_all(fd, data)
+            os.fsync(fd)
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(fd)
     fsync_folder(path.parent)
 
 
@@ -65,22 +68,24 @@ def atomic_write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
     """Create or replace a file: afterwards it holds all of `data`, or what it held before.
 
     Raises:
-        OSError: the folder is missing, full or not writable; `path` is unchanged then.
+        OSError: the folder is missing or not writable; `path` is unchanged then.
+        AccessError: the disk is full; `path` is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    fd = os.open(temporary, _NEW, mode)
-    try:
+    with space.writing(path, len(data)):
+        fd = os.open(temporary, _NEW, mode)
         try:
-            os.fchmod(fd, mode)
-            write_all(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+            try:
+                os.fchmod(fd, mode)
+                write_all(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
     fsync_folder(path.parent)
 
 

@@ -255,7 +255,7 @@ class Vault:
         """Check a tenant's files against its catalogue; needs no keys where both are one folder.
 
         identity, passphrase: of the tenant; needed where its objects are in a store elsewhere,
-            whose address is believed, and whose objects are listed, only once it is proven.
+            which is listed only once its address is proven.
 
         Raises:
             AccessError, IntegrityError: the address is not proven; nothing was listed.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from medvae import space
 from medvae.cli import storage
 
 from .conftest import DECLARED, Clinic
@@ -56,8 +57,8 @@ def test_a_full_disk_is_named_with_its_room_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (errno.ENOSPC, ("is full", "KiB free", "run the same command again")),
-        (errno.EDQUOT, ("is full", "KiB free")),
+        (errno.ENOSPC, ("is full", "iB free)", "run the same command again")),
+        (errno.EDQUOT, ("is full", "iB free)")),
         (errno.EROFS, ("can only be read",)),
         (errno.EIO, ("EIO", "nothing is known to be damaged")),
         (errno.EACCES, ("the system refused",)),
@@ -90,6 +91,6 @@ def test_the_place_is_the_one_with_the_least_room(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     place, free = storage.fullest(full, ["export", "d", "-o", "/proc/nowhere/x"], tmp_path)
     assert place == Path("/proc/nowhere/x")
-    assert free == storage.free(Path("/proc"))
+    assert free == space.free(Path("/proc"))
     named = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a" / "b"))
     assert storage.fullest(named, [], Path("/proc"))[0] == tmp_path / "a" / "b"
