@@ -40,6 +40,12 @@ SPACES = {
 # A field and its description, or a key and its value.
 LINE = re.compile(r"(.*?)(:=|: |:$)(.*)")
 MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "m": 1000.0, "cm": 10.0, "um": 1e-3}
+# Encodings of the format that are not read, for the sentence that says so.
+UNREAD = {
+    "text": ("text", "txt", "ascii"),
+    "hexadecimal text": ("hex",),
+    "bzip2": ("bzip2", "bz2"),
+}
 SPATIAL = ("domain", "space", "???", "none")
 MOST_SKIP = 1 << 26
 SEGMENT = re.compile(r"Segment(\d{1,4})_(LabelValue|Name)")
@@ -233,8 +239,12 @@ def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:
     """The bytes from the first voxel on."""
     encoding = fields["encoding"].lower()
     if encoding not in ("raw", "gzip", "gz"):
+        named = next(
+            (name for name, words in UNREAD.items() if encoding in words),
+            "an encoding unknown to NRRD",
+        )
         raise InputError(
-            "its voxels are neither raw nor gzip: store it with one of these encodings"
+            f"its voxels are stored as {named}, which is not read: store them as raw or gzip"
         )
     rows = _skip(fields, "line skip", "lineskip")
     skip = _skip(fields, "byte skip", "byteskip")
