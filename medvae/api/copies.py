@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from medvae.volume import Volume
 
 _BLOCKS = COARSE**3
+_INVARIANTS = len(likeness.invariants(np.zeros((COARSE, COARSE, COARSE), np.float32)))
+# Of products of float32 numbers.
+_ROUNDING = 1e-4
+
+
+def _doubled(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.concatenate([rows, np.zeros_like(rows)])
 
 
 def voxel_digest(tenant: Tenant, voxels: npt.NDArray[Any]) -> str:
@@ -58,6 +65,7 @@ class Stored:
         self._tenant = tenant
         self._what = what
         self._rows = np.zeros((64, _BLOCKS), np.float32)
+        self._invariants = np.zeros((64, _INVARIANTS), np.float32)
         self._entries: list[tuple[dict[str, Any], int | None]] = []
         self._known: set[tuple[str, str]] = set()
         for entry in datasets.every_entry(tenant):
@@ -78,21 +86,35 @@ class Stored:
 
     def _append(self, entry: dict[str, Any], channel: int | None, cube: Cube) -> None:
         if len(self._entries) == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+            self._rows = _doubled(self._rows)
+            self._invariants = _doubled(self._invariants)
         self._rows[len(self._entries)] = cube.ravel()
+        self._invariants[len(self._entries)] = likeness.invariants(cube)
         self._entries.append((entry, channel))
 
     def copies(self, voxels: npt.NDArray[Any]) -> Iterator[dict[str, Any]]:
         """Entries of the volumes that voxels [X, Y, Z] are a copy of, in any orientation."""
         coarse = likeness.unpacked(likeness.packed(likeness.blocks(voxels, COARSE)))
-        turned = likeness.orientations(coarse)
-        near = np.abs(turned @ self._rows[: len(self._entries)].T).max(axis=0, initial=0.0)
         fine: Cube | None = None
-        for index in np.flatnonzero(near > MAY_BE_COPY):
+        for index in self._near(coarse):
             entry, channel = self._entries[index]
             fine = likeness.blocks(voxels, FINE) if fine is None else fine
             if likeness.correlation(fine, self._opened(entry, channel, FINE)) > IS_COPY:
                 yield entry
+
+    def _near(self, coarse: Cube) -> npt.NDArray[np.intp]:
+        """Rows whose blocks correlate with these in some orientation.
+
+        All 48 orientations are tried on the few rows alone whose invariants correlate as much.
+        """
+        mine = likeness.invariants(coarse)
+        alike = self._invariants[: len(self._entries)] @ mine
+        few: npt.NDArray[np.intp] = np.flatnonzero(alike > MAY_BE_COPY - _ROUNDING)
+        if not few.size:
+            return few
+        turned = likeness.orientations(coarse)
+        near = np.abs(turned @ self._rows[few].T).max(axis=0)
+        return np.asarray(few[near > MAY_BE_COPY])
 
     def _opened(self, entry: dict[str, Any], channel: int | None, edge: int) -> Cube:
         volume = datasets.open_volume(self._tenant, entry)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.fft import dctn
 
 Cube = npt.NDArray[np.float32]
 
@@ -104,6 +105,25 @@ def orientations(cube: Cube) -> npt.NDArray[np.float32]:
             for x, y, z in itertools.product((1, -1), repeat=3)
         ]
     )
+
+
+def invariants(cube: Cube) -> npt.NDArray[np.float32]:
+    """[n] numbers that are the same in every orientation, and of the negative; of the cube's norm.
+
+    A flip changes the signs of cosine coefficients, an order of axes their places: magnitudes are
+    kept, sorted within those that can change places. Two cubes have invariants whose product is at
+    least their `correlation` (the rearrangement inequality).
+    """
+    edge = len(cube)
+    size = np.abs(dctn(cube.astype(np.float64), norm="ortho"))
+    turned = np.stack([size.transpose(order) for order in itertools.permutations(range(3))])
+    first, second, third = np.indices(cube.shape)
+    ordered = (first <= second) & (second <= third)
+    # Of 6 orders, a coefficient with two equal numbers is met twice, with three 6 times.
+    equal = (first == second).astype(int) + (second == third)
+    weights = np.sqrt(np.array([1.0, 0.5, 1 / 6])[equal[ordered]])
+    assert len(weights) == edge * (edge + 1) * (edge + 2) // 6
+    return np.asarray(np.sort(turned[:, ordered], axis=0) * weights, np.float32).ravel()
 
 
 def correlation(one: Cube, other: Cube) -> float:

@@ -21,6 +21,7 @@ from medvae.ingest.likeness import (
     MAY_BE_COPY,
     blocks,
     correlation,
+    invariants,
     orientations,
     packed,
     unpacked,
@@ -119,6 +120,26 @@ def test_flat_scans_are_copies_of_nothing() -> None:
 def test_orientations_are_all_that_a_cube_has() -> None:
     cube = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
     assert len(np.unique(orientations(cube), axis=0)) == 48
+
+
+@pytest.mark.parametrize("edge", [3, COARSE])
+def test_invariants_are_the_same_in_every_orientation_and_near_where_copies_are(edge: int) -> None:
+    rng = np.random.default_rng(edge)
+    for share in (0.0, 0.02, 0.1, 1.0, 10.0):
+        one = rng.normal(size=(edge,) * 3)
+        other = one + share * rng.normal(size=one.shape)
+        first, second = (v - v.mean() for v in (one, other))
+        first, second = first / np.linalg.norm(first), second / np.linalg.norm(second)
+        mine = invariants(first)
+        assert np.linalg.norm(mine) == pytest.approx(1.0, abs=1e-5)
+        for turned in orientations(second.astype(np.float32)):
+            cube = turned.reshape(second.shape)
+            for sign in (1, -1):
+                found = invariants(sign * cube)
+                assert np.allclose(found, invariants(second), atol=1e-5)
+                assert float(mine @ found) >= correlation(first, cube) - 1e-5
+    if edge == COARSE:  # those of unlike cubes are unlike: few of them are looked at again
+        assert float(mine @ found) < MAY_BE_COPY - 0.05
 
 
 @pytest.mark.slow

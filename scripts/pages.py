@@ -1,0 +1,35 @@
+"""Pages of docs/benchmarks whose tables are made by a benchmark (`scripts/bench NAME --docs`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+PAGES = Path(__file__).parent.parent / "docs" / "benchmarks"
+END = "<!-- end -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in lines)
+
+
+def page(text: str, name: str, made: str) -> str:
+    """The page with `made` in the place of what benchmark `name` had put there.
+
+    Raises:
+        ValueError: the page has not the two lines between which that is.
+    """
+    begin = f"<!-- made by scripts/bench {name} --docs -->"
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"the page has no lines {begin} and {END}")
+    return f"{before}{begin}\n{made}\n{END}{after}"
+
+
+def write(name: str, made: str) -> None:
+    """Put it into docs/benchmarks/NAME.md."""
+    path = PAGES / f"{name}.md"
+    path.write_text(page(path.read_text(encoding="utf-8"), name, made), encoding="utf-8")
