@@ -317,7 +317,7 @@ class RunConfig(Section):
         return self
 
     @property
-    def filling(self) -> Literal["gaussian", "structure", "atlas"]:
+    def residual_prior(self) -> Literal["gaussian", "structure", "atlas"]:
         """`prior.kind` with auto decided."""
         if self.prior.kind != "auto":
             return self.prior.kind

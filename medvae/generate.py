@@ -1,7 +1,7 @@
-"""Draw synthetic volumes from a model: lazily, one at a time, each from (seed, index) alone.
+"""Generate synthetic volumes from a model: lazily, each from (seed, index) alone.
 
-Post-processing of a released model: costs no privacy, whatever n is. Memory does not grow
-with n, and any split of the indices over processes gives the same volumes.
+Post-processing of a released model: costs no privacy for any n. Memory does not grow with n, and
+any split of the indices over processes gives the same volumes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from medvae.progress import SILENT, Progress
 from medvae.threads import one_blas_thread
 from medvae.volume import Volume
 
-# Volumes that stand for all that a model of CT draws. Grey values change much for a little of what
-# is decoded, so few of them would make all volumes too dark or too bright by chance.
+# Number of volumes that represent all that a model of CT generates. Grey values depend strongly on
+# the decoded ones, so a small pool could make all volumes too dark or too bright by chance.
 POOL = 48
 # Voxel sizes that an anatomy model draws at, in mm.
 LEAST_MM, MOST_MM = 0.25, 20.0
@@ -77,7 +77,7 @@ def generate(
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
     if indices is not None and any(not 0 <= i < n for i in indices):
         raise UsageError(f"indices must lie in 0..{n - 1}")
-    wanted = range(n) if indices is None else indices
+    chosen = range(n) if indices is None else indices
     source: Source
     if artifact.part("anatomy"):
         source = _AnatomySource(artifact, anatomy, spacing, labels)
@@ -94,7 +94,7 @@ def generate(
     else:
         source = _Source(artifact, device)
     source.require(category)
-    return _draw(source, wanted, seed, category, progress)
+    return _draw(source, chosen, seed, category, progress)
 
 
 class Source(Protocol):
@@ -109,13 +109,13 @@ class Source(Protocol):
 
 def _draw(
     source: Source,
-    wanted: Sequence[int],
+    indices: Sequence[int],
     seed: int,
     category: int | None,
     progress: Progress,
 ) -> Iterator[Volume]:
-    progress.start("generate", len(wanted))
-    for done, index in enumerate(wanted, 1):
+    progress.start("generate", len(indices))
+    for done, index in enumerate(indices, 1):
         yield source.volume(seed, index, category)
         progress.advance(done)
     progress.finish()
@@ -213,7 +213,7 @@ class _Source:
     def __init__(self, artifact: Artifact, device: str) -> None:
         cfg = artifact.config()
         self._data = cfg.data
-        self._filling = cfg.filling
+        self._residual_prior = cfg.residual_prior
         self._device = torch.device(device)
         self._model: VAE = load_model(artifact).to(self._device)
         self._size = self._data.size[: self._model.dims]
@@ -247,10 +247,11 @@ class _Source:
         else:
             sample = self._atlas.sample(random, category, with_profile=False)
             mask = sample.mask
-            if self._filling == "atlas":
-                # The draw keeps what is too fine for a decoder; patients only move it.
-                moved = self._decode(random) - self._unmoved
-                raw = sample.image + self._atlas.from_template(moved, sample.field)
+            if self._residual_prior == "atlas":
+                # The sample has structure that is too fine for a decoder; the prior changes it by
+                # a smooth difference.
+                difference = self._decode(random) - self._decoded_template
+                raw = sample.image + self._atlas.from_template(difference, sample.field)
             else:
                 raw = self._deformed(random, sample.field, category) + fine(sample.image)
             image = self._atlas.impose_profile(raw, sample.boundary)
@@ -261,7 +262,7 @@ class _Source:
         self, random: np.random.Generator, field: npt.NDArray[np.float64], category: int | None
     ) -> npt.NDArray[np.float32]:
         assert self._atlas is not None
-        # The prior is of what patients have in common beyond their class.
+        # The prior is relative to the mean of the class.
         decoded = self._decode(random) + self._atlas.class_contrast(category)
         return self._atlas.from_template(decoded, field)
 
@@ -284,23 +285,23 @@ class _Source:
 
     @torch.no_grad()
     def _decode(self, random: np.random.Generator) -> npt.NDArray[np.float32]:
-        """One at a time: processors may round a sum differently for another batch size."""
+        """A sample of the prior, decoded. One at a time: rounding may depend on the batch size."""
         assert self._prior is not None
         normal = torch.from_numpy(
             random.standard_normal((1, len(self._prior.mean)), dtype=np.float32)
         )
-        filling = None
-        if self._filling == "structure":
-            filling = self._structure(int(random.integers(1 << 62)))
-        elif self._filling == "atlas":
-            filling = torch.zeros_like(normal)
-        canvas = self._prior.sample(normal, filling)
-        return self._image(self._model.from_canvas(canvas.to(self._device)))
+        residual = None
+        if self._residual_prior == "structure":
+            residual = self._structure(int(random.integers(1 << 62)))
+        elif self._residual_prior == "atlas":
+            residual = torch.zeros_like(normal)
+        spatial = self._prior.sample(normal, residual)
+        return self._image(self._model.from_spatial_latent(spatial.to(self._device)))
 
     @cached_property
     @torch.no_grad()
-    def _unmoved(self) -> npt.NDArray[np.float32]:
-        """[X, Y, Z] the template's own image as the model gives it back."""
+    def _decoded_template(self) -> npt.NDArray[np.float32]:
+        """[X, Y, Z] reconstruction of the template's image by the network."""
         assert self._atlas is not None
         x = torch.from_numpy(self._atlas.mean_image())[None, None].to(self._device)
         return self._image(self._model.encode(x)[0])
@@ -314,19 +315,19 @@ class _Source:
         with one_blas_thread():
             image = random_volume(self._size, self._data.modality, seed, 0)
         x = torch.from_numpy(image)[None, None].to(self._device)
-        return coordinates(self._model.canvas(self._model.encode(x)[0])).cpu()
+        return coordinates(self._model.spatial_latent(self._model.encode(x)[0])).cpu()
 
     def _load_prior(self, tensors: dict[str, Tensor]) -> LatentPrior | None:
         if not tensors:
             return None
         empty = torch.zeros(1, *self._model.latent_shape(self._size), device=self._device)
-        return LatentPrior.from_tensors(tensors, tuple(self._model.canvas(empty).shape[1:]))
+        return LatentPrior.from_tensors(tensors, tuple(self._model.spatial_latent(empty).shape[1:]))
 
 
 def fine(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What is too fine for a latent: the atlas's texture beyond the frequencies that one keeps."""
-    found: npt.NDArray[np.float32] = beyond(torch.from_numpy(image)[None, None])[0, 0].numpy()
-    return found
+    """[X, Y, Z] the image's frequencies beyond those that a latent keeps."""
+    texture: npt.NDArray[np.float32] = beyond(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    return texture
 
 
 def _atlas(artifact: Artifact) -> Atlas | None:

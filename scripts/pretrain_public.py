@@ -25,7 +25,7 @@ from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.train.loop import Schedule, train_freely
 from medvae.train.public import measure_scale, public_artifact, start, wants_bf16
-from medvae.train.state import CheckpointStore, Forgetful
+from medvae.train.state import CheckpointStore, NullCheckpointStore
 
 STREAM = 1001
 # Crops of several shapes, so that the networks lean on no size.
@@ -128,7 +128,9 @@ def main() -> None:
     schedule = Schedule(
         arguments.steps, arguments.learning_rate, arguments.seed, bf16=wants_bf16(cfg)
     )
-    store: CheckpointStore = FileStore(arguments.state) if arguments.state else Forgetful()
+    store: CheckpointStore = (
+        FileStore(arguments.state) if arguments.state else NullCheckpointStore()
+    )
     train_freely(
         model,
         lambda step: volumes(cfg, arguments.dims, step),

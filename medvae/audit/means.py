@@ -1,8 +1,8 @@
-"""What a model holds of its patients' means, and the same of any candidate.
+"""Released means that a model stores, and any candidate's vectors for them.
 
-Most of what a training releases is a noised mean over patients of a vector that anybody computes
-who has a patient's scan and the model. Here are such means, as far as the model still holds them
-(shrinkage is undone), and what each patient's vector would have added to them.
+Most mechanisms of a run release a noisy mean over patients of a vector that anyone with a patient's
+scan and the model can compute. This module recovers these means from the model, with shrinkage
+inverted, and computes a volume's vectors.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from medvae.volume import Volume
 
 Array = npt.NDArray[np.float64]
 PRIOR = "prior.mean"
-# Of all patients' vectors for one mean: half a gigabyte.
-MOST_NUMBERS = 1 << 26
+# Limit of all patients' vectors for one mean, in numbers: half a gigabyte.
+MAX_NUMBERS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Mean:
     """One released mean.
 
     Attributes:
-        mechanisms: that released it.
-        released: [D] the mean, as far as the model holds it.
+        mechanisms: names of those that released it.
+        released: [D] the mean, as recovered from the model.
         clip: largest norm of a patient's vector.
-        sigma: deviation of the plan's noise in each coordinate.
-        exact: nothing of the release was lost on its way into the model.
+        sigma: std of the plan's noise in each coordinate.
+        exact: the recovered mean is the released one.
     """
 
     mechanisms: tuple[str, ...]
@@ -71,13 +71,13 @@ class Mean:
 
 
 class Means:
-    """The means that a model holds, by mechanism, and any volume's vectors for them."""
+    """The means that a model stores, by mechanism, and any volume's vectors for them."""
 
     def __init__(
         self, artifact: Artifact, plan: Plan, anatomy: CohortAnatomy | None = None
     ) -> None:
-        """anatomy: the library's entry that the model was trained with, where it was."""
-        self.found: dict[str, Mean] = {}
+        """anatomy: the library's entry that the model was trained with, if any."""
+        self.by_name: dict[str, Mean] = {}
         self._of_scans: Callable[[Scan], dict[str, Array]] | None = None
         self._measures: list[Callable[[Gridded], dict[str, Array]]] = []
         self._planned = {one.name for one in plan.mechanisms}
@@ -99,13 +99,13 @@ class Means:
 
     def vectors(self, volume: Gridded) -> dict[str, Array]:
         """By mechanism, the vector [D] of one volume."""
-        found: dict[str, Array] = {}
+        vectors: dict[str, Array] = {}
         for measure in self._measures:
-            found |= measure(volume)
-        return found
+            vectors |= measure(volume)
+        return vectors
 
     def scan_vectors(self, volume: Volume) -> dict[str, Array]:
-        """By mechanism, the vector [D] of one volume on its own grid; {} where it shows nothing."""
+        """By mechanism, the vector [D] of one volume on its own grid; {} if it has none."""
         if self._of_scans is None:
             return {}
         try:
@@ -114,15 +114,15 @@ class Means:
             return {}
 
     def attacked(self) -> set[str]:
-        """Names of the mechanisms that released what is found."""
-        return {name for mean in self.found.values() for name in mean.mechanisms}
+        """Names of the mechanisms that released these means."""
+        return {name for mean in self.by_name.values() for name in mean.mechanisms}
 
     def _add(self, name: str, released: Array, clip: float, *, exact: bool = False) -> None:
         parts = tuple(one for one in (centre_name(name), name) if one in self._planned)
-        self.found[name] = Mean(parts, released, clip, sigma_of(self._plan, name, clip), exact)
+        self.by_name[name] = Mean(parts, released, clip, sigma_of(self._plan, name, clip), exact)
 
     def _of_greys(self, atlas: Atlas) -> None:
-        """Histograms, and profiles across the labels' border: from a volume as it is."""
+        """Histograms and boundary profiles, which need no registration."""
         grey = intensity if atlas.grey_centre is None else hounsfield
         noise_std = sigma_of(self._plan, budget.INTENSITY, grey.CLIP)
         noisy = atlas.grey * (1 + (noise_std / grey.COHORT_STD) ** 2)
@@ -142,7 +142,7 @@ class Means:
         self._measures.append(measure)
 
     def _of_anatomy(self, artifact: Artifact, cohort: CohortAnatomy) -> None:
-        """The joint vectors of place, shape and figures, which the model keeps as released."""
+        """The joint vectors of position, shape and the rest, which the model stores as released."""
         arrays = {k: v.numpy() for k, v in artifact.part("anatomy").items()}
         model = AnatomyModel.read(cohort, arrays)
         cohort, joints = model.cohort, {}
@@ -173,7 +173,7 @@ class Means:
         self._of_scans = measure
 
     def _of_cosines(self, artifact: Artifact) -> None:
-        """The joint vectors of cosines, which the model keeps as released.
+        """The joint vectors of cosines, which the model stores as released.
 
         Raises:
             IntegrityError: the model's numbers are not what follows from its releases.
@@ -190,8 +190,8 @@ class Means:
             for part in parts:
                 piece = own.split(noisy)[part.name]
                 known = part.estimate(piece, own.sigma(part.name, sigma), known)
-            # Products of many coefficients of many patients do not fit into memory.
-            if own.dimension * self.patients <= MOST_NUMBERS:
+            # Products of many coefficients of many patients may exceed the memory.
+            if own.dimension * self.patients <= MAX_NUMBERS:
                 joints[name] = parts, own
                 self._add(name, noisy, own.clip, exact=True)
         if not np.allclose(known.covariance, model.numbers.covariance, rtol=1e-3, atol=1e-9):
@@ -259,31 +259,31 @@ class Means:
         return code
 
     def _of_prior(self, artifact: Artifact, cfg: RunConfig) -> None:
-        """Latents, weighed as they were sent; with an atlas the model does not hold the weights."""
+        """Weighted latents; with an atlas, the model does not store the weights."""
         model = load_model(artifact)
         with torch.no_grad():
             empty = torch.zeros(1, *model.latent_shape(cfg.data.size))
-            shape = tuple(model.canvas(empty).shape[1:])
+            shape = tuple(model.spatial_latent(empty).shape[1:])
         prior = LatentPrior.from_tensors(artifact.part("prior"), shape)
         scale = prior.structure.double().numpy()
         sigma = sigma_of(self._plan, PRIOR, 1.0)
         count, clip = mean_size(scale, cfg.prior.clip, sigma)
-        weigh = scale[:count] ** -0.5
-        self._add(PRIOR, weigh * prior.mean[:count].double().numpy(), clip)
+        weights = scale[:count] ** -0.5
+        self._add(PRIOR, weights * prior.mean[:count].double().numpy(), clip)
 
         @torch.no_grad()
         def measure(volume: Gridded) -> dict[str, Array]:
             flat = np.ascontiguousarray(volume.image, dtype=np.float32)
             mean, _ = model.encode(torch.from_numpy(flat)[None, None])
-            code = coordinates(model.canvas(mean))[0, :count]
-            return {PRIOR: weigh * code.double().numpy()}
+            code = coordinates(model.spatial_latent(mean))[0, :count]
+            return {PRIOR: weights * code.double().numpy()}
 
         self._measures.append(measure)
 
 
 def _maps(cohort: CohortAnatomy) -> dict[str, tuple[MapMechanism, Joint]]:
-    """The mechanisms of the patients' own maps, by name; none where an entry is drawn."""
+    """The mechanisms of the patients' own maps, by name; none with a library entry."""
     if cohort.maps is None:
         return {}
-    found = cohort.maps.mechanisms(public_maps(cohort.data))
-    return {one.name: (one, joined(one.parts)) for one in found}
+    planned = cohort.maps.mechanisms(public_maps(cohort.data))
+    return {mechanism.name: (mechanism, joined(mechanism.parts)) for mechanism in planned}

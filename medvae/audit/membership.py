@@ -1,10 +1,9 @@
-"""Membership: do the model's numbers separate its members from patients whom it never saw?
+"""Membership: do the model's numbers separate its members from other patients?
 
-The attack of `tracing` is held against the plan's own promise: the same attack on means of members
-drawn at random, released with the noise that the plan says. A model fails where its members are
-separated better than that noise allows, which chance does in one audit of a hundred. A model that
-keeps its promise may let its members be separated better than by chance: that is what epsilon
-allows.
+The attack of `tracing` is compared with the same attack on means of random members with the plan's
+noise. A model fails if it separates its members better than this noise allows; by chance, one audit
+in a hundred fails. A model that passes may still separate its members better than chance: epsilon
+allows that.
 """
 
 from __future__ import annotations
@@ -25,24 +24,25 @@ from medvae.privacy.accounting import MIN_NOISE
 from medvae.privacy.guessing import epsilon_at_least
 
 RISK = 0.01
-# Simulated models: of the plan, and of each other strength of noise.
-_SIMULATED, _TRIED = 399, 41
-# Parts of the plan's noise that are tried for the power, and to what precision.
-_LEAST, _PRECISION = 1e-6, 0.05
-# Draws of the test of kind, all of which must be passed to be of another kind.
-_DRAWS = 999
+# Number of simulated models, with the plan's noise and with each weaker noise.
+_SIMULATED, _SIMULATED_WEAKER = 399, 41
+# Smallest fraction of the plan's noise in the search for the power, and its precision in log.
+_MIN_NOISE_FRACTION, _PRECISION = 1e-6, 0.05
+# Permutations of the test for another kind of patients.
+_PERMUTATIONS = 999
 
 
 @dataclass(frozen=True)
 class Power:
-    """The least that the attack would have found, and where it looked.
+    """The smallest effect that the attack detects, and the means that it covers.
 
     Attributes:
-        epsilon: of the plan's mechanisms with the most noise at which half of all audits fail;
-            None where not even a model without noise would have.
-        budget_share: part of the plan's squared signal-to-noise that the attacked means hold.
-        changed: attacked means that the model holds in changed form, and the power as if exactly:
-            the attack finds less in them.
+        members, others: number of patients.
+        epsilon: of the plan with the strongest noise at which half of all audits fail; None if
+            even a model without noise passes.
+        budget_share: fraction of the plan's squared signal-to-noise in the attacked means.
+        changed: attacked means that the model stores inexactly. The power assumes exact ones: the
+            attack is weaker on these.
     """
 
     members: int
@@ -52,7 +52,7 @@ class Power:
     changed: tuple[str, ...]
 
     def sentence(self) -> str:
-        """In words."""
+        """The power in words."""
         limit = (
             "not even a model without any noise would have failed"
             if self.epsilon is None
@@ -77,38 +77,38 @@ class Power:
 
 
 def membership(means: Means, plan: Plan, members: Candidates, others: Candidates) -> Finding | str:
-    """The finding; or, where no outcome could have failed, why the attack says nothing."""
-    tracer = Tracer(means.found, members, others)
+    """The finding; or, if no outcome could have failed, a sentence with the reason."""
+    tracer = Tracer(means.by_name, members, others)
     scores = tracer.scores()
     inside, outside = scores[: tracer.members], scores[tracer.members :]
-    found, p = auc(inside, outside), p_of_chance(inside, outside)
-    usual = np.sort(_aucs(tracer, 1.0, _SIMULATED))
-    # Of n simulated and the true one, at most risk * (n + 1) may be this high.
-    critical = float(usual[-int(RISK * (_SIMULATED + 1))])
+    measured_auc, p = auc(inside, outside), p_of_chance(inside, outside)
+    simulated = np.sort(_aucs(tracer, 1.0, _SIMULATED))
+    # At most risk * (n + 1) of the n simulated AUCs and the measured one may be this high.
+    critical = float(simulated[-int(RISK * (_SIMULATED + 1))])
     power = Power(
         tracer.members,
         tracer.total - tracer.members,
         _least_epsilon(tracer, plan, critical),
         _share(means, plan),
-        tuple(sorted(name for name, mean in means.found.items() if not mean.exact)),
+        tuple(sorted(name for name, mean in means.by_name.items() if not mean.exact)),
     )
     if power.epsilon is None:
-        return f"membership: {power.sentence()} (AUC {found:.3f}, p = {p:.2g})"
-    passed = found <= critical
+        return f"membership: {power.sentence()} (AUC {measured_auc:.3f}, p = {p:.2g})"
+    passed = measured_auc <= critical
     right, guessed = _guesses(scores, tracer.members, tracer.classes)
     bound = epsilon_at_least(right, guessed, plan.delta, RISK)
     verdict = "" if passed else "; it holds less noise than its plan says"
     return Finding(
         name="membership",
-        statistic=found,
+        statistic=measured_auc,
         threshold=critical,
         passed=passed,
         sentence=f"the model's numbers separate {power.members} members from {power.others} other "
-        f"patients with AUC {found:.3f} (p = {p:.2g} against chance; the plan's noise allows "
-        f"{critical:.3f}){verdict}; {power.sentence()}",
+        f"patients with AUC {measured_auc:.3f} (p = {p:.2g} against chance; the plan's noise "
+        f"allows {critical:.3f}){verdict}; {power.sentence()}",
         details={
             "p": p,
-            "p_of_plan": float((1 + (usual >= found).sum()) / (1 + len(usual))),
+            "p_of_plan": float((1 + (simulated >= measured_auc).sum()) / (1 + len(simulated))),
             "members": power.members,
             "others": power.others,
             "right": right,
@@ -124,82 +124,83 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
 def other_kind(
     members: Embedded, others: Embedded, classes: Mapping[str, str] | None = None
 ) -> bool:
-    """Whether others differ from members in kind: another scanner, another hospital.
+    """Whether others are of another kind than members, such as of another scanner or hospital.
 
-    By a permutation test on the mean of their volumes, without the model and within each class
-    (`classes`: subject -> class). Separating such groups apart is no evidence of membership.
+    A permutation test on the mean of their volumes, without the model and within each class
+    (`classes`: subject -> class). Separating such groups is no evidence of membership.
     """
-    known = classes or {}
+    class_of = classes or {}
     subjects = [*np.unique(members.subjects), *np.unique(others.subjects)]
-    kinds = np.array([known.get(str(one), "") for one in subjects])
+    names = np.array([class_of.get(str(subject), "") for subject in subjects])
     rows = np.concatenate([_by_patient(members), _by_patient(others)])
     n = len(np.unique(members.subjects))
     random = np.random.default_rng(0)
     products = rows @ rows.T
     sign = np.where(np.arange(len(rows)) < n, 1.0 / n, -1.0 / (len(rows) - n))
 
-    def apart(weights: Array) -> float:
+    def distance(weights: Array) -> float:
         return float(weights @ products @ weights)
 
-    seen = apart(sign)
-    return all(apart(shuffled(sign, kinds, random)) < seen for _ in range(_DRAWS))
+    measured = distance(sign)
+    return all(distance(shuffled(sign, names, random)) < measured for _ in range(_PERMUTATIONS))
 
 
-def _by_patient(found: Embedded) -> Array:
-    whole = found.whole().astype(np.float64)
-    return np.array([whole[found.subjects == s].mean(axis=0) for s in np.unique(found.subjects)])
+def _by_patient(group: Embedded) -> Array:
+    """[patients, d] mean of each patient's volumes."""
+    whole = group.whole().astype(np.float64)
+    return np.array([whole[group.subjects == s].mean(axis=0) for s in np.unique(group.subjects)])
 
 
 def _aucs(tracer: Tracer, noise: float, count: int) -> Array:
-    """[count] AUC of the attack on simulated models; repeats exactly."""
+    """[count] AUC of the attack on simulated models, by a fixed seed."""
     random = np.random.default_rng(0)
-    found = []
+    aucs = []
     for _ in range(count):
         scores, chosen = tracer.simulated(noise, random)
-        found.append(auc(scores[chosen], scores[~chosen]))
-    return np.array(found)
+        aucs.append(auc(scores[chosen], scores[~chosen]))
+    return np.array(aucs)
 
 
 def _least_epsilon(tracer: Tracer, plan: Plan, critical: float) -> float | None:
-    """Epsilon of the plan with the most noise at which the attack fails half of all models."""
+    """Epsilon of the plan with the strongest noise at which half of all models fail."""
 
-    def found(noise: float) -> bool:
-        return bool(np.median(_aucs(tracer, noise, _TRIED)) > critical)
+    def detects(noise: float) -> bool:
+        return bool(np.median(_aucs(tracer, noise, _SIMULATED_WEAKER)) > critical)
 
-    if not found(_LEAST):
+    if not detects(_MIN_NOISE_FRACTION):
         return None
-    low, high = np.log(_LEAST), 0.0
+    low, high = np.log(_MIN_NOISE_FRACTION), 0.0
     while high - low > _PRECISION:
         middle = (low + high) / 2
-        low, high = (middle, high) if found(float(np.exp(middle))) else (low, middle)
-    part = float(np.exp(low))
+        low, high = (middle, high) if detects(float(np.exp(middle))) else (low, middle)
+    fraction = float(np.exp(low))
     weaker = [
-        replace(one, noise_multiplier=max(one.noise_multiplier * part, MIN_NOISE))
+        replace(one, noise_multiplier=max(one.noise_multiplier * fraction, MIN_NOISE))
         for one in plan.mechanisms
     ]
     return epsilon(weaker, plan.delta)
 
 
 def _share(means: Means, plan: Plan) -> float:
-    """Part of sum steps (q / noise multiplier)^2."""
+    """Fraction of sum steps (q / noise multiplier)^2 in the attacked mechanisms."""
     parts = {m.name: m.steps * (m.sample_rate / m.noise_multiplier) ** 2 for m in plan.mechanisms}
     return sum(parts[name] for name in means.attacked()) / sum(parts.values())
 
 
 def _guesses(scores: Array, members: int, classes: npt.NDArray[Any]) -> tuple[int, int]:
-    """How many guesses are right, of as many members as others of each class; of how many members.
+    """Number of correct guesses, and of members guessed on: as many as others in each class.
 
     classes: [P] of all candidates.
     """
     inside, outside = list[int](), list[int]()
-    for one in np.unique(classes):
-        ours = np.flatnonzero(classes[:members] == one)
-        theirs = members + np.flatnonzero(classes[members:] == one)
+    for name in np.unique(classes):
+        ours = np.flatnonzero(classes[:members] == name)
+        theirs = members + np.flatnonzero(classes[members:] == name)
         count = min(len(ours), len(theirs))
         inside += ours[:count].tolist()
         outside += theirs[:count].tolist()
     count = len(inside)
-    taken = np.concatenate([scores[inside], scores[outside]])
-    # Where scores are equal, others count as members first.
-    order = np.argsort(-taken[::-1], kind="stable")[:count]
+    balanced = np.concatenate([scores[inside], scores[outside]])
+    # Of equal scores, those of others come first, so ties count as wrong guesses.
+    order = np.argsort(-balanced[::-1], kind="stable")[:count]
     return 2 * int((order >= count).sum()), count

@@ -1,8 +1,8 @@
-"""Is the noise there that the plan says? The one who audits knows every member.
+"""Noise of released means: is it as strong as the plan states? The auditor knows all members.
 
-Means that a model holds exactly must differ from the members' own by the plan's noise: whatever
-else this audit does not know of how they were made makes them differ more, never less. Unlike an
-attack on membership it needs no other patients, and few numbers are enough.
+Means that a model stores exactly must differ from the members' own means by the plan's noise.
+Anything that this audit does not know about their computation increases the difference. Unlike an
+attack on membership, it needs no other patients, and few coordinates are enough.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _RISK = 0.01
 
 
 def noise_of_means(means: Means, members: Candidates) -> Finding | None:
-    """Whether every exact mean has its noise (chi-squared, one-sided); None where none is exact."""
+    """Whether every exact mean has its noise (one-sided chi-squared test); None without any."""
     from scipy.stats import chi2
 
-    exact = {name: mean for name, mean in means.found.items() if mean.exact}
+    exact = {name: mean for name, mean in means.by_name.items() if mean.exact}
     if not exact:
         return None
     parts, limits = {}, {}
     for name, mean in exact.items():
-        # The plan's N: a member whose volumes cannot be brought to the grid adds nothing.
+        # Over the plan's N: a member whose volumes cannot be resampled to the grid adds nothing.
         own = members.matrix(name, mean.clip).sum(axis=0) / means.patients
         size = len(own)
         parts[name] = float(np.linalg.norm(mean.released - own) / (mean.sigma * np.sqrt(size)))

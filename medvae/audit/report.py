@@ -1,4 +1,4 @@
-"""What an audit says."""
+"""Findings and report of an audit."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _EXACT = 200
 
 @dataclass(frozen=True)
 class Finding:
-    """One attack and how it went.
+    """Outcome of one attack.
 
     Attributes:
         name: of the attack.
-        statistic: what was measured.
-        threshold: where it would have failed.
+        statistic: the measured value.
+        threshold: the value at which it fails.
         passed: the attack did not succeed.
-        sentence: the same in words.
+        sentence: the outcome in words.
         details: further numbers (JSON values).
-        power: the least that the attack would have found (JSON values).
+        power: the smallest effect that the attack detects (JSON values).
     """
 
     name: str
@@ -38,12 +38,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings, and what they do not speak of. Stays in the tenant.
+    """All findings, and what they do not cover. Stays in the tenant.
 
     Attributes:
         findings: of the attacks that were run.
-        not_run: attacks that these data do not allow, each with the reason.
-        not_attacked: what no attack here reaches, each with the reason.
+        not_run: attacks that these data do not allow, with the reason.
+        not_attacked: parts of the model that no attack covers, with the reason.
     """
 
     findings: tuple[Finding, ...]
@@ -68,16 +68,16 @@ class Report:
 
 
 def auc(inside: Array, outside: Array) -> float:
-    """How often a score inside is above one outside; equal ones count half."""
+    """Fraction of pairs in which the score inside is higher; equal scores count half."""
     below = np.sort(outside)
     count = np.searchsorted(below, inside, "left") + np.searchsorted(below, inside, "right")
     return float(count.sum()) / (2 * len(inside) * len(outside))
 
 
 def p_of_chance(inside: Array, outside: Array) -> float:
-    """One-sided p of scores that should be higher inside (Mann and Whitney 1947).
+    """One-sided p-value of higher scores inside (Mann and Whitney 1947).
 
-    Exact up to 200 a side, where no two scores are equal.
+    Exact for up to 200 scores a side without ties.
     """
     from scipy.stats import mannwhitneyu
 

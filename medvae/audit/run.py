@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from medvae.anatomy.cohort import CohortAnatomy
+from medvae.audit.closest_record import closest_record
 from medvae.audit.copies import part_copies, whole_copies
 from medvae.audit.embed import Embedded, embed
 from medvae.audit.means import Means
 from medvae.audit.membership import membership, other_kind
-from medvae.audit.nearness import closest_record
 from medvae.audit.noise import noise_of_means
 from medvae.audit.report import Finding, Report
 from medvae.audit.tracing import Candidates
@@ -23,7 +23,7 @@ from medvae.privacy import Plan
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
-# Fewer patients give no scale to measure a copy by, and no power to an attack.
+# Fewer patients give no scale for copies, and no power to an attack.
 _FEWEST = 8
 _BEYOND = (
     "gradients: a model does not hold the noised sums of DP-SGD; audit --engine attacks the "
@@ -58,32 +58,32 @@ def audit(
     """
     plan = _plan(model)
     means = None if model is None or plan is None else Means(model, plan, anatomy)
-    drawn = ((str(number), volume) for number, volume in enumerate(synthetic))
-    made = embed(_gridded(drawn, data), "synthetic", progress)
+    numbered = ((str(number), volume) for number, volume in enumerate(synthetic))
+    generated = embed(_gridded(numbered, data), "synthetic", progress)
     inside, outside = Candidates(means), Candidates(means)
     real = embed(_measured(inside, members, data), "members'", progress)
-    strangers = embed(_measured(outside, others, data), "other patients'", progress)
-    patients, given = (len(np.unique(found.subjects)) for found in (real, strangers))
-    if not len(made):
+    unseen = embed(_measured(outside, others, data), "other patients'", progress)
+    patients, n_others = (len(np.unique(group.subjects)) for group in (real, unseen))
+    if not len(generated):
         raise InputError("there is no synthetic volume to audit")
     if patients < _FEWEST:
         raise InputError(f"an audit needs at least {_FEWEST} patients, and there are {patients}")
-    findings = [whole_copies(made, real), part_copies(made, real)]
+    findings = [whole_copies(generated, real), part_copies(generated, real)]
     noise = None if means is None else noise_of_means(means, inside)
     if noise is not None:
         findings.append(noise)
-    if given >= _FEWEST:
-        findings.append(closest_record(made, real, strangers))
+    if n_others >= _FEWEST:
+        findings.append(closest_record(generated, real, unseen))
     classes = {**inside.classes(), **outside.classes()}
-    reason = _reason(means, real, strangers, given, classes)
+    reason = _reason(means, real, unseen, n_others, classes)
     if reason is None and means is not None and plan is not None:
         progress.start("membership", 1)
-        found = membership(means, plan, inside, outside)
+        outcome = membership(means, plan, inside, outside)
         progress.finish()
-        if isinstance(found, Finding):
-            findings.append(found)
+        if isinstance(outcome, Finding):
+            findings.append(outcome)
         else:
-            reason = found
+            reason = outcome
     return Report(tuple(findings), (reason,) if reason else (), _not_attacked(plan, means))
 
 
@@ -105,26 +105,26 @@ def _gridded(
         try:
             yield subject, to_grid(volume, data)
         except InputError:
-            # It counted as no volume in the training as well.
+            # Training ignored the volume too.
             continue
 
 
 def _reason(
     means: Means | None,
     real: Embedded,
-    strangers: Embedded,
-    given: int,
+    unseen: Embedded,
+    n_others: int,
     classes: Mapping[str, str],
 ) -> str | None:
     """Why membership cannot be measured; None where it can be."""
-    if given < _FEWEST:
+    if n_others < _FEWEST:
         return (
             f"membership: needs at least {_FEWEST} patients that the model never saw "
-            f"(--against), and {given} were given; nothing here measures it without them"
+            f"(--against), and {n_others} were given; nothing here measures it without them"
         )
-    if means is None or not means.found:
+    if means is None or not means.by_name:
         return "membership: there is no released mean of a model to attack"
-    if other_kind(real, strangers, classes):
+    if other_kind(real, unseen, classes):
         return (
             "membership: the other patients' mean image differs from the members' beyond chance, "
             "and separating two kinds of patients does not show who took part; give --against "

@@ -1,4 +1,4 @@
-"""What every volume model can do: encode, decode, sample, and say what it lost.
+"""The interface of all networks: encode, decode, sample, and loss.
 
 Models never mix samples: GroupNorm or LayerNorm only, no dropout, no running statistics,
 so one patient's gradient is one patient's. Every constant of the loss is public.
@@ -18,30 +18,30 @@ from torch import Tensor, nn
 
 from medvae.errors import UsageError
 
-# Crops flatter than this (on the [-1, 1] scale) are treated as if they had this deviation.
+# Smallest standard deviation of a crop, on the scale [-1, 1]; flatter ones count as having it.
 FLAT = 0.02
 
-# In the loss, samples fainter than this count as if they had this deviation: noise of one
-# size drowns them anyway, and they must not rule the training.
+# Smallest standard deviation of a sample in the loss. Fainter samples are below the latent noise
+# and must not dominate the loss.
 FAINT = 0.15
 
 
-# What networks add to a linear path is small beside a deviation of 1. With this factor one
-# step of an Adam-like optimizer on the last layer changes the output by less than that.
+# Factor of the last layer, which adds to a linear path with standard deviation 1. With this factor,
+# one step of an Adam-like optimizer changes the output by less than that.
 RESIDUAL = 0.1
 
 
 @dataclass(frozen=True)
 class Common:
-    """What every kind of network is made with.
+    """Parameters that all kinds of networks share.
 
     Attributes:
         channels: channels of a volume.
         dims: 2 or 3 spatial axes.
         latent_channels: channels of a latent for each of the volume's.
-        latent_noise: deviation of the posterior that the decoder is trained to bear, as a
-            part of the latents' own deviation (which is 1 on procedural volumes).
-        kl_weight: weight of the Kullback-Leibler term, a latent number.
+        latent_noise: smallest standard deviation of the posterior, in units of the latents' own
+            (which is 1 on procedural volumes).
+        kl_weight: weight of the Kullback-Leibler term, for each latent number.
     """
 
     channels: int = 1
@@ -53,7 +53,7 @@ class Common:
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a network is: channels, and residual blocks before and after the latent."""
+    """Size of a network: channels, and residual blocks before and after the latent."""
 
     width: int
     encoder_blocks: int
@@ -74,8 +74,8 @@ class VAE(nn.Module, ABC):
 
     Attributes:
         channels, dims, latent_noise, kl_weight: see `Common`.
-        factor: every spatial size is a multiple of it; latents are that much smaller.
-        latent_channels: channels of a latent, of all channels of a volume together.
+        factor: ratio of a volume's spatial sizes to a latent's; sizes are multiples of it.
+        latent_channels: channels of a latent, for all channels of a volume.
     """
 
     factor: ClassVar[int] = 4
@@ -96,26 +96,26 @@ class VAE(nn.Module, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """[B, L, *S / factor] to [B, C, *S], near [-1, 1] but not clipped."""
 
-    def log_variance(self, spread: Tensor) -> Tensor:
-        """Log variance from a free number: it may widen but never becomes a point.
+    def log_variance(self, logits: Tensor) -> Tensor:
+        """Log variance of the posterior from unconstrained numbers.
 
-        The floor is `latent_noise`; a decoder trained above it stays robust.
+        The std is at least `latent_noise`, which keeps the decoder robust to noise.
         """
-        return 2.0 * math.log(max(self.latent_noise, 1e-3)) + F.softplus(spread - 4.0)
+        return 2.0 * math.log(max(self.latent_noise, 1e-3)) + F.softplus(logits - 4.0)
 
     def sample(self, mean: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
-        """A draw of the posterior from standard normal `noise` of the latent's shape."""
+        """A sample of the posterior from standard normal `noise` of the latent's shape."""
         return mean + torch.exp(0.5 * logvar) * noise
 
-    def canvas(self, z: Tensor) -> Tensor:
-        """Latents [B, L, *G] laid out so that neighbours in space are neighbours: [B, M, *H].
+    def spatial_latent(self, z: Tensor) -> Tensor:
+        """Latents [B, L, *G] as images [B, M, *H] whose neighbours are neighbours in space.
 
-        Orthonormal, and one to one where H * M = G * L; the prior works on it.
+        Orthonormal, and invertible if H * M = G * L. The prior is defined on these images.
         """
         return z
 
-    def from_canvas(self, image: Tensor) -> Tensor:
-        """Invert `canvas`."""
+    def from_spatial_latent(self, image: Tensor) -> Tensor:
+        """Invert `spatial_latent`."""
         return image
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:

@@ -87,9 +87,9 @@ class LinearPathVAE(VAE):
         linear = frontend.synthesise(half)
         mean, deviation = _moments(linear)
         seen = torch.cat([(x - mean) / deviation, (x - linear) / deviation], dim=1)
-        change, spread = self.encoder(frontend.fold(seen)).chunk(2, dim=1)
+        change, logits = self.encoder(frontend.fold(seen)).chunk(2, dim=1)
         z = self._fold((half + change * deviation) / self.latent_scale)
-        return z, self._fold_power(self.log_variance(spread))
+        return z, self._fold_power(self.log_variance(logits))
 
     def decode(self, z: Tensor) -> Tensor:
         half = self._unfold(z.float()) * self.latent_scale
@@ -99,12 +99,12 @@ class LinearPathVAE(VAE):
         change = self.decoder(torch.cat([seen, half / deviation], dim=1))
         return linear + frontend.unfold(change) * deviation
 
-    def canvas(self, z: Tensor) -> Tensor:
+    def spatial_latent(self, z: Tensor) -> Tensor:
         if self.mixture.shape[0] < self.mixture.shape[1]:
             return z
         return self._unfold(z)
 
-    def from_canvas(self, image: Tensor) -> Tensor:
+    def from_spatial_latent(self, image: Tensor) -> Tensor:
         if self.mixture.shape[0] < self.mixture.shape[1]:
             return image
         return self._fold(image)

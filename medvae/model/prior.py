@@ -1,14 +1,12 @@
-"""The latent prior: a Gaussian along fixed public directions, sampled, never N(0, I).
+"""The latent prior: a Gaussian along fixed public directions, never N(0, I).
 
-Directions are cosine functions over the latent grid, lowest frequency first; the spectrum
-(what variance to expect along each) is measured on procedural volumes. Only a few numbers
-along them come from patients, each through a Gaussian release made in `medvae.train`;
-all here is post-processing.
+Directions are cosine functions over the latent grid, lowest frequency first. Their expected
+variance is measured on procedural volumes. A few coefficients come from patients, through Gaussian
+mechanisms in `medvae.train`; this module is post-processing.
 
-What no covariance was released for is filled in at the released strength: by independent
-normals, which look like haze, or by the latents of procedural volumes, whose directions
-depend on one another as edges want it; or not at all, where an atlas's draws have what is not
-released. None of these knows anything of a patient.
+Directions without a released covariance get a residual at the released scale: independent normals,
+which look like haze; or latents of procedural volumes, whose directions are correlated like those
+of edges; or none, if atlas samples supply it. No residual depends on a patient.
 """
 
 from __future__ import annotations
@@ -29,11 +27,10 @@ SHELLS = 8
 
 @lru_cache(maxsize=4)
 def directions(shape: tuple[int, ...]) -> Tensor:
-    """The order of the cosine directions of latents [L, *G]: a permutation of all of them.
+    """Order of the cosine directions of latents [L, *G], as a permutation; read-only.
 
-    Sorting takes longer than the transform, so orders are kept; not to be written to.
-
-    By frequency, then by channel; so every prefix is a low-pass of all channels.
+    By frequency, then by channel, so every prefix is a low-pass of all channels. Cached, because
+    sorting takes longer than the transform.
     """
     power = torch.zeros(shape, dtype=torch.float64)
     for axis, n in enumerate(shape[1:], start=1):
@@ -44,7 +41,7 @@ def directions(shape: tuple[int, ...]) -> Tensor:
 
 
 def coordinates(latents: Tensor) -> Tensor:
-    """Latents [B, L, *G] to coordinates [B, D] along the ordered directions (orthonormal)."""
+    """Coordinates [B, D] of latents [B, L, *G] along the ordered directions (orthonormal)."""
     shape = tuple(latents.shape[1:])
     order = directions(shape).to(latents.device)
     return cosine_transform(latents.float()).flatten(1)[:, order]
@@ -59,61 +56,61 @@ def from_coordinates(values: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def shells(dimension: int) -> Tensor:
-    """Which of `SHELLS` groups of growing frequency each direction belongs to, [D] int64.
+    """[D] int64 shell of each direction, out of `SHELLS` of growing frequency.
 
-    Geometric: each shell holds about twice as many directions as the one before.
+    Each shell holds about twice as many directions as the one before.
     """
     edges = dimension / 2.0 ** torch.arange(SHELLS - 1, 0, -1, dtype=torch.float64)
     return torch.bucketize(torch.arange(dimension, dtype=torch.float64), edges, right=True)
 
 
-def mean_size(deviation: npt.NDArray[np.float64], clip: float, sigma: float) -> tuple[int, float]:
-    """How many coordinates of a mean are released, and the clip norm of their vector; public.
+def mean_size(std: npt.NDArray[np.float64], clip: float, sigma: float) -> tuple[int, float]:
+    """Number of measured coordinates of a mean, and the clip norm of their vector; public.
 
-    The largest number at which noise stays below the expected deviation.
+    The largest number at which the noise std is below the expected one.
 
     Args:
-        deviation: [D] expected of each coordinate, which is sent divided by its square root.
+        std: [D] expected std of each coordinate; the vector holds coordinates over its square root.
         clip: in units of the expected norm.
-        sigma: noise deviation for a clip norm of 1.
+        sigma: noise std for a clip norm of 1.
     """
-    # The vector's expected square norm is the sum of deviation (weight ** 2 * deviation ** 2).
-    norms = clip * np.sqrt(np.cumsum(deviation))
-    noise = sigma * norms * np.sqrt(deviation)
-    good = np.flatnonzero(noise <= deviation)
-    d = int(good[-1]) + 1 if len(good) else 1
+    # The vector's expected squared norm is the sum of weight ** 2 * std ** 2, that is of std.
+    norms = clip * np.sqrt(np.cumsum(std))
+    noise_std = sigma * norms * np.sqrt(std)
+    measurable = np.flatnonzero(noise_std <= std)
+    d = int(measurable[-1]) + 1 if len(measurable) else 1
     return d, float(norms[d - 1])
 
 
 @dataclass
 class LatentPrior:
-    """A mean, a full covariance on the first r directions, a deviation for each of the others.
+    """A mean, a full covariance on the first r directions, and a std for each of the others.
 
     Attributes:
         shape: of a latent, [L, *G]; D = its product.
         mean: [D] coordinates.
         factor: [r, r] matrix F; the first r coordinates have covariance F F^T.
-        deviation: [D] deviations of the others (the first r are not used).
-        structure: [D] deviations of procedural volumes, to bring theirs to 1.
+        std: [D] standard deviations of the others (the first r are not used).
+        structure: [D] standard deviations of procedural volumes, which scale theirs to 1.
     """
 
     shape: tuple[int, ...]
     mean: Tensor
     factor: Tensor
-    deviation: Tensor
+    std: Tensor
     structure: Tensor
 
-    def sample(self, normal: Tensor, procedural: Tensor | None = None) -> Tensor:
-        """Latents [B, *shape]; row by row, so samples of a batch do not mix.
+    def sample(self, normal: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Latents [B, *shape], row by row: a sample does not depend on others of its batch.
 
         Args:
             normal: [B, D] standard normals.
-            procedural: [B, D] coordinates of procedural volumes, to fill the directions
-                beyond the first r with (zeros: these have the mean); None: `normal` does.
+            residual: [B, D] coordinates of procedural volumes for the directions beyond the first
+                r (zeros: these directions have their mean); None: `normal`.
         """
         rank = self.factor.shape[0]
-        rest = normal if procedural is None else procedural / self.structure
-        values = self.mean + rest * self.deviation
+        scaled = normal if residual is None else residual / self.structure
+        values = self.mean + scaled * self.std
         if rank:
             # One product a row: a matrix product may round differently with the batch size.
             low = torch.stack([self.factor @ row for row in normal[:, :rank]])
@@ -126,7 +123,7 @@ class LatentPrior:
             "shape": torch.tensor(self.shape, dtype=torch.int64),
             "mean": self.mean.float(),
             "factor": self.factor.float(),
-            "deviation": self.deviation.float(),
+            "deviation": self.std.float(),
             "structure": self.structure.float(),
         }
 

@@ -90,8 +90,8 @@ class TransformerVAE(VAE):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         found = self.encoder(frontend.fold(frontend.fold(x)))
-        mean, spread = found.chunk(2, dim=1)
-        return mean, self.log_variance(spread)
+        mean, logits = found.chunk(2, dim=1)
+        return mean, self.log_variance(logits)
 
     def decode(self, z: Tensor) -> Tensor:
         return frontend.unfold(frontend.unfold(self.decoder(z)))

@@ -64,7 +64,7 @@ def drawer_of(artifact: Artifact) -> Drawer:
         raise UsageError(
             "this model has nothing to draw from: it is a public one; train it on a data set first"
         )
-    if artifact.config().filling != "gaussian":
+    if artifact.config().residual_prior != "gaussian":
         raise UsageError(
             "this model fills its draws with procedural structure, which TorchScript cannot hold: "
             "train one with prior.kind gaussian, or export it with --format safetensors"
@@ -99,8 +99,8 @@ class _PriorDrawer(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """[1, D] standard normals to [1, C, X, Y, Z]."""
-        canvas = self.prior.sample(numbers)
-        image = self.model.decode(self.model.from_canvas(canvas))
+        spatial = self.prior.sample(numbers)
+        image = self.model.decode(self.model.from_spatial_latent(spatial))
         made: Tensor = self.units(image.reshape(self.shape))
         return made
 
@@ -108,7 +108,7 @@ class _PriorDrawer(nn.Module):
 def _of_prior(artifact: Artifact) -> Drawer:
     model, data = load_model(artifact), artifact.config().data
     empty = torch.zeros(1, *model.latent_shape(data.size[: model.dims]))
-    shape = tuple(model.canvas(empty).shape[1:])
+    shape = tuple(model.spatial_latent(empty).shape[1:])
     prior = LatentPrior.from_tensors(artifact.part("prior"), shape)
     count = len(prior.mean)
     draw = f"r.standard_normal({count}, dtype=numpy.float32)"

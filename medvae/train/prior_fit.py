@@ -1,16 +1,15 @@
-"""Fit the latent prior from one to three Gaussian releases of clipped per-patient vectors.
+"""Fit the latent prior with one to three Gaussian mechanisms on clipped per-patient vectors.
 
-For each patient, the coordinates of the latents of all volumes along fixed public
-directions, as differences from a released or public reference:
+The vectors hold coordinates of latents along fixed public directions, relative to a released or
+public reference:
   mean        the first d coordinates, averaged over the patient's volumes;
-  covariance  the outer product of the first r, less the released mean, likewise averaged,
-              as a vector in the isometric basis of symmetric matrices;
-  shells      the root mean square of all coordinates, less the mean, in groups of
-              growing frequency; only where something must be drawn at that strength.
-Each vector is clipped to a public constant C by `gaussian_release` (sensitivity C / N).
-All that follows a release (shrinkage, projection to positive matrices) is post-processing
-(Dwork and Roth 2014, proposition 2.1). d, r, C and the weights depend on N, the noise
-multiplier and procedural volumes alone.
+  covariance  the outer product of the first r less the released mean, likewise averaged, as a
+              vector in the isometric basis of symmetric matrices;
+  shells      the root mean square of all coordinates less the mean, by group of frequency; only
+              if the residual prior samples at this scale.
+`gaussian_release` clips each vector to a public constant C (sensitivity C / N). The rest
+(shrinkage, projection to positive matrices) is post-processing (Dwork and Roth 2014, proposition
+2.1). d, r, C and the weights depend on N, the noise multiplier and procedural volumes alone.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ from medvae.progress import Progress
 
 MEAN, COVARIANCE, SHELL = "prior.mean", "prior.covariance", "prior.shells"
 NAMES = (MEAN, COVARIANCE, SHELL)
-# Parts of the prior's budget. A mean serves every sample, the shells need little.
+# Shares of the prior's budget. Every sample uses the mean; the shells need little.
 SPLIT = {MEAN: 0.5, COVARIANCE: 0.35, SHELL: 0.15}
-# Where the atlas's draws fill the rest, nothing is to be known of its strength.
+# With an atlas as the residual prior, the scale of the residual is not needed.
 SPLIT_ON_ATLAS = {MEAN: 0.55, COVARIANCE: 0.45}
 
 Array = npt.NDArray[np.float64]
@@ -41,30 +40,30 @@ Coordinates = Callable[[int], Tensor]
 
 
 def split(cfg: RunConfig) -> dict[str, float]:
-    """Mechanisms of the prior, in order, and their parts of its budget; public."""
-    parts = SPLIT_ON_ATLAS if cfg.filling == "atlas" else SPLIT
-    found = {name: part for name, part in parts.items() if name != COVARIANCE or cfg.prior.rank}
-    total = sum(found.values())
-    return {name: part / total for name, part in found.items()}
+    """Mechanisms of the prior, in order, and their shares of its budget; public."""
+    parts = SPLIT_ON_ATLAS if cfg.residual_prior == "atlas" else SPLIT
+    planned = {name: part for name, part in parts.items() if name != COVARIANCE or cfg.prior.rank}
+    total = sum(planned.values())
+    return {name: part / total for name, part in planned.items()}
 
 
 @dataclass(frozen=True)
 class PublicScale:
-    """What procedural volumes say to expect of each coordinate.
+    """Public expectation of each coordinate.
 
     Attributes:
-        deviation: [D] expected deviations, smooth in frequency, positive.
-        reference: [D] where coordinates are counted from.
-        structure: [D] deviations of procedural volumes themselves.
+        std: [D] expected standard deviations, smooth in frequency, positive.
+        reference: [D] origin of the coordinates.
+        structure: [D] standard deviations of procedural volumes themselves.
     """
 
-    deviation: Array
+    std: Array
     reference: Array
     structure: Array
 
 
 def banded(coordinates: Tensor) -> Array:
-    """Root mean square of coordinates [n, D], averaged over bands of frequency, positive."""
+    """[D] root mean square of coordinates [n, D], averaged over bands of frequency; positive."""
     power = coordinates.double().square().mean(dim=0).numpy()
     edges = np.unique(np.geomspace(1, len(power), 40).astype(int))
     for low, high in zip([0, *edges[:-1]], edges, strict=True):
@@ -82,13 +81,13 @@ def fit_prior(
     noise: NoiseSource,
     progress: Progress,
 ) -> LatentPrior:
-    """Release mean, covariance and shells, and make them a prior.
+    """Measure mean, covariance and shells, and combine them into a prior.
 
     Formal guarantee: the result is a function of the outputs of the mechanisms and of public
     constants.
     """
 
-    def release(name: str, vectors: Iterator[Array], clip: float, dimension: int) -> Array:
+    def noisy_mean(name: str, vectors: Iterator[Array], clip: float, dimension: int) -> Array:
         progress.advance(list(mechanisms).index(name), name)
         return gaussian_release(
             vectors,
@@ -105,63 +104,63 @@ def fit_prior(
 
     progress.start("latent prior", len(mechanisms))
     sigma = {name: one.noise_multiplier / patients for name, one in mechanisms.items()}
-    mean = _mean(cohort, release, public, cfg, sigma[MEAN])
+    mean = _mean(cohort, noisy_mean, public, cfg, sigma[MEAN])
     factor = np.zeros((0, 0))
     if COVARIANCE in mechanisms:
-        factor = _covariance(cohort, release, mean, public, cfg, sigma[COVARIANCE])
-    deviation = np.zeros(len(mean))
+        factor = _covariance(cohort, noisy_mean, mean, public, cfg, sigma[COVARIANCE])
+    std = np.zeros(len(mean))
     if SHELL in mechanisms:
-        deviation = _shells(cohort, release, mean, public, cfg, sigma[SHELL])
+        std = _shells(cohort, noisy_mean, mean, public, cfg, sigma[SHELL])
     progress.finish()
     return LatentPrior(
         shape,
         torch.from_numpy(mean + public.reference).float(),
         torch.from_numpy(factor).float(),
-        torch.from_numpy(deviation * cfg.temperature).float(),
+        torch.from_numpy(std * cfg.temperature).float(),
         torch.from_numpy(public.structure).float(),
     )
 
 
 Cohort = Callable[[], Iterator[Array]]
-Release = Callable[[str, Iterator[Array], float, int], Array]
+NoisyMean = Callable[[str, Iterator[Array], float, int], Array]
 
 
 def _mean(
-    cohort: Cohort, release: Release, public: PublicScale, cfg: PriorConfig, sigma: float
+    cohort: Cohort, noisy_mean: NoisyMean, public: PublicScale, cfg: PriorConfig, sigma: float
 ) -> Array:
-    """[D] the mean, 0 beyond the released coordinates."""
-    # Sent with the square root of its expected deviation: the weights that make the summed
-    # squared error after division smallest (see `frontend`).
-    weight = public.deviation**-0.5
-    d, clip = mean_size(public.deviation, cfg.clip, sigma)
-    raw = release(MEAN, (np.mean(c[:, :d] * weight[:d], axis=0) for c in cohort()), clip, d)
-    noise = (sigma * clip / weight[:d]) ** 2
-    mean = np.zeros(len(public.deviation))
-    mean[:d] = _shrink(raw / weight[:d], noise, public.deviation[:d] ** 2)
+    """[D] the mean, 0 beyond the measured coordinates."""
+    # Over the square root of the expected std: these weights minimise the summed squared error
+    # (see `frontend`).
+    weight = public.std**-0.5
+    d, clip = mean_size(public.std, cfg.clip, sigma)
+    noisy = noisy_mean(MEAN, (np.mean(c[:, :d] * weight[:d], axis=0) for c in cohort()), clip, d)
+    noise_var = (sigma * clip / weight[:d]) ** 2
+    mean = np.zeros(len(public.std))
+    mean[:d] = _shrink(noisy / weight[:d], noise_var, public.std[:d] ** 2)
     return mean
 
 
-def _shrink(values: Array, noise: Array, expected: Array) -> Array:
-    """Wiener shrinkage: the part of a band's power that noise does not explain is kept.
+def _shrink(values: Array, noise_var: Array, prior_var: Array) -> Array:
+    """Wiener shrinkage by band: the fraction of its power that noise does not explain.
 
-    A band of few coordinates can be large by chance, so none keeps more than the public
-    expectation of its power would.
+    A band of few coordinates can have a large power by chance, so the fraction is at most that of
+    the public expectation of the power.
     """
     shrunk = values.copy()
     start = 0
     while start < len(values):
         stop = min(len(values), max(start + 4, int(start * 1.4)))
-        seen = float(np.mean(values[start:stop] ** 2))
-        doubt = float(np.mean(noise[start:stop]))
-        most = expected[start:stop] / (expected[start:stop] + noise[start:stop])
-        shrunk[start:stop] *= np.clip(1.0 - doubt / max(seen, 1e-12), 0.0, most)
+        power = float(np.mean(values[start:stop] ** 2))
+        noise = float(np.mean(noise_var[start:stop]))
+        largest = prior_var[start:stop] / (prior_var[start:stop] + noise_var[start:stop])
+        shrunk[start:stop] *= np.clip(1.0 - noise / max(power, 1e-12), 0.0, largest)
         start = stop
     return shrunk
 
 
 def _covariance(
     cohort: Cohort,
-    release: Release,
+    noisy_mean: NoisyMean,
     mean: Array,
     public: PublicScale,
     cfg: PriorConfig,
@@ -174,7 +173,7 @@ def _covariance(
     clip = cfg.clip * float(np.sqrt(r))
     upper = np.triu_indices(r)
     fold = np.where(upper[0] == upper[1], 1.0, np.sqrt(2.0))
-    unit = public.deviation[:r]
+    unit = public.std[:r]
 
     def vectors() -> Iterator[Array]:
         for c in cohort():
@@ -183,50 +182,49 @@ def _covariance(
             y = y * np.minimum(1.0, clip / np.maximum(np.linalg.norm(y, axis=1), 1e-12))[:, None]
             yield (y.T @ y / max(len(y), 1))[upper] * fold
 
-    raw = release(COVARIANCE, vectors(), clip**2, len(fold)) / fold
+    noisy = noisy_mean(COVARIANCE, vectors(), clip**2, len(fold)) / fold
     matrix = np.zeros((r, r))
-    matrix[upper] = raw
+    matrix[upper] = noisy
     matrix = matrix + matrix.T - np.diag(np.diag(matrix))
-    noise = (sigma * clip**2) ** 2
-    return unit[:, None] * _factor(matrix, noise)
+    return unit[:, None] * _factor(matrix, (sigma * clip**2) ** 2)
 
 
-def _rank(wanted: int, dimension: int, sigma: float) -> int:
+def _rank(configured: int, dimension: int, sigma: float) -> int:
     """Largest rank at which the noise matrix (norm about 2 sigma C^2 sqrt(r)) is below 1/2."""
     affordable = int((1.0 / (4.0 * max(sigma, 1e-12))) ** (2.0 / 3.0))
-    return min(wanted, dimension, affordable)
+    return min(configured, dimension, affordable)
 
 
-def _factor(matrix: Array, noise: float) -> Array:
-    """A factor of the noisy covariance, shrunk to its diagonal and made positive."""
+def _factor(matrix: Array, noise_var: float) -> Array:
+    """A factor of the noisy covariance, shrunk to its diagonal and projected to be positive."""
     r = len(matrix)
-    # Entries below this would be noise around a coordinate that hardly varies.
+    # Smaller entries are noise around a coordinate that hardly varies.
     diagonal = np.maximum(np.diag(matrix), 0.02)
     off = matrix - np.diag(np.diag(matrix))
     count = max(1, r * (r - 1))
-    seen = float((off**2).sum()) / count
-    keep = max(0.0, 1.0 - 0.5 * noise / max(seen, 1e-12)) if r > 1 else 0.0
-    values, vectors = np.linalg.eigh(np.diag(diagonal) + keep * off)
+    power = float((off**2).sum()) / count
+    shrinkage = max(0.0, 1.0 - 0.5 * noise_var / max(power, 1e-12)) if r > 1 else 0.0
+    values, vectors = np.linalg.eigh(np.diag(diagonal) + shrinkage * off)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _shells(
     cohort: Cohort,
-    release: Release,
+    noisy_mean: NoisyMean,
     mean: Array,
     public: PublicScale,
     cfg: PriorConfig,
     sigma: float,
 ) -> Array:
-    """[D] deviations: the public ones, scaled shell by shell by what the patients show."""
+    """[D] std of coordinates: the public ones, scaled by the measured ratio of each shell."""
     group = shells(len(mean)).numpy()
     count = np.maximum(np.bincount(group, minlength=SHELLS), 1)
     clip = cfg.clip * float(np.sqrt(SHELLS))
 
     def vectors() -> Iterator[Array]:
         for c in cohort():
-            square = np.mean(((c - mean) / public.deviation) ** 2, axis=0)
+            square = np.mean(((c - mean) / public.std) ** 2, axis=0)
             yield np.sqrt(np.bincount(group, weights=square, minlength=SHELLS) / count)
 
-    raw = release(SHELL, vectors(), clip, SHELLS)
-    return np.asarray(public.deviation * np.maximum(raw, 0.02)[group])
+    noisy = noisy_mean(SHELL, vectors(), clip, SHELLS)
+    return np.asarray(public.std * np.maximum(noisy, 0.02)[group])

@@ -22,7 +22,7 @@ from medvae.train import anatomy as anatomy_stage
 from medvae.train.adversarial import Adversary
 from medvae.train.loop import Penalties, Penalty, Schedule, train_freely
 from medvae.train.perceptual import Perceptual
-from medvae.train.state import CheckpointStore, Forgetful
+from medvae.train.state import CheckpointStore, NullCheckpointStore
 
 # Streams of procedural volumes: what is trained on is never measured on.
 TRAIN_STREAM, MEASURE_STREAM = 1, 2
@@ -73,7 +73,7 @@ def pretrain(
         schedule,
         stage="public stage",
         progress=progress,
-        store=checkpoint or Forgetful(),
+        store=checkpoint or NullCheckpointStore(),
         penalty=_penalties(cfg, model),
     )
     artifact = public_artifact(cfg, model)

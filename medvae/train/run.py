@@ -1,10 +1,10 @@
-"""A private run: [atlas -> VAE on atlas samples] -> DP-SGD -> latent prior, resumable.
+"""A private run, resumable: [atlas -> VAE on its samples] -> DP-SGD -> latent prior.
 
 Or the cosine model alone.
 
 Formal guarantee: the artifact is a function of the outputs of the plan's mechanisms, of
 public constants and of the key's noise; it is as private as their composition, which the
-plan accounts for. No loss, count or figure of a patient is reported on the way.
+plan accounts for. No loss, count or statistic of a patient is reported during the run.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ from medvae.train.loop import Schedule, train_freely
 from medvae.train.public import dims_of, start, wants_bf16
 from medvae.train.release import PlannedRelease
 from medvae.train.stages import Stages
-from medvae.train.state import CheckpointStore, Forgetful
+from medvae.train.state import CheckpointStore, NullCheckpointStore
 
 Request = tuple[str, float, float, int]
+# The name stands in checkpoints and must not change.
+_SAMPLES_STAGE = "curriculum"
 
 
 class Patients(Protocol):
@@ -59,38 +61,38 @@ class Patients(Protocol):
 
 
 def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
-    """What a run asks of the budget: (name, share, sample rate, steps), shares adding up to 1.
+    """Mechanisms of a run: (name, share of the budget, sample rate, steps); the shares sum to 1.
 
-    Public: depends on the configuration and the number of patients alone. Stages without
-    steps or rank hand their share to the others.
+    Public: depends on the configuration and the number of patients alone. The share of a stage
+    without steps or rank goes to the others.
     """
     if cfg.cosines.share > 0:
         return cosine_stage.requests(cfg)
-    wanted: list[Request] = []
+    requests: list[Request] = []
     for name, part in anatomy_stage.mechanisms(cfg) if cfg.anatomy.share > 0 else ():
-        wanted += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
+        requests += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
     if dims_of(cfg) == 3:
         for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
-            wanted += _statistic(name, cfg.atlas.share * part, cfg, patients)
+            requests += _statistic(name, cfg.atlas.share * part, cfg, patients)
     elif cfg.atlas.share > 0:
         raise UsageError("an atlas needs volumes: set atlas.share to 0 for a grid of one slice")
     tune = cfg.finetune
     if tune.steps > 0:
-        wanted.append((dp.STAGE, tune.share, tune.sample_rate, tune.steps))
+        requests.append((dp.STAGE, tune.share, tune.sample_rate, tune.steps))
     for name, part in prior_fit.split(cfg).items():
-        wanted.append((name, cfg.prior.share * part, 1.0, 1))
-    wanted = [one for one in wanted if one[1] > 0]
-    drawn_from = cfg.atlas.share + cfg.anatomy.share
-    if not any(name in prior_fit.NAMES for name, *_ in wanted) and drawn_from == 0:
+        requests.append((name, cfg.prior.share * part, 1.0, 1))
+    requests = [request for request in requests if request[1] > 0]
+    sampled = cfg.atlas.share + cfg.anatomy.share > 0
+    if not any(name in prior_fit.NAMES for name, *_ in requests) and not sampled:
         raise UsageError(
             "nothing to draw from: give anatomy.share, atlas.share or prior.share some budget"
         )
-    total = sum(one[1] for one in wanted)
-    return [(name, share / total, rate, steps) for name, share, rate, steps in wanted]
+    total = sum(request[1] for request in requests)
+    return [(name, share / total, rate, steps) for name, share, rate, steps in requests]
 
 
 def _statistic(name: str, share: float, cfg: RunConfig, patients: int) -> list[Request]:
-    """One statistic of the atlas: with a centre of its own where its mean is not known before."""
+    """One statistic of the atlas; recentred, unless its mean is known beforehand."""
     parts = [(name, share)]
     if name not in KNOWN_MEAN:
         parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
@@ -109,7 +111,7 @@ def train(
     device: str = "cpu",
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Run the plan. Interrupted and run again with the same arguments, it ends the same.
+    """Run the plan. An interrupted run, continued with the same arguments, gives the same result.
 
     Args:
         cfg: what the plan was made from.
@@ -133,34 +135,35 @@ def train(
         )
     if (anatomy.digest if anatomy else "") != cfg.anatomy.digest:
         raise UsageError("the anatomy entry is not the one that the configuration names")
-    stages = Stages.resume(checkpoint or Forgetful())
+    stages = Stages.resume(checkpoint or NullCheckpointStore())
     noise = NoiseSource(key, _binding(cfg, device))
     if cfg.cosines.share > 0:
         with one_thread():
             cosines = cosine_stage.released(cfg, plan, patients, noise, stages, progress)
         facts = _facts(cfg, plan, cosine_stage.facts(cosines))
         return Artifact(cosine_stage.tensors(cosines), facts)
-    # Whatever is computed on the way to a private sum adds up in one order on every machine.
+    # Everything that enters a private sum is added in one order on every machine.
     with one_thread():
         model = _initial(cfg, init).to(device)
-        drawn = None
+        people = None
         if anatomy is not None:
-            drawn = anatomy_stage.released(anatomy, plan, patients, noise, stages, progress)
-            _curriculum(model, anatomy_stage.patches(drawn, cfg), cfg, stages, progress)
+            people = anatomy_stage.released(anatomy, plan, patients, noise, stages, progress)
+            patches = anatomy_stage.patches(people, cfg)
+            _train_on_samples(model, patches, cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
             images = [image for image, _ in atlas.pairs(cfg.atlas.samples, cfg.seed)]
-            _curriculum(model, images, cfg, stages, progress)
+            _train_on_samples(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
-    return _artifact(cfg, plan, model, prior, atlas, drawn)
+    return _artifact(cfg, plan, model, prior, atlas, people)
 
 
 def _binding(cfg: RunConfig, device: str) -> str:
-    """What may change the last bits of a sum: a resume with another has noise of its own.
+    """Everything that may change the last bits of a sum; noise is bound to it.
 
     Otherwise two copies of a sealed run, continued on two machines, would share their noise and
-    differ by rounding of the patients' data alone.
+    differ by the rounding of the patients' data alone.
     """
     kind = torch.device(device)
     return f"{kind.type} {resolve_precision(cfg.compute.precision, kind)} {cfg.compute.chunk}"
@@ -197,28 +200,28 @@ def _atlas(
         atlas = fit_atlas(patients, PlannedRelease(plan, noise), cfg, progress=progress)
         tensors = {k: torch.from_numpy(v.copy()) for k, v in atlas.to_tensors().items()}
         done = stages.finish("atlas", tensors)
-    # Read back also when just made: a resumed run must see the same rounded numbers.
+    # Read from the stored tensors: a resumed run must use the same rounded numbers.
     return Atlas.from_tensors({k: v.numpy() for k, v in done.items()})
 
 
-def _curriculum(
+def _train_on_samples(
     model: VAE,
     images: Sequence[npt.NDArray[np.float32]],
     cfg: RunConfig,
     stages: Stages,
     progress: Progress,
 ) -> None:
-    """The VAE on draws of what was released: post-processing, free, as long as one likes."""
-    done = stages.result("curriculum")
+    """Train the VAE on samples of the released atlas or anatomy: post-processing, of any length."""
+    done = stages.result(_SAMPLES_STAGE)
     if done is None:
-        drawn = torch.from_numpy(np.stack(images))[:, None] if images else None
+        samples = torch.from_numpy(np.stack(images))[:, None] if images else None
         steps = cfg.atlas.steps if images else 0
         size = cfg.pretrain.batch
 
         def batches(step: int) -> torch.Tensor:
-            assert drawn is not None
-            chosen = [(step * size + i) % len(drawn) for i in range(size)]
-            return drawn[chosen].to(next(model.parameters()).device)
+            assert samples is not None
+            chosen = [(step * size + i) % len(samples) for i in range(size)]
+            return samples[chosen].to(next(model.parameters()).device)
 
         rate = cfg.pretrain.learning_rate / 4.0
         schedule = Schedule(steps, rate, cfg.seed, bf16=wants_bf16(cfg))
@@ -228,9 +231,9 @@ def _curriculum(
             schedule,
             stage="VAE on drawn volumes",
             progress=progress,
-            store=stages.store("curriculum"),
+            store=stages.store(_SAMPLES_STAGE),
         )
-        done = stages.finish("curriculum", model.state_dict())
+        done = stages.finish(_SAMPLES_STAGE, model.state_dict())
     model.load_state_dict(done)
 
 
@@ -333,5 +336,5 @@ def _facts(cfg: RunConfig, plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
 
 
 def _names(names: Iterable[str]) -> list[str]:
-    """Stages in order, each once: what comes before the dot or the dash of a mechanism."""
+    """Stages in order, each once: the part of a mechanism's name before the dot or dash."""
     return list(dict.fromkeys(name.replace("-", ".").partition(".")[0] for name in names))

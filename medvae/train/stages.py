@@ -1,4 +1,4 @@
-"""A run's state over its stages: results of finished ones, and where the current one stands."""
+"""State of a run: results of finished stages, and the checkpoint of the current one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PARTIAL = "partial"
 
 @dataclass
 class Stages:
-    """Finished stages' tensors, and the unfinished one's own checkpoint as bytes."""
+    """Tensors of finished stages, and the checkpoint of the unfinished one as bytes."""
 
     _store: CheckpointStore
     _done: list[str] = field(default_factory=list)
@@ -24,11 +24,11 @@ class Stages:
 
     @classmethod
     def resume(cls, store: CheckpointStore) -> Stages:
-        """From what the store holds; IntegrityError when that is no checkpoint.
+        """Read the store's state; IntegrityError if it is no checkpoint.
 
-        Stages that an earlier artifact format finished are run again: their noise does not
-        protect (see `medvae.model.artifact`). It costs nothing, since nothing of them left the
-        tenant, and repeats no noise, since keys are bound to the mechanism's version.
+        Stages that an earlier artifact format finished run again, because their noise does not
+        protect (see `medvae.model.artifact`). This costs no privacy: their results never left the
+        tenant, and noise keys are bound to the mechanism's version, so no noise is repeated.
         """
         data = store.load()
         if data is None:
@@ -43,11 +43,11 @@ class Stages:
         return state
 
     def result(self, stage: str) -> dict[str, Tensor] | None:
-        """What a finished stage left, or None."""
+        """Tensors of a finished stage; None if it is not finished."""
         return under(stage, self._tensors) if stage in self._done else None
 
     def finish(self, stage: str, result: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Keep a stage's result durably, drop its partial state, and give the result back."""
+        """Store a stage's result durably, drop its checkpoint, and return the stored copy."""
         copied = {k: v.detach().cpu().clone() for k, v in result.items()}
         self._tensors |= prefixed(stage, copied)
         self._done.append(stage)
@@ -56,7 +56,7 @@ class Stages:
         return copied
 
     def store(self, stage: str) -> CheckpointStore:
-        """Where a stage keeps its own state while it runs."""
+        """The store for a stage's own checkpoints while it runs."""
         return _StageStore(self, stage)
 
     def _save(self) -> None:

@@ -15,15 +15,15 @@ from medvae.errors import IntegrityError
 
 
 class CheckpointStore(Protocol):
-    """Where a run's state is kept; the API seals it. One state at a time, the newest."""
+    """Storage of a run's newest state; the API seals it."""
 
     def load(self) -> bytes | None: ...
 
     def save(self, data: bytes) -> None: ...
 
 
-class Forgetful:
-    """A store that keeps nothing, for work that need not resume."""
+class NullCheckpointStore:
+    """A store that keeps nothing, for runs that need not resume."""
 
     def load(self) -> bytes | None:
         return None
@@ -73,7 +73,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took, into an optimizer over the same parameters."""
+    """Restore the state of `optimizer_tensors` in an optimizer over the same parameters."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition(".")

@@ -74,7 +74,7 @@ def explained(folder: Path) -> tuple[float, list[float]]:
     artifact = Artifact.from_bytes((folder / "model.safetensors").read_bytes())
     means = Means(artifact, PLAN)
     vectors = [means.vectors(COHORT.volumes(i)[0]) for i in range(PATIENTS)]
-    exact = {name: mean for name, mean in means.found.items() if mean.exact}
+    exact = {name: mean for name, mean in means.by_name.items() if mean.exact}
     assert sum(len(mean.released) for mean in exact.values()) > 50
 
     def fits(left_out: int | None) -> float:

@@ -166,8 +166,8 @@ def test_one_kind_is_rarely_taken_for_two() -> None:
     assert alarms <= 2
 
 
-class Given:
-    """Candidates with made-up vectors."""
+class FixedCandidates:
+    """Candidates with given vectors."""
 
     def __init__(self, rows: np.ndarray, kinds: np.ndarray | None = None) -> None:
         self.rows = rows
@@ -182,44 +182,44 @@ class Given:
         return {str(number): str(kind) for number, kind in enumerate(self.kinds)}
 
 
-def test_models_that_keep_their_promise_are_accused_as_often_as_chance_has_it() -> None:
-    """The attack on a real release stands anywhere among simulated ones, with equal chances."""
+def test_models_with_the_plans_noise_fail_as_often_as_by_chance() -> None:
+    """The rank of a real release among simulated ones is uniform."""
     rng = np.random.default_rng(2)
-    places = []
+    ranks = []
     for _ in range(150):
         rows = rng.normal(size=(40, 60)) / 8
         released = rows[:20].mean(axis=0) + rng.normal(0, 0.03, 60)
         mean = Mean(("m",), released, 9.0, 0.03, True)
-        tracer = Tracer({"m": mean}, Given(rows[:20]), Given(rows[20:]))  # type: ignore[arg-type]
+        tracer = Tracer({"m": mean}, FixedCandidates(rows[:20]), FixedCandidates(rows[20:]))  # type: ignore[arg-type]
         scores = tracer.scores()
-        usual = _aucs(tracer, 1.0, 39)
-        places.append((usual >= auc(scores[:20], scores[20:])).mean())
-    assert 0.7 < usual.mean() < 0.98
-    assert abs(np.mean(places) - 0.5) < 0.08
-    assert np.mean(np.array(places) < 0.1) < 0.2
+        simulated = _aucs(tracer, 1.0, 39)
+        ranks.append((simulated >= auc(scores[:20], scores[20:])).mean())
+    assert 0.7 < simulated.mean() < 0.98
+    assert abs(np.mean(ranks) - 0.5) < 0.08
+    assert np.mean(np.array(ranks) < 0.1) < 0.2
 
 
 def test_another_mix_of_classes_is_no_membership() -> None:
     """Four in five members are of the class that one in five others is of."""
     rng = np.random.default_rng(3)
     kinds = np.array([1] * 16 + [0] * 4 + [1] * 4 + [0] * 16)
-    higher, unmixed = [], []
+    with_classes, without_classes = [], []
     for _ in range(40):
         rows = rng.normal(size=(40, 60)) / 8 + 0.2 * kinds[:, None]
         released = rows[:20].mean(axis=0) + rng.normal(0, 0.5, 60)
         mean = Mean(("m",), released, 9.0, 0.5, True)
-        for told, found in ((kinds, higher), (None, unmixed)):
-            given = [
-                Given(rows[a:b], None if told is None else told[a:b])
+        for known, ranks in ((kinds, with_classes), (None, without_classes)):
+            groups = [
+                FixedCandidates(rows[a:b], None if known is None else known[a:b])
                 for a, b in ((0, 20), (20, 40))
             ]
-            tracer = Tracer({"m": mean}, *given)  # type: ignore[arg-type]
+            tracer = Tracer({"m": mean}, *groups)  # type: ignore[arg-type]
             scores = tracer.scores()
-            usual = _aucs(tracer, 1.0, 39)
-            found.append((usual >= auc(scores[:20], scores[20:])).mean())
-    assert abs(np.mean(higher) - 0.5) < 0.15
-    # Without the classes the mix alone accuses.
-    assert np.mean(unmixed) < 0.25
+            simulated = _aucs(tracer, 1.0, 39)
+            ranks.append((simulated >= auc(scores[:20], scores[20:])).mean())
+    assert abs(np.mean(with_classes) - 0.5) < 0.15
+    # If classes are ignored, the mix alone fails the model.
+    assert np.mean(without_classes) < 0.25
     scores = kinds.astype(float)
     assert _guesses(scores, 20, kinds) == (8, 8)
     assert _guesses(scores, 20, np.zeros(40)) == (32, 20)

@@ -45,7 +45,7 @@ def test_any_multiple_of_the_factor_goes_through(
     mean, logvar = model.encode(x)
     assert tuple(mean.shape[1:]) == model.latent_shape(size) == tuple(logvar.shape[1:])
     assert model.decode(mean).shape == x.shape
-    torch.testing.assert_close(model.from_canvas(model.canvas(mean)), mean)
+    torch.testing.assert_close(model.from_spatial_latent(model.spatial_latent(mean)), mean)
 
 
 def test_two_dimensions_go_through() -> None:

@@ -51,7 +51,7 @@ def test_samples_have_the_stated_moments() -> None:
     torch.testing.assert_close(values.mean(0), one.mean, atol=0.1, rtol=0.0)
     found = torch.cov(values[:, :2].T)
     torch.testing.assert_close(found, one.factor @ one.factor.T, atol=0.3, rtol=0.1)
-    torch.testing.assert_close(values.std(0)[2:], one.deviation[2:], atol=0.05, rtol=0.1)
+    torch.testing.assert_close(values.std(0)[2:], one.std[2:], atol=0.05, rtol=0.1)
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
@@ -62,12 +62,12 @@ def test_a_sample_does_not_depend_on_its_batch() -> None:
         torch.testing.assert_close(one.sample(normal[i : i + 1])[0], together[i])
 
 
-def test_procedural_coordinates_fill_what_has_no_covariance() -> None:
+def test_procedural_coordinates_give_the_directions_without_covariance() -> None:
     one = prior()
-    normal, filling = torch.randn(1, SIZE), torch.randn(1, SIZE)
-    values = coordinates(one.sample(normal, filling))
+    normal, residual = torch.randn(1, SIZE), torch.randn(1, SIZE)
+    values = coordinates(one.sample(normal, residual))
     torch.testing.assert_close(
-        values[0, 2:], (one.mean + filling[0] * one.deviation)[2:], atol=1e-4, rtol=1e-4
+        values[0, 2:], (one.mean + residual[0] * one.std)[2:], atol=1e-4, rtol=1e-4
     )
     torch.testing.assert_close(values[:, :2], coordinates(one.sample(normal))[:, :2])
 

@@ -112,7 +112,7 @@ def test_a_prior_on_the_atlas_moves_its_draws_by_what_was_released(on_atlas: Art
     model = load_model(on_atlas)
     usual = torch.from_numpy(atlas.mean_image())[None, None]
     with torch.no_grad():
-        reference = coordinates(model.canvas(model.encode(usual)[0]))[0]
+        reference = coordinates(model.spatial_latent(model.encode(usual)[0]))[0]
     assert not torch.allclose(tensors["prior.mean"], reference, atol=1e-3)
     # With nothing released, what is drawn is the atlas's own draw, bit for bit but for rounding.
     silent = {"prior.mean": reference, "prior.factor": torch.zeros(0, 0)}
@@ -127,24 +127,24 @@ def test_a_prior_on_the_atlas_moves_its_draws_by_what_was_released(on_atlas: Art
 
 
 @pytest.mark.parametrize(
-    ("template", "kind", "filling"),
+    ("template", "kind", "residual_prior"),
     [
         ("none", "auto", "structure"),
         ("mni152", "auto", "atlas"),
         ("mni152", "structure", "structure"),
     ],
 )
-def test_what_fills_the_prior_and_what_the_plan_then_asks_for(
-    template: str, kind: str, filling: str
+def test_the_residual_prior_decides_which_mechanisms_the_plan_has(
+    template: str, kind: str, residual_prior: str
 ) -> None:
     cfg = configuration(
         atlas={"share": 0.5, "public": template},
         prior={"share": 0.5, "kind": kind},
         finetune={"share": 0.0},
     )
-    assert cfg.filling == filling
+    assert cfg.residual_prior == residual_prior
     planned = {one.name for one in plan_of(cfg, 50).mechanisms}
-    assert ("prior.shells" in planned) == (filling == "structure")
+    assert ("prior.shells" in planned) == (residual_prior == "structure")
     assert {"prior.mean", "prior.covariance"} <= planned
 
 
