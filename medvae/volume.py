@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 
 from medvae import modality as modalities
+from medvae import tensors
 from medvae.errors import IntegrityError, UsageError
 
 # Everything of a source header that may stay with a volume. Geometry and modality have
@@ -132,41 +130,42 @@ class Volume:
             raise ValueError(f"expected voxels {self.voxels.shape}, got {voxels.shape}")
         return replace(self, voxels=voxels)
 
-    def to_bytes(self) -> bytes:
-        """The form that is sealed: safetensors, with the facts as its JSON metadata."""
-        tensors = {
-            "voxels": np.ascontiguousarray(self.voxels),
-            "affine": np.ascontiguousarray(self.affine, dtype=np.float64),
-        }
+    def to_bytes(self) -> bytearray:
+        """The form that is sealed: safetensors, with the facts as its JSON metadata.
+
+        Voxels are copied once, whatever the order of their axes in memory.
+        """
+        arrays = {"voxels": self.voxels, "affine": self.affine.astype(np.float64)}
         if self.mask is not None:
-            tensors["mask"] = np.ascontiguousarray(self.mask, dtype=np.uint8)
+            arrays["mask"] = self.mask.astype(np.uint8, copy=False)
         known: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
         if self.channels:
             known["channels"] = list(self.channels)
         facts = json.dumps(known, sort_keys=True)
         # One key alone: several are written in an order that changes from run to run, and
         # equal volumes must give equal bytes.
-        return save_tensors(tensors, metadata={"facts": facts})
+        return tensors.packed(arrays, {"facts": facts})
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Volume:
+    def from_bytes(cls, data: bytes | bytearray) -> Volume:
         """Read back `to_bytes`.
+
+        Args:
+            data: the voxels of a volume that is read from a bytearray stay where they are in it.
 
         Raises:
             IntegrityError: the bytes are not a volume.
         """
         try:
-            header_size = int.from_bytes(data[:8], "little")
-            header = json.loads(data[8 : 8 + header_size])
-            facts = json.loads(header["__metadata__"]["facts"])
-            tensors = load_tensors(data)
+            arrays, metadata = tensors.unpacked(data)
+            facts = json.loads(metadata["facts"])
             return cls(
-                voxels=tensors["voxels"],
-                affine=tensors["affine"],
+                voxels=arrays["voxels"],
+                affine=arrays["affine"],
                 modality=facts["modality"],
-                mask=tensors.get("mask"),
+                mask=arrays.get("mask"),
                 meta=facts["meta"],
                 channels=tuple(facts.get("channels", ())),
             )
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise IntegrityError(f"stored bytes are not a volume: {error}") from error

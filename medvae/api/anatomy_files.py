@@ -166,7 +166,7 @@ class Reader:
             _, data = self._sandbox.run("nifti", [file], modality="mri", mask_optional=False, **job)
         except (InputError, WorkerDiedError) as error:
             raise InputError(f"{file.source}: {error}") from error
-        return Volume.from_bytes(bytes(data))
+        return Volume.from_bytes(data)
 
 
 def _digest(file: File) -> FileDigest:

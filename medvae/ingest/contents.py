@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from medvae import modality as modalities
 from medvae.errors import InputError
+from medvae.ingest.normalise import finite
 
 Voxels = npt.NDArray[Any]
 
@@ -95,7 +96,7 @@ def check_ct(voxels: Voxels) -> bool:
     Raises:
         InputError: the numbers cannot be Hounsfield units.
     """
-    inside = voxels[np.isfinite(voxels)]
+    inside = finite(voxels)
     low, high = float(inside.min()), float(inside.max())
     if high - low < LEAST_RANGE_HU:
         raise InputError(
@@ -116,7 +117,7 @@ def guess_modality(voxels: Voxels) -> str:
     Raises:
         InputError: no modality or more than one recognises the numbers as its own.
     """
-    inside = voxels[np.isfinite(voxels)]
+    inside = finite(voxels)
     low, high = float(inside.min()), float(inside.max())
     whole = voxels.dtype == np.int16
     fitting = [

@@ -35,7 +35,7 @@ class OverlapError(Exception):
 
 def volume_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], bytearray]:
     """Job: an image and the masks that follow it -> {"ok": facts} and a volume's bytes.
 
     `job["image"]`: the names of the image's files, header first. `job["masks"]`: those of each
@@ -193,7 +193,7 @@ def intensities(image: Image) -> tuple[npt.NDArray[Any], Affine]:
         InputError: the geometry or the scale is impossible.
     """
     affine = checked(image.affine, image.voxels.shape)
-    return rescaled(image.voxels, image.slope, image.intercept), affine
+    return rescaled(image.voxels, image.slope, image.intercept, reuse=True), affine
 
 
 def labels_on(image: Image, shape: tuple[int, ...], affine: Affine) -> npt.NDArray[np.uint8]:

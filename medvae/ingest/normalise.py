@@ -23,18 +23,21 @@ FARTHEST = 1e5
 FLATTEST = 0.1
 
 
-def rescaled(stored: Voxels, slope: float = 1.0, intercept: float = 0.0) -> Voxels:
+def rescaled(
+    stored: Voxels, slope: float = 1.0, intercept: float = 0.0, *, reuse: bool = False
+) -> Voxels:
     """`stored * slope + intercept`: int16 where that is exact for every voxel, else float32.
 
     Args:
         stored: [X, Y, Z], any integer or floating type and byte order.
+        reuse: the voxels may take the place of `stored`, which is worthless afterwards.
 
     Raises:
         InputError: the scale is not finite, or no voxel is.
     """
     if not (np.isfinite(slope) and np.isfinite(intercept)) or slope == 0:
         raise InputError("its intensity scale is not a finite number")
-    if (whole := _in_whole_numbers(stored, slope, intercept)) is not None:
+    if (whole := _in_whole_numbers(stored, slope, intercept, reuse)) is not None:
         return whole
     slabs = _slabs(stored.shape)
     exact = all(_is_whole(_scaled(stored[s], slope, intercept)) for s in slabs)
@@ -49,7 +52,7 @@ def rescaled(stored: Voxels, slope: float = 1.0, intercept: float = 0.0) -> Voxe
     return voxels
 
 
-def _in_whole_numbers(stored: Voxels, slope: float, intercept: float) -> Voxels | None:
+def _in_whole_numbers(stored: Voxels, slope: float, intercept: float, reuse: bool) -> Voxels | None:
     """int16 without a detour over fractions, where the scale and its results are whole and fit."""
     if stored.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
         return None
@@ -57,7 +60,8 @@ def _in_whole_numbers(stored: Voxels, slope: float, intercept: float) -> Voxels 
     if not _fits(min(ends), max(ends)) or not _fits(int(slope), int(slope)):
         return None
     # Wraps around on the way and back again: arithmetic of whole numbers modulo 2**16.
-    voxels = stored.astype(np.int16)
+    fits = reuse and stored.flags.writeable and stored.dtype in (np.int16, np.uint16)
+    voxels = stored.view(np.int16) if fits else stored.astype(np.int16)
     if slope != 1:
         voxels *= np.int16(int(slope))
     if intercept != 0:
@@ -119,6 +123,11 @@ def closest_canonical(voxels: Voxels, affine: Affine) -> tuple[Voxels, Affine]:
     return apply_orientation(voxels, orientation), moved
 
 
+def finite(voxels: Voxels) -> Voxels:
+    """The voxels that are finite numbers: [N] of fractions, all of whole numbers as they are."""
+    return voxels if voxels.dtype.kind in "iu" else voxels[np.isfinite(voxels)]
+
+
 def plausible(voxels: Voxels, modality: str) -> None:
     """Refuse intensities that cannot be in the modality's units.
 
@@ -129,7 +138,7 @@ def plausible(voxels: Voxels, modality: str) -> None:
     if kind.plausible is None:
         return
     low, high = kind.plausible
-    inside = voxels[np.isfinite(voxels)]
+    inside = finite(voxels)
     if inside.size and not low <= inside.min() <= inside.max() <= high:
         raise InputError(
             f"its intensities run from {inside.min():g} to {inside.max():g}, which cannot be "

@@ -56,7 +56,7 @@ Pixels = npt.NDArray[Any]
 
 def picture_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], bytearray]:
     """Job: a picture -> {"ok": facts} and the bytes of a volume [X, Y, 1], or of its channels."""
     data = next(files).read(min(MOST_BYTES, limits.file_bytes) + 1)
     if len(data) > min(MOST_BYTES, limits.file_bytes):

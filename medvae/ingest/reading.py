@@ -331,9 +331,7 @@ class _Reading:
         """The volume of one task. Raises InputError or WorkerDiedError."""
         try:
             answer, received = self._pool.run(task.name, task.files, **task.job)
-            data = bytes(received)
-            del received  # a large scan would otherwise be held three times
-            volume = Volume.from_bytes(data)
+            volume = Volume.from_bytes(received)
             told: dict[str, Any] = answer["ok"]
             if not allowed(volume.meta, task.job["meta"]):
                 raise IntegrityError("facts that are not of the kinds that are kept")

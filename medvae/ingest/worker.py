@@ -33,7 +33,7 @@ from medvae.ingest import confine, wire
 from medvae.ingest.inputs import Inputs
 from medvae.ingest.records import Limits
 
-Answer = tuple[dict[str, Any], bytes]
+Answer = tuple[dict[str, Any], bytes | bytearray]
 Job = Callable[[dict[str, Any], Iterator[BinaryIO], Limits], Answer]
 
 # Job name -> module and function; only the modules of the kinds asked for are imported,

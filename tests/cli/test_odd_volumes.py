@@ -31,7 +31,7 @@ def odd_volumes() -> dict[str, tuple[np.ndarray, float]]:
         "slice": (rng.integers(0, 900, (64, 64, 1)).astype(np.int16), 0.9),
         "thin": (rng.integers(0, 900, (64, 64, 2)).astype(np.int16), 0.9),
         "infinite": (broken, 4.0),
-        "huge": (np.array([[[1e38, -1e38]]], np.float32), 100.0),
+        "huge": (np.array([[[9e11, -9e11]]], np.float32), 100.0),
     }
 
 
@@ -65,6 +65,8 @@ def odd(clinic: Clinic, scans: Path, tmp_path: Path) -> Clinic:
     nothing = np.full((4, 4, 4), np.nan, np.float32)
     flat = np.full((16, 16, 16), 7, np.int16)
     seal(clinic, "d", "constant", Volume(flat, np.diag([4.0, 4, 4, 1]), "mri", flat.astype("u1")))
+    huge = np.array([[[1e38, -1e38]]], np.float32)
+    seal(clinic, "d", "huge", Volume(huge, np.diag([100.0, 100, 100, 1]), "mri"))
     seal(clinic, "d", "nothing", Volume(nothing, np.eye(4), "mri"))
     seal(clinic, "d", "no such class", Volume(image, np.eye(4), "mri", None, {"class": 15}))
     return clinic

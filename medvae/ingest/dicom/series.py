@@ -47,7 +47,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def series_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], bytearray]:
     """Job: the files of one volume -> {"ok": {"notes": [kind, ...]}} and the volume's bytes.
 
     Each file's key must be one of `keys`; the kinds are those of `medvae.ingest.notices`. Objects
@@ -236,7 +236,7 @@ def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:
             if padded.any():
                 outside[z] = padded
         stored[:, :, z] = pixels if len(scales) == 1 else pixels * frame.slope + frame.intercept
-    voxels = rescaled(stored, *(scales.pop() if len(scales) == 1 else (1.0, 0.0)))
+    voxels = rescaled(stored, *(scales.pop() if len(scales) == 1 else (1.0, 0.0)), reuse=True)
     if outside and not _is_outside(voxels, outside, modality.dicom.empty):
         return voxels, True
     for z, where in outside.items():
