@@ -1,4 +1,4 @@
-"""Volumes as unit vectors in which a copy is near its original, however it was rescaled."""
+"""Volumes as unit vectors, which are invariant to brightness and contrast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvae.grid import Gridded
 from medvae.progress import SILENT, Progress
 
 Vectors = npt.NDArray[np.float32]
-# Longest side kept. Noise averages out, anatomy stays, and a thousand patients fit in memory.
+# Longest side in voxels: averages out noise, keeps anatomy, and a thousand patients fit in memory.
 _EDGE = 24
 
 
@@ -22,10 +22,10 @@ class Embedded:
     """A set of volumes.
 
     Attributes:
-        boxes: [n, x, y, z] float32, smoothed and thinned, on the model's scale. Channels are
-            behind one another along the last axis.
-        subjects: [n] whose each one is.
-        planar: they are pictures.
+        boxes: [n, x, y, z] float32, smoothed and downsampled, on the model's scale. Channels are
+            concatenated along the last axis.
+        subjects: [n] subject of each volume.
+        planar: whether they are pictures.
     """
 
     boxes: Vectors
@@ -36,7 +36,7 @@ class Embedded:
         return len(self.boxes)
 
     def whole(self) -> Vectors:
-        """[n, d] unit vectors: mean and contrast of the volume taken out."""
+        """[n, d] unit vectors, without the volume's mean and contrast."""
         return _unit(self.boxes.reshape(len(self), -1))
 
     def mirrored(self) -> Vectors:
@@ -56,7 +56,7 @@ class Embedded:
 
 
 def embed(pairs: Iterable[tuple[str, Gridded]], what: str, progress: Progress = SILENT) -> Embedded:
-    """Bring (subject, volume) pairs to small boxes; one volume in memory at a time."""
+    """Embed (subject, volume) pairs; one volume is in memory at a time."""
     boxes, subjects, planar = [], [], False
     progress.start(f"reading {what} volumes", 0)
     for subject, volume in pairs:
@@ -84,7 +84,7 @@ def _box(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _unit(vectors: Vectors) -> Vectors:
     centred = vectors - vectors.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    # A constant volume or part has no direction; it stays 0, far from everything.
+    # A constant volume or part has no direction; as 0 it is far from all others.
     unit: Vectors = np.where(length > 1e-6, centred / np.maximum(length, 1e-6), 0).astype(
         np.float32
     )

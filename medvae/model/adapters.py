@@ -1,7 +1,7 @@
-"""Which parameters of a model are trained under DP: all, or a few.
+"""Choice of the parameters that are trained under DP: all, or a few.
 
-Noise is the same on every coordinate, so its norm grows with the square root of their
-number while the clipped gradient's does not: small cohorts can afford few parameters.
+The norm of the noise grows with the square root of the number of parameters, and that of the
+clipped gradient does not: small cohorts can afford few parameters.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def parameters_for(model: nn.Module, choice: str) -> list[tuple[str, nn.Paramete
     keep = rules.get(choice)
     if keep is None:
         raise UsageError(f"parameters must be all, bias, film or lora, not {choice!r}")
-    found = [(name, p) for name, p in model.named_parameters() if keep(name)]
-    if not found:
+    chosen = [(name, p) for name, p in model.named_parameters() if keep(name)]
+    if not chosen:
         raise UsageError(f"the model has no {choice!r} parameters")
-    return found
+    return chosen
 
 
 def capacity(patients: int, epsilon: float) -> float:
-    """How many parameters DP-SGD can move usefully: a public rule in N and epsilon."""
+    """Number of parameters that DP-SGD can train usefully: a public rule in N and epsilon."""
     return float(CAPACITY * patients**2 * min(1.0, epsilon / 8.0) ** EXPONENT)
 
 
 def choose(model: nn.Module, patients: int, epsilon: float) -> Choice:
-    """The richest of film, bias, lora, all whose number of parameters is within `capacity`.
+    """The largest of film, bias, lora, all whose number of parameters is within `capacity`.
 
-    film, the smallest, when none is.
+    film, the smallest, if none is.
     """
     limit = capacity(patients, epsilon)
     best: Choice = "film"
@@ -71,7 +71,7 @@ def choose(model: nn.Module, patients: int, epsilon: float) -> Choice:
 
 
 def count(model: nn.Module, choice: str) -> int:
-    """How many numbers a choice trains; for lora, those that `add_lora` would make."""
+    """Number of parameters of a choice; for lora, of those that `add_lora` would add."""
     if choice != "lora":
         return sum(p.numel() for _, p in parameters_for(model, choice))
     inner = [p for name, p in model.named_parameters() if ".blocks." in name and p.ndim >= 2]

@@ -25,13 +25,13 @@ FORMAT = 2
 _READABLE = (1, FORMAT)
 PARTS = ("model", "prior", "atlas", "anatomy", "cosines")
 KINDS = ("public", "private", "unprotected")
-# No header of ours comes near this; a larger one is an attack on the reader's memory.
+# Far above the header of any model; a larger one would be an attack on the reader's memory.
 _MAX_HEADER = 16 << 20
 
 
 @dataclass
 class Artifact:
-    """Everything that `generate` needs and a release may state.
+    """A model: everything that `generate` needs and a release may state.
 
     Attributes:
         tensors: "part.name" to tensor, part one of `PARTS`; all finite.
@@ -39,7 +39,7 @@ class Artifact:
             plan's guarantee; "unprotected": without, never to be released), private (a
             patient was seen), epsilon and delta (of the plan, 0 where public), config
             (`RunConfig.public()`), model (what `load_model` needs), plan (or None), and what
-            stages wish to state. No un-noised figure of a patient is among them.
+            stages wish to state. None of them is a figure of patients without noise.
     """
 
     tensors: dict[str, Tensor]
@@ -59,7 +59,7 @@ class Artifact:
         return unpack(self.part("model"))
 
     def parameters(self) -> int:
-        """How many trained numbers the network has (prior and atlas not counted)."""
+        """Number of trained parameters of the network, without prior and atlas."""
         return sum(t.numel() for t in self.weights().values())
 
     def config(self) -> RunConfig:
@@ -131,7 +131,7 @@ def check_outgoing(facts: Mapping[str, Any]) -> None:
 
 
 def _check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Raises ValueError naming what is wrong."""
+    """Raise a ValueError that names the first invalid fact or tensor."""
     if facts.get("format") not in _READABLE:
         raise ValueError(f"format {facts.get('format')!r} is none of {_READABLE}")
     if facts.get("kind") not in KINDS:
@@ -187,14 +187,16 @@ def load_weights(model: VAE, weights: dict[str, Tensor]) -> None:
     Raises:
         IntegrityError: naming the first tensor that does not fit.
     """
-    wanted = model.state_dict()
-    odd = sorted(set(wanted) ^ set(weights))
-    if odd:
-        raise IntegrityError(f"the weights are of another network: {odd[0]} is missing or unknown")
-    for name, target in wanted.items():
+    expected = model.state_dict()
+    unmatched = sorted(set(expected) ^ set(weights))
+    if unmatched:
+        raise IntegrityError(
+            f"the weights are of another network: {unmatched[0]} is missing or unknown"
+        )
+    for name, target in expected.items():
         if weights[name].shape != target.shape or not weights[name].is_floating_point():
             raise IntegrityError(
                 f"weight {name} has shape {tuple(weights[name].shape)}, "
                 f"expected {tuple(target.shape)}"
             )
-    model.load_state_dict({k: v.to(wanted[k].dtype) for k, v in weights.items()})
+    model.load_state_dict({k: v.to(expected[k].dtype) for k, v in weights.items()})

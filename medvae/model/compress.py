@@ -1,7 +1,7 @@
 """A smaller file for the same network: weights in bfloat16 or 8 bits, the smallest dropped.
 
-All of it is post-processing of a released model. What is lost is measured on procedural
-volumes and stated in the facts; the sealed original stays what it was.
+Post-processing of a released model. The loss is measured on procedural volumes and stated in the
+facts; the sealed original does not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from medvae.model.base import VAE
 from medvae.model.packing import Form, pack
 from medvae.model.procedural import batch
 
-# Kept as they are: few numbers, and sensitive ones.
+# Smaller tensors are not compressed: they save little, and errors in them cost much.
 _EXACT = 256
 _STREAM, _COUNT, _SIDE = 31, 16, 24
 
@@ -28,15 +28,15 @@ def compress(artifact: Artifact, weights: str, prune: float = 0.0) -> Artifact:
     Args:
         artifact: a model as it was trained.
         weights: "bf16" or "int8" (see `medvae.model.packing`).
-        prune: the part of each weight's smallest numbers that is dropped, in [0, 1).
+        prune: fraction of each weight's smallest numbers to drop, in [0, 1).
 
     Returns:
-        An artifact whose facts hold `compression`: weights, prune, SHA-256 of what it was
-        made from, bytes before and after, and the mean PSNR (dB, peak 2) of reconstructed
+        An artifact whose facts hold `compression`: weights, prune, SHA-256 of the
+        original, bytes before and after, and the mean PSNR (dB, peak 2) of reconstructed
         procedural volumes before and after.
 
     Raises:
-        UsageError: an unknown form, a part outside its range, or a model that is
+        UsageError: an unknown form, a fraction outside its range, or a model that is
             compressed already.
     """
     form = _form(weights)
@@ -44,23 +44,23 @@ def compress(artifact: Artifact, weights: str, prune: float = 0.0) -> Artifact:
         raise UsageError(f"--prune must be at least 0 and below 1, not {prune:g}")
     if "compression" in artifact.facts:
         raise UsageError("the model is compressed already; compress the one that it came from")
-    made = Artifact({}, {**artifact.facts})
+    compressed = Artifact({}, {**artifact.facts})
     for name, value in artifact.tensors.items():
         small = value.numel() < _EXACT or not value.is_floating_point()
         kept = small or not name.startswith("model.")
-        made.tensors |= {name: value} if kept else pack(name, value, form, prune)
+        compressed.tensors |= {name: value} if kept else pack(name, value, form, prune)
     before = artifact.to_bytes()
-    # Beside the network's description, which goes onto the card of a release.
-    made.facts["model"] = {**artifact.facts["model"], "weights": describe(weights, prune)}
-    made.facts["compression"] = {
+    # Part of the network's description, which the card of a release shows.
+    compressed.facts["model"] = {**artifact.facts["model"], "weights": describe(weights, prune)}
+    compressed.facts["compression"] = {
         "weights": weights,
         "prune": prune,
         "source_sha256": hashlib.sha256(before).hexdigest(),
         "bytes_before": len(before),
-        "bytes_after": len(made.to_bytes()),
-        **_loss(artifact, made),
+        "bytes_after": len(compressed.to_bytes()),
+        **_loss(artifact, compressed),
     }
-    return made
+    return compressed
 
 
 def describe(weights: str, prune: float) -> str:
@@ -75,10 +75,10 @@ def _form(weights: str) -> Form:
     raise UsageError(f"--weights must be one of {', '.join(get_args(Form))}, not {weights!r}")
 
 
-def _loss(artifact: Artifact, made: Artifact) -> dict[str, Any]:
+def _loss(artifact: Artifact, compressed: Artifact) -> dict[str, Any]:
     return {
         "psnr_before": _psnr(load_model(artifact), artifact),
-        "psnr_after": _psnr(load_model(made), artifact),
+        "psnr_after": _psnr(load_model(compressed), artifact),
         "psnr_of": f"{_COUNT} procedural volumes",
     }
 

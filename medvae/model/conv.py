@@ -2,9 +2,9 @@
 
 `LinearPathVAE` codes a volume by `frontend.analyse` and lets two small networks of
 AutoencoderKL's residual blocks, on the half-resolution grid, correct the code and the
-reconstruction. Both networks start at zero, so training starts from the linear code, and
-both see volumes with mean 0 and deviation 1 and give the deviation back, so the model
-follows any change of brightness and contrast exactly.
+reconstruction. Both networks start at zero, so training starts from the linear code. Their inputs
+have mean 0 and std 1 and their outputs are scaled back, so the model is exactly equivariant to
+brightness and contrast.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class LinearPathVAE(VAE):
 
     `trunks` make the networks before and after the latent.
 
-    The latent is the half-resolution image folded to channels: 2**d of them a channel of
-    the volume, all of one deviation (`latent_scale`, a public constant, makes it about 1).
-    Fewer `latent_channels` keep that many fixed mixtures of neighbours, lowest frequency
-    first; an eighth of the numbers of a 3-D volume is `latent_channels = 8`.
+    The latent is the half-resolution image folded to channels: 2**d for each channel of the volume,
+    all with the same std, which `latent_scale`, a public constant, brings to about 1. Fewer
+    `latent_channels` keep that many fixed mixtures of neighbours, lowest frequency first;
+    `latent_channels = 8` is an eighth of the numbers of a 3-D volume.
     """
 
     latent_scale: Tensor
@@ -85,19 +85,19 @@ class LinearPathVAE(VAE):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         half = frontend.analyse(x)
         linear = frontend.synthesise(half)
-        mean, deviation = _moments(linear)
-        seen = torch.cat([(x - mean) / deviation, (x - linear) / deviation], dim=1)
-        change, logits = self.encoder(frontend.fold(seen)).chunk(2, dim=1)
-        z = self._fold((half + change * deviation) / self.latent_scale)
+        mean, std = _moments(linear)
+        inputs = torch.cat([(x - mean) / std, (x - linear) / std], dim=1)
+        change, logits = self.encoder(frontend.fold(inputs)).chunk(2, dim=1)
+        z = self._fold((half + change * std) / self.latent_scale)
         return z, self._fold_power(self.log_variance(logits))
 
     def decode(self, z: Tensor) -> Tensor:
         half = self._unfold(z.float()) * self.latent_scale
         linear = frontend.synthesise(half)
-        mean, deviation = _moments(linear)
-        seen = frontend.fold((linear - mean) / deviation)
-        change = self.decoder(torch.cat([seen, half / deviation], dim=1))
-        return linear + frontend.unfold(change) * deviation
+        mean, std = _moments(linear)
+        inputs = frontend.fold((linear - mean) / std)
+        change = self.decoder(torch.cat([inputs, half / std], dim=1))
+        return linear + frontend.unfold(change) * std
 
     def spatial_latent(self, z: Tensor) -> Tensor:
         if self.mixture.shape[0] < self.mixture.shape[1]:
@@ -116,7 +116,7 @@ class LinearPathVAE(VAE):
         return frontend.unfold(self._mix(z, self.mixture.T))
 
     def _fold_power(self, logvar: Tensor) -> Tensor:
-        """The log variance of a latent: that of its neighbours, averaged (all alike in size)."""
+        """Log variance of a latent: the mean over its neighbours, which have the same scale."""
         folded = frontend.fold(logvar)
         parts = folded.reshape(folded.shape[0], self.channels, -1, *folded.shape[2:])
         parts = parts.mean(2, keepdim=True)
@@ -129,7 +129,7 @@ class LinearPathVAE(VAE):
 
 
 def _moments(linear: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each sample's linear part, [B, 1, ...]; the deviation >= FLAT."""
+    """Mean and std of each sample's linear part, [B, 1, ...]; the std >= FLAT."""
     axes = tuple(range(1, linear.ndim))
     mean = linear.mean(dim=axes, keepdim=True)
     variance = linear.var(dim=axes, keepdim=True, correction=0)
@@ -137,10 +137,10 @@ def _moments(linear: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mixture(dims: int, keep: int) -> Tensor:
-    """[keep, 2**dims] with orthonormal rows: what of 2**dims neighbours is kept.
+    """[keep, 2**dims] with orthonormal rows: the kept mixtures of 2**dims neighbours.
 
-    All of them: the identity. Fewer: the Haar functions of lowest order, rotated among
-    themselves by a cosine transform so that all rows carry like variance.
+    The identity if all are kept. Otherwise the Haar functions of lowest order, rotated by a cosine
+    transform so that all rows have similar variance.
     """
     folds = 2**dims
     if keep > folds:
@@ -176,9 +176,9 @@ class PlainVAE(VAE):
         )
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, deviation = self.network.encode(x)
+        mean, std = self.network.encode(x)
         floor = max(self.latent_noise, 1e-3) ** 2
-        return mean.float(), (deviation.float().square() + floor).log()
+        return mean.float(), (std.float().square() + floor).log()
 
     def decode(self, z: Tensor) -> Tensor:
         restored: Tensor = self.network.decode(z)

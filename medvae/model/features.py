@@ -1,4 +1,4 @@
-"""One vector of numbers for a volume: what the network's code says of it, pooled over space."""
+"""Feature vector of a volume: its latent, pooled over space."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Extractor:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the numbers: mean_0 ... mean_L-1, sd_0 ... sd_L-1, of the L latent channels."""
+        """Names of the features: mean_0 ... mean_L-1, sd_0 ... sd_L-1, of the L latent channels."""
         latents = range(self._model.latent_channels)
-        return tuple(f"{kind}_{one}" for kind in ("mean", "sd") for one in latents)
+        return tuple(f"{kind}_{channel}" for kind in ("mean", "sd") for channel in latents)
 
     def vector(self, volume: Volume) -> npt.NDArray[np.float32]:
         """[2 L]: mean and standard deviation over space of each channel of the posterior mean.
 
-        The volume is brought to the model's grid first, as for training, so that vectors of scans
-        of different sizes compare. As private as the volume.
+        The volume is resampled to the model's grid first, as for training, so that vectors of scans
+        of different sizes are comparable. As sensitive as the volume.
 
         Raises:
             InputError: the volume does not go on the grid (see `to_grid`).

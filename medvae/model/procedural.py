@@ -1,9 +1,9 @@
-"""Volumes from random processes: public by construction, endless, seeded.
+"""Volumes from random processes: public by construction, unlimited, seeded.
 
-No patient and no template goes into them, so whatever is learnt from them costs no
-privacy (Tang et al. 2023, DP-RandP: networks trained on random processes carry over).
+They depend on no patient and no template, so training on them costs no privacy (Tang et al. 2023,
+DP-RandP: networks that were trained on random processes transfer).
 A volume is a stack of soft layers: level sets of smooth random fields (tissue classes),
-warped ellipsoids (organs), tubes (vessels) and walls (cortex, septa), seen with random
+warped ellipsoids (organs), tubes (vessels) and walls (cortex, septa), imaged with random
 anisotropy, blur and a little noise, on the modality's value scale after `medvae.grid`.
 """
 
@@ -28,8 +28,8 @@ def random_volume(size: Size, modality: str, seed: int, index: int) -> Array:
     Args:
         size: voxels along each axis, two or three of them.
         modality: the name of the one whose value statistics to imitate.
-        seed: names the stream.
-        index: names the volume in the stream (any order, any process gives the same).
+        seed: of the stream.
+        index: of the volume in the stream.
     """
     values = modalities.get(modality).procedural
     random = np.random.Generator(np.random.Philox(key=[seed, index]))
@@ -64,7 +64,7 @@ class _Fields:
         self._offsets = [random.uniform(2.0, 0.25 * length) for length in self._lengths]
 
     def __call__(self, finest: float, decay: float) -> Array:
-        """A field of mean 0 and deviation about 1.
+        """A field with mean 0 and std of about 1.
 
         Args:
             finest: shortest half wave, in voxels.
@@ -164,7 +164,7 @@ def _wall(field: _Fields, random: np.random.Generator) -> Array:
 
 
 def _scan(image: Array, field: _Fields, random: np.random.Generator, values: Procedural) -> Array:
-    """What a scanner adds: texture within tissue, shading, blur along each axis, noise."""
+    """Add the effects of a scanner: texture within tissue, shading, blur along each axis, noise."""
     texture = field(random.uniform(2.0, 4.0), random.uniform(0.5, 2.0))
     image = image + texture * random.uniform(0.0, values.texture)
     if values.shading:

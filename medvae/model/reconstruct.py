@@ -24,7 +24,7 @@ from medvae.model.tiles import Array, Tiling
 from medvae.volume import Volume
 
 FORMAT = 2
-# Longest axis of a scan: what NIfTI-1 can say.
+# Longest axis of a scan, the limit of NIfTI-1.
 LONGEST = 32767
 TILING = Tiling()
 
@@ -33,8 +33,8 @@ def reconstruct(artifact: Artifact, volume: Volume, *, device: str = "cpu") -> V
     """Encode and decode, keeping shape, geometry, intensity range and number type.
 
     Intensities are scaled as for training (by window or percentiles), so what
-    is outside that range is clipped. The result is of a real patient: as private as he
-    or she is, whatever the model.
+    is outside that range is clipped. The result is of a real patient, and as sensitive as the scan,
+    whatever the model.
     """
     return decode(artifact, encode(artifact, volume, device=device), device=device)
 
@@ -120,15 +120,15 @@ def _in_units(
 ) -> npt.NDArray[Any]:
     """The scan's own intensities and number type, one slab at a time."""
     voxels = np.empty(image.shape, dtype)
-    for slab, made in zip(voxels, image, strict=True):
-        values = denormalise(made, limits, exponent)
+    for slab, scaled in zip(voxels, image, strict=True):
+        values = denormalise(scaled, limits, exponent)
         slab[...] = np.rint(values) if dtype.kind in "iu" else values
     return voxels
 
 
 def _mask(packed: Tensor, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     count = math.prod(shape)
-    # Never more than the shape asks for, whatever the stream would unfold to.
+    # Bounded by the shape: a crafted stream could unpack to any size.
     raw = zlib.decompressobj().decompress(packed.numpy().tobytes(), count + 1)
     if len(raw) != count:
         raise ValueError("the mask is of another shape")

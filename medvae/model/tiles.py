@@ -1,7 +1,7 @@
-"""Volumes of any size through a network: cut into tiles, coded one by one, melted together.
+"""Volumes of any size through a network: cut into tiles, coded one by one, blended.
 
-What is in memory beside the volume itself is one tile, whatever the volume's size. Tiles
-overlap, and each weighs less towards its border, so no seam is left.
+One tile is in memory beside the volume. Tiles overlap, with weights that fall towards their
+borders, so there is no seam.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Corner = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How volumes are cut: tiles of at most `edge` voxels a side that overlap by `overlap`."""
+    """Tiles of at most `edge` voxels a side, which overlap by `overlap` voxels."""
 
     edge: int = 96
     overlap: int = 8
@@ -33,12 +33,12 @@ class Tiling:
             raise ValueError(f"tiles of {self.edge} voxels cannot overlap by {self.overlap}")
 
     def along(self, n: int, factor: int) -> list[tuple[int, int]]:
-        """(start, size) of the tiles along an axis of n voxels: as few as do, all of one size."""
+        """(start, size) of the tiles along an axis of n voxels: as few as possible, of one size."""
         if n <= self.edge + self.overlap:
             return [(0, n)]
         count = -(-(n - self.overlap) // (self.edge - self.overlap))
         size = -(-(n + (count - 1) * self.overlap) // count)
-        # A multiple of the factor needs no padding, and stays within the edge where that is one.
+        # A multiple of the factor needs no padding; it is at most `edge` if that is a multiple.
         size = min(-(-size // factor) * factor, max(self.edge, size))
         return [(int(start), size) for start in np.linspace(0, n - size, count)]
 
@@ -79,17 +79,16 @@ def decode(model: VAE, latent: Callable[[int], Tensor], shape: Corner, tiling: T
     """The image [C, *shape] of latents given by their number.
 
     Raises:
-        ValueError: a latent does not fit its tile. All are looked at before anything of the
-            image's size is made.
+        ValueError: a latent does not fit its tile. All are checked before the image is allocated.
     """
     for number, (_, size) in enumerate(layout(model, shape, tiling)):
-        wanted = model.latent_shape(padded(model, size))
-        if tuple(latent(number).shape) != wanted:
-            raise ValueError(f"latent {number} has another shape than {wanted}")
+        expected = model.latent_shape(padded(model, size))
+        if tuple(latent(number).shape) != expected:
+            raise ValueError(f"latent {number} has another shape than {expected}")
     device = next(model.parameters()).device
     image = np.zeros((model.channels, *shape), dtype=np.float32)
     weights = [np.zeros(n, dtype=np.float32) for n in shape]
-    seen: set[tuple[int, int]] = set()
+    weighted: set[tuple[int, int]] = set()
     for number, (corner, size) in enumerate(layout(model, shape, tiling)):
         with torch.no_grad():
             tile = model.decode(latent(number).float()[None].to(device))[0].cpu().numpy()
@@ -100,8 +99,8 @@ def decode(model: VAE, latent: Callable[[int], Tensor], shape: Corner, tiling: T
         for axis, n in enumerate(size):
             ramp = window(n, tiling.overlap)
             tile = tile * _along(axis, ramp)
-            if (axis, corner[axis]) not in seen:
-                seen.add((axis, corner[axis]))
+            if (axis, corner[axis]) not in weighted:
+                weighted.add((axis, corner[axis]))
                 weights[axis][where[axis]] += ramp
         image[(slice(None), *where)] += tile
     # Tiles form a grid, so the sum of their weights is a product of one along each axis.
@@ -111,7 +110,7 @@ def decode(model: VAE, latent: Callable[[int], Tensor], shape: Corner, tiling: T
 
 
 def padded(model: VAE, size: Corner) -> tuple[int, ...]:
-    """The sizes that the network sees: multiples of its factor."""
+    """Sizes of the network's input: multiples of its factor."""
     return tuple(-(-n // model.factor) * model.factor for n in size[: model.dims])
 
 

@@ -1,8 +1,8 @@
 """The transformer variant: volumes as tokens, MONAI transformer blocks about the latent.
 
-A token is a patch of the grid that the network is given; its place is encoded by sines of its
-coordinates (Vaswani et al. 2017), so any grid goes through the same weights. Latents come
-from fully connected heads on every token. LayerNorm only: samples never meet.
+A token is a patch of the input grid. Its position is encoded by sines of its coordinates (Vaswani
+et al. 2017), so the same weights serve any grid. Latents come from fully connected heads on every
+token. LayerNorm only, so samples do not mix.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from medvae.model.base import RESIDUAL, VAE, Common, Shape, Trunk
 
 @dataclass(frozen=True)
 class TokenShape(Shape):
-    """How large a network is; `width` is the channels of a token."""
+    """Size of a network; `width` is the number of channels of a token."""
 
     heads: int
 
 
 class Tokens(nn.Module):
-    """[B, inputs, *G] to [B, outputs, *G]: every grid point is a token that sees all others."""
+    """[B, inputs, *G] to [B, outputs, *G]: each grid point is a token and attends to all."""
 
     def __init__(
         self, shape: TokenShape, blocks: int, inputs: int, outputs: int, *, zero: bool = False
@@ -48,7 +48,7 @@ class Tokens(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grid = tuple(x.shape[2:])
         tokens = self.first(x.flatten(2).transpose(1, 2))
-        tokens = tokens + places(grid, self.width).to(tokens)
+        tokens = tokens + positions(grid, self.width).to(tokens)
         for block in self.blocks:
             tokens = block(tokens)
         result: Tensor = self.head(self.norm(tokens)).float()
@@ -89,15 +89,15 @@ class TransformerVAE(VAE):
         self.decoder = Tokens(shape, after, self.latent_channels, patch)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.encoder(frontend.fold(frontend.fold(x)))
-        mean, logits = found.chunk(2, dim=1)
+        moments = self.encoder(frontend.fold(frontend.fold(x)))
+        mean, logits = moments.chunk(2, dim=1)
         return mean, self.log_variance(logits)
 
     def decode(self, z: Tensor) -> Tensor:
         return frontend.unfold(frontend.unfold(self.decoder(z)))
 
 
-def places(grid: tuple[int, ...], width: int) -> Tensor:
+def positions(grid: tuple[int, ...], width: int) -> Tensor:
     """Sines and cosines of each token's coordinates, [1, prod(grid), width]."""
     pairs = max(1, width // (2 * len(grid)))
     rates = 100.0 ** (-torch.arange(pairs, dtype=torch.float32) / pairs)
@@ -108,5 +108,5 @@ def places(grid: tuple[int, ...], width: int) -> Tensor:
         view = [1] * len(grid) + [2 * pairs]
         view[axis] = n
         parts.append(wave.view(view).expand(*grid, 2 * pairs))
-    found = torch.cat(parts, dim=-1).flatten(0, -2)[:, :width]
-    return nn.functional.pad(found, (0, width - found.shape[1]))[None]
+    waves = torch.cat(parts, dim=-1).flatten(0, -2)[:, :width]
+    return nn.functional.pad(waves, (0, width - waves.shape[1]))[None]

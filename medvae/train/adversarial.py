@@ -1,7 +1,7 @@
 """A patch discriminator for the public stage: sharper reconstructions, on public volumes only.
 
-Its gradients see whatever volumes the stage sees, so it never takes part in private steps:
-the epsilon of a plan would not cover it (`medvae.train.finetune` has no place for it).
+Its gradients depend on the volumes of the stage, so it is never used in private steps: the epsilon
+of a plan would not cover it (`medvae.train.finetune` takes no penalty).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from medvae.model.base import VAE
 from medvae.model.presets import initialise
 from medvae.train.state import optimizer_tensors, prefixed, restore_optimizer, under
 
-# Steps before the discriminator is heard: it has to learn first, and the network too.
+# Steps before the penalty starts: discriminator and network have to learn first.
 SILENT_STEPS = 100
 
 
 class Adversary:
-    """Called in each step: trains the discriminator and gives the network's penalty.
+    """Penalty of a discriminator, which is trained in each step.
 
     Args:
-        model: the network that is judged.
+        model: the network whose reconstructions are judged.
         weight: of the penalty.
         learning_rate: of the discriminator.
         seed: of its weights.
@@ -51,7 +51,7 @@ class Adversary:
             return self._penalty(x.float(), restored.float(), step)
 
     def _penalty(self, x: Tensor, restored: Tensor, step: int) -> Tensor:
-        self._learn(x, restored.detach())
+        self._train(x, restored.detach())
         if step < SILENT_STEPS:
             return restored.new_zeros(())
         self._net.requires_grad_(False)
@@ -60,7 +60,7 @@ class Adversary:
         loss: Tensor = self._judge(verdict, target_is_real=True, for_discriminator=False)
         return self._weight * loss
 
-    def _learn(self, x: Tensor, restored: Tensor) -> None:
+    def _train(self, x: Tensor, restored: Tensor) -> None:
         real = self._judge(self._net(x)[-1], target_is_real=True, for_discriminator=True)
         fake = self._judge(self._net(restored)[-1], target_is_real=False, for_discriminator=True)
         self._optimizer.zero_grad(set_to_none=True)
@@ -73,6 +73,6 @@ class Adversary:
         return net | prefixed("optimizer", optimizer_tensors(self._optimizer))
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on where `tensors` was taken."""
+        """Restore the state of `tensors`."""
         self._net.load_state_dict(under("net", tensors))
         restore_optimizer(self._optimizer, under("optimizer", tensors))

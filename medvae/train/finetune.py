@@ -1,4 +1,4 @@
-"""DP-SGD on the real patients: one clipped gradient each, few parameters, all constants public."""
+"""DP-SGD on patients: one clipped gradient each, few parameters, all constants public."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def finetune(
     store: CheckpointStore,
     progress: Progress,
 ) -> None:
-    """Train in place by `mechanism`; goes on from the store's state, bit by bit.
+    """Train in place by `mechanism`; resumes from the store's state, bit by bit.
 
     Formal guarantee: that of `DPTrainer`: the weights after all steps are an output of
     `mechanism`. Clip norm, divisor, choice of parameters and steps depend on public
@@ -45,19 +45,19 @@ def finetune(
 
     Args:
         model: afterwards frozen, with the moving average of its weights.
-        volumes: patient index to all of his or her volumes.
+        volumes: patient index to all of the patient's volumes.
         cfg: the run.
         mechanism: from the plan.
         patients: the public number N.
         key: 32 bytes, for sampling.
         noise: the run's source.
-        store: where the state is kept.
-        progress: gets steps, nothing else.
+        store: of the run's state.
+        progress: gets steps only.
     """
     names = select(model, cfg, patients)
     saved = store.load()
     tensors, facts = unpack(saved) if saved is not None else ({}, {})
-    # Kept with the first checkpoint: measured again on another machine, its last bits may differ.
+    # Stored with the first checkpoint: on another machine its last bits could differ.
     scale = facts["gradient_scale"] if saved is not None else gradient_scale(model, cfg)
     sampler = PoissonSampler(key, patients, mechanism.sample_rate, f"{STAGE} patients")
     trainer = DPTrainer(
@@ -94,7 +94,7 @@ def finetune(
 
 
 def select(model: VAE, cfg: RunConfig, patients: int) -> list[str]:
-    """Leave only the chosen parameters trainable; by `adapters.choose` where it says auto."""
+    """Names of the trained parameters, and freeze all others; auto is `adapters.choose`."""
     choice = cfg.finetune.parameters
     share = cfg.privacy.epsilon * cfg.finetune.share**0.5
     chosen = choose(model, patients, share) if choice == "auto" else choice
@@ -108,15 +108,16 @@ def select(model: VAE, cfg: RunConfig, patients: int) -> list[str]:
 
 
 def gradient_scale(model: VAE, cfg: RunConfig) -> float:
-    """The median norm of one procedural volume's gradient: the unit of the clip norm, public."""
-    wanted = [p for p in model.parameters() if p.requires_grad]
+    """Median norm of a procedural volume's gradient, the unit of the clip norm; public."""
+    trained = [p for p in model.parameters() if p.requires_grad]
     values = batch(crop_size(cfg), cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 64, 9)
     x = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
     norms = []
     with one_torch_thread():
-        for one in x.to(wanted[0].device):
-            found = torch.autograd.grad(model.loss(one[None]).sum(), wanted, allow_unused=True)
-            square = sum(float(g.square().sum()) for g in found if g is not None)
+        for volume in x.to(trained[0].device):
+            loss = model.loss(volume[None]).sum()
+            gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            square = sum(float(g.square().sum()) for g in gradients if g is not None)
             norms.append(square**0.5)
     return float(torch.tensor(norms).median().clamp_min(1e-6))
 

@@ -1,6 +1,6 @@
-"""The plain training loop, for data that cost no privacy: procedural volumes, atlas samples.
+"""The training loop for data that cost no privacy: procedural volumes, atlas samples.
 
-Never give it a patient: gradients are neither clipped a sample nor noised.
+Not for patients: gradients are neither clipped per sample nor noised.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ WARM_UP = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast.
+    """Length and learning rate of a training.
 
     Attributes:
         steps: gradient steps.
-        learning_rate: its peak; warm-up over `WARM_UP` steps (or a tenth of a short run: above
-            1e-3 at the start, the networks stay at the linear solution), then half a cosine.
+        learning_rate: its maximum, after a warm-up over `WARM_UP` steps (a tenth of a short run),
+            then half a cosine. Above 1e-3 at the start, networks stay at the linear solution.
         seed: of the latent noise.
         save_every: steps between checkpoints.
         bf16: matrix work under bfloat16 autocast.
@@ -60,7 +60,7 @@ Batches = Callable[[int], Tensor]
 
 
 class Penalty(Protocol):
-    """Something that is added to the loss, with a state of its own."""
+    """A term of the loss, with a state of its own."""
 
     def __call__(self, x: Tensor, restored: Tensor, step: int, /) -> Tensor: ...
 
@@ -70,15 +70,15 @@ class Penalty(Protocol):
 
 
 class Penalties:
-    """Several penalties as one; the name of each keeps its state apart."""
+    """The sum of several penalties, whose states are stored by name."""
 
     def __init__(self, parts: dict[str, Penalty]) -> None:
         self._parts = parts
 
     def __call__(self, x: Tensor, restored: Tensor, step: int) -> Tensor:
         """Their sum."""
-        found = [penalty(x, restored, step) for penalty in self._parts.values()]
-        return torch.stack(found).sum()
+        terms = [penalty(x, restored, step) for penalty in self._parts.values()]
+        return torch.stack(terms).sum()
 
     def tensors(self) -> dict[str, Tensor]:
         """State for a checkpoint."""
@@ -88,7 +88,7 @@ class Penalties:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on where `tensors` was taken."""
+        """Restore the state of `tensors`."""
         for name, penalty in self._parts.items():
             penalty.restore(under(name, tensors))
 
@@ -103,22 +103,22 @@ def train_freely(
     store: CheckpointStore,
     penalty: Penalty | None = None,
 ) -> None:
-    """Train in place; goes on from the store's checkpoint, to the same weights bit by bit.
+    """Train in place; resumes from the store's checkpoint, to the same weights bit by bit.
 
     Args:
         model: parameters that require gradients are trained.
         batches: step to volumes [B, C, *S]; a pure function of the step.
         schedule: constants of the run.
-        stage: the name shown, and the checkpoint's.
-        progress: gets the running loss (of public data, so that it reveals nothing).
-        store: where to keep and find the state.
+        stage: name of the progress and of the checkpoint.
+        progress: gets the running loss, which is of public data.
+        store: of the checkpoint.
         penalty: added to the loss (see `medvae.train.adversarial` and `perceptual`).
 
     Raises:
         IntegrityError: the checkpoint belongs to another stage.
         MedvaeError: the loss is no longer finite.
     """
-    wanted = [p for p in model.parameters() if p.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = Momentum(model, schedule.learning_rate)
     first = _resume(model, optimizer, store, stage, penalty)
     running = 0.0
@@ -132,7 +132,7 @@ def train_freely(
             raise MedvaeError(f"{stage}: the loss at step {step} is not finite; lower the rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(wanted, 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         running = loss.item() if step == first else 0.95 * running + 0.05 * loss.item()
         progress.advance(step + 1, f"loss {running:.4f}")
@@ -146,7 +146,7 @@ def _loss(model: VAE, x: Tensor, schedule: Schedule, step: int, penalty: Penalty
     generator = torch.Generator().manual_seed((schedule.seed << 32) + step)
     shape = (len(x), *model.latent_shape(tuple(x.shape[2:])))
     noise = torch.randn(shape, generator=generator)
-    # Up to the full posterior noise: the decoder meets clean and noisy latents alike.
+    # From no noise to the full posterior's: the decoder is trained on clean and noisy latents.
     level = torch.rand([len(x)] + [1] * (noise.ndim - 1), generator=generator)
     with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=schedule.bf16):
         loss, restored = model.losses(x, (noise * level).to(x.device))

@@ -1,14 +1,14 @@
-"""A perceptual loss for the public stage: slices compared by what an ImageNet network sees.
+"""A perceptual loss for the public stage: distances between features of an ImageNet network.
 
 Off by default: 200 steps from the shipped weights with weight .03 / .3 / 1 brought the Frechet
-distance of reconstructions on this very network from 117 to 98 / 86 / 85, but left that on
-texture features where it was (.92 to .91 / .92 / .91) and cost .1 / .3 / .35 dB and three times
+distance of reconstructions, on the same network, from 117 to 98 / 86 / 85. The distance on texture
+features did not change (.92 to .91 / .92 / .91), and it cost .1 / .3 / .35 dB and three times
 the time (48 procedural MRI volumes of 32 cubed, one seed).
 
 Distances between unit feature vectors at four depths (Zhang et al. 2018, LPIPS, without its
 learned weights), of slices through volume and reconstruction. The network comes with the
-extra `metrics`, is never trained, and never meets a patient: private steps have no place for
-it, since their guarantee would have to cover its gradients too.
+extra `metrics` and is never trained. It is never used on patients: the guarantee of private steps
+would have to cover its gradients too.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from torch import Tensor
 from medvae.errors import UsageError
 from medvae.model import imagenet
 
-# After these blocks the pictures are 1/2, 1/4, 1/8 and 1/16 of their size. Deeper ones name
+# After these blocks the pictures are 1/2, 1/4, 1/8 and 1/16 of their size. Deeper features are of
 # objects, which a slice of tissue does not show.
 _DEPTHS = (0, 2, 4, 10)
-# Slices along each axis, and the size that they are brought to: as `medvae evaluate` sees them.
+# Slices along each axis, and the size that they are resampled to, as in `medvae evaluate`.
 _SLICES, _EDGE = 2, 96
 
 
 class Perceptual:
-    """Called in each step: gives the network's penalty. Keeps no state.
+    """Penalty without a state.
 
     Args:
         weight: of the penalty.
-        seed: of which slices are looked at; a pure function of it and the step.
-        device: where the volumes are.
+        seed: of the choice of slices, a function of it and the step.
+        device: of the volumes.
 
     Raises:
         UsageError: the extra `metrics` is not installed.
@@ -55,24 +55,25 @@ class Perceptual:
         places = torch.rand(_SLICES, generator=generator).tolist()
         with torch.autocast(x.device.type, enabled=False):
             with torch.no_grad():
-                wanted = self._features(_pictures(x.float(), places))
-            found = self._features(_pictures(restored.float(), places))
-            apart = [(a - b).square().sum(dim=1).mean() for a, b in zip(wanted, found, strict=True)]
-        return self._weight * torch.stack(apart).mean()
+                target = self._features(_pictures(x.float(), places))
+            features = self._features(_pictures(restored.float(), places))
+            pairs = zip(target, features, strict=True)
+            distances = [(a - b).square().sum(dim=1).mean() for a, b in pairs]
+        return self._weight * torch.stack(distances).mean()
 
     def _features(self, pictures: Tensor) -> list[Tensor]:
         """Unit vectors [B, channels, h, w] at each depth."""
         net = self._net
         h = net._swish(net._bn0(net._conv_stem(pictures)))
-        found = []
+        features = []
         for depth, block in enumerate(net._blocks[: _DEPTHS[-1] + 1]):
             h = block(h)
             if depth in _DEPTHS:
-                found.append(F.normalize(h, dim=1))
-        return found
+                features.append(F.normalize(h, dim=1))
+        return features
 
     def tensors(self) -> dict[str, Tensor]:
-        """Nothing: there is no state."""
+        """Empty: there is no state."""
         return {}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The public stage: procedural volumes only. What it learns costs no privacy."""
+"""The public stage: training on procedural volumes only, which costs no privacy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from medvae.train.loop import Penalties, Penalty, Schedule, train_freely
 from medvae.train.perceptual import Perceptual
 from medvae.train.state import CheckpointStore, NullCheckpointStore
 
-# Streams of procedural volumes: what is trained on is never measured on.
+# Streams of procedural volumes: constants are never measured on training volumes.
 TRAIN_STREAM, MEASURE_STREAM = 1, 2
 LARGEST_CROP = 48
 
@@ -43,12 +43,12 @@ def pretrain(
     Resumable: the same configuration ends in the same weights, interrupted or not.
 
     Args:
-        cfg: the sections data, model and pretrain matter.
+        cfg: of which the sections data, model and pretrain are used.
         device: "cpu" or "cuda".
-        checkpoint: where the state is kept.
+        checkpoint: store of the run's state.
         progress: gets the loss.
         channels: of a volume.
-        anatomy: an entry of the library whose people, with no patient's numbers, the model draws.
+        anatomy: a library entry; the model then draws its people, without numbers of patients.
 
     Returns:
         An artifact of kind "public".
@@ -79,13 +79,13 @@ def pretrain(
     artifact = public_artifact(cfg, model)
     if anatomy is None:
         return artifact
-    drawn = AnatomyModel(anatomy, anatomy.numbers)
+    people = AnatomyModel(anatomy, anatomy.numbers)
     facts = artifact.facts | {"anatomy": anatomy_stage.provenance(anatomy)}
-    return Artifact(artifact.tensors | anatomy_stage.tensors(drawn), facts)
+    return Artifact(artifact.tensors | anatomy_stage.tensors(people), facts)
 
 
 def _penalties(cfg: RunConfig, model: VAE) -> Penalty | None:
-    """What the configuration adds to the loss of this stage alone."""
+    """Configured terms of the loss in this stage; None without any."""
     stage = cfg.pretrain
     parts: dict[str, Penalty] = {}
     if stage.adversarial > 0:
@@ -98,7 +98,7 @@ def _penalties(cfg: RunConfig, model: VAE) -> Penalty | None:
 
 
 def start(cfg: RunConfig, channels: int = 1) -> VAE:
-    """The network before the public stage: shipped weights where they fit, else fresh ones."""
+    """The network before the public stage: shipped weights if they fit, else fresh ones."""
     dims = dims_of(cfg)
     model = build(
         cfg.model,
@@ -115,14 +115,14 @@ def start(cfg: RunConfig, channels: int = 1) -> VAE:
 
 
 def measure_scale(model: VAE, size: tuple[int, ...], cfg: RunConfig) -> None:
-    """Set the deviation of latents to 1 on procedural volumes: a public constant."""
+    """Set the std of latents to 1 on procedural volumes: a public constant."""
     if not isinstance(model, LinearPathVAE):
         return
     values = batch(size, cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 0, 32)
     with torch.no_grad():
         model.latent_scale.fill_(1.0)
-        one = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
-        model.latent_scale.copy_(model.encode(one)[0].std())
+        volumes = torch.from_numpy(values).expand(-1, model.channels, *[-1] * model.dims)
+        model.latent_scale.copy_(model.encode(volumes)[0].std())
 
 
 def public_artifact(cfg: RunConfig, model: VAE) -> Artifact:
@@ -146,22 +146,22 @@ def dims_of(cfg: RunConfig) -> int:
 
 
 def grid_size(cfg: RunConfig) -> tuple[int, ...]:
-    """The sizes that the network sees."""
+    """Spatial sizes of the network's input."""
     return cfg.data.size[: dims_of(cfg)]
 
 
 def crop_size(cfg: RunConfig) -> tuple[int, ...]:
-    """Crops of the public stage: the grid, or as much of it as is quick to make."""
+    """Size of crops in the public stage: the grid, at most `LARGEST_CROP` along each axis."""
     return tuple(min(n, LARGEST_CROP) for n in grid_size(cfg))
 
 
 def measure_count(size: tuple[int, ...]) -> int:
-    """How many procedural volumes to measure public constants on: about 3 million voxels."""
+    """Number of procedural volumes for public constants: about 3 million voxels."""
     return int(min(64, max(8, 3_000_000 // math.prod(size))))
 
 
 def wants_bf16(cfg: RunConfig) -> bool:
-    """bfloat16 where asked for, or where the processor multiplies it natively."""
+    """Whether to use bfloat16: if configured, or if the processor multiplies it natively."""
     if cfg.compute.precision != "auto":
         return cfg.compute.precision == "bf16"
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

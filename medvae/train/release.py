@@ -1,4 +1,4 @@
-"""The atlas's view of the plan: Gaussian releases by name."""
+"""Gaussian mechanisms of a plan, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlannedRelease:
-    """Each call is one mechanism of the plan; asking twice for a name gives the same noise."""
+    """Each call is one mechanism of the plan; a second call for a name adds the same noise."""
 
     plan: Plan
     noise: NoiseSource
@@ -24,7 +24,7 @@ class PlannedRelease:
     def __call__(
         self, name: str, vectors: Iterable[Array], *, clip: float, dimension: int
     ) -> Array:
-        """[dimension] the noised mean over the public N; see `gaussian_release` and `recentre`."""
+        """[dimension] the noisy mean over the public N; see `gaussian_release` and `recentre`."""
         mechanism, divisor = self.plan.mechanism(name), float(self.plan.patients)
         if self._recentred(name):
             return recentred_release(

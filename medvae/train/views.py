@@ -1,4 +1,4 @@
-"""K views of a patient: his or her volumes, slightly moved and brightened.
+"""K views of a patient: the patient's volumes, slightly moved and brightened.
 
 Averaging a patient's gradient over views costs no privacy (one clipped gradient a patient
 whatever K is; De et al. 2022, augmentation multiplicity).
@@ -15,20 +15,20 @@ from medvae.grid import Gridded
 
 
 def views(volumes: list[Gridded], count: int, seed: int) -> Tensor | None:
-    """`count` views [K, 1, *S] in [-1, 1] of one patient, or None without any volume.
+    """`count` views [K, 1, *S] in [-1, 1] of one patient; None without a volume.
 
     Args:
         volumes: all of one patient, on one grid.
         count: K.
         seed: secret; the same seed gives the same views.
 
-    Values that are not finite go through: the engine counts such a patient as zero.
+    Values that are not finite are kept: the engine counts such a patient as zero.
     """
     if not volumes:
         return None
     random = np.random.RandomState(seed % 2**32)
-    made = [_view(volumes[int(random.randint(len(volumes)))], random) for _ in range(count)]
-    return torch.stack(made)
+    augmented = [_view(volumes[int(random.randint(len(volumes)))], random) for _ in range(count)]
+    return torch.stack(augmented)
 
 
 def _view(volume: Gridded, random: np.random.RandomState) -> Tensor:
