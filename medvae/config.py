@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 
 from medvae import modality as modalities
 from medvae.config_data import (
-    MAX_CLASSES,
     MAX_LABELS,
     Count,
     DataConfig,
@@ -22,6 +21,7 @@ from medvae.config_data import (
     Section,
     label_scheme,
 )
+from medvae.volume import MAX_CLASSES
 
 __all__ = [
     "MAX_CLASSES",

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medvae import modality as modalities
-from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS
+from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ChannelName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{{1,{LONGEST_CHANNEL}}}$")]
-# A release of few patients cannot tell more kinds of them apart.
-MAX_CLASSES = 16
 MAX_LABELS = 32
 # Masks are stored with 8 bits a voxel; 0 is the background.
 LABEL_NUMBERS = range(1, 256)

@@ -36,6 +36,8 @@ META_KEYS = frozenset(
 # Channels that one volume may have, and the length of their names.
 MOST_CHANNELS = 8
 LONGEST_CHANNEL = 32
+# A release of few patients cannot tell more classes of them apart.
+MAX_CLASSES = 16
 
 
 @dataclass(frozen=True)

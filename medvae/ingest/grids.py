@@ -1,4 +1,4 @@
-"""Grids in space: whether two are one, and a label map brought onto the grid of its scan."""
+"""A label map brought onto the grid of its scan (runs in the confined worker only)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy.typing as npt
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 
 from medvae.errors import InputError
+from medvae.ingest.places import MASK_SHIFT, farthest
 from medvae.ingest.stored import Affine, Voxels, times
-
-MASK_SHIFT = 0.1
 
 
 def on_axes_of(
@@ -63,10 +62,3 @@ def _filled_up(
     moved = own.copy()
     moved[:3, 3] -= own[:3, :3] @ first
     return whole, moved
-
-
-def farthest(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
-    """The largest distance between the two places of a corner voxel."""
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]])).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(8)])
-    return float(np.sqrt((((one - other) @ corners)[:3] ** 2).sum(axis=0)).max())

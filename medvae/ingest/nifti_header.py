@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from medvae.errors import InputError
 from medvae.ingest import stored
-from medvae.ingest.grids import farthest
+from medvae.ingest.places import farthest
 from medvae.ingest.stored import Affine
 
 # NIfTI-1 standard, xyzt_units: metres, millimetres, micrometres; 0 is unknown, taken as mm.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.errors import InputError
-from medvae.ingest.grids import MASK_SHIFT, farthest
+from medvae.ingest.places import MASK_SHIFT, farthest
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import times
 from medvae.volume import Volume

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from medvae.config import MAX_CLASSES
 from medvae.errors import InputError
 from medvae.ingest.records import Quarantined, printable
+from medvae.volume import MAX_CLASSES
 
 MOST_BYTES = 1 << 26
 LONGEST_LABEL = 64

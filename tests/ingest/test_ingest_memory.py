@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 
@@ -60,3 +62,14 @@ def test_checks_of_whole_numbers_copy_nothing() -> None:
     voxels[0] = -1000
     assert copies(lambda: normalise.plausible(voxels, "ct")) < 0.1
     assert copies(lambda: contents.guess_modality(voxels)) < 0.6
+
+
+def test_the_reading_side_loads_no_parser_and_no_configuration() -> None:
+    """It starts sooner so, and no parser is where the keys are."""
+    script = (
+        "import sys, medvae.ingest.reading\n"
+        "loaded = {'nibabel', 'pydicom', 'PIL', 'pydantic', 'scipy', 'torch'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(loaded)) or 0)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
