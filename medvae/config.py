@@ -107,7 +107,7 @@ class AnatomyConfig(Section):
         default="auto",
         description="The entry of the public library (medvae anatomy list) that shows the "
         "cohort's region; auto: the one entry that covers the declared labels, and where there is "
-        "none patients, if the cohort has labels, no classes and data.spacing, else none; "
+        "none patients, if the cohort has labels and data.spacing, else none; "
         "patients: mean maps of the patients' own labels and pictures; none: an atlas of the "
         "patients, in voxels.",
     )

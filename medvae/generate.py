@@ -161,20 +161,16 @@ class _AnatomySource:
         return cohort.grid((x, y, z))
 
     def require(self, category: int | None) -> None:
-        """Refuse a class: the anatomy model has none. UsageError."""
-        if category is not None:
-            raise UsageError(
-                f"--class {category} asks for a class, and this model has none; set "
-                "anatomy.library to none and train to have some"
-            )
+        check_class(category, self._model.numbers.classes)
 
     def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
+        own = self._model.numbers.pick(random) if category is None else category
         if self._labels is not None and self._placed is not None:
-            image = self._model.draw_labels(random, self._labels, self._placed)
-            return drawn_volume(image, self._labels.affine, self._data, self._labels.labels)
-        image, mask, affine = self._model.draw_volume(random, self._grid)
-        return drawn_volume(image, affine, self._data, mask)
+            image = self._model.draw_labels(random, self._labels, self._placed, own)
+            return drawn_volume(image, self._labels.affine, self._data, self._labels.labels, own)
+        image, mask, affine = self._model.draw_volume(random, self._grid, own)
+        return drawn_volume(image, affine, self._data, mask, own)
 
 
 class _CosineSource:

@@ -146,7 +146,7 @@ class CohortAnatomy:
             # The budget is spent by now, so no patient's voxels may stop the run, and whether they
             # would have is private: the volume counts as none.
             return None
-        return Measured(placed, found.coefficients, figures)
+        return Measured(placed, found.coefficients, figures, scan.category)
 
     def place_labels(self, labels: LabelMap) -> Alignment:
         """The pose of a label map in the template's frame, by its labels alone.
@@ -269,13 +269,8 @@ def check_covers(
     """For each label of the cohort, the entry's label numbers.
 
     Raises:
-        UsageError: the cohort has classes or no labels, or the entry lacks one of the labels.
+        UsageError: the cohort has no labels, or the entry lacks one of them.
     """
-    if data.classes > 0:
-        raise UsageError(
-            f"the anatomy entry {entry.name} has no classes to draw; set data.classes to 0, or "
-            "anatomy.library to none for an atlas that has"
-        )
     scheme = {int(number): name for number, name in (data.label_scheme or {}).items()}
     wanted = {number: scheme[number] for number in data.label_numbers if number in scheme}
     if not wanted:

@@ -73,30 +73,31 @@ class AnatomyModel:
         return image, mask
 
     def draw_volume(
-        self, random: np.random.Generator, grid: OutputGrid | None = None
+        self,
+        random: np.random.Generator,
+        grid: OutputGrid | None = None,
+        category: int | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], Array]:
         """One subject: [X, Y, Z] image in [-1, 1], labels 1..L of the cohort, [4, 4] affine.
 
         grid: None: the cohort's own (see `CohortAnatomy.grid`).
+        category: the subject's class (see `pick`); None: of no class.
         """
+        numbers = self.numbers.of_class(category)
         people = self.cohort.people
         person, other = (int(random.integers(len(people))) for _ in range(2))
-        placed = _normal(
-            random, self.numbers.place, self.numbers.place_std, self.cohort.place_correlation
-        )
+        placed = _normal(random, numbers.place, numbers.place_std, self.cohort.place_correlation)
         renderer = self.cohort.renderer
-        figures = _normal(
-            random, self.numbers.figures, self.numbers.figures_std, renderer.public_correlation
-        )
+        figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
         grid = grid or self.cohort.grid()
         if self.cohort.data.spacing is None:
             # The entry's whole box: patients' field of view decides nothing but its jitter.
-            shift = self.numbers.place[place.SHIFT]
+            shift = numbers.place[place.SHIFT]
             placed[place.SHIFT] += self.cohort.box.centre - shift
         subject = replace(
             people[person],
             affine=place.affine_of(placed),
-            coefficients=self._shape(people[person], people[other], random),
+            coefficients=self._shape(numbers, people[person], people[other], random),
         )
         with one_thread():
             pose = Pose(subject, people[person])
@@ -104,7 +105,11 @@ class AnatomyModel:
         return image, mask, grid.affine
 
     def draw_labels(
-        self, random: np.random.Generator, labels: LabelMap, placed: Alignment
+        self,
+        random: np.random.Generator,
+        labels: LabelMap,
+        placed: Alignment,
+        category: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """[X, Y, Z] image in [-1, 1] of given labels, on their own grid.
 
@@ -112,12 +117,12 @@ class AnatomyModel:
         labels (of released maps where there are no people); grey values are drawn.
 
         placed: of `CohortAnatomy.place_labels`.
+        category: the class whose grey values are drawn; None: of no class.
         """
+        numbers = self.numbers.of_class(category)
         person = int(random.integers(len(self.cohort.people)))
         renderer = self.cohort.renderer
-        figures = _normal(
-            random, self.numbers.figures, self.numbers.figures_std, renderer.public_correlation
-        )
+        figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
         x, y, z = labels.labels.shape
         grid = OutputGrid(labels.affine, (x, y, z))
         with one_thread():
@@ -125,21 +130,23 @@ class AnatomyModel:
             image, drawn = renderer.draw(person, pose, grid, figures, random)
         return repainted(image, drawn, labels.labels, grid.spacing, renderer.greys(figures))
 
-    def _shape(self, person: Alignment, other: Alignment, random: np.random.Generator) -> Array:
+    def _shape(
+        self, numbers: Numbers, person: Alignment, other: Alignment, random: np.random.Generator
+    ) -> Array:
         """[3, K] coefficients: the population's mean and two people's own deviations.
 
         Where there are no people, each coefficient is drawn by itself.
         """
         if self.cohort.entry is None:
-            std = self.cohort.bands.spread(self.numbers.shape_std)
-            return np.asarray(self.numbers.shape + std * random.standard_normal(std.shape))
-        ratio = self.numbers.shape_std / self.cohort.numbers.shape_std
+            std = self.cohort.bands.spread(numbers.shape_std)
+            return np.asarray(numbers.shape + std * random.standard_normal(std.shape))
+        ratio = numbers.shape_std / self.cohort.numbers.shape_std
         own = OWN * person.coefficients
         if other is person:
             own = person.coefficients
         else:
             own = own + np.sqrt(1.0 - OWN**2) * other.coefficients
-        return np.asarray(self.numbers.shape + self.cohort.bands.spread(ratio) * own)
+        return np.asarray(numbers.shape + self.cohort.bands.spread(ratio) * own)
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

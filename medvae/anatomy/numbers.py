@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from medvae.anatomy.registration.geometry import Array
+
+# Of the variance of all patients, what is left to those of one class at least.
+LEAST_WITHIN = 0.25
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Numbers:
         figures, figures_std: [F] what the entry's renderer measures.
         figures_within: [F] how much people of one cohort differ, publicly; where the mean is known,
             `figures_std` is near it.
+        class_shares: [C] how often each class is; empty where the cohort has no classes.
+        class_place, class_shape, class_figures: [C, ...] what each class adds to the means.
     """
 
     place: Array
@@ -30,12 +35,52 @@ class Numbers:
     figures: Array
     figures_std: Array
     figures_within: Array
+    class_shares: Array = field(default_factory=lambda: np.zeros(0))
+    class_place: Array = field(default_factory=lambda: np.zeros(0))
+    class_shape: Array = field(default_factory=lambda: np.zeros(0))
+    class_figures: Array = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0: none."""
+        return len(self.class_shares)
+
+    def pick(self, random: np.random.Generator) -> int | None:
+        """A class, as often as released; None, and nothing drawn, without classes."""
+        return int(random.choice(self.classes, p=self.class_shares)) if self.classes else None
+
+    def of_class(self, category: int | None) -> Numbers:
+        """The numbers of one class: its means, and what all differ by less what classes do.
+
+        None: of all patients.
+        """
+        if category is None:
+            return self
+        return replace(
+            self,
+            place=self.place + self.class_place[category],
+            shape=self.shape + self.class_shape[category],
+            figures=self.figures + self.class_figures[category],
+            place_std=self._within(self.place_std, self.class_place),
+            figures_std=self._within(self.figures_std, self.class_figures),
+        )
+
+    def _within(self, std: Array, changes: Array) -> Array:
+        """[n] standard deviations in a class; changes: [C, n]."""
+        between = self.class_shares @ changes**2 - (self.class_shares @ changes) ** 2
+        return np.asarray(np.sqrt(np.maximum(std**2 - between, LEAST_WITHIN * std**2)))
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays = {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
+        return {name: values for name, values in arrays.items() if self.classes or name in _ALWAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
-        return cls(**{field.name: np.asarray(arrays[field.name]) for field in fields(cls)})
+        names = _ALWAYS | (_OF_CLASSES if _OF_CLASSES & set(arrays) else set())
+        return cls(**{name: np.asarray(arrays[name]) for name in names})
+
+
+_OF_CLASSES = {"class_shares", "class_place", "class_shape", "class_figures"}
+_ALWAYS = {one.name for one in fields(Numbers)} - _OF_CLASSES

@@ -26,8 +26,6 @@ FASTEST_PER_MM, FASTEST_PER_EDGE = 1.0 / 40.0, 5.0
 
 def refusal(data: DataConfig) -> str | None:
     """Why a cohort cannot be drawn from its own maps; None where it can."""
-    if data.classes > 0:
-        return "it has classes (set data.classes to 0)"
     if not cohort_labels(data):
         return "it has no labels (declare them and ingest masks)"
     if 1 in data.size:
@@ -50,7 +48,7 @@ def anatomy_of_patients(
         maps: what was released; None: nothing yet, and labels are balls.
 
     Raises:
-        UsageError: the cohort has classes, no labels, or no size in millimetres.
+        UsageError: the cohort has no labels, or no size in millimetres.
     """
     why = refusal(data)
     if why is not None:

@@ -23,12 +23,14 @@ class Scan:
         affine: [4, 4] voxel index to scanner mm, axes closest to RAS+.
         mask: [X, Y, Z] uint8, the cohort's labels 1..L in the order of its scheme; None: no mask.
         middle: [3] the voxel index that drawn volumes are centred on; None: that of the image.
+        category: the class 0, 1, ... that the volume was ingested with, or None.
     """
 
     image: npt.NDArray[np.float32]
     affine: Array
     mask: npt.NDArray[np.uint8] | None = None
     middle: Array | None = None
+    category: int | None = None
 
     @property
     def spacing(self) -> Array:
@@ -73,7 +75,8 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
     if mask is None and volume.mask is not None:
         mask = to_indices(volume.mask, data)
     middle = _middle(image, mask, volume.spacing, data)
-    return Scan(image, np.asarray(volume.affine, np.float64), mask, middle)
+    affine = np.asarray(volume.affine, np.float64)
+    return Scan(image, affine, mask, middle, volume.category)
 
 
 def _middle(

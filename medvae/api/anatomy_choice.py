@@ -91,11 +91,17 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     Labels that the configuration does not name are all that the entry has.
 
     Raises:
-        UsageError, NotFoundError: as `choose`.
+        UsageError: classes are asked for; else as `choose`.
+        NotFoundError: as `choose`.
     """
     if cfg.anatomy.library in ("auto", "none", "patients"):
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
+        )
+    if cfg.data.classes > 0:
+        raise UsageError(
+            f"data.classes is {cfg.data.classes}, and of public people no class is known; leave "
+            "it out"
         )
     if cfg.data.label_scheme is None:
         scheme = library_of(tenant).entry(cfg.anatomy.library).label_scheme

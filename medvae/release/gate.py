@@ -152,6 +152,9 @@ class VoxelGate:
         where = f"public image {self.public}" if public else f"synthetic volume {self.count}"
         source = "the anatomy entry" if public else "the model"
         self._geometry(volume, where)
+        if not public:
+            # Of public people no class is known.
+            self._class(volume, where)
         values = volume.voxels
         if not np.isfinite(values).all():
             raise InputError(f"{where} holds voxels that are not finite; {source} is not usable")
@@ -212,7 +215,9 @@ class VoxelGate:
         if header:
             # A header value can only have come from a patient: synthetic ones have none.
             raise InputError(f"{where} carries header facts {sorted(header)}; none may leave")
-        # The class is what the volume was drawn as, in a model that has classes.
+
+    def _class(self, volume: Volume, where: str) -> None:
+        """The class is what the volume was drawn as, in a model that has classes."""
         if (volume.category is not None) != (self.data.classes > 0):
             raise InputError(
                 f"{where} is of class {volume.category}, and the model has "

@@ -1,9 +1,10 @@
-"""The private statistics of the anatomy model: two joint mechanisms over the cohort's patients.
+"""The private statistics of the anatomy model: joint mechanisms over the cohort's patients.
 
 Formal guarantee: the numbers are a function of public people and of the outputs of the mechanisms
-`MEANS` and `SPREADS`. Each patient's vector, the mean over his or her volumes, is clipped whatever
-was measured; a volume that cannot be read or registered adds zeros. The second mechanism uses what
-the first has released (adaptive composition, accounted for in the plan).
+`MEANS`, `SPREADS` and, where there are classes, `CLASSES`. Each patient's vector, the mean over his
+or her volumes, is clipped whatever was measured; a volume that cannot be read or registered adds
+zeros. Each mechanism uses what those before it have released (adaptive composition, accounted for
+in the plan).
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from medvae.anatomy.bands import Bands
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
-from medvae.anatomy.parts import MEANS, SPREADS, Measured, Part, mean_parts, spread_parts
+from medvae.anatomy.parts import (
+    CLASSES,
+    MEANS,
+    SPREADS,
+    Measured,
+    Part,
+    class_parts,
+    mean_parts,
+    spread_parts,
+)
 from medvae.anatomy.patients import has_wide_view
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.templates import (
@@ -43,8 +53,11 @@ from medvae.train.release import PlannedRelease
 from medvae.train.scans import Scans
 from medvae.train.stages import Stages
 
-# Mechanisms whose mean is known before their release: spreads are those of public people.
-KNOWN_MEAN: Final = (SPREADS,)
+# Mechanisms whose mean is known before their release: spreads are those of public people, and
+# classes are as all patients.
+KNOWN_MEAN: Final = (SPREADS, CLASSES)
+# Part of the budget that tells classes apart, where there are any.
+CLASSES_SHARE: Final = 0.2
 # Coefficients of the shape whose noise is above this part of what people differ by are left out.
 MOST_NOISE: Final = 0.5
 
@@ -58,6 +71,9 @@ def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
             shares = {LAYOUT_MAPS: 0.04, PLACES_MAPS: 0.05, SITES_MAPS: 0.06} | {
                 name: 0.85 * share for name, share in shares.items()
             }
+    if cfg.data.classes > 0:
+        shares = {name: (1.0 - CLASSES_SHARE) * share for name, share in shares.items()}
+        shares[CLASSES] = CLASSES_SHARE
     return list(shares.items())
 
 
@@ -96,7 +112,7 @@ def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]
     found = []
     for number in range(cfg.atlas.samples):
         random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
-        image, _ = model.draw(random)
+        image, _, _ = model.draw_volume(random, category=model.numbers.pick(random))
         image = padded(image, cfg.data.size)
         corner = [
             int(random.integers(have - want + 1))
@@ -167,7 +183,11 @@ def fit_anatomy(
     model = AnatomyModel(cohort, public, maps)
     count = None if cohort.entry is None else _coefficients(public, bands, release)
     model = _release(MEANS, mean_parts(public, bands, count), found, release, model)
-    return _release(SPREADS, spread_parts(public, bands), found, release, model)
+    model = _release(SPREADS, spread_parts(public, bands), found, release, model)
+    classes = cohort.data.classes
+    if classes <= 0:
+        return model
+    return _release(CLASSES, class_parts(public, bands, classes), found, release, model)
 
 
 def _measured(

@@ -173,7 +173,6 @@ def test_measuring_gives_the_same_bits(cohort):
     [
         ({"label_scheme": {"1": "Spleen"}, "labels": 1}, "Spleen"),
         ({"label_scheme": {}, "labels": 0}, "labels"),
-        ({"classes": 2}, "classes"),
     ],
 )
 def test_an_entry_that_does_not_cover_the_cohort_says_why(library, change, word):

@@ -1,13 +1,27 @@
 """The private statistics of the anatomy model: one file a kind, one shape for all (`Part`)."""
 
 from medvae.anatomy.parts.base import Measured, Part
+from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
 from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
-from medvae.anatomy.parts.planned import MEANS, SPREADS, mean_parts, parts_of, spread_parts
+from medvae.anatomy.parts.planned import (
+    CLASSES,
+    MEANS,
+    SPREADS,
+    class_parts,
+    mean_parts,
+    parts_of,
+    spread_parts,
+)
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
 __all__ = [
+    "CLASSES",
     "MEANS",
     "SPREADS",
+    "ClassFigures",
+    "ClassPlace",
+    "ClassShape",
+    "ClassShares",
     "FiguresSpread",
     "MeanFigures",
     "MeanPlace",
@@ -16,6 +30,7 @@ __all__ = [
     "Part",
     "PlaceSpread",
     "ShapeSpread",
+    "class_parts",
     "mean_parts",
     "parts_of",
     "spread_parts",

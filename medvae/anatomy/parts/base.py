@@ -29,11 +29,13 @@ class Measured:
         place: [12] (see `place`).
         shape: [3, K] whitened coefficients of the deformation.
         figures: [F] of the renderer; NaN where the volume does not show it.
+        category: the volume's class 0, 1, ..., or None.
     """
 
     place: Array
     shape: Array
     figures: Array
+    category: int | None = None
 
 
 class Part(Protocol):

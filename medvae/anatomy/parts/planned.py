@@ -7,11 +7,13 @@ from typing import Final
 from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts.base import Part
+from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
 from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
 MEANS: Final = "anatomy-means"
 SPREADS: Final = "anatomy-spreads"
+CLASSES: Final = "anatomy-classes"
 
 
 def mean_parts(public: Numbers, bands: Bands, count: int | None) -> list[Part]:
@@ -29,9 +31,23 @@ def spread_parts(public: Numbers, bands: Bands) -> list[Part]:
     return [PlaceSpread(public), FiguresSpread(public), ShapeSpread(public, bands)]
 
 
+def class_parts(public: Numbers, bands: Bands, classes: int) -> list[Part]:
+    """What `CLASSES` releases, around the means and in units of the spreads."""
+    return [
+        # First: the others are divided by it.
+        ClassShares(classes),
+        ClassPlace(classes),
+        ClassFigures(classes, len(public.figures)),
+        ClassShape(classes, bands),
+    ]
+
+
 def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[Part]:
     """What mechanism `name` released in a vector [dimension]."""
     if name == SPREADS:
         return spread_parts(public, bands)
+    if name == CLASSES:
+        one = sum(part.dimension for part in class_parts(public, bands, 1))
+        return class_parts(public, bands, dimension // one)
     left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
     return mean_parts(public, bands, left // 3 or None)

@@ -1,0 +1,168 @@
+"""How often each class is, and how its patients deviate from the means of all patients.
+
+A volume's vector is zero but in the block of its class, and zero throughout where the volume has no
+class. So a class of few patients has more noise, and is shrunk further toward the cohort's means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from medvae.anatomy import place
+from medvae.anatomy.bands import Bands
+from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts.base import Measured, toward_common, toward_zero
+from medvae.anatomy.registration.geometry import Array
+
+# Patients have a norm of about the square root of the dimension around the means of all.
+CLASS_REACH = 1.2
+# Coefficients of the shape along each axis in which classes are compared: what is slow.
+SLOWEST = 8
+# How much shares of classes differ from equal ones, and the least share of any.
+UNEVEN, RAREST = 0.2, 0.01
+
+
+@dataclass(frozen=True)
+class ClassShares:
+    """How often each class is."""
+
+    classes: int
+    name: str = "class-shares"
+    share: float = 0.1
+    clip: float = 1.0
+
+    @property
+    def dimension(self) -> int:
+        return self.classes
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        return _in_block(np.ones(1), found.category, self.classes)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        equal = np.full(self.classes, 1.0 / self.classes)
+        # The posterior mean: where noise is large, every class is as frequent.
+        weight = UNEVEN**2 / (UNEVEN**2 + sigma**2)
+        shares = np.maximum(equal + weight * (released - equal), RAREST)
+        return replace(known, class_shares=shares / shares.sum())
+
+
+@dataclass(frozen=True)
+class ClassPlace:
+    """Rotation, stretch and position of each class, in standard deviations of all patients."""
+
+    classes: int
+    name: str = "class-place"
+    share: float = 0.2
+
+    @property
+    def dimension(self) -> int:
+        return self.classes * place.SIZE
+
+    @property
+    def clip(self) -> float:
+        return CLASS_REACH * place.SIZE**0.5
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        return _in_block(
+            (found.place - known.place) / known.place_std, found.category, self.classes
+        )
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        change = _by_class(released, sigma, known, _shrunk_place)
+        return replace(known, class_place=change * known.place_std)
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """Grey values of each class; what a volume does not show counts as the mean of all."""
+
+    classes: int
+    figures: int
+    name: str = "class-figures"
+    share: float = 0.35
+
+    @property
+    def dimension(self) -> int:
+        return self.classes * self.figures
+
+    @property
+    def clip(self) -> float:
+        return CLASS_REACH * float(np.sqrt(self.figures))
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        deviation = (found.figures - known.figures) / known.figures_std
+        shown = np.where(np.isfinite(deviation), deviation, 0.0)
+        return _in_block(shown, found.category, self.classes)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        change = _by_class(released, sigma, known, toward_zero)
+        return replace(known, class_figures=change * known.figures_std)
+
+
+@dataclass(frozen=True)
+class ClassShape:
+    """The slowest coefficients of each class's deformation."""
+
+    classes: int
+    bands: Bands
+    name: str = "class-shape"
+    share: float = 0.35
+
+    @property
+    def count(self) -> int:
+        """Coefficients along each axis."""
+        return min(SLOWEST, len(self.bands.of))
+
+    @property
+    def dimension(self) -> int:
+        return self.classes * 3 * self.count
+
+    @property
+    def clip(self) -> float:
+        return CLASS_REACH * float(np.sqrt(3 * self.count))
+
+    def measure(self, found: Measured, known: Numbers) -> Array:
+        deviation = (found.shape - known.shape) / self.bands.spread(known.shape_std)
+        return _in_block(deviation[:, : self.count].reshape(-1), found.category, self.classes)
+
+    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+        blocks = _by_class(released, sigma, known, toward_zero)
+        slow = blocks.reshape(self.classes, 3, self.count)
+        change = np.zeros((self.classes, *known.shape.shape))
+        change[..., : self.count] = slow
+        return replace(known, class_shape=change * self.bands.spread(known.shape_std))
+
+
+def _in_block(values: Array, category: int | None, classes: int) -> Array:
+    """[classes * n] zeros, with `values` [n] in the block of a class."""
+    blocks = np.zeros((classes, len(values)))
+    if category is not None and 0 <= category < classes:
+        blocks[category] = values
+    return blocks.reshape(-1)
+
+
+def _shrunk_place(values: Array, sigma: float) -> Array:
+    """`toward_zero` of the kinds of a place; of a larger organ all three axes are longer."""
+    axes, shears = values[place.STRETCH][:3], values[place.STRETCH][3:]
+    return np.concatenate(
+        [
+            toward_zero(values[place.ROTATION], sigma),
+            toward_common(axes, sigma),
+            toward_zero(shears, sigma),
+            toward_zero(values[place.SHIFT], sigma),
+        ]
+    )
+
+
+def _by_class(
+    released: Array, sigma: float, known: Numbers, shrink: Callable[[Array, float], Array]
+) -> Array:
+    """[classes, n] mean deviation of each class, shrunk toward none by its own noise."""
+    shares = known.class_shares
+    blocks = released.reshape(len(shares), -1)
+    return np.stack(
+        [shrink(block / share, sigma / share) for block, share in zip(blocks, shares, strict=True)]
+    )
