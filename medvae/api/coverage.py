@@ -87,6 +87,17 @@ def coverage(volumes: list[dict[str, Any]], data: DataConfig) -> Coverage | None
     )
 
 
+def cut_off(volumes: list[dict[str, Any]], data: DataConfig) -> str:
+    """What a training says of labels beyond the grid; empty where none are."""
+    shown = coverage(volumes, data)
+    if shown is None or not shown.beyond:
+        return ""
+    return (
+        f"the labels of {shown.beyond} of {shown.volumes} volumes reach beyond the grid, which "
+        "cuts them off (medvae plan names a larger grid)"
+    )
+
+
 def _proposed(
     extent: Array, spacing: Array
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]]:

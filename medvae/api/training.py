@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from medvae import space
 from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
 from medvae.api.accounts import ledger
-from medvae.api.coverage import coverage
+from medvae.api.coverage import coverage, cut_off
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
 from medvae.api.results import (
     BudgetState,
-    Coverage,
     PlanResult,
     PretrainResult,
     StagePlan,
@@ -249,7 +248,7 @@ def _train(
         progress=progress,
     )
     run = _finish(tenant, run, artifact, time.monotonic() - began)
-    return _result(run, _notes(unusable, coverage(manifest["volumes"], cfg.data)))
+    return _result(run, _notes(unusable, cut_off(manifest["volumes"], cfg.data)))
 
 
 def _begin(
@@ -380,16 +379,10 @@ def _finish(
     return run
 
 
-def _notes(unusable: int, shown: Coverage | None) -> tuple[str, ...]:
-    """Remarks on the cohort; figures of private data, which stay in the tenant."""
-    notes = []
-    if unusable:
-        notes.append(f"{unusable} volumes could not be brought to the grid and count as none")
-    if shown is not None and shown.beyond:
-        notes.append(
-            f"the labels of {shown.beyond} of {shown.volumes} volumes reach beyond the grid, which "
-            "cuts them off (medvae plan names a larger grid)"
-        )
+def _notes(unusable: int, beyond: str) -> tuple[str, ...]:
+    """Remarks on the cohort; beyond: what the grid cuts off, or empty."""
+    lost = f"{unusable} volumes could not be brought to the grid and count as none"
+    notes = [note for note in (lost if unusable else "", beyond) if note]
     return tuple(f"{note} (a figure of private data: it stays in the tenant)" for note in notes)
 
 
