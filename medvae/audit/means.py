@@ -183,7 +183,8 @@ class Means:
         model = CosineModel.read(basis, arrays)
         known = Numbers.public(basis, self._data.classes)
         joints: dict[str, tuple[list[CosinePart], Joint]] = {}
-        for name, _ in mechanisms():
+        # A model of an earlier version has no gains.
+        for name in (one for one, _ in mechanisms(basis) if one in self._planned):
             parts = parts_of_cosines(name, basis, known, partial(sigma_of, self._plan))
             own, noisy = joined(parts), model.released[name]
             sigma = sigma_of(self._plan, name, own.clip)

@@ -47,15 +47,20 @@ class CosineModel:
         """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1].
 
         What is finer than the kept coefficients has the released power of its band, the released
-        correlation between channels, and the signs of chance.
+        correlation between channels, and the signs of chance. Each band has a gain of its own.
         """
-        own = category or 0
-        numbers = self.numbers
-        values = self._related(random.standard_normal(len(self.basis))) * self.spread
-        kept = numbers.kept
-        values[kept] = self.roots[own] @ random.standard_normal(len(kept))
-        image = self.basis.synthesise(numbers.means[own] + values)
+        image = self.basis.synthesise(self.coefficients(random, category or 0))
         return np.clip(image, -1.0, 1.0).astype(np.float32)
+
+    def coefficients(self, random: np.random.Generator, category: int) -> Array:
+        """[F] coefficients of one image of a class."""
+        kept = self.numbers.kept
+        values = self._related(random.standard_normal(len(self.basis))) * self.spread
+        values[kept] = self.roots[category] @ random.standard_normal(len(kept))
+        if len(self.numbers.gains):
+            normals = random.standard_normal(self.basis.bands)
+            values *= np.exp(self.gain_centre + (self.gain_root @ normals)[self.basis.band])
+        return np.asarray(self.numbers.means[category] + values)
 
     def _related(self, normals: Array) -> Array:
         """Standard normals [F], correlated between channel planes as released."""
@@ -77,11 +82,25 @@ class CosineModel:
     @cached_property
     def roots(self) -> list[Array]:
         """[D, D] of each class: a root of the covariance of the kept coefficients."""
-        roots = []
-        for matrix in self.numbers.covariance:
-            values, vectors = np.linalg.eigh(matrix)
-            roots.append(vectors * np.sqrt(np.maximum(values, 0.0)))
-        return roots
+        return [_root(matrix) for matrix in self.numbers.covariance]
+
+    @cached_property
+    def gain_root(self) -> Array:
+        """[B, B] a root of the covariance of the logarithm of the bands' gains."""
+        return _root(self.numbers.gains) / 2.0
+
+    @cached_property
+    def gain_centre(self) -> Array:
+        """[F] mean logarithm of each coefficient's gain.
+
+        Kept coefficients keep their covariance: their gain is 1 in mean square. Of finer ones the
+        power was released as a logarithm: there its mean is 0.
+        """
+        centre = np.zeros(len(self.basis))
+        kept = self.numbers.kept
+        if len(self.numbers.gains):
+            centre[kept] = -np.diag(self.numbers.gains)[self.basis.band[kept]] / 4.0
+        return centre
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Numbers and releases by name, for a model file."""
@@ -97,3 +116,9 @@ class CosineModel:
             if name.startswith(_RELEASED)
         }
         return cls(basis, Numbers.from_arrays(arrays), released)
+
+
+def _root(matrix: Array) -> Array:
+    """[D, D] a root of a covariance, by its eigenvectors."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

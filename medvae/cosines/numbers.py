@@ -23,6 +23,8 @@ class Numbers:
         covariance: [K, D, D] of the kept coefficients of each class.
         planes: [O, C, C] correlation of the channel planes in each half octave; empty where it
             was not measured, and planes are independent.
+        gains: [B, B] covariance of the log power of the bands, beyond chance; empty where it was
+            not measured, and all images have the same power.
     """
 
     shares: Array
@@ -31,6 +33,7 @@ class Numbers:
     kept: npt.NDArray[np.int64]
     covariance: Array
     planes: Array = field(default_factory=lambda: np.zeros((0, 1, 1)))
+    gains: Array = field(default_factory=lambda: np.zeros((0, 0)))
 
     @classmethod
     def public(cls, basis: Basis, classes: int) -> Numbers:
@@ -65,13 +68,12 @@ class Numbers:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
-        found = {name: np.asarray(arrays[name]) for name in _NAMES if name != "planes"}
-        # Models of earlier versions have none.
-        if "planes" in arrays:
-            found["planes"] = np.asarray(arrays["planes"])
+        # Models of earlier versions lack the latter.
+        present = [name for name in _NAMES if name in arrays or name not in ("planes", "gains")]
+        found = {name: np.asarray(arrays[name]) for name in present}
         places = found.pop("kept").astype(np.int64)
         return cls(kept=places, **{k: v.astype(np.float64) for k, v in found.items()})
 
 
 LEAST_LEFT = 0.1
-_NAMES = ("shares", "power", "means", "kept", "covariance", "planes")
+_NAMES = ("shares", "power", "means", "kept", "covariance", "planes", "gains")

@@ -1,8 +1,9 @@
 """The private statistics of cosine coefficients: each a clipped vector of one image.
 
 Three mechanisms in order: `POWERS` (the power of each band, and the shares of the classes), `MEANS`
-of the classes, and `SECONDS`, products of coefficients around them. Scales and places are public or
-were released before; an image of no class adds nothing to what is of classes.
+of the classes, and `SECONDS`, products of coefficients around them; `medvae.cosines.gains` has a
+fourth. Scales and places are public or were released before; an image of no class adds nothing to
+what is of classes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,18 @@ from scipy.special import digamma
 from medvae.cosines.basis import Array, Basis
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.planes import between
-from medvae.cosines.shrinkage import nearest_covariance, spectral, toward_zero
+from medvae.cosines.shrinkage import (
+    nearest_covariance,
+    packed,
+    spectral,
+    toward_zero,
+    unpacked,
+)
 
 POWERS: Final = "cosines-powers"
 MEANS: Final = "cosines-means"
 SECONDS: Final = "cosines-seconds"
+GAINS: Final = "cosines-gains"
 
 # Clips, in units of the norm that a vector has whose scales are right.
 POWER_REACH: Final = 2.5
@@ -197,13 +205,13 @@ class ClassSeconds:
         values = ((coefficients - self.known.means[own]) / self._spread)[self.kept]
         values = values * self._weights
         found = np.zeros((classes, self.dimension // classes))
-        found[own] = _packed(np.outer(values, values))
+        found[own] = packed(np.outer(values, values))
         return found.reshape(-1)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         shares, count = known.shares, len(self.kept)
         sums = released.reshape(len(shares), -1)
-        pooled = _unpacked(sums.sum(axis=0), count)
+        pooled = unpacked(sums.sum(axis=0), count)
         noise = sigma * np.sqrt(len(shares))
         size = np.sqrt(self._variances(np.diag(pooled), noise))
         shared = between(self.basis, known, self.kept) * np.outer(size, size)
@@ -213,7 +221,7 @@ class ClassSeconds:
         for category, share in enumerate(shares):
             own = np.zeros_like(shared)
             if len(shares) > 1:
-                own = spectral(_unpacked(sums[category] / share, count) - shared, sigma / share)
+                own = spectral(unpacked(sums[category] / share, count) - shared, sigma / share)
             covariance[category] = nearest_covariance(shared + own) * np.outer(scale, scale)
         return replace(known, kept=self.kept, covariance=covariance)
 
@@ -263,17 +271,3 @@ def _one_hot(category: int | None, classes: int) -> Array:
     elif category is not None and category < classes:
         found[category] = 1.0
     return found
-
-
-def _packed(matrix: Array) -> Array:
-    """[D (D + 1) / 2] of a symmetric [D, D], of the same norm."""
-    rows, columns = np.triu_indices(len(matrix))
-    return np.asarray(matrix[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
-
-
-def _unpacked(values: Array, count: int) -> Array:
-    """Invert `_packed`."""
-    rows, columns = np.triu_indices(count)
-    matrix = np.zeros((count, count))
-    matrix[rows, columns] = values / np.where(rows == columns, 1.0, np.sqrt(2.0))
-    return matrix + np.triu(matrix, 1).T

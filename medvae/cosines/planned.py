@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.cosines.basis import Basis
+from medvae.cosines.gains import BandGains
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import (
+    GAINS,
     MEANS,
     POWERS,
     SECONDS,
@@ -25,7 +27,7 @@ from medvae.cosines.parts import (
 from medvae.cosines.planes import PlaneCorrelations
 
 # Of the budget, in order of release: products are the most numbers by far.
-SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.81}
+SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.76, GAINS: 0.05}
 # Means are released of coefficients as long as the noise of a class's mean is below this part of
 # their scale; there is no more to say of an image in means than this many.
 MEAN_NOISE: Final = 0.25
@@ -39,8 +41,14 @@ MOST_SECONDS: Final = 160
 Sigma = Callable[[str, float], float]
 
 
-def mechanisms() -> list[tuple[str, float]]:
-    """(name, share of the budget) in order of release; the shares sum to 1."""
+def mechanisms(basis: Basis) -> list[tuple[str, float]]:
+    """(name, share of the budget) in order of release; the shares sum to 1.
+
+    Contrasts have no gains: measured, these cost their channel planes more than they are worth.
+    """
+    if basis.related:
+        products = SHARES[SECONDS] + SHARES[GAINS]
+        return [(POWERS, SHARES[POWERS]), (MEANS, SHARES[MEANS]), (SECONDS, products)]
     return list(SHARES.items())
 
 
@@ -57,6 +65,8 @@ def parts_of(name: str, basis: Basis, known: Numbers, sigma: Sigma) -> list[Part
     if name == MEANS:
         count = _most(len(basis), lambda n: _mean_noise(n, known, sigma) <= MEAN_NOISE)
         return [ClassMeans(basis, known, _kept(basis, known, min(count, MOST_MEANS)))]
+    if name == GAINS:
+        return [BandGains(basis, known)]
     count = _most(len(basis), lambda n: _second_noise(n, known, sigma) <= SECOND_NOISE)
     seconds = ClassSeconds(basis, known, _kept(basis, known, min(count, MOST_SECONDS)))
     return [PlaneCorrelations(basis, known), seconds] if basis.related else [seconds]

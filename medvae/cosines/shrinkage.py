@@ -40,3 +40,17 @@ def nearest_covariance(matrix: Array) -> Array:
     """A symmetric matrix with every eigenvalue at least `FLATTEST`."""
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.maximum(values, FLATTEST)) @ vectors.T)
+
+
+def packed(matrix: Array) -> Array:
+    """[D (D + 1) / 2] of a symmetric [D, D], of the same norm."""
+    rows, columns = np.triu_indices(len(matrix))
+    return np.asarray(matrix[rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2.0)))
+
+
+def unpacked(values: Array, count: int) -> Array:
+    """Invert `packed`."""
+    rows, columns = np.triu_indices(count)
+    matrix = np.zeros((count, count))
+    matrix[rows, columns] = values / np.where(rows == columns, 1.0, np.sqrt(2.0))
+    return matrix + np.triu(matrix, 1).T

@@ -123,6 +123,9 @@ class _CosineDrawer(nn.Module):
     roots: Tensor
     kept: Tensor
     mixing: Tensor | None
+    gain_root: Tensor | None
+    gain_centre: Tensor
+    band: Tensor
 
     def __init__(self, model: CosineModel, data: DataConfig) -> None:
         super().__init__()
@@ -132,6 +135,10 @@ class _CosineDrawer(nn.Module):
         self.register_buffer("kept", torch.from_numpy(model.numbers.kept))
         mixing = model.mixing
         self.register_buffer("mixing", None if mixing is None else torch.from_numpy(mixing))
+        gains = torch.from_numpy(model.gain_root) if len(model.numbers.gains) else None
+        self.register_buffer("gain_root", gains)
+        self.register_buffer("gain_centre", torch.from_numpy(model.gain_centre))
+        self.register_buffer("band", torch.from_numpy(model.basis.band))
         self.shape = (model.basis.channels, *data.size)
         self.scale = math.sqrt(math.prod(data.size))
         for axis, n in enumerate(data.size):
@@ -140,12 +147,19 @@ class _CosineDrawer(nn.Module):
         self.units = _Units(data)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """[1, 1 + F + D]: a class, and standard normals, to [1, C, X, Y, Z]."""
+        """[1, 1 + F + D + B]: a class, and standard normals, to [1, C, X, Y, Z].
+
+        B is 0 where the model has no gains.
+        """
         own = numbers[0, 0].long()
         count = self.spread.shape[0]
         values = self._related(numbers[0, 1 : 1 + count]) * self.spread
-        slow = self.roots[own] @ numbers[0, 1 + count :]
+        rest = 1 + count + len(self.kept)
+        slow = self.roots[own] @ numbers[0, 1 + count : rest]
         values = values.index_copy(0, self.kept, slow)
+        if self.gain_root is not None:
+            gains = self.gain_root @ numbers[0, rest:]
+            values = values * torch.exp(self.gain_centre + gains[self.band])
         waves = (self.means[own] + values).reshape(self.shape) * self.scale
         image = torch.einsum(
             "cxyz,cd,xi,yj,zk->dijk",
@@ -169,10 +183,10 @@ def _of_cosines(artifact: Artifact) -> Drawer:
     model = CosineModel.read(basis, arrays)
     shares = [float(one) for one in model.numbers.shares]
     own = f"r.choice({len(shares)}, p={shares!r})" if model.classes else "0"
-    kept = len(model.numbers.kept)
-    draw = f"numpy.r_[{own}, r.standard_normal({len(basis)}), r.standard_normal({kept})]"
+    counts = [len(basis), len(model.numbers.kept), len(model.numbers.gains)]
+    draw = f"numpy.r_[{own}, {', '.join(f'r.standard_normal({n})' for n in counts)}]"
     network = _CosineDrawer(model, data)
-    return Drawer(network, 1 + len(basis) + kept, torch.float64, draw)
+    return Drawer(network, 1 + sum(counts), torch.float64, draw)
 
 
 def _waves(n: int) -> Tensor:

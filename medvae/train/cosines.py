@@ -1,4 +1,4 @@
-"""The private statistics of the cosine model: three joint mechanisms over the cohort's patients.
+"""The private statistics of the cosine model: joint mechanisms over the cohort's patients.
 
 Formal guarantee: the numbers are a function of public constants and of the outputs of the
 mechanisms of `medvae.cosines.planned`. Each patient's vector, the mean over his or her images, is
@@ -48,7 +48,9 @@ def requests(cfg: RunConfig) -> list[tuple[str, float, float, int]]:
         raise UsageError(
             "the cosine model draws no masks; set data.labels to 0, or cosines.share to 0"
         )
-    return [(name, cfg.cosines.share * part, 1.0, 1) for name, part in mechanisms()]
+    return [
+        (name, cfg.cosines.share * part, 1.0, 1) for name, part in mechanisms(basis_of(cfg.data))
+    ]
 
 
 def basis_of(data: DataConfig) -> Basis:
@@ -99,7 +101,7 @@ def fit(
     basis = basis_of(cfg.data)
     known = Numbers.public(basis, cfg.data.classes)
     model = CosineModel(basis, known)
-    for name, _ in mechanisms():
+    for name, _ in mechanisms(basis):
         parts = parts_of(name, basis, model.numbers, release.sigma)
         progress.start(name.replace("-", ": "), len(patients))
         model = _release(name, parts, patients, release, model, progress)

@@ -26,7 +26,7 @@ LEAST_SHARE: Final = 0.01
 
 def cosine_model(train: Pictures, epsilon: float, count: int, seed: int) -> Pictures:
     """Samples of the product's statistics alone, with the whole budget."""
-    release = one_shot(mechanisms(), len(train), epsilon, seed)
+    release = one_shot(mechanisms(Basis.of(train.data)), len(train), epsilon, seed)
     return sampled(fitted(train, release), train, count, seed)
 
 

@@ -64,6 +64,7 @@ def test_a_plan_says_what_pictures_are_learnt_by(ward: Clinic) -> None:
         "cosines-powers",
         "cosines-means",
         "cosines-seconds",
+        "cosines-gains",
     ]
     assert ward("budget", "-d", "cohort").json["spent"] == pytest.approx(8.0, rel=0.01)
 
