@@ -27,12 +27,12 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "ingest")]
 
 import attacks_catalogue  # noqa: E402
-import attacks_page  # noqa: E402
 from attacks_catalogue import changed, cut, flip  # noqa: E402
 from attacks_crowd import crowd  # noqa: E402
 from attacks_faults import faults  # noqa: E402
 from attacks_outside import outside  # noqa: E402
 from attacks_scene import Attack, Scene, files  # noqa: E402
+from pages import table, write  # noqa: E402
 
 Row = tuple[str, str, "collections.Counter[str]"]
 PARTS = ("vault", "outside", "faults", "crowd")
@@ -163,15 +163,35 @@ def main(quick: bool, only: str | None = None, docs: bool = False) -> dict[str, 
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-attacks-") as name:
         results = [row(*one) for one in rows(Path(name), quick, only)]
-    print(attacks_page.table(results))
+    print(shown(results))
     outcome = {
         "machine": machine() | {"seconds": round(time.monotonic() - started, 1)},
         "results": results,
         "targets": targets(results),
     }
     if docs:
-        attacks_page.write(outcome)
+        write("attacks", made(outcome))
     return outcome
+
+
+def shown(results: list[dict[str, Any]]) -> str:
+    """One line an attack: n, what is expected, what was seen, whether it is held."""
+    lines = []
+    for one in results:
+        seen = ", ".join(f"{count} {name}" for name, count in one["seen"].items())
+        held = "yes" if one["held"] else "NO"
+        lines.append((one["attack"], one["n"], one["expected"], seen, held))
+    return table(("attack", "n", "expected", "seen", "held"), lines)
+
+
+def made(outcome: dict[str, Any]) -> str:
+    """What the page shows of a run."""
+    machine, results = outcome["machine"], outcome["results"]
+    return (
+        f"{shown(results)}\n\n{sum(one['n'] for one in results):,} trials, seen on "
+        f"{machine['system']}, Python {machine['python']}, commit {machine['commit']}, in "
+        f"{machine['seconds']:.0f} s."
+    )
 
 
 def row(title: str, expected: str, seen: collections.Counter[str]) -> dict[str, Any]:

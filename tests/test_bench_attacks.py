@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import attacks_page  # noqa: E402
 import bench_attacks  # noqa: E402
+import pages  # noqa: E402
 
 
 @pytest.mark.parametrize("part", bench_attacks.PARTS)
@@ -58,18 +58,20 @@ def test_held_needs_evidence(seen: Counter[str], expected: str, held: bool) -> N
 
 
 def test_the_page_has_the_table_of_a_run_and_nothing_that_is_not_held() -> None:
-    text = attacks_page.PAGE.read_text(encoding="utf-8")
+    text = (pages.PAGES / "attacks.md").read_text(encoding="utf-8")
     outcome = {
         "machine": {"system": "s", "python": "3", "commit": "c", "seconds": 1.0},
         "results": [bench_attacks.row("an attack", "found", Counter(found=1234))],
     }
-    made = attacks_page.page(text, outcome)
+    body = bench_attacks.made(outcome)
+    made = pages.page(text, "attacks", body)
     assert "| an attack | 1234 | found | 1234 found | yes |" in made
     assert "1,234 trials" in made
     assert made.count("| attack |") == 1
-    assert attacks_page.page(made, outcome) == made
+    assert pages.page(made, "attacks", body) == made
     assert "| NO |" not in text
     for title in bench_attacks.ROLLBACKS:
         assert f"- {title}" in text
+        assert f"| {title}, with an anchor |" in text
     with pytest.raises(ValueError, match="no lines"):
-        attacks_page.page("# Attacks", outcome)
+        pages.page("# Attacks", "attacks", body)

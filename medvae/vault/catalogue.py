@@ -226,6 +226,9 @@ class Catalogue:
             yield
         except format.ContextError as error:
             raise self._damaged(error) from error
+        except UnicodeDecodeError as error:
+            # Of SQLite's own message, which quotes a schema that was changed.
+            raise self._damaged(ValueError("its schema is no text")) from error
         except sqlite3.OperationalError as error:
             self._fail(error)
         except sqlite3.Error as error:
