@@ -23,9 +23,11 @@ def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
         NotFoundError: there is no such data set.
         IntegrityError: the catalogue is not whole; nothing was deleted.
     """
-    datasets.resolve(tenant, ref)
     name, at, _ = ref.partition("@")
+    # Also of a data set that is gone: the writer destroys the keys that a deletion which was cut
+    # off has left.
     with tenant.writer():
+        datasets.resolve(tenant, ref)
         stored = tenant.inventory()
         kept = _manifests(tenant, stored)
         doomed = (

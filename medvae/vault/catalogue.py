@@ -115,7 +115,10 @@ class Catalogue:
         with Catalogue(folder, tenant)._errors():
             connection = sqlite3.connect(path, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+                if mode != "wal":
+                    # A disk that refuses this one step is no error to SQLite.
+                    raise _no_log(tenant, folder)
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.executescript("BEGIN;" + _SCHEMA + "COMMIT;")
                 meta = [("format", format.FORMAT), ("tenant", tenant_id), ("epoch", epoch)]
@@ -266,6 +269,13 @@ class Catalogue:
             f"the catalogue of tenant {self._tenant} is damaged ({error}): restore "
             f"{self._path} from a backup"
         )
+
+
+def _no_log(tenant: str, folder: Path) -> AccessError:
+    return AccessError(
+        f"the disk refused the write-ahead log of the catalogue of tenant {tenant}, and nothing "
+        f"was kept: check the disk that holds {folder} and its space, then try again"
+    )
 
 
 def epoch_of(connection: sqlite3.Connection) -> int:

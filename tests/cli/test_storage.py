@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,23 @@ def test_the_place_is_the_one_with_the_least_room(tmp_path: Path) -> None:
     assert free == space.free(Path("/proc"))
     named = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "a" / "b"))
     assert storage.fullest(named, [], Path("/proc"))[0] == tmp_path / "a" / "b"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_disk_that_refuses_while_a_catalogue_is_made_is_not_called_damage(
+    tmp_path: Path, number: int
+) -> None:
+    """SQLite says so only to who asks what became of its journal mode."""
+    inject = f"inject=fdatasync:error=ENOSPC:when={number}"
+    before = ["strace", "-qq", "-o", os.devnull, "-e", "trace=fdatasync", "-e", inject]
+    words = ["--vault", "v", "--identity", "key", "tenant", "create", "c", "--recovery-out", "r"]
+    command = [*before, sys.executable, "-m", "medvae", *words]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = {"cwd": tmp_path, "env": path, "capture_output": True, "text": True, "check": False}
+    done = subprocess.run(command, **run)
+    if "PTRACE" in done.stderr:
+        pytest.skip("strace is not permitted here")
+    assert done.returncode == 5, done.stderr
+    assert "damaged" not in done.stderr
+    assert subprocess.run(command[len(before) :], **run).returncode == 0
