@@ -163,7 +163,7 @@ def test_a_volume_survives_its_bytes(mask: bool) -> None:
 
 def test_equal_volumes_give_equal_bytes() -> None:
     volume = Volume(np.ones((3, 4, 5), np.int16), np.eye(4), "ct", meta={"sex": "F", "kvp": 120})
-    assert len({volume.to_bytes() for _ in range(30)}) == 1
+    assert len({bytes(volume.to_bytes()) for _ in range(30)}) == 1
 
 
 def test_a_volume_keeps_no_key_that_is_not_allowed() -> None:

@@ -150,7 +150,6 @@ def test_draws_differ_and_a_label_has_the_grey_values_that_are_drawn_for_it(near
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"classes": 2}, "set data.classes to 0"),
         ({"label_scheme": None, "labels": 0}, "declare them"),
         ({"spacing": None}, "data.spacing"),
     ],
