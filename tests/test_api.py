@@ -216,3 +216,10 @@ CONTRACT = {
 def test_keys_that_programs_read_stay(kind: type[results.Result]) -> None:
     keys = {field.name for field in fields(kind)}
     assert set(CONTRACT[kind].split()) <= keys
+
+
+def test_a_whole_number_is_a_limit(tmp_path: Path) -> None:
+    """It was authenticated as 20 and read back as 20.0, which another authentication code has."""
+    files = {"identity": tmp_path / "id", "recovery": tmp_path / "spare"}
+    session = api.create_tenant(tmp_path / "vault", "clinic", **files, epsilon_limit=20)
+    assert session.budget().limit == 20.0

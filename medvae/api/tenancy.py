@@ -98,7 +98,7 @@ def create_tenant(
         identity=key,
         recovery=spare,
         passphrase=_passphrase(passphrase),
-        epsilon_limit=epsilon_limit,
+        epsilon_limit=float(epsilon_limit),
         delta=DEFAULT_DELTA if delta is None else delta,
         store=store,
         approvals=approvals,
