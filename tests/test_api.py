@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from medvae import api, demo
-from medvae.api import namespaces, results
+from medvae.api import results
 from medvae.api.results.base import as_json
 from medvae.cli.app import build
 from tests.cli.conftest import Clinic
@@ -137,29 +135,6 @@ def test_the_command_line_answers_as_before(words: tuple[str, ...], tmp_path: Pa
     answer = clinic(*words).json
     wanted = {"tenant list": "tenants", "keys list": "recipients", "repair": "lost"}
     assert wanted[" ".join(words)] in answer
-
-
-def public() -> Iterator[tuple[str, object]]:
-    """Every function, method and class that a program can reach from `medvae.api`."""
-    classes = [getattr(results, name) for name in results.__all__]
-    nouns = [namespaces.Datasets, namespaces.Models, namespaces.Keys, namespaces.Log]
-    classes += [api.Session, namespaces.Releases, *nouns]
-    for one in (*(getattr(api, name) for name in api.__all__), *classes):
-        yield str(getattr(one, "__name__", one)), one
-        if isinstance(one, type):
-            members = {k: v for k, v in vars(one).items() if not k.startswith("_")}
-            for name, member in members.items():
-                yield f"{one.__name__}.{name}", getattr(member, "fget", member)
-
-
-def test_no_public_signature_holds_any() -> None:
-    seen = 0
-    for name, one in public():
-        annotations = getattr(one, "__annotations__", {})
-        seen += len(annotations)
-        loose = [key for key, kind in annotations.items() if re.search(r"\bAny\b", str(kind))]
-        assert not loose, f"{name}: {loose}"
-    assert seen > 300
 
 
 def test_a_result_is_frozen_and_has_a_json_form() -> None:

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import models
 from medvae.api.datasets import check_name
+from medvae.api.records import CompressionNote
 from medvae.api.results import Compression, Drift
 from medvae.errors import UsageError
 from medvae.progress import SILENT, Progress
@@ -55,18 +56,26 @@ def compress(context: TenantContext, request: CompressRequest, progress: Progres
         progress.start("compress", 3)
         made = stage(artifact, request.weights, request.prune)
         progress.advance(1, "drawing from both")
-        stated: dict[str, Any] = made.facts["compression"]
         drift = _drift(context, artifact, made)
-        stated |= {"source": request.name, "volumes": None if drift is None else drift.to_json()}
+        made.facts["compression"] |= {
+            "source": request.name,
+            "volumes": None if drift is None else drift.to_json(),
+        }
         progress.advance(2, "sealing")
-        note = {key: stated[key] for key in ("source", "weights", "prune")}
+        note: CompressionNote = {
+            "source": request.name,
+            "weights": request.weights,
+            "prune": request.prune,
+        }
         with tenant.transaction():
             tenant.put("model", made.to_bytes(), name=request.to)
             # Beside the model, so that a list need not open every model's weights.
             tenant.put("compression", json.dumps(note).encode(), name=request.to)
         tenant.record("model compress", model=request.to, source=request.name)
-        progress.finish(f"{stated['bytes_before'] / stated['bytes_after']:.1f} times smaller")
-    return Compression(**(stated | {"model": request.to, "volumes": drift}))
+        stated = models.compression(request.to, made)
+        assert stated is not None  # The stage has just said it.
+        progress.finish(f"{stated.bytes_before / stated.bytes_after:.1f} times smaller")
+    return stated
 
 
 def _free(tenant: Tenant, name: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae import modality as modalities
 from medvae.api import datasets
+from medvae.api.records import VolumeEntry
 from medvae.errors import UsageError
 from medvae.ingest import likeness
 from medvae.ingest.likeness import COARSE, FINE, IS_COPY, MAY_BE_COPY, Cube
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from medvae.config import RunConfig
     from medvae.vault import Tenant
     from medvae.volume import Volume
+
+Voxels = (
+    npt.NDArray[np.int16]
+    | npt.NDArray[np.float32]
+    | npt.NDArray[np.float64]
+    | npt.NDArray[np.bool_]
+)
 
 _BLOCKS = COARSE**3
 _INVARIANTS = len(likeness.invariants(np.zeros((COARSE, COARSE, COARSE), np.float32)))
@@ -34,24 +42,23 @@ def _doubled(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.concatenate([rows, np.zeros_like(rows)])
 
 
-def voxel_digest(tenant: Tenant, voxels: npt.NDArray[Any]) -> str:
+def voxel_digest(tenant: Tenant, voxels: Voxels) -> str:
     """Keyed digest of voxels [X, Y, Z] alone, whatever header they came with."""
     return tenant.digest(np.ascontiguousarray(voxels).tobytes(), "voxels")
 
 
-def likenesses(volume: Volume) -> dict[str, Any]:
-    """What a manifest keeps of a volume to compare it by, of contrasts each by itself, too."""
-    found: dict[str, Any] = {"likeness": likeness.packed(likeness.blocks(volume.grey, COARSE))}
+def note_likeness(entry: VolumeEntry, volume: Volume) -> None:
+    """Add what a manifest keeps of a volume to compare it by; contrasts also each by itself."""
+    entry["likeness"] = likeness.packed(likeness.blocks(volume.grey, COARSE))
     if volume.mask is not None:
-        found["mask_likeness"] = likeness.packed(likeness.blocks(volume.mask > 0, COARSE))
+        entry["mask_likeness"] = likeness.packed(likeness.blocks(volume.mask > 0, COARSE))
     if contrasts := contrasts_of(volume):
-        found["channel_likeness"] = [
+        entry["channel_likeness"] = [
             likeness.packed(likeness.blocks(one, COARSE)) for one in contrasts
         ]
-    return found
 
 
-def contrasts_of(volume: Volume) -> list[npt.NDArray[Any]]:
+def contrasts_of(volume: Volume) -> list[Voxels]:
     """[X, Y, Z] of each channel that could be a scan of its own; colours could not."""
     kind = modalities.get(volume.modality)
     return list(volume.voxels) if volume.channels and not kind.planar else []
@@ -66,25 +73,26 @@ class Stored:
         self._what = what
         self._rows = np.zeros((64, _BLOCKS), np.float32)
         self._invariants = np.zeros((64, _INVARIANTS), np.float32)
-        self._entries: list[tuple[dict[str, Any], int | None]] = []
+        self._entries: list[tuple[VolumeEntry, int | None]] = []
         self._known: set[tuple[str, str]] = set()
         for entry in datasets.every_entry(tenant):
             self.add(entry)
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: VolumeEntry) -> None:
         """Compare later volumes with this one too. One sealed by an earlier version is opened."""
         key = entry["object"], entry["subject"]
         if key in self._known or (self._what == "mask_likeness" and not entry["mask"]):
             return
         self._known.add(key)
-        text = entry.get(self._what)
+        whole = self._what == "likeness"
+        text = entry.get("likeness") if whole else entry.get("mask_likeness")
         cube = self._opened(entry, None, COARSE) if text is None else likeness.unpacked(text)
         self._append(entry, None, cube)
-        contrasts = entry.get("channel_likeness", ()) if self._what == "likeness" else ()
+        contrasts = entry.get("channel_likeness", ()) if whole else ()
         for channel, text in enumerate(contrasts):
             self._append(entry, channel, likeness.unpacked(text))
 
-    def _append(self, entry: dict[str, Any], channel: int | None, cube: Cube) -> None:
+    def _append(self, entry: VolumeEntry, channel: int | None, cube: Cube) -> None:
         if len(self._entries) == len(self._rows):
             self._rows = _doubled(self._rows)
             self._invariants = _doubled(self._invariants)
@@ -92,7 +100,7 @@ class Stored:
         self._invariants[len(self._entries)] = likeness.invariants(cube)
         self._entries.append((entry, channel))
 
-    def copies(self, voxels: npt.NDArray[Any]) -> Iterator[dict[str, Any]]:
+    def copies(self, voxels: Voxels) -> Iterator[VolumeEntry]:
         """Entries of the volumes that voxels [X, Y, Z] are a copy of, in any orientation."""
         coarse = likeness.unpacked(likeness.packed(likeness.blocks(voxels, COARSE)))
         fine: Cube | None = None
@@ -116,7 +124,7 @@ class Stored:
         near = np.abs(turned @ self._rows[few].T).max(axis=0)
         return np.asarray(few[near > MAY_BE_COPY])
 
-    def _opened(self, entry: dict[str, Any], channel: int | None, edge: int) -> Cube:
+    def _opened(self, entry: VolumeEntry, channel: int | None, edge: int) -> Cube:
         volume = datasets.open_volume(self._tenant, entry)
         if self._what == "likeness":
             shown = volume.grey if channel is None else volume.voxels[channel]
@@ -139,7 +147,7 @@ def check_template(tenant: Tenant, cfg: RunConfig) -> None:
         if name in (None, "none", "mni152"):
             continue
         image, _ = nifti.parse(Path(name).read_bytes(), f"atlas.{key} {name}")
-        voxels: npt.NDArray[Any] = image if key == "public" else image > 0
+        voxels: Voxels = image if key == "public" else image > 0
         same = voxel_digest(tenant, rescaled(image)) in datasets.owners(tenant)
         if same or next(Stored(tenant, what).copies(voxels), None) is not None:
             kind = "a scan" if key == "public" else "the mask"

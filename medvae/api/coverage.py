@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from medvae.api.records import VolumeEntry
 from medvae.api.results import Coverage
 from medvae.config_data import MAX_LABELS
 
@@ -40,7 +41,7 @@ def label_boxes(mask: npt.NDArray[np.uint8]) -> dict[str, list[list[int]]]:
     return boxes if len(boxes) <= MAX_LABELS else {}
 
 
-def _box(entry: dict[str, Any], numbers: tuple[int, ...]) -> Array | None:
+def _box(entry: VolumeEntry, numbers: tuple[int, ...]) -> Array | None:
     """[3, 2] voxels from the corner: the box round the learnt labels; None: none is there."""
     boxes = entry.get("label_boxes", {})
     held = np.array([boxes[str(number)] for number in numbers if str(number) in boxes], np.float64)
@@ -49,7 +50,7 @@ def _box(entry: dict[str, Any], numbers: tuple[int, ...]) -> Array | None:
     return np.stack([held[..., 0].min(axis=0), held[..., 1].max(axis=0) + 1.0], axis=1)
 
 
-def coverage(volumes: list[dict[str, Any]], data: DataConfig) -> Coverage | None:
+def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
     """Volumes whose labels reach beyond the grid, and a grid that would show them.
 
     These are figures of private data: they are for the screen of whoever declares the grid.
@@ -87,7 +88,7 @@ def coverage(volumes: list[dict[str, Any]], data: DataConfig) -> Coverage | None
     )
 
 
-def cut_off(volumes: list[dict[str, Any]], data: DataConfig) -> str:
+def cut_off(volumes: list[VolumeEntry], data: DataConfig) -> str:
     """What a training says of labels beyond the grid; empty where none are."""
     shown = coverage(volumes, data)
     if shown is None or not shown.beyond:

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import declaration, export_tables
 from medvae.api.files import REAL, bytes_of, filling, fresh_folder
+from medvae.api.records import Contents, Declaration, Manifest, VolumeEntry
 from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Declared, Extent
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-
-Manifest = dict[str, Any]
 
 
 def check_name(name: str) -> None:
@@ -38,7 +37,7 @@ def check_name(name: str) -> None:
 
 
 def add_version(
-    tenant: Tenant, name: str, entries: list[dict[str, Any]], declared: dict[str, Any]
+    tenant: Tenant, name: str, entries: list[VolumeEntry], declared: Declaration
 ) -> tuple[Manifest, int, int]:
     """The newest version plus `entries` as the next version: the manifest, how many are new to
     it and how many took the place of an older entry.
@@ -56,12 +55,12 @@ def add_version(
     return manifest, added, updated
 
 
-def identity(entry: dict[str, Any]) -> tuple[str, str]:
+def identity(entry: VolumeEntry) -> tuple[str, str]:
     """What a scan is known by in a data set: the keyed digest of its voxels, and its subject."""
     return entry["voxels"], entry["subject"]
 
 
-def newest_entries(tenant: Tenant, name: str) -> dict[tuple[str, str], dict[str, Any]]:
+def newest_entries(tenant: Tenant, name: str) -> dict[tuple[str, str], VolumeEntry]:
     """The lines of the newest version by `identity`; empty where there is no such data set."""
     found = load(tenant, name)["volumes"] if version_numbers(tenant, name) else ()
     return {identity(entry): entry for entry in found}
@@ -71,16 +70,18 @@ def next_version(
     tenant: Tenant,
     name: str,
     before: Manifest | None,
-    volumes: list[dict[str, Any]],
-    declared: dict[str, Any],
+    volumes: list[VolumeEntry],
+    declared: Declaration,
 ) -> Manifest:
     """Store these volumes, declared as `before` unless `declared` says otherwise, as a version.
 
     Where they are those of the newest version, and declared the same, it stays the newest.
     """
     versions = version_numbers(tenant, name)
-    was = declaration.UNDECLARED if before is None else before.get("declared", {})
-    facts = {
+    was = declaration.UNDECLARED
+    if before is not None:
+        was = before.get("declared", declaration.UNDECLARED)
+    facts: Contents = {
         "volumes": volumes,
         "declared": declaration.merged(was, declared),
         "unit": declaration.unit(volumes),
@@ -89,11 +90,14 @@ def next_version(
         newest = load(tenant, name)
         if all(newest.get(key) == value for key, value in facts.items()):
             return newest
-    manifest = {
+    manifest: Manifest = {
         "name": name,
         "version": max(versions, default=0) + 1,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    } | facts
+        "volumes": volumes,
+        "declared": facts["declared"],
+        "unit": facts["unit"],
+    }
     store(tenant, manifest)
     return manifest
 
@@ -179,13 +183,13 @@ def subjects(manifest: Manifest) -> list[str]:
     return sorted({entry["subject"] for entry in manifest["volumes"]})
 
 
-def every_entry(tenant: Tenant) -> Iterator[dict[str, Any]]:
+def every_entry(tenant: Tenant) -> Iterator[VolumeEntry]:
     """The lines of all manifests; a volume that several list comes several times."""
     for _, entry in labelled_entries(tenant):
         yield entry
 
 
-def labelled_entries(tenant: Tenant) -> Iterator[tuple[str, dict[str, Any]]]:
+def labelled_entries(tenant: Tenant) -> Iterator[tuple[str, VolumeEntry]]:
     """As `every_entry`, each with the label of its version."""
     for label in tenant.names("dataset"):
         for entry in load(tenant, label)["volumes"]:
@@ -197,7 +201,7 @@ def owners(tenant: Tenant) -> dict[str, str]:
     return {entry["voxels"]: entry["subject"] for entry in every_entry(tenant)}
 
 
-def open_volume(tenant: Tenant, entry: dict[str, Any]) -> Volume:
+def open_volume(tenant: Tenant, entry: VolumeEntry) -> Volume:
     """One volume of a manifest, decrypted in memory and checked against its keyed digest.
 
     Raises:
@@ -273,7 +277,7 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
     tenant.record("export", dataset=label, volumes=len(manifest["volumes"]))
     counts: Counter[str] = Counter()
     files: list[Path] = []
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     held = 0
     progress.start(f"Exporting {label}", len(manifest["volumes"]))
     with filling(out) as room:

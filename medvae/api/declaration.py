@@ -9,26 +9,27 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from medvae import config
+from medvae.api.records import Declaration, Manifest, VolumeEntry
 from medvae.errors import UsageError
 
+# Numbers and names of a file, before they are checked.
+Unchecked = Mapping[int, str] | Mapping[str, str] | Mapping[object, object]
 Scheme = str | os.PathLike[str] | Mapping[int, str] | Mapping[str, str]
-Manifest = dict[str, Any]
 
 _TABLES = (".csv", ".tsv")
 _FILES = (*_TABLES, ".yaml", ".yml", ".json")
 _NUMBERS = ("value", "index", "label")
 _MOST_BYTES = 1 << 20
-UNDECLARED: dict[str, Any] = {"label_scheme": None, "classes": None}
+UNDECLARED: Declaration = {"label_scheme": None, "classes": None}
 
 
-def parse(label_scheme: Scheme | None, classes: int | None) -> dict[str, Any]:
+def parse(label_scheme: Scheme | None, classes: int | None) -> Declaration:
     """What was declared, as the manifest keeps it; None for what was not.
 
     Args:
@@ -53,7 +54,7 @@ def parse(label_scheme: Scheme | None, classes: int | None) -> dict[str, Any]:
     return {"label_scheme": scheme, "classes": classes}
 
 
-def mapping(given: Scheme) -> Mapping[Any, Any]:
+def mapping(given: Scheme) -> Unchecked:
     """Numbers and names as they were given, before they are checked.
 
     Raises:
@@ -69,7 +70,7 @@ def mapping(given: Scheme) -> Mapping[Any, Any]:
     return _file(Path(text))
 
 
-def _file(path: Path) -> Mapping[Any, Any]:
+def _file(path: Path) -> Unchecked:
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -88,7 +89,7 @@ def _file(path: Path) -> Mapping[Any, Any]:
     return found
 
 
-def _table(path: Path, text: str) -> Mapping[Any, Any]:
+def _table(path: Path, text: str) -> Mapping[str, str]:
     rows = csv.DictReader(
         io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
     )
@@ -99,7 +100,7 @@ def _table(path: Path, text: str) -> Mapping[Any, Any]:
     return _pairs((row[number] or "", row[columns["name"]] or "") for row in rows)
 
 
-def _pairs(pairs: Any) -> Mapping[Any, Any]:
+def _pairs(pairs: Iterable[Sequence[str]]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for number, name in pairs:
         if number.strip() in found:
@@ -111,19 +112,25 @@ def _pairs(pairs: Any) -> Mapping[Any, Any]:
 class _UniqueKeys(yaml.SafeLoader):
     """YAML (and so JSON) where a key that is there twice is an error, not the last value."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
         if len(set(keys)) < len(keys):
             raise ValueError("a label is named twice")
         return super().construct_mapping(node, deep=deep)
 
 
-def merged(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def merged(before: Declaration, given: Declaration) -> Declaration:
     """`before` with whatever `given` declares in its place."""
-    return {key: before.get(key) if given[key] is None else given[key] for key in UNDECLARED}
+    scheme, classes = given["label_scheme"], given["classes"]
+    return {
+        "label_scheme": before.get("label_scheme") if scheme is None else scheme,
+        "classes": before.get("classes") if classes is None else classes,
+    }
 
 
-def unit(volumes: list[dict[str, Any]]) -> str | None:
+def unit(volumes: list[VolumeEntry]) -> str | None:
     """Who is a subject: "file" if any subject is one, None if that was not recorded for all."""
     own = [entry.get("own_subject") for entry in volumes]
     if any(own):
@@ -144,7 +151,7 @@ def notes(manifest: Manifest) -> list[str]:
     ]
 
 
-def _label_notes(scheme: dict[str, str] | None, volumes: list[dict[str, Any]]) -> list[str]:
+def _label_notes(scheme: dict[str, str] | None, volumes: list[VolumeEntry]) -> list[str]:
     masked = [entry for entry in volumes if entry["mask"]]
     if scheme is None:
         if not masked:
@@ -174,13 +181,13 @@ def _label_notes(scheme: dict[str, str] | None, volumes: list[dict[str, Any]]) -
     return found
 
 
-def label_values(entry: dict[str, Any]) -> list[int]:
+def label_values(entry: VolumeEntry) -> list[int]:
     """Label numbers in a volume's mask; an older manifest kept only their maximum."""
     values: list[int] = entry.get("label_values", list(range(1, entry.get("labels", 0) + 1)))
     return values
 
 
-def _class_notes(classes: int | None, volumes: list[dict[str, Any]]) -> list[str]:
+def _class_notes(classes: int | None, volumes: list[VolumeEntry]) -> list[str]:
     given = [entry["class"] for entry in volumes if "class" in entry]
     if classes is None:
         return [f"{len(given)} volumes have a class, and no classes are declared"] if given else []

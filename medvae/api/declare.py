@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
+from medvae.api.records import Declaration
 from medvae.api.results import DatasetInfo
 from medvae.errors import UsageError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def declare(
     tenant: Tenant,
     ref: str,
-    declared: dict[str, Any],
+    declared: Declaration,
     files_are_patients: bool = False,
     subjects_are_patients: bool = False,
 ) -> DatasetInfo:
@@ -52,7 +53,9 @@ def declare(
         if files_are_patients:
             volumes = [entry | {"own_subject": True} for entry in volumes]
         elif unit is None:
-            volumes = [{"own_subject": False} | entry for entry in volumes]
+            volumes = [
+                entry | {"own_subject": entry.get("own_subject", False)} for entry in volumes
+            ]
         manifest = datasets.next_version(tenant, before["name"], before, volumes, declared)
         version = f"{manifest['name']}@{manifest['version']}"
         tenant.record("declare dataset", dataset=version, source=label, unit=manifest["unit"])

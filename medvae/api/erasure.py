@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medvae.api import datasets
 from medvae.api.accounts import ledger
 from medvae.api.models import compression_of
+from medvae.api.records import Manifest
 from medvae.api.results import DatasetDeletion, SubjectErasure
 from medvae.errors import IntegrityError, NotFoundError
 
@@ -77,7 +78,7 @@ def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
     return SubjectErasure(pseudonym, tuple(changed), lost, tuple(models))
 
 
-def _manifests(tenant: Tenant, stored: Stored) -> dict[str, datasets.Manifest]:
+def _manifests(tenant: Tenant, stored: Stored) -> dict[str, Manifest]:
     """Every version of every data set by its label; all that they list is stored.
 
     Raises:
@@ -95,7 +96,7 @@ def _manifests(tenant: Tenant, stored: Stored) -> dict[str, datasets.Manifest]:
     return manifests
 
 
-def _sweep(tenant: Tenant, kept: dict[str, datasets.Manifest], stored: Stored) -> int:
+def _sweep(tenant: Tenant, kept: dict[str, Manifest], stored: Stored) -> int:
     """Delete every volume that no manifest of `kept` lists; the writer lock is held.
 
     stored: the tenant's proven inventory, from before this transaction. What an interrupted

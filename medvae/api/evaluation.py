@@ -6,11 +6,12 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae import modality as modalities
 from medvae.api import anatomy_choice, datasets, models
 from medvae.api.baselines import public_volumes
+from medvae.api.records import Manifest
 from medvae.api.results import (
     AuditResult,
     EngineAudit,
@@ -60,14 +61,14 @@ def _synthetic(
     raise NotFoundError(f"{what!r} is neither a model of tenant {context.tenant.name} nor a folder")
 
 
-def _undeclared(manifest: dict[str, Any]) -> str | None:
+def _undeclared(manifest: Manifest) -> str | None:
     """The one modality of a data set, where a file does not show that it is of this modality."""
     found = {entry["modality"] for entry in manifest["volumes"]}
     (name,) = found if len(found) == 1 else (None,)
     return name if name is not None and modalities.get(name).recognised is None else None
 
 
-def _folder(folder: Path, beside: dict[str, Any] | None) -> Iterator[Volume]:
+def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
     """The volumes of a folder, read as those of the data set beside it were."""
     from medvae import ingest as stage
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from medvae.api.records import VolumeEntry
 from medvae.volume import Volume
 
 SUBJECTS, SCHEME = "subjects.csv", "label_scheme.csv"
 
 
-def row(image: Path, entry: Mapping[str, Any], volume: Volume) -> dict[str, Any]:
+def row(image: Path, entry: VolumeEntry, volume: Volume) -> dict[str, object]:
     """The line of an image; `unit`: whether its subject is a patient or stands for a file."""
     found = {
         "filename": image.name,
@@ -25,7 +25,7 @@ def row(image: Path, entry: Mapping[str, Any], volume: Volume) -> dict[str, Any]
 
 
 def write(
-    out: Path, rows: Sequence[Mapping[str, Any]], scheme: Mapping[str, str] | None
+    out: Path, rows: Sequence[Mapping[str, object]], scheme: Mapping[str, str] | None
 ) -> tuple[Path, ...]:
     """subjects.csv (`--class-column class`, `--label-column label`) and label_scheme.csv
     (`--label-scheme`), where one is declared; returns the files written.
@@ -39,11 +39,11 @@ def write(
     return tuple(written)
 
 
-def _any(rows: Iterable[Mapping[str, Any]], key: str) -> bool:
+def _any(rows: Iterable[Mapping[str, object]], key: str) -> bool:
     return any(key in one for one in rows)
 
 
-def _table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Path:
+def _table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:
     with path.open("x", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()

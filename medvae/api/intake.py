@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae.api import datasets, declaration, owners, rehearsal
-from medvae.api.copies import Stored, likenesses, voxel_digest
+from medvae.api.copies import Stored, note_likeness, voxel_digest
 from medvae.api.coverage import label_boxes
-from medvae.api.owners import Owners
+from medvae.api.owners import Holder, Owners
 from medvae.api.preview import new_picture
+from medvae.api.records import Declaration, VolumeEntry
 from medvae.api.refusals import nothing, reasons
 from medvae.api.results import Declared, IngestResult, Refused
 from medvae.errors import UsageError
@@ -22,7 +23,7 @@ from medvae.progress import Progress
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
-    from medvae.ingest import Ingested, Received
+    from medvae.ingest import Ingested, Quarantined, Received
     from medvae.vault import Tenant
 
 
@@ -52,12 +53,12 @@ class IngestOptions:
 class _IngestState:
     """What one ingest has found so far; `before`: the data set's newest version by scan."""
 
-    entries: list[dict[str, Any]] = field(default_factory=list)
+    entries: list[VolumeEntry] = field(default_factory=list)
     quarantined: list[Refused] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     owners: Owners = field(default_factory=Owners)
     stored: Stored | None = None
-    before: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    before: dict[tuple[str, str], VolumeEntry] = field(default_factory=dict)
 
 
 def ingest(
@@ -130,7 +131,7 @@ def _dry_run(
     sources: Sequence[Path | Received],
     dataset: str,
     options: IngestOptions,
-    declared: dict[str, Any],
+    declared: Declaration,
     progress: Progress,
 ) -> IngestResult:
     """What an ingest would take; nothing is stored. Raises as `ingest`."""
@@ -164,7 +165,7 @@ def _dry_run(
     )
 
 
-def _scheme(tenant: Tenant, dataset: str, declared: dict[str, Any]) -> dict[str, str] | None:
+def _scheme(tenant: Tenant, dataset: str, declared: Declaration) -> dict[str, str] | None:
     """The label scheme that is declared now, else the data set's."""
     scheme: dict[str, str] | None = declared["label_scheme"]
     if scheme is None and datasets.version_numbers(tenant, dataset):
@@ -179,7 +180,7 @@ def _read(
     scheme: dict[str, str] | None,
     notes: list[str],
     progress: Progress,
-) -> Iterable[Any]:
+) -> Iterable[Ingested | Quarantined]:
     from medvae import ingest as stage
 
     return stage.read(
@@ -203,7 +204,7 @@ def _read(
     )
 
 
-def _take(tenant: Tenant, items: Iterable[Any], taken: _IngestState) -> None:
+def _take(tenant: Tenant, items: Iterable[Ingested | Quarantined], taken: _IngestState) -> None:
     from medvae.ingest import Quarantined
 
     for item in items:
@@ -223,34 +224,38 @@ def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
     taken.owners.keep(item, voxels, holder)
     before = taken.before.get((voxels, holder.pseudonym))
     volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
-    facts: dict[str, Any] = {"voxels": voxels, "own_subject": holder.own}
+    entry = _seal(tenant, volume, voxels, holder)
     if item.study:
-        facts["study"] = item.study
-    entry = _seal(tenant, volume, holder.pseudonym) | facts
+        entry["study"] = item.study
     taken.entries.append(entry)
     if taken.stored is not None:
         taken.stored.add(entry)
 
 
-def _seal(tenant: Tenant, volume: Volume, pseudonym: str) -> dict[str, Any]:
+def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> VolumeEntry:
     """Store a volume under its keyed digest; returns its line of the manifest."""
     data = volume.to_bytes()
     digest = tenant.digest(data, "volume")
     stored = tenant.find("volume", digest) or tenant.put("volume", data, name=digest)
-    return {
+    entry: VolumeEntry = {
         "object": stored,
         "digest": digest,
-        "subject": pseudonym,
+        "voxels": voxels,
+        "subject": holder.pseudonym,
+        "own_subject": holder.own,
         "modality": volume.modality,
         "shape": list(volume.shape),
         "spacing": [round(step, 4) for step in volume.spacing],
-        **({"channels": list(volume.channels)} if volume.channels else {}),
         "mask": volume.mask is not None,
         "label_values": [] if volume.mask is None else _label_values(volume.mask),
         "label_boxes": {} if volume.mask is None else label_boxes(volume.mask),
-        **likenesses(volume),
-        **({} if volume.category is None else {"class": volume.category}),
     }
+    note_likeness(entry, volume)
+    if volume.channels:
+        entry["channels"] = list(volume.channels)
+    if volume.category is not None:
+        entry["class"] = volume.category
+    return entry
 
 
 def _label_values(mask: npt.NDArray[np.uint8]) -> list[int]:

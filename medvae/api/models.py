@@ -6,13 +6,14 @@ import json
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae import space
 from medvae.api import one_scan
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, bytes_of, filling, fresh_folder, new_file
 from medvae.api.formats import DRAWN, chosen
+from medvae.api.records import CompressionNote, CompressionRecord, RunRecord
 from medvae.api.results import (
     Compression,
     Decoding,
@@ -101,37 +102,37 @@ def listing(tenant: Tenant) -> tuple[ModelInfo, ...]:
     return tuple(_summary(tenant, name) for name in tenant.names("model"))
 
 
-def run_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+def run_of(tenant: Tenant, name: str) -> RunRecord | None:
     """The run that a model came out of, a compressed one's through its source; None: public."""
     note = compression_of(tenant, name)
     trained = name if note is None else note["source"]
     if tenant.find("run", trained) is None:
         return None
-    run: dict[str, Any] = json.loads(tenant.get_named("run", trained))
+    run: RunRecord = json.loads(tenant.get_named("run", trained))
     return run
 
 
-def compression_of(tenant: Tenant, name: str) -> dict[str, Any] | None:
+def compression_of(tenant: Tenant, name: str) -> CompressionNote | None:
     """What a compressed model came from and how its weights are kept; None for another."""
     if tenant.find("compression", name) is None:
         return None
-    note: dict[str, Any] = json.loads(tenant.get_named("compression", name))
+    note: CompressionNote = json.loads(tenant.get_named("compression", name))
     return note
 
 
 def _summary(tenant: Tenant, name: str) -> ModelInfo:
-    note = compression_of(tenant, name) or {"source": None, "weights": "fp32", "prune": 0.0}
+    note = compression_of(tenant, name)
     run = run_of(tenant, name)
-    public: dict[str, Any] = {"epsilon": 0.0, "delta": 0.0}
-    found = public if run is None else run
     return ModelInfo(
         model=name,
         private=run is not None,
-        epsilon=found.get("epsilon"),
-        delta=found.get("delta"),
-        dataset=found.get("dataset"),
-        finished=found.get("finished"),
-        **note,
+        epsilon=0.0 if run is None else run.get("epsilon"),
+        delta=0.0 if run is None else run.get("delta"),
+        dataset=None if run is None else run["dataset"],
+        finished=None if run is None else run.get("finished"),
+        source=None if note is None else note["source"],
+        weights="fp32" if note is None else note["weights"],
+        prune=0.0 if note is None else note["prune"],
     )
 
 
@@ -143,16 +144,29 @@ def show(tenant: Tenant, name: str) -> ModelDetail:
         parameters=artifact.parameters(),
         bytes=sum(t.numel() * t.element_size() for t in artifact.tensors.values()),
         facts=artifact.facts,
-        compression=_compression(name, artifact.facts),
+        compression=compression(name, artifact),
     )
 
 
-def _compression(name: str, facts: dict[str, Any]) -> Compression | None:
-    stated = facts.get("compression")
+def compression(name: str, artifact: Artifact) -> Compression | None:
+    """What the compressed model `name` lost against its source; None: it is not compressed."""
+    stated: CompressionRecord | None = artifact.facts.get("compression")
     if stated is None:
         return None
-    drift = None if stated["volumes"] is None else Drift(**stated["volumes"])
-    return Compression(**(stated | {"model": name, "volumes": drift}))
+    lost = stated["volumes"]
+    return Compression(
+        model=name,
+        source=stated["source"],
+        weights=stated["weights"],
+        prune=stated["prune"],
+        source_sha256=stated["source_sha256"],
+        bytes_before=stated["bytes_before"],
+        bytes_after=stated["bytes_after"],
+        psnr_before=stated["psnr_before"],
+        psnr_after=stated["psnr_after"],
+        psnr_of=stated["psnr_of"],
+        volumes=None if lost is None else Drift(**lost),
+    )
 
 
 def export(tenant: Tenant, name: str, out: Path, fmt: str) -> ModelExport:

@@ -7,13 +7,14 @@ would protect nobody; two scans under one name would be one person where they ar
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
 from medvae.api.copies import contrasts_of
 
 if TYPE_CHECKING:
     from medvae.api.copies import Stored
+    from medvae.api.records import VolumeEntry
     from medvae.ingest import Ingested
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -145,7 +146,7 @@ def _elsewhere(known: Holder, holder: Holder) -> str:
     )
 
 
-def updated(tenant: Tenant, now: Volume, entry: dict[str, Any]) -> Volume:
+def updated(tenant: Tenant, now: Volume, entry: VolumeEntry) -> Volume:
     """The volume of a scan that is stored already: what it lacks now is kept from there."""
     before = datasets.open_volume(tenant, entry)
     mask = before.mask if now.mask is None else now.mask

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
+from medvae.api.records import Manifest, VolumeEntry
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.grid import Gridded, to_grid
@@ -27,13 +28,13 @@ class SealedPatients:
     def __init__(
         self,
         tenant: Tenant,
-        manifest: dict[str, Any],
+        manifest: Manifest,
         data: DataConfig,
         keep_bytes: int = 4 << 30,
     ) -> None:
         self._tenant = tenant
         self._data = data
-        grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        grouped: dict[str, list[VolumeEntry]] = defaultdict(list)
         for entry in manifest["volumes"]:
             grouped[entry["subject"]].append(entry)
         self.subjects = sorted(grouped)
@@ -43,7 +44,7 @@ class SealedPatients:
         expected = len(manifest["volumes"]) * x * y * z * (4 * max(len(data.channels), 1) + 1)
         self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
 
-    def _check_modality(self, manifest: dict[str, Any]) -> None:
+    def _check_modality(self, manifest: Manifest) -> None:
         found = {entry["modality"] for entry in manifest["volumes"]}
         if found != {self._data.modality}:
             have = " and ".join(sorted(found))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import datasets
 from medvae.api.files import new_file
+from medvae.api.records import VolumeEntry
 from medvae.api.results import DatasetPreview
 from medvae.errors import UsageError
 from medvae.progress import Progress
@@ -63,7 +64,7 @@ def write(out: Path, scans: Sequence[Scan], title: str, scheme: Mapping[str, str
     atomic_write(out, sheet(scans, title, scheme))
 
 
-def _spread(entries: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+def _spread(entries: Sequence[VolumeEntry], count: int) -> list[VolumeEntry]:
     """Evenly spread scans, one of each subject before the second of any."""
     seen: dict[str, int] = {}
     ranked = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from medvae.api.results import Reason, Refused
 from medvae.errors import InputError
@@ -21,7 +20,7 @@ class NothingUsableError(InputError):
         self._refused = tuple(refused)
 
     @property
-    def details(self) -> Mapping[str, Any]:
+    def details(self) -> Mapping[str, object]:
         return {
             "quarantined": [one.to_json() for one in self._refused],
             "reasons": [one.to_json() for one in reasons(self._refused)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from medvae.api.preview import MOST_SCANS, PSEUDONYM, write
 from medvae.api.results import Refused, Rehearsed
 
 if TYPE_CHECKING:
-    from medvae.ingest import Ingested
+    from medvae.ingest import Ingested, Quarantined
     from medvae.release.preview import Scan
     from medvae.vault import Tenant
     from medvae.volume import Volume
@@ -50,7 +50,10 @@ class Rehearsal:
 
 
 def rehearse(
-    tenant: Tenant, items: Iterable[Any], before: set[tuple[str, str]], sheet: bool
+    tenant: Tenant,
+    items: Iterable[Ingested | Quarantined],
+    before: set[tuple[str, str]],
+    sheet: bool,
 ) -> Rehearsal:
     """Look at all that an ingest reads as it would, without storing anything.
 

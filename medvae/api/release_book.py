@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api.files import new_file
+from medvae.api.records import ReleaseRecord
 from medvae.api.results import Issue, RecallResult, ReleaseInfo
 from medvae.errors import NotFoundError, UsageError
 
@@ -31,7 +32,7 @@ class Entry:
     """The entry of a release that is being made.
 
     Attributes:
-        facts: model, volumes and the like, as `ReleaseInfo` has them.
+        record: of a release that was never signed (`record_of`).
         folder: where it is made.
         recipient: for whom it is, in words; "" where nobody was named.
         approval: whether it needs one.
@@ -39,7 +40,7 @@ class Entry:
     """
 
     tenant: Tenant
-    facts: dict[str, Any]
+    record: ReleaseRecord
     folder: Path
     recipient: str = ""
     approval: bool = False
@@ -72,7 +73,7 @@ class Entry:
                 f"release {name[:16]} has the same bytes and was recalled "
                 f"({known['recalled']['reason']}): draw with another seed"
             )
-        made = known or {**self.facts, "status": status, "issues": [], "recalled": None}
+        made = known or {**self.record, "issues": []}
         if status == "signed":
             made["issues"].append({"time": _now(), "recipient": self.recipient})
         # The same bytes once more lose neither a release nor an approval that there was.
@@ -81,17 +82,26 @@ class Entry:
         _write(self.tenant, name, made)
 
 
-def facts_of(facts: ReleaseFacts, model: str, fmt: str) -> dict[str, Any]:
-    """What the book says of a release besides when and for whom it was issued."""
+def record_of(facts: ReleaseFacts, model: str, fmt: str) -> ReleaseRecord:
+    """What the book says of a release that is to be signed for the first time."""
     private = facts.privacy.training == "private"
+    epsilon = facts.privacy.epsilon if private else 0.0
+    delta = facts.privacy.delta if private else 0.0
+    # `ReleaseFacts.from_model` takes them from a plan or refuses the model.
+    assert epsilon is not None
+    assert delta is not None
+    assert facts.volumes is not None
     return {
         "model": model,
         "title": facts.name,
         "format": fmt,
         "volumes": facts.volumes,
         "public": 0 if facts.public is None else facts.public.count,
-        "epsilon": facts.privacy.epsilon if private else 0.0,
-        "delta": facts.privacy.delta if private else 0.0,
+        "epsilon": epsilon,
+        "delta": delta,
+        "status": "signed",
+        "issues": [],
+        "recalled": None,
     }
 
 
@@ -193,8 +203,8 @@ def _resolve(tenant: Tenant, wanted: str) -> str:
     )
 
 
-def _info(name: str, entry: dict[str, Any]) -> ReleaseInfo:
-    recalled = entry["recalled"]
+def _info(name: str, entry: ReleaseRecord) -> ReleaseInfo:
+    recalled, approval = entry["recalled"], entry.get("approval")
     return ReleaseInfo(
         release=name,
         model=entry["model"],
@@ -206,18 +216,18 @@ def _info(name: str, entry: dict[str, Any]) -> ReleaseInfo:
         epsilon=entry["epsilon"],
         delta=entry["delta"],
         status="recalled" if recalled else entry["status"],
-        approver=(entry.get("approval") or {}).get("approver"),
+        approver=None if approval is None else approval["approver"],
         reason=recalled["reason"] if recalled else "",
         issues=tuple(Issue(**one) for one in entry["issues"]),
     )
 
 
-def _read(tenant: Tenant, name: str) -> dict[str, Any]:
-    entry: dict[str, Any] = json.loads(tenant.get_named(_KIND, name))
+def _read(tenant: Tenant, name: str) -> ReleaseRecord:
+    entry: ReleaseRecord = json.loads(tenant.get_named(_KIND, name))
     return entry
 
 
-def _write(tenant: Tenant, name: str, entry: dict[str, Any]) -> None:
+def _write(tenant: Tenant, name: str, entry: ReleaseRecord) -> None:
     tenant.put(_KIND, json.dumps(entry).encode(), name=name, replace=True)
 
 

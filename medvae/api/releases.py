@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import approvals, models, public_images
 from medvae.api.formats import RELEASED, chosen
-from medvae.api.release_book import Entry, facts_of
+from medvae.api.release_book import Entry, record_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
 from medvae.errors import MedvaeError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
-    from medvae.release import GateInputs, ReleaseFacts, VerifyResult
+    from medvae.release import Account, GateInputs, Looks, ReleaseFacts, VerifyResult
     from medvae.vault import Tenant
 
 
@@ -56,12 +56,10 @@ def create(
         fmt = chosen(order.fmt, artifact.config().data, RELEASED)
         wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
-        more = _accounted(tenant, name)
-        people = None
+        known = _accounted(tenant, name)
+        people, shown = None, None
         if order.with_public:
-            people, more["public"] = public_images.of_model(tenant, name, artifact)
-        if order.licence:
-            more["license"] = order.licence
+            people, shown = public_images.of_model(tenant, name, artifact)
         facts = release.ReleaseFacts.from_model(
             artifact.facts,
             n=order.n,
@@ -71,10 +69,14 @@ def create(
             suffix=order.suffix,
             body_part=order.body_part,
             label_names=order.label_names,
-            **more,
+            debited=known.debited,
+            account=known.account,
+            looks=known.looks,
+            public=shown,
+            **({"license": order.licence} if order.licence else {}),
         )
         required = approvals.requirement(tenant)
-        entered = facts_of(facts, name, fmt)
+        entered = record_of(facts, name, fmt)
         book = Entry(tenant, entered, order.out, order.recipient, required is not None)
         images = () if people is None else public_images.on_grid(people, facts.data)
         made = release.create(
@@ -130,12 +132,17 @@ def _gate(facts: ReleaseFacts) -> GateInputs:
     return GateInputs(checks=(Check("public people", True, found),))
 
 
-def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
-    """What ledger and audit log say of the patients behind a model; a public one has none.
+@dataclass(frozen=True)
+class _Accounted:
+    """As `release.PrivacyFacts` has them; None of a public model, which has no patients."""
 
-    Returns:
-        debited, account and looks, as `release.PrivacyFacts` has them.
-    """
+    debited: bool | None = None
+    account: Account | None = None
+    looks: Looks | None = None
+
+
+def _accounted(tenant: Tenant, name: str) -> _Accounted:
+    """What ledger and audit log say of the patients behind a model."""
     from medvae.api.accounts import ledger
     from medvae.api.evaluation import looks
     from medvae.privacy import Plan
@@ -143,15 +150,15 @@ def _accounted(tenant: Tenant, name: str) -> dict[str, Any]:
 
     run = models.run_of(tenant, name)
     if run is None:
-        return {}
+        return _Accounted()
     book = ledger(tenant)
     patients = book.charged(run["id"])
     spent = book.spent(sorted(patients))
-    return {
-        "debited": book.holds(run["id"], Plan.from_json(run["plan"])),
-        "account": Account(spent.spent, spent.delta, spent.events),
-        "looks": Looks(**looks(tenant, patients)),
-    }
+    return _Accounted(
+        debited=book.holds(run["id"], Plan.from_json(run["plan"])),
+        account=Account(spent.spent, spent.delta, spent.events),
+        looks=Looks(**looks(tenant, patients)),
+    )
 
 
 def verify(

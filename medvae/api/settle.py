@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae.api import anatomy_choice, datasets, declaration
+from medvae.api.records import Contents, Manifest, RunRecord, section
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-def resolve(tenant: Tenant, cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
+def resolve(tenant: Tenant, cfg: RunConfig, manifest: Manifest) -> RunConfig:
     """The configuration with what the data set and its size decide, and digests of public files.
 
     Raises:
@@ -25,7 +26,7 @@ def resolve(tenant: Tenant, cfg: RunConfig, manifest: dict[str, Any]) -> RunConf
     return _with_template(chosen.settled(len(datasets.subjects(manifest))))
 
 
-def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
+def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
     """The configuration with what its data set declares: label scheme, classes, unit."""
     declared = manifest.get("declared", declaration.UNDECLARED)
     scheme = _scheme(cfg.data, declared["label_scheme"], manifest)
@@ -45,7 +46,7 @@ def _declared(cfg: RunConfig, manifest: dict[str, Any]) -> RunConfig:
     )
 
 
-def _check_crop(data: DataConfig, scheme: dict[str, str], manifest: dict[str, Any]) -> None:
+def _check_crop(data: DataConfig, scheme: dict[str, str], manifest: Manifest) -> None:
     """Refuse to crop to labels that a volume has not, before anything is spent."""
     wanted = {int(number) for number in scheme}
     without = sum(
@@ -59,7 +60,7 @@ def _check_crop(data: DataConfig, scheme: dict[str, str], manifest: dict[str, An
 
 
 def _scheme(
-    data: DataConfig, declared: dict[str, str] | None, manifest: dict[str, Any]
+    data: DataConfig, declared: dict[str, str] | None, manifest: Manifest
 ) -> dict[str, str]:
     """Number in the masks -> name of the labels to learn: as configured, else as declared."""
     from medvae.config import MAX_LABELS, label_scheme
@@ -93,7 +94,7 @@ def _scheme(
     return dict(list(label_scheme(scheme).items())[:wanted])
 
 
-def _channels(cfg: RunConfig, manifest: dict[str, Any]) -> tuple[str, ...]:
+def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
     """The channels that every volume of the data set has."""
     wanted, name = cfg.data.channels, manifest["name"]
     if {entry["modality"] for entry in manifest["volumes"]} != {cfg.data.modality}:
@@ -119,7 +120,7 @@ def _channels(cfg: RunConfig, manifest: dict[str, Any]) -> tuple[str, ...]:
     return channels
 
 
-def _classes(data: DataConfig, declared: int | None, manifest: dict[str, Any]) -> int:
+def _classes(data: DataConfig, declared: int | None, manifest: Manifest) -> int:
     """The number of classes to learn: as configured, else as declared."""
     if data.classes >= 0:
         return data.classes
@@ -133,7 +134,7 @@ def _classes(data: DataConfig, declared: int | None, manifest: dict[str, Any]) -
     return declared or 0
 
 
-def _unit(wanted: str | None, manifest: dict[str, Any]) -> str:
+def _unit(wanted: str | None, manifest: Manifest) -> str:
     """Who is protected, as the data set recorded it."""
     unit = manifest.get("unit")
     name = manifest["name"]
@@ -169,9 +170,7 @@ def _with_template(cfg: RunConfig) -> RunConfig:
     return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": seen})})
 
 
-def reopen(
-    tenant: Tenant, run: dict[str, Any], cfg: RunConfig
-) -> tuple[RunConfig, Plan, dict[str, Any]]:
+def reopen(tenant: Tenant, run: RunRecord, cfg: RunConfig) -> tuple[RunConfig, Plan, Manifest]:
     """The configuration, plan and manifest that the run was begun with.
 
     Compute knobs may differ; whatever is public and could change the result may not.
@@ -190,7 +189,7 @@ def reopen(
     plan = Plan.from_json(run["plan"])
     _check_patients(run, plan, manifest)
     begun, cfg = _with_entry(begun, _declared(cfg, manifest_then))
-    if "alone_below" in run["config"]["atlas"]:
+    if "alone_below" in section(run, "atlas"):
         # Shares are for as many patients as were planned for, though some may be erased by now.
         cfg = cfg.settled(plan.patients)
     if cfg.prior.kind == "auto":
@@ -235,7 +234,7 @@ def _with_entry(begun: RunConfig, cfg: RunConfig) -> tuple[RunConfig, RunConfig]
     return begun, cfg
 
 
-def _check_patients(run: dict[str, Any], plan: Plan, manifest: dict[str, Any]) -> None:
+def _check_patients(run: RunRecord, plan: Plan, manifest: Manifest) -> None:
     """A run's sums are over the patients that it was charged to, each of them."""
     left = len(datasets.subjects(manifest))
     if run["state"] != "done" and left != plan.patients:
@@ -246,7 +245,7 @@ def _check_patients(run: dict[str, Any], plan: Plan, manifest: dict[str, Any]) -
         )
 
 
-def _as_begun(manifest: dict[str, Any], begun: RunConfig) -> dict[str, Any]:
+def _as_begun(manifest: Manifest, begun: RunConfig) -> Manifest:
     """The manifest with what a run of an earlier version took from it in place of declarations.
 
     Such a run measured its labels and classes. Who its subjects were was not recorded; that
@@ -255,8 +254,12 @@ def _as_begun(manifest: dict[str, Any], begun: RunConfig) -> dict[str, Any]:
     if manifest.get("unit") is not None:
         return manifest
     scheme = {str(number): f"label {number}" for number in begun.data.label_numbers}
-    declared = {"label_scheme": scheme, "classes": max(begun.data.classes, 0)}
-    return manifest | {"declared": declared, "unit": "file"}
+    measured: Contents = {
+        "volumes": manifest["volumes"],
+        "declared": {"label_scheme": scheme, "classes": max(begun.data.classes, 0)},
+        "unit": "file",
+    }
+    return {**manifest, **measured}
 
 
 def _template_there(cfg: RunConfig) -> bool:
@@ -267,10 +270,10 @@ def _template_there(cfg: RunConfig) -> bool:
 def _differing(one: RunConfig, other: RunConfig) -> str:
     """The first key that two configurations differ in, as `--set` names it."""
     first, second = one.public(), other.public()
-    for section, value in first.items():
-        if value == second[section]:
+    for name, value in first.items():
+        if value == second[name]:
             continue
         if not isinstance(value, dict):
-            return str(section)
-        return next(f"{section}.{key}" for key in value if value[key] != second[section][key])
+            return str(name)
+        return next(f"{name}.{key}" for key in value if value[key] != second[name][key])
     return "configuration"

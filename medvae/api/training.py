@@ -7,7 +7,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvae import space
 from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
@@ -15,6 +15,7 @@ from medvae.api.accounts import ledger
 from medvae.api.coverage import coverage, cut_off
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
+from medvae.api.records import Manifest, RunRecord, section
 from medvae.api.results import (
     BudgetState,
     PlanResult,
@@ -138,7 +139,7 @@ def _within_limit(tenant: Tenant, epsilon: float) -> None:
         )
 
 
-def _check_cohort(manifest: dict[str, Any], small_cohort: bool) -> None:
+def _check_cohort(manifest: Manifest, small_cohort: bool) -> None:
     """So few patients are lost in the noise, and each of them counts for much of the result."""
     patients = len(datasets.subjects(manifest))
     if patients < MIN_PATIENTS and not small_cohort:
@@ -253,7 +254,7 @@ def _train(
 
 def _begin(
     context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
-) -> dict[str, Any]:
+) -> RunRecord:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
     tenant = context.tenant
     if tenant.find("run", request.name) is not None:
@@ -284,7 +285,7 @@ def _begin(
             f"data set {label} is damaged: object {first.object}: {first.reason}; "
             "nothing was spent (see medvae verify)"
         )
-    run = {
+    run: RunRecord = {
         "id": f"{request.name}#{secrets.token_hex(8)}",
         "name": request.name,
         "dataset": label,
@@ -301,11 +302,11 @@ def _begin(
     return run
 
 
-def _resume(tenant: Tenant, request: TrainRequest) -> dict[str, Any]:
+def _resume(tenant: Tenant, request: TrainRequest) -> RunRecord:
     if tenant.find("run", request.name) is None:
         has = ", ".join(tenant.names("run")) or "none"
         raise NotFoundError(f"there is no run {request.name!r} to resume; there are: {has}")
-    run: dict[str, Any] = json.loads(tenant.get_named("run", request.name))
+    run: RunRecord = json.loads(tenant.get_named("run", request.name))
     asked = datasets.resolve(tenant, request.dataset)
     wanted = request.dataset.partition("@")
     if run["dataset"] != asked and (wanted[1] or run["dataset"].rpartition("@")[0] != wanted[0]):
@@ -321,7 +322,7 @@ def _resume(tenant: Tenant, request: TrainRequest) -> dict[str, Any]:
     return run
 
 
-def _run_key(tenant: Tenant, run: dict[str, Any], made: Plan, manifest: dict[str, Any]) -> bytes:
+def _run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> bytes:
     from medvae.privacy import run_key
 
     try:
@@ -355,9 +356,7 @@ def _init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
     return artifact
 
 
-def _finish(
-    tenant: Tenant, run: dict[str, Any], artifact: Artifact, seconds: float
-) -> dict[str, Any]:
+def _finish(tenant: Tenant, run: RunRecord, artifact: Artifact, seconds: float) -> RunRecord:
     """In one transaction: the model in, the noise's secret and the checkpoint gone."""
     made = json.loads(run["plan"])
     run = run | {
@@ -386,7 +385,7 @@ def _notes(unusable: int, beyond: str) -> tuple[str, ...]:
     return tuple(f"{note} (a figure of private data: it stays in the tenant)" for note in notes)
 
 
-def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:
+def _result(run: RunRecord, notes: tuple[str, ...]) -> TrainResult:
     return TrainResult(
         model=run["name"],
         epsilon=run["epsilon"],
@@ -395,5 +394,5 @@ def _result(run: dict[str, Any], notes: tuple[str, ...]) -> TrainResult:
         dataset=run["dataset"],
         seconds=run["seconds"],
         notes=notes,
-        unit=run["config"]["privacy"].get("unit") or "patient",
+        unit=str(section(run, "privacy").get("unit") or "patient"),
     )

@@ -79,7 +79,7 @@ def test_a_volume_of_an_earlier_version_is_compared_too(
     from medvae.api import intake
 
     with monkeypatch.context() as patch:
-        patch.setattr(intake, "likenesses", lambda volume: {})
+        patch.setattr(intake, "note_likeness", lambda entry, volume: None)
         clinic("ingest", scans, "-d", "d", *DECLARED)
     table(copied, ["other", "another", "a third", "a fourth", "a fifth", "a sixth"])
     assert clinic("ingest", copied, "-d", "d", *DECLARED, ok=False).code == 3
