@@ -131,7 +131,7 @@ class AnatomyConfig(Section):
 
     @property
     def used(self) -> bool:
-        """Whether a settled configuration has an anatomy model."""
+        """Whether a resolved configuration has an anatomy model."""
         return bool(self.digest)
 
     @property
@@ -342,7 +342,7 @@ class RunConfig(Section):
         updated["anatomy"] = updated["anatomy"].model_copy(update=chosen)
         return self.model_copy(update=updated)
 
-    def settled(self, patients: int) -> RunConfig:
+    def resolved(self, patients: int) -> RunConfig:
         """The configuration with the shares of the budget that so many patients get."""
         strength = self.privacy.epsilon * patients
         if self.atlas.share == 0 or strength >= self.atlas.alone_below:
@@ -358,10 +358,10 @@ class RunConfig(Section):
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs).
 
-        Of a settled configuration: what `alone_below` decides is in the shares.
+        Of a resolved configuration: what `alone_below` decides is in the shares.
         """
         found = self.model_dump(mode="json", exclude={"compute": True, "atlas": {"alone_below"}})
-        # Where a file lies is nobody's business but the user's; its digest says which it is.
+        # Where a file is stored is nobody's business but the user's; its digest says which it is.
         for key in ("public", "public_labels"):
             if found["atlas"][key] is not None:
                 found["atlas"][key] = Path(found["atlas"][key]).name

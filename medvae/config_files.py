@@ -104,15 +104,15 @@ def nearest_key(name: str) -> str:
     sections = list(dict.fromkeys(key.section for key in KEYS.values() if key.section))
     # `epsilon` is as near to `privacy.epsilon`: a section is easily forgotten or mixed up.
     leaf = name.rpartition(".")[2]
-    near = [(_likeness(name, one), one) for one in [*KEYS, *sections]]
-    near += [(_likeness(leaf, key.leaf), key.name) for key in KEYS.values()]
+    near = [(_similarity(name, one), one) for one in [*KEYS, *sections]]
+    near += [(_similarity(leaf, key.leaf), key.name) for key in KEYS.values()]
     likeness, nearest = max(near)
     if likeness >= _NEAR:
         return f"the nearest is {nearest} (see: medvae config explain {nearest})"
     return f"its sections are {', '.join(sections)} (see: medvae config explain SECTION)"
 
 
-def _likeness(one: str, other: str) -> float:
+def _similarity(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 

@@ -36,7 +36,7 @@ META_KEYS = frozenset(
 # Channels that one volume may have, and the length of their names.
 MOST_CHANNELS = 8
 LONGEST_CHANNEL = 32
-# A release of few patients cannot tell more classes of them apart.
+# A release of few patients cannot separate more classes of them.
 MAX_CLASSES = 16
 
 

@@ -102,7 +102,7 @@ def disk(tenant: Tenant, folder: Path, size: int, turns: int) -> dict[str, float
 def fill(tenant: Tenant, count: int) -> None:
     """Put `count` rows into the catalogue without files: only keys and rows are timed."""
     session = tenant._session
-    with session.changing() as (connection, keys, change):
+    with session.write_tx() as (connection, keys, change):
         for at in range(count):
             row = Row(os.urandom(16), "volume", 1, None, 72, bytes(32), keys.number, 1, b"")
             if at % 10 == 0:
@@ -132,7 +132,7 @@ def catalogue(vault: Vault, tenant: Tenant, keys: Path, count: int) -> dict[str,
         opened.find("dataset", "0")
         opened.close()
 
-    with tenant._session.looking() as (connection, held):
+    with tenant._session.read_tx() as (connection, held):
         started = time.perf_counter()
         scan(connection, held).prove()
         checked = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Is the language that of the field? Reads docstrings, sentences in the code, and Markdown.
+"""Is the language that of the field? Reads docstrings, comments, names, sentences, and Markdown.
 
 Prints each word of scripts/words.yaml that it finds, with its place and what to write; exit code 1
 where there is any.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ EXEMPT = (
     "docs/reference/command-line.md",
     "docs/reference/python.md",
 )
+# Their comments are not read yet.
+UNREAD_COMMENTS = ("medvae/anatomy/drawing", "medvae/anatomy/parts", "medvae/release")
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,66 @@ def words(path: Path = LIST) -> tuple[Word, ...]:
 
 
 def sentences(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, text) of each text with a space in a Python file, or each paragraph of Markdown."""
-    source = path.read_text(encoding="utf-8")
+    """(line, text) of what a reader sees: of a module its texts, comments and names; of Markdown
+    its paragraphs without code.
+    """
     if path.suffix == ".md":
-        line = 1
-        for block in re.split(r"(\n\s*\n)", source):
-            if block.strip():
-                yield line, re.sub(r"`[^`]*`", "`code`", block)
-            line += block.count("\n")
+        yield from _paragraphs(path.read_text(encoding="utf-8"))
         return
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from _texts(tree)
+    yield from names(tree)
+    if not path.is_relative_to(ROOT) or not str(path.relative_to(ROOT)).startswith(UNREAD_COMMENTS):
+        yield from comments(path)
+
+
+def _paragraphs(source: str) -> Iterator[tuple[int, str]]:
+    line = 1
+    for block in re.split(r"(\n\s*\n)", source):
+        if block.strip():
+            yield line, re.sub(r"`[^`]*`", "`code`", block)
+        line += block.count("\n")
+
+
+def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Docstrings and texts with a space: sentences, not keys."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            pieces = [one.value for one in node.values if isinstance(one, ast.Constant)]
+            pieces = [piece.value for piece in node.values if isinstance(piece, ast.Constant)]
             yield node.lineno, " ".join(str(piece) for piece in pieces)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.value
+
+
+def comments(path: Path) -> Iterator[tuple[int, str]]:
+    """Comments; lines of nothing else that follow one another are one text."""
+    start, lines = 0, list[str]()
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type != tokenize.COMMENT:
+                continue
+            if lines and token.start[0] != start + len(lines):
+                yield start, "\n".join(lines)
+                lines = []
+            start = start if lines else token.start[0]
+            lines.append(token.string.lstrip("# "))
+    if lines:
+        yield start, "\n".join(lines)
+
+
+def names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Names of functions, classes, parameters, fields and constants, as words."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            name = node.name
+        elif isinstance(node, ast.arg):
+            name = node.arg
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+        else:
+            continue
+        # snake_case and CamelCase.
+        yield node.lineno, re.sub(r"(?<=[a-z])(?=[A-Z])|_+", " ", name).strip()
 
 
 def files(root: Path = ROOT) -> Iterator[Path]:

@@ -84,19 +84,19 @@ def test_the_public_configuration_is_plain_json() -> None:
 
 def test_few_patients_under_much_noise_leave_the_atlas_alone() -> None:
     cfg = load_config(CONFIGS / "mri.yaml", ["privacy.epsilon=2", "atlas.alone_below=200"])
-    small = cfg.settled(99)
+    small = cfg.resolved(99)
     assert (small.atlas.share, small.finetune.share, small.prior.share) == (1.0, 0.0, 0.0)
-    assert small.settled(99) == small
+    assert small.resolved(99) == small
     assert RunConfig.model_validate(small.model_dump()) == small
-    assert cfg.settled(100) == cfg
+    assert cfg.resolved(100) == cfg
     assert small.public() != cfg.public()
     # The bound itself changes nothing that it does not decide.
     other = load_config(CONFIGS / "mri.yaml", ["privacy.epsilon=2", "atlas.alone_below=100"])
-    assert other.settled(100).public() == cfg.settled(100).public()
+    assert other.resolved(100).public() == cfg.resolved(100).public()
 
 
 def test_who_has_no_atlas_keeps_the_shares() -> None:
     shares = ["atlas.share=0", "finetune.share=0.4", "prior.share=0.6"]
     cfg = load_config(CONFIGS / "mri.yaml", [*shares, "privacy.epsilon=0.1"])
     assert cfg.atlas.alone_below > 0.1
-    assert cfg.settled(1) == cfg
+    assert cfg.resolved(1) == cfg

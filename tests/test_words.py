@@ -29,15 +29,24 @@ def test_no_word_of_the_list_is_used(checker: ModuleType) -> None:
     assert not checker.check(paths, checker.words())
 
 
-def test_docstrings_sentences_and_pages_are_read(checker: ModuleType, tmp_path: Path) -> None:
+def test_docstrings_comments_names_sentences_and_pages_are_read(
+    checker: ModuleType, tmp_path: Path
+) -> None:
     module = tmp_path / "module.py"
     module.write_text(
         '"""What is\n\ntold of a patient."""\n'
-        "told = 1  # nobody is told: comments and names are free\n"
+        "told = 1  # nobody is told\n"
         "def f(x):\n"
         '    raise ValueError(f"the file {x} lies elsewhere")\n'
         'HELP = "Seal objects anew."\n'
         'KEY = "told"\n'
+        "# A comment over two lines, in\n"
+        "# the place of one.\n"
+        "def check_strangers(told_of: int) -> None: ...\n"
+        "class AuditTrail: ...\n"
+        "class Free:\n"
+        "    believed: bool\n"
+        "    found = []\n"
     )
     page = tmp_path / "page.md"
     page.write_text(
@@ -45,7 +54,8 @@ def test_docstrings_sentences_and_pages_are_read(checker: ModuleType, tmp_path: 
     )
     found = checker.check([module, page], checker.words(), tmp_path)
     places = sorted(one.partition(": '")[0] for one in found)
-    assert places == ["module.py:3", "module.py:6", "module.py:7", "page.md:3", "page.md:8"]
+    lines = [3, 4, 6, 7, 9, 11, 11, 12, 14]
+    assert places == sorted([f"module.py:{n}" for n in lines] + ["page.md:3", "page.md:8"])
     page.write_text("The audit trail.\n")
     (one,) = checker.check([page], checker.words(), tmp_path)
     assert one == "page.md:1: 'audit trail': audit log"

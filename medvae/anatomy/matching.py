@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from medvae.anatomy.synonyms import GROUPS, SYNONYMS
 from medvae.errors import UsageError
 
-# How many of the entry's names an error tells.
+# How many of the entry's names an error lists.
 _NAMED = 6
 # Ranks of a label's own name, and of what the user declared.
 _OWN, _DECLARED = 0, -1
@@ -65,8 +65,8 @@ def match(
     names = {number: _Name.of(text) for number, text in entry.items()}
     claims: dict[str, dict[int, int]] = {}
     for text in cohort.values():
-        found = chosen.get(text)
-        claims[text] = _claims(_Name.of(text), names) if found is None else found
+        ranks = chosen.get(text)
+        claims[text] = _claims(_Name.of(text), names) if ranks is None else ranks
     result = []
     for text in cohort.values():
         own = tuple(number for number in sorted(claims[text]) if _has(text, number, claims, entry))
@@ -96,26 +96,26 @@ _GROUPS = {_plain(name): group for name, group in GROUPS.items()}
 _MEMBERS = {name: frozenset(map(_plain, group.members)) for name, group in _GROUPS.items()}
 
 
-def _claims(wanted: _Name, names: Mapping[int, _Name]) -> dict[int, int]:
+def _claims(sought: _Name, names: Mapping[int, _Name]) -> dict[int, int]:
     """Number of each label that a name stands for -> rank of the claim."""
-    found = {}
+    claims = {}
     for number, name in names.items():
-        rank = _rank(wanted, name)
+        rank = _rank(sought, name)
         if rank is not None:
-            found[number] = rank
-    return found
+            claims[number] = rank
+    return claims
 
 
-def _rank(wanted: _Name, name: _Name) -> int | None:
-    if wanted.side is not None and wanted.side != name.side:
+def _rank(sought: _Name, name: _Name) -> int | None:
+    if sought.side is not None and sought.side != name.side:
         return None
-    if wanted.structure == name.structure:
+    if sought.structure == name.structure:
         return _OWN
     # The left ventricle is the heart's; only "ventricles" are the brain's.
-    if wanted.structure not in _GROUPS or (wanted.side and wanted.structure == "ventricle"):
+    if sought.structure not in _GROUPS or (sought.side and sought.structure == "ventricle"):
         return None
-    group = _GROUPS[wanted.structure]
-    if name.structure in _MEMBERS[wanted.structure]:
+    group = _GROUPS[sought.structure]
+    if name.structure in _MEMBERS[sought.structure]:
         return group.rank
     if group.pattern is not None and group.pattern.search(name.structure):
         return group.rank
@@ -127,12 +127,12 @@ def _has(
 ) -> bool:
     """Whether this cohort label, not another, has a label of the entry."""
     rank = claims[text][number]
-    for other, found in claims.items():
-        if other == text or number not in found:
+    for other, claim in claims.items():
+        if other == text or number not in claim:
             continue
-        if found[number] < rank:
+        if claim[number] < rank:
             return False
-        if found[number] == rank:
+        if claim[number] == rank:
             raise UsageError(
                 f"the cohort's labels {text} and {other} both match the label {entry[number]} of "
                 "the anatomy entry; say under anatomy.labels which entry labels each stands for"
@@ -143,10 +143,10 @@ def _has(
 def _declared(
     cohort: Mapping[int, str], entry: Mapping[int, str], declared: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[int, int]]:
-    known = {_plain(text): text for text in cohort.values()}
-    found = {}
+    by_plain_text = {_plain(text): text for text in cohort.values()}
+    numbers_declared = {}
     for label, names in declared.items():
-        if _plain(label) not in known:
+        if _plain(label) not in by_plain_text:
             raise UsageError(
                 f"anatomy.labels names {label}, which is no label of the cohort; it has "
                 f"{_some(tuple(cohort.values()))}"
@@ -160,8 +160,8 @@ def _declared(
                     f"lacks; it has {_some(tuple(entry.values()))}"
                 )
             numbers |= dict.fromkeys(own, _DECLARED)
-        found[known[_plain(label)]] = numbers
-    return found
+        numbers_declared[by_plain_text[_plain(label)]] = numbers
+    return numbers_declared
 
 
 def _unmatched(text: str, entry: Mapping[int, str]) -> str:
@@ -173,5 +173,5 @@ def _unmatched(text: str, entry: Mapping[int, str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    hidden = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {hidden} more" if hidden > 0 else "")

@@ -85,7 +85,7 @@ class AnatomyModel:
         """
         numbers = self.numbers.of_class(category)
         people = self.cohort.people
-        person, other = (int(random.integers(len(people))) for _ in range(2))
+        person, second = (int(random.integers(len(people))) for _ in range(2))
         placed = _normal(random, numbers.place, numbers.place_std, self.cohort.place_correlation)
         renderer = self.cohort.renderer
         figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
@@ -97,7 +97,7 @@ class AnatomyModel:
         subject = replace(
             people[person],
             affine=place.affine_of(placed),
-            coefficients=self._shape(numbers, people[person], people[other], random),
+            coefficients=self._shape(numbers, people[person], people[second], random),
         )
         with one_thread():
             pose = Pose(subject, people[person])
@@ -127,11 +127,11 @@ class AnatomyModel:
         grid = OutputGrid(labels.affine, (x, y, z))
         with one_thread():
             pose = Pose(placed, self.cohort.people[person])
-            image, drawn = renderer.draw(person, pose, grid, figures, random)
-        return repainted(image, drawn, labels.labels, grid.spacing, renderer.greys(figures))
+            image, label_map = renderer.draw(person, pose, grid, figures, random)
+        return repainted(image, label_map, labels.labels, grid.spacing, renderer.greys(figures))
 
     def _shape(
-        self, numbers: Numbers, person: Alignment, other: Alignment, random: np.random.Generator
+        self, numbers: Numbers, person: Alignment, second: Alignment, random: np.random.Generator
     ) -> Array:
         """[3, K] coefficients: the population's mean and two people's own deviations.
 
@@ -142,10 +142,10 @@ class AnatomyModel:
             return np.asarray(numbers.shape + std * random.standard_normal(std.shape))
         ratio = numbers.shape_std / self.cohort.numbers.shape_std
         own = OWN * person.coefficients
-        if other is person:
+        if second is person:
             own = person.coefficients
         else:
-            own = own + np.sqrt(1.0 - OWN**2) * other.coefficients
+            own = own + np.sqrt(1.0 - OWN**2) * second.coefficients
         return np.asarray(numbers.shape + self.cohort.bands.spread(ratio) * own)
 
 
@@ -162,5 +162,5 @@ def _normal(random: np.random.Generator, mean: Array, std: Array, correlation: A
     """Correlated normals, none of them farther than `FARTHEST` from its mean."""
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = root @ random.standard_normal(len(mean))
-    return np.asarray(mean + std * np.clip(drawn, -FARTHEST, FARTHEST))
+    deviation = root @ random.standard_normal(len(mean))
+    return np.asarray(mean + std * np.clip(deviation, -FARTHEST, FARTHEST))

@@ -72,7 +72,7 @@ class Numbers:
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
-        arrays = {one.name: np.asarray(getattr(self, one.name)) for one in fields(self)}
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         return {name: values for name, values in arrays.items() if self.classes or name in _ALWAYS}
 
     @classmethod

@@ -13,7 +13,7 @@ from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.registration.subject import class_shares
 from medvae.anatomy.scan import Scan
 
-# Beyond so many mm from a border a distance tells nothing more.
+# Beyond so many mm from a border a distance says nothing more.
 LIMIT_MM = 20.0
 # Finer voxels than this part of the template's edge are not needed to place an organ.
 FINEST = 1.0 / 112.0

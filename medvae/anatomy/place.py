@@ -35,9 +35,9 @@ def place_of(affine: Array, centre: Array) -> Array:
     centre: [3] scanner mm of the middle of the field of view.
     """
     linear = affine[:3, :3]
-    left, sizes, right = np.linalg.svd(linear)
-    rotation = Rotation.from_matrix(left @ right).as_rotvec()
-    stretch = right.T @ np.diag(np.log(sizes)) @ right
+    left_vectors, sizes, right_vectors = np.linalg.svd(linear)
+    rotation = Rotation.from_matrix(left_vectors @ right_vectors).as_rotvec()
+    stretch = right_vectors.T @ np.diag(np.log(sizes)) @ right_vectors
     return np.concatenate([rotation, stretch[_ROWS, _COLUMNS], linear @ centre + affine[:3, 3]])
 
 
@@ -57,6 +57,6 @@ def correlation(places: Array, mean: Array, std: Array) -> Array:
     The size of a person shows in all three axes at once.
     """
     scaled = (places - mean) / std
-    found = scaled.T @ scaled / len(places) * (1.0 - UNCORRELATED)
-    np.fill_diagonal(found, 1.0)
-    return np.asarray(found)
+    correlation = scaled.T @ scaled / len(places) * (1.0 - UNCORRELATED)
+    np.fill_diagonal(correlation, 1.0)
+    return np.asarray(correlation)

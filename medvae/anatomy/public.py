@@ -29,9 +29,9 @@ def public_numbers(
         figures: [F] mean, standard deviation, and that within a cohort, as the renderer says.
     """
     places = np.stack(
-        [place.place_of(one.affine, at) for one, at in zip(people, centres, strict=True)]
+        [place.place_of(person.affine, at) for person, at in zip(people, centres, strict=True)]
     )
-    shapes = np.stack([one.coefficients for one in people])
+    shapes = np.stack([person.coefficients for person in people])
     bands = Bands.of_basis(people[0].basis)
     square = bands.mean((shapes**2).mean(axis=0))
     return Numbers(

@@ -87,14 +87,14 @@ def _middle(
 ) -> Array | None:
     """[3] voxel index in the middle of what `data.crop` takes; None for the image's own."""
     try:
-        wanted = middle_of(image, mask, data)
+        centre = middle_of(image, mask, data)
     except InputError:
         # Nothing to crop to: it shows nothing else that is measured either.
         return None
-    if wanted is None or data.spacing is None:
+    if centre is None or data.spacing is None:
         return None
     have = np.asarray(image.shape, np.float64)
     window = np.asarray(data.size) * np.asarray(data.spacing) / np.asarray(spacing)
     # As near as the image reaches; where it does not fill the window, its own middle.
     low, high = np.minimum(window, have) / 2.0, have - np.minimum(window, have) / 2.0
-    return np.asarray(np.clip(wanted, low, high) - 0.5)
+    return np.asarray(np.clip(centre, low, high) - 0.5)

@@ -125,10 +125,10 @@ def check(tenant: Tenant, cfg: RunConfig) -> None:
     """Refuse an entry that shows a patient of the tenant. UsageError."""
     if cfg.anatomy.public:
         library = library_of(tenant)
-        check_strangers(tenant, library.entry(cfg.anatomy.library), library)
+        check_other_people(tenant, library.entry(cfg.anatomy.library), library)
 
 
-def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
+def check_other_people(tenant: Tenant, entry: Entry, library: Library) -> None:
     """Refuse an entry that shows an ingested patient: his or her scan, or the mask of one.
 
     Raises:
@@ -155,7 +155,7 @@ def check_strangers(tenant: Tenant, entry: Entry, library: Library) -> None:
 
 
 def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
-    """The entry of a settled configuration, or the patients' own maps; None where it has none.
+    """The entry of a resolved configuration, or the patients' own maps; None where it has none.
 
     Raises:
         NotFoundError: the entry is no longer in the library.

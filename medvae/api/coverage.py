@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 # The proposed grid shows so large a part of the boxes round labels, with so many mm on either side;
 # it has at most so many voxels along an axis, in steps of so many, of a multiple of so many mm.
 SHARE, MARGIN_MM, LONGEST, STEP, ROUND_MM = 0.9, 10.0, 96, 8, 0.5
-# Slices thicker than that are kept as they are: what lies between them was not scanned.
+# Slices thicker than that are kept as they are: what is between them was not scanned.
 THICK_MM = 4.0
 # A label that ends so near the grid's border counts as shown.
 TOLERANCE_MM = 1.0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from medvae.volume import Volume
 
 
-# What lies in a release beside its images.
+# Files of a release beside its images.
 _PAPERS = {".md", ".html", ".pem", ".sig", ".png"}
 
 

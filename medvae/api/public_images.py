@@ -43,7 +43,7 @@ def of_model(tenant: Tenant, name: str, artifact: Artifact) -> tuple[CohortAnato
         )
     licence = redistributable(entry.licence, f"the anatomy entry {entry.name}")
     # Again: a person may have been ingested since the model was trained.
-    anatomy_choice.check_strangers(tenant, entry, anatomy_choice.library_of(tenant))
+    anatomy_choice.check_other_people(tenant, entry, anatomy_choice.library_of(tenant))
     images = PublicImages(
         count=len(entry.people),
         entry=entry.name,

@@ -1,4 +1,4 @@
-"""A configuration settled for a data set: for a plan, and for a run that goes on."""
+"""A configuration resolved for a data set: for a plan, and for a run that goes on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def resolve(tenant: Tenant, cfg: RunConfig, manifest: Manifest) -> RunConfig:
             or the public template or the anatomy entry cannot be used.
     """
     chosen = anatomy_choice.choose(tenant, _declared(cfg, manifest))
-    return _with_template(chosen.settled(len(datasets.subjects(manifest))))
+    return _with_template(chosen.resolved(len(datasets.subjects(manifest))))
 
 
 def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
@@ -191,7 +191,7 @@ def reopen(tenant: Tenant, run: RunRecord, cfg: RunConfig) -> tuple[RunConfig, P
     begun, cfg = _with_entry(begun, _declared(cfg, manifest_then))
     if "alone_below" in section(run, "atlas"):
         # Shares are for as many patients as were planned for, though some may be erased by now.
-        cfg = cfg.settled(plan.patients)
+        cfg = cfg.resolved(plan.patients)
     if cfg.prior.kind == "auto":
         # What auto stands for may be another today; the run's plan is made for what it was then.
         kind = {"kind": begun.prior.kind}

@@ -70,7 +70,7 @@ def hoist(argv: list[str]) -> list[str]:
     """
     for known in fields(Settings):
         setattr(settings, known.name, known.default)
-    # First of all, so that an error in the rest of the line is told as JSON too.
+    # First of all, so that an error in the rest of the line is printed as JSON too.
     settings.json = "--json" in argv
     rest: list[str] = []
     words = iter(argv)

@@ -61,14 +61,14 @@ class Basis:
         Their sum of squares is the mean over voxels of the sum over channels of squares.
         """
         values = np.asarray(image, np.float64).reshape(self.channels, *self.size)
-        found = fft.dctn(values, norm="ortho") / math.sqrt(math.prod(self.size))
-        return np.asarray(found.reshape(-1))
+        spectrum = fft.dctn(values, norm="ortho") / math.sqrt(math.prod(self.size))
+        return np.asarray(spectrum.reshape(-1))
 
     def synthesise(self, coefficients: Array) -> Array:
         """[C, X, Y, Z], or [X, Y, Z] of one channel, of [F] coefficients."""
         values = coefficients.reshape(self.channels, *self.size) * math.sqrt(math.prod(self.size))
-        found = np.asarray(fft.idctn(values, norm="ortho"))
-        return found if self.channels > 1 else found[0]
+        image = np.asarray(fft.idctn(values, norm="ortho"))
+        return image if self.channels > 1 else image[0]
 
     @cached_property
     def radius(self) -> Array:
@@ -97,8 +97,8 @@ class Basis:
         octave = np.zeros(len(radius))
         moving = radius > 0
         octave[moving] = 1 + np.maximum(0, np.ceil(2 * np.log2(radius[moving]) - 1e-9))
-        _, found = np.unique(octave, return_inverse=True)
-        return np.asarray(found, np.int64).reshape(-1)
+        _, numbers = np.unique(octave, return_inverse=True)
+        return np.asarray(numbers, np.int64).reshape(-1)
 
     @property
     def octaves(self) -> int:

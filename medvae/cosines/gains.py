@@ -37,11 +37,11 @@ class BandGains:
 
     Attributes:
         basis: of the grid.
-        known: all that the model has but gains.
+        state: all that the model has but gains.
     """
 
     basis: Basis
-    known: Numbers
+    state: Numbers
     name: str = "gains"
     share: float = 1.0
 
@@ -58,13 +58,13 @@ class BandGains:
         own = self._log_powers(coefficients)
         return packed(np.outer(own, own))
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
         wide = self._wide
         excess = spectral(unpacked(released, len(wide)) - self._by_chance(), sigma)
         values, vectors = np.linalg.eigh(excess)
         gains = np.zeros((self.basis.bands, self.basis.bands))
         gains[np.ix_(wide, wide)] = (vectors * np.maximum(values, 0.0)) @ vectors.T
-        return replace(known, gains=gains)
+        return replace(state, gains=gains)
 
     @property
     def _wide(self) -> npt.NDArray[np.int64]:
@@ -74,7 +74,7 @@ class BandGains:
 
     def _log_powers(self, coefficients: Array) -> Array:
         """[W] log power of each wide band over the released one."""
-        expected = self.known.scale(self.basis) ** 2
+        expected = self.state.scale(self.basis) ** 2
         ratio = self.basis.by_band(coefficients**2 / expected)
         half = self.basis.widths / 2.0
         # The mean of the logarithm of a mean square of normal numbers is not 0.
@@ -84,7 +84,7 @@ class BandGains:
         """[W, W] covariance of the log powers of images that all have the same gains."""
         count = int(np.clip(SIMULATED // len(self.basis), FEWEST_IMAGES, MOST_IMAGES))
         random = np.random.default_rng(0)
-        model = CosineModel(self.basis, self.known)
+        model = CosineModel(self.basis, self.state)
         powers = [
             self._log_powers(model.coefficients(random, model.pick(random) or 0))
             for _ in range(count)

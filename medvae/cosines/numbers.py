@@ -57,9 +57,9 @@ class Numbers:
 
         What the means hold of a band's power is taken off; at least a tenth stays.
         """
-        held = basis.by_band(self.shares @ self.means**2)
-        left = np.maximum(1.0 - held / self.power, LEAST_LEFT)
-        return np.asarray(self.scale(basis) * np.sqrt(left[basis.band]))
+        mean_power = basis.by_band(self.shares @ self.means**2)
+        fraction = np.maximum(1.0 - mean_power / self.power, LEAST_LEFT)
+        return np.asarray(self.scale(basis) * np.sqrt(fraction[basis.band]))
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """By name, for a model file."""
@@ -70,9 +70,9 @@ class Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
         # Models of earlier versions lack the latter.
         present = [name for name in _NAMES if name in arrays or name not in ("planes", "gains")]
-        found = {name: np.asarray(arrays[name]) for name in present}
-        places = found.pop("kept").astype(np.int64)
-        return cls(kept=places, **{k: v.astype(np.float64) for k, v in found.items()})
+        fields = {name: np.asarray(arrays[name]) for name in present}
+        places = fields.pop("kept").astype(np.int64)
+        return cls(kept=places, **{k: v.astype(np.float64) for k, v in fields.items()})
 
 
 LEAST_LEFT = 0.1

@@ -72,8 +72,8 @@ class Part(Protocol):
     def measure(self, coefficients: Array, category: int | None) -> Array:
         """[dimension] of one image's coefficients [F] and its class."""
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        """`known` with what a released mean vector [dimension] adds.
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
+        """`state` with what a released mean vector [dimension] adds.
 
         sigma: noise deviation of each coordinate of `released`; 0: none.
         """
@@ -95,11 +95,11 @@ class ClassShares:
     def measure(self, coefficients: Array, category: int | None) -> Array:
         return _one_hot(category, self.classes)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
         # Under much noise every class is as frequent.
         trust = UNEVEN**2 / (UNEVEN**2 + sigma**2)
-        least = np.maximum(known.shares + trust * (released - known.shares), RAREST)
-        return replace(known, shares=least / least.sum())
+        least = np.maximum(state.shares + trust * (released - state.shares), RAREST)
+        return replace(state, shares=least / least.sum())
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class BandPowers:
         ratio = self.basis.by_band(coefficients**2 / self.basis.law)
         return np.asarray(np.log(ratio + FAINTEST)) - self._expected
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = released * LIKELY**2 / (LIKELY**2 + sigma**2)
-        return replace(known, power=self.basis.by_band(self.basis.law) * np.exp(kept))
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
+        log_ratio = released * LIKELY**2 / (LIKELY**2 + sigma**2)
+        return replace(state, power=self.basis.by_band(self.basis.law) * np.exp(log_ratio))
 
     @property
     def _expected(self) -> Array:
@@ -141,39 +141,39 @@ class ClassMeans:
     """Mean of some coefficients in each class, over their released scales."""
 
     basis: Basis
-    known: Numbers
+    state: Numbers
     kept: npt.NDArray[np.int64]
     name: str = "means"
     share: float = 1.0
 
     @property
     def dimension(self) -> int:
-        return len(self.known.shares) * len(self.kept)
+        return len(self.state.shares) * len(self.kept)
 
     @property
     def clip(self) -> float:
         return mean_clip(len(self.kept))
 
     def measure(self, coefficients: Array, category: int | None) -> Array:
-        values = self._weights * (coefficients / self.known.scale(self.basis))[self.kept]
-        return np.outer(_one_hot(category, len(self.known.shares)), values).reshape(-1)
+        values = self._weights * (coefficients / self.state.scale(self.basis))[self.kept]
+        return np.outer(_one_hot(category, len(self.state.shares)), values).reshape(-1)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        shares = known.shares
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
+        shares = state.shares
         sums = released.reshape(len(shares), -1)
-        scale = known.scale(self.basis)[self.kept] / self._weights
+        scale = state.scale(self.basis)[self.kept] / self._weights
         bands = self.basis.band[self.kept]
         # What all classes share is known best; a class is what it differs by.
         shared = toward_zero(sums.sum(axis=0), sigma * np.sqrt(len(shares)), bands)
-        means = np.zeros_like(known.means)
+        means = np.zeros_like(state.means)
         for category, share in enumerate(shares):
             own = toward_zero(sums[category] / share - shared, sigma / share, bands)
             means[category, self.kept] = (shared + (own if len(shares) > 1 else 0.0)) * scale
-        return replace(known, means=means)
+        return replace(state, means=means)
 
     @property
     def _weights(self) -> Array:
-        return weights(self.known.scale(self.basis)[self.kept])
+        return weights(self.state.scale(self.basis)[self.kept])
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class ClassSeconds:
     """Mean products of some coefficients in each class, around its mean, over their spreads."""
 
     basis: Basis
-    known: Numbers
+    state: Numbers
     kept: npt.NDArray[np.int64]
     name: str = "seconds"
     share: float = 1.0
@@ -189,32 +189,32 @@ class ClassSeconds:
     @property
     def dimension(self) -> int:
         count = len(self.kept)
-        return len(self.known.shares) * count * (count + 1) // 2
+        return len(self.state.shares) * count * (count + 1) // 2
 
     @property
     def clip(self) -> float:
         return second_clip(len(self.kept))
 
     def measure(self, coefficients: Array, category: int | None) -> Array:
-        classes = len(self.known.shares)
+        classes = len(self.state.shares)
         if category is None and classes > 1:
             return np.zeros(self.dimension)
         own = category or 0
         if own >= classes:
             return np.zeros(self.dimension)
-        values = ((coefficients - self.known.means[own]) / self._spread)[self.kept]
+        values = ((coefficients - self.state.means[own]) / self._spread)[self.kept]
         values = values * self._weights
-        found = np.zeros((classes, self.dimension // classes))
-        found[own] = packed(np.outer(values, values))
-        return found.reshape(-1)
+        products = np.zeros((classes, self.dimension // classes))
+        products[own] = packed(np.outer(values, values))
+        return products.reshape(-1)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        shares, count = known.shares, len(self.kept)
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
+        shares, count = state.shares, len(self.kept)
         sums = released.reshape(len(shares), -1)
         pooled = unpacked(sums.sum(axis=0), count)
         noise = sigma * np.sqrt(len(shares))
         size = np.sqrt(self._variances(np.diag(pooled), noise))
-        shared = between(self.basis, known, self.kept) * np.outer(size, size)
+        shared = between(self.basis, state, self.kept) * np.outer(size, size)
         shared = shared + spectral(pooled - shared, noise)
         scale = self._spread[self.kept] / self._weights
         covariance = np.zeros((len(shares), count, count))
@@ -223,7 +223,7 @@ class ClassSeconds:
             if len(shares) > 1:
                 own = spectral(unpacked(sums[category] / share, count) - shared, sigma / share)
             covariance[category] = nearest_covariance(shared + own) * np.outer(scale, scale)
-        return replace(known, kept=self.kept, covariance=covariance)
+        return replace(state, kept=self.kept, covariance=covariance)
 
     @property
     def _weights(self) -> Array:
@@ -241,7 +241,7 @@ class ClassSeconds:
 
     @property
     def _spread(self) -> Array:
-        return self.known.spread(self.basis)
+        return self.state.spread(self.basis)
 
 
 def mean_clip(count: int) -> float:
@@ -265,9 +265,9 @@ def weights(scale: Array) -> Array:
 
 def _one_hot(category: int | None, classes: int) -> Array:
     """[K] 1 at the class; of one class all are of it; zeros for none or one beyond K."""
-    found = np.zeros(classes)
+    vector = np.zeros(classes)
     if classes == 1:
-        found[0] = 1.0
+        vector[0] = 1.0
     elif category is not None and category < classes:
-        found[category] = 1.0
-    return found
+        vector[category] = 1.0
+    return vector

@@ -30,7 +30,7 @@ class PlaneCorrelations:
     """
 
     basis: Basis
-    known: Numbers
+    state: Numbers
     name: str = "planes"
     share: float = 0.1
 
@@ -44,28 +44,28 @@ class PlaneCorrelations:
         return PLANE_REACH * float(np.sqrt(self.dimension))
 
     def measure(self, coefficients: Array, category: int | None) -> Array:
-        classes = len(self.known.shares)
+        classes = len(self.state.shares)
         own = 0 if classes == 1 else category
         if own is None or own >= classes:
             return np.zeros(self.dimension)
-        spread = self.known.spread(self.basis)
-        planes = ((coefficients - self.known.means[own]) / spread).reshape(self.basis.channels, -1)
+        spread = self.state.spread(self.basis)
+        planes = ((coefficients - self.state.means[own]) / spread).reshape(self.basis.channels, -1)
         octave, count = self.basis.octave, self.basis.octaves
-        size = [np.bincount(octave, one**2, count) for one in planes]
-        found = []
+        size = [np.bincount(octave, plane**2, count) for plane in planes]
+        correlations = []
         for a, b in self._pairs:
             product = np.bincount(octave, planes[a] * planes[b], count)
             norm = np.sqrt(size[a] * size[b])
-            found.append(np.divide(product, norm, out=np.zeros(count), where=norm > 0))
-        return np.concatenate(found)
+            correlations.append(np.divide(product, norm, out=np.zeros(count), where=norm > 0))
+        return np.concatenate(correlations)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
         channels, octaves = self.basis.channels, self.basis.octaves
-        kept = released.reshape(-1, octaves) * RELATED**2 / (RELATED**2 + sigma**2)
+        shrunk = released.reshape(-1, octaves) * RELATED**2 / (RELATED**2 + sigma**2)
         matrices = np.tile(np.eye(channels), (octaves, 1, 1))
-        for (a, b), values in zip(self._pairs, kept, strict=True):
+        for (a, b), values in zip(self._pairs, shrunk, strict=True):
             matrices[:, a, b] = matrices[:, b, a] = values
-        return replace(known, planes=np.stack([_correlation(one) for one in matrices]))
+        return replace(state, planes=np.stack([_correlation(matrix) for matrix in matrices]))
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:
@@ -77,12 +77,14 @@ def between(basis: Basis, numbers: Numbers, places: npt.NDArray[np.int64]) -> Ar
     """[D, D] correlation of the coefficients at some places [D] as planes have it."""
     count = len(basis) // basis.channels
     wave, plane = places % count, places // count
-    found = np.eye(len(places))
+    correlation = np.eye(len(places))
     if not len(numbers.planes):
-        return found
+        return correlation
     rows, columns = np.nonzero(wave[:, None] == wave[None])
-    found[rows, columns] = numbers.planes[basis.octave[wave[rows]], plane[rows], plane[columns]]
-    return found
+    correlation[rows, columns] = numbers.planes[
+        basis.octave[wave[rows]], plane[rows], plane[columns]
+    ]
+    return correlation
 
 
 def mixing(basis: Basis, numbers: Numbers) -> Array:
@@ -94,6 +96,6 @@ def mixing(basis: Basis, numbers: Numbers) -> Array:
 def _correlation(matrix: Array) -> Array:
     """The matrix with every eigenvalue at least `FLATTEST` and a diagonal of 1."""
     values, vectors = np.linalg.eigh(matrix)
-    found = (vectors * np.maximum(values, FLATTEST)) @ vectors.T
-    size = np.sqrt(np.diag(found))
-    return np.asarray(found / np.outer(size, size))
+    clipped = (vectors * np.maximum(values, FLATTEST)) @ vectors.T
+    size = np.sqrt(np.diag(clipped))
+    return np.asarray(clipped / np.outer(size, size))

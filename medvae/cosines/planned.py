@@ -52,36 +52,36 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     return list(SHARES.items())
 
 
-def parts_of(name: str, basis: Basis, known: Numbers, sigma: Sigma) -> list[Part]:
+def parts_of(name: str, basis: Basis, state: Numbers, sigma: Sigma) -> list[Part]:
     """What mechanism `name` releases.
 
-    known: what was released before.
+    state: what was released before.
     sigma: noise deviation of each coordinate of a mechanism's result, of its name and clip.
     """
     if name == POWERS:
-        classes = len(known.shares)
+        classes = len(state.shares)
         powers = BandPowers(basis)
         return [powers] if classes == 1 else [powers, ClassShares(classes)]
     if name == MEANS:
-        count = _most(len(basis), lambda n: _mean_noise(n, known, sigma) <= MEAN_NOISE)
-        return [ClassMeans(basis, known, _kept(basis, known, min(count, MOST_MEANS)))]
+        count = _most(len(basis), lambda n: _mean_noise(n, state, sigma) <= MEAN_NOISE)
+        return [ClassMeans(basis, state, _kept(basis, state, min(count, MOST_MEANS)))]
     if name == GAINS:
-        return [BandGains(basis, known)]
-    count = _most(len(basis), lambda n: _second_noise(n, known, sigma) <= SECOND_NOISE)
-    seconds = ClassSeconds(basis, known, _kept(basis, known, min(count, MOST_SECONDS)))
-    return [PlaneCorrelations(basis, known), seconds] if basis.related else [seconds]
+        return [BandGains(basis, state)]
+    count = _most(len(basis), lambda n: _second_noise(n, state, sigma) <= SECOND_NOISE)
+    seconds = ClassSeconds(basis, state, _kept(basis, state, min(count, MOST_SECONDS)))
+    return [PlaneCorrelations(basis, state), seconds] if basis.related else [seconds]
 
 
-def _kept(basis: Basis, known: Numbers, count: int) -> npt.NDArray[np.int64]:
-    return basis.strongest(known.scale(basis) ** 2, count)
+def _kept(basis: Basis, state: Numbers, count: int) -> npt.NDArray[np.int64]:
+    return basis.strongest(state.scale(basis) ** 2, count)
 
 
-def _mean_noise(count: int, known: Numbers, sigma: Sigma) -> float:
-    return sigma(MEANS, mean_clip(count)) * len(known.shares)
+def _mean_noise(count: int, state: Numbers, sigma: Sigma) -> float:
+    return sigma(MEANS, mean_clip(count)) * len(state.shares)
 
 
-def _second_noise(count: int, known: Numbers, sigma: Sigma) -> float:
-    return sigma(SECONDS, second_clip(count)) * float(np.sqrt(2.0 * count * len(known.shares)))
+def _second_noise(count: int, state: Numbers, sigma: Sigma) -> float:
+    return sigma(SECONDS, second_clip(count)) * float(np.sqrt(2.0 * count * len(state.shares)))
 
 
 def _most(limit: int, fits: Callable[[int], bool]) -> int:

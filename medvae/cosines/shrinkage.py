@@ -18,8 +18,8 @@ def toward_zero(values: Array, sigma: float, bands: npt.NDArray[np.int64]) -> Ar
     """
     index = np.unique(bands, return_inverse=True)[1].reshape(-1)
     power = np.bincount(index, values**2) / np.bincount(index)
-    kept = np.where(power > sigma**2, 1.0 - sigma**2 / np.maximum(power, sigma**2 or 1.0), 0.0)
-    return np.asarray(values * kept[index])
+    factor = np.where(power > sigma**2, 1.0 - sigma**2 / np.maximum(power, sigma**2 or 1.0), 0.0)
+    return np.asarray(values * factor[index])
 
 
 def spectral(matrix: Array, sigma: float) -> Array:
@@ -32,8 +32,8 @@ def spectral(matrix: Array, sigma: float) -> Array:
     """
     values, vectors = np.linalg.eigh(matrix)
     edge = sigma * np.sqrt(2.0 * len(matrix))
-    left = np.sign(values) * np.sqrt(np.maximum(values**2 - edge**2, 0.0))
-    return np.asarray((vectors * left) @ vectors.T)
+    shrunk = np.sign(values) * np.sqrt(np.maximum(values**2 - edge**2, 0.0))
+    return np.asarray((vectors * shrunk) @ vectors.T)
 
 
 def nearest_covariance(matrix: Array) -> Array:

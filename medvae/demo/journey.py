@@ -115,7 +115,7 @@ def run(
     )
     folder = out / "release"
     if folder.exists():
-        # An earlier demo's release: this demo made it, nothing else lies there.
+        # An earlier demo's release: this demo made it, nothing else is there.
         shutil.rmtree(folder)
     volumes = 6 if quick else VOLUMES
     made = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 # The scale is [-1, 1], so the peak is 2. Identical volumes would have an infinite PSNR, which
-# no JSON holds; beyond 100 dB nothing is told apart in float32 anyway.
+# no JSON holds; beyond 100 dB float32 distinguishes nothing anyway.
 PEAK = 2.0
 MOST = 100.0
 # Wang et al. 2003; renormalised when a volume is too small for all five scales.

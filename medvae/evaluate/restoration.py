@@ -12,7 +12,7 @@ from medvae.evaluate.reconstruction import Array, ReconstructionMetrics, reconst
 if TYPE_CHECKING:
     from medvae.model import VAE, Artifact
 
-# More volumes than this tell little more, and large ones take seconds each.
+# More volumes than this add little, and large ones take seconds each.
 MOST_VOLUMES = 32
 
 

@@ -13,7 +13,7 @@ from medvae.ingest.normalise import finite
 
 Voxels = npt.NDArray[Any]
 
-# How few values an image of a few voxels has tells nothing.
+# How few values an image of a few voxels has says nothing.
 LEAST_VOXELS = 512
 # No scanner gives so few grey values; a label map of more is known by its flat regions.
 FEW_VALUES = 8
@@ -23,7 +23,7 @@ MOST_LABELS = 256
 # Part of neighbours inside the body that are equal. Measured: label maps of hearts, heads and
 # hippocampi .76 to .99, images of the same .003 to .30.
 FLAT = 0.5
-# CT: air is -1000 HU; what lies lower is padding, which has one value.
+# CT: air is -1000 HU; what is lower is padding, which has one value.
 AIR = -1100.0
 MOST_BELOW_AIR = 0.05
 TISSUE = -200.0

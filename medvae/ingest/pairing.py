@@ -178,7 +178,7 @@ class Pairing:
         """Whether a file may be the voxels of a header beside it."""
         return self._beside.holds_voxels(file)
 
-    def tell(self, notices: Notices) -> None:
+    def add_notices(self, notices: Notices) -> None:
         """What the names of masks left open, once the tree was walked."""
         layout = self.layout
         few = len(layout.structures()) <= MOST_STRUCTURES

@@ -204,7 +204,7 @@ class _Reading:
             if lacks:
                 self._notes(f"this system lacks {lacks} to confine the reading process with")
             self._progress.finish()
-            self._tell()
+            self._summarise()
         finally:
             self._pool.stop()
 
@@ -332,33 +332,33 @@ class _Reading:
         try:
             answer, received = self._pool.run(task.name, task.files, **task.job)
             volume = Volume.from_bytes(received)
-            told: dict[str, Any] = answer["ok"]
+            summary: dict[str, Any] = answer["ok"]
             if not allowed(volume.meta, task.job["meta"]):
                 raise IntegrityError("facts that are not of the kinds that are kept")
             if self._planar and not picture_files.answers(volume, task.job["modality"]):
                 raise IntegrityError("another kind of image than was asked for")
         except (IntegrityError, KeyError, TypeError) as error:
             raise InputError("the reading process did not answer with a volume") from error
-        self._note(task, volume, told)
-        return Placed(volume, task.space or str(told.get("space", "")))
+        self._note(task, volume, summary)
+        return Placed(volume, task.space or str(summary.get("space", "")))
 
-    def _note(self, task: Task, volume: Volume, told: dict[str, Any]) -> None:
+    def _note(self, task: Task, volume: Volume, summary: dict[str, Any]) -> None:
         """Count what the user should know of a volume that was read."""
         with self._counting:
-            self._masks_left_out += bool(told.get("note"))
-            self._guessed[volume.modality] += bool(told.get("guessed"))
-        if unmarked := told.get("unmarked"):
+            self._masks_left_out += bool(summary.get("note"))
+            self._guessed[volume.modality] += bool(summary.get("guessed"))
+        if unmarked := summary.get("unmarked"):
             with self._counting:
                 self._unmarked += [
                     Quarantined(source, printable(str(unmarked)))
                     for source in task.job["mark_sources"]
                 ]
-        for kind in FROM_WORKER.intersection(told.get("notes") or ()):
+        for kind in FROM_WORKER.intersection(summary.get("notes") or ()):
             self._notices.add(kind, task.source)
         for kind, detail in task.job.get("kinds", ()):
             self._notices.add(kind, task.source, detail)
 
-    def _tell(self) -> None:
+    def _summarise(self) -> None:
         """What the user should know, once."""
         if self._by_name:
             self._notes(

@@ -378,6 +378,6 @@ def _environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
-        # Slices are given back to the system one by one as the volume fills: glibc would keep them.
+        # Slices are freed one by one as the volume fills: glibc would keep them.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 17),
     }

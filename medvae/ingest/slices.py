@@ -14,7 +14,7 @@ from medvae.ingest.stacks import Positions
 from medvae.ingest.subjects import clean_subject
 from medvae.ingest.trees import File
 
-# What tells images of one place apart, in the order in which it is tried.
+# What distinguishes images of one place, in the order in which it is tried.
 TRAITS = (
     "image type",
     "echo number",

@@ -143,7 +143,7 @@ class Scanning:
                 yield Quarantined(file.source, "it is an archive inside the source: unpack it")
             else:
                 self.unrecognised.append(file)
-        self._pairing.tell(self.notices)
+        self._pairing.add_notices(self.notices)
 
     def survey(self) -> tuple[int, File | None]:
         """How many files there are, and the first image that names no patient; by name only.

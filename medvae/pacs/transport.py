@@ -53,7 +53,7 @@ class GuardedSocket(AssociationSocket):
         self._hang_up()
 
     def _hang_up(self) -> None:
-        # Nothing else tells who waits for a proposal that the connection has ended before it.
+        # Nothing else informs who waits for a proposal that the connection has ended before it.
         if self.assoc.is_acceptor and not self.assoc.is_established:
             self.assoc.dul.to_user_queue.put(None)
 

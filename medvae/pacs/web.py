@@ -135,11 +135,11 @@ class Web:
             if answer.status != 409:  # none of them was stored, and the answer says why
                 self.http.check(answer)
             try:
-                told = json.loads(answer.all(MOST_LISTED))
-                stored = {str(item[STORED_UID]["Value"][0]) for item in _items(told, STORED)}
+                reply = json.loads(answer.all(MOST_LISTED))
+                stored = {str(item[STORED_UID]["Value"][0]) for item in _items(reply, STORED)}
                 failed = {
                     str(item[STORED_UID]["Value"][0]): reason_of(int(item[REASON]["Value"][0]))
-                    for item in _items(told, FAILED)
+                    for item in _items(reply, FAILED)
                 }
             except NOT_JSON as error:
                 raise InputError(
@@ -166,8 +166,8 @@ def _part(one: Instance, boundary: str) -> bytes:
     return head.encode() + one.data + b"\r\n"
 
 
-def _items(told: dict[str, Any], sequence: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = told.get(sequence, {}).get("Value", [])
+def _items(reply: dict[str, Any], sequence: str) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = reply.get(sequence, {}).get("Value", [])
     return items
 
 

@@ -260,7 +260,7 @@ _AGAINST: dict[str, tuple[list[float], float]] = {
     # The canary opposes eight others: catches clipping of the batch's mean instead of each
     # patient, and a divisor taken from the batch.
     "DP-SGD, against others": ([1e3] * 8, -_HUGE),
-    # Not a number: catches sums that one patient can spoil, which tells who was there.
+    # Not a number: catches sums that one patient can spoil, which reveals who was there.
     "DP-SGD, not a number": ([1e3], math.nan),
 }
 

@@ -26,7 +26,7 @@ from medvae.privacy.arguments import (
 )
 from medvae.privacy.clipping import Clipping, PatientOptimizer
 from medvae.privacy.convolution import LeanConvolutions
-from medvae.privacy.guard import Still, check
+from medvae.privacy.guard import MutationGuard, check
 from medvae.privacy.memory import affordable, keep_freed_memory, resident
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.state import dump_state, load_state
@@ -128,7 +128,7 @@ class DPTrainer:
         if self._device.type == "cpu":
             keep_freed_memory()
         self.precision = resolve_precision(precision, self._device)
-        self._still = Still(model)
+        self._guard = MutationGuard(model)
         self._agreed = self._torn = False
         self._group_bytes = 0
         self._ema = check_ema(ema)
@@ -158,7 +158,7 @@ class DPTrainer:
         with one_torch_thread() as threads:
             try:
                 given, zeroed = self._collect(patients, loss, threads)
-            except Exception as error:  # noqa: BLE001 - told to the other ranks, then raised again
+            except Exception as error:  # noqa: BLE001 - sent to the other ranks, then raised again
                 failure = error
             self._finish(step, failure)
         return StepInfo(step, given, zeroed)
@@ -223,11 +223,11 @@ class DPTrainer:
     def _collect(self, patients: Iterable[Any], loss: Loss, threads: int = 1) -> tuple[int, int]:
         """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
         given = zeroed = 0
-        self._still.begin()
+        self._guard.begin()
         for group, found in self._each(self._groups(patients, loss), loss, threads):
             given += len(group)
             zeroed += 1 if found is None else self._optimizer.accumulate(found)
-        self._still.check()
+        self._guard.check()
         return given, zeroed
 
     def _each(
@@ -239,19 +239,19 @@ class DPTrainer:
                 yield group, self._gradients(self.model, group, loss)
             return
         # The first group goes through the model itself, whose hooks a replica does not have; and
-        # it tells how much memory each of the others will take.
+        # it shows how much memory each of the others will take.
         held = resident()
         for group in itertools.islice(groups, 1):
             yield group, self._gradients(self.model, group, loss)
         self._group_bytes = max(self._group_bytes, resident() - held)
         threads = affordable(threads, self._group_bytes)
-        watched: list[Still] = []
+        watched: list[MutationGuard] = []
 
         def watched_replica() -> nn.Module:
             model = replica(self.model)
-            still = Still(model)
-            still.begin()
-            watched.append(still)
+            guard = MutationGuard(model)
+            guard.begin()
+            watched.append(guard)
             return model
 
         def gradients(model: nn.Module, group: list[Any]) -> list[torch.Tensor] | None:
@@ -262,8 +262,8 @@ class DPTrainer:
                 yield group, gradients(self.model, group)
             return
         yield from side_by_side(gradients, watched_replica, groups, threads)
-        for still in watched:
-            still.check()
+        for guard in watched:
+            guard.check()
 
     def _groups(self, patients: Iterable[Any], loss: Loss) -> Iterator[list[Any]]:
         """Runs of up to `chunk` consecutive patients of one shape."""

@@ -93,7 +93,7 @@ def _check_parameters(model: nn.Module) -> None:
         owners[memory] = name
 
 
-class Still:
+class MutationGuard:
     """Watches tensors that must not move: what moves without noise is not private.
 
     Buffers are watched from construction on; parameters while the gradients of a step are

@@ -11,7 +11,7 @@ import math
 
 from medvae.privacy.gaussian_dp import gaussian_epsilon
 
-# Largest mu that is told from infinity, and how many halvings a search for one takes.
+# Largest mu that is distinguished from infinity, and how many halvings a search for one takes.
 _MOST_MU, _STEPS = 40.0, 40
 
 

@@ -22,7 +22,7 @@ from medvae.privacy.accounting import (
     second_epsilon,
 )
 
-# How far two independent accountants may differ before neither is believed.
+# How far two independent accountants may differ before neither is trusted.
 AGREEMENT = 0.02
 
 # Of a plan, and of a tenant's limit. Beyond it a guarantee says nothing about a patient.

@@ -33,7 +33,7 @@ MOST_3D, MOST_2D = 64, 320
 # Headers count when the images overlap this near to what they say, in voxels of the search.
 NEAR: Final = 4
 # ... and agree there nearly as surely as anywhere.
-BELIEVED: Final = 0.8
+LEAST_RATIO: Final = 0.8
 # By chance alone the best of a million shifts reaches 5.
 SIGNIFICANT: Final = 7.0
 # Scans of two people who lie alike reach 0.6; two scans of one differ by noise alone.
@@ -184,7 +184,7 @@ def _search(fixed: Image, part: Part) -> _Found:
     said = b_first - a_first
     near = surface.peak(said, NEAR)
     best = surface.peak()
-    least = max(SIGNIFICANT, BELIEVED * float(surface.significance[best]))
+    least = max(SIGNIFICANT, LEAST_RATIO * float(surface.significance[best]))
     start: Start = "header" if surface.significance[near] >= least else "search"
     if start == "search":
         near = best

@@ -14,7 +14,7 @@ from medvae.stitching.parts import Array, Matrix, Part, Placement, corners, poin
 
 # Samples this near the centres of voxels (in voxels) are the voxels themselves.
 ON_GRID = 1e-4
-# Half a voxel lies beyond the centre of the outermost one.
+# Half a voxel is beyond the centre of the outermost one.
 EDGE = 0.5
 # The whole does not grow for less than this, in voxels.
 SLIVER = 0.25

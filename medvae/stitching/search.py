@@ -17,7 +17,7 @@ from medvae.stitching.parts import Array
 
 # Scales of the band, in voxels.
 FINE, COARSE = 0.7, 3.0
-# An overlap of fewer voxels, or of a smaller part of the smaller image, tells nothing.
+# An overlap of fewer voxels, or of a smaller part of the smaller image, shows nothing.
 LEAST_VOXELS, LEAST_PART = 200, 0.02
 # ... and so does one with less than this part of the structure that either image has on average.
 LEAST_STRUCTURE = 0.1

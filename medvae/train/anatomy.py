@@ -56,7 +56,7 @@ from medvae.train.stages import Stages
 # Mechanisms whose mean is known before their release: spreads are those of public people, and
 # classes are as all patients.
 KNOWN_MEAN: Final = (SPREADS, CLASSES)
-# Part of the budget that tells classes apart, where there are any.
+# Part of the budget that separates classes, where there are any.
 CLASSES_SHARE: Final = 0.2
 # Coefficients of the shape whose noise is above this part of what people differ by are left out.
 MOST_NOISE: Final = 0.5
@@ -84,7 +84,7 @@ def requests(
     parts = [(name, share)]
     if name not in KNOWN_MEAN:
         parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
-    return [(one, part, 1.0, 1) for one, part in parts]
+    return [(mechanism, part, 1.0, 1) for mechanism, part in parts]
 
 
 def released(
@@ -109,7 +109,7 @@ def released(
 
 def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
     """Parts of drawn volumes, of the network's size, at random places; post-processing."""
-    found = []
+    windows = []
     for number in range(cfg.atlas.samples):
         random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
         image, _, _ = model.draw_volume(random, category=model.numbers.pick(random))
@@ -119,8 +119,8 @@ def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]
             for have, want in zip(image.shape, cfg.data.size, strict=True)
         ]
         window = tuple(slice(a, a + n) for a, n in zip(corner, cfg.data.size, strict=True))
-        found.append(np.ascontiguousarray(image[window]))
-    return found
+        windows.append(np.ascontiguousarray(image[window]))
+    return windows
 
 
 def padded(image: npt.NDArray[np.float32], least: tuple[int, int, int]) -> npt.NDArray[np.float32]:
@@ -178,16 +178,16 @@ def fit_anatomy(
     maps: dict[str, Array] = {}
     if cohort.entry is None:
         cohort, maps = release_maps(cohort, patients, release, workers=workers, progress=progress)
-    found = list(_measured(cohort, patients, workers, progress))
+    measurements = list(_measured(cohort, patients, workers, progress))
     public, bands = cohort.numbers, cohort.bands
     model = AnatomyModel(cohort, public, maps)
     count = None if cohort.entry is None else _coefficients(public, bands, release)
-    model = _release(MEANS, mean_parts(public, bands, count), found, release, model)
-    model = _release(SPREADS, spread_parts(public, bands), found, release, model)
+    model = _release(MEANS, mean_parts(public, bands, count), measurements, release, model)
+    model = _release(SPREADS, spread_parts(public, bands), measurements, release, model)
     classes = cohort.data.classes
     if classes <= 0:
         return model
-    return _release(CLASSES, class_parts(public, bands, classes), found, release, model)
+    return _release(CLASSES, class_parts(public, bands, classes), measurements, release, model)
 
 
 def _measured(
@@ -195,9 +195,9 @@ def _measured(
 ) -> Iterator[list[Measured]]:
     """For each patient what the volumes show; those that show nothing are left out."""
 
-    def one(index: int) -> list[Measured]:
-        found = (cohort.measure(scan) for scan in patients.scans(index))
-        return [measured for measured in found if measured is not None]
+    def measure_patient(index: int) -> list[Measured]:
+        measured_scans = (cohort.measure(scan) for scan in patients.scans(index))
+        return [measured for measured in measured_scans if measured is not None]
 
     progress.start("prepare the library", 1)
     # Built once, and not by every thread of the pool.
@@ -206,7 +206,7 @@ def _measured(
     progress.start("measure anatomy", len(patients))
     # Held to one thread from outside: the threads of the pool must not set it by turns.
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, measured in enumerate(pool.map(one, range(len(patients))), 1):
+        for done, measured in enumerate(pool.map(measure_patient, range(len(patients))), 1):
             yield measured
             progress.advance(done)
     progress.finish()
@@ -215,31 +215,31 @@ def _measured(
 def _release(
     name: str,
     parts: Sequence[Part],
-    found: Sequence[Sequence[Measured]],
+    measurements: Sequence[Sequence[Measured]],
     release: PlannedRelease,
     model: AnatomyModel,
 ) -> AnatomyModel:
     """`model` with what one joint mechanism over all patients adds."""
-    joined, known = joint.joined(parts), model.numbers
-    vectors = (_vector(parts, joined, volumes, known) for volumes in found)
+    joined, state = joint.joined(parts), model.numbers
+    vectors = (_vector(parts, joined, volumes, state) for volumes in measurements)
     released = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
     sigma = release.sigma(name, joined.clip)
-    numbers = known
+    numbers = state
     for part, own in joined.split(released).items():
-        statistic = next(one for one in parts if one.name == part)
+        statistic = next(candidate for candidate in parts if candidate.name == part)
         numbers = statistic.estimate(own, joined.sigma(part, sigma), numbers)
     return AnatomyModel(model.cohort, numbers, {**model.released, name: released})
 
 
 def _vector(
-    parts: Sequence[Part], joined: joint.Joint, volumes: Sequence[Measured], known: Numbers
+    parts: Sequence[Part], joined: joint.Joint, volumes: Sequence[Measured], state: Numbers
 ) -> Array:
     """[dimension] of one patient: the mean over the volumes, zeros where there are none."""
     if not volumes:
         return np.zeros(joined.dimension)
     return joined.join(
         {
-            part.name: np.mean([part.measure(volume, known) for volume in volumes], axis=0)
+            part.name: np.mean([part.measure(volume, state) for volume in volumes], axis=0)
             for part in parts
         }
     )
@@ -251,10 +251,10 @@ def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease) -> int
     Public: N, the plan's noise and the dimension decide.
     """
     ends = np.cumsum(np.bincount(bands.of, minlength=bands.count))
-    fitting = int(ends[0])
+    largest = int(ends[0])
     for count in (int(end) for end in ends[1:]):
         joined = joint.joined(mean_parts(public, bands, count))
         sigma = joined.sigma("shape", release.sigma(MEANS, joined.clip))
         if sigma <= MOST_NOISE:
-            fitting = count
-    return fitting
+            largest = count
+    return largest

@@ -99,8 +99,8 @@ def fit(
 ) -> CosineModel:
     """Measure every patient once a mechanism, and release the cohort's numbers."""
     basis = basis_of(cfg.data)
-    known = Numbers.public(basis, cfg.data.classes)
-    model = CosineModel(basis, known)
+    state = Numbers.public(basis, cfg.data.classes)
+    model = CosineModel(basis, state)
     for name, _ in mechanisms(basis):
         parts = parts_of(name, basis, model.numbers, release.sigma)
         progress.start(name.replace("-", ": "), len(patients))
@@ -139,10 +139,10 @@ def patient_vector(
     """[dimension] of one patient: the mean over the images, zeros where there are none."""
     if not images:
         return np.zeros(joined.dimension)
-    seen = [(basis.analyse(one.image), one.category) for one in images]
+    analysed = [(basis.analyse(image.image), image.category) for image in images]
     return joined.join(
         {
-            part.name: np.mean([part.measure(values, own) for values, own in seen], axis=0)
+            part.name: np.mean([part.measure(values, own) for values, own in analysed], axis=0)
             for part in parts
         }
     )

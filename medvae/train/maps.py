@@ -41,17 +41,17 @@ def release_maps(
         name = mechanism.name
         released[name] = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
         sigma, own = release.sigma(name, joined.clip), joined.split(released[name])
-        maps = mechanism.known
+        maps = mechanism.state
         for part in parts:
             maps = part.estimate(own[part.name], joined.sigma(part.name, sigma), maps)
         return maps
 
-    found, known = {}, public_maps(cohort.data)
-    names = steps(known.layout)
+    templates, state = {}, public_maps(cohort.data)
+    names = steps(state.layout)
     for number, name in enumerate(names, 1):
         title = f"measure maps ({number} of {len(names)})"
-        known = found[name] = step(MapMechanism.of(name, known), title)
-    maps = ReleasedMaps(found)
+        state = templates[name] = step(MapMechanism.of(name, state), title)
+    maps = ReleasedMaps(templates)
     return anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps), released
 
 
@@ -65,17 +65,17 @@ def _vectors(
 ) -> list[Array]:
     """[patients] vectors [dimension]: the mean over a patient's volumes, zeros without any."""
     # Built once, and not by every thread of the pool.
-    _ = mechanism.known.template
+    _ = mechanism.state.template
 
-    def one(index: int) -> Array:
-        shown = [mechanism.vectors(scan) for scan in patients.scans(index)]
-        found = [joined.join(vectors) for vectors in shown if vectors is not None]
-        return np.mean(found, axis=0) if found else np.zeros(joined.dimension)
+    def patient_vector(index: int) -> Array:
+        by_part = [mechanism.vectors(scan) for scan in patients.scans(index)]
+        joined_vectors = [joined.join(vectors) for vectors in by_part if vectors is not None]
+        return np.mean(joined_vectors, axis=0) if joined_vectors else np.zeros(joined.dimension)
 
     progress.start(title, len(patients))
     vectors = []
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, vector in enumerate(pool.map(one, range(len(patients))), 1):
+        for done, vector in enumerate(pool.map(patient_vector, range(len(patients))), 1):
             vectors.append(vector)
             progress.advance(done)
     progress.finish()

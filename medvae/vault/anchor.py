@@ -19,12 +19,12 @@ from medvae.vault.session import Session
 
 def make(session: Session) -> str:
     """The newest head as one line of JSON, signed by the tenant."""
-    with session.looking() as (connection, keys):
+    with session.read_tx() as (connection, keys):
         session.index(connection)
         newest = heads.last(connection)
     if newest is None:
         raise IntegrityError(f"the catalogue of tenant {session.name} has lost its heads")
-    stated = {
+    facts = {
         "medvae": "anchor",
         "tenant": session.name,
         "id": keys.tenant_id.hex(),
@@ -32,8 +32,8 @@ def make(session: Session) -> str:
         "head": newest.head.hex(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    signature = keys.signer().sign(_signed(keys, stated))
-    return json.dumps({**stated, "signature": signature.hex()}, sort_keys=True)
+    signature = keys.signer().sign(_signed(keys, facts))
+    return json.dumps({**facts, "signature": signature.hex()}, sort_keys=True)
 
 
 def check(session: Session, anchor: str) -> None:
@@ -43,15 +43,15 @@ def check(session: Session, anchor: str) -> None:
         IntegrityError: the tenant was rolled back, or went on differently since.
         UsageError: `anchor` is not an anchor of this tenant.
     """
-    with session.looking() as (connection, keys):
+    with session.read_tx() as (connection, keys):
         sequence, head = _parse(session, keys, anchor)
-        found = {one.sequence: one.head for one, _ in heads.chain(connection)}
-    if sequence not in found:
+        links = {commit.sequence: commit.head for commit, _ in heads.chain(connection)}
+    if sequence not in links:
         raise IntegrityError(
-            f"tenant {session.name} was rolled back: it is at commit {max(found, default=0)}, "
+            f"tenant {session.name} was rolled back: it is at commit {max(links, default=0)}, "
             f"the anchor at {sequence}; restore the newer copy"
         )
-    if found[sequence] != head:
+    if links[sequence] != head:
         raise IntegrityError(
             f"tenant {session.name} was rolled back and went on differently: its commit "
             f"{sequence} is not the anchored one"
@@ -60,13 +60,13 @@ def check(session: Session, anchor: str) -> None:
 
 def _parse(session: Session, keys: Keys, anchor: str) -> tuple[int, bytes]:
     try:
-        stated = format.from_json(anchor)
-        signature = bytes.fromhex(stated.pop("signature"))
-        keys.signer().public_key().verify(signature, _signed(keys, stated))
-        return int(stated["sequence"]), bytes.fromhex(stated["head"])
+        facts = format.from_json(anchor)
+        signature = bytes.fromhex(facts.pop("signature"))
+        keys.signer().public_key().verify(signature, _signed(keys, facts))
+        return int(facts["sequence"]), bytes.fromhex(facts["head"])
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature) as error:
         raise UsageError(f"this is not an anchor made by tenant {session.name}") from error
 
 
-def _signed(keys: Keys, stated: dict[str, object]) -> bytes:
-    return format.context("anchor", keys.tenant_id, json.dumps(stated, sort_keys=True))
+def _signed(keys: Keys, facts: dict[str, object]) -> bytes:
+    return format.context("anchor", keys.tenant_id, json.dumps(facts, sort_keys=True))

@@ -33,8 +33,8 @@ class Approvals:
 
         Recovery keys, passphrases alone and key servers have none.
         """
-        found = [approver_of(one) for one in self._session.ring.recipients]
-        return tuple(key for key in found if key is not None)
+        approvers = [approver_of(recipient) for recipient in self._session.ring.recipients]
+        return tuple(key for key in approvers if key is not None)
 
     def own(self) -> bytes:
         """The approval key (PEM) of the identity in use.
@@ -56,12 +56,12 @@ class Approvals:
         return self._private().sign(data)
 
     def _private(self) -> Ed25519PrivateKey:
-        found = self._session.provider.approver()
-        if found is None:
+        private_key = self._session.provider.approver()
+        if private_key is None:
             raise AccessError(
                 "a key server has no approval key: open the tenant with an identity file"
             )
-        return found
+        return private_key
 
 
 def approver_of(recipient: Recipient) -> bytes | None:

@@ -94,7 +94,7 @@ def describe(event: str, outcome: str, details: dict[str, Any]) -> dict[str, Any
 def record(session: Session, event: str, outcome: str, details: dict[str, Any]) -> None:
     """Append an event, durably."""
     raw = _encode(describe(event, outcome, details))
-    with session.changing() as (connection, keys, change):
+    with session.write_tx() as (connection, keys, change):
         _append(connection, keys, change, raw)
     session.count_if_idle()
 
@@ -113,11 +113,11 @@ def note_refusal(connection: sqlite3.Connection, event: str, details: dict[str, 
 
 def absorb_refusals(session: Session) -> None:
     """Move what `note_refusal` kept into the journal."""
-    with session.looking() as (connection, _):
+    with session.read_tx() as (connection, _):
         (count,) = connection.execute("SELECT COUNT(*) FROM refusals").fetchone()
     if not count:
         return
-    with session.changing() as (connection, keys, change):
+    with session.write_tx() as (connection, keys, change):
         query = "SELECT time, event FROM refusals LIMIT ?"
         for record in connection.execute(query, (_MOST_REFUSALS,)).fetchall():
             _append(connection, keys, change, _encode(_refusal(*record)))
@@ -147,16 +147,16 @@ def events(session: Session) -> list[dict[str, Any]]:
         IntegrityError: the chain is broken, or cut off at its end.
     """
     ring = session.stored_ring()
-    with session.looking() as (connection, keys):
-        found = scan(connection, keys)
-        parsed = [stored for stored, _, _ in _parsed(found, keys)]
-        _prove(found, connection, ring)
+    with session.read_tx() as (connection, keys):
+        snapshot = scan(connection, keys)
+        parsed = [stored for stored, _, _ in _parsed(snapshot, keys)]
+        _prove(snapshot, connection, ring)
     return [stored for stored in parsed if "checkpoint" not in stored]
 
 
 def checkpoint(session: Session) -> None:
     """Sign the chain as it is."""
-    with session.changing() as (connection, keys, change):
+    with session.write_tx() as (connection, keys, change):
         _checkpoint(connection, keys, change)
 
 
@@ -164,21 +164,21 @@ def verify(session: Session) -> LogReport:
     """Check the chain and every signature; what is wrong is reported, not raised."""
     count, checkpoints = 0, 0
     ring = session.stored_ring()
-    with session.looking() as (connection, keys):
+    with session.read_tx() as (connection, keys):
         public = keys.signer().public_key()
         total, link = tail(connection, journal.index(keys, NAME))
         head = f"{total}:{link.hex()}"
         try:
             session.check_sound()
-            found = scan(connection, keys)
-            for stored, number, before in _parsed(found, keys):
+            snapshot = scan(connection, keys)
+            for stored, number, previous in _parsed(snapshot, keys):
                 if "checkpoint" in stored:
                     signature = bytes.fromhex(stored["checkpoint"])
-                    public.verify(signature, _signed(keys, number, before))
+                    public.verify(signature, _signed(keys, number, previous))
                     checkpoints += 1
                 else:
                     count += 1
-            _prove(found, connection, ring)
+            _prove(snapshot, connection, ring)
         except IntegrityError as error:
             return LogReport(False, count, checkpoints, head, str(error))
         except (InvalidSignature, ValueError):
@@ -187,11 +187,11 @@ def verify(session: Session) -> LogReport:
     return LogReport(True, count, checkpoints, head)
 
 
-def _prove(found: Scan, connection: sqlite3.Connection, ring: Keyring) -> None:
+def _prove(snapshot: Scan, connection: sqlite3.Connection, ring: Keyring) -> None:
     """Nothing is missing, at the end of the audit log neither."""
-    found.prove()
-    found.prove_journals(connection)
-    tally.check_all(ring, found)
+    snapshot.prove()
+    snapshot.prove_journals(connection)
+    tally.check_all(ring, snapshot)
 
 
 def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: bytes) -> None:
@@ -201,23 +201,23 @@ def _append(connection: sqlite3.Connection, keys: Keys, change: Change, raw: byt
 
 
 def _checkpoint(connection: sqlite3.Connection, keys: Keys, change: Change) -> None:
-    number, before = change.tail(journal.index(keys, NAME))
-    signature = keys.signer().sign(_signed(keys, number, before))
+    number, previous = change.tail(journal.index(keys, NAME))
+    signature = keys.signer().sign(_signed(keys, number, previous))
     raw = _encode({"checkpoint": signature.hex()})
     journal.append(connection, keys, change, NAME, raw)
 
 
-def _signed(keys: Keys, number: int, before: bytes) -> bytes:
-    return format.context("checkpoint", keys.tenant_id, number, before)
+def _signed(keys: Keys, number: int, previous: bytes) -> bytes:
+    return format.context("checkpoint", keys.tenant_id, number, previous)
 
 
-def _parsed(found: Scan, keys: Keys) -> Iterator[tuple[dict[str, Any], int, bytes]]:
+def _parsed(snapshot: Scan, keys: Keys) -> Iterator[tuple[dict[str, Any], int, bytes]]:
     """Each record with its number and the link before it."""
-    before = bytes(32)
-    records = found.journals.get(journal.index(keys, NAME), [])
+    previous = bytes(32)
+    records = snapshot.journals.get(journal.index(keys, NAME), [])
     for number, (raw, link) in enumerate(journal.opened(records, keys, NAME)):
-        yield {"number": number, **json.loads(raw)}, number, before
-        before = link
+        yield {"number": number, **json.loads(raw)}, number, previous
+        previous = link
 
 
 def _encode(stored: dict[str, Any]) -> bytes:
@@ -225,7 +225,7 @@ def _encode(stored: dict[str, Any]) -> bytes:
 
 
 def _user() -> str:
-    # Not getpass.getuser: that believes the environment.
+    # Not getpass.getuser: that trusts the environment.
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -97,7 +97,7 @@ class Batch:
             if self._erases:
                 rotation.rotate(session, also=self._apply)
             else:
-                with session.changing() as (connection, keys, change):
+                with session.write_tx() as (connection, keys, change):
                     self._apply(connection, keys, change)
         except BaseException:
             self._withdraw(fresh)
@@ -130,7 +130,7 @@ class Batch:
             old = self._before[object_id]
             if old is not None:
                 catalogue.remove(connection, object_id)
-                change.take(old)
+                change.remove(old)
         for row in self._after.values():
             if row is not None:
                 catalogue.insert(connection, row)
@@ -139,9 +139,9 @@ class Batch:
     def _withdraw(self, fresh: list[str]) -> None:
         """Take back files of a failed commit, unless the commit succeeded after all."""
         session = self._session
-        with session.looking() as (connection, _):
-            kept = {row.key for row in session.index(connection).rows.values()}
-        unused = [key for key in fresh if key not in kept]
+        with session.read_tx() as (connection, _):
+            stored_keys = {row.key for row in session.index(connection).rows.values()}
+        unused = [key for key in fresh if key not in stored_keys]
         session.store.discard(unused)
         session.store.delete(unused)
 
@@ -149,7 +149,7 @@ class Batch:
 def find_id(session: Session, object_id: bytes) -> Row | None:
     """The committed row of an id."""
     try:
-        with session.looking() as (connection, _):
+        with session.read_tx() as (connection, _):
             return session.index(connection).rows.get(object_id)
     except IntegrityError as error:
         raise IntegrityError(f"object {object_id.hex()} is not read: {error}") from error
@@ -157,7 +157,7 @@ def find_id(session: Session, object_id: bytes) -> Row | None:
 
 def find_lookup(session: Session, lookup: bytes) -> Row | None:
     """The committed row of a name's keyed index."""
-    with session.looking() as (connection, _):
+    with session.read_tx() as (connection, _):
         return session.index(connection).named(lookup)
 
 

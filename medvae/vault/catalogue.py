@@ -318,9 +318,9 @@ def check_schema(connection: sqlite3.Connection) -> None:
     Raises:
         sqlite3.DatabaseError: the schema is not that of this format.
     """
-    found = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master") if row[0]}
+    statements = {row[0] for row in connection.execute("SELECT sql FROM sqlite_master") if row[0]}
     expected = {text.strip() for text in _SCHEMA.split(";") if text.strip()}
-    if found != expected:
+    if statements != expected:
         raise sqlite3.DatabaseError("its tables are not those of this format")
 
 

@@ -125,7 +125,9 @@ def drill(folder: Path, request: Request, owner: Identity, recovery: Path) -> No
         if not same:
             raise MedvaeError("the recovery drill failed: the recovery key reads other bytes")
         first.delete("drill", object_id)
-        first.record("tenant create", recipients=[one.fingerprint for one in first.recipients()])
+        first.record(
+            "tenant create", recipients=[recipient.fingerprint for recipient in first.recipients()]
+        )
         first.record("recovery drill")
     finally:
         first.close()
@@ -147,10 +149,10 @@ def key_folder(path: Path) -> Iterator[None]:
     Raises:
         AccessError: the folder cannot be made.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(mode=fileio.PRIVATE_FOLDER, parents=True, exist_ok=True)
-            held.enter_context(fileio.turn(path.parent))
+            stack.enter_context(fileio.file_lock(path.parent))
         except OSError as error:
             raise _unwritable(path, error) from error
         yield
@@ -159,8 +161,8 @@ def key_folder(path: Path) -> Iterator[None]:
 def write_identity(path: Path, owner: Identity, passphrase: str | None) -> None:
     """Write or replace an identity file, mode 0600; the caller is in its `key_folder`."""
     try:
-        for left in fileio.unfinished(path):
-            fileio.shred(left)
+        for leftover in fileio.unfinished(path):
+            fileio.shred(leftover)
         fileio.atomic_write(path, identity.encode(owner, passphrase, "identity"))
     except OSError as error:
         raise _unwritable(path, error) from error

@@ -87,8 +87,8 @@ def remember(session: Session) -> None:
     url, tenant = session.ring.store, session.ring.tenant_id
     if url != LOCAL:
         signature = session.keys.signer().sign(_signed(url, tenant))
-        kept = {"store": url, "tenant": tenant.hex(), "signature": signature.hex()}
-        fileio.atomic_write(session.folder / FILE, json.dumps(kept).encode())
+        location = {"store": url, "tenant": tenant.hex(), "signature": signature.hex()}
+        fileio.atomic_write(session.folder / FILE, json.dumps(location).encode())
 
 
 def purge(folder: Path, signers: Mapping[str, str]) -> None:
@@ -104,9 +104,9 @@ def purge(folder: Path, signers: Mapping[str, str]) -> None:
         MedvaeError: the store refuses; the erasure can be repeated.
     """
     try:
-        kept = json.loads(fileio.read_small(folder / FILE))
-        url, tenant = str(kept["store"]), bytes.fromhex(kept["tenant"])
-        signature = bytes.fromhex(kept["signature"])
+        location = json.loads(fileio.read_small(folder / FILE))
+        url, tenant = str(location["store"]), bytes.fromhex(location["tenant"])
+        signature = bytes.fromhex(location["signature"])
     except (FileNotFoundError, NotFoundError):
         return
     except (ValueError, KeyError, TypeError) as error:

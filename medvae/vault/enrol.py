@@ -20,12 +20,12 @@ def new_identity(path: Path, passphrase: str | None = None) -> str:
     Raises:
         UsageError: something is at `path` already. AccessError: it cannot be written.
     """
-    one = Identity.new()
+    identity = Identity.new()
     with create.key_folder(path):
         if os.path.lexists(path):
             raise UsageError(f"{path} exists already, and an identity is never overwritten")
-        create.write_identity(path, one, passphrase)
-    return one.fingerprint()
+        create.write_identity(path, identity, passphrase)
+    return identity.fingerprint()
 
 
 def recipient_of(path: Path, label: str) -> Recipient:

@@ -91,7 +91,7 @@ def atomic_write(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
 def unfinished(path: Path) -> list[Path]:
     """What `atomic_write` left beside `path` when its process was killed."""
-    return [one for one in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if one.is_file()]
+    return [file for file in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if file.is_file()]
 
 
 @contextlib.contextmanager
@@ -160,7 +160,7 @@ def shred(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def file_lock(folder: Path) -> Iterator[None]:
     """One process at a time, among those that ask for their turn at this folder.
 
     Where the file system has no locks there is no waiting either.

@@ -62,15 +62,15 @@ class Change:
         self._rows[row.object_id] = row
         self.delta += self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
-    def take(self, row: Row) -> None:
+    def remove(self, row: Row) -> None:
         """`row` no longer is."""
         self._rows[row.object_id] = None
         self.delta -= self._hash(row_context(self._keys.tenant_id, row) + row.sealed)
 
-    def swap(self, before: bytes, after: bytes, row: Row) -> None:
-        """`take` and `add` in one, of rows given as their context and sealed record."""
+    def swap(self, old_row: bytes, new_row: bytes, row: Row) -> None:
+        """`remove` and `add` in one, of rows given as their context and sealed record."""
         self._rows[row.object_id] = row
-        self.delta += self._hash(after) - self._hash(before)
+        self.delta += self._hash(new_row) - self._hash(old_row)
 
     def add_record(self, name: bytes, number: int, sealed: bytes, link: bytes) -> None:
         """A journal record was appended."""
@@ -85,22 +85,22 @@ class Change:
         return int.from_bytes(hmac.digest(self._mac_key, data, hashlib.sha256), "big")
 
     def commit(self, connection: sqlite3.Connection) -> Head:
-        """Append the head of this transaction; `settle` when that is durable.
+        """Append the head of this transaction; `update_index` when that is durable.
 
         Raises:
             IntegrityError: the last head is not one of this tenant's.
         """
-        before = last(connection)
-        total = 0 if before is None else open_state(self._keys, before, previous(connection))
+        newest = last(connection)
+        total = 0 if newest is None else open_state(self._keys, newest, previous(connection))
         total = (total + self.delta) % _MODULUS
-        parent = GENESIS if before is None else before.head
-        head = _seal(self._keys, 1 if before is None else before.sequence + 1, parent, total)
+        parent = GENESIS if newest is None else newest.head
+        head = _seal(self._keys, 1 if newest is None else newest.sequence + 1, parent, total)
         connection.execute(
             "INSERT INTO heads VALUES(?, ?, ?)", (head.sequence, head.sealed, head.head)
         )
         return head
 
-    def settle(self, head: Head) -> None:
+    def update_index(self, head: Head) -> None:
         """Let the index follow this transaction, whose commit is durable."""
         self._index.apply(head.head, self._rows, self._tails)
 

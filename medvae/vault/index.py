@@ -50,8 +50,8 @@ class Index:
 
     def of_kind(self, kind: str) -> list[Row]:
         """The rows of a kind, by id."""
-        found = [row for row in self.rows.values() if row.kind == kind]
-        return sorted(found, key=lambda row: row.object_id)
+        rows = [row for row in self.rows.values() if row.kind == kind]
+        return sorted(rows, key=lambda row: row.object_id)
 
     def _add(self, object_id: bytes, row: Row) -> None:
         self.rows[object_id] = row

@@ -64,9 +64,9 @@ class Journal:
         with session.writer(_WAIT_SECONDS):
             ring = session.stored_ring()
             try:
-                with session.changing() as (connection, keys, change):
-                    found = _proven(connection, keys, ring, self.name)
-                    if expected is not None and len(found) != expected:
+                with session.write_tx() as (connection, keys, change):
+                    snapshot = _proven(connection, keys, ring, self.name)
+                    if expected is not None and len(snapshot) != expected:
                         raise _OtherLengthError
                     number = append(connection, keys, change, self.name, record)
             except _OtherLengthError:
@@ -91,8 +91,8 @@ class Journal:
             # Within a write transaction: whatever became of the lock's file, one at a time.
             with session.catalogue.writing() as connection:
                 ring = session.stored_ring()
-                found = _proven(connection, session.keys, ring, self.name)
-                count, link = len(found), found[-1][1] if found else GENESIS
+                snapshot = _proven(connection, session.keys, ring, self.name)
+                count, link = len(snapshot), snapshot[-1][1] if snapshot else GENESIS
                 counted = tally.counted(ring, index(session.keys, self.name), count, link)
                 counted = tally.counting_commits(counted, connection)
                 if counted != ring:
@@ -111,8 +111,8 @@ class Journal:
 
     def head(self) -> str:
         """How many records there are and the newest link, "COUNT:HEX": an anchor to keep."""
-        found = self._read()
-        return f"{len(found)}:{(found[-1][1] if found else GENESIS).hex()}"
+        records = self._read()
+        return f"{len(records)}:{(records[-1][1] if records else GENESIS).hex()}"
 
     def check(self, anchor: str) -> None:
         """The journal still holds everything that it held when `anchor` was its head.
@@ -124,9 +124,9 @@ class Journal:
         count, _, link = anchor.partition(":")
         if not count.isdigit() or len(link) != 2 * len(GENESIS):
             raise UsageError(f"{anchor!r} is not a journal's head: expected COUNT:HEX")
-        with self._session.looking() as (connection, keys):
+        with self._session.read_tx() as (connection, keys):
             records = scan(connection, keys).journals.get(index(keys, self.name), [])
-            links = [GENESIS, *(found for _, found in opened(records, keys, self.name))]
+            links = [GENESIS, *(link for _, link in opened(records, keys, self.name))]
         if int(count) >= len(links):
             raise IntegrityError(
                 f"journal {self.name} was rolled back: it has {len(links) - 1} records, the "
@@ -141,7 +141,7 @@ class Journal:
     def _read(self) -> list[tuple[bytes, bytes]]:
         # The ring first: a record that is appended in between is in the catalogue only.
         ring = self._session.stored_ring()
-        with self._session.looking() as (connection, keys):
+        with self._session.read_tx() as (connection, keys):
             return _proven(connection, keys, ring, self.name)
 
 
@@ -150,9 +150,9 @@ def append(
 ) -> int:
     """Append within a transaction."""
     key = index(keys, name)
-    number, before = change.tail(key)
-    sealed = format.wrap(_key(keys, name), _context(keys, name, number, before), record)
-    link = _link(before, sealed)
+    number, previous = change.tail(key)
+    sealed = format.wrap(_key(keys, name), _context(keys, name, number, previous), record)
+    link = _link(previous, sealed)
     connection.execute("INSERT INTO journal VALUES(?, ?, ?, ?)", (key, number, sealed, link))
     change.add_record(key, number, sealed, link)
     return number
@@ -164,20 +164,20 @@ def opened(records: Sequence[Record], keys: Keys, name: str) -> Iterator[tuple[b
     Raises:
         IntegrityError: naming the journal and the record.
     """
-    before = GENESIS
-    for expected, one in enumerate(records):
+    previous = GENESIS
+    for expected, entry in enumerate(records):
         try:
-            if one.number != expected or one.link != _link(before, one.sealed):
+            if entry.number != expected or entry.link != _link(previous, entry.sealed):
                 raise InvalidTag
-            bound = _context(keys, name, one.number, before)
-            record = format.unwrap(_key(keys, name), bound, one.sealed)
+            bound = _context(keys, name, entry.number, previous)
+            record = format.unwrap(_key(keys, name), bound, entry.sealed)
         except (InvalidTag, ValueError) as error:
             raise IntegrityError(
                 f"journal {name}: record {expected} was changed, removed or moved; restore the "
                 "catalogue from a backup"
             ) from error
-        yield record, one.link
-        before = one.link
+        yield record, entry.link
+        previous = entry.link
 
 
 def index(keys: Keys, name: str) -> bytes:
@@ -189,13 +189,13 @@ def _proven(
     connection: sqlite3.Connection, keys: Keys, ring: Keyring, name: str
 ) -> list[tuple[bytes, bytes]]:
     """Each record of a journal with its link, from a reading that is proven to be whole."""
-    found = scan(connection, keys)
+    snapshot = scan(connection, keys)
     key = index(keys, name)
-    records = list(opened(found.journals.get(key, []), keys, name))
-    found.prove()
-    found.prove_journals(connection)
+    records = list(opened(snapshot.journals.get(key, []), keys, name))
+    snapshot.prove()
+    snapshot.prove_journals(connection)
     tally.check(ring, key, [link for _, link in records], f"journal {name}")
-    tally.check_commits(ring, found)
+    tally.check_commits(ring, snapshot)
     return records
 
 
@@ -203,9 +203,9 @@ def _key(keys: Keys, name: str) -> bytes:
     return keys.derive("journal", name.encode())
 
 
-def _context(keys: Keys, name: str, number: int, before: bytes) -> bytes:
-    return format.context("journal", keys.tenant_id, name, number, before)
+def _context(keys: Keys, name: str, number: int, previous: bytes) -> bytes:
+    return format.context("journal", keys.tenant_id, name, number, previous)
 
 
-def _link(before: bytes, sealed: bytes) -> bytes:
-    return hashlib.sha256(format.context("link", before, sealed)).digest()
+def _link(previous: bytes, sealed: bytes) -> bytes:
+    return hashlib.sha256(format.context("link", previous, sealed)).digest()

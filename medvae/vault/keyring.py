@@ -174,14 +174,14 @@ def add_epoch(ring: Keyring, keys: Keys, recipients: Iterable[Recipient]) -> Key
     if len(chosen) < 2:
         raise MedvaeError(f"tenant {ring.tenant} must keep at least two recipients")
     slots = {
-        one.fingerprint: wrap_for(
-            one, keys.epoch, slot_context(keys.tenant_id, keys.number, one.fingerprint)
+        recipient.fingerprint: wrap_for(
+            recipient, keys.epoch, slot_context(keys.tenant_id, keys.number, recipient.fingerprint)
         )
-        for one in chosen
+        for recipient in chosen
     }
     root = format.wrap(keys.epoch, _root_context(keys.tenant_id, keys.number), keys.root)
-    kept = tuple(epoch for epoch in ring.epochs if epoch.number != keys.number)
-    epochs = (*kept, Epoch(keys.number, slots, root))
+    older = tuple(epoch for epoch in ring.epochs if epoch.number != keys.number)
+    epochs = (*older, Epoch(keys.number, slots, root))
     return signed(replace(ring, recipients=chosen, epochs=epochs), keys)
 
 
@@ -204,8 +204,8 @@ def authenticate(ring: Keyring, keys: Keys, provider: Provider) -> None:
             "limits or slots): restore keyring.json from a backup"
         )
     pinned = provider.pins().get(ring.tenant_id.hex())
-    known = keys.signer_public()
-    if ring.signer != known or (pinned is not None and pinned != known.hex()):
+    public_key = keys.signer_public()
+    if ring.signer != public_key or (pinned is not None and pinned != public_key.hex()):
         raise IntegrityError(
             f"tenant {ring.tenant} is not the tenant that this identity was made for: its "
             "signature key differs"
@@ -226,7 +226,7 @@ def _fields(ring: Keyring) -> dict[str, Any]:
         "epsilon_limit": ring.epsilon_limit,
         "signer": ring.signer.hex(),
         "store": ring.store,
-        "recipients": [asdict(one) for one in ring.recipients],
+        "recipients": [asdict(entry) for entry in ring.recipients],
         "epochs": [
             {
                 "number": epoch.number,
@@ -241,7 +241,7 @@ def _fields(ring: Keyring) -> dict[str, Any]:
     if ring.delta is not None:
         stored["delta"] = ring.delta
     if ring.journals is not None:
-        stored["journals"] = {name: _counted(one) for name, one in ring.journals.items()}
+        stored["journals"] = {name: _counted(entry) for name, entry in ring.journals.items()}
     if ring.commits is not None:
         stored["commits"] = _counted(ring.commits)
     if ring.approvals:
@@ -281,7 +281,7 @@ def _decode(raw: bytes) -> Keyring:
         epsilon_limit=limit,
         signer=bytes.fromhex(stored["signer"]),
         store=str(stored["store"]),
-        recipients=tuple(_recipient(one) for one in stored["recipients"]),
+        recipients=tuple(_recipient(fields) for fields in stored["recipients"]),
         epochs=epochs,
         mac=bytes.fromhex(stored["mac"]),
         delta=_delta(stored["delta"]) if "delta" in stored else None,
@@ -293,11 +293,11 @@ def _decode(raw: bytes) -> Keyring:
 
 
 def _recipient(stored: dict[str, Any]) -> Recipient:
-    one = Recipient(**stored)
-    words = (one.fingerprint, one.kind, one.label, one.added)
-    if not all(isinstance(word, str) for word in words) or not isinstance(one.settings, dict):
+    recipient = Recipient(**stored)
+    words = (recipient.fingerprint, recipient.kind, recipient.label, recipient.added)
+    if not all(isinstance(word, str) for word in words) or not isinstance(recipient.settings, dict):
         raise ValueError("a recipient of other types")
-    return one
+    return recipient
 
 
 def check_delta(delta: float) -> None:
@@ -320,10 +320,10 @@ def _delta(stored: Any) -> float:
 
 def _journals(stored: dict[str, Any]) -> dict[str, Tally]:
     journals = {}
-    for name, one in stored.items():
+    for name, count in stored.items():
         if len(bytes.fromhex(name)) != _LINK:
             raise ValueError("no name of a journal")
-        journals[name] = _tally(one)
+        journals[name] = _tally(count)
     return journals
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from medvae.errors import NotFoundError, UsageError
 
 _TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-# The folder of the public anatomy library lies beside the tenants'.
+# The folder of the public anatomy library is beside the tenants'.
 RESERVED: Final = ("anatomy",)
 # What Windows takes for a device, also on a share of another system.
 DEVICES: Final = frozenset(

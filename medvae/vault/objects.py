@@ -154,16 +154,16 @@ def ciphertext_damage(store: ByteStore, row: Row) -> str | None:
             return missing(row)
         if actual != row.size:
             return wrong_size(row, actual)
-        found = hashed(store.pieces(row.key))
+        digest = hashed(store.pieces(row.key))
     except IntegrityError as error:
         return str(error)
     except FileNotFoundError:
         return missing(row)
     except OSError as error:
         return f"its file cannot be read: {error.strerror or error}"
-    if found.sha256 != row.sha256:
+    if digest.sha256 != row.sha256:
         return (
-            f"damaged: the SHA-256 of its {row.size} bytes is {found.sha256.hex()[:16]}..., "
+            f"damaged: the SHA-256 of its {row.size} bytes is {digest.sha256.hex()[:16]}..., "
             f"expected {row.sha256.hex()[:16]}..."
         )
     return None

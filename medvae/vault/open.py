@@ -39,14 +39,14 @@ def is_transit(path: Path) -> bool:
 def _by_passphrase(passphrase: str | None, ring: Keyring | None) -> Provider:
     if not passphrase or ring is None:
         raise NotFoundError("no identity file is named: give --identity, or a passphrase")
-    for one in ring.recipients:
-        if "argon2" not in one.settings:
+    for entry in ring.recipients:
+        if "argon2" not in entry.settings:
             continue
         try:
-            cost, salt = Argon2(**one.settings["argon2"]), bytes.fromhex(one.settings["salt"])
+            cost, salt = Argon2(**entry.settings["argon2"]), bytes.fromhex(entry.settings["salt"])
             key = passphrase_identity(passphrase, salt, cost)
         except (ValueError, KeyError, TypeError):
             continue  # not authenticated yet: whoever wrote it gets nothing but a refusal
-        if key.fingerprint() == one.fingerprint:
+        if key.fingerprint() == entry.fingerprint:
             return HpkeProvider(key)
     raise AccessError(f"this passphrase is not among the recipients of tenant {ring.tenant}")

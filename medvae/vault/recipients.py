@@ -26,7 +26,7 @@ def add(session: Session, recipient: Recipient) -> None:
     """
     session.prune()
     ring, keys = session.ring, session.keys
-    if any(one.fingerprint == recipient.fingerprint for one in ring.recipients):
+    if any(present.fingerprint == recipient.fingerprint for present in ring.recipients):
         raise UsageError(f"{recipient.fingerprint[:8]} is a recipient of {ring.tenant} already")
     grown = keyring.add_epoch(ring, keys, (*ring.recipients, recipient))
     keyring.save(session.folder, grown)
@@ -41,19 +41,19 @@ def remove(session: Session, fingerprint: str) -> int:
     wrong hands, `reseal` as well.
     """
     ring = session.ring
-    found = [one for one in ring.recipients if one.fingerprint.startswith(fingerprint)]
-    if len(found) != 1 or len(fingerprint) < 8:
+    matches = [entry for entry in ring.recipients if entry.fingerprint.startswith(fingerprint)]
+    if len(matches) != 1 or len(fingerprint) < 8:
         raise NotFoundError(
             f"no single recipient of {ring.tenant} has the fingerprint {fingerprint!r}: give at "
             "least its first 8 digits"
         )
-    if found[0].fingerprint == session.provider.fingerprint():
+    if matches[0].fingerprint == session.provider.fingerprint():
         raise UsageError("the identity in use cannot remove itself: use another recipient")
-    left = [one for one in ring.recipients if one != found[0]]
-    if len(left) < FEWEST:
+    remaining = [entry for entry in ring.recipients if entry != matches[0]]
+    if len(remaining) < FEWEST:
         raise UsageError(f"tenant {ring.tenant} must keep two recipients: add another one first")
-    number = rotation.rotate(session, recipients=left)
-    audit.record(session, "keys remove", "success", {**_details(found[0]), "epoch": number})
+    number = rotation.rotate(session, recipients=remaining)
+    audit.record(session, "keys remove", "success", {**_details(matches[0]), "epoch": number})
     return number
 
 

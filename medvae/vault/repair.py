@@ -42,11 +42,11 @@ class Collected:
 
 def repair(session: Session, progress: Progress = SILENT) -> RepairReport:
     """Verify everything and quarantine damaged files; the caller holds the writer lock."""
-    found = verify.verify(session, read_data=True, progress=progress)
-    report = RepairReport(objects=found.objects, lost=found.damaged)
-    with session.looking() as (connection, _):
+    checked = verify.verify(session, read_data=True, progress=progress)
+    report = RepairReport(objects=checked.objects, lost=checked.damaged)
+    with session.read_tx() as (connection, _):
         rows = {row.object_id.hex(): row for row in select(connection)}
-    for damage in found.damaged:
+    for damage in checked.damaged:
         row = rows.get(damage.object_id)
         if row is not None and _is_there(session, row.key):
             report.quarantined[damage.object] = session.store.quarantine(row.key)
@@ -74,14 +74,16 @@ def accept(session: Session) -> int:
         IntegrityError: the catalogue is not whole, or a journal is shorter than was counted.
     """
     ring = session.stored_ring()
-    with session.looking() as (connection, keys):
-        found = scan(connection, keys)
-        found.prove()
-        found.prove_journals(connection)
-        tally.check_all(replace(ring, commits=None), found)
-    lost = 0 if ring.commits is None else max(ring.commits.count - len(found.commits), 0)
+    with session.read_tx() as (connection, keys):
+        snapshot = scan(connection, keys)
+        snapshot.prove()
+        snapshot.prove_journals(connection)
+        tally.check_all(replace(ring, commits=None), snapshot)
+    lost = 0 if ring.commits is None else max(ring.commits.count - len(snapshot.commits), 0)
     keyring.save(session.folder, keyring.signed(replace(ring, commits=None), session.keys))
-    audit.record(session, "repair accept", "success", {"commits": len(found.commits), "lost": lost})
+    audit.record(
+        session, "repair accept", "success", {"commits": len(snapshot.commits), "lost": lost}
+    )
     return lost
 
 
@@ -91,12 +93,12 @@ def collect(session: Session, older_than: float) -> Collected:
     Only files that are named like objects are removed; anything strange is left to people.
     """
     staged = session.store.sweep(older_than)
-    with session.looking() as (connection, _):
-        known = {row.key for row in session.index(connection).rows.values()}
+    with session.read_tx() as (connection, _):
+        referenced = {row.key for row in session.index(connection).rows.values()}
     old = [
         entry
         for entry in session.store.entries()
-        if entry.key not in known and entry.age >= older_than and KEY.fullmatch(entry.key)
+        if entry.key not in referenced and entry.age >= older_than and KEY.fullmatch(entry.key)
     ]
     session.store.delete([entry.key for entry in old])
     return Collected(staged, len(old), sum(entry.size for entry in old))

@@ -44,10 +44,10 @@ def rotate(
     session.refresh()
     old, ring = session.keys, session.ring
     keys = Keys(old.tenant_id, old.number + 1, format.new_key(), old.root)
-    both = keyring.add_epoch(ring, keys, recipients or ring.recipients)
-    keyring.save(session.folder, both)
+    widened = keyring.add_epoch(ring, keys, recipients or ring.recipients)
+    keyring.save(session.folder, widened)
     try:
-        with session.changing() as (connection, _, change):
+        with session.write_tx() as (connection, _, change):
             if also is not None:
                 also(connection, old, change)
             _rewrap(connection, change, old, keys)
@@ -55,7 +55,7 @@ def rotate(
     except BaseException:
         session.prune()
         raise
-    session.adopt(both, keys.number)
+    session.adopt(widened, keys.number)
     session.prune()
     session.catalogue.checkpoint()
     return keys.number
@@ -70,14 +70,14 @@ def reseal(session: Session, progress: Progress = SILENT) -> int:
     goal = _goal(session)
     if goal is None:
         goal = rotate(session, also=_begin)
-    with session.looking() as (connection, _):
+    with session.read_tx() as (connection, _):
         rows = session.index(connection).rows
         todo = sorted(object_id for object_id, row in rows.items() if row.born < goal)
     progress.start("reseal", len(todo))
     for done, object_id in enumerate(todo, 1):
         _reseal_one(session, object_id)
         progress.advance(done)
-    with session.changing() as (connection, keys, change):
+    with session.write_tx() as (connection, keys, change):
         journal.append(connection, keys, change, RESEALS, _DONE)
         # An earlier version kept its goal there, where nothing vouched for it.
         connection.execute("DELETE FROM meta WHERE key = 'reseal'")
@@ -88,11 +88,11 @@ def reseal(session: Session, progress: Progress = SILENT) -> int:
 def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys) -> None:
     def rewrapped() -> Iterator[tuple[int, bytes, bytes]]:
         for row in rows:
-            before = row_context(old.tenant_id, row)
+            old_context = row_context(old.tenant_id, row)
             after = row_context(new.tenant_id, row, new.number)
-            sealed = format.wrap(new.epoch, after, objects.unwrap_row(old, row, before))
+            sealed = format.wrap(new.epoch, after, objects.unwrap_row(old, row, old_context))
             renewed = replace(row, epoch=new.number, sealed=sealed)
-            change.swap(before + row.sealed, after + sealed, renewed)
+            change.swap(old_context + row.sealed, after + sealed, renewed)
             yield new.number, sealed, row.object_id
 
     rows = change.rows()
@@ -103,7 +103,7 @@ def _rewrap(connection: sqlite3.Connection, change: Change, old: Keys, new: Keys
 
 
 def _reseal_one(session: Session, object_id: bytes) -> None:
-    with session.looking() as (connection, keys):
+    with session.read_tx() as (connection, keys):
         old = session.index(connection).rows[object_id]
     _, name = objects.open_row(keys, old)
     try:
@@ -112,24 +112,24 @@ def _reseal_one(session: Session, object_id: bytes) -> None:
         raise IntegrityError(f"{old.label()}: {objects.missing(old)}") from None
     row = objects.stage(keys, session.store, old.kind, data, name, old)
     session.store.publish([row.key])
-    with session.changing() as (connection, _, change):
+    with session.write_tx() as (connection, _, change):
         _swap(connection, change, old, row)
     session.store.delete([old.key])
 
 
 def _swap(connection: sqlite3.Connection, change: Change, old: Row, new: Row) -> None:
     catalogue.insert(connection, new)
-    change.take(old)
+    change.remove(old)
     change.add(new)
 
 
 def _goal(session: Session) -> int | None:
     """The epoch that an unfinished reseal began with; None when there is none."""
-    with session.looking() as (connection, keys):
-        found = scan(connection, keys)
-        records = found.journals.get(journal.index(keys, RESEALS), [])
+    with session.read_tx() as (connection, keys):
+        snapshot = scan(connection, keys)
+        records = snapshot.journals.get(journal.index(keys, RESEALS), [])
         notes = [note for note, _ in journal.opened(records, keys, RESEALS)]
-        found.prove()
+        snapshot.prove()
     return int(notes[-1]) if notes and notes[-1] != _DONE else None
 
 

@@ -87,23 +87,23 @@ def scan(connection: sqlite3.Connection, keys: Keys) -> Scan:
         IntegrityError: the chain of heads is broken, or keys are not in ascending order.
     """
     commits, newest, parent = _commits(connection)
-    found = Scan(commits=commits)
+    snapshot = Scan(commits=commits)
     if newest is not None:
-        found.head = newest.head
-        found._stated = heads.open_state(keys, newest, parent)
+        snapshot.head = newest.head
+        snapshot._stated = heads.open_state(keys, newest, parent)
     if heads.last(connection) != newest:
         raise _out_of_order()
     change = Change(keys)
-    before = b""
+    last_id = b""
     for row in select(connection):
-        if row.object_id <= before:
+        if row.object_id <= last_id:
             raise _out_of_order()
         change.add(row)
-        found.rows.append(row)
-        before = row.object_id
-    _read_journals(connection, found, change)
-    found._found = change.total()
-    return found
+        snapshot.rows.append(row)
+        last_id = row.object_id
+    _read_journals(connection, snapshot, change)
+    snapshot._found = change.total()
+    return snapshot
 
 
 def tail(connection: sqlite3.Connection, name: bytes) -> tuple[int, bytes]:
@@ -126,17 +126,17 @@ def _commits(connection: sqlite3.Connection) -> tuple[list[bytes], Head | None, 
     return links, newest, parent
 
 
-def _read_journals(connection: sqlite3.Connection, found: Scan, change: Change) -> None:
-    before: tuple[bytes, int] = (b"", 0)
+def _read_journals(connection: sqlite3.Connection, snapshot: Scan, change: Change) -> None:
+    last_record: tuple[bytes, int] = (b"", 0)
     query = "SELECT name, number, sealed, link FROM journal ORDER BY name, number"
     for name, number, sealed, link in connection.execute(query):
         if not (type(name) is type(sealed) is type(link) is bytes and type(number) is int):
             raise sqlite3.DatabaseError("a journal holds values of other types")
-        if (name, number) <= before:
+        if (name, number) <= last_record:
             raise _out_of_order()
         change.add_record(name, number, sealed, link)
-        found.journals.setdefault(name, []).append(Record(number, sealed, link))
-        before = name, number
+        snapshot.journals.setdefault(name, []).append(Record(number, sealed, link))
+        last_record = name, number
 
 
 def _out_of_order() -> IntegrityError:

@@ -1,6 +1,6 @@
 """An unlocked tenant: its keys, catalogue, byte store and lock, held together.
 
-`looking` and `changing` are the only ways to the catalogue. They see to it that the keys in
+`read_tx` and `write_tx` are the only ways to the catalogue. They see to it that the keys in
 hand are those of the catalogue's epoch (another process may have rotated them), and that
 every change ends in a head. What exists is answered from `index` only: the rows in memory
 after a reading of the whole catalogue that fits its newest head.
@@ -61,7 +61,7 @@ class Session:
             raise
 
     @contextlib.contextmanager
-    def looking(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
+    def read_tx(self) -> Iterator[tuple[sqlite3.Connection, Keys]]:
         """A snapshot of the catalogue and the keys of its epoch."""
         while True:
             self._prepare()
@@ -72,7 +72,7 @@ class Session:
                     return
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
+    def write_tx(self) -> Iterator[tuple[sqlite3.Connection, Keys, Change]]:
         """One transaction; the rows recorded in the Change go into its head.
 
         Raises:
@@ -87,24 +87,24 @@ class Session:
                 change = Change(self.keys, self.index(connection))
                 yield connection, self.keys, change
                 head = change.commit(connection)
-            change.settle(head)
+            change.update_index(head)
 
     def index(self, connection: sqlite3.Connection) -> Index:
         """The rows of a snapshot, proven: built again where another process has committed.
 
-        Valid within the `looking` or `changing` that gave the connection.
+        Valid within the `read_tx` or `write_tx` that gave the connection.
 
         Raises:
             IntegrityError: rows were removed, added, changed, moved or put back.
         """
         if self._index is None or not self._is_current(connection, self._index):
             self._index = None
-            found = scan(connection, self.keys)
-            found.prove()
-            found.prove_journals(connection)
+            snapshot = scan(connection, self.keys)
+            snapshot.prove()
+            snapshot.prove_journals(connection)
             if self._counted is not None:
-                tally.check_all(self._counted, found)
-            self._index, self._seen = found.index(), (connection, _version(connection))
+                tally.check_all(self._counted, snapshot)
+            self._index, self._seen = snapshot.index(), (connection, _version(connection))
         return self._index
 
     def _is_current(self, connection: sqlite3.Connection, index: Index) -> bool:

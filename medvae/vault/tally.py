@@ -32,51 +32,51 @@ def check(ring: Keyring, key: bytes, links: Sequence[bytes], what: str) -> None:
     """
     if ring.journals is None:
         return
-    stated = ring.journals.get(key.hex(), Tally(0, GENESIS))
-    if len(links) < stated.count:
+    counted = ring.journals.get(key.hex(), Tally(0, GENESIS))
+    if len(links) < counted.count:
         raise IntegrityError(
             f"{what} of tenant {ring.tenant} has {len(links)} records where the key ring counts "
-            f"{stated.count}: catalogue.db was put back to an older state, or its write-ahead log "
+            f"{counted.count}: catalogue.db was put back to an older state, or its write-ahead log "
             "was deleted; restore the newest catalogue.db"
         )
-    if stated.count and links[stated.count - 1] != stated.link:
+    if counted.count and links[counted.count - 1] != counted.link:
         raise IntegrityError(
             f"{what} of tenant {ring.tenant} is not the one that the key ring counts from record "
-            f"{stated.count} on: catalogue.db was put back to an older state and went on "
+            f"{counted.count} on: catalogue.db was put back to an older state and went on "
             "differently; restore the newest catalogue.db"
         )
 
 
-def check_all(ring: Keyring, found: Scan) -> None:
+def check_all(ring: Keyring, snapshot: Scan) -> None:
     """`check` of all that the ring counts; the links themselves are not opened."""
     for key in ring.journals or {}:
         raw = bytes.fromhex(key)
-        links = [record.link for record in found.journals.get(raw, [])]
+        links = [record.link for record in snapshot.journals.get(raw, [])]
         check(ring, raw, links, f"journal {key[:8]}")
-    check_commits(ring, found)
+    check_commits(ring, snapshot)
 
 
-def check_commits(ring: Keyring, found: Scan) -> None:
+def check_commits(ring: Keyring, snapshot: Scan) -> None:
     """The catalogue's chain of commits goes on from the one that the ring counts.
 
     Raises:
         IntegrityError: the catalogue was put back to an older state.
     """
-    stated = ring.commits
-    if stated is None:
+    counted = ring.commits
+    if counted is None:
         return
-    if len(found.commits) < stated.count:
+    if len(snapshot.commits) < counted.count:
         raise IntegrityError(
-            f"the catalogue of tenant {ring.tenant} has {len(found.commits)} commits where the key "
-            f"ring counts {stated.count}: catalogue.db was put back to an older state, or its "
+            f"the catalogue of tenant {ring.tenant} has {len(snapshot.commits)} commits where the "
+            f"key ring counts {counted.count}: catalogue.db was put back to an older state, or its "
             "write-ahead log was deleted; restore the newest catalogue.db, or take catalogue.db, "
             "keyring.json and objects/ from one backup"
         )
-    if found.commits[stated.count - 1] != stated.link:
+    if snapshot.commits[counted.count - 1] != counted.link:
         raise IntegrityError(
-            f"the catalogue of tenant {ring.tenant} is not the one that the key ring counts from "
-            f"commit {stated.count} on: it was put back to an older state and went on differently; "
-            "restore the newest catalogue.db"
+            f"the catalogue of tenant {ring.tenant} is not the one that the key ring counts "
+            f"from commit {counted.count} on: it was put back to an older state and went on "
+            "differently; restore the newest catalogue.db"
         )
 
 

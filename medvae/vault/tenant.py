@@ -76,8 +76,8 @@ class Tenant:
     @property
     def delta(self) -> float:
         """The delta of every account of this tenant, in [1e-15, 1e-5]; fixed at its creation."""
-        stated = self._session.ring.delta
-        return keyring.DEFAULT_DELTA if stated is None else stated
+        delta = self._session.ring.delta
+        return keyring.DEFAULT_DELTA if delta is None else delta
 
     @property
     def epoch(self) -> int:
@@ -240,7 +240,7 @@ class Tenant:
         """How many approvals a release needs, and who can give them."""
         return Approvals(self._session)
 
-    # Journals and the audit trail
+    # Journals and the audit log
 
     def journal(self, name: str) -> Journal:
         """An append-only journal; made by its first record.

@@ -97,12 +97,12 @@ class Vault:
         )
         temporary = self._root / f"{_CREATING}{secrets.token_hex(8)}"
         lock = WriterLock(temporary, name, _MAKING)
-        with fileio.turn(self._root):
+        with fileio.file_lock(self._root):
             if self._resume(request):
                 return self.open(name, identity=identity, passphrase=passphrase)
             self._sweep()
             fileio.private_folder(temporary)
-            lock.acquire(0.0)  # tells a sweep that this creation is alive
+            lock.acquire(0.0)  # shows a sweep that this creation is alive
         try:
             create.build(temporary, request)
             self._claim(temporary, name)
@@ -172,7 +172,9 @@ class Vault:
                     owner = replace(identities.Identity.new(), pins=pins)
                     create.write_identity(waiting, owner, passphrase)
                 entry = identity_recipient(owner, "identity", recipients.now())
-                if entry.fingerprint not in {one.fingerprint for one in session.ring.recipients}:
+                if entry.fingerprint not in {
+                    recipient.fingerprint for recipient in session.ring.recipients
+                }:
                     recipients.add(session, entry)
                 rotation.rotate(session)
                 details = {"fingerprint": entry.fingerprint}
@@ -224,13 +226,13 @@ class Vault:
 
     def _cut_off(self, name: str) -> list[Path]:
         """Folders of erasures of that name that did not come to their end."""
-        found = self._root.glob(f"{_ERASED}{name}.*") if self._root.is_dir() else ()
-        return [path for path in found if path.is_dir() and not path.is_symlink()]
+        folders = self._root.glob(f"{_ERASED}{name}.*") if self._root.is_dir() else ()
+        return [path for path in folders if path.is_dir() and not path.is_symlink()]
 
     def _finish(self, name: str, signers: Mapping[str, str], *, keys_only: bool) -> None:
         """Remove what an erasure has left: the objects of a store elsewhere, then the folder."""
         failed: MedvaeError | None = None
-        with fileio.turn(self._root):
+        with fileio.file_lock(self._root):
             for path in self._cut_off(name):
                 fileio.shred(path / keyring.FILE)
                 if keys_only:
@@ -383,10 +385,14 @@ def _forget_abandoned(session: Session, waiting: Path) -> None:
         abandoned = identities.fingerprint(base64.b64decode(header["public"]))
     except (IntegrityError, UsageError, ValueError, TypeError):
         return  # damaged: it names no key, and is replaced
-    kept = [one for one in session.ring.recipients if one.fingerprint != abandoned]
-    if abandoned != session.provider.fingerprint() and len(kept) < len(session.ring.recipients):
+    remaining = [
+        recipient for recipient in session.ring.recipients if recipient.fingerprint != abandoned
+    ]
+    if abandoned != session.provider.fingerprint() and len(remaining) < len(
+        session.ring.recipients
+    ):
         # Before its file is replaced, which alone says which recipient it is.
-        rotation.rotate(session, recipients=kept)
+        rotation.rotate(session, recipients=remaining)
 
 
 def _set_aside(path: Path) -> None:

@@ -84,13 +84,13 @@ def verify(
         if problem := session.catalogue.check():
             report.damaged.append(Damage(CATALOGUE, f"damaged: {problem}"))
         ring = session.stored_ring()
-        with session.looking() as (connection, keys):
+        with session.read_tx() as (connection, keys):
             rows = list(select(connection))
             try:
-                found = scan(connection, keys)
-                found.prove()
-                found.prove_journals(connection)
-                tally.check_all(ring, found)
+                snapshot = scan(connection, keys)
+                snapshot.prove()
+                snapshot.prove_journals(connection)
+                tally.check_all(ring, snapshot)
             except IntegrityError as error:
                 report.damaged.append(Damage(CATALOGUE, str(error)))
     except IntegrityError as error:
@@ -110,8 +110,8 @@ def verify(
 
 def orphans(store: ByteStore, rows: Iterable[Row]) -> list[str]:
     """Keys in the store that no row names."""
-    known = {row.key for row in rows}
-    return sorted(entry.key for entry in store.entries() if entry.key not in known)
+    referenced = {row.key for row in rows}
+    return sorted(entry.key for entry in store.entries() if entry.key not in referenced)
 
 
 def _files(
@@ -131,17 +131,17 @@ def _files(
     progress.start("verify", len(rows))
     for done, row in enumerate(rows, 1):
         report.objects += 1
-        seen: Row | None = row
+        listed: Row | None = row
         reason = _damage(store, row, session)
-        while reason is not None and seen is not None:
+        while reason is not None and listed is not None:
             newer = _current(catalogue, row.object_id)
-            if newer == seen:
-                report.add(seen, reason)
+            if newer == listed:
+                report.add(listed, reason)
                 break
-            seen = newer
+            listed = newer
             reason = None if newer is None else _damage(store, newer, session)
-        if reason is None and seen is not None:
-            good.append(seen)
+        if reason is None and listed is not None:
+            good.append(listed)
         progress.advance(done)
     progress.finish(f"{len(report.damaged)} damaged")
     return good
@@ -177,7 +177,7 @@ def _row(report: VerifyReport, session: Session, row: Row) -> None:
             objects.open_row(session.keys, newer)
             return
         except IntegrityError as error:
-            seen, newer = newer, _current(session.catalogue, row.object_id)
-            if newer == seen:
+            listed, newer = newer, _current(session.catalogue, row.object_id)
+            if newer == listed:
                 report.add(row, str(error))
                 return

@@ -16,7 +16,7 @@ from medvae.anatomy.collection import Library
 from medvae.anatomy.collection.alignment import shown
 from medvae.anatomy.collection.labels import without_side
 from medvae.api import anatomy_files
-from medvae.api.anatomy_choice import check_strangers
+from medvae.api.anatomy_choice import check_other_people
 from medvae.errors import InputError, IntegrityError, NotFoundError, UsageError
 from medvae.progress import SILENT
 from tests.anatomy.conftest import SCHEME, write
@@ -273,11 +273,11 @@ def test_an_ingested_patient_is_not_public(vault, label_maps, images, tmp_path):
     )
     library = Library(vault)
     bodies, hearts = library.entry("bodies"), library.entry("hearts")
-    check_strangers(clinic.tenant, bodies, library)
+    check_other_people(clinic.tenant, bodies, library)
     clinic.ingest([images], "own", modality="mri", label_scheme="none", files_are_patients=True)
-    check_strangers(clinic.tenant, bodies, library)
+    check_other_people(clinic.tenant, bodies, library)
     with pytest.raises(UsageError, match="heart of the anatomy entry hearts"):
-        check_strangers(clinic.tenant, hearts, library)
+        check_other_people(clinic.tenant, hearts, library)
 
 
 def test_a_plane_that_cuts_the_body_off_is_the_edge_of_what_is_known():

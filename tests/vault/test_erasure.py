@@ -130,7 +130,7 @@ def test_an_open_handle_of_an_erased_tenant_does_nothing(place) -> None:
         tenant.get("volume", object_id)
 
 
-@pytest.mark.parametrize("step", ["shred", "rename", "turn", "rmtree"])
+@pytest.mark.parametrize("step", ["shred", "rename", "file_lock", "rmtree"])
 def test_an_erasure_that_was_cut_off_is_finished_by_the_same_command(
     place, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -143,7 +143,7 @@ def test_an_erasure_that_was_cut_off_is_finished_by_the_same_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        target = {"shred": fileio, "turn": fileio, "rename": Path, "rmtree": shutil}[step]
+        target = {"shred": fileio, "file_lock": fileio, "rename": Path, "rmtree": shutil}[step]
         patch.setattr(target, step, killed)
         with pytest.raises(KeyboardInterrupt):
             place.vault.erase("clinic")

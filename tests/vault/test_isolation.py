@@ -49,7 +49,7 @@ def test_swapped_rows_do_not_open(place) -> None:
         for kind in ("volume", "dataset"):
             for name in ("a", "b"):
                 tenant.put(kind, b"same", name=name)
-        with tenant._session.looking() as (connection, keys):
+        with tenant._session.read_tx() as (connection, keys):
             rows += [(keys, row) for row in select(connection)]
     for (keys, row), (_, other) in itertools.product(rows, repeat=2):
         moved = replace(row, sealed=other.sealed)
@@ -70,7 +70,7 @@ def test_swapped_rows_do_not_open(place) -> None:
 def test_every_column_of_a_row_is_bound_by_its_record(place, field: str) -> None:
     tenant = place.create("clinic")
     tenant.put("volume", b"data", name="scan")
-    with tenant._session.looking() as (connection, keys):
+    with tenant._session.read_tx() as (connection, keys):
         row = next(select(connection))
     value = getattr(row, field)
     if isinstance(value, bytes):
@@ -86,7 +86,7 @@ def test_an_object_is_bound_to_its_place_even_under_its_own_key(place) -> None:
     """As if a data key had been copied to another row, kind, version or tenant."""
     tenant = place.create("clinic")
     tenant.put("volume", b"data")
-    with tenant._session.looking() as (connection, keys):
+    with tenant._session.read_tx() as (connection, keys):
         row = next(select(connection))
     data_key, _ = objects.open_row(keys, row)
     message = b"".join(bytes(piece) for piece in tenant._session.store.pieces(row.key))

@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_key_is_found(tenant: Tenant) -> None:
     """Somebody with the sealing keys, but without the signature key, rewrites the trail."""
     from medvae.vault import journal
 
-    with tenant._session.changing() as (connection, keys, change):
+    with tenant._session.write_tx() as (connection, keys, change):
         record = json.dumps({"checkpoint": "00" * 64}).encode()
         journal.append(connection, keys, change, audit.NAME, record)
     report = tenant.verify_log()

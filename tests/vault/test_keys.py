@@ -60,7 +60,7 @@ def test_an_old_epoch_key_opens_nothing_new(tenant: Tenant) -> None:
     tenant.put("volume", b"data")
     old = tenant._session.keys
     tenant.rotate()
-    with tenant._session.looking() as (connection, keys):
+    with tenant._session.read_tx() as (connection, keys):
         row = next(select(connection))
     assert keys.epoch != old.epoch
     with pytest.raises(IntegrityError):

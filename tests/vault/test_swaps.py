@@ -75,7 +75,7 @@ def clinics(place) -> list[Tenant]:
 
 
 def row_of(tenant: Tenant, name: str) -> Row:
-    with tenant._session.looking() as (connection, _):
+    with tenant._session.read_tx() as (connection, _):
         found = bytes.fromhex(tenant.find("dataset", name) or "")
         return next(select(connection, "id = ?", found))
 
@@ -156,7 +156,7 @@ def records(clinics: list[Tenant]) -> dict[Record, tuple[bytes, bytes, bytes]]:
     """(tenant, journal, number) -> the journal's index, the sealed record, its link."""
     found = {}
     for one, tenant in enumerate(clinics):
-        with tenant._session.looking() as (connection, keys):
+        with tenant._session.read_tx() as (connection, keys):
             for name in JOURNALS:
                 index = journal.index(keys, name)
                 query = "SELECT number, sealed, link FROM journal WHERE name = ? AND number < 3"
@@ -214,7 +214,7 @@ def test_whole_journals(clinics: list[Tenant]) -> None:
         for name, other in itertools.product(JOURNALS, repeat=2):
             if (taker, name) == (giver, other):
                 continue
-            with giver._session.looking() as (connection, keys):
+            with giver._session.read_tx() as (connection, keys):
                 query = "SELECT number, sealed, link FROM journal WHERE name = ? ORDER BY number"
                 rows = connection.execute(query, (journal.index(keys, other),)).fetchall()
             index = journal.index(taker._session.keys, name)

@@ -32,7 +32,7 @@ from medvae.progress import SILENT, Progress
 FILE = "alignment.safetensors"
 # Public constants. The largest classes that a whole region is aligned by.
 MOST_CLASSES = 24
-# Beyond so many mm from a border a distance tells nothing more.
+# Beyond so many mm from a border a distance says nothing more.
 DISTANCE_LIMIT_MM = 20.0
 # The outermost plane of an anatomy that ends within the scan is small beside its largest one;
 # above this part of it, the field of view has cut the anatomy off.
@@ -58,10 +58,10 @@ class AlignedEntry:
             "template": np.ascontiguousarray(template.channels, np.float32),
             "box": np.array([template.box.low, template.box.size]),
             "distances": np.array([template.kind == "distances"]),
-            "affines": np.stack([found.affine for found in people]),
-            "coefficients": np.stack([found.coefficients for found in people]),
+            "affines": np.stack([person.affine for person in people]),
+            "coefficients": np.stack([person.coefficients for person in people]),
             "max_frequency": np.array([people[0].max_frequency]),
-            "fit": np.array([[found.cost, found.overlap] for found in people]),
+            "fit": np.array([[person.cost, person.overlap] for person in people]),
             "channels": np.frombuffer("\n".join(self.channels).encode(), np.uint8),
         }
         return save(tensors)

@@ -127,10 +127,10 @@ def _frame(first: Subject, kind: Kind) -> tuple[Box, float, Array]:
         raise ValueError("nobody in the library shows any labelled anatomy")
     edge = float(np.prod(high - low) ** (1.0 / 3.0))
     size = high - low + 2.0 * MARGIN[kind] * edge
-    wanted = float(np.prod(size) ** (1.0 / 3.0)) / VOXELS_PER_EDGE
+    least_edge = float(np.prod(size) ** (1.0 / 3.0)) / VOXELS_PER_EDGE
     # Finer voxels than the person's own would hold nothing more.
     own = float(np.sqrt((first.affine[:3, :3] ** 2).sum(axis=0)).min())
-    spacing = max(1, round(max(wanted, own) / SPACING_STEP_MM)) * SPACING_STEP_MM
+    spacing = max(1, round(max(least_edge, own) / SPACING_STEP_MM)) * SPACING_STEP_MM
     x, y, z = (float(np.ceil(side / spacing) * spacing) for side in size)
     placed = np.eye(4)
     placed[:3, 3] = -(low + high) / 2.0
@@ -151,9 +151,9 @@ def _mean(
     total = np.zeros((count, *grid.shape), np.float32)
     weights = np.zeros(grid.shape, np.float32)
     for person, alignment in zip(people, alignments, strict=True):
-        values, known = pull_to_template(replace(person, image=None), alignment, grid)
-        total += values * known
-        weights += known
+        values, inside = pull_to_template(replace(person, image=None), alignment, grid)
+        total += values * inside
+        weights += inside
     unknown = limit if kind == "distances" else 0.0
     mean: Maps = np.where(weights > 0.5, total / np.maximum(weights, 0.5), np.float32(unknown))
     std = SHARE_STD if kind == "shares" else DISTANCE_STD_MM
@@ -162,13 +162,17 @@ def _mean(
 
 def _centred(alignments: Sequence[Alignment]) -> list[Alignment]:
     """The same people in the frame where the mean map and the mean deformation do nothing."""
-    linear = np.mean([np.linalg.inv(found.affine)[:3, :3] for found in alignments], axis=0)
+    linear = np.mean([np.linalg.inv(alignment.affine)[:3, :3] for alignment in alignments], axis=0)
     centre = alignments[0].box.centre
     change = np.eye(4)
     change[:3, :3] = linear
     change[:3, 3] = centre - linear @ centre
-    cosines = np.mean([found.coefficients for found in alignments], axis=0)
+    cosines = np.mean([alignment.coefficients for alignment in alignments], axis=0)
     return [
-        replace(found, affine=change @ found.affine, coefficients=found.coefficients - cosines)
-        for found in alignments
+        replace(
+            alignment,
+            affine=change @ alignment.affine,
+            coefficients=alignment.coefficients - cosines,
+        )
+        for alignment in alignments
     ]

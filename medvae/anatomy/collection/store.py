@@ -50,8 +50,8 @@ class Library:
             NotFoundError: there is none of this name. IntegrityError: it is damaged.
         """
         if name not in self.names():
-            known = ", ".join(self.names()) or "none"
-            raise NotFoundError(f"there is no anatomy entry {name!r}; the vault has: {known}")
+            available = ", ".join(self.names()) or "none"
+            raise NotFoundError(f"there is no anatomy entry {name!r}; the vault has: {available}")
         try:
             data = (self.root / name / entries.FILE).read_bytes()
         except FileNotFoundError:
@@ -79,9 +79,9 @@ class Library:
         progress.start("checking the library", len(names))
         count, damaged = 0, []
         for done, name in enumerate(names, 1):
-            checked, found = self._verify(name)
+            checked, problems = self._verify(name)
             count += checked
-            damaged += found
+            damaged += problems
             progress.advance(done)
         progress.finish()
         return count, damaged
@@ -148,11 +148,11 @@ class Library:
                 self._checked(name, file)
             except IntegrityError as error:
                 damaged.append({"object": f"{name}/{file.name}", "reason": str(error)})
-        known = {entries.FILE, *(file.name for file in files)}
+        listed = {entries.FILE, *(file.name for file in files)}
         damaged += [
             {"object": f"{name}/{path.name}", "reason": "the entry does not know this file"}
             for path in sorted((self.root / name).iterdir())
-            if path.name not in known
+            if path.name not in listed
         ]
         return 1 + len(files), damaged
 

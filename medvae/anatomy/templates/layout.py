@@ -118,9 +118,9 @@ class Layout:
     @cached_property
     def grids(self) -> list[BoxGrid]:
         """The grid of each label's box."""
-        whole = self.view.grid(self.view.edge / VOXELS)
+        view_grid = self.view.grid(self.view.edge / VOXELS)
         return [
-            whole if large else BoxGrid(self._own_box(label), (VOXELS, VOXELS, VOXELS))
+            view_grid if large else BoxGrid(self._own_box(label), (VOXELS, VOXELS, VOXELS))
             for label, large in enumerate(self.large)
         ]
 
@@ -135,7 +135,7 @@ class Layout:
     def ellipsoids(self) -> list[Map]:
         """Signed distances of ellipsoids [X, Y, Z], each on its label's grid; of a cylinder that
         has no end for the body."""
-        found = []
+        distances = []
         for label, grid in enumerate(self.grids):
             points = grid.centres(torch.device("cpu")).numpy()
             away = points - self.numbers[label, MIDDLE].reshape(3, 1, 1, 1)
@@ -143,18 +143,21 @@ class Layout:
             if label >= self.organs and label == len(self.numbers) - 1:
                 radius, away = radius[:2] * _PER_STD_OF_CIRCLE / PER_STD, away[:2]
             far = np.sqrt(((away / radius.reshape(-1, 1, 1, 1)) ** 2).sum(axis=0)) - 1.0
-            found.append((far * np.prod(radius) ** (1.0 / len(radius))).astype(np.float32))
-        return self.within(found)
+            distances.append((far * np.prod(radius) ** (1.0 / len(radius))).astype(np.float32))
+        return self.within(distances)
 
     def within(self, distances: Sequence[Map]) -> list[Map]:
         """Distances, one map a label, cut off at `reach`."""
         limits = self.reach.astype(np.float32)
-        return [np.clip(one, -limit, limit) for one, limit in zip(distances, limits, strict=True)]
+        return [
+            np.clip(distance, -limit, limit)
+            for distance, limit in zip(distances, limits, strict=True)
+        ]
 
     def in_units(self, distances: Sequence[Map]) -> list[Map]:
         """Distances, one map a label, as parts of `units`."""
         units = self.units.astype(np.float32)
-        return [one / unit for one, unit in zip(distances, units, strict=True)]
+        return [distance / unit for distance, unit in zip(distances, units, strict=True)]
 
     def in_view(self, distances: Sequence[Map], grid: BoxGrid) -> Map:
         """[L, X, Y, Z] on one grid of distances on the labels' own grids.
@@ -162,13 +165,13 @@ class Layout:
         Beside its box a label is at its `reach`.
         """
         points = grid.centres(torch.device("cpu"))
-        found = []
-        for own, one, limit in zip(self.grids, distances, self.reach, strict=True):
+        pulled = []
+        for own, distance, limit in zip(self.grids, distances, self.reach, strict=True):
             where = sampling.box_coordinates(points, own.box)
-            values = sampling.sample(torch.from_numpy(one[None]), where)[0]
+            values = sampling.sample(torch.from_numpy(distance[None]), where)[0]
             inside = (where.abs() <= 1.0).all(dim=0)
-            found.append(torch.where(inside, values, float(limit)).numpy())
-        return np.stack(found).astype(np.float32)
+            pulled.append(torch.where(inside, values, float(limit)).numpy())
+        return np.stack(pulled).astype(np.float32)
 
 
 def parts_of(numbers: Array, view: Box) -> Array:
@@ -182,9 +185,9 @@ def shown(channels: npt.NDArray[np.float32], affine: Array, view: Box) -> Array:
 
     affine: [4, 4] voxel index to mm in the frame of the view.
     """
-    found = np.full((len(channels), NUMBERS), np.nan)
+    places = np.full((len(channels), NUMBERS), np.nan)
     voxel = abs(float(np.linalg.det(affine[:3, :3])))
-    for numbers, channel in zip(found, channels, strict=True):
+    for numbers, channel in zip(places, channels, strict=True):
         points = np.argwhere(channel < 0) @ affine[:3, :3].T + affine[:3, 3]
         points = points[(np.abs(points - view.centre) <= np.asarray(view.size) / 2.0).all(axis=1)]
         if not len(points):
@@ -194,4 +197,4 @@ def shown(channels: npt.NDArray[np.float32], affine: Array, view: Box) -> Array:
         numbers[MIDDLE], numbers[RADIUS] = points.mean(axis=0), np.log(PER_STD * own)
         ellipsoid = 4.0 / 3.0 * np.pi * float(np.prod(PER_STD * own))
         numbers[FILL] = np.log(len(points) * voxel / ellipsoid)
-    return found
+    return places

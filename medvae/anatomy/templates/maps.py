@@ -69,12 +69,15 @@ class Templates:
         labels = organs + (0 if tissues is None else len(tissues.names))
         layout = Layout.public(box, organs, labels - organs)
         nothing = np.zeros((1, 1))
-        found = cls(layout, nothing, layout.parts, nothing, nothing, tissues).laid_out(layout)
-        image, square = np.zeros((1, len(found.pictures))), np.zeros((1, len(found.squares)))
+        templates = cls(layout, nothing, layout.parts, nothing, nothing, tissues).laid_out(layout)
+        image, square = (
+            np.zeros((1, len(templates.pictures))),
+            np.zeros((1, len(templates.squares))),
+        )
         square[0, 0] = PUBLIC_SQUARE
         if tissues is not None:
             image[0, 0], square[0, 0] = tissues.soft, tissues.soft**2 + tissues.varies**2
-        return replace(found, image=image, square=square)
+        return replace(templates, image=image, square=square)
 
     def laid_out(self, layout: Layout) -> Templates:
         """Ellipsoids of a layout, with these pictures."""
@@ -143,8 +146,8 @@ class Templates:
         fit it.
         """
         units = self.layout.units.astype(np.float32)
-        found = self.fine.synthesise(self.distances)
-        own = [one * unit for one, unit in zip(found, units, strict=True)]
+        distances = self.fine.synthesise(self.distances)
+        own = [one * unit for one, unit in zip(distances, units, strict=True)]
         means = self.layout.in_view(self.layout.within(own), self.grid)
         # No label is larger than the box, whatever noise says.
         parts, count = np.exp(np.minimum(self.volumes, 0.0)), self.organs
@@ -200,9 +203,9 @@ class Templates:
 
     def read(self, arrays: Mapping[str, Array]) -> Templates:
         """These templates with the maps of `to_arrays`. KeyError where one is missing."""
-        found = {name: np.asarray(arrays[name]) for name in _NAMES}
+        fields = {name: np.asarray(arrays[name]) for name in _NAMES}
         layout = replace(self.layout, numbers=np.asarray(arrays["layout"]))
-        return Templates(layout, **found, tissues=self.tissues)
+        return Templates(layout, **fields, tissues=self.tissues)
 
 
 _NAMES = ("distances", "volumes", "image", "square")
@@ -217,8 +220,8 @@ def as_large(distances: npt.NDArray[np.float32], parts: Array) -> npt.NDArray[np
     """
     moved = np.zeros(len(distances))
     for _ in range(_ROUNDS):
-        for label, wanted in enumerate(parts):
-            others = np.minimum.reduce(
+        for label, fraction in enumerate(parts):
+            nearest_other = np.minimum.reduce(
                 [
                     np.zeros(distances.shape[1:], np.float32),
                     *(
@@ -229,8 +232,8 @@ def as_large(distances: npt.NDArray[np.float32], parts: Array) -> npt.NDArray[np
                 ]
             )
             # The label has the voxels where its distance less `moved` is below all others.
-            lead = np.sort((distances[label] - others).ravel())
-            last = min(max(round(wanted * lead.size), 0), lead.size - 1)
+            lead = np.sort((distances[label] - nearest_other).ravel())
+            last = min(max(round(fraction * lead.size), 0), lead.size - 1)
             moved[label] = np.clip(lead[last], -MOST_MOVED_MM, MOST_MOVED_MM)
     return np.asarray(distances - moved[:, None, None, None], np.float32)
 

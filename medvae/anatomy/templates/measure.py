@@ -70,10 +70,10 @@ def registered(scan: Scan, templates: Templates) -> Shown:
     subject, image = _subject(scan, templates)
     settings = Settings(max_frequency=0.0, angles=templates.angles)
     compared = replace(subject, channels=subject.channels[templates.compared])
-    found = register(compared, templates.template, settings)
-    affine = similarity(found.affine, subject.centre)
-    seen = _pulled(Subject(scan.affine, image[None]), affine, templates.pictures.grid)
-    return replace(_shown(subject, affine, templates), picture=seen)
+    fit = register(compared, templates.template, settings)
+    affine = similarity(fit.affine, subject.centre)
+    picture = _pulled(Subject(scan.affine, image[None]), affine, templates.pictures.grid)
+    return replace(_shown(subject, affine, templates), picture=picture)
 
 
 def compared(scan: Scan, templates: Templates) -> Subject | None:
@@ -89,11 +89,11 @@ def similarity(affine: Array, fixed: Array) -> Array:
 
     The scale is the middle one of the three.
     """
-    left, sizes, right = np.linalg.svd(affine[:3, :3])
-    found = np.eye(4)
-    found[:3, :3] = sizes[1] * (left @ right)
-    found[:3, 3] = affine[:3, :3] @ fixed + affine[:3, 3] - found[:3, :3] @ fixed
-    return found
+    left_vectors, sizes, right_vectors = np.linalg.svd(affine[:3, :3])
+    matrix = np.eye(4)
+    matrix[:3, :3] = sizes[1] * (left_vectors @ right_vectors)
+    matrix[:3, 3] = affine[:3, :3] @ fixed + affine[:3, 3] - matrix[:3, :3] @ fixed
+    return matrix
 
 
 def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
@@ -109,9 +109,11 @@ def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
     if tissues is None:
         return subject, scan.image
     masks = tissues.shown(scan)
-    found = [label_distances(one.astype(np.uint8), scan.affine, 1, edge).channels for one in masks]
+    channels = [
+        label_distances(mask.astype(np.uint8), scan.affine, 1, edge).channels for mask in masks
+    ]
     return (
-        replace(subject, channels=np.concatenate([subject.channels, *found])),
+        replace(subject, channels=np.concatenate([subject.channels, *channels])),
         tissues.interior(scan.image, masks),
     )
 
@@ -131,12 +133,12 @@ def _shown(subject: Subject, affine: Array, templates: Templates) -> Shown:
         _pulled(Subject(subject.affine, channel[None]), affine, grid)[0]
         for channel, grid in zip(subject.channels, layout.grids, strict=True)
     ]
-    found = _placed(subject, affine, templates)
+    placed_maps = _placed(subject, affine, templates)
     # Beside a field of view that is smaller than the view, maps go on, and so do parts of them.
-    filled = np.array([(one < 0).mean() for one in pulled])
-    whole = layout.large & (filled > 0)
-    parts = np.where(whole, np.log(np.where(whole, filled, 1.0)), found.parts)
-    return replace(found, distances=layout.within(pulled), parts=parts)
+    filled = np.array([(filling < 0).mean() for filling in pulled])
+    usable = layout.large & (filled > 0)
+    parts = np.where(usable, np.log(np.where(usable, filled, 1.0)), placed_maps.parts)
+    return replace(placed_maps, distances=layout.within(pulled), parts=parts)
 
 
 def _placed(subject: Subject, affine: Array, templates: Templates) -> Shown:

@@ -47,8 +47,8 @@ Seen = TypeVar("Seen")
 
 def steps(layout: Layout) -> tuple[str, ...]:
     """The mechanisms of maps with this layout, in order of release."""
-    found = (COARSE_MAPS, FINE_MAPS)
-    return (*_PLACES, *found) if layout.wide else found
+    maps = (COARSE_MAPS, FINE_MAPS)
+    return (*_PLACES, *maps) if layout.wide else maps
 
 
 class MapPart(Protocol):
@@ -66,8 +66,8 @@ class MapPart(Protocol):
     def measure(self, maps: Shown) -> Array:
         """[dimension] of one volume's maps."""
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        """`known` with what a released mean vector [dimension] adds.
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
+        """`state` with what a released mean vector [dimension] adds.
 
         sigma: noise deviation of each coordinate of `released`; 0: none.
         """
@@ -77,38 +77,38 @@ class MapPart(Protocol):
 class Places:
     """Mean place and size of each label; a label that is not there counts as known."""
 
-    known: Templates
+    state: Templates
     reach: float
     share: float
     name: str = "places"
 
     @property
     def dimension(self) -> int:
-        return self.known.labels * NUMBERS
+        return self.state.labels * NUMBERS
 
     @property
     def clip(self) -> float:
         return self.reach * float(np.sqrt(self.dimension))
 
     def measure(self, maps: Shown) -> Array:
-        layout = self.known.layout
+        layout = self.state.layout
         change = (maps.layout - layout.numbers) / layout.scales
         change = np.clip(change, -FURTHEST, FURTHEST)
         return np.where(np.isfinite(change), change, 0.0).reshape(-1)
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        layout = known.layout
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
+        layout = state.layout
         # The posterior mean where a number differs from what is known by the reach.
         part = self.reach**2 / (self.reach**2 + sigma**2)
         change = part * released.reshape(-1, NUMBERS) * layout.scales
-        return known.laid_out(replace(layout, numbers=layout.numbers + change))
+        return state.laid_out(replace(layout, numbers=layout.numbers + change))
 
 
 @dataclass(frozen=True)
 class Greys:
     """Mean and mean square of a scan's voxels: what mean pictures and squares are round."""
 
-    known: Templates
+    state: Templates
     reach: float
     share: float
     name: str = "greys"
@@ -121,24 +121,24 @@ class Greys:
     def measure(self, maps: Shown) -> Array:
         return np.asarray(_known(maps.greys) - self._own)
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
         part = self.reach**2 / (self.reach**2 + sigma**2)
         mean, square = self._own + part * released
-        image, squares = known.image.copy(), known.square.copy()
+        image, squares = state.image.copy(), state.square.copy()
         # Cosines have the mean square 1: the first one is 1 everywhere.
         image[0, 0], squares[0, 0] = np.clip(mean, -1.0, 1.0), np.clip(square, 0.0, 1.0)
-        return replace(known, image=image, square=squares)
+        return replace(state, image=image, square=squares)
 
     @property
     def _own(self) -> Array:
-        return np.array([self.known.image[0, 0], self.known.square[0, 0]])
+        return np.array([self.state.image[0, 0], self.state.square[0, 0]])
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Mean signed distances up to a frequency, around those of `known`."""
+    """Mean signed distances up to a frequency, around those of `state`."""
 
-    known: Templates
+    state: Templates
     waves: LabelWaves
     reach: float
     share: float
@@ -150,105 +150,105 @@ class Distances:
 
     @property
     def clip(self) -> float:
-        return self.reach * float(np.sqrt(self.known.labels))
+        return self.reach * float(np.sqrt(self.state.labels))
 
     def measure(self, maps: Shown) -> Array:
-        own = self.waves.analyse(self.known.layout.in_units(_known(maps.distances)))
-        change = own - self.known.distances[:, : own.shape[1]]
+        own = self.waves.analyse(self.state.layout.in_units(_known(maps.distances)))
+        change = own - self.state.distances[:, : own.shape[1]]
         return self.waves.weighted(change * maps.there[:, None])
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
         change = self.waves.above_noise(released, sigma)
-        distances = known.distances.copy()
+        distances = state.distances.copy()
         distances[:, : change.shape[1]] += change
-        return replace(known, distances=distances)
+        return replace(state, distances=distances)
 
 
 @dataclass(frozen=True)
 class Volumes:
     """Mean logarithm of labels' parts of the view; a label that is not there counts as known."""
 
-    known: Templates
+    state: Templates
     share: float
     name: str = "volumes"
 
     @property
     def dimension(self) -> int:
-        return self.known.labels
+        return self.state.labels
 
     @property
     def clip(self) -> float:
-        return VOLUME_REACH * float(np.sqrt(self.known.labels))
+        return VOLUME_REACH * float(np.sqrt(self.state.labels))
 
     def measure(self, maps: Shown) -> Array:
         # A tissue that is not there fills nothing; of a label that is not there nothing is known.
-        tissue = np.arange(self.dimension) >= self.known.organs
+        tissue = np.arange(self.dimension) >= self.state.organs
         parts = np.where(maps.there, maps.parts, LEAST_TISSUE)
         parts = np.where(tissue, np.maximum(parts, LEAST_TISSUE), parts)
-        return np.where(maps.there | tissue, parts - self.known.volumes, 0.0)
+        return np.where(maps.there | tissue, parts - self.state.volumes, 0.0)
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
         # The posterior mean where labels differ e-fold from what is known.
-        return replace(known, volumes=known.volumes + released / (1.0 + sigma**2))
+        return replace(state, volumes=state.volumes + released / (1.0 + sigma**2))
 
 
 @dataclass(frozen=True)
 class Image:
     """The mean picture."""
 
-    known: Templates
+    state: Templates
     share: float
     name: str = "image"
 
     @property
     def clip(self) -> float:
-        return IMAGE_REACH * self.known.contrast
+        return IMAGE_REACH * self.state.contrast
 
     @property
     def dimension(self) -> int:
-        return len(self.known.pictures)
+        return len(self.state.pictures)
 
     def measure(self, maps: Shown) -> Array:
-        waves = self.known.pictures
+        waves = self.state.pictures
         return np.asarray(
-            (waves.analyse(_known(maps.picture))[0] - self.known.image[0]) * waves.weights
+            (waves.analyse(_known(maps.picture))[0] - self.state.image[0]) * waves.weights
         )
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        change = known.pictures.above_noise(released[None], sigma)
-        return replace(known, image=known.image + change)
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
+        change = state.pictures.above_noise(released[None], sigma)
+        return replace(state, image=state.image + change)
 
 
 @dataclass(frozen=True)
 class Square:
     """The mean square of pictures."""
 
-    known: Templates
+    state: Templates
     share: float
     name: str = "square"
 
     @property
     def clip(self) -> float:
-        return SQUARE_REACH * self.known.contrast
+        return SQUARE_REACH * self.state.contrast
 
     @property
     def dimension(self) -> int:
-        return len(self.known.squares)
+        return len(self.state.squares)
 
     def measure(self, maps: Shown) -> Array:
-        waves = self.known.squares
+        waves = self.state.squares
         own = waves.analyse(_known(maps.picture) ** 2)[0]
-        return np.asarray((own - self.known.square[0]) * waves.weights)
+        return np.asarray((own - self.state.square[0]) * waves.weights)
 
-    def estimate(self, released: Array, sigma: float, known: Templates) -> Templates:
-        change = known.squares.above_noise(released[None], sigma)
-        return replace(known, square=known.square + change)
+    def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
+        change = state.squares.above_noise(released[None], sigma)
+        return replace(state, square=state.square + change)
 
 
-def _parts(known: Templates, places: float, greys: float) -> tuple[MapPart, ...]:
+def _parts(state: Templates, places: float, greys: float) -> tuple[MapPart, ...]:
     return (
-        Places(known, places, 1.0 - GREYS_SHARE),
-        Greys(known, greys * known.contrast, GREYS_SHARE),
+        Places(state, places, 1.0 - GREYS_SHARE),
+        Greys(state, greys * state.contrast, GREYS_SHARE),
     )
 
 
@@ -264,40 +264,42 @@ class MapMechanism:
 
     Attributes:
         name: in the plan.
-        known: what is public or was released before.
+        state: what is public or was released before.
         parts: what it releases, jointly.
-        show: a scan's maps, in the frame that `known` gives.
+        show: a scan's maps, in the frame that `state` gives.
     """
 
     name: str
-    known: Templates
+    state: Templates
     parts: tuple[MapPart, ...]
     show: Callable[[Scan, Templates], Shown]
 
     @classmethod
-    def of(cls, name: str, known: Templates) -> MapMechanism:
+    def of(cls, name: str, state: Templates) -> MapMechanism:
         """Mechanism `name` of `steps`, round what the one before it has released."""
         if name in _PLACES:
             reach, greys = _PLACES[name]
-            return cls(name, known, _parts(known, reach, greys), placed)
+            return cls(name, state, _parts(state, reach, greys), placed)
         if name == COARSE_MAPS:
-            found = (Distances(known, known.coarse, COARSE_REACH, 0.8), Volumes(known, 0.2))
+            parts_coarse = (Distances(state, state.coarse, COARSE_REACH, 0.8), Volumes(state, 0.2))
             # Without volumes where a layout says them.
-            return cls(name, known, found[:1] if known.layout.wide else found, centred)
+            return cls(
+                name, state, parts_coarse[:1] if state.layout.wide else parts_coarse, centred
+            )
         if name == FINE_MAPS:
             parts = (
-                Distances(known, known.fine, FINE_REACH, 0.45),
-                Volumes(known, 0.15),
-                Image(known, 0.3),
-                Square(known, 0.1),
+                Distances(state, state.fine, FINE_REACH, 0.45),
+                Volumes(state, 0.15),
+                Image(state, 0.3),
+                Square(state, 0.1),
             )
-            return cls(name, known, parts, registered)
+            return cls(name, state, parts, registered)
         raise ValueError(f"no mechanism of the maps is called {name}")
 
     def vectors(self, scan: Scan) -> dict[str, Array] | None:
         """By part, the vector of one volume; None where it shows nothing, whatever is wrong."""
         try:
-            maps = self.show(scan, self.known)
+            maps = self.show(scan, self.state)
             return {part.name: part.measure(maps) for part in self.parts}
         except MemoryError:
             # A matter of the machine: resumed on a larger one, the run goes on.

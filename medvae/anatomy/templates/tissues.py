@@ -50,8 +50,8 @@ class Tissues:
             2.0 * (value - low) / (high - low) - 1.0 for value in (rule.body, rule.gas, rule.soft)
         )
         varies = min(2.0 * rule.varies / (high - low), 0.5)
-        shown = gas if gas > _DARKEST else None
-        return cls(max(body, _DARKEST), shown, min(max(soft, -1.0), 1.0), varies)
+        gas_level = gas if gas > _DARKEST else None
+        return cls(max(body, _DARKEST), gas_level, min(max(soft, -1.0), 1.0), varies)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,5 +88,5 @@ def _body(bright: Mask, spacing: Array) -> Mask:
     if not count:
         return np.asarray(thick, bool)
     largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
-    slices = [ndimage.binary_fill_holes(one) for one in np.moveaxis(largest, 2, 0)]
+    slices = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(largest, 2, 0)]
     return np.asarray(np.stack(slices, axis=2), bool)

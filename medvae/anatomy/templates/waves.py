@@ -73,18 +73,21 @@ class Waves:
         """[C, K] coefficients of maps [C, X, Y, Z]: their squares add up to the mean square."""
         places, root = self._kept[0], np.sqrt(np.prod(self.grid.shape))
         return np.stack(
-            [dctn(one.astype(np.float64), norm="ortho").ravel()[places] / root for one in maps]
+            [
+                dctn(plane_map.astype(np.float64), norm="ortho").ravel()[places] / root
+                for plane_map in maps
+            ]
         )
 
     def synthesise(self, coefficients: Array) -> npt.NDArray[np.float32]:
         """[C, X, Y, Z] maps of coefficients [C, K]."""
         shape, places = self.grid.shape, self._kept[0]
-        found = np.zeros((len(coefficients), *shape), np.float32)
-        for one, own in zip(found, coefficients, strict=True):
+        maps = np.zeros((len(coefficients), *shape), np.float32)
+        for target, own in zip(maps, coefficients, strict=True):
             flat = np.zeros(int(np.prod(shape)))
             flat[places] = own * np.sqrt(len(flat))
-            one[...] = idctn(flat.reshape(shape), norm="ortho")
-        return found
+            target[...] = idctn(flat.reshape(shape), norm="ortho")
+        return maps
 
     def above_noise(self, released: Array, sigma: float) -> Array:
         """[C, K] coefficients of released weighted ones [C, K].
@@ -96,15 +99,15 @@ class Waves:
 
         sigma: noise deviation of each weighted coefficient; 0: none.
         """
-        bands, kept = self.bands, np.zeros_like(released)
+        bands, shrunk = self.bands, np.zeros_like(released)
         for band in np.unique(bands):
-            there = bands == band
-            size = int(there.sum())
-            power, expected = (released[:, there] ** 2).sum(axis=1), size * sigma**2
+            in_band = bands == band
+            size = int(in_band.sum())
+            power, expected = (released[:, in_band] ** 2).sum(axis=1), size * sigma**2
             enough = power > expected * (1.0 + CHANCE * np.sqrt(2.0 / size))
             part = np.where(enough, 1.0 - expected / np.maximum(power, 1e-300), 0.0)
-            kept[:, there] = released[:, there] * part[:, None]
-        return np.asarray(kept / self.weights)
+            shrunk[:, in_band] = released[:, in_band] * part[:, None]
+        return np.asarray(shrunk / self.weights)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ class LabelWaves:
     def analyse(self, maps: Sequence[npt.NDArray[np.float32]]) -> Array:
         """[L, K] coefficients of maps [X, Y, Z], one a label on its own grid."""
         return self._padded(
-            [waves.analyse(one[None])[0] for waves, one in zip(self.own, maps, strict=True)]
+            [
+                waves.analyse(label_map[None])[0]
+                for waves, label_map in zip(self.own, maps, strict=True)
+            ]
         )
 
     def synthesise(self, coefficients: Array) -> list[npt.NDArray[np.float32]]:
@@ -147,13 +153,13 @@ class LabelWaves:
         ends = np.cumsum([len(waves) for waves in self.own])[:-1]
         return self._padded(
             [
-                waves.above_noise(one[None], sigma)[0]
-                for waves, one in zip(self.own, np.split(released, ends), strict=True)
+                waves.above_noise(part[None], sigma)[0]
+                for waves, part in zip(self.own, np.split(released, ends), strict=True)
             ]
         )
 
     def _padded(self, rows: Sequence[Array]) -> Array:
-        found = np.zeros((len(self.own), max(len(waves) for waves in self.own)))
-        for row, own in zip(found, rows, strict=True):
+        padded = np.zeros((len(self.own), max(len(waves) for waves in self.own)))
+        for row, own in zip(padded, rows, strict=True):
             row[: len(own)] = own
-        return found
+        return padded

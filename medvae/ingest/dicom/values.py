@@ -95,7 +95,7 @@ def _numbers(data: Dataset, name: str, count: int) -> tuple[State, list[float] |
         return State.ABSENT, None
     value = _value(data, name)
     if value is None:
-        # Empty, or such that pydicom cannot decode it: what is stored tells which.
+        # Empty, or such that pydicom cannot decode it: what is stored shows which.
         value = _stored(data, name)
     if isinstance(value, bytes):
         value = value.decode("latin-1").strip(" \0")
