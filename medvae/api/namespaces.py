@@ -222,6 +222,7 @@ class Releases:
         recipient: str = "",
         category: int | None = None,
         with_public: bool = False,
+        reference: str | None = None,
         progress: Progress = SILENT,
     ) -> results.ReleaseResult:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
@@ -237,12 +238,15 @@ class Releases:
             category: only volumes of this class.
             with_public: also the labelled images of the public people that the model draws, on
                 the release's grid, marked as such (not in DICOM).
+            reference: entry of the public library that the quality score is measured against, or
+                "none"; None: the one that the model draws from, else the first one that covers
+                the labels.
 
         Raises:
             BudgetError: the model has no finite guarantee, or none that its plan covers.
             UsageError: the folder is taken, the format is unknown, or public images were asked
                 for that there are not, that a patient is among, or whose licence is not known to
-                let changed images be passed on.
+                let changed images be passed on; or a patient is among the people of `reference`.
         """
         from medvae.api import releases
 
@@ -259,6 +263,7 @@ class Releases:
             recipient=recipient,
             category=category,
             with_public=with_public,
+            reference=reference,
         )
         return releases.create(self._context, model, order, progress)
 

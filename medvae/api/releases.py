@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvae.api import approvals, models, public_images
+from medvae.api import approvals, models, public_images, quality
 from medvae.api.formats import RELEASED, chosen
 from medvae.api.release_book import Entry, record_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
@@ -35,6 +35,7 @@ class ReleaseRequest:
     recipient: str = ""
     category: int | None = None
     with_public: bool = False
+    reference: str | None = None
 
 
 def create(
@@ -44,7 +45,8 @@ def create(
 
     Raises:
         BudgetError: the model has no finite guarantee, or none that its plan covers.
-        UsageError: the folder is taken or the format is unknown.
+        UsageError: the folder is taken, the format is unknown, or the public people that quality
+            is measured against cannot be used (see `quality.meter`).
     """
     from medvae import release
 
@@ -89,6 +91,7 @@ def create(
             fmt=fmt,
             public=images,
             approvals=required,
+            meter=quality.meter(tenant, artifact, facts.data, order.reference, progress),
             progress=progress,
         )
         book.finish()
@@ -119,6 +122,7 @@ def create(
         public=made.public,
         id=made.id,
         status="released" if required is None else "awaiting approval",
+        scores=made.scores,
     )
 
 

@@ -50,6 +50,13 @@ def create(
             help="Also the labelled public images of the model's anatomy entry, marked as such.",
         ),
     ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Anatomy entry that the quality score is measured against, or none; by default "
+            "the model's own, else one that covers the labels.",
+        ),
+    ] = None,
 ) -> None:
     """Create a release: generate volumes, check them at the gate, describe and sign them."""
     with progress() as bar:
@@ -67,6 +74,7 @@ def create(
             recipient=recipient,
             category=category,
             with_public=with_public,
+            reference=reference,
             progress=bar,
         )
     images = f" and {plural(result.public, 'public image')}" if result.public else ""
@@ -76,6 +84,7 @@ def create(
         f"Id:      {result.id}",
         f"{plural(n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
+        "Scores: " + ", ".join(f"{name} {_score(one)}" for name, one in result.scores.items()),
     ]
     if result.status == "awaiting approval":
         lines.append("It is not valid before another identity has approved it (release approve).")
@@ -122,6 +131,10 @@ def verify(
         )
     show(result, lines)
     return IntegrityError.exit_code if result.valid is False else 0
+
+
+def _score(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f} of 10"
 
 
 @app.command("list")

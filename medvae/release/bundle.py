@@ -36,6 +36,7 @@ from medvae.release.figures import contact_sheet, histogram, trade_off
 from medvae.release.gate import VoxelGate, check_declared, check_privacy
 from medvae.release.nnunet import NnunetWriter
 from medvae.release.png import FolderWriter
+from medvae.release.quality import Meter
 from medvae.release.report import render
 from medvae.release.survey import Survey
 from medvae.release.tables import json_text
@@ -55,6 +56,7 @@ def create(
     fmt: str = "bids",
     public: Iterable[Volume] = (),
     approvals: bytes | None = None,
+    meter: Meter | None = None,
     progress: Progress = SILENT,
 ) -> ReleaseResult:
     """Write, gate, describe and sign a release.
@@ -70,6 +72,7 @@ def create(
             on it) or "folder" (PNG, of pictures).
         public: images of public people on the same grid, which `facts.public` describes.
         approvals: who may approve it (`approval.require`), where it is to be valid only then.
+        meter: measures the quality of the synthetic volumes, for the card (None: not measured).
 
     Raises:
         UsageError: the target is not free, a fact cannot be used or was never declared.
@@ -86,7 +89,9 @@ def create(
             raise UsageError(f"the gate's check {check.name!r} failed: {check.detail}")
     signer = mf.fingerprint(public_key)
     with space.writing(out, _bytes_of(facts)), _staging(out) as folder:
-        checks, voxels = _fill(folder, (volumes, public), facts, checks, signer, fmt, progress)
+        checks, voxels, rated = _fill(
+            folder, (volumes, public), facts, checks, signer, fmt, meter, progress
+        )
         (folder / mf.SIGNER).write_bytes(public_key)
         if approvals is not None:
             (folder / mf.APPROVALS).write_bytes(approvals)
@@ -110,6 +115,7 @@ def create(
         signer=signer,
         report=out / "report.html",
         id=str(result.id),
+        scores=rated,
     )
 
 
@@ -127,8 +133,9 @@ def _fill(
     checks: list[Check],
     signer: str,
     fmt: str,
+    meter: Meter | None,
     progress: Progress,
-) -> tuple[list[Check], VoxelGate]:
+) -> tuple[list[Check], VoxelGate, dict[str, float | None]]:
     """Volumes first, synthetic and public ones, then everything that describes them."""
     volumes, public = sources
     expected = 0 if facts.public is None else facts.public.count
@@ -141,6 +148,8 @@ def _fill(
         voxels.look(volume)
         writer.add(volume)
         survey.add(volume)
+        if meter is not None:
+            meter.look(volume)
         progress.advance(voxels.count)
     for image in public:
         # Figures and the contact sheet show what was generated, and nothing else.
@@ -150,10 +159,12 @@ def _fill(
     writer.finish()
     progress.finish(f"{voxels.count} volumes")
     masks = voxels.count if voxels.masks else 0
-    card = make_card(facts, checks, voxels.count, masks, signer)
+    quality = None if meter is None else meter.quality()
+    card = make_card(facts, checks, voxels.count, masks, signer, quality)
     card["data"].update(writer.layout)
     _describe(folder, card, survey, writer)
-    return checks, voxels
+    rated = {name: score["value"] for name, score in card["scores"].items()}
+    return checks, voxels, rated
 
 
 class Writer(Protocol):

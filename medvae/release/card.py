@@ -15,6 +15,7 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
+from medvae.release.quality import Quality
 from medvae.release.scores import scores
 from medvae.release.tables import VERSION
 
@@ -22,7 +23,12 @@ SCHEMA = "medvae-card-3"
 
 
 def make_card(
-    facts: ReleaseFacts, checks: Sequence[Check], volumes: int, masks: int, signer: str
+    facts: ReleaseFacts,
+    checks: Sequence[Check],
+    volumes: int,
+    masks: int,
+    signer: str,
+    quality: Quality | None = None,
 ) -> dict[str, Any]:
     """The card as JSON values. Everything in it is public; nothing is measured on patients."""
     data = facts.data
@@ -48,7 +54,7 @@ def make_card(
             "seed": facts.seed,
             **_public_images(facts),
         },
-        "scores": scores(privacy),
+        "scores": scores(privacy, quality),
         "privacy": privacy,
         "model": dict(facts.model),
         "configuration": dict(facts.config),

@@ -106,9 +106,16 @@ def _scores(found: dict[str, Any]) -> str:
         [
             f"{name}: **{score_text(one['value'])}**. {one['meaning']}"
             + (f" Formula: {one['formula']}." if one["formula"] else "")
+            + "".join(f"\n  - {_row(row)}" for row in one["rows"])
             for name, one in found.items()
         ]
     )
+
+
+def _row(row: dict[str, str]) -> str:
+    """A figure, what stands beside it, and what it is."""
+    beside = "; ".join(f"{key}: {row[key]}" for key in row if key not in ("figure", "unit"))
+    return f"{row['figure']}: {beside} ({row['unit']})"
 
 
 def _privacy(privacy: dict[str, Any]) -> list[str]:

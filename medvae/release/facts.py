@@ -335,6 +335,7 @@ class ReleaseResult:
         signer: fingerprint of the signing key.
         report: the HTML report inside the folder.
         id: 64 hex digits, the SHA-256 of the manifest.
+        scores: headline score -> 0 to 10, or None where it was not measured.
     """
 
     path: Path
@@ -349,3 +350,4 @@ class ReleaseResult:
     signer: str
     report: Path
     id: str
+    scores: Mapping[str, float | None]

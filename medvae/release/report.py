@@ -142,13 +142,23 @@ def _score(name: str, score: dict[str, Any]) -> str:
     figures, formula = score["figures"], score["formula"]
     beside = f'<p class="note">Formula: {escape(formula)}.</p>' if formula else ""
     kind = "number none" if value is None else "number"
-    more = _fold("Figures", _definitions(figures)) if figures else ""
+    rows = _figures(score["rows"], f"Figures of the {name} score")
+    more = _fold("Figures", _definitions(figures) + rows) if figures else ""
     return (
         f'<section class="card score" aria-labelledby="score-{name}">'
         f'<h2 id="score-{name}">{name.capitalize()} score</h2>'
         f'<p class="{kind}">{number}</p>{meter}<p>{escape(score["meaning"])}</p>'
         f"{beside}{more}</section>"
     )
+
+
+def _figures(rows: list[dict[str, str]], name: str) -> str:
+    """A score's figures beside their references; what they are stands below, for a narrow table."""
+    if not rows:
+        return ""
+    table = _table([{k: v for k, v in row.items() if k != "unit"} for row in rows], name)
+    notes = (f"{row['figure'].capitalize()}: {row['unit']}." for row in rows)
+    return table + "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 
 
 def _fold(title: str, body: str) -> str:

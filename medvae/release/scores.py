@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from medvae.release.quality import Quality
+
 TOP = 10.0
 UNMEASURED = (
     "Likeness to the patients would itself be private, so it is on no card: ask the institution "
@@ -16,13 +18,14 @@ UNMEASURED = (
 )
 
 
-def scores(privacy: dict[str, Any]) -> dict[str, Any]:
-    """The card's `scores`: name -> value (0 to 10, or None), formula, meaning, figures.
+def scores(privacy: dict[str, Any], quality: Quality | None = None) -> dict[str, Any]:
+    """The card's `scores`: name -> value (0 to 10, or None), formula, meaning, figures, rows.
 
     Args:
         privacy: the card's privacy statement.
+        quality: what was measured of the volumes; None: nothing.
     """
-    return {"privacy": _privacy(privacy), "quality": _quality()}
+    return {"privacy": _privacy(privacy), "quality": _quality(quality)}
 
 
 def score_text(value: float | None) -> str:
@@ -55,12 +58,38 @@ def _privacy(privacy: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _quality() -> dict[str, Any]:
-    return _score(None, "", UNMEASURED, {})
+def _quality(found: Quality | None) -> dict[str, Any]:
+    if found is None:
+        return _score(None, "", UNMEASURED, {})
+    rows = [part.to_json() for part in found.parts]
+    figures: dict[str, Any] = {"volumes looked at": found.looked}
+    if found.missing:
+        meaning = f"Not measured: {found.missing}. {UNMEASURED}"
+        return _score(None, "", meaning, figures if rows else {}, rows)
+    least = min(found.parts, key=lambda part: part.score)
+    return _score(
+        TOP * least.score,
+        "10 x the smallest part: " + "; ".join(part.formula for part in found.parts),
+        f"Measured against {found.against}, not against the patients. The weakest part is "
+        f"{least.name}. {found.note} {UNMEASURED}".replace("  ", " "),
+        {"measured against": found.against, "source": found.source, **figures},
+        rows,
+    )
 
 
 def _score(
-    value: float | None, formula: str, meaning: str, figures: dict[str, Any]
+    value: float | None,
+    formula: str,
+    meaning: str,
+    figures: dict[str, Any],
+    rows: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     rounded = None if value is None else math.floor(value * 10 + 1e-9) / 10
-    return {"value": rounded, "of": TOP, "formula": formula, "meaning": meaning, "figures": figures}
+    return {
+        "value": rounded,
+        "of": TOP,
+        "formula": formula,
+        "meaning": meaning,
+        "figures": figures,
+        "rows": rows or [],
+    }

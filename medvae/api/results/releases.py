@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class ReleaseResult(Result):
         signer: fingerprint of the signing key.
         id: 64 hex digits, the SHA-256 of the manifest; `release recall` takes it.
         status: "released" or "awaiting approval".
+        scores: headline score ("privacy", "quality") -> 0 to 10, rounded down; None where it was
+            not measured.
     """
 
     release: Path
@@ -47,6 +50,7 @@ class ReleaseResult(Result):
     public: int
     id: str
     status: str
+    scores: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
