@@ -198,6 +198,12 @@ class FinetuneConfig(Section):
     )
     steps: Annotated[int, Field(ge=0)] = Field(default=20, description="Steps of DP-SGD.")
     clip: Positive = Field(default=1.0, description="Largest L2 norm of a patient's gradient.")
+    clipping: Literal["flat", "auto-s"] = Field(
+        default="flat",
+        description="How a patient's gradient is brought within the clip: only where it is longer "
+        "(flat), or every one to nearly the clip whatever its length (auto-s: clip / (norm + "
+        "0.01), Bu et al. 2022), which needs no clip that fits.",
+    )
     views: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="Augmented views of a patient whose gradients are averaged."
     )

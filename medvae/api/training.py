@@ -122,6 +122,7 @@ def _stages(made: Plan) -> tuple[StagePlan, ...]:
     return tuple(
         StagePlan(
             name=mechanism.name,
+            title=mechanism.title,
             noise_multiplier=mechanism.noise_multiplier,
             sample_rate=mechanism.sample_rate,
             steps=mechanism.steps,

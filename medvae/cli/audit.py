@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medvae.cli.evaluate import Volumes
-from medvae.cli.output import note, show
+from medvae.cli.output import note, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
@@ -44,14 +44,13 @@ def run(
 def _lines(result: AuditResult | EngineAudit) -> list[str]:
     """One line a finding; of an engine's bounds the figures, aligned, of the rest the sentence."""
     findings = result.findings
-    width = max((len(found.name) for found in findings), default=0)
-    lines = [
-        f"{'passed' if found.passed else 'FAILED'}  {found.name:<{width}}  {_sentence(found)}"
-        for found in findings
+    rows = [
+        ("passed" if found.passed else "FAILED", found.name, _sentence(found)) for found in findings
     ]
     not_run = getattr(result, "not_run", ())
-    lines += [f"not run       {reason}" for reason in not_run]
-    lines += [f"not attacked  {reason}" for reason in getattr(result, "not_attacked", ())]
+    lines = table(("", "", ""), rows)
+    lines += [f"not run: {reason}" for reason in not_run]
+    lines += [f"not attacked: {reason}" for reason in getattr(result, "not_attacked", ())]
     if not result.passed:
         return [*lines, "Not passed."]
     skipped = " Not all attacks could be run." if not_run else ""

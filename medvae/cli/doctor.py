@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.cli.output import show
+from medvae.cli.output import show, table
 from medvae.cli.settings import settings
 from medvae.errors import MedvaeError
 
@@ -12,9 +12,6 @@ def run() -> int:
     from medvae.api import examine
 
     result = examine(settings.device)
-    lines = [
-        f"{'ok ' if check.ok else 'BAD'}  {check.name:<20} {check.detail}"
-        for check in result.checks
-    ]
-    show(result, lines)
+    rows = [("ok" if check.ok else "BAD", check.name, check.detail) for check in result.checks]
+    show(result, table(("", "", ""), rows))
     return 0 if result.ok else MedvaeError.exit_code

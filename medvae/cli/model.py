@@ -37,7 +37,7 @@ def show_(name: Model) -> None:
     values = [(column, getattr(result, column)) for column in _COLUMNS]
     rows = [row for row in values if row[1] is not None]
     rows += [("parameters", result.parameters), ("bytes", words(result.bytes))]
-    lines = table(("", ""), rows)[1:]
+    lines = table(("", ""), rows)
     if result.compression is not None:
         lines += ["", *_compressed(result.compression)]
     rest = {key: value for key, value in facts.items() if key in ("config", "plan", "stages")}

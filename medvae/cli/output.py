@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,9 @@ from medvae.escape import escaped
 
 if TYPE_CHECKING:
     from medvae.api.results import Result
+
+# Columns of a table that nobody looks at on a terminal: rows are not wrapped.
+_LONGEST = 10_000
 
 
 def show(result: Result | dict[str, Any], lines: Iterable[str] = ()) -> None:
@@ -36,13 +41,30 @@ def objects(found: Iterable[Result]) -> list[dict[str, Any]]:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Columns aligned with spaces: readable, and easy to cut with other tools."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max([len(head), *(len(row[i]) for row in cells)]) for i, head in enumerate(headers)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [list(headers), *cells]
-    ]
+    """Lines of aligned columns, numbers to the right; without a line of headers where all are "".
+
+    On a terminal long cells are wrapped to its width. Elsewhere a row is one line, whatever its
+    length, which is easy to cut with other tools.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    values = [list(row) for row in rows]
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(headers))
+    columns = list(zip(*values, strict=True)) or [()] * len(headers)
+    for head, column in zip(headers, columns, strict=True):
+        numeric = all(isinstance(value, int | float | None) for value in column)
+        grid.add_column(Text(head), justify="right" if numeric else "left", overflow="fold")
+    for row in values:
+        # Text, and no markup: a name may hold brackets.
+        grid.add_row(*(Text(_cell(value)) for value in row))
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else _LONGEST
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    with console.capture() as capture:
+        console.print(grid)
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def _cell(value: Any) -> str:

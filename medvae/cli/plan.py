@@ -42,14 +42,15 @@ def run(
 
 
 def _lines(result: PlanResult) -> list[str]:
-    columns = ("name", "noise_multiplier", "sample_rate", "steps", "epsilon_alone")
+    columns = ("title", "noise_multiplier", "sample_rate", "steps", "epsilon_alone")
+    heads = ("stage", "noise/clip", "sample rate", "steps", "epsilon alone")
     rows = [[getattr(stage, column) for column in columns] for stage in result.stages]
     budget = result.budget
     cost = result.cost
     return [
         f"{result.dataset}: {result.patients} {result.unit}s; "
         f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for all stages together",
-        *table(columns, rows),
+        *table(heads, rows),
         *_alone(result.atlas_alone_below),
         *_anatomy(result),
         *_coverage(result.coverage),

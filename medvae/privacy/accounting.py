@@ -39,6 +39,22 @@ DEFAULT_DELTA = 1e-5
 
 Event = tuple[float, float, int]
 
+# What the names of earlier versions stand for, which plans, ledgers and noise streams keep.
+_TITLES = {
+    "atlas-motion": "atlas.deformation",
+    "atlas-spread": "atlas.texture-variance",
+    "finetune": "dpsgd",
+}
+
+
+def title_of(name: str) -> str:
+    """A mechanism's name as people read it: the model's part, a dot, the statistic.
+
+    Plans, ledgers and noise streams keep the name itself: `atlas-mean`, `prior.mean`, `finetune`.
+    """
+    base, dot, of = name.partition(".")
+    return _TITLES.get(base, base.replace("-", ".", 1)) + dot + of
+
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -59,6 +75,11 @@ class Mechanism:
     sample_rate: float
     steps: int
     noise_multiplier: float
+
+    @property
+    def title(self) -> str:
+        """The name as people read it (`title_of`)."""
+        return title_of(self.name)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:

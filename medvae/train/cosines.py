@@ -23,6 +23,7 @@ from medvae.cosines.planned import mechanisms, parts_of
 from medvae.errors import UsageError
 from medvae.grid import Gridded
 from medvae.privacy import NoiseSource, Plan, joint
+from medvae.privacy.accounting import title_of
 from medvae.progress import Progress
 from medvae.train.release import PlannedRelease
 from medvae.train.stages import Stages
@@ -103,7 +104,7 @@ def fit(
     model = CosineModel(basis, state)
     for name, _ in mechanisms(basis):
         parts = parts_of(name, basis, model.numbers, release.sigma)
-        progress.start(name.replace("-", ": "), len(patients))
+        progress.start(title_of(name), len(patients))
         model = _release(name, parts, patients, release, model, progress)
         progress.finish()
     return model

@@ -69,6 +69,7 @@ def finetune(
         ),
         mechanism=mechanism,
         clip=cfg.finetune.clip * scale,
+        clipping=cfg.finetune.clipping,
         divisor=max(1.0, mechanism.sample_rate * patients),
         noise=noise,
         precision=cfg.compute.precision,

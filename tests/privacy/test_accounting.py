@@ -108,3 +108,21 @@ def test_delta_out_of_range_is_refused(delta: float) -> None:
 def test_patients_are_counted(patients: int) -> None:
     with pytest.raises(UsageError):
         check_patients(patients)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("anatomy-means", "anatomy.means"),
+        ("anatomy-means.centre", "anatomy.means.centre"),
+        ("atlas-refine-again", "atlas.refine-again"),
+        ("atlas-motion", "atlas.deformation"),
+        ("atlas-motion.centre", "atlas.deformation.centre"),
+        ("finetune", "dpsgd"),
+        ("prior.mean", "prior.mean"),
+    ],
+)
+def test_names_of_all_parts_are_read_in_one_style(name: str, title: str) -> None:
+    assert Mechanism(name, 1.0, 1, 1.0).title == title
+    # The name itself stays: plans, ledgers and noise streams know a mechanism by it.
+    assert Mechanism(name, 1.0, 1, 1.0).name == name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from medvae.config import RunConfig
 from medvae.errors import UsageError
@@ -14,6 +15,7 @@ from medvae.model import Artifact
 from medvae.model.artifact import FORMAT
 from medvae.model.procedural import random_volume
 from medvae.privacy import DPTrainer, Plan, StageRequest, make_plan
+from medvae.privacy.clipping import clip_factors
 from medvae.train import stage_requests, train
 from medvae.train.state import pack, unpack
 
@@ -127,7 +129,27 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     assert same(*made)
 
 
-def test_the_engine_is_told_the_compute_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configured_clipping_clips_the_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+
+    def recorded(norms: torch.Tensor, clip: float, clipping: str) -> torch.Tensor:
+        used.append(clipping)
+        return clip_factors(norms, clip, clipping)
+
+    monkeypatch.setattr("medvae.privacy.clipping.clip_factors", recorded)
+    made = []
+    for clipping in ("flat", "auto-s"):
+        cfg = configuration(finetune={"clipping": clipping})
+        made.append(train(cfg, plan_of(cfg, 6), Cohort(6, (16, 16, 16)), key=KEY))
+    half = len(used) // 2
+    assert half > 0
+    assert used == ["flat"] * half + ["auto-s"] * half
+    assert not same(*made)
+    with pytest.raises(ValidationError):
+        configuration(finetune={"clipping": "normalise"})
+
+
+def test_the_engine_gets_the_compute_knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
 
     def recorded(*args: object, **options: object) -> DPTrainer:

@@ -12,12 +12,14 @@ class StagePlan(Result):
     """One mechanism of a plan.
 
     Attributes:
+        name: as plan and ledger keep it; `title`: in one style for all parts of a model.
         noise_multiplier: noise in units of the clip.
         sample_rate: probability that a patient takes part in a step.
         epsilon_alone: what it would cost if it were the only one.
     """
 
     name: str
+    title: str
     noise_multiplier: float
     sample_rate: float
     steps: int
