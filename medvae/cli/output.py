@@ -61,7 +61,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
         grid.add_row(*(Text(_cell(value)) for value in row))
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else _LONGEST
-    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    # Without a height rich takes 80 columns wherever TERM is dumb.
+    console = Console(file=io.StringIO(), width=width, height=25, force_terminal=terminal)
     with console.capture() as capture:
         console.print(grid)
     return [line.rstrip() for line in capture.get().splitlines()]
