@@ -104,6 +104,10 @@ KINDS = {
         "volumes labelled by the numbers that their segmentation gives to named segments",
         "a number may be another structure in another file: name them with --label-scheme",
     ),
+    "fractions": (
+        "volumes whose segmentation holds fractions",
+        "a voxel is labelled where more than half of it is the segment's",
+    ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
     "channel": ("images that are none of the --channels", "they were left out"),
     "numbered": (
@@ -139,7 +143,18 @@ KINDS = {
 }
 # What the answer of a worker may hold.
 FROM_WORKER = frozenset(
-    {"derived", "real", "mosaic", "padding", "soft", "overlap", "segments", "upright", "evened"}
+    {
+        "derived",
+        "real",
+        "mosaic",
+        "padding",
+        "soft",
+        "overlap",
+        "segments",
+        "fractions",
+        "upright",
+        "evened",
+    }
     | {"opaque", "deep", "grey", "sheared", "sideless", "resized", "unscaled", "sizes", "holes"}
     | {"single"}
 )

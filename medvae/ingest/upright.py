@@ -43,6 +43,18 @@ class Stack:
     def is_upright(self) -> bool:
         return self.shift is None and self.along is None
 
+    def slices_at(self, places: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Indices of the slices at places along the even stack of `affine`, in its voxels.
+
+        What is between two slices, or beyond the last one, is in parts of their distance.
+        """
+        if self.along is None:
+            return places
+        last = len(self.along) - 1
+        even = (self.along - self.along[0]) * (last / (self.along[-1] - self.along[0]))
+        lower = np.clip(np.searchsorted(even, places, side="right") - 1, 0, last - 1)
+        return np.asarray(lower + (places - even[lower]) / (even[lower + 1] - even[lower]))
+
 
 def check_tilt(degrees: float) -> None:
     """Refuse a tilt that no gantry has. Raises InputError."""

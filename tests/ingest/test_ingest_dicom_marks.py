@@ -203,6 +203,43 @@ def test_a_label_map_of_segments(tmp_path: Path) -> None:
     assert np.array_equal(one(save(tmp_path, [made])).volume.mask, as_stored(whole))
 
 
+def fractional(image: Dataset, masks: dict[int, np.ndarray], most: int | None) -> Dataset:
+    """A SEG of values 0 to `most`: number -> values [slice, row, column], a frame each."""
+    whole = np.ones(SHAPE, bool)
+    made = segmentation(image, {n: (f"part {n}", whole) for n in masks}, kind="FRACTIONAL")
+    made.BitsAllocated, made.BitsStored, made.HighBit = 8, 8, 7
+    made.SegmentationFractionalType = "PROBABILITY"
+    if most is not None:
+        made.MaximumFractionalValue = most
+    made.PixelData = np.concatenate(list(masks.values())).astype(np.uint8).tobytes()
+    return made
+
+
+@pytest.mark.parametrize("most", [1, 100, 255])
+def test_fractions_are_labels_where_they_are_more_than_half(tmp_path: Path, most: int) -> None:
+    draw = np.random.default_rng(most)
+    first = draw.integers(0, most, SHAPE, endpoint=True)
+    second = most - first
+    made = fractional(series()[0], {3: first, 8: second}, most)
+    notes: list[str] = []
+    (result,) = read([save(tmp_path, [made])], notes=notes.append)
+    assert isinstance(result, Ingested)
+    # Exactly half is no segment's, so that two of them never claim one voxel.
+    expected = np.where(first / most > 0.5, 3, np.where(second / most > 0.5, 8, 0))
+    assert {3, 8} <= set(np.unique(expected).tolist())
+    assert np.array_equal(result.volume.mask, as_stored(expected))
+    assert any("holds fractions" in note for note in notes)
+
+
+def test_fractions_of_nothing_that_is_said_are_refused(tmp_path: Path) -> None:
+    image, values = series()[0], np.full(SHAPE, 7)
+    for number, (most, words) in enumerate(
+        [(None, "does not say of what"), (0, "does not say of what"), (6, "above the largest")]
+    ):
+        made = fractional(image, {1: values}, most)
+        assert words in both(save(tmp_path / str(number), [made]))[1]
+
+
 def test_what_cannot_be_a_label_map_is_refused_and_the_scan_is_kept(tmp_path: Path) -> None:
     liver, _ = parts()
     image = series()[0]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ingest_makers import one, refusal, slice_of, write
 from pydicom.dataset import Dataset
-from test_ingest_dicom_marks import as_stored, item, segmentation
+from test_ingest_dicom_marks import as_stored, item, segmentation, structures
 
 from medvae.ingest import Ingested, read
 from medvae.ingest.upright import can_be_evened
@@ -127,6 +127,55 @@ def test_a_segmentation_of_a_tilted_series_is_moved_with_it(tmp_path: Path) -> N
     for z in range(5):
         expected[z, z : z + ROWS] = mask[z]
     assert np.array_equal(one(tmp_path).volume.mask, as_stored(expected))
+
+
+UNEVEN = (0.0, 3.0, 6.0, 12.0, 18.5)
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.25])
+def test_a_segmentation_of_uneven_slices_is_evened_with_them(tmp_path: Path, lean: float) -> None:
+    """A label is that of the scanner's slice which is nearest to a slice of the volume."""
+    positions = [(20.0, 40 + lean * z, 30 + z) for z in UNEVEN]
+    slices = scanned(positions)
+    mask = np.zeros((5, ROWS, COLUMNS), bool)
+    for z in range(1, 5):
+        mask[z, 3 : 5 + z, z : 7 + z] = True
+    made = segmentation(slices[0], {1: ("x", mask)})
+    for frame, position in zip(made.PerFrameFunctionalGroupsSequence, positions[1:], strict=True):
+        frame.PlanePositionSequence = [item(ImagePositionPatient=list(position))]
+    write(tmp_path, slices)
+    made.save_as(tmp_path / "mark.dcm", enforce_file_format=True)
+    volume = one(tmp_path).volume
+    shown = volume.mask[::-1, ::-1].T
+    assert shown.shape[0] == 7
+    for z, plane in enumerate(shown):
+        nearest = int(np.argmin(np.abs(np.array(UNEVEN) - 3.0 * z)))
+        if abs(UNEVEN[nearest] - 3.0 * z) < 2.9:
+            low = round(lean * 3.0 * z / 0.75)
+            assert np.array_equal(plane[low : low + ROWS], mask[nearest]), z
+            assert plane.sum() == mask[nearest].sum()
+    frame = made.PerFrameFunctionalGroupsSequence[1]
+    # Where an even stack would have a slice, this one has none.
+    frame.PlanePositionSequence[0].ImagePositionPatient = [20, 40 + lean * 9.25, 30 + 9.25]
+    made.save_as(tmp_path / "mark.dcm", enforce_file_format=True)
+    scan, refused = read([tmp_path])
+    assert isinstance(scan, Ingested)
+    assert scan.volume.mask is None
+    assert "where no image of its series is" in refused.reason
+
+
+def test_a_contour_on_uneven_slices_is_on_its_own_slice(tmp_path: Path) -> None:
+    slices = scanned([(20, 40, 30 + z) for z in UNEVEN])
+    corners = [(20.9, 40.5), (23.1, 40.5), (23.1, 44.0), (20.9, 44.0)]
+    points = [v for x, y in corners for v in (x, y, 30 + UNEVEN[3])]
+    write(tmp_path, slices)
+    made = structures(slices[0], {1: ("x", [points])})
+    made.save_as(tmp_path / "mark.dcm", enforce_file_format=True)
+    shown = one(tmp_path).volume.mask[::-1, ::-1].T
+    expected = np.zeros((ROWS, COLUMNS), np.uint8)
+    expected[1:6, 2:7] = 1
+    assert np.array_equal(shown[4], expected)  # 12 mm from the first slice.
+    assert not shown[[0, 1, 2, 6]].any()
 
 
 @pytest.mark.skipif(not shutil.which("dcm2niix"), reason="dcm2niix is not installed")

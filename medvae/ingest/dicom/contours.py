@@ -18,6 +18,7 @@ from medvae.ingest.dicom.values import text, whole
 from medvae.ingest.normalise import Affine
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import FROM_LPS
+from medvae.ingest.upright import Stack
 
 TAGS: list[str | int] = [
     "StructureSetROISequence",
@@ -59,14 +60,14 @@ def names(data: Dataset) -> dict[int, list[str]]:
 
 
 def planes(
-    data: Dataset, shape: tuple[int, int, int], affine: Affine, wanted: set[int], limits: Limits
+    data: Dataset, shape: tuple[int, int, int], stack: Stack, wanted: set[int], limits: Limits
 ) -> Iterator[Plane]:
     """Number of a structure, the slice, and which voxels [column, row] of it are inside.
 
     Raises:
         InputError: contours that are not closed and planar, damaged, or on no slice.
     """
-    inverse = np.asarray(np.linalg.inv(affine) @ FROM_LPS, np.float64)
+    inverse = np.asarray(np.linalg.inv(stack.affine) @ FROM_LPS, np.float64)
     left = MOST_POINTS
     for structure in data.get("ROIContourSequence") or []:
         number = whole(structure, "ReferencedROINumber")
@@ -75,6 +76,7 @@ def planes(
         slices: dict[int, npt.NDArray[np.bool_]] = {}
         for contour in structure.get("ContourSequence") or []:
             points = _points(contour, inverse)
+            points[:, 2] = stack.slices_at(points[:, 2])
             left -= len(points)
             if left < 0:
                 raise InputError(f"it has more than {MOST_POINTS} points")

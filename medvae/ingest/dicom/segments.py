@@ -1,4 +1,4 @@
-"""DICOM SEG: binary segmentations and label maps of segments (PS3.3 A.51, C.8.20)."""
+"""DICOM SEG: binary and fractional segmentations, label maps of segments (PS3.3 A.51, C.8.20)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pydicom.uid import UID
 from medvae.errors import InputError
 from medvae.ingest.dicom.frames import decoded
 from medvae.ingest.dicom.values import floats, text, whole
-from medvae.ingest.normalise import Affine
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import FROM_LPS
+from medvae.ingest.upright import Stack
 
 TAGS: list[str | int] = [
     "SegmentationType",
@@ -28,10 +28,14 @@ TAGS: list[str | int] = [
     "HighBit",
     "PixelRepresentation",
     "PixelData",
+    "MaximumFractionalValue",
 ]
 MOST_FRAMES = 100_000
 # Of a voxel: how far a frame may lie from the grid of its series, in its plane and along it.
 OFF_GRID, OFF_SLICE = 0.1, 0.25
+
+# Bits of a pixel by kind; an object that names no kind is read as a label map.
+_BITS = {"BINARY": (1, 8), "FRACTIONAL": (8,), "LABELMAP": (8, 16)}
 
 Plane = tuple[int, tuple[Any, ...], npt.NDArray[np.bool_]]
 
@@ -68,16 +72,14 @@ def names(data: Dataset) -> dict[int, list[str]]:
 
 
 def planes(
-    data: Dataset, shape: tuple[int, int, int], affine: Affine, wanted: set[int], limits: Limits
+    data: Dataset, shape: tuple[int, int, int], stack: Stack, wanted: set[int], limits: Limits
 ) -> Iterator[Plane]:
     """Number of a segment, where in the series' grid [column, row, slice], and which voxels there.
 
     Raises:
-        InputError: fractions, damaged, too large, or a frame that is not on the grid.
+        InputError: damaged, too large, or a frame that is not on the grid.
     """
     kind = text(data, "SegmentationType").upper()
-    if kind == "FRACTIONAL":
-        raise InputError("its segments are fractions: store them as BINARY")
     rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
     groups = list(data.get("PerFrameFunctionalGroupsSequence") or [])
     if min(rows, columns) < 1 or not 1 <= len(groups) <= MOST_FRAMES:
@@ -86,30 +88,38 @@ def planes(
         raise InputError("it has several frames without a place for each")
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     pixels = _Frames(data, kind, (len(groups), rows, columns), limits)
-    inverse = np.linalg.inv(affine) @ FROM_LPS
+    inverse = np.linalg.inv(stack.affine) @ FROM_LPS
     for index, own in enumerate(groups):
-        number = _segment(own, shared) if pixels.are_bits else 0
-        if pixels.are_bits and number not in wanted:
+        number = 0 if pixels.are_labels else _segment(own, shared)
+        if not pixels.are_labels and number not in wanted:
             continue
         grid = inverse @ _frame(own, shared)
+        grid[2, 2] = stack.slices_at(grid[2, 2])
         frame = pixels.of(index).T
         where, frame = _placed(frame, grid, shape)
-        for one in [number] if pixels.are_bits else sorted(wanted & set(np.unique(frame).tolist())):
-            inside = frame.astype(bool) if pixels.are_bits else frame == one
+        shown = sorted(wanted & set(np.unique(frame).tolist())) if pixels.are_labels else [number]
+        for one in shown:
+            inside = frame == one if pixels.are_labels else frame.astype(bool)
             if inside.any():
                 yield one, where, inside
 
 
+def is_fractional(data: Dataset) -> bool:
+    """Whether a voxel of it holds a probability or a part of a segment."""
+    return text(data, "SegmentationType").upper() == "FRACTIONAL"
+
+
 class _Frames:
-    """The frames of an object: bits, or numbers of segments."""
+    """The frames of an object: bits, numbers of segments, or fractions of one."""
 
     def __init__(
         self, data: Dataset, kind: str, size: tuple[int, int, int], limits: Limits
     ) -> None:
         self._size = size
-        self.are_bits = kind == "BINARY"
+        self.are_labels = kind not in _BITS or kind == "LABELMAP"
+        self._most = _most(data) if is_fractional(data) else None
         bits = whole(data, "BitsAllocated")
-        if "PixelData" not in data or bits not in ((1, 8) if self.are_bits else (8, 16)):
+        if "PixelData" not in data or bits not in _BITS.get(kind, _BITS["LABELMAP"]):
             raise InputError(f"its pixels are not those of a segmentation ({kind or 'no type'})")
         count = int(np.prod(size, dtype=np.int64))
         if bits == 1:
@@ -130,12 +140,30 @@ class _Frames:
         """[rows, columns] of one frame."""
         if self._bits is None:
             frame: npt.NDArray[Any] = self._pixels[index]
-            return frame
+            return frame if self._most is None else _majority(frame, self._most)
         count = self._size[1] * self._size[2]
         # Frames follow one another without being filled up to whole bytes.
         first, last = index * count, (index + 1) * count
         bits = np.unpackbits(self._bits[first // 8 : -(-last // 8)], bitorder="little")
         return bits[first % 8 :][:count].reshape(self._size[1:])
+
+
+def _most(data: Dataset) -> int:
+    """The value of a whole voxel."""
+    most = whole(data, "MaximumFractionalValue")
+    if most is None or not 0 < most < 256:
+        raise InputError(
+            "its segments are fractions, and its header does not say of what "
+            "(MaximumFractionalValue): store them as BINARY"
+        )
+    return most
+
+
+def _majority(frame: npt.NDArray[Any], most: int) -> npt.NDArray[np.bool_]:
+    """Voxels of which more than half is the segment's; no two segments have the same one."""
+    if int(frame.max()) > most:
+        raise InputError("its fractions are above the largest that its header says: it is damaged")
+    return np.asarray(frame.astype(np.int64) * 2 > most)
 
 
 def _segment(own: Dataset, shared: Dataset) -> int:

@@ -77,7 +77,7 @@ def series_job(
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
-    mask, unmarked = _mask(job, files, limits, voxels.shape, stack)
+    mask, unmarked = _mask(job, files, limits, voxels.shape, stack, notes)
     if mask is not None and not job["scheme"]:
         notes.add("segments")
     if not stack.is_upright:
@@ -100,15 +100,16 @@ def _mask(
     limits: Limits,
     shape: tuple[int, ...],
     stack: Stack,
+    notes: set[str],
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
     """The label map of the objects that mark a series, and why there is none."""
     if not job["mark_keys"]:
         return None, ""
-    if stack.along is not None:
-        return None, "its series has slices at uneven distances: resample both first"
     columns, rows, count = shape
     try:
-        return labels_of(job, files, limits, (columns, rows, count), stack.affine), ""
+        labels, fractional = labels_of(job, files, limits, (columns, rows, count), stack)
+        notes.update(["fractions"] if fractional else [])
+        return labels, ""
     except InputError as error:
         return None, str(error)
     except MemoryError:
