@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medvae.errors import InputError
-from medvae.ingest import stored, texts
+from medvae.ingest import encodings, stored, texts
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import Affine, Image
-from medvae.ingest.streams import MOST_TRAILING, Gunzip, Plain, Stream
+from medvae.ingest.streams import CUT_SHORT, MOST_TRAILING, Gunzip, Plain, Stream
 
 MARK = re.compile(r"NRRD000[1-6]")
 TYPES = {
@@ -40,12 +40,7 @@ SPACES = {
 # A field and its description, or a key and its value.
 LINE = re.compile(r"(.*?)(:=|: |:$)(.*)")
 MILLIMETRES = {"": 1.0, "mm": 1.0, "millimeter": 1.0, "m": 1000.0, "cm": 10.0, "um": 1e-3}
-# Encodings of the format that are not read, for the sentence that says so.
-UNREAD = {
-    "text": ("text", "txt", "ascii"),
-    "hexadecimal text": ("hex",),
-    "bzip2": ("bzip2", "bz2"),
-}
+TEXT, BZIP2 = ("text", "txt", "ascii"), ("bzip2", "bz2")
 SPATIAL = ("domain", "space", "???", "none")
 MOST_SKIP = 1 << 26
 SEGMENT = re.compile(r"Segment(\d{1,4})_(LabelValue|Name)")
@@ -77,7 +72,7 @@ def read(
     wanted = fields.get("data file") or fields.get("datafile")
     if wanted:
         file = texts.voxel_file(_one_name(wanted), names[1:], files)
-    voxels = stored.voxels(_stream(file, fields, size), shape, kind)
+    voxels = stored.voxels(_stream(file, fields, kind, size), shape, kind)
     space = "scanner" if _is_placed(fields) else ""
     return Image(voxels, affine, is_part=PART in keys, names=_segments(keys), space=space)
 
@@ -173,7 +168,8 @@ def _kind(fields: Fields) -> np.dtype[Any]:
     code = next((code for code, names in TYPES.items() if text in names), None)
     if code is None:
         raise InputError("its voxel type is not supported: store int16 or float32")
-    if code[1] == "1":
+    # Numbers in text have no byte order.
+    if code[1] == "1" or fields["encoding"].lower() in TEXT:
         return np.dtype(code)
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
     if order is None:
@@ -235,16 +231,12 @@ def _one_name(wanted: str) -> str:
     return wanted
 
 
-def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:
+def _stream(file: BinaryIO, fields: Fields, kind: np.dtype[Any], size: int) -> Stream:
     """The bytes from the first voxel on."""
     encoding = fields["encoding"].lower()
-    if encoding not in ("raw", "gzip", "gz"):
-        named = next(
-            (name for name, words in UNREAD.items() if encoding in words),
-            "an encoding unknown to NRRD",
-        )
+    if encoding not in ("raw", "gzip", "gz", "hex", *TEXT, *BZIP2):
         raise InputError(
-            f"its voxels are stored as {named}, which is not read: store them as raw or gzip"
+            "its voxels are stored in an encoding unknown to NRRD: store them as raw or gzip"
         )
     rows = _skip(fields, "line skip", "lineskip")
     skip = _skip(fields, "byte skip", "byteskip")
@@ -253,9 +245,7 @@ def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:
     if encoding != "raw":
         if skip < 0:
             raise InputError(f"byte skip of its header is negative: {texts.DAMAGED}")
-        packed = Gunzip(file)
-        packed.read(skip)
-        return packed
+        return _encoded(file, encoding, skip, kind, size)
     if skip < 0:
         # Counted from the end, as the format has it.
         last = file.seek(0, 2)
@@ -265,6 +255,19 @@ def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:
     else:
         start = file.tell() + skip
     return Plain(file, start)
+
+
+def _encoded(file: BinaryIO, encoding: str, skip: int, kind: np.dtype[Any], size: int) -> Stream:
+    """The voxels of an encoding that is not raw; of a packed one `skip` counts unpacked bytes."""
+    if encoding in TEXT or encoding == "hex":
+        if len(file.read(skip)) < skip:
+            raise InputError(CUT_SHORT)
+        if encoding == "hex":
+            return encodings.from_hex(file, size)
+        return encodings.from_text(file, kind, size // kind.itemsize)
+    packed: Stream = encodings.Bunzip(file) if encoding in BZIP2 else Gunzip(file)
+    packed.read(skip)
+    return packed
 
 
 def _skip(fields: Fields, *names: str) -> int:
