@@ -17,6 +17,7 @@ from medvae.api.anatomy import add_anatomy, list_anatomy, show_anatomy, verify_a
 from medvae.api.anatomy_fetch import fetch_anatomy
 from medvae.api.doctor import examine
 from medvae.api.evaluation import audit_engine
+from medvae.api.follower import follow as follow_training
 from medvae.api.links import Link
 from medvae.api.opened import Release
 from medvae.api.presets import config_text, configs, copy_config, explain_config
@@ -51,6 +52,7 @@ __all__ = [
     "examine",
     "explain_config",
     "fetch_anatomy",
+    "follow_training",
     "list_anatomy",
     "new_identity",
     "open",

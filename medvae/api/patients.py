@@ -15,6 +15,7 @@ from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.anatomy.scan import Scan
+    from medvae.privacy.ranks import Ranks
     from medvae.vault import Tenant
 
 
@@ -63,8 +64,11 @@ class SealedPatients:
     def __len__(self) -> int:
         return len(self.subjects)
 
-    def check(self, progress: Progress) -> int:
+    def check(self, progress: Progress, ranks: Ranks | None = None) -> int:
         """Bring every volume to the grid; the number of volumes that cannot be brought there.
+
+        ranks: processes that look at a part of the patients each; the first one has the number
+            of all, the others that of their own.
 
         One pass over the cohort before its budget is spent, so that no patient's data can stop
         the training later. Where gridded volumes are kept, it costs nothing more.
@@ -72,13 +76,21 @@ class SealedPatients:
         Raises:
             IntegrityError: a volume is damaged.
         """
-        progress.start("check volumes on the grid", len(self))
-        usable = 0
-        for index in range(len(self)):
-            usable += len(self.volumes(index))
-            progress.advance(index + 1)
+        import numpy as np
+
+        from medvae.privacy.ranks import ALONE, share
+
+        ranks = ranks or ALONE
+        mine = share(ranks, range(len(self)))
+        progress.start("check volumes on the grid", len(mine))
+        unusable = 0
+        for done, index in enumerate(mine, 1):
+            unusable += len(self._entries[index]) - len(self.volumes(index))
+            progress.advance(done)
+            ranks.check()
         progress.finish()
-        return sum(len(entries) for entries in self._entries) - usable
+        total = ranks.collect("volumes beyond the grid", np.array([unusable], np.int64))
+        return unusable if total is None else int(total[0])
 
     def scans(self, index: int) -> list[Scan]:
         """The volumes of patient `index` on their own grids, scaled to [-1, 1].

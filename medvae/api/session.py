@@ -264,16 +264,16 @@ class Session:
         resume: bool = False,
         overrides: Sequence[str] = (),
         small_cohort: bool = False,
+        workers: int | None = None,
         progress: Progress = SILENT,
     ) -> results.TrainResult:
         """Train under patient-level differential privacy; the whole plan is debited first.
 
-        `small_cohort`: begin with fewer than 20 patients, which is refused otherwise.
-        """
-        from medvae.api import training
+        `small_cohort`: begin with fewer than 20 patients. `workers`: processes that share them."""
+        from medvae.api.training import TrainRequest, train
 
-        request = training.TrainRequest(dataset, name, init, resume, small_cohort)
-        return training.train(self, _config(config, overrides, epsilon), request, progress)
+        request = TrainRequest(dataset, name, init, resume, small_cohort, workers)
+        return train(self, _config(config, overrides, epsilon), request, progress)
 
     def budget(self, dataset: str | None = None) -> results.Budget:
         """Epsilon spent and left, for the patient who has spent most."""

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from medvae import space
-from medvae.api import anatomy_choice, copies, cost, datasets, integrity, settle
+from medvae.api import anatomy_choice, copies, cost, crew, datasets, integrity, runs, settle
 from medvae.api.accounts import ledger
 from medvae.api.coverage import coverage, cut_off
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint
-from medvae.api.records import Manifest, RunRecord, section
+from medvae.api.records import Manifest, RunRecord
 from medvae.api.results import (
     BudgetState,
     PlanResult,
@@ -28,8 +28,8 @@ from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
+    from medvae.api.crew import Crew
     from medvae.config import RunConfig
-    from medvae.model import Artifact
     from medvae.privacy import Plan
     from medvae.vault import Tenant
 
@@ -46,6 +46,7 @@ class TrainRequest:
     init: str | None = None
     resume: bool = False
     small_cohort: bool = False
+    workers: int | None = None
 
 
 def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
@@ -197,20 +198,21 @@ def train(
     """Train under DP and seal the model; `resume` goes on with an interrupted run.
 
     The order is what makes it safe to stop anywhere: data verified, run and its secret
-    sealed, plan debited durably, training with sealed checkpoints, and in one transaction
-    the model in and the secret and checkpoint out.
+    sealed, all processes ready, plan debited durably, training with sealed checkpoints, and in
+    one transaction the model in and the secret and checkpoint out.
 
     Raises:
         BudgetError: the plan would pass the tenant's limit for one of the patients.
         UsageError: the run exists (and `resume` was not asked), or was made differently; fewer
-            than 20 patients without `small_cohort`.
-        IntegrityError: a volume of the data set is damaged.
+            than 20 patients without `small_cohort`; as `crew.gathered`.
+        IntegrityError: a volume of the data set is damaged, or another process does not fit.
+        AccessError: another process has ended.
     """
     tenant = context.tenant
     datasets.check_name(request.name)
-    with tenant.writer():
+    with crew.gathered(request.workers) as others, tenant.writer():
         try:
-            return _train(context, cfg, request, progress)
+            return _train(context, cfg, request, others, progress)
         except Exception as error:
             # By its kind alone: an error's own text may quote a patient.
             reason = type(error).__name__
@@ -219,7 +221,11 @@ def train(
 
 
 def _train(
-    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
+    context: TenantContext,
+    cfg: RunConfig,
+    request: TrainRequest,
+    others: Crew,
+    progress: Progress,
 ) -> TrainResult:
     from medvae import train as stage
 
@@ -227,16 +233,21 @@ def _train(
     run = _resume(tenant, request) if request.resume else _begin(context, cfg, request, progress)
     cfg, made, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
-        return _result(run, ())
+        others.end()
+        return runs.result(run, ())
     # Whatever can be refused is refused before the debit: there is no refund.
     patients = SealedPatients(tenant, manifest, cfg.data)
-    unusable = patients.check(progress)
-    key = _run_key(tenant, run, made, manifest)
-    init = _init(tenant, run["init"], cfg)
+    key = runs.run_key(tenant, run, made, manifest)
+    init = runs.init(tenant, run["init"], cfg)
     anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
+    checkpoint = TenantCheckpoint(tenant, run["name"])
+    state = crew.state_of(made.digest(), datasets.digest(manifest), cfg, checkpoint.load())
+    ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), made.patients)
+    unusable = patients.check(progress, ranks)
     ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
+    others.go()
     began = time.monotonic()
     artifact = stage.train(
         cfg,
@@ -245,12 +256,14 @@ def _train(
         key=key,
         init=init,
         anatomy=anatomy,
-        checkpoint=TenantCheckpoint(tenant, run["name"]),
+        checkpoint=checkpoint,
         device=device,
         progress=progress,
+        ranks=ranks,
     )
-    run = _finish(tenant, run, artifact, time.monotonic() - began)
-    return _result(run, _notes(unusable, cut_off(manifest["volumes"], cfg.data)))
+    others.end()
+    run = runs.finish(tenant, run, artifact, time.monotonic() - began)
+    return runs.result(run, runs.notes_of(unusable, cut_off(manifest["volumes"], cfg.data)))
 
 
 def _begin(
@@ -274,7 +287,7 @@ def _begin(
     if _alone(asked, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")
-    _init(tenant, request.init, cfg)
+    runs.init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(context.device)
     made = make_plan(tenant, cfg, len(datasets.subjects(manifest)))
@@ -321,79 +334,3 @@ def _resume(tenant: Tenant, request: TrainRequest) -> RunRecord:
             f"{request.init}; resume without --init, which spends nothing more"
         )
     return run
-
-
-def _run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> bytes:
-    from medvae.privacy import run_key
-
-    try:
-        secret = tenant.get_named("run-secret", run["name"])
-    except NotFoundError as error:
-        raise IntegrityError(
-            f"run {run['name']!r} has lost its secret, without which it cannot be resumed: "
-            "restore catalogue.db, keyring.json and objects/ from one backup that holds it"
-        ) from error
-    return run_key(secret, made.digest(), datasets.digest(manifest), "train")
-
-
-def _init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
-    """The public model to start from. One trained on patients would spend twice: refused."""
-    if name is None:
-        return None
-    if cfg.cosines.share > 0:
-        raise UsageError("--init starts a network, and the cosine model has none: leave it out")
-    from medvae.api.models import load
-
-    artifact = load(tenant, name)
-    if artifact.facts["kind"] != "public":
-        raise UsageError(
-            f"--init {name} was trained on patients; start from a model made by medvae pretrain"
-        )
-    if artifact.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
-        raise UsageError(
-            f"--init {name} is another network than the configuration's section model; "
-            "pretrain with this configuration, or set model.* to what it was made with"
-        )
-    return artifact
-
-
-def _finish(tenant: Tenant, run: RunRecord, artifact: Artifact, seconds: float) -> RunRecord:
-    """In one transaction: the model in, the noise's secret and the checkpoint gone."""
-    made = json.loads(run["plan"])
-    run = run | {
-        "state": "done",
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "epsilon": made["epsilon"],
-        "delta": made["delta"],
-        "steps": sum(mechanism["steps"] for mechanism in made["mechanisms"]),
-        "seconds": round(seconds, 1),
-    }
-    with tenant.transaction():
-        tenant.put("model", artifact.to_bytes(), name=run["name"])
-        tenant.put("run", json.dumps(run).encode(), name=run["name"], replace=True)
-        TenantCheckpoint(tenant, run["name"]).forget()
-        secret = tenant.find("run-secret", run["name"])
-        if secret is not None:
-            tenant.delete("run-secret", secret)
-    tenant.record("train", model=run["name"], dataset=run["dataset"], private=True)
-    return run
-
-
-def _notes(unusable: int, beyond: str) -> tuple[str, ...]:
-    """Remarks on the cohort; beyond: what the grid cuts off, or empty."""
-    lost = f"{unusable} volumes could not be brought to the grid and count as none"
-    notes = [note for note in (lost if unusable else "", beyond) if note]
-    return tuple(f"{note} (a figure of private data: it stays in the tenant)" for note in notes)
-
-
-def _result(run: RunRecord, notes: tuple[str, ...]) -> TrainResult:
-    return TrainResult(
-        model=run["name"],
-        epsilon=run["epsilon"],
-        delta=run["delta"],
-        steps=run["steps"],
-        dataset=run["dataset"],
-        seconds=run["seconds"],
-        notes=notes,
-        unit=str(section(run, "privacy").get("unit") or "patient"),
-    )

@@ -25,8 +25,19 @@ def run(
     ] = False,
     set_: Overrides = None,
     small_cohort: SmallCohort = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that share the patients; the same model for any number (default 1)."
+        ),
+    ] = None,
 ) -> None:
     """Train under patient-level differential privacy. The whole plan is debited first."""
+    from medvae.api import follow_training
+
+    if follow_training():
+        # Another rank of torchrun than the first: that one says what there is to say.
+        return
     with progress() as bar:
         result = settings.session().train(
             config,
@@ -37,6 +48,7 @@ def run(
             resume=resume,
             overrides=set_ or [],
             small_cohort=small_cohort,
+            workers=workers,
             progress=bar,
         )
     for remark in result.notes:

@@ -12,6 +12,7 @@ from medvae.privacy.accounting import Mechanism
 from medvae.privacy.discrete import Integers
 from medvae.privacy.lattice import MARGIN, Lattice
 from medvae.privacy.noise import NoiseSource
+from medvae.privacy.ranks import ALONE, Ranks
 
 
 def gaussian_release(
@@ -23,6 +24,7 @@ def gaussian_release(
     noise: NoiseSource,
     dimension: int,
     step: int = 0,
+    ranks: Ranks = ALONE,
 ) -> np.ndarray:
     """The noised mean of per-patient vectors: grid * (sum of integers + noise) / divisor.
 
@@ -52,6 +54,8 @@ def gaussian_release(
         noise: the run's source. The pair (mechanism.name, step) must not have been used before.
         dimension: public length of the vectors.
         step: 0..mechanism.steps - 1, which of its repetitions this is.
+        ranks: processes that hold other patients of the same run; each calls this with its own.
+            The first one alone adds the noise, once, to the sum of all; all get the result.
 
     Returns:
         float64 [dimension].
@@ -61,12 +65,18 @@ def gaussian_release(
     """
     _check(clip, divisor, dimension, mechanism, step)
     lattice = Lattice.of(mechanism.noise_multiplier, clip)
-    total = np.zeros(dimension, dtype=np.int64)
+    lattice.check_patients(ranks.patients)
+    own, count = np.zeros(dimension, dtype=np.int64), 0
     for count, vector in enumerate(vectors, 1):
         lattice.check_patients(count)
-        total += clipped(vector, clip, lattice, dimension)
+        own += clipped(vector, clip, lattice, dimension)
+    total = ranks.collect(f"{mechanism.name} {step}", own, count, lattice.reach)
+    if total is None:
+        return np.frombuffer(ranks.same(b"")).copy()
     total += noise.discrete_gaussian(dimension, lattice.sigma, stream=mechanism.name, step=step)
-    return np.asarray(total * lattice.grid / divisor)
+    released = np.asarray(total * lattice.grid / divisor)
+    ranks.same(released.tobytes())
+    return released
 
 
 def clipped(vector: np.ndarray, clip: float, lattice: Lattice, dimension: int) -> Integers:

@@ -17,6 +17,7 @@ from medvae.privacy.accounting import Mechanism
 from medvae.privacy.gaussian import gaussian_release
 from medvae.privacy.noise import NoiseSource
 from medvae.privacy.plan import Plan
+from medvae.privacy.ranks import ALONE, Ranks
 
 # Part of a statistic's budget (in mu^2) that buys the centre.
 CENTRE_SHARE = 0.3
@@ -55,6 +56,7 @@ def recentred_release(
     divisor: float,
     noise: NoiseSource,
     dimension: int,
+    ranks: Ranks = ALONE,
 ) -> np.ndarray:
     """The noised mean of per-patient vectors, by the mechanisms `centre` and `rest`.
 
@@ -65,6 +67,7 @@ def recentred_release(
     Args:
         vectors: as in `gaussian_release`; kept in memory, [patients, dimension] float64.
         clip: largest norm of a whole vector.
+        ranks: as in `gaussian_release`.
 
     Returns:
         float64 [dimension]; its noise has standard deviation
@@ -78,6 +81,7 @@ def recentred_release(
         divisor=divisor,
         noise=noise,
         dimension=dimension,
+        ranks=ranks,
     )
     point = shrunk(first, centre.noise_multiplier * clip / divisor)
     differences = gaussian_release(
@@ -87,6 +91,7 @@ def recentred_release(
         divisor=divisor,
         noise=noise,
         dimension=dimension,
+        ranks=ranks,
     )
     return np.asarray(point + differences)
 

@@ -98,10 +98,9 @@ def released(
     """The anatomy model of the plan; kept, so that a resumed run does not measure again."""
     done = stages.result("anatomy")
     if done is None:
-        release = PlannedRelease(plan, noise)
-        model = fit_anatomy(
-            cohort, patients, release, workers=os.cpu_count() or 1, progress=progress
-        )
+        release = PlannedRelease(plan, noise, stages.ranks)
+        threads = max(1, (os.cpu_count() or 1) // stages.ranks.count)
+        model = fit_anatomy(cohort, patients, release, workers=threads, progress=progress)
         done = stages.finish("anatomy", _tensors(model))
     # Read back also when just made: a resumed run must see the same numbers.
     return AnatomyModel.read(cohort, {k: v.numpy() for k, v in done.items()})
@@ -173,12 +172,12 @@ def fit_anatomy(
 ) -> AnatomyModel:
     """Measure every patient and release the cohort's numbers.
 
-    workers: patients that are measured side by side; the numbers are the same for any.
+    workers: threads of this process; the numbers are the same for any, and for any ranks.
     """
     maps: dict[str, Array] = {}
     if cohort.entry is None:
         cohort, maps = release_maps(cohort, patients, release, workers=workers, progress=progress)
-    measurements = list(_measured(cohort, patients, workers, progress))
+    measurements = list(_measured(cohort, patients, release, workers, progress))
     public, bands = cohort.numbers, cohort.bands
     model = AnatomyModel(cohort, public, maps)
     count = None if cohort.entry is None else _coefficients(public, bands, release)
@@ -191,9 +190,13 @@ def fit_anatomy(
 
 
 def _measured(
-    cohort: CohortAnatomy, patients: Scans, workers: int, progress: Progress
+    cohort: CohortAnatomy,
+    patients: Scans,
+    release: PlannedRelease,
+    workers: int,
+    progress: Progress,
 ) -> Iterator[list[Measured]]:
-    """For each patient what the volumes show; those that show nothing are left out."""
+    """What the volumes of each patient of this process show, without those that show nothing."""
 
     def measure_patient(index: int) -> list[Measured]:
         measured_scans = (cohort.measure(scan) for scan in patients.scans(index))
@@ -203,12 +206,14 @@ def _measured(
     # Built once, and not by every thread of the pool.
     _ = cohort.template
     progress.finish()
-    progress.start("measure anatomy", len(patients))
+    mine = release.mine()
+    progress.start("measure anatomy", len(mine))
     # Held to one thread from outside: the threads of the pool must not set it by turns.
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, measured in enumerate(pool.map(measure_patient, range(len(patients))), 1):
+        for done, measured in enumerate(pool.map(measure_patient, mine), 1):
             yield measured
             progress.advance(done)
+            release.ranks.check()
     progress.finish()
 
 

@@ -70,7 +70,7 @@ def released(
     """The cosine model of the plan; kept, so that a resumed run does not measure again."""
     done = stages.result(STAGE)
     if done is None:
-        model = fit(cfg, patients, PlannedRelease(plan, noise), progress=progress)
+        model = fit(cfg, patients, PlannedRelease(plan, noise, stages.ranks), progress=progress)
         done = stages.finish(STAGE, _tensors(model))
     # Read back also when just made: a resumed run must see the same numbers.
     return CosineModel.read(basis_of(cfg.data), {k: v.numpy() for k, v in done.items()})
@@ -104,7 +104,7 @@ def fit(
     model = CosineModel(basis, state)
     for name, _ in mechanisms(basis):
         parts = parts_of(name, basis, model.numbers, release.sigma)
-        progress.start(title_of(name), len(patients))
+        progress.start(title_of(name), len(release.mine()))
         model = _release(name, parts, patients, release, model, progress)
         progress.finish()
     return model
@@ -122,9 +122,10 @@ def _release(
     joined = joint.joined(parts)
 
     def vectors() -> Iterator[Array]:
-        for index in range(len(patients)):
+        for done, index in enumerate(release.mine(), 1):
             yield patient_vector(parts, joined, model.basis, patients.volumes(index))
-            progress.advance(index + 1)
+            progress.advance(done)
+            release.ranks.check()
 
     noisy = release(name, vectors(), clip=joined.clip, dimension=joined.dimension)
     sigma = release.sigma(name, joined.clip)

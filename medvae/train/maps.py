@@ -37,7 +37,7 @@ def release_maps(
     def step(mechanism: MapMechanism, title: str) -> Templates:
         parts = mechanism.parts
         joined = joint.joined(parts)
-        vectors = _vectors(mechanism, joined, patients, workers, progress, title)
+        vectors = _vectors(mechanism, joined, patients, release, workers, progress, title)
         name = mechanism.name
         released[name] = release(name, vectors, clip=joined.clip, dimension=joined.dimension)
         sigma, own = release.sigma(name, joined.clip), joined.split(released[name])
@@ -59,11 +59,14 @@ def _vectors(
     mechanism: MapMechanism,
     joined: joint.Joint,
     patients: Scans,
+    release: PlannedRelease,
     workers: int,
     progress: Progress,
     title: str,
 ) -> list[Array]:
-    """[patients] vectors [dimension]: the mean over a patient's volumes, zeros without any."""
+    """Of each patient of this process a vector [dimension]: the mean over the volumes, zeros
+    without any.
+    """
     # Built once, and not by every thread of the pool.
     _ = mechanism.state.template
 
@@ -72,11 +75,13 @@ def _vectors(
         joined_vectors = [joined.join(vectors) for vectors in by_part if vectors is not None]
         return np.mean(joined_vectors, axis=0) if joined_vectors else np.zeros(joined.dimension)
 
-    progress.start(title, len(patients))
+    mine = release.mine()
+    progress.start(title, len(mine))
     vectors = []
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, vector in enumerate(pool.map(patient_vector, range(len(patients))), 1):
+        for done, vector in enumerate(pool.map(patient_vector, mine), 1):
             vectors.append(vector)
             progress.advance(done)
+            release.ranks.check()
     progress.finish()
     return vectors

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae.privacy import NoiseSource, Plan, gaussian_release
+from medvae.privacy.ranks import ALONE, Ranks, share
 from medvae.privacy.recentre import centre_name, recentred_release, sigma_of
 
 Array = npt.NDArray[np.float64]
@@ -16,10 +17,19 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlannedRelease:
-    """Each call is one mechanism of the plan; a second call for a name adds the same noise."""
+    """Each call is one mechanism of the plan; a second call for a name adds the same noise.
+
+    Attributes:
+        ranks: processes of which each calls with vectors of its own patients (`mine`) alone.
+    """
 
     plan: Plan
     noise: NoiseSource
+    ranks: Ranks = field(default=ALONE)
+
+    def mine(self) -> Sequence[int]:
+        """The patients, by index, whose vectors this process gives."""
+        return share(self.ranks, range(self.plan.patients))
 
     def __call__(
         self, name: str, vectors: Iterable[Array], *, clip: float, dimension: int
@@ -35,6 +45,7 @@ class PlannedRelease:
                 divisor=divisor,
                 noise=self.noise,
                 dimension=dimension,
+                ranks=self.ranks,
             )
         return gaussian_release(
             vectors,
@@ -43,6 +54,7 @@ class PlannedRelease:
             divisor=divisor,
             noise=self.noise,
             dimension=dimension,
+            ranks=self.ranks,
         )
 
     def sigma(self, name: str, clip: float) -> float:

@@ -9,7 +9,8 @@ plan accounts for. No loss, count or statistic of a patient is reported during t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,8 +29,9 @@ from medvae.errors import UsageError
 from medvae.grid import Gridded
 from medvae.model import VAE, Artifact, LatentPrior
 from medvae.model.artifact import FORMAT, model_facts
-from medvae.privacy import NoiseSource, Plan, recentre
+from medvae.privacy import NoiseSource, Plan, parallel, recentre
 from medvae.privacy.arguments import resolve_precision
+from medvae.privacy.ranks import ALONE, Ranks
 from medvae.progress import SILENT, Progress
 from medvae.threads import one_thread
 from medvae.train import anatomy as anatomy_stage
@@ -110,8 +112,12 @@ def train(
     checkpoint: CheckpointStore | None = None,
     device: str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Artifact:
     """Run the plan. An interrupted run, continued with the same arguments, gives the same result.
+
+    So does a run by several processes: statistics of the anatomy model and of cosines are summed
+    over the ranks' patients, and so are gradients on a CPU; all else is the first rank's.
 
     Args:
         cfg: what the plan was made from.
@@ -121,8 +127,10 @@ def train(
         init: a public model to start from; None: the shipped one, or fresh weights.
         anatomy: the library's entry that the configuration names, ready for the cohort.
         checkpoint: where the state is kept after each stage and every few steps.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda"; of the first rank, the others compute on a CPU.
         progress: gets stages and steps.
+        ranks: the processes that share the patients; each calls this with the same arguments and
+            a `checkpoint` that loads the same state.
 
     Raises:
         UsageError: the number of patients is not the plan's, `init` is another network or was
@@ -135,7 +143,7 @@ def train(
         )
     if (anatomy.digest if anatomy else "") != cfg.anatomy.digest:
         raise UsageError("the anatomy entry is not the one that the configuration names")
-    stages = Stages.resume(checkpoint or NullCheckpointStore())
+    stages = Stages.resume(checkpoint or NullCheckpointStore(), ranks)
     noise = NoiseSource(key, _binding(cfg, device))
     if cfg.cosines.share > 0:
         with one_thread():
@@ -144,17 +152,17 @@ def train(
         return Artifact(cosine_stage.tensors(cosines), facts)
     # Everything that enters a private sum is added in one order on every machine.
     with one_thread():
-        model = _initial(cfg, init).to(device)
+        model = _initial(cfg, init).to(device if ranks.rank == 0 else "cpu")
         people = None
         if anatomy is not None:
             people = anatomy_stage.released(anatomy, plan, patients, noise, stages, progress)
-            patches = anatomy_stage.patches(people, cfg)
+            patches = partial(anatomy_stage.patches, people, cfg)
             _train_on_samples(model, patches, cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
-            images = [image for image, _ in atlas.pairs(cfg.atlas.samples, cfg.seed)]
+            images = partial(_images, atlas, cfg)
             _train_on_samples(model, images, cfg, stages, progress)
-    _finetune(model, patients, cfg, plan, key, noise, stages, progress)
+    _finetune(model, patients, cfg, plan, key, noise, stages, device, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     return _artifact(cfg, plan, model, prior, atlas, people)
 
@@ -195,25 +203,31 @@ def _atlas(
 ) -> Atlas | None:
     if cfg.atlas.share == 0:
         return None
-    done = stages.result("atlas")
-    if done is None:
+
+    def measured() -> dict[str, torch.Tensor]:
         atlas = fit_atlas(patients, PlannedRelease(plan, noise), cfg, progress=progress)
-        tensors = {k: torch.from_numpy(v.copy()) for k, v in atlas.to_tensors().items()}
-        done = stages.finish("atlas", tensors)
+        return {k: torch.from_numpy(v.copy()) for k, v in atlas.to_tensors().items()}
+
     # Read from the stored tensors: a resumed run must use the same rounded numbers.
+    done = stages.once("atlas", measured)
     return Atlas.from_tensors({k: v.numpy() for k, v in done.items()})
+
+
+def _images(atlas: Atlas, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
+    return [image for image, _ in atlas.pairs(cfg.atlas.samples, cfg.seed)]
 
 
 def _train_on_samples(
     model: VAE,
-    images: Sequence[npt.NDArray[np.float32]],
+    draw: Callable[[], Sequence[npt.NDArray[np.float32]]],
     cfg: RunConfig,
     stages: Stages,
     progress: Progress,
 ) -> None:
     """Train the VAE on samples of the released atlas or anatomy: post-processing, of any length."""
-    done = stages.result(_SAMPLES_STAGE)
-    if done is None:
+
+    def trained() -> dict[str, torch.Tensor]:
+        images = draw()
         samples = torch.from_numpy(np.stack(images))[:, None] if images else None
         steps = cfg.atlas.steps if images else 0
         size = cfg.pretrain.batch
@@ -233,8 +247,9 @@ def _train_on_samples(
             progress=progress,
             store=stages.store(_SAMPLES_STAGE),
         )
-        done = stages.finish(_SAMPLES_STAGE, model.state_dict())
-    model.load_state_dict(done)
+        return model.state_dict()
+
+    model.load_state_dict(stages.once(_SAMPLES_STAGE, trained))
 
 
 def _finetune(
@@ -245,13 +260,14 @@ def _finetune(
     key: bytes,
     noise: NoiseSource,
     stages: Stages,
+    device: str,
     progress: Progress,
 ) -> None:
     if dp.STAGE not in {one.name for one in plan.mechanisms}:
         model.requires_grad_(False)
         return
-    done = stages.result(dp.STAGE)
-    if done is None:
+
+    def tuned() -> dict[str, torch.Tensor]:
         dp.finetune(
             model,
             patients.volumes,
@@ -263,8 +279,14 @@ def _finetune(
             store=stages.store(dp.STAGE),
             progress=progress,
         )
-        done = stages.finish(dp.STAGE, model.state_dict())
-    model.load_state_dict(done)
+        return model.state_dict()
+
+    done = stages.result(dp.STAGE)
+    if done is None and torch.device(device).type == "cpu":
+        # Gradients of several ranks add up exactly on one kind of device.
+        with parallel.using(stages.ranks):
+            done = stages.finish(dp.STAGE, tuned())
+    model.load_state_dict(stages.once(dp.STAGE, tuned) if done is None else done)
     model.requires_grad_(False)
 
 
@@ -282,8 +304,8 @@ def _prior(
     if not mechanisms:
         return None
     codes = Codes(model, atlas, patients.volumes, cfg)
-    done = stages.result("prior")
-    if done is None:
+
+    def fitted() -> dict[str, torch.Tensor]:
         with one_thread():
             prior = prior_fit.fit_prior(
                 codes,
@@ -295,8 +317,9 @@ def _prior(
                 noise,
                 progress,
             )
-        done = stages.finish("prior", prior.to_tensors())
-    return LatentPrior.from_tensors(done, codes.shape)
+        return prior.to_tensors()
+
+    return LatentPrior.from_tensors(stages.once("prior", fitted), codes.shape)
 
 
 def _artifact(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from medvae.model.artifact import FORMAT
+from medvae.privacy.ranks import ALONE, Ranks
 from medvae.train.state import CheckpointStore, pack, prefixed, under, unpack
 
 _PARTIAL = "partial"
@@ -15,15 +17,20 @@ _PARTIAL = "partial"
 
 @dataclass
 class Stages:
-    """Tensors of finished stages, and the checkpoint of the unfinished one as bytes."""
+    """Tensors of finished stages, and the checkpoint of the unfinished one as bytes.
+
+    Attributes:
+        ranks: the processes of the run; all of them were given the same state.
+    """
 
     _store: CheckpointStore
     _done: list[str] = field(default_factory=list)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
     _partial: tuple[str, bytes] | None = None
+    ranks: Ranks = ALONE
 
     @classmethod
-    def resume(cls, store: CheckpointStore) -> Stages:
+    def resume(cls, store: CheckpointStore, ranks: Ranks = ALONE) -> Stages:
         """Read the store's state; IntegrityError if it is no checkpoint.
 
         Stages that an earlier artifact format finished run again, because their noise does not
@@ -32,12 +39,12 @@ class Stages:
         """
         data = store.load()
         if data is None:
-            return cls(store)
+            return cls(store, ranks=ranks)
         tensors, facts = unpack(data)
         if facts.get("format") != FORMAT:
-            return cls(store)
+            return cls(store, ranks=ranks)
         partial = tensors.pop(_PARTIAL, None)
-        state = cls(store, list(facts["done"]), tensors)
+        state = cls(store, list(facts["done"]), tensors, ranks=ranks)
         if partial is not None:
             state._partial = (facts["stage"], bytes(partial.numpy().tobytes()))
         return state
@@ -54,6 +61,19 @@ class Stages:
         self._partial = None
         self._save()
         return copied
+
+    def once(self, stage: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors of a stage that the first rank works out alone, and all others are given."""
+        done = self.result(stage)
+        if done is not None:
+            return done
+        if self.ranks.rank > 0:
+            tensors, _ = unpack(self.ranks.same(b""))
+            return self.finish(stage, tensors)
+        done = self.finish(stage, make())
+        if self.ranks.count > 1:
+            self.ranks.same(pack(done, {}))
+        return done
 
     def store(self, stage: str) -> CheckpointStore:
         """The store for a stage's own checkpoints while it runs."""

@@ -53,7 +53,7 @@ class Cohort:
 COHORT = Cohort()
 
 
-def format_1(vectors, *, clip, mechanism, divisor, noise, dimension, step=0) -> np.ndarray:
+def format_1(vectors, *, clip, mechanism, divisor, noise, dimension, step=0, **_) -> np.ndarray:
     """The first version's release: normals that are multiples of 2^-20, on a finer grid."""
     std = mechanism.noise_multiplier * clip
     seed = sum(mechanism.name.encode())

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import privacy_endtoend as endtoend
 
 
-def silent(vectors, *, clip, mechanism, divisor, noise, dimension, step=0) -> np.ndarray:
+def silent(vectors, *, clip, mechanism, divisor, noise, dimension, step=0, **_) -> np.ndarray:
     norms = [(v, max(float(np.linalg.norm(np.nan_to_num(v))) / clip, 1.0)) for v in vectors]
     return sum((np.nan_to_num(v) / n for v, n in norms), np.zeros(dimension)) / divisor
 

@@ -1,0 +1,105 @@
+"""What a run needs before its debit, and what becomes of it when it is done."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from medvae.api import datasets
+from medvae.api.patients import TenantCheckpoint
+from medvae.api.records import Manifest, RunRecord, section
+from medvae.api.results import TrainResult
+from medvae.errors import IntegrityError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from medvae.config import RunConfig
+    from medvae.model import Artifact
+    from medvae.privacy import Plan
+    from medvae.vault import Tenant
+
+
+def run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> bytes:
+    """32 bytes that all private randomness of a run comes from.
+
+    Raises:
+        IntegrityError: the run's secret is gone.
+    """
+    from medvae import privacy
+
+    try:
+        secret = tenant.get_named("run-secret", run["name"])
+    except NotFoundError as error:
+        raise IntegrityError(
+            f"run {run['name']!r} has lost its secret, without which it cannot be resumed: "
+            "restore catalogue.db, keyring.json and objects/ from one backup that holds it"
+        ) from error
+    return privacy.run_key(secret, made.digest(), datasets.digest(manifest), "train")
+
+
+def init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
+    """The public model to start from; None: the shipped weights.
+
+    Raises:
+        UsageError: it was trained on patients, which would spend twice, or is another network.
+    """
+    if name is None:
+        return None
+    if cfg.cosines.share > 0:
+        raise UsageError("--init starts a network, and the cosine model has none: leave it out")
+    from medvae.api.models import load
+
+    artifact = load(tenant, name)
+    if artifact.facts["kind"] != "public":
+        raise UsageError(
+            f"--init {name} was trained on patients; start from a model made by medvae pretrain"
+        )
+    if artifact.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
+        raise UsageError(
+            f"--init {name} is another network than the configuration's section model; "
+            "pretrain with this configuration, or set model.* to what it was made with"
+        )
+    return artifact
+
+
+def finish(tenant: Tenant, run: RunRecord, artifact: Artifact, seconds: float) -> RunRecord:
+    """In one transaction: the model in, the noise's secret and the checkpoint gone."""
+    made = json.loads(run["plan"])
+    run = run | {
+        "state": "done",
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "epsilon": made["epsilon"],
+        "delta": made["delta"],
+        "steps": sum(mechanism["steps"] for mechanism in made["mechanisms"]),
+        "seconds": round(seconds, 1),
+    }
+    with tenant.transaction():
+        tenant.put("model", artifact.to_bytes(), name=run["name"])
+        tenant.put("run", json.dumps(run).encode(), name=run["name"], replace=True)
+        TenantCheckpoint(tenant, run["name"]).forget()
+        secret = tenant.find("run-secret", run["name"])
+        if secret is not None:
+            tenant.delete("run-secret", secret)
+    tenant.record("train", model=run["name"], dataset=run["dataset"], private=True)
+    return run
+
+
+def notes_of(unusable: int, beyond: str) -> tuple[str, ...]:
+    """Remarks on the cohort; beyond: what the grid cuts off, or empty."""
+    lost = f"{unusable} volumes could not be brought to the grid and count as none"
+    notes = [note for note in (lost if unusable else "", beyond) if note]
+    return tuple(f"{note} (a figure of private data: it stays in the tenant)" for note in notes)
+
+
+def result(run: RunRecord, notes: tuple[str, ...]) -> TrainResult:
+    """What `train` gives for a run that is done."""
+    return TrainResult(
+        model=run["name"],
+        epsilon=run["epsilon"],
+        delta=run["delta"],
+        steps=run["steps"],
+        dataset=run["dataset"],
+        seconds=run["seconds"],
+        notes=notes,
+        unit=str(section(run, "privacy").get("unit") or "patient"),
+    )
