@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -51,8 +52,23 @@ class Series:
         self.limits = limits
 
 
-def series_slices(volume: Volume, series: Series) -> tuple[list[Dataset], Masks | None]:
+@dataclass(frozen=True)
+class Slices:
     """The slices of a volume in the order of their position, and its mask on the same grid.
+
+    Attributes:
+        shared: what all slices say.
+        own: of each slice, what no other says, with its `file_meta`; no element of `shared`.
+        mask: [X, Y, Z], columns and rows as in the slices; None of a volume without one.
+    """
+
+    shared: Dataset
+    own: list[Dataset]
+    mask: Masks | None
+
+
+def series_slices(volume: Volume, series: Series) -> Slices:
+    """A volume as the slices of one series.
 
     Raises:
         InputError: the geometry cannot be said in DICOM (a sheared affine).
@@ -61,12 +77,13 @@ def series_slices(volume: Volume, series: Series) -> tuple[list[Dataset], Masks 
     levels = as_int16(volume.single("DICOM"), modality.step)
     voxels, affine = _upright(levels, volume.affine)
     base = _series_dataset(modality, voxels, series)
-    slices = [
+    _say_grid(base, modality.dicom, affine)
+    own = [
         _slice_dataset(base, modality.dicom, voxels, affine, index)
         for index in range(voxels.shape[2])
     ]
     mask = None if volume.mask is None else _upright(volume.mask, volume.affine)[0]
-    return slices, mask
+    return Slices(base, own, mask)
 
 
 def _upright(
@@ -181,6 +198,17 @@ def _say_pixels(
     made.WindowCenterWidthExplanation = list(windows)
 
 
+def _say_grid(made: Dataset, dicom: Dicom, affine: npt.NDArray[np.float64]) -> None:
+    """Voxel size and orientation, from an affine in LPS."""
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    columns, rows = (affine[:3, axis] / steps[axis] for axis in range(2))
+    made.PixelSpacing = [decimal(steps[1]), decimal(steps[0])]
+    made.SliceThickness = decimal(steps[2])
+    if dicom.spacing_between:
+        made.SpacingBetweenSlices = decimal(steps[2])
+    made.ImageOrientationPatient = [decimal(v) for v in (*columns, *rows)]
+
+
 def _slice_dataset(
     base: Dataset,
     dicom: Dicom,
@@ -188,25 +216,18 @@ def _slice_dataset(
     affine: npt.NDArray[np.float64],
     index: int,
 ) -> Dataset:
-    """One slice: `base` with its own number, place and pixels."""
+    """One slice: its own number, place and pixels."""
     from pydicom.dataset import Dataset
 
     made = Dataset()
-    made.update(base)
-    steps = np.linalg.norm(affine[:3, :3], axis=0)
-    columns, rows, normal = (affine[:3, axis] / steps[axis] for axis in range(3))
+    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     position = affine[:3, 3] + index * affine[:3, 2]
     made.SOPInstanceUID = uid("instance", str(base.SeriesInstanceUID), str(index))
     made.InstanceNumber = index + 1
-    made.PixelSpacing = [decimal(steps[1]), decimal(steps[0])]
-    made.SliceThickness = decimal(steps[2])
     if dicom.index_keyword:
         setattr(made, dicom.index_keyword, index + 1)
-    if dicom.spacing_between:
-        made.SpacingBetweenSlices = decimal(steps[2])
-    made.ImageOrientationPatient = [decimal(v) for v in (*columns, *rows)]
     made.ImagePositionPatient = [decimal(v) for v in position]
-    made.SliceLocation = decimal(position @ normal)
+    made.SliceLocation = decimal(float(position @ normal))
     # DICOM wants rows one after another: [Y, X].
     made.PixelData = np.ascontiguousarray(voxels[:, :, index].T).astype("<i2").tobytes()
     made["PixelData"].VR = "OW"

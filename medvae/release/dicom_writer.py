@@ -14,6 +14,7 @@ import numpy as np
 
 from medvae.errors import UsageError
 from medvae.release.dicom import Series, series_slices
+from medvae.release.dicom_files import write_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
 from medvae.release.tables import Participants
@@ -94,11 +95,11 @@ def _write(
 
     from medvae.release.segmentation import segmentation
 
-    slices, mask = series_slices(volume, series)
+    slices = series_slices(volume, series)
     folder.mkdir(parents=True)
-    files = [folder / f"IM{index:05d}.dcm" for index in range(1, len(slices) + 1)]
-    for file, one in zip(files, slices, strict=True):
-        dcmwrite(file, one, enforce_file_format=True)
+    files = [folder / f"IM{index:05d}.dcm" for index in range(1, len(slices.own) + 1)]
+    write_slices(files, slices)
+    mask = slices.mask
     if mask is not None:
         found = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}
         made = segmentation(slices, mask, labels or found or {"1": "label 1"})

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.dicom import decimal, file_meta, uid
+from medvae.release.dicom import Slices, decimal, file_meta, uid
 from medvae.release.segment_codes import Code, coded
 from medvae.release.tables import VERSION
 
@@ -39,19 +40,17 @@ _SEGMENTED = Code("DCM", "113076", "Segmentation")
 _SOURCE = Code("DCM", "121322", "Source image for image processing operation")
 
 
-def segmentation(
-    slices: Sequence[Dataset], mask: npt.NDArray[np.uint8], labels: Mapping[str, str]
-) -> Dataset:
+def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[str, str]) -> Dataset:
     """The object.
 
     Args:
-        slices: of the series, in the order of the mask's third axis.
+        slices: of the series.
         mask: [X, Y, Z] numbers of the scheme, columns and rows as in the slices.
         labels: number in the mask (as text) -> name; each is a segment.
     """
     from pydicom.dataset import Dataset
 
-    first, made = slices[0], Dataset()
+    first, made = slices.shared, Dataset()
     for keyword in _SHARED:
         if keyword in first:
             setattr(made, keyword, first[keyword].value)
@@ -82,7 +81,7 @@ def segmentation(
     made.ReferencedSeriesSequence = [
         _with(
             SeriesInstanceUID=first.SeriesInstanceUID,
-            ReferencedInstanceSequence=[_reference(one) for one in slices],
+            ReferencedInstanceSequence=[_reference(first, one) for one in slices.own],
         )
     ]
     bits = np.packbits(pixels, bitorder="little").tobytes()
@@ -129,32 +128,42 @@ def _segment(place: int, number: str, name: str) -> Dataset:
 
 
 def _frames(
-    slices: Sequence[Dataset], mask: npt.NDArray[np.uint8], numbers: Sequence[int]
+    slices: Slices, mask: npt.NDArray[np.uint8], numbers: Sequence[int]
 ) -> tuple[list[Dataset], npt.NDArray[np.bool_]]:
     """The functional groups of each frame, and [frames * rows * columns] its bits."""
+    # A slice shows several labels: what is said of it is made once.
+    sources = cache(lambda index: _source(slices.shared, slices.own[index]))
     groups, bits = [], []
     for place, number in enumerate(numbers, 1):
         inside = mask == number
         for index in np.flatnonzero(inside.any(axis=(0, 1))).tolist():
-            groups.append(_frame(slices[index], place, index))
+            groups.append(_frame(sources(index), place, index))
             bits.append(inside[:, :, index].T.ravel())
     if not groups:
         # An object has one frame at least.
-        groups, bits = [_frame(slices[0], 1, 0)], [np.zeros(mask[:, :, 0].size, np.bool_)]
+        groups, bits = [_frame(sources(0), 1, 0)], [np.zeros(mask[:, :, 0].size, np.bool_)]
     return groups, np.concatenate(bits)
 
 
-def _frame(source: Dataset, place: int, index: int) -> Dataset:
-    reference = _reference(source)
+def _source(shared: Dataset, source: Dataset) -> Dataset:
+    """Of a frame, what its slice says: what it was made from, and where it is."""
+    reference = _reference(shared, source)
     reference.PurposeOfReferenceCodeSequence = [_code(_SOURCE)]
     reference.SpatialLocationsPreserved = "YES"
     derived = _with(DerivationCodeSequence=[_code(_SEGMENTED)], SourceImageSequence=[reference])
     return _with(
         DerivationImageSequence=[derived],
-        FrameContentSequence=[_with(DimensionIndexValues=[place, index + 1])],
         PlanePositionSequence=[_with(ImagePositionPatient=source.ImagePositionPatient)],
+    )
+
+
+def _frame(source: Dataset, place: int, index: int) -> Dataset:
+    made = _with(
+        FrameContentSequence=[_with(DimensionIndexValues=[place, index + 1])],
         SegmentIdentificationSequence=[_with(ReferencedSegmentNumber=place)],
     )
+    made.update(source)
+    return made
 
 
 def _shared(first: Dataset) -> Dataset:
@@ -167,9 +176,9 @@ def _shared(first: Dataset) -> Dataset:
     return _with(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
 
 
-def _reference(source: Dataset) -> Dataset:
+def _reference(shared: Dataset, source: Dataset) -> Dataset:
     return _with(
-        ReferencedSOPClassUID=source.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID
+        ReferencedSOPClassUID=shared.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID
     )
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from medvae.errors import InputError
 from medvae.release import ReleaseResult, verify, write_dicom
+from medvae.release.dicom import Series, series_slices
+from medvae.release.dicom_files import write_slices
 from tests.release.made import CT, MRI, facts, synthetic
 
 Make = Callable[..., ReleaseResult]
@@ -31,6 +33,25 @@ def data(request: pytest.FixtureRequest) -> Any:
 def release(make: Make, data: Any) -> Path:
     told = facts(data, body_part="chest" if data is CT else "brain")
     return make(data, n=2, facts=told, fmt="dicom").path
+
+
+def test_slices_are_written_as_pydicom_writes_them(data: Any, tmp_path: Path) -> None:
+    (volume,) = synthetic(1, data)
+    slices = series_slices(volume, Series("SYNTH0001", "2026-01-02", "brain", (0.0, 1000.0)))
+    # One that no other slice has, and text that the character set decides on.
+    slices.own[1].ImageComments = "h\u00f6her"
+    files = [tmp_path / f"{index}.dcm" for index in range(len(slices.own))]
+    write_slices(files, slices)
+    for path, one in zip(files, slices.own, strict=True):
+        whole = pydicom.Dataset()
+        whole.update(slices.shared)
+        whole.update(one)
+        whole.file_meta = one.file_meta
+        pydicom.dcmwrite(tmp_path / "own.dcm", whole, enforce_file_format=True)
+        assert path.read_bytes() == (tmp_path / "own.dcm").read_bytes()
+    slices.own[2].SeriesDescription = "another"
+    with pytest.raises(ValueError, match="both shared"):
+        write_slices([tmp_path / f"again{index}.dcm" for index in range(len(files))], slices)
 
 
 def test_a_series_is_marked_synthetic_throughout(release: Path, data: Any) -> None:
