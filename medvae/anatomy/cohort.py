@@ -11,7 +11,7 @@ import numpy as np
 from medvae import modality as modalities
 from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
-from medvae.anatomy.collection import Entry, Group, Library
+from medvae.anatomy.collection import AlignedEntry, Entry, Library
 from medvae.anatomy.drawing import OutputGrid, Renderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
@@ -26,7 +26,7 @@ from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
 from medvae.anatomy.templates import DIGEST, ReleasedMaps, compared
 from medvae.config import DataConfig
-from medvae.errors import InputError, UsageError
+from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.volume import Volume
 
 
@@ -79,9 +79,10 @@ class CohortAnatomy:
             IntegrityError: a file of the entry is damaged.
         """
         matched = check_covers(entry, data, declared)
-        group = library.aligned(entry).group
+        aligned = library.aligned(entry)
+        group = aligned.group
         made = _of_images if entry.kind == "images" else _of_labels
-        make_template, renderer, person = made(library, entry, data, matched, group)
+        make_template, renderer, person = made(library, entry, data, matched, aligned)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
@@ -106,6 +107,23 @@ class CohortAnatomy:
             drawn_spacing=spacing,
             read_person=person,
         )
+
+    def with_figures(self, count: int) -> CohortAnatomy:
+        """The same, for a model of so many figures: older models have no volumes of labels.
+
+        Raises:
+            IntegrityError: no version has so many.
+        """
+        if count == len(self.numbers.figures):
+            return self
+        renderer = self.renderer
+        if isinstance(renderer, ClassRenderer):
+            renderer = renderer.without_volumes()
+        if count != len(renderer.names):
+            raise IntegrityError("the numbers of the model are not those of its anatomy")
+        names = ("figures", "figures_std", "figures_within")
+        fewer = {name: getattr(self.numbers, name)[:count] for name in names}
+        return replace(self, renderer=renderer, numbers=replace(self.numbers, **fewer))
 
     @cached_property
     def template(self) -> Template:
@@ -218,7 +236,7 @@ def _of_images(
     entry: Entry,
     data: DataConfig,
     own: Sequence[Sequence[int]],
-    group: Group,
+    aligned: AlignedEntry,
 ) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
     """Template and renderer of images with labels, and the reader of a person."""
 
@@ -231,6 +249,7 @@ def _of_images(
         volume = Volume(np.asarray(maps.image), maps.affine, data.modality)
         return scan_of(volume, data, table[np.clip(maps.labels, 0, None)])
 
+    group = aligned.group
     channel = {number: at for at, number in enumerate(entry.label_scheme)}
     channels = [[channel[number] for number in numbers] for numbers in own]
     absolute = modalities.get(data.modality).scaling.absolute
@@ -243,13 +262,13 @@ def _of_labels(
     entry: Entry,
     data: DataConfig,
     own: Sequence[Sequence[int]],
-    group: Group,
+    aligned: AlignedEntry,
 ) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
     """Template and renderer of label maps of a whole region; there is nobody's image."""
     absolute = modalities.get(data.modality).scaling.absolute
     renderer = ClassRenderer(
         lambda index: library.person(entry, index),
-        group,
+        aligned,
         entry.label_scheme,
         own,
         window=data.window if absolute else None,

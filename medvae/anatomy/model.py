@@ -63,7 +63,8 @@ class AnatomyModel:
         if cohort.entry is None:
             maps = ReleasedMaps.read(public_maps(cohort.data), _under(_MAPS, arrays))
             cohort = anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps)
-        return cls(cohort, Numbers.from_arrays(arrays), released)
+        numbers = Numbers.from_arrays(arrays)
+        return cls(cohort.with_figures(len(numbers.figures)), numbers, released)
 
     def draw(
         self, random: np.random.Generator, grid: OutputGrid | None = None
@@ -123,6 +124,7 @@ class AnatomyModel:
         person = int(random.integers(len(self.cohort.people)))
         renderer = self.cohort.renderer
         figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
+        figures = renderer.of_given_labels(figures)
         x, y, z = labels.labels.shape
         grid = OutputGrid(labels.affine, (x, y, z))
         with one_thread():

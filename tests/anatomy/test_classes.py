@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medvae.anatomy.collection import Group, PersonMaps, align
+from medvae.anatomy.collection import AlignedEntry, Group, PersonMaps, align
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.soft import SoftLabels
@@ -60,13 +60,18 @@ def people() -> list[PersonMaps]:
 
 
 @pytest.fixture(scope="module")
-def group(people) -> Group:
-    return align(people, "labels", SCHEME).group
+def aligned(people) -> AlignedEntry:
+    return align(people, "labels", SCHEME)
 
 
 @pytest.fixture(scope="module")
-def renderer(people, group) -> ClassRenderer:
-    return ClassRenderer(people.__getitem__, group, SCHEME, match(COHORT, SCHEME))
+def group(aligned) -> Group:
+    return aligned.group
+
+
+@pytest.fixture(scope="module")
+def renderer(people, aligned) -> ClassRenderer:
+    return ClassRenderer(people.__getitem__, aligned, SCHEME, match(COHORT, SCHEME))
 
 
 def registered(renderer: ClassRenderer, patient: Scan):
@@ -275,9 +280,9 @@ def test_the_edge_of_the_body_does_not_darken_its_outermost_tissue(renderer, gro
     assert figure(renderer, again, "fine deviation within white matter") < 0.1
 
 
-def test_a_ct_has_hounsfield_units_and_no_shading(people, group):
+def test_a_ct_has_hounsfield_units_and_no_shading(people, aligned, group):
     window = (-100.0, 100.0)
-    ct = ClassRenderer(people.__getitem__, group, SCHEME, match(COHORT, SCHEME), window)
+    ct = ClassRenderer(people.__getitem__, aligned, SCHEME, match(COHORT, SCHEME), window)
     assert not any(name.startswith("shading") for name in ct.names)
     image, mask = drawn(ct, group, (3.0, 3.0, 3.0))
     # White matter has 28 HU.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -10,8 +12,8 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from medvae.anatomy.collection import Group, PersonMaps
-from medvae.anatomy.drawing import looks
+from medvae.anatomy.collection import AlignedEntry, PersonMaps
+from medvae.anatomy.drawing import looks, volumes
 from medvae.anatomy.drawing.borders import Borders
 from medvae.anatomy.drawing.components import Components, mean_shares
 from medvae.anatomy.drawing.lattice import Lattice
@@ -61,6 +63,8 @@ MEASURED_EVERY_MM = 4.0
 # A voxel tells of its likeliest tissue where that is at least so likely; less than so many mm^3 of
 # a tissue tell nothing. A voxel whose anatomy is less likely than this given its mask does not.
 LIKELY, LEAST_MM3, LEAST_PRIOR = 0.5, 300.0, 0.05
+# Points whose labels are counted are so far apart, in mm.
+COUNTED_MM = 4.0
 # Coarser voxels are means of points so far apart, in mm.
 POINTS_MM = 2.0
 
@@ -69,35 +73,37 @@ class ClassRenderer:
     """`Renderer` of label maps of a whole region.
 
     Figures: the mean grey value of each tissue, and of the larger ones the standard deviation
-    within it, fine and coarse.
+    within it, fine and coarse; the coil's shading; and how large each cohort label is (`volumes`).
     """
 
     def __init__(
         self,
         person: Callable[[int], PersonMaps],
-        group: Group,
+        aligned: AlignedEntry,
         scheme: Mapping[int, str],
         matched: Sequence[Sequence[int]],
         window: tuple[float, float] | None = None,
     ) -> None:
         """Args:
         person: reads public person i.
-        group: pose of each of them.
+        aligned: pose of each of them, in their mean template.
         scheme: the entry's label number -> name.
         matched: for each cohort label, the entry's label numbers (see `matching.match`).
         window: of a CT, in Hounsfield units; None: MRI.
         """
+        self.group = group = aligned.group
         some = [person(index) for index in range(min(SURVEYED, len(group.alignments)))]
         self.components = Components.of(scheme, matched, some)
-        self.group = group
         with one_thread():
             self._borders = Borders(self.components, some, MEASURED_MM)
         self._read = person
         self._shading = Shading(group.template.box, used=window is None)
-        volumes = self.components.to_classes() @ self.components.volumes(some)
-        large = np.flatnonzero(volumes >= TEXTURED * volumes[1:].sum())
+        of_component = self.components.volumes(some)
+        of_class = self.components.to_classes() @ of_component
+        self._of_channels = self.components.of_channels(aligned.channels, of_component)
+        large = np.flatnonzero(of_class >= TEXTURED * of_class[1:].sum())
         # [K] class -> texture; the last texture is that of all smaller structures.
-        self._textures = np.full(len(volumes), len(large), np.intp)
+        self._textures = np.full(len(of_class), len(large), np.intp)
         self._textures[large] = np.arange(len(large))
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
         self._public, self._public_std = self._textbook(window)
@@ -116,7 +122,15 @@ class ClassRenderer:
 
     @property
     def names(self) -> Sequence[str]:
-        return looks.names(self.components.names, self._textured, self._shading.waves.tolist())
+        waves, labels = self._shading.waves.tolist(), len(self._public.volumes)
+        return looks.names(self.components.names, self._textured, waves, labels)
+
+    def without_volumes(self) -> ClassRenderer:
+        """The same with the figures of models from before volumes were measured."""
+        found, none = copy(self), np.zeros(0)
+        found._public = replace(self._public, volumes=none)
+        found._public_std = replace(self._public_std, volumes=none)
+        return found
 
     @property
     def public_mean(self) -> Array:
@@ -134,7 +148,7 @@ class ClassRenderer:
     def public_correlation(self) -> Array:
         """A scan is brighter, or shows more texture, in all tissues at once."""
         public = self._public
-        kinds = [len(public.means), 2 * len(public.fine), len(public.shading)]
+        kinds = [len(public.means), 2 * len(public.fine), len(public.shading) + len(public.volumes)]
         kind = np.repeat(np.arange(3), kinds)
         found = np.where((kind[:, None] == kind) & (kind < 2), ALIKE, 0.0)
         np.fill_diagonal(found, 1.0)
@@ -145,6 +159,10 @@ class ClassRenderer:
         """[K] textbook grey value of each rendering class."""
         return self._public.means
 
+    def of_given_labels(self, figures: Array) -> Array:
+        looks = self._public.like(figures)
+        return replace(looks, volumes=np.full_like(looks.volumes, np.nan)).vector
+
     def greys(self, figures: Array) -> Array:
         of_component = self._public.like(figures).means[self.components.classes]
         part = self.components.to_cohort()[1:] * self.shares.sum(axis=(1, 2, 3))
@@ -152,16 +170,14 @@ class ClassRenderer:
 
     def measure(self, scan: Scan, found: Alignment) -> Array:
         with one_thread():
-            signal, prior, points, grid = self._seen(scan, found)
+            signal, prior, points, grid, sizes = self._seen(scan, found)
             basis = self._shading.basis(points).numpy()
             mixture = fit(signal, prior, basis)
         # What is more of an edge than of any tissue tells nothing of one.
         likely = mixture.posterior[:-1].max(axis=0)
         tissue = mixture.posterior[:-1].argmax(axis=0)
-        volumes = mixture.posterior[:-1].sum(axis=1) * abs(
-            float(np.linalg.det(grid.affine[:3, :3]))
-        )
-        told = volumes >= LEAST_MM3
+        of_tissue = mixture.posterior[:-1].sum(axis=1) * _cell(grid.affine)
+        told = of_tissue >= LEAST_MM3
         residual = (signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
         weights = np.where(told[tissue] & (likely > LIKELY), likely, np.float32(0.0))
         fine, coarse = deviations(
@@ -169,8 +185,9 @@ class ClassRenderer:
         )
         greys = 2.0 * mixture.means[:-1] - 1.0
         means = np.where(told, greys, np.nan)
-        fine = self._within(fine, greys, volumes)
-        return Looks(means, fine, coarse, mixture.shading).vector
+        fine = self._within(fine, greys, of_tissue)
+        sizes = sizes[: len(self._public.volumes)]
+        return Looks(means, fine, coarse, mixture.shading, sizes).vector
 
     def draw(
         self,
@@ -190,10 +207,11 @@ class ClassRenderer:
         with one_thread():
             lattice = Lattice(pose, grid, self._shading, wanted.shading)
             offsets = _offsets(grid.spacing)
+            factors = self._factors(source, pose, grid, wanted.volumes)
             for where, slab in grid.slabs():
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
                 for offset in offsets:
-                    _add(drawn, source, lattice.points(where, offset), weights)
+                    _add(drawn, source, lattice.points(where, offset), weights, factors)
                 found = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
                 values = found[..., 0]
                 for at, texture in enumerate(noise, 1):
@@ -203,6 +221,34 @@ class ClassRenderer:
                 mask[where] = found[..., 5:].argmax(axis=-1)
         return image, mask
 
+    def _factors(
+        self, source: SoftLabels, pose: Pose, grid: OutputGrid, ratios: Array
+    ) -> torch.Tensor:
+        """[M] of the memberships of a person's components in a pose: labels of the size wanted.
+
+        ratios: [L] logarithms of volumes over those of the anatomy in this pose; NaN, or empty:
+            as the person has them.
+        """
+        cohort, labels = self.components.cohort, self.components.labels
+        if not len(ratios):
+            return torch.ones(len(cohort))
+        coarse = grid.thinned(COUNTED_MM)
+        template = self.group.template
+        at = sampling.box_coordinates(pose.template_points(coarse), template.box)
+        # Not `shares`: reading everybody takes longer than drawing one.
+        shown = sampling.sample(torch.from_numpy(template.channels), at).numpy()
+        of_channel = shown.reshape(len(shown), -1).sum(axis=1, dtype=np.float64)
+        wanted = self._of_channels @ of_channel * np.exp(ratios)
+        points = pose.person_points(coarse).flatten(1)
+        label, mixed = source.at(points)
+        near = label.numpy() == 255
+        pure = np.bincount(cohort[label.numpy()[~near]], minlength=labels + 1)
+        of_label = source.mixtures(points[:, mixed]) @ torch.from_numpy(
+            self.components.to_cohort().T
+        )
+        found = volumes.biases(pure.astype(np.float64), of_label, wanted)
+        return torch.from_numpy(np.exp(found[cohort]).astype(np.float32))
+
     def _textbook(self, window: tuple[float, float] | None) -> tuple[Looks, Looks]:
         """Figures of a textbook, and how much they differ between people."""
         names, divided = self.components.names, self.components.divided
@@ -210,10 +256,11 @@ class ClassRenderer:
         fine = np.full(len(self._textured), DEVIATION)
         fine[self._textures[divided]] = DIVIDED_DEVIATION
         fine[self._textures[0]] = AIR_DEVIATION
-        waves = np.zeros(len(self._shading.waves))
+        waves, sizes = np.zeros(len(self._shading.waves)), np.zeros(self.components.labels)
         spread = np.full(len(fine), DEVIATION_STD)
         spread[self._textures[0]] = AIR_DEVIATION_STD
-        return Looks(means, fine, fine, waves), Looks(stds, spread, spread, waves + STD)
+        means_of = Looks(means, fine, fine, waves, sizes)
+        return means_of, Looks(stds, spread, spread, waves + STD, sizes + volumes.STD)
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
         """[M, 5 + L + 1] what a component adds to the parts of a picture.
@@ -231,11 +278,11 @@ class ClassRenderer:
         of_component = rows[:, self.components.classes]
         return np.concatenate([of_component, self.components.to_cohort()]).T.astype(np.float32)
 
-    def _within(self, fine: Array, means: Array, volumes: Array) -> Array:
+    def _within(self, fine: Array, means: Array, of_tissue: Array) -> Array:
         """[T] fine deviations without what the borders of tissues [K] make vary."""
         count = len(fine)
-        weighted = np.bincount(self._textures, volumes * self._borders.variances(means), count)
-        borders = weighted / np.maximum(np.bincount(self._textures, volumes, count), 1e-6)
+        weighted = np.bincount(self._textures, of_tissue * self._borders.variances(means), count)
+        borders = weighted / np.maximum(np.bincount(self._textures, of_tissue, count), 1e-6)
         return np.asarray(np.sqrt(np.maximum(fine**2 - borders, (LEAST_FINE * fine) ** 2)))
 
     def _soft(self, person: PersonMaps) -> SoftLabels:
@@ -245,12 +292,13 @@ class ClassRenderer:
 
     def _seen(
         self, scan: Scan, found: Alignment
-    ) -> tuple[npt.NDArray[np.float32], Maps, torch.Tensor, OutputGrid]:
+    ) -> tuple[npt.NDArray[np.float32], Maps, torch.Tensor, OutputGrid, Array]:
         """What is known of some voxels of a scan.
 
         Returns:
             [P] signal, 0 to 1, of voxels of about `MEASURED_MM`; [K + 1, P] prior of each tissue
-            and of an edge; [3, P] places in the template's frame; and the grid of the voxels.
+            and of an edge; [3, P] places in the template's frame; the grid of the voxels; and
+            [L] how large the labels are (see `volumes.log_ratios`).
         """
         factors = sampling.factors_for(scan.affine, scan.image.shape, MEASURED_MM)
         image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0]
@@ -264,10 +312,14 @@ class ClassRenderer:
         x, y, z = image[part].shape
         grid = OutputGrid(affine @ change, (x, y, z))
         shares = pull_to_subject(self.shares, found, grid.affine, grid.shape)
+        sizes = np.full(self.components.labels, np.nan)
         if scan.mask is not None:
             # The mask tells which tissues a voxel is likely to be.
             numbers = {number: number for number in range(self.components.labels + 1)}
-            own, _ = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)
+            own, of_own = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)
+            have = own[1:].sum(axis=(1, 2, 3), dtype=np.float64) * _cell(of_own)
+            expected = volumes.by_label(shares, self.components.cohort, self.components.labels)
+            sizes = volumes.log_ratios(have, expected * _cell(grid.affine))
             own += MISLABELLED * ndimage.uniform_filter(own, (1, 3, 3, 3), mode="nearest")
             shares *= own[self.components.cohort][:, *part]
         prior = _by(self.components.to_classes(), shares).reshape(-1, len(signal))
@@ -276,23 +328,36 @@ class ClassRenderer:
         inside = (sampling.box_coordinates(points, found.box).abs() <= 1.0).all(dim=0).numpy()
         known = (total > LEAST_PRIOR) & inside.ravel()
         scale = np.where(known, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
-        return signal, _with_edge(prior * scale), points.flatten(1), grid
+        return signal, _with_edge(prior * scale), points.flatten(1), grid, sizes
 
 
 def _add(
-    drawn: torch.Tensor, source: SoftLabels, points: torch.Tensor, weights: torch.Tensor
+    drawn: torch.Tensor,
+    source: SoftLabels,
+    points: torch.Tensor,
+    weights: torch.Tensor,
+    factors: torch.Tensor,
 ) -> None:
-    """Add to drawn [P, F] what components of weights [M, F] add at points [3, P]."""
+    """Add to drawn [P, F] what components of weights [M, F] add at points [3, P].
+
+    factors: [M] of their memberships.
+    """
     label, mixed = source.at(points)
     pure = torch.where(label == 255, 0, label.int())
     drawn += weights[pure]
-    drawn[mixed] += source.mixtures(points[:, mixed]) @ weights - weights[0]
+    mixtures = volumes.biased(source.mixtures(points[:, mixed]), factors)
+    drawn[mixed] += mixtures @ weights - weights[0]
 
 
 def _with_edge(prior: Maps) -> Maps:
     """[K + 1, P] priors [K, P] and that of voxels which are partly air, as no tissue is."""
     edge = np.minimum(prior[0], prior[1:].sum(axis=0))
     return np.concatenate([prior * (1.0 - edge), edge[None]]).astype(np.float32)
+
+
+def _cell(affine: Array) -> float:
+    """mm^3 of a voxel."""
+    return abs(float(np.linalg.det(affine[:3, :3])))
 
 
 def _offsets(spacing: Array) -> list[Array]:

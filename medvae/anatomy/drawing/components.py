@@ -101,6 +101,28 @@ class Components:
         """[L + 1, M] 1 where a component is of a cohort label; the first row: of none."""
         return np.asarray(np.arange(self.labels + 1)[:, None] == self.cohort, np.float32)
 
+    def of_channels(
+        self, channels: Sequence[str], volumes: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """[L, C] what part of a channel, a structure of both sides, each cohort label stands for.
+
+        What a label has in structures without a channel counts with those that have one.
+
+        volumes: [M] mm^3 of each component.
+        """
+        table = np.zeros((self.labels + 1, len(channels)))
+        place = {name: at for at, name in enumerate(channels)}
+        whole, covered = np.zeros(self.labels + 1), np.zeros(self.labels + 1)
+        of_class = self.to_classes() @ volumes
+        for at, label, volume in zip(self.classes, self.cohort, volumes, strict=True):
+            whole[label] += volume
+            channel = place.get(self.names[at])
+            if channel is not None and of_class[at] > 0:
+                covered[label] += volume
+                table[label, channel] += volume / of_class[at]
+        scale = whole / np.where(covered > 0, covered, np.inf)
+        return np.asarray(table[1:] * scale[1:, None], np.float32)
+
     def maps(self, person: PersonMaps) -> npt.NDArray[np.uint8]:
         """[X, Y, Z] component of each voxel."""
         found = self.of_label[np.clip(person.labels, 0, len(self.of_label) - 1)]

@@ -16,12 +16,15 @@ class Looks:
     means: [K] grey value of each tissue.
     fine, coarse: [T] standard deviation within each texture.
     shading: [J] coefficients of the logarithm of the gain.
+    volumes: [L] logarithm of the volume of each cohort label over that of the anatomy; empty in
+        models from before it was measured.
     """
 
     means: Array
     fine: Array
     coarse: Array
     shading: Array
+    volumes: Array
 
     @property
     def vector(self) -> Array:
@@ -35,7 +38,7 @@ class Looks:
 
 
 def names(
-    tissues: Sequence[str], textures: Sequence[str], waves: Sequence[Sequence[int]]
+    tissues: Sequence[str], textures: Sequence[str], waves: Sequence[Sequence[int]], labels: int
 ) -> list[str]:
     """[F] names of the figures."""
     return [
@@ -43,4 +46,5 @@ def names(
         *(f"fine deviation within {name}" for name in textures),
         *(f"coarse deviation within {name}" for name in textures),
         *("shading {} {} {}".format(*wave) for wave in waves),
+        *(f"volume of label {number}" for number in range(1, labels + 1)),
     ]

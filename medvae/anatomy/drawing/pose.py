@@ -46,6 +46,13 @@ class OutputGrid:
             affine[:3, 3] += self.affine[:3, 0] * first
             yield slice(first, last), OutputGrid(affine, (last - first, *self.shape[1:]))
 
+    def thinned(self, spacing: float) -> OutputGrid:
+        """One voxel of the grid every `spacing` mm, or every voxel of a coarser one."""
+        steps = np.maximum(np.round(spacing / self.spacing), 1.0).astype(int)
+        x, y, z = (-(-n // int(s)) for n, s in zip(self.shape, steps, strict=True))
+        affine = self.affine @ np.diag([*steps.astype(np.float64), 1.0])
+        return OutputGrid(np.asarray(affine), (x, y, z))
+
     @property
     def spacing(self) -> Array:
         """[3] voxel size in mm."""

@@ -44,6 +44,9 @@ class Renderer(Protocol):
     def public_correlation(self) -> Array:
         """[F, F] correlation between people; the identity where nothing is known of it."""
 
+    def of_given_labels(self, figures: Array) -> Array:
+        """[F] figures for a picture of labels that are given, whatever size they have."""
+
     def greys(self, figures: Array) -> Array:
         """[L] mean grey value of each cohort label in a picture of figures [F]."""
 
