@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from ingest_makers import dicomdir, one, refusal, series, voxels, write
-from pydicom import dcmwrite
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     MPEG2MPML,
     ExplicitVRBigEndian,
@@ -158,7 +159,7 @@ def test_a_padding_value_that_no_pixel_has_is_no_matter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("syntax", "bits", "words"),
     [
-        (JPEGExtended12Bit, 12, "JPEG Extended of 12 bits"),
+        (JPEGExtended12Bit, 12, "cannot be decoded: damaged or truncated"),
         (MPEG2MPML, 8, "which is not supported"),
         ("1.2.3.4.5", 8, "an unknown transfer syntax"),
     ],
@@ -175,6 +176,62 @@ def test_a_compression_that_is_not_supported_is_named(
     data.file_meta.TransferSyntaxUID = syntax
     data.save_as(tmp_path / "x.dcm", implicit_vr=False, little_endian=True)
     assert words in refusal(tmp_path / "x.dcm")
+
+
+def jpeg_of_12_bits(name: str) -> bytes:
+    """A codestream of 1024 x 256 pixels that ships with pydicom."""
+    data = dcmread(Path(pydicom.__file__).parent / "data/test_files" / name)
+    return next(generate_frames(data.PixelData, number_of_frames=1))
+
+
+def of_12_bits(frame: bytes) -> Dataset:
+    (data,) = series(1)
+    data.Rows, data.Columns, data.BitsStored, data.HighBit = 1024, 256, 12, 11
+    data.PixelRepresentation, data.RescaleIntercept = 0, 0
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    return data
+
+
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
+def test_jpeg_extended_of_12_bits_is_read(tmp_path: Path, name: str) -> None:
+    """Also where the scan's header ends at coefficient 0. The values are another decoder's
+    (libjpeg-turbo of 12 bits); decoders may round differently by 1.
+    """
+    data = of_12_bits(jpeg_of_12_bits(name))
+    data.save_as(tmp_path / "x.dcm", implicit_vr=False, little_endian=True)
+    pixels = one(tmp_path / "x.dcm").volume.voxels[::-1, ::-1, 0].T
+    assert pixels.shape == (1024, 256)
+    assert np.abs(pixels[420, 140:146] - [244, 242, 249, 260, 218, 219]).max() <= 1
+    assert pixels.max() == 264
+    assert pixels.mean() == pytest.approx(14.37, abs=0.05)
+
+
+def test_a_frame_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    """The decoder of JPEG-LS takes it, and makes up what is missing."""
+    file = Path(pydicom.__file__).parent / "data/test_files/MR_small_jpeg_ls_lossless.dcm"
+    assert one(file).volume.voxels.any()
+    data = dcmread(file)
+    frame = next(generate_frames(data.PixelData, number_of_frames=1))
+    for size in (len(frame) // 2, len(frame.rstrip(b"\0")) - 2):
+        data.PixelData = encapsulate([frame[:size]])
+        data.save_as(tmp_path / "x.dcm")
+        assert "damaged or truncated" in refusal(tmp_path / "x.dcm")
+
+
+def test_a_damaged_jpeg_is_refused(tmp_path: Path) -> None:
+    """Wherever it is cut, and whatever the lengths of its segments say."""
+    whole = jpeg_of_12_bits("JPEG-lossy.dcm")
+    start = whole.index(b"\xff\xda")
+    cases = [whole[:n] for n in (2, 3, 5, start, start + 3, start + 9, 3415, 6810)]
+    # The end alone does not make an image of what has no scan.
+    cases += [whole[:start] + b"\xff\xd9", whole[:start] + b"\xff\xda\xff\xd9"]
+    cases += [whole[:2] + b"\xff\xe0" + bytes([a, b]) + whole[4:] for a, b in ((0, 0), (255, 255))]
+    for number, frame in enumerate(cases):
+        path = tmp_path / f"{number}.dcm"
+        of_12_bits(frame).save_as(path, implicit_vr=False, little_endian=True)
+        assert "cannot be decoded" in refusal(path)
 
 
 @pytest.mark.parametrize("on_disc", [str.upper, str.lower, str.title])

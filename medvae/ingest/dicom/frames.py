@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from medvae.errors import InputError
-from medvae.ingest.dicom import dimensions
+from medvae.ingest.dicom import dimensions, jpeg
 from medvae.ingest.dicom.kinds import is_mosaic
 from medvae.ingest.dicom.mosaic import tiles_of
 from medvae.ingest.dicom.values import State, floats, number, state, text, whole
@@ -38,6 +38,7 @@ DECODED = {
     DeflatedExplicitVRLittleEndian,
     RLELossless,
 }
+WITH_AN_END = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes}
 # Stored as they are.
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
 SCALE = ("RescaleSlope", "RescaleIntercept")
@@ -148,6 +149,10 @@ def decoded(data: Dataset, count: int) -> Voxels:
     if (plain := _plain(data, syntax, count)) is not None:
         return plain
     try:
+        if syntax in WITH_AN_END:
+            jpeg.check_ends(data, count)
+        if syntax == JPEGExtended12Bit:
+            jpeg.mended(data, count)
         # One known decoder a kind, so that the same file gives the same voxels everywhere.
         plugin = "pydicom" if syntax == RLELossless else "pylibjpeg"
         data.pixel_array_options(decoding_plugin=plugin)
@@ -196,8 +201,6 @@ def _transfer_syntax(data: Dataset) -> UID:
 
 
 def _why_not_decoded(data: Dataset, syntax: UID) -> str:
-    if syntax == JPEGExtended12Bit and (whole(data, "BitsStored") or 0) > 8:
-        return "its pixels are JPEG Extended of 12 bits, which is not supported: decompress it"
     if not syntax.is_transfer_syntax or (syntax.is_compressed and syntax not in DECODED):
         name = syntax.name if syntax.is_transfer_syntax else "an unknown transfer syntax"
         return f"its pixels are stored as {name}, which is not supported: decompress it"
