@@ -1,7 +1,9 @@
-"""Scale: `scripts/bench scale [--quick]`: real scans and pictures cut in two and joined again.
+"""Scale: `scripts/bench scale [--quick]`: trainings by several processes, and stitching.
 
-Each of 50 seeded cuts has its own overlap, noise, gain and offset; half of the cuts of scans have
-headers that claim one place for both parts. Needs MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
+The trainings are described in scale_processes.py. For stitching, real scans and pictures are cut
+in two and joined again. Each of 50 seeded cuts has its own overlap, noise, gain and offset; half of
+the cuts of scans have headers that claim one place for both parts. That part needs
+MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pages
+import scale_processes
 from bench_privacy import machine
 from PIL import Image
 
@@ -50,10 +54,61 @@ class Cut:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--only", choices=["stitch"], default="stitch", help="the part to run")
+    parser.add_argument("--only", choices=["stitch", "processes"], help="the part to run")
+    parser.add_argument("--docs", action="store_true", help="write the table of processes")
 
 
-def main(quick: bool = False, only: str = "stitch") -> dict[str, Any]:
+def main(quick: bool = False, only: str | None = None, docs: bool = False) -> dict[str, Any]:
+    """Both parts, or one."""
+    outcome: dict[str, Any] = {"machine": machine(), "results": {}, "targets": []}
+    if only != "stitch":
+        found = scale_processes.run(quick)
+        outcome["results"] |= found
+        outcome["targets"] += _of_processes(found)
+        if docs:
+            pages.write("scale", made(found, outcome["machine"]))
+    if only != "processes":
+        found = stitch(quick)
+        outcome["targets"] += found.pop("targets")
+        outcome["results"] |= found
+    return outcome
+
+
+def _of_processes(found: dict[str, Any]) -> list[dict[str, Any]]:
+    rows, kills = found["processes"], found["kills"]
+    speed = rows[0]["seconds"] / max(rows[1]["seconds"], 1.0)
+    other = sum(not one["same"] for one in rows) + kills["trainings"] - kills["same"]
+    twice = sum(one["debits"] != 1 for one in rows) + kills["trainings"] - kills["one_debit"]
+    return [
+        {"name": "speed of 2 processes", "value": speed, "target": ">= 1.8", "met": speed >= 1.8},
+        _target("trainings with another model than that of one process", other, 0),
+        _target("trainings without exactly one debit", twice, 0),
+    ]
+
+
+def made(found: dict[str, Any], machine: dict[str, Any]) -> str:
+    """What the page shows of trainings by several processes."""
+    head = ["training by", "measuring patients, s", "model", "debits"]
+    rows = [
+        [
+            one["way"],
+            f"{one['seconds']:.0f}",
+            "the same bits" if one["same"] else "ANOTHER",
+            one["debits"],
+        ]
+        for one in found["processes"]
+    ]
+    kills = found["kills"]
+    return (
+        f"{pages.table(head, rows)}\n\n"
+        f"Random kills: {kills['kills']} ({kills['of_a_worker']} of a worker, the others of the "
+        f"first process) in {kills['trainings']} trainings; {kills['same']} of these ended in the "
+        f"same bits and {kills['one_debit']} with one debit. Seen on {machine['system']}, "
+        f"{os.cpu_count()} cores, with a load of {found['load']:.1f} by other work at the start."
+    )
+
+
+def stitch(quick: bool) -> dict[str, Any]:
     """Cut, join, and say how far parts were from their place."""
     root = Path(os.environ["MEDVAE_REAL_DATA"])
     scans = sorted((root / "mri_ixi_t1" / "images").glob("*.nii.gz"))
@@ -87,7 +142,7 @@ def main(quick: bool = False, only: str = "stitch") -> dict[str, Any]:
         _target("error in the overlap / outside it, worst", seams[-1], SEAM),
     ]
     cuts = [vars(one) for one in done]
-    return {"machine": machine(), "results": {**figures, "stitch": cuts}, "targets": targets}
+    return {**figures, "stitch": cuts, "targets": targets}
 
 
 def _target(name: str, value: float, most: float) -> dict[str, Any]:

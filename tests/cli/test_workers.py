@@ -22,6 +22,8 @@ from tests.anatomy.cohorts import SPACING, picture
 from tests.anatomy.conftest import person, write
 from tests.cli.conftest import QUICK, Clinic
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
+
 ROOT = Path(__file__).parents[2]
 PATIENTS = 5
 SCHEME = "1=body,2=left core,3=right core,4=lens"
