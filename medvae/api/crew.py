@@ -104,6 +104,7 @@ class Crew:
 
     def __init__(self, links: Sequence[Link]) -> None:
         self._links = links
+        self._threads: int | None = None
 
     @property
     def count(self) -> int:
@@ -125,6 +126,7 @@ class Crew:
 
         if not self._links:
             return ALONE
+        self._threads = torch.get_num_threads()
         torch.set_num_threads(threads_each(self.count))
         shared = job | {"count": self.count, "threads": threads_each(self.count)}
         for rank, link in enumerate(self._links, 1):
@@ -139,6 +141,13 @@ class Crew:
         """The run is debited: each process may measure patients for it."""
         for link in self._links:
             link.send({"go": True})
+
+    def restore(self) -> None:
+        """Give this process the threads back that it had before it shared the cores."""
+        if self._threads is not None:
+            import torch
+
+            torch.set_num_threads(self._threads)
 
     def end(self) -> None:
         """Let each process end by itself."""
@@ -160,7 +169,10 @@ def gathered(workers: int | None) -> Iterator[Crew]:
         raise UsageError(f"--workers must be 1 to {MOST_WORKERS}, not {workers}")
     if own is None:
         with _started((workers or 1) - 1) as crew:
-            yield crew
+            try:
+                yield crew
+            finally:
+                crew.restore()
         return
     if workers is not None:
         raise UsageError("torchrun says how many processes there are: leave --workers out")
@@ -177,7 +189,9 @@ def _awaited(own: Launched, listener: socket.socket) -> Iterator[Crew]:
     try:
         for number in range(2, own.count + 1):
             links.append(Link(own.accept(listener), f"rank process {number} of {own.count}"))
-        yield Crew(links)
+        crew = Crew(links)
+        yield crew
+        crew.restore()
     finally:
         for link in links:
             link.close()

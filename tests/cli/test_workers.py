@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import medvae
 from medvae.api import crew
@@ -199,7 +200,12 @@ def test_a_process_that_does_not_fit_is_refused_before_the_debit(
 ) -> None:
     place = copied(begun, tmp_path / "v")
     monkeypatch.setattr(crew, what, lambda *_: "0" * 64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(7)
     refused = Clinic(place)(*TRAIN, "--resume", "--workers=2", ok=False, small=False)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert threads == 7
     assert refused.code == 4
     assert said in refused.err
     tenant = medvae.open(place / "vault", identity=place / "key").tenant
