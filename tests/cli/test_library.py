@@ -91,11 +91,23 @@ def test_pictures_of_given_labels_have_them_exactly(trained, tmp_path):
             np.testing.assert_array_equal(np.asarray(nib.load(file).dataobj), labels)
     one, other = (image.get_fdata() for image in images)
     assert not np.array_equal(one, other)
-    # Labels look as they do in the library, but for what people differ by and for the noise on
-    # eight patients, which is drawn anew in each run: .87 was seen once in some twenty.
-    for image in (one, other):
-        greys = np.array([np.median(image[labels == label]) for label in range(5)])
-        assert np.corrcoef(greys, MEANS)[0, 1] > 0.6
+
+
+def test_given_labels_look_as_they_do_in_the_library(library, tmp_path):
+    """Of a model without patients: the noise on eight of them would decide otherwise."""
+    named = ("--set", "anatomy.library=people", "--set", "pretrain.steps=1")
+    library("pretrain", "-c", QUICK, "--name", "nobody", *named)
+    labels, affine = person(60, (4.0, 5.0, 6.0))
+    write(tmp_path / "mask.nii.gz", labels.astype(np.uint8), affine)
+    words = ("generate", "nobody", "-n", 2, "--seed", 4, "--from-labels", tmp_path / "mask.nii.gz")
+    drawn = library(*words, "-o", tmp_path / "two").json
+    for file in drawn["files"]:
+        if "dseg" not in file:
+            image = nib.load(file).get_fdata()
+            # Of the lens, 9 mm in voxels of 6 x 6 x 9 mm, one person or another shows no whole
+            # voxel; who is drawn depends on how the library was aligned, and so on the processor.
+            greys = np.array([np.median(image[labels == label]) for label in range(4)])
+            assert np.corrcoef(greys, MEANS[:4])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize(
