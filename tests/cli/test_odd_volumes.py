@@ -39,8 +39,8 @@ def seal(clinic: Clinic, dataset: str, subject: str, volume: Volume) -> None:
     """A volume that ingest refuses today, as an earlier version may have sealed it."""
     session = api.open(clinic.root / "vault", "clinic", identity=clinic.root / "key")
     with session.tenant.writer():
-        entry = intake._seal(session.tenant, volume, session.tenant.pseudonym(subject))
-        entry |= {"voxels": subject, "own_subject": False}
+        holder = intake.Holder(session.tenant.pseudonym(subject), False)
+        entry = intake._seal(session.tenant, volume, subject, holder)
         undeclared = {"label_scheme": None, "classes": None}
         datasets.add_version(session.tenant, dataset, [entry], undeclared)
 

@@ -48,6 +48,8 @@ def command(place: Path, *words: str, launcher: tuple[str, ...] = ()) -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A runner in the background has left SIGINT ignored, which a command would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
