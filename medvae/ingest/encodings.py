@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.errors import InputError
-from medvae.ingest.streams import CHUNK, CUT_SHORT, MOST_TRAILING
+from medvae.ingest.streams import CHUNK, CUT_SHORT, MOST_TRAILING, filled
 
 # A number in text takes at most so many characters, white space after it included.
 MOST_CHARACTERS = 40
@@ -95,14 +95,7 @@ class Bunzip:
         self._file, self._unpack = file, bz2.BZ2Decompressor()
 
     def read(self, size: int) -> npt.NDArray[np.uint8]:
-        data, at = np.empty(size, np.uint8), 0
-        while at < size:
-            piece = self._some(size - at)
-            if not piece:
-                raise InputError(CUT_SHORT)
-            data[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-        return data
+        return filled(self._some, size)
 
     def finish(self) -> None:
         """Read to the end of the stream, so that its checksum is compared."""

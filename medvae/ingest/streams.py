@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -72,6 +73,22 @@ class Plain:
             raise InputError("it holds more data than its header declares")
 
 
+def filled(some: Callable[[int], bytes], size: int) -> npt.NDArray[np.uint8]:
+    """`size` bytes; `some(most)` gives between 1 and `most` of them, none at the end.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    data, at = np.empty(size, np.uint8), 0
+    while at < size:
+        piece = some(size - at)
+        if not piece:
+            raise InputError(CUT_SHORT)
+        data[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+        at += len(piece)
+    return data
+
+
 class Gunzip:
     """A gzip file, of any number of members; never unpacks more than is asked for.
 
@@ -88,15 +105,7 @@ class Gunzip:
         self._inflate = zlib.decompressobj(wbits=47 if zlib_too else 31)
 
     def read(self, size: int) -> npt.NDArray[np.uint8]:
-        data = np.empty(size, np.uint8)
-        at = 0
-        while at < size:
-            piece = self._some(size - at)
-            if not piece:
-                raise InputError(CUT_SHORT)
-            data[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
-            at += len(piece)
-        return data
+        return filled(self._some, size)
 
     def finish(self) -> None:
         """Read to the end, so that the checksum of the last member is compared."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import math
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +14,17 @@ from typing import Final
 
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
-from medvae.vault import audit, create, elsewhere, fileio, keyring, recipients, rotation, verify
+from medvae.vault import (
+    audit,
+    create,
+    elsewhere,
+    fileio,
+    keyring,
+    recipients,
+    recovery_files,
+    rotation,
+    verify,
+)
 from medvae.vault import identity as identities
 from medvae.vault.catalogue import Catalogue
 from medvae.vault.lock import WriterLock
@@ -166,9 +174,9 @@ class Vault:
             pins = {session.keys.tenant_id.hex(): session.keys.signer_public().hex()}
             with create.key_folder(identity), session.writer(_WAIT_SECONDS):
                 waiting = identity.with_name(f".{identity.name}.{name}.recovering")
-                owner = _begun(waiting, pins, passphrase)
+                owner = recovery_files.begun(waiting, pins, passphrase)
                 if owner is None:
-                    _forget_abandoned(session, waiting)
+                    recovery_files.forget_abandoned(session, waiting)
                     owner = replace(identities.Identity.new(), pins=pins)
                     create.write_identity(waiting, owner, passphrase)
                 entry = identity_recipient(owner, "identity", recipients.now())
@@ -179,7 +187,7 @@ class Vault:
                 rotation.rotate(session)
                 details = {"fingerprint": entry.fingerprint}
                 audit.record(session, "keys recover", "success", details)
-                _set_aside(identity)
+                recovery_files.set_aside(identity)
                 waiting.rename(identity)
                 fileio.fsync_folder(identity.parent)
         finally:
@@ -361,41 +369,3 @@ def _sweep_creation(path: Path) -> None:
         return  # somebody is at it
     shutil.rmtree(path, ignore_errors=True)
     lock.release()
-
-
-def _begun(
-    waiting: Path, pins: dict[str, str], passphrase: str | None
-) -> identities.Identity | None:
-    """The new identity of a recovery of this tenant that was cut off, if it can be opened."""
-    if not os.path.lexists(waiting):
-        return None
-    try:
-        begun = identities.load(waiting, passphrase)
-    except MedvaeError:
-        return None
-    return begun if begun.pins == pins else None
-
-
-def _forget_abandoned(session: Session, waiting: Path) -> None:
-    """Remove the recipient of a recovery that was cut off and whose key nobody can open."""
-    if not os.path.lexists(waiting):
-        return
-    try:
-        header = identities.parse(waiting, fileio.read_small(waiting))
-        abandoned = identities.fingerprint(base64.b64decode(header["public"]))
-    except (IntegrityError, UsageError, ValueError, TypeError):
-        return  # damaged: it names no key, and is replaced
-    remaining = [
-        recipient for recipient in session.ring.recipients if recipient.fingerprint != abandoned
-    ]
-    if abandoned != session.provider.fingerprint() and len(remaining) < len(
-        session.ring.recipients
-    ):
-        # Before its file is replaced, which alone says which recipient it is.
-        rotation.rotate(session, recipients=remaining)
-
-
-def _set_aside(path: Path) -> None:
-    if os.path.lexists(path):
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        path.rename(path.with_name(f"{path.name}.replaced-{stamp}"))
