@@ -199,13 +199,15 @@ def _task(
         return Quarantined(source, str(error))
     if not subject:
         return Quarantined(source, NO_SUBJECT)
-    job = {
+    job: dict[str, Any] = {
         "keys": sorted({one.key for one in piece.slices}),
         "salt": salt,
         "keep_demographics": options.keep_demographics,
         "meta": meta,
         "kinds": _kinds(piece),
     }
+    if first.whole and not first.mosaic:
+        job |= {"scan": piece.scan, "scans": len(first.scans)}
     files = tuple(one.file for one in piece.slices)
     return Task(
         source,
@@ -213,7 +215,7 @@ def _task(
         "series",
         files,
         job,
-        weight=len(files),
+        weight=0 if piece.scan else len(files),
         case=(subject, first.study or str(PurePosixPath(first.file.source).parent)),
         contrasts=first.contrasts,
         space=first.space,
@@ -258,6 +260,9 @@ def _folders_in_common(pieces: list[Piece]) -> set[str]:
 def _source(piece: Piece, number: int, shared: set[str]) -> str:
     """A volume by its file or folder; numbered where its folder holds others too."""
     first = piece.slices[0].file.source
+    scans = piece.slices[0].scans
+    if len(scans) > 1:
+        return f"{first} (scan {piece.scan + 1} of {len(scans)})"
     if len(piece.slices) == 1:
         return first
     folders = {str(PurePosixPath(one.file.source).parent) for one in piece.slices}

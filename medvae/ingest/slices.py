@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from medvae.ingest.placed import Traits
 from medvae.ingest.records import printable
-from medvae.ingest.stacks import Positions
 from medvae.ingest.subjects import clean_subject
 from medvae.ingest.trees import File
 
@@ -29,13 +26,17 @@ TRAITS = (
 )
 # Those before this one distinguish scans; slices of one scan may differ in the others.
 OF_PASSES = TRAITS.index("acquisition number")
-# Those of images that no two passes of one scan have.
-OF_SCANS = ("echo number", "b-value", "time point")
+BY = Traits(
+    TRAITS,
+    of_scans=frozenset({"echo number", "b-value", "time point"}),
+    of_passes=frozenset({"acquisition number"}),
+)
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.
 FARTHEST = 1e6
 MOST_REFERENCES = 64
 MOST_CONTRASTS = 32
+MOST_SCANS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Slice:
         refers: the digests of the series that it marks.
         space: digest of the frame of reference; empty where the header names none.
         contrasts: that its series description names, where channels are asked for.
+        scans: of each scan in a whole file what distinguishes it, and why it is not to be read.
     """
 
     file: File
@@ -84,6 +86,12 @@ class Slice:
     refers: tuple[str, ...] = ()
     space: str = ""
     contrasts: tuple[str, ...] = ()
+    scans: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is one slice and no more."""
+        return not self.whole and not self.mosaic
 
 
 def slice_of(file: File, summary: dict[str, Any]) -> Slice:
@@ -93,6 +101,8 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         KeyError, TypeError, ValueError: it is not what a worker that works sends.
     """
     thickness = _numbers(summary["thickness"], 1)
+    if summary["whole"] and not summary["scans"]:
+        raise ValueError
     return Slice(
         file,
         clean_subject(str(summary["subject"])),
@@ -116,25 +126,16 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         tuple(_short(one) for one in summary["refers"][:MOST_REFERENCES]),
         _short(summary["space"]),
         tuple(_short(one) for one in summary["contrasts"][:MOST_CONTRASTS]),
+        tuple(
+            (_short(split_by), printable(str(refusal)))
+            for split_by, refusal in summary["scans"][:MOST_SCANS]
+        ),
     )
 
 
 def is_single(slices: list[Slice]) -> bool:
     """Whether these are one slice and no more."""
-    return len(slices) == 1 and not slices[0].whole and not slices[0].mosaic
-
-
-def along_normal(slices: list[Slice]) -> Positions:
-    """[N] positions along the first slice's normal, millimetres; all must have a place."""
-    orientation = np.array(slices[0].orientation)
-    normal = np.cross(orientation[:3], orientation[3:])
-    along: Positions = np.array([one.position for one in slices], dtype=np.float64) @ normal
-    return along
-
-
-def thicknesses(slices: list[Slice]) -> Positions:
-    """[N] in millimetres, NaN where unknown."""
-    return np.array([math.nan if one.thickness is None else one.thickness for one in slices])
+    return len(slices) == 1 and slices[0].is_flat
 
 
 def _short(text: Any) -> str:

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from ingest_makers import slice_of, voxels, write
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from test_ingest_dicom import enhanced
 
 from medvae.errors import InputError
 from medvae.ingest import Ingested, Quarantined, read
@@ -95,59 +93,6 @@ def test_passes_of_one_scan_at_two_times_are_one_volume(tmp_path: Path) -> None:
     taken, refused, notes = by_patient(tmp_path)
     assert (refused, notes) == ({}, [])
     assert [[one.shape[2] for one in volumes] for volumes in taken.values()] == [[12]] * 3
-
-
-def item(**values: Any) -> Sequence:
-    data = Dataset()
-    for name, value in values.items():
-        setattr(data, name, value)
-    return Sequence([data])
-
-
-def frames(name: str, group: str, values: Callable[[int], Any], field: str) -> Dataset:
-    """An enhanced image of two scans, half a slice apart, whose frames hold these values."""
-    count = TIMES * SLICES
-    data = enhanced(voxels((count, 20, 18)))
-    data.PatientID = name
-    for uid in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-        setattr(data, uid, f"1.2.4.{len(uid)}.{sum(name.encode())}")
-    for index, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
-        time, place = divmod(index, SLICES)
-        frame.PlanePositionSequence = item(ImagePositionPatient=[0, 0, STEP * (place + time / 2)])
-        setattr(frame, group, item(**{field: values(index)}))
-    return data
-
-
-CONTENT, TYPE = "FrameContentSequence", "MRImageFrameTypeSequence"
-ENHANCED: dict[str, tuple[str, Callable[[int], Any], str, str]] = {
-    "time": (CONTENT, lambda i: i // SLICES + 1, "TemporalPositionIndex", "2 time points"),
-    "stack": (CONTENT, lambda i: str(i // SLICES), "StackID", "2 stacks"),
-    "echo": ("MREchoSequence", lambda i: 5.0 + i // SLICES, "EffectiveEchoTime", "2 echo times"),
-    "type": (
-        TYPE,
-        lambda i: ["ORIGINAL", "PRIMARY", "OTHER", "AB"[i // SLICES]],
-        "FrameType",
-        "2 frame types",
-    ),
-    "phase": (TYPE, lambda _: "PHASE", "ComplexImageComponent", "phase image"),
-    "map": (TYPE, lambda _: ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], "FrameType", "diffusion"),
-    # What counts frames or is the same for all distinguishes nothing.
-    "counter": (CONTENT, lambda i: i + 1, "TemporalPositionIndex", ""),
-    "single": (CONTENT, lambda _: "1", "StackID", ""),
-    "magnitude": (TYPE, lambda _: "MAGNITUDE", "ComplexImageComponent", ""),
-    "halves": (CONTENT, lambda i: "ab"[i % SLICES >= SLICES // 2], "StackID", ""),
-}
-
-
-def test_frames_of_several_scans_are_not_mixed(tmp_path: Path) -> None:
-    for name, (group, values, field, _) in ENHANCED.items():
-        write(tmp_path / name, [frames(name, group, values, field)])
-    taken, refused, _ = by_patient(tmp_path)
-    for name, (_, _, _, reason) in ENHANCED.items():
-        if reason:
-            assert reason in refused[name]
-        else:
-            assert [one.shape for one in taken[name]] == [(18, 20, TIMES * SLICES)]
 
 
 def test_frames_are_told_apart_where_their_ranges_overlap_by_more_than_half() -> None:

@@ -315,6 +315,7 @@ HONEST: dict[str, Any] = {
     "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
     "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
     "thickness": [1], "traits": [""] * 10, "person": [""] * 6, "space": "", "contrasts": [],
+    "scans": [],
 }  # fmt: skip
 
 
@@ -333,6 +334,7 @@ HONEST: dict[str, Any] = {
             ("traits", [""]),
             ("person", None),
             ("contrasts", None),
+            ("whole", True),
         )
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -11,35 +12,112 @@ from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
 from medvae.ingest.dicom.kinds import no_anatomy
-from medvae.ingest.dicom.values import text
+from medvae.ingest.dicom.values import floats, text
+from medvae.ingest.placed import Traits
+from medvae.ingest.scans import scans
 
-# Name for people, functional group, attribute.
+CONTENT = "FrameContentSequence"
+# Name for people, functional group, attribute (of an item within it, after a point).
 DIMENSIONS = (
-    ("stacks", "FrameContentSequence", "StackID"),
-    ("time points", "FrameContentSequence", "TemporalPositionIndex"),
-    ("echo times", "MREchoSequence", "EffectiveEchoTime"),
-    ("b-values", "MRDiffusionSequence", "DiffusionBValue"),
-    ("frame types", "MRImageFrameTypeSequence", "FrameType"),
-    ("frame types", "CTImageFrameTypeSequence", "FrameType"),
-    ("signal components", "MRImageFrameTypeSequence", "ComplexImageComponent"),
+    ("stack", CONTENT, "StackID"),
+    ("frame type", "MRImageFrameTypeSequence", "FrameType"),
+    ("frame type", "CTImageFrameTypeSequence", "FrameType"),
+    ("signal component", "MRImageFrameTypeSequence", "ComplexImageComponent"),
+    ("echo time", "MREchoSequence", "EffectiveEchoTime"),
+    ("b-value", "MRDiffusionSequence", "DiffusionBValue"),
+    (
+        "direction of diffusion",
+        "MRDiffusionSequence",
+        "DiffusionGradientDirectionSequence.DiffusionGradientOrientation",
+    ),
+    ("time point", CONTENT, "TemporalPositionIndex"),
+    ("time point", "TemporalPositionSequence", "TemporalPositionTimeOffset"),
+    ("inversion time", "MRModifierSequence", "InversionTimes"),
+    ("flip angle", "MRTimingAndRelatedParametersSequence", "FlipAngle"),
+    ("trigger time", "CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
+    ("tube voltage", "CTXRayDetailsSequence", "KVP"),
+    ("kernel", "CTReconstructionSequence", "ConvolutionKernel"),
+    ("acquisition number", CONTENT, "FrameAcquisitionNumber"),
+    ("acquisition time", CONTENT, "FrameAcquisitionDateTime"),
 )
-TYPES = ("frame types", "signal components")
+TYPES = ("frame type", "signal component")
+# Frames of one scan may differ in those from here on.
+OF_SCANS = frozenset(name for name, _, _ in DIMENSIONS[:11])
+# What the writer of an image counts, in dimensions of its own; one of them counts places.
+MOST_INDICES = 8
+BY = Traits(
+    (*(name for name, _, _ in DIMENSIONS), *["dimension"] * MOST_INDICES),
+    of_scans=OF_SCANS,
+    of_passes=frozenset({"acquisition number"}),
+    apart=frozenset({"stack"}),
+)
 Places = npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Framed:
+    """One frame, as `medvae.ingest.placed.Placed`; `index`: which one of its image."""
+
+    index: int
+    size: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    position: tuple[float, ...] | None
+    thickness: float | None
+    traits: tuple[str, ...]
+    is_flat: bool = True
+
+
+@dataclass(frozen=True)
+class FrameScan:
+    """The frames of one scan of an image, what distinguishes it, why it is not to be read."""
+
+    frames: tuple[int, ...]
+    split_by: str = ""
+    refusal: str = ""
+
+
+def scans_of(data: Dataset, count: int) -> list[FrameScan]:
+    """The scans that the frames of one image are of.
+
+    Args:
+        data: at least the functional groups.
+        count: of frames.
+    """
+    own = list(data.get("PerFrameFunctionalGroupsSequence") or [])
+    if len(own) != count:
+        return [FrameScan(tuple(range(count)))]
+    shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    refused: dict[str, list[int]] = {}
+    framed = []
+    for index, groups in enumerate(own):
+        one = _framed(data, index, groups, shared)
+        if reason := why_not(one.traits):
+            refused.setdefault(reason, []).append(index)
+        else:
+            framed.append(one)
+    found = [
+        FrameScan(tuple(one.index for one in scan.images), scan.split_by, scan.refusal)
+        for scan in scans(framed, BY)
+    ]
+    return found + [FrameScan(tuple(all_of), "", reason) for reason, all_of in refused.items()]
+
+
 def traits(groups: Sequence[Dataset]) -> tuple[str, ...]:
-    """A value for each of `DIMENSIONS`, empty where none is given.
+    """A value for each name of `BY`, empty where none is given.
 
     Args:
         groups: the frame's own functional groups, then the shared ones.
     """
-    return tuple(_value(groups, group, name) for _, group, name in DIMENSIONS)
+    indices = _value(groups, CONTENT, "DimensionIndexValues").split("\\")
+    indices = (indices + [""] * MOST_INDICES)[:MOST_INDICES]
+    return (*(_value(groups, group, name) for _, group, name in DIMENSIONS), *indices)
 
 
-def why_not(traits: tuple[str, ...]) -> str:
+def why_not(traits: Sequence[str]) -> str:
     """Why a frame is no picture of anatomy, by its type; empty where it may be."""
     words: list[str] = []
-    for (name, _, _), value in zip(DIMENSIONS, traits, strict=True):
+    for name, value in zip(BY.names, traits, strict=True):
         if name in TYPES:
             words += [word.strip().upper() for word in value.split("\\") if word]
             # The first two say nothing of what is shown; a component stands alone.
@@ -55,30 +133,55 @@ def check_one_scan(along: Places, frames: Sequence[tuple[str, ...]]) -> None:
         frames: [N] `traits` of each.
 
     Raises:
-        InputError: frames that differ in a dimension are at places between one another.
+        InputError: frames that differ in a dimension are at places between one another, and
+            these are no even stacks that could be separated.
     """
-    for number, (dimension, _, _) in enumerate(DIMENSIONS):
+    for number, dimension in enumerate(BY.names):
+        if dimension not in OF_SCANS:
+            continue
         places: dict[str, list[float]] = {}
-        for place, one in zip(along.tolist(), frames, strict=True):
-            places.setdefault(one[number] if one else "", []).append(place)
+        for place, values in zip(along.tolist(), frames, strict=True):
+            places.setdefault(values[number] if values else "", []).append(place)
         # A value of its own for each frame counts frames; it distinguishes no scans.
         if 1 < len(places) <= len(frames) // 2 and _interleave(list(places.values())):
             raise InputError(
-                f"its frames are of {len(places)} {dimension} between one another: split it into "
-                "one image each first"
+                f"its frames are of {len(places)} {dimension}s between one another, at uneven "
+                "distances: split it into one image each first"
             )
 
 
 def _interleave(places: list[list[float]]) -> bool:
-    ends = sorted((one[0], one[-1]) for one in places)
+    ends = sorted((part[0], part[-1]) for part in places)
     shared = [min(one[1], two[1]) - two[0] for one, two in pairwise(ends)]
     lengths = [last - first for first, last in ends]
     return max(shared) > 0.5 * float(np.min(lengths)) > 0
 
 
+def _framed(data: Dataset, index: int, own: Dataset, shared: Dataset) -> Framed:
+    def numbers(group: str, name: str, count: int) -> tuple[float, ...] | None:
+        items = [item for holder in (own, shared) for item in holder.get(group) or []]
+        found = (floats(place, name, count) for place in (*items, data))
+        return next((tuple(values) for values in found if values), None)
+
+    thickness = numbers("PixelMeasuresSequence", "SliceThickness", 1)
+    return Framed(
+        index,
+        (),
+        numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+        numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+        numbers("PlanePositionSequence", "ImagePositionPatient", 3),
+        thickness[0] if thickness else None,
+        traits((own, shared)),
+    )
+
+
 def _value(groups: Sequence[Dataset], group: str, name: str) -> str:
+    *inner, attribute = name.split(".")
     for holder in groups:
-        for one in holder.get(group) or []:
-            if found := text(one, name):
+        items = holder.get(group) or []
+        for within in inner:
+            items = [deeper for item in items for deeper in item.get(within) or []]
+        for item in items:
+            if found := text(item, attribute):
                 return found
     return ""

@@ -38,6 +38,8 @@ IDENTITY: list[str | int] = [
     "Rows",
     "Columns",
     "NumberOfFrames",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
     "BitsAllocated",
     "ImageOrientationPatient",
     "ImagePositionPatient",
@@ -61,6 +63,8 @@ IDENTITY: list[str | int] = [
 # Read in the first pass only, for keyed digests: what one scan shares, whose it is.
 SCAN: list[str | int] = ["FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "ProtocolName"]
 PERSON: list[str | int] = ["PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"]
+# Of each frame of an enhanced image: its place, and what else distinguishes it.
+FRAMES: list[str | int] = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 # What a volume is made of: pixels, geometry, scale, and the allow-listed description.
 CONTENT: list[str | int] = [
     "BitsStored",
@@ -83,8 +87,7 @@ CONTENT: list[str | int] = [
     0x0019_100A,
     0x0029_0010,
     0x0029_1010,
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *FRAMES,
     "RepetitionTime",
     "MagneticFieldStrength",
     "KVP",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -74,28 +75,35 @@ class Frame:
         return np.cross(self.orientation[:3], self.orientation[3:])
 
 
-def frames_of(data: Dataset, most_voxels: int, modality: Modality) -> Iterator[Frame]:
-    """All frames of a file: one of a plain image, many of an enhanced one.
+def frames_of(
+    data: Dataset, most_voxels: int, modality: Modality, only: Sequence[int] | None = None
+) -> Iterator[Frame]:
+    """The frames of a file: one of a plain image, many of an enhanced one.
+
+    Args:
+        only: which ones; without it all.
 
     Raises:
         InputError: no geometry, sizes out of bounds, pixels that cannot be decoded, a scale
             that cannot be read, that the modality requires and is not there, or that leads to
             another unit than the modality's; a frame that is no picture of anatomy.
     """
-    count = _checked_size(data, most_voxels)
+    count = count_of(data)
+    wanted = range(count) if only is None else only
+    _check_size(data, len(wanted), most_voxels)
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     own = list(data.get("PerFrameFunctionalGroupsSequence") or [])
     if count > 1 and len(own) != count:
         raise InputError("it has several frames without a place for each")
     padding = _padding(data)
-    pixels = decoded(data, count)
-    for index in range(count):
+    pixels = decoded(data, count, None if only is None or len(only) == count else only)
+    for at, index in enumerate(wanted):
         groups = (own[index] if own else Dataset(), shared)
         where, traits = _Lookup(data, *groups), dimensions.traits(groups)
         if reason := dimensions.why_not(traits):
             raise InputError(reason)
         frame = Frame(
-            pixels[index],
+            pixels[at if len(pixels) < count else index],
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
             where.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
@@ -116,10 +124,17 @@ def _slices_of_mosaic(data: Dataset, frame: Frame) -> Iterator[Frame]:
         yield replace(frame, pixels=pixels, position=position)
 
 
-def _checked_size(data: Dataset, most_voxels: int) -> int:
-    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+def count_of(data: Dataset) -> int:
+    """How many frames a file holds. Raises InputError."""
     count = whole(data, "NumberOfFrames") or 1
-    if rows < 1 or columns < 1 or not 1 <= count <= MOST_FRAMES:
+    if not 1 <= count <= MOST_FRAMES:
+        raise InputError("its size is impossible: the header is damaged")
+    return count
+
+
+def _check_size(data: Dataset, count: int, most_voxels: int) -> None:
+    rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
+    if rows < 1 or columns < 1:
         raise InputError("its size is impossible: the header is damaged")
     if rows * columns * count > most_voxels:
         raise InputError("it has more voxels than are allowed in one volume")
@@ -130,7 +145,6 @@ def _checked_size(data: Dataset, most_voxels: int) -> int:
         raise InputError("it has no pixels")
     if "ModalityLUTSequence" in data:
         raise InputError("its intensities go through a table instead of a linear scale")
-    return count
 
 
 def _check_bits(data: Dataset) -> None:
@@ -143,11 +157,16 @@ def _check_bits(data: Dataset) -> None:
         )
 
 
-def decoded(data: Dataset, count: int) -> Voxels:
-    """[count, rows, columns] of the stored values, unused bits cleared."""
+def decoded(data: Dataset, count: int, only: Sequence[int] | None = None) -> Voxels:
+    """[N, rows, columns] of the stored values, unused bits cleared.
+
+    Args:
+        count: of frames in the file.
+        only: those to decode; without it all.
+    """
     syntax = _transfer_syntax(data)
     if (plain := _plain(data, syntax, count)) is not None:
-        return plain
+        return plain if only is None else plain[list(only)]
     try:
         if syntax in WITH_AN_END:
             jpeg.check_ends(data, count)
@@ -155,13 +174,16 @@ def decoded(data: Dataset, count: int) -> Voxels:
             jpeg.mended(data, count)
         # One known decoder a kind, so that the same file gives the same voxels everywhere.
         plugin = "pydicom" if syntax == RLELossless else "pylibjpeg"
-        data.pixel_array_options(decoding_plugin=plugin)
-        pixels = np.asarray(data.pixel_array)
+        if only is None:
+            data.pixel_array_options(decoding_plugin=plugin)
+            pixels = np.asarray(data.pixel_array)
+        else:
+            pixels = np.stack(list(iter_pixels(data, indices=only, decoding_plugin=plugin)))
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever their C libraries do
         raise InputError(_why_not_decoded(data, syntax)) from error
-    expected = (count, int(data.Rows), int(data.Columns))
+    expected = (count if only is None else len(only), int(data.Rows), int(data.Columns))
     if pixels.size != expected[0] * expected[1] * expected[2] or pixels.dtype.kind not in "iu":
         raise InputError("its pixels do not have the size that its header claims")
     return pixels.reshape(expected)

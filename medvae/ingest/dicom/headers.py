@@ -12,7 +12,9 @@ from pydicom.dataset import Dataset
 from medvae.errors import InputError
 from medvae.ingest import channel_names, wire
 from medvae.ingest.dicom import contours, segments
-from medvae.ingest.dicom.files import IDENTITY, PERSON, SCAN, is_dicom, read_dataset
+from medvae.ingest.dicom.dimensions import scans_of
+from medvae.ingest.dicom.files import FRAMES, IDENTITY, PERSON, SCAN, is_dicom, read_dataset
+from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import (
     image_type,
     is_doubtful,
@@ -60,6 +62,9 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]
         if marks_of(header):
             file.seek(0)
             found["refers"] = _references(read_dataset(file, REFERENCES), salt)
+        elif found["whole"] and not found["skip"]:
+            file.seek(0)
+            found["scans"] = _scans(read_dataset(file, IDENTITY + FRAMES))
         return found
     except InputError as error:
         return {"refused": str(error)}
@@ -90,6 +95,7 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
         "refers": [],
         "skip": "" if marks_of(header) else why_not(header),
         "whole": frames > 1,
+        "scans": [["", ""]] if frames > 1 else [],
         "mosaic": is_mosaic(header),
         "doubtful": is_doubtful(header),
         "key": file_key(header, salt),
@@ -106,6 +112,11 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
         "space": digest(salt, frame) if frame else "",
         "contrasts": channel_names.of_description(description, channels) if channels else [],
     }
+
+
+def _scans(data: Dataset) -> list[list[str]]:
+    """`scans` of a `medvae.ingest.slices.Slice`."""
+    return [[scan.split_by, scan.refusal] for scan in scans_of(data, count_of(data))]
 
 
 def _references(data: Dataset, salt: bytes) -> list[str]:

@@ -112,6 +112,9 @@ def why_not(header: Dataset) -> str:
             return reason
     if reason := no_anatomy(words):
         return reason
+    if (parts := whole(header, "InConcatenationTotalNumber") or 1) > 1:
+        number = whole(header, "InConcatenationNumber") or "?"
+        return f"it is part {number} of {parts} of one image: join them to one file first"
     if text(header, "BurnedInAnnotation").upper() == "YES":
         return "it says that text is burned into the picture, which may name the patient"
     if (whole(header, "SamplesPerPixel") or 1) != 1:

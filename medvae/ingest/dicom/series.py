@@ -14,7 +14,7 @@ from medvae.errors import InputError
 from medvae.ingest import facts
 from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
-from medvae.ingest.dicom.frames import Frame, frames_of
+from medvae.ingest.dicom.frames import Frame, count_of, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
@@ -67,13 +67,15 @@ def series_job(
         modality = modality_of(data)
         assert modality is not None, "why_not has refused it"
         notes.update(notes_of(data))
-        frames.extend(frames_of(data, room, modality))
+        frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else _without_pixels(data)
     if first is None or modality is None:
         raise InputError("it has no files")
     frames = in_order(frames)
     stack = geometry(frames)
+    if "scan" in job and len(frames) == 1:
+        notes.add("single")
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
@@ -92,6 +94,16 @@ def series_job(
     meta = describe(first, modality) | job["meta"]
     volume = Volume(voxels, affine, modality.name, mask, meta)
     return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
+
+
+def _frames_of_scan(job: dict[str, Any], data: Dataset) -> tuple[int, ...] | None:
+    """Which frames of an image are of the scan that was asked for; None for all."""
+    if "scan" not in job:
+        return None
+    found = dimensions.scans_of(data, count_of(data))
+    if len(found) != job["scans"] or found[int(job["scan"])].refusal:
+        raise InputError("its files changed while they were being read: try again")
+    return found[int(job["scan"])].frames
 
 
 def _mask(
