@@ -85,21 +85,29 @@ def is_empty(patient: Any) -> bool:
     return any(isinstance(leaf, torch.Tensor) and leaf.numel() == 0 for leaf in leaves)
 
 
-def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:
-    """How many patients to take at once, measured on random data of the shape of `patient`.
+def synthetic(patient: Any, seed: int) -> Any:
+    """A made-up patient on whom code may be tried: random in [0, 1), integers 0.
 
-    Nothing but shapes and types is read of `patient`, so the choice reveals nothing about anyone.
+    Nothing but shapes, types and devices is read of `patient`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def made(leaf: torch.Tensor) -> torch.Tensor:
+        if not leaf.is_floating_point():
+            return torch.zeros(leaf.shape, dtype=leaf.dtype, device=leaf.device)
+        return torch.rand(leaf.shape, generator=generator).to(leaf)
+
+    return _pytree.tree_map(made, patient)
+
+
+def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:
+    """How many patients to take at once, measured on `synthetic` ones of the shape of `patient`.
+
+    So the choice reveals nothing about anyone.
     """
     if signature(patient) is None:
         return 1
-    generator = torch.Generator().manual_seed(0)
-
-    def synthetic(leaf: torch.Tensor) -> torch.Tensor:
-        if not leaf.is_floating_point():
-            return torch.zeros_like(leaf)
-        return torch.rand(leaf.shape, generator=generator).to(leaf)
-
-    fake = _pytree.tree_map(synthetic, patient)
+    fake = synthetic(patient, 0)
     best, best_time = 1, _seconds(one, [fake])
     if best_time > _LONG:
         return 1

@@ -11,6 +11,7 @@ from opacus.optimizers import DPOptimizer
 from medvae.errors import MedvaeError, UsageError
 from medvae.privacy import parallel
 from medvae.privacy.accounting import Mechanism
+from medvae.privacy.ahead import NoiseAhead, Wanted
 from medvae.privacy.lattice import MARGIN, Lattice
 from medvae.privacy.noise import NoiseSource
 
@@ -82,16 +83,25 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         self._lattice = Lattice.of(mechanism.noise_multiplier, clip)
         self._patients = 0
         self._noise = noise
+        self._ahead = NoiseAhead(noise)
         self._total: torch.Tensor | None = None
+        self._bad: torch.Tensor | None = None
 
-    def accumulate(self, gradients: list[torch.Tensor]) -> int:
+    def begin_noise(self, step: int, binding: str = "") -> None:
+        """Start to draw the noise that `finish(step, binding)` will add, in the background."""
+        self._ahead.begin(self._wanted(step, self.mechanism.name + binding))
+
+    def settle_noise(self) -> None:
+        """Wait for what `begin_noise` started; raises what went wrong there."""
+        self._ahead.settle()
+
+    def accumulate(self, gradients: list[torch.Tensor]) -> None:
         """Clip the gradients of B patients and add them to the running sum.
+
+        Nothing here waits for the device.
 
         Args:
             gradients: one tensor [B, *shape] a parameter, in the optimizer's order; consumed.
-
-        Returns:
-            how many of the B were not finite and counted as zero (private to the tenant).
 
         Raises:
             MedvaeError: other parameters are trainable than at the start of the step.
@@ -100,11 +110,16 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
             raise MedvaeError(CHANGED)
         for parameter, gradient in zip(self.params, gradients, strict=True):
             parameter.grad_sample = gradient
-        self._zeroed = 0
         self.signal_skip_step(True)
         self.step()
         self.zero_grad(set_to_none=True)
-        return self._zeroed
+
+    def zeroed(self) -> int:
+        """How many patients of the step so far were not finite and counted as zero.
+
+        Private to the tenant.
+        """
+        return 0 if self._bad is None else int(self._bad)
 
     def finish(self, step: int, binding: str = "") -> None:
         """Add the noise of `step`, divide, move the weights and forget the sums.
@@ -136,12 +151,18 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def _vector(self) -> torch.Tensor:
         """int64 [P] the un-noised sum so far, over all parameters in their order."""
-        size, device = sum(one.numel() for one in self.params), self.params[0].device
+        size, device = self._size(), self.params[0].device
         if self._total is None:
             self._total = torch.zeros(size, dtype=torch.int64, device=device)
         if len(self._total) != size:
             raise MedvaeError(CHANGED)
         return self._total
+
+    def _size(self) -> int:
+        return sum(one.numel() for one in self.params)
+
+    def _wanted(self, step: int, stream: str) -> Wanted:
+        return Wanted(self._size(), self._lattice.sigma, stream, step)
 
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         """Views of a vector [P], one a parameter."""
@@ -152,11 +173,12 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         """Opacus' own; after a step that was not skipped, the sum is forgotten too."""
         super().zero_grad(set_to_none)
         if not self._is_last_step_skipped:
-            self._total = None
+            self._total = self._bad = None
             self._patients = 0
 
     def forget(self) -> None:
-        """Drop every sum and queued signal, as before the first patient of a step."""
+        """Drop every sum, noise and queued signal, as before the first patient of a step."""
+        self._ahead.drop()
         self._step_skip_queue.clear()
         self._is_last_step_skipped = False
         self.zero_grad(set_to_none=True)
@@ -174,20 +196,27 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         for index in range(count):
             row = torch.cat([gradient[index].reshape(-1) for gradient in gradients])
             norm = torch.linalg.vector_norm(row, dtype=torch.float64)
-            weight = clip_factors(norm, self.max_grad_norm * (1 - MARGIN), self.clipping).item()
-            self._zeroed += not norm.isfinite()
+            weight = clip_factors(norm, self.max_grad_norm * (1 - MARGIN), self.clipping)
+            bad = norm.isfinite().logical_not()
+            self._bad = bad.long() if self._bad is None else self._bad + bad
+            # Weight and step one by one: their quotient could round up, the step is exact.
+            steps = row.double().mul_(weight).div_(self._lattice.grid)
             # 0 * NaN is NaN: a patient who counts as zero is left out, not only scaled.
-            if weight:
-                # Weight and step one by one: their quotient could round up, the step is exact.
-                steps = row.double().mul_(weight).div_(self._lattice.grid)
-                total.add_(steps.trunc_().to(torch.int64))
+            steps.masked_fill_(weight == 0, 0.0)
+            total.add_(steps.trunc_().to(torch.int64))
 
     def add_noise(self) -> None:
         """`p.grad` = grid * (sum + discrete Gaussian), the same on every rank."""
         total = self._vector()
-        noise = self._noise.discrete_gaussian(
-            total.numel(), self._lattice.sigma, stream=self.stream, step=self.noise_step
-        )
+        noise = self._ahead.take(self._wanted(self.noise_step, self.stream))
         noisy = (total + torch.from_numpy(noise).to(total.device)).double() * self._lattice.grid
+        kinds = {parameter.dtype for parameter in self.params}
+        if len(kinds) == 1:
+            noisy = noisy.to(kinds.pop())  # once for all: one launch instead of hundreds
         for parameter, part in zip(self.params, self._split(noisy), strict=True):
             parameter.grad = part.to(parameter.dtype)
+
+    def scale_grad(self) -> None:
+        """Opacus' own (p.grad / divisor), for all parameters at once."""
+        gradients = [parameter.grad for parameter in self.params]
+        torch._foreach_div_(gradients, self.expected_batch_size * self.accumulated_iterations)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,13 +18,13 @@ from medvae.privacy.arguments import (
     Precision,
     check_chunk,
     check_ema,
-    check_scalar,
     parameter_names,
     resolve_precision,
     run_identity,
 )
+from medvae.privacy.backward import Backward, Loss
 from medvae.privacy.clipping import Clipping, PatientOptimizer
-from medvae.privacy.convolution import LeanConvolutions
+from medvae.privacy.graphs import GradientGraphs, cuda_record
 from medvae.privacy.guard import MutationGuard, check
 from medvae.privacy.memory import affordable, keep_freed_memory, resident
 from medvae.privacy.noise import NoiseSource
@@ -33,7 +32,6 @@ from medvae.privacy.state import dump_state, load_state
 from medvae.privacy.workers import replica, side_by_side
 from medvae.threads import one_torch_thread
 
-Loss = Callable[[nn.Module, Any], torch.Tensor]
 Item = TypeVar("Item")
 
 
@@ -90,6 +88,7 @@ class DPTrainer:
         precision: Precision = "fp32",
         chunk: int = 1,
         ema: float = 0.0,
+        graphs: bool = True,
     ) -> None:
         """
         Args:
@@ -105,6 +104,8 @@ class DPTrainer:
             chunk: patients through one vectorised pass; 1: one backward a patient; 0: decided
                 by a measurement on synthetic data at the first step.
             ema: decay in [0, 1) of the moving average of the weights; 0: none.
+            graphs: on CUDA, replay each patient's pass as one graph, where that gives the same
+                gradient (see `GradientGraphs`, and `plainly` for why not).
 
         Raises:
             UsageError: a model, an optimizer or a constant that cannot be right.
@@ -125,9 +126,15 @@ class DPTrainer:
         )
         self._parameters: list[nn.Parameter] = list(self._optimizer.params)
         self._device = self._parameters[0].device
+        self.precision = resolve_precision(precision, self._device)
+        self._backward = Backward(self._names, self.precision, self._device)
+        self._graphs: GradientGraphs | None = None
         if self._device.type == "cpu":
             keep_freed_memory()
-        self.precision = resolve_precision(precision, self._device)
+        elif graphs and self._device.type == "cuda" and chunk <= 1:
+            self._graphs = GradientGraphs(model, self._backward.one, cuda_record(self._device))
+        # On a processor noise would take its time from the gradients.
+        self._noise_ahead = self._device.type == "cuda"
         self._guard = MutationGuard(model)
         self._agreed = self._torn = False
         self._group_bytes = 0
@@ -157,11 +164,21 @@ class DPTrainer:
         failure: Exception | None = None
         with one_torch_thread() as threads:
             try:
+                if self._noise_ahead and self.chunk:
+                    self._optimizer.begin_noise(step, self._binding())
                 given, zeroed = self._collect(patients, loss, threads)
+                self._optimizer.settle_noise()
             except Exception as error:  # noqa: BLE001 - sent to the other ranks, then raised again
                 failure = error
             self._finish(step, failure)
         return StepInfo(step, given, zeroed)
+
+    @property
+    def plainly(self) -> str | None:
+        """On CUDA, why some gradients are taken kernel by kernel; None if all are replayed."""
+        if self._graphs is None or self.chunk != 1:
+            return None
+        return self._graphs.reason
 
     def mine(self, batch: Sequence[Item]) -> Sequence[Item]:
         """This rank's share of a sampled batch."""
@@ -224,11 +241,16 @@ class DPTrainer:
         """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
         given = zeroed = 0
         self._guard.begin()
+        if self._graphs is not None:
+            self._graphs.begin()
         for group, found in self._each(self._groups(patients, loss), loss, threads):
             given += len(group)
-            zeroed += 1 if found is None else self._optimizer.accumulate(found)
+            if found is None:
+                zeroed += 1
+            else:
+                self._optimizer.accumulate(found)
         self._guard.check()
-        return given, zeroed
+        return given, zeroed + self._optimizer.zeroed()
 
     def _each(
         self, groups: Iterator[list[Any]], loss: Loss, threads: int
@@ -249,7 +271,7 @@ class DPTrainer:
 
         def watched_replica() -> nn.Module:
             model = replica(self.model)
-            guard = MutationGuard(model)
+            guard = MutationGuard(model, contents=False)
             guard.begin()
             watched.append(guard)
             return model
@@ -283,8 +305,8 @@ class DPTrainer:
 
     def _choose_chunk(self, patient: Any, loss: Loss) -> int:
         return batched.fastest_chunk(
-            lambda group: self._one_backward(self.model, group[0], loss) or [],
-            lambda group: self._vectorised(self.model, group, loss),
+            lambda group: self._alone(self.model, group[0], loss) or [],
+            lambda group: self._backward.several(self.model, group, loss),
             patient,
         )
 
@@ -296,44 +318,16 @@ class DPTrainer:
             # Filled up to the full chunk: kernels of another batch size round differently, and
             # a patient's gradient must not depend on how many others are there.
             full = [*group, *[group[-1]] * (self.chunk - len(group))]
-            return [one[: len(group)] for one in self._vectorised(model, full, loss)]
-        return self._one_backward(model, group[0], loss)
+            return [one[: len(group)] for one in self._backward.several(model, full, loss)]
+        return self._alone(model, group[0], loss)
 
-    def _trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """The trained parameters of the model or of a replica of it, in the optimizer's order."""
-        named = dict(model.named_parameters())
-        return {name: named[name] for name in self._names}
-
-    def _vectorised(self, model: nn.Module, group: Sequence[Any], loss: Loss) -> list[torch.Tensor]:
-        with self._autocast():
-            return batched.gradients(model, loss, self._trainable(model), group)
-
-    def _one_backward(
-        self, model: nn.Module, patient: Any, loss: Loss
-    ) -> list[torch.Tensor] | None:
-        """Gradients [1, *shape] of one patient; None if there is nothing to learn from."""
-        parameters = list(self._trainable(model).values())
-        for parameter in parameters:
-            parameter.grad = None
-        if patient is None or batched.is_empty(patient):
-            return None
-        # Also around backward: activation checkpointing runs the forward pass again there.
-        with torch.enable_grad(), self._convolutions():
-            with self._autocast():
-                value = loss(model, patient)
-            check_scalar(value)
-            if not value.requires_grad:
-                if bool(value.isfinite()):
-                    raise UsageError("the loss does not depend on any trainable parameter")
-                return None
-            value.backward()  # type: ignore[no-untyped-call]
-        gradients = []
-        for parameter in parameters:
-            gradient = parameter.grad
-            parameter.grad = None
-            gradient = torch.zeros_like(parameter) if gradient is None else gradient
-            gradients.append(gradient[None])
-        return gradients
+    def _alone(self, model: nn.Module, patient: Any, loss: Loss) -> list[torch.Tensor] | None:
+        """Gradients [1, *shape] of one patient, replayed where they can be."""
+        if self._graphs is not None:
+            found = self._graphs.gradients(patient, loss)
+            if found is not None:
+                return found
+        return self._backward.one(model, patient, loss)
 
     def _finish(self, step: int, failure: Exception | None) -> None:
         """Sums of all ranks, noise, update. Sensitive tensors are gone when it returns."""
@@ -346,8 +340,7 @@ class DPTrainer:
             if failed:
                 raise MedvaeError(f"step {step} failed on another rank; see its message")
             self._torn = True
-            # Another size of chunk rounds gradients differently: it has noise of its own.
-            self._optimizer.finish(step, "" if self.chunk == 1 else f" chunk {self.chunk}")
+            self._optimizer.finish(step, self._binding())
             with torch.no_grad():
                 for average, parameter in zip(self._average, self._parameters, strict=False):
                     average.lerp_(parameter, 1 - self._ema)
@@ -357,10 +350,10 @@ class DPTrainer:
             # Un-noised gradients and sums must not outlive the step (a later crash dump or
             # checkpoint would hold them).
             self._optimizer.forget()
+            if self._graphs is not None:
+                self._graphs.forget()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        enabled = self.precision == "bf16"
-        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=enabled)
-
-    def _convolutions(self) -> AbstractContextManager[Any]:
-        return LeanConvolutions() if self._device.type == "cpu" else nullcontext()
+    def _binding(self) -> str:
+        """Part of the noise's stream: ways that round gradients differently have other noise."""
+        chunk = "" if self.chunk == 1 else f" chunk {self.chunk}"
+        return chunk if self._graphs is None else f"{chunk} graph"

@@ -102,50 +102,77 @@ class MutationGuard:
     count, and not torch's version counter alone: writing through `.data` leaves that as it is.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, contents: bool = True) -> None:
+        """
+        Args:
+            model: what is watched.
+            contents: False for a replica over the memory of a model that is watched itself.
+        """
         self._model = model
-        self._buffers = _marks(model.named_buffers())
-        self._parameters: dict[str, _Mark] = {}
+        self._contents = contents
+        self._buffers = _Snapshot(model.named_buffers(), contents)
+        self._parameters = _Snapshot((), contents)
 
     def begin(self) -> None:
         """Remember the parameters as they are before a step's first patient."""
-        self._parameters = _marks(self._model.named_parameters())
+        self._parameters = _Snapshot(self._model.named_parameters(), self._contents)
 
     def check(self) -> None:
         """UsageError naming the first buffer or parameter that was changed or replaced."""
-        for kind, seen, now in (
-            ("buffer", self._buffers, _marks(self._model.named_buffers())),
-            ("parameter", self._parameters, _marks(self._model.named_parameters())),
+        for kind, seen, named in (
+            ("buffer", self._buffers, self._model.named_buffers()),
+            ("parameter", self._parameters, self._model.named_parameters()),
         ):
-            for name in now | seen:
-                if seen.get(name) != now.get(name):
-                    raise UsageError(
-                        f"{kind} {name} changed during training and no noise covers that: make it"
-                        " a constant, or let the optimizer alone move it"
-                    )
+            name = seen.difference(_Snapshot(named, self._contents))
+            if name is not None:
+                raise UsageError(
+                    f"{kind} {name} changed during training and no noise covers that: make it"
+                    " a constant, or let the optimizer alone move it"
+                )
 
 
-_Mark = tuple[int, int, str]
+class _Snapshot:
+    """Identity, version and bytes of tensors. The bytes lie in one vector a device, because
+    hundreds of small tensors take a GPU longer to start on than to read."""
+
+    def __init__(self, named: Iterable[tuple[str, torch.Tensor]], contents: bool) -> None:
+        tensors = dict(named)
+        self._marks = {
+            name: (id(one), one._version, one.device, one.dtype, one.shape)
+            for name, one in tensors.items()
+        }
+        self._places: dict[torch.device, list[tuple[str, int]]] = {}
+        self._bytes: dict[torch.device, torch.Tensor] = {}
+        if not contents:
+            return
+        parts: dict[torch.device, list[torch.Tensor]] = {}
+        for name, one in tensors.items():
+            raw = _raw(one)
+            parts.setdefault(one.device, []).append(raw)
+            self._places.setdefault(one.device, []).append((name, len(raw)))
+        self._bytes = {device: torch.cat(found) for device, found in parts.items()}
+
+    def difference(self, now: _Snapshot) -> str | None:
+        """Name of the first tensor that is another one, or holds other bytes; None if none."""
+        for name in now._marks | self._marks:
+            if self._marks.get(name) != now._marks.get(name):
+                return name
+        for device, before in self._bytes.items():
+            if torch.equal(before, now._bytes[device]):
+                continue
+            sizes = [size for _, size in self._places[device]]
+            before_parts, now_parts = (
+                torch.split(one, sizes) for one in (before, now._bytes[device])
+            )
+            pairs = zip(before_parts, now_parts, strict=True)
+            changed = [not torch.equal(*pair) for pair in pairs]
+            return self._places[device][changed.index(True)][0]
+        return None
 
 
-def _marks(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, _Mark]:
-    """Identity, version, and sum and norm of each tensor (as text: NaN equals itself there)."""
-    found = dict(named)
-    contents: list[str] = []
-    if found:
-        pairs = [_content(one.detach()) for one in found.values()]
-        device = pairs[0].device
-        contents = [repr(pair) for pair in torch.stack([p.to(device) for p in pairs]).tolist()]
-    return {
-        name: (id(one), one._version, content)
-        for (name, one), content in zip(found.items(), contents, strict=True)
-    }
-
-
-def _content(values: torch.Tensor) -> torch.Tensor:
+def _raw(tensor: torch.Tensor) -> torch.Tensor:
+    """uint8 [n]: the bytes of a tensor's elements; equal bytes are equal contents, NaN too."""
+    values = tensor.detach()
     if values.is_complex():
-        values = torch.view_as_real(values)
-    if not values.is_floating_point():
-        values = values.double()
-    total = values.sum(dtype=torch.float64)
-    return torch.stack([total, torch.linalg.vector_norm(values, dtype=torch.float64)])
+        values = torch.view_as_real(values.resolve_conj())
+    return values.reshape(-1).contiguous().view(torch.uint8)

@@ -85,7 +85,7 @@ def finetune(
     for step in range(trainer.steps_done, mechanism.steps):
         batch_of = trainer.mine(sampler.batch(step))
         trainer.step(step, _items(batch_of, volumes, cfg, noise, step, model), _loss)
-        progress.advance(step + 1, f"{len(names)} tensors")
+        progress.advance(step + 1, f"{len(names)} tensors{_plainly(trainer)}")
         if (step + 1) % cfg.compute.checkpoint_every == 0:
             store.save(pack(trainer.state_dict(), facts))
     model.load_state_dict(trainer.weights(), strict=False)
@@ -121,6 +121,11 @@ def gradient_scale(model: VAE, cfg: RunConfig) -> float:
             square = sum(float(g.square().sum()) for g in gradients if g is not None)
             norms.append(square**0.5)
     return float(torch.tensor(norms).median().clamp_min(1e-6))
+
+
+def _plainly(trainer: DPTrainer) -> str:
+    """Why a GPU is used at less than its speed; a fact of the network, not of the patients."""
+    return "" if trainer.plainly is None else f", not replayed as a graph: {trainer.plainly}"
 
 
 def _items(

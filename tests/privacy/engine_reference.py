@@ -82,7 +82,7 @@ NAMES = (
 
 def loss(model: nn.Module, views: torch.Tensor) -> torch.Tensor:
     out = model(views)
-    target = torch.linspace(-1, 1, out.shape[-1], dtype=out.dtype)
+    target = torch.linspace(-1, 1, out.shape[-1], dtype=out.dtype, device=out.device)
     return (out - target).square().sum(-1).mean()
 
 

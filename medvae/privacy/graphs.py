@@ -1,0 +1,228 @@
+"""A patient's forward and backward pass as one CUDA graph.
+
+A small network leaves a GPU waiting for the next of thousands of kernels to be started. A graph
+starts all of them at once. It is recorded on made-up values of a patient's shapes, never on a
+patient, compared with the plain computation, and replayed for every patient of those shapes.
+Where it cannot be, gradients are taken plainly and `reason` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+from medvae.privacy import batched
+from medvae.privacy.backward import Loss
+from medvae.privacy.capturable import examine, hooked, same_function
+
+Gradients = list[torch.Tensor]
+Plain = Callable[[nn.Module, Any, Loss], Gradients | None]
+Record = Callable[[Callable[[], Gradients]], Callable[[], Gradients]]
+
+# Recordings kept: each holds the memory of one patient's activations.
+MOST = 4
+# Kinds of patients and losses that are looked at; all further ones are taken plainly.
+_LOOKED_AT = 16
+# Largest relative difference of a replayed gradient: far above that of sums in another order.
+TOLERANCE = 1e-3
+# After so many replays, and whenever they have doubled, a recording is compared again: a loss
+# could follow a schedule.
+FIRST_CHECK = 64
+
+
+@dataclass
+class _Recording:
+    """Gradients of patients of one kind by one loss; `reason` says why they are not replayed."""
+
+    kind: object
+    loss: Loss
+    reason: str | None = None
+    inputs: list[torch.Tensor] = field(default_factory=list)
+    replay: Callable[[], Gradients] | None = None
+    gradients: Gradients = field(default_factory=list)
+    uses: int = 0
+
+
+class GradientGraphs:
+    """Replayed gradients of a model, one recording for each kind of patient and loss.
+
+    The loss must be a function of the model and the patient: what else it reads is taken as it
+    was at the recording. Losses that draw random numbers, wait for the device or use hooks are
+    found out and never recorded; one that follows a schedule is found out at the next comparison.
+
+    Privacy: a replay gives one patient's gradient from that patient's tensors and the weights, as
+    the plain computation does; recordings and comparisons see made-up values only.
+    """
+
+    def __init__(self, model: nn.Module, backward: Plain, record: Record) -> None:
+        """
+        Args:
+            model: on one device.
+            backward: gradients [1, *shape] of one patient, taken plainly.
+            record: runs its argument under recording, and gives what replays it.
+        """
+        self._model = model
+        self._backward = backward
+        self._record = record
+        self._recordings: list[_Recording] = []
+        self._state: object = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the gradients of some patients are taken plainly; None if all are replayed."""
+        return next((one.reason for one in self._recordings if one.reason), None)
+
+    def begin(self) -> None:
+        """Before a step: recordings of other weights, modes or trained parameters are dropped."""
+        tensors = [*self._model.parameters(), *self._model.buffers()]
+        state = (
+            [(one.data_ptr(), one.requires_grad, one.dtype) for one in tensors],
+            [layer.training for layer in self._model.modules()],
+            hooked(self._model),
+        )
+        if state != self._state:
+            self._recordings.clear()
+            self._state = state
+
+    def gradients(self, patient: Any, loss: Loss) -> Gradients | None:
+        """Gradients [1, *shape], valid until the next call; None where they are to be taken
+        plainly."""
+        kind = batched.signature(patient)
+        if kind is None:
+            return None
+        found = self._of(kind, loss)
+        if found is None:
+            if len(self._recordings) >= _LOOKED_AT:
+                return None
+            found = self._recorded(kind, patient, loss)
+            self._recordings.append(found)
+        found.uses += 1
+        due = found.uses >= FIRST_CHECK and found.uses & (found.uses - 1) == 0
+        if found.reason is None and due:
+            self._compare(found, patient)
+        return None if found.reason is not None else _replayed(found, patient)
+
+    def forget(self) -> None:
+        """After a step: nothing of the last patient stays in the recordings."""
+        with torch.no_grad():
+            for one in self._recordings:
+                for held in (one.inputs, one.gradients):
+                    for tensor in held:
+                        tensor.zero_()
+
+    def _of(self, kind: object, loss: Loss) -> _Recording | None:
+        for one in self._recordings:
+            if one.kind == kind and same_function(one.loss, loss):
+                return one
+        return None
+
+    def _recorded(self, kind: object, patient: Any, loss: Loss) -> _Recording:
+        made = _Recording(kind, loss, self._objection(patient))
+        if made.reason is None:
+            try:
+                self._make(made, patient)
+            except Exception as error:  # noqa: BLE001 - the plain way raises it again if it matters
+                _drop(made, f"it cannot be recorded ({type(error).__name__}: {error})")
+        return made
+
+    def _objection(self, patient: Any) -> str | None:
+        device = next(self._model.parameters()).device
+        leaves = _pytree.tree_leaves(patient)
+        if any(one.device != device or one.requires_grad for one in leaves):
+            return "a patient's tensors are not on the model's device"
+        if sum(one.replay is not None for one in self._recordings) >= MOST:
+            return f"there are more than {MOST} kinds of patients or losses"
+        return hooked(self._model)
+
+    def _make(self, made: _Recording, patient: Any) -> None:
+        fake = batched.synthetic(patient, 0)
+        leaves, structure = _pytree.tree_flatten(fake)
+        static = _pytree.tree_unflatten(leaves, structure)
+        device = leaves[0].device
+
+        def run() -> Gradients:
+            found = self._backward(self._model, static, made.loss)
+            if found is None:
+                raise ValueError("made-up values leave nothing to learn from")
+            return found
+
+        made.reason = examine(run, device)
+        if made.reason is not None:
+            return
+        made.inputs = leaves
+        made.replay = self._record(run)
+        self._compare(made, patient)
+
+    def _compare(self, made: _Recording, patient: Any) -> None:
+        """Drop the recording if it differs from the plain gradient of made-up patients."""
+        for seed in (1, 2):
+            fake = batched.synthetic(patient, seed)
+            plain = self._backward(self._model, fake, made.loss)
+            error = float("inf") if plain is None else _difference(_replayed(made, fake), plain)
+            # Also where either is not finite, or where nothing was compared.
+            if not error <= TOLERANCE:
+                _drop(made, "a replay differs from the plain gradient")
+                return
+
+
+def cuda_record(device: torch.device) -> Record:
+    """Recording by CUDA graphs on `device`."""
+
+    def record(run: Callable[[], Gradients]) -> Callable[[], Gradients]:
+        with torch.cuda.device(device):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(2):  # libraries set themselves up on first use
+                    run()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            try:
+                # Other threads may go on meanwhile: noise, loading.
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    outputs = run()
+            except Exception:
+                _mend_generator(device)
+                raise
+
+        def replay() -> Gradients:
+            graph.replay()
+            return outputs
+
+        return replay
+
+    return record
+
+
+def _mend_generator(device: torch.device) -> None:
+    """A recording that broke off leaves the default generator waiting for its end."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    generator.graphsafe_set_state(generator.clone_state())
+
+
+def _replayed(made: _Recording, patient: Any) -> Gradients:
+    assert made.replay is not None
+    with torch.no_grad():
+        for held, given in zip(made.inputs, _pytree.tree_leaves(patient), strict=True):
+            held.copy_(given)
+    made.gradients = made.replay()
+    return made.gradients
+
+
+def _drop(made: _Recording, reason: str) -> None:
+    made.reason, made.replay = reason, None
+    made.inputs, made.gradients = [], []
+
+
+def _difference(found: Gradients, plain: Gradients) -> float:
+    """Relative L2 difference over all parameters; NaN where `plain` is zero."""
+    ours, theirs = (
+        torch.cat([one.reshape(-1).double() for one in both]) for both in (found, plain)
+    )
+    return float((ours - theirs).norm() / theirs.norm())
