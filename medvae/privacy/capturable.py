@@ -3,7 +3,8 @@ patient's tensors and the weights alone.
 
 A CUDA graph replays kernels with the addresses and numbers of the recording. A value that Python
 drew, read back from the device or took from a hook would stay as it was for the recording's
-patient, so such a gradient is never recorded.
+patient, so such a gradient is never recorded. What is drawn from the device's default generator
+is drawn afresh at each replay, as it would be without one.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _objection(self, func: Any, args: Any, kwargs: Any, result: object) -> str | None:
         name = func._schema.name.removeprefix("aten::")
-        if torch.Tag.nondeterministic_seeded in func.tags and _dropout(func, args, kwargs) != 0:
-            return f"it draws random numbers ({name})"
+        if any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+            return f"it draws from a generator of its own ({name})"
         # Indexing has a shape that depends on values where the index is a mask, and only there.
         fixed = name == "index" and not any(_is_mask(one) for one in args[1])
         if not fixed and _DEPENDENT & set(func.tags):
@@ -120,12 +121,3 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _is_mask(index: torch.Tensor | None) -> bool:
     return index is not None and index.dtype in (torch.bool, torch.uint8)
-
-
-def _dropout(func: Any, args: Any, kwargs: Any) -> float | None:
-    """The rate of dropout that an operation was called with; None if it knows none."""
-    for place, argument in enumerate(func._schema.arguments):
-        if argument.name == "dropout_p":
-            given = args[place] if place < len(args) else argument.default_value
-            return float(kwargs.get("dropout_p", given))
-    return None

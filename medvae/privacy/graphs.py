@@ -8,7 +8,8 @@ Where it cannot be, gradients are taken plainly and `reason` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,8 +53,9 @@ class GradientGraphs:
     """Replayed gradients of a model, one recording for each kind of patient and loss.
 
     The loss must be a function of the model and the patient: what else it reads is taken as it
-    was at the recording. Losses that draw random numbers, wait for the device or use hooks are
-    found out and never recorded; one that follows a schedule is found out at the next comparison.
+    was at the recording. Losses that draw from generators of their own, wait for the device or use
+    hooks are found out and never recorded; one that follows a schedule is found out at the next
+    comparison.
 
     Privacy: a replay gives one patient's gradient from that patient's tensors and the weights, as
     the plain computation does; recordings and comparisons see made-up values only.
@@ -155,15 +157,19 @@ class GradientGraphs:
         if made.reason is not None:
             return
         made.inputs = leaves
-        made.replay = self._record(run)
+        with _same_draws(device):
+            made.replay = self._record(run)
         self._compare(made, patient)
 
     def _compare(self, made: _Recording, patient: Any) -> None:
         """Drop the recording if it differs from the plain gradient of made-up patients."""
         for seed in (1, 2):
             fake = batched.synthetic(patient, seed)
-            plain = self._backward(self._model, fake, made.loss)
-            error = float("inf") if plain is None else _difference(_replayed(made, fake), plain)
+            with _same_draws(made.inputs[0].device) as again:
+                plain = self._backward(self._model, fake, made.loss)
+                again()
+                found = _replayed(made, fake)
+            error = float("inf") if plain is None else _difference(found, plain)
             # Also where either is not finite, or where nothing was compared.
             if not error <= TOLERANCE:
                 _drop(made, "a replay differs from the plain gradient")
@@ -199,10 +205,30 @@ def cuda_record(device: torch.device) -> Record:
     return record
 
 
+@contextmanager
+def _same_draws(device: torch.device) -> Iterator[Callable[[], None]]:
+    """Default generators begin at one place, and at the same again when what it gives is called;
+    afterwards they are as before."""
+    devices = [device] if device.type == "cuda" else []
+
+    def begin() -> None:
+        torch.default_generator.manual_seed(0)
+        if device.type == "cuda":
+            _generator(device).manual_seed(0)
+
+    with torch.random.fork_rng(devices=devices):
+        begin()
+        yield begin
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    index = torch.cuda.current_device() if device.index is None else device.index
+    return torch.cuda.default_generators[index]
+
+
 def _mend_generator(device: torch.device) -> None:
     """A recording that broke off leaves the default generator waiting for its end."""
-    index = torch.cuda.current_device() if device.index is None else device.index
-    generator = torch.cuda.default_generators[index]
+    generator = _generator(device)
     generator.graphsafe_set_state(generator.clone_state())
 
 

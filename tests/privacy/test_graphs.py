@@ -6,6 +6,7 @@ What decides is the same on every device; the recording itself runs where CUDA i
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable
 
 import pytest
@@ -79,11 +80,12 @@ def test_the_networks_of_the_product_may_be_recorded(dims: int, kind: str) -> No
 
 
 def noisy(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return loss(m, x + 1e-9 * torch.randn_like(x))
+    return loss(m, x + torch.randn_like(x))
 
 
 def with_own_generator(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return loss(m, x + torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))
+    generator = torch.Generator(x.device).manual_seed(0)
+    return loss(m, x + torch.randn(x.shape, generator=generator, device=x.device))
 
 
 def with_dropout(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -105,9 +107,7 @@ def selecting(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("losses", "reason"),
     [
-        (noisy, "random"),
-        (with_own_generator, "random"),
-        (with_dropout, "random"),
+        (with_own_generator, "generator of its own"),
         (branching, "reads values"),
         (selecting, "reads values"),
     ],
@@ -122,15 +122,30 @@ def test_a_loss_that_a_recording_could_not_repeat_is_found(losses, reason: str) 
     assert reason in str(made.reason)
 
 
-def test_attention_without_dropout_may_be_recorded_and_with_it_not() -> None:
-    def attention(rate: float, m: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2)
-        found = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, dropout_p=rate)
-        return loss(m, found.view_as(x))
+def attending(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    tokens = x.flatten(2).transpose(1, 2)
+    found = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, dropout_p=0.5)
+    return loss(m, found.transpose(1, 2).reshape(x.shape))
 
+
+@pytest.mark.parametrize("losses", [noisy, with_dropout, attending])
+def test_draws_from_the_default_generator_are_compared_from_the_same_place(losses) -> None:
     model = build(["conv"], 2, 5, 0)
-    assert reason_of(model, functools.partial(attention, 0.0)) is None
-    assert "random" in str(reason_of(model, functools.partial(attention, 0.5)))
+    made, before, patient = graphs_of(model), torch.get_rng_state(), volumes(1)[0]
+    assert reason_of(model, losses) is None
+    made._recordings.append(made._recorded(batched.signature(patient), patient, losses))
+    assert made.reason is None
+    assert torch.equal(before, torch.get_rng_state())
+    # Every replay draws afresh.
+    one, two = (made.gradients(patient, losses)[0].clone() for _ in range(2))
+    assert not torch.equal(one, two)
+
+
+def test_numbers_that_python_draws_are_found() -> None:
+    numbers = random.Random(0)
+    made = graphs_of(build(["conv"], 2, 5, 0))
+    assert made.gradients(volumes(1)[0], lambda m, x: numbers.random() * loss(m, x)) is None
+    assert "differs" in str(made.reason)
 
 
 def test_an_index_of_places_may_be_recorded() -> None:
@@ -346,6 +361,24 @@ def test_graphs_give_the_plain_sums(layers: list[str], precision: str) -> None:
 
 
 @cuda
+@pytest.mark.parametrize("losses", [noisy, with_dropout])
+def test_a_graph_draws_afresh_for_each_patient_and_as_the_plain_way(losses) -> None:
+    model = build(["conv"], 2, 5, 0).cuda()
+    trainer = trainer_of(model)
+    patient = volumes(1)[0].cuda()
+    trainer._collect([patient], losses)
+    assert trainer.plainly is None
+    made = trainer._graphs
+    torch.cuda.manual_seed(5)
+    one = torch.cat([g.reshape(-1) for g in made.gradients(patient, losses)])
+    two = torch.cat([g.reshape(-1) for g in made.gradients(patient, losses)])
+    assert not torch.equal(one, two)
+    torch.cuda.manual_seed(5)
+    plain = torch.cat([g.reshape(-1) for g in trainer._backward.one(model, patient, losses)])
+    assert distance(one, plain.double()) < 1e-4
+
+
+@cuda
 def test_a_graph_sees_the_weights_of_each_step_and_each_patient() -> None:
     patients = [one.cuda() for one in volumes(5, 6)]
     patients[3] = patients[3] * float("nan")
@@ -367,7 +400,7 @@ def test_a_graph_sees_the_weights_of_each_step_and_each_patient() -> None:
     ("layer", "losses"),
     [
         ("conv", branching),
-        ("conv", with_dropout),
+        ("conv", with_own_generator),
         ("conv", lambda m, x: loss(m, x.cpu().cuda())),
         ("checkpoint", loss),
         ("reentrant", loss),
