@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from medvae import demo
@@ -10,6 +17,8 @@ from medvae.config_files import load_config
 from medvae.demo import journey, sources
 from medvae.errors import InputError, NotFoundError, UsageError
 from medvae.progress import SILENT
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "how-to" / "tutorial.ipynb"
 
 
 @pytest.mark.parametrize("heads", [True, False])
@@ -57,13 +66,33 @@ def test_the_other_anatomy_is_another_demo(tmp_path, monkeypatch):
         demo.run(tmp_path / "out", quick=True, device="cpu", progress=SILENT)
 
 
-def test_the_journey_ends_with_a_release_that_verifies(tmp_path, capsys):
+def test_the_journey_ends_with_a_release_that_verifies_and_the_tutorial_goes_on(tmp_path, capsys):
     """Of heads where they were fetched, which `scripts/setup` does, else of brains."""
-    heads = sources.find() is not None
-    assert run(["demo", "--quick", "-o", str(tmp_path)]) == 0
+    heads, out = sources.find() is not None, tmp_path / "demo-out"
+    assert run(["demo", "--quick", "-o", str(out)]) == 0
     shown = capsys.readouterr()
     assert ("medvae demo --fetch" in shown.err) is not heads
-    assert run(["release", "verify", str(tmp_path / "release")]) == 0
-    card = (tmp_path / "release" / "CARD.md").read_text(encoding="utf-8")
+    assert run(["release", "verify", str(out / "release")]) == 0
+    card = (out / "release" / "CARD.md").read_text(encoding="utf-8")
     assert ("samseg" in card) is heads
     assert f"of {journey.QUICK_PATIENTS} patients" in shown.out
+    printed = _run_notebook(TUTORIAL, tmp_path)
+    assert f"{journey.QUICK_PATIENTS} patients" in printed
+    first, last = map(float, re.search(r"loss ([\d.]+) at first, ([\d.]+)", printed).groups())
+    assert last < first
+
+
+def _run_notebook(path: Path, folder: Path) -> str:
+    """What the code cells print, one after another in a process of their own."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
