@@ -19,6 +19,7 @@ from medvae.config_data import (
     DataConfig,
     Positive,
     Section,
+    checked_sites,
     label_scheme,
 )
 from medvae.volume import MAX_CLASSES
@@ -37,6 +38,7 @@ __all__ = [
     "PriorConfig",
     "PrivacyConfig",
     "RunConfig",
+    "checked_sites",
     "label_scheme",
 ]
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medvae import modality as modalities
-from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS
+from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS, SITE
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 ChannelName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9]{{1,{LONGEST_CHANNEL}}}$")]
+SiteName = Annotated[str, Field(pattern=rf"^{SITE}$")]
 MAX_LABELS = 32
+# As classes: a release of few patients cannot separate more.
+MAX_SITES = MAX_CLASSES
 # Masks are stored with 8 bits a voxel; 0 is the background.
 LABEL_NUMBERS = range(1, 256)
 LONGEST_LABEL_NAME = 64
@@ -45,6 +49,23 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
     if len(set(found.values())) < len(found):
         raise ValueError("two labels have the same name")
     return {str(number): found[number] for number in sorted(found)}
+
+
+def checked_sites(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of sites in the order given; none of them twice.
+
+    Raises:
+        ValueError: a name is none (see `SITE`), is there twice, or it is one alone or too many.
+    """
+    for name in given:
+        if not re.fullmatch(SITE, name):
+            raise ValueError(
+                f"{name[:40]!r} is no name of a site: expected up to 32 letters, digits, dots, "
+                "hyphens and underscores"
+            )
+    if len(set(given)) < len(given) or len(given) == 1 or len(given) > MAX_SITES:
+        raise ValueError(f"sites are two to {MAX_SITES} different names, or none")
+    return tuple(given)
 
 
 class Section(BaseModel):
@@ -109,6 +130,13 @@ class DataConfig(Section):
         description="How many classes (0, 1, ...) a volume can be of; 0 for none, -1 for what "
         "the data set declares. A volume of another class counts as one without.",
     )
+    sites: tuple[SiteName, ...] | None = Field(
+        default=None,
+        max_length=MAX_SITES,
+        description="Names of the hospitals or scanners whose grey values are learnt apart; [] for "
+        "none, null for what the data set declares. A volume of another site counts as one "
+        "without: it is in the statistics of all alone.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +182,11 @@ class DataConfig(Section):
             raise ValueError("data.percentiles must be [low, high] within 0..100")
         return self
 
+    @field_validator("sites")
+    @classmethod
+    def _apart(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if given is None else checked_sites(given)
+
     @field_validator("label_scheme", mode="before")
     @classmethod
     def _scheme(cls, given: Any) -> Any:
@@ -181,6 +214,11 @@ class DataConfig(Section):
                 f"{len(self.label_scheme)}; leave data.labels out"
             )
         return self
+
+    def site_number(self, name: str | None) -> int | None:
+        """The place 0, 1, ... of a site among `sites`; None for none and for one beyond them."""
+        sites = self.sites or ()
+        return sites.index(name) if name in sites else None
 
     @property
     def label_numbers(self) -> tuple[int, ...]:

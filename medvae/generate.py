@@ -48,6 +48,7 @@ def generate(
     progress: Progress = SILENT,
     indices: Sequence[int] | None = None,
     category: int | None = None,
+    site: str | None = None,
     anatomy: CohortAnatomy | None = None,
     spacing: Sequence[float] | None = None,
     labels: LabelMap | None = None,
@@ -63,14 +64,16 @@ def generate(
         indices: only these of the n, in this order (to share the work).
         category: all of this class; None: each of one drawn as often as released, where the
             model has classes.
+        site: all of this site; None: each of one drawn as often as released, where the model has
+            sites.
         anatomy: the library's entry that the model was trained with, where it was.
         spacing: voxel size of the volumes in mm, of a model with an anatomy; None: its own.
         labels: every volume shows these, on their grid, of a model with an anatomy.
 
     Raises:
         UsageError: n or seed is out of range, the model has nothing to draw from, or not
-            the class; a voxel size or labels for a model without anatomy, both at once, or none
-            that can be drawn.
+            the class or site; a voxel size or labels for a model without anatomy, both at once, or
+            none that can be drawn.
         InputError: the labels cannot be placed on the model's anatomy.
     """
     if n < 1 or seed < 0 or seed >= 1 << 64:
@@ -93,30 +96,35 @@ def generate(
         source = _CosineSource(artifact)
     else:
         source = _Source(artifact, device)
-    source.require(category)
-    return _draw(source, chosen, seed, category, progress)
+    source.require(category, site)
+    return _draw(source, chosen, seed, (category, site), progress)
 
 
 class Source(Protocol):
     """A model ready to draw from."""
 
-    def require(self, category: int | None) -> None:
-        """Refuse a class that the model does not have, with a UsageError."""
+    def require(self, category: int | None, site: str | None) -> None:
+        """Refuse a class or site that the model does not have, with a UsageError."""
 
-    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
-        """The volume of (seed, index), of a class or of one drawn as often as released."""
+    def volume(
+        self, seed: int, index: int, category: int | None = None, site: str | None = None
+    ) -> Volume:
+        """The volume of (seed, index), of a class and site or of ones drawn as often as released.
+
+        site: as `require` has let it pass.
+        """
 
 
 def _draw(
     source: Source,
     indices: Sequence[int],
     seed: int,
-    category: int | None,
+    wanted: tuple[int | None, str | None],
     progress: Progress,
 ) -> Iterator[Volume]:
     progress.start("generate", len(indices))
     for done, index in enumerate(indices, 1):
-        yield source.volume(seed, index, category)
+        yield source.volume(seed, index, *wanted)
         progress.advance(done)
     progress.finish()
 
@@ -160,17 +168,23 @@ class _AnatomySource:
         x, y, z = list(spacing) * (3 // len(spacing))
         return cohort.grid((x, y, z))
 
-    def require(self, category: int | None) -> None:
+    def require(self, category: int | None, site: str | None) -> None:
         check_class(category, self._model.numbers.classes)
+        check_site(site, self._data.sites or ())
 
-    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+    def volume(
+        self, seed: int, index: int, category: int | None = None, site: str | None = None
+    ) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
-        own = self._model.numbers.pick(random) if category is None else category
-        if self._labels is not None and self._placed is not None:
-            image = self._model.draw_labels(random, self._labels, self._placed, own)
-            return drawn_volume(image, self._labels.affine, self._data, self._labels.labels, own)
-        image, mask, affine = self._model.draw_volume(random, self._grid, own)
-        return drawn_volume(image, affine, self._data, mask, own)
+        numbers, data, labels = self._model.numbers, self._data, self._labels
+        own = numbers.pick(random) if category is None else category
+        at = numbers.pick_site(random) if site is None else data.site_number(site)
+        name = None if at is None or data.sites is None else data.sites[at]
+        if labels is not None and self._placed is not None:
+            image = self._model.draw_labels(random, labels, self._placed, own, at)
+            return drawn_volume(image, labels.affine, data, labels.labels, own, name)
+        image, mask, affine = self._model.draw_volume(random, self._grid, own, at)
+        return drawn_volume(image, affine, data, mask, own, name)
 
 
 class _CosineSource:
@@ -182,10 +196,13 @@ class _CosineSource:
         basis = Basis.of(self._data)
         self._model = CosineModel.read(basis, arrays)
 
-    def require(self, category: int | None) -> None:
+    def require(self, category: int | None, site: str | None) -> None:
         check_class(category, self._model.classes)
+        check_site(site, ())
 
-    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+    def volume(
+        self, seed: int, index: int, category: int | None = None, site: str | None = None
+    ) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
         own = self._model.pick(random) if category is None else category
         return from_grid(self._model.draw(random, own), self._data, None, own)
@@ -201,6 +218,18 @@ def check_class(category: int | None, have: int) -> None:
             "--class-column and train to have some"
         )
     raise UsageError(f"--class must be in 0..{have - 1}, not {category}")
+
+
+def check_site(site: str | None, have: Sequence[str]) -> None:
+    """Refuse a site that is not among those of a model, with a UsageError."""
+    if site is None or site in have:
+        return
+    if not have:
+        raise UsageError(
+            f"--site {site[:40]} asks for a site, and this model has none; ingest with "
+            "--site-column and --sites and train to have some"
+        )
+    raise UsageError(f"--site must be {' or '.join(have)}, not {site[:40]}")
 
 
 class _Source:
@@ -222,10 +251,13 @@ class _Source:
                 "it is a public one; train it on a data set first"
             )
 
-    def require(self, category: int | None) -> None:
+    def require(self, category: int | None, site: str | None) -> None:
         check_class(category, 0 if self._atlas is None else len(self._atlas.classes))
+        check_site(site, ())
 
-    def volume(self, seed: int, index: int, category: int | None = None) -> Volume:
+    def volume(
+        self, seed: int, index: int, category: int | None = None, site: str | None = None
+    ) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
         if category is None and self._atlas is not None:
             category = self._atlas.classes.pick(random)

@@ -254,6 +254,7 @@ def from_grid(
     data: DataConfig,
     mask: npt.NDArray[np.uint8] | None = None,
     category: int | None = None,
+    site: str | None = None,
 ) -> Volume:
     """A synthetic volume in the cohort's public geometry and its modality's units.
 
@@ -261,7 +262,7 @@ def from_grid(
     `public_limits`. `mask` holds the model's labels 1..K; the volume's mask has the numbers of
     the label scheme.
     """
-    return drawn_volume(image, grid_affine(data), data, mask, category)
+    return drawn_volume(image, grid_affine(data), data, mask, category, site)
 
 
 def drawn_volume(
@@ -270,12 +271,14 @@ def drawn_volume(
     data: DataConfig,
     mask: npt.NDArray[np.uint8] | None = None,
     category: int | None = None,
+    site: str | None = None,
 ) -> Volume:
     """`from_grid` on any grid: `affine` [4, 4] takes voxel indices to mm.
 
     image: [X, Y, Z], or [C, X, Y, Z] where the grid has channels.
     """
-    meta = {} if category is None else {"class": category}
+    known = {"class": category, "site": site}
+    meta = {key: value for key, value in known.items() if value is not None}
     modality = modalities.get(data.modality)
     values = denormalise(image, public_limits(data), modality.exponent)
     voxels: npt.NDArray[Any] = to_steps(values, modality.step)

@@ -29,6 +29,7 @@ META_KEYS = frozenset(
         "sex",
         "label",
         "class",
+        "site",
     }
 )
 
@@ -38,6 +39,8 @@ MOST_CHANNELS = 8
 LONGEST_CHANNEL = 32
 # A release of few patients cannot separate more classes of them.
 MAX_CLASSES = 16
+# A hospital, or a scanner, as a table and a declaration name it.
+SITE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ class Volume:
         """The class 0, 1, ... that the volume is of, or None."""
         found = self.meta.get("class")
         return None if found is None else int(found)
+
+    @property
+    def site(self) -> str | None:
+        """Where the volume was made (a hospital, a scanner), or None."""
+        found = self.meta.get("site")
+        return None if found is None else str(found)
 
     @property
     def shape(self) -> tuple[int, int, int]:

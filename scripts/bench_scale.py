@@ -1,9 +1,9 @@
-"""Scale: `scripts/bench scale [--quick]`: trainings by several processes, and stitching.
+"""Scale: `scripts/bench scale [--quick]`: several processes, several sites, and stitching.
 
-The trainings are described in scale_processes.py. For stitching, real scans and pictures are cut
-in two and joined again. Each of 50 seeded cuts has its own overlap, noise, gain and offset; half of
-the cuts of scans have headers that claim one place for both parts. That part needs
-MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
+The trainings are described in scale_processes.py and scale_sites.py. For stitching, real scans and
+pictures are cut in two and joined again. Each of 50 seeded cuts has its own overlap, noise, gain
+and offset; half of the cuts of scans have headers that claim one place for both parts. That part
+needs MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 import pages
 import scale_processes
+import scale_sites
 from bench_privacy import machine
 from PIL import Image
 
@@ -54,20 +55,24 @@ class Cut:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--only", choices=["stitch", "processes"], help="the part to run")
+    parser.add_argument("--only", choices=["stitch", "processes", "sites"], help="the part to run")
     parser.add_argument("--docs", action="store_true", help="write the table of processes")
 
 
 def main(quick: bool = False, only: str | None = None, docs: bool = False) -> dict[str, Any]:
-    """Both parts, or one."""
+    """All parts, or one."""
     outcome: dict[str, Any] = {"machine": machine(), "results": {}, "targets": []}
-    if only != "stitch":
+    if only in (None, "processes"):
         found = scale_processes.run(quick)
         outcome["results"] |= found
         outcome["targets"] += _of_processes(found)
         if docs:
             pages.write("scale", made(found, outcome["machine"]))
-    if only != "processes":
+    if only in (None, "sites"):
+        found = scale_sites.run(quick)
+        outcome["results"] |= found
+        outcome["targets"] += scale_sites.targets(found)
+    if only in (None, "stitch"):
         found = stitch(quick)
         outcome["targets"] += found.pop("targets")
         outcome["results"] |= found

@@ -42,6 +42,7 @@ SESSION = {
     "model compress": "models.compress",
     "model export": "models.export",
     "model list": "models.list",
+    "model shift": "models.shift",
     "model show": "models.show",
     "plan": "plan",
     "pretrain": "pretrain",

@@ -164,7 +164,7 @@ class CohortAnatomy:
             # The budget is spent by now, so no patient's voxels may stop the run, and whether they
             # would have is private: the volume counts as none.
             return None
-        return Measured(placed, found.coefficients, figures, scan.category)
+        return Measured(placed, found.coefficients, figures, scan.category, scan.site)
 
     def place_labels(self, labels: LabelMap) -> Alignment:
         """The pose of a label map in the template's frame, by its labels alone.

@@ -78,13 +78,15 @@ class AnatomyModel:
         random: np.random.Generator,
         grid: OutputGrid | None = None,
         category: int | None = None,
+        site: int | None = None,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], Array]:
         """One subject: [X, Y, Z] image in [-1, 1], labels 1..L of the cohort, [4, 4] affine.
 
         grid: None: the cohort's own (see `CohortAnatomy.grid`).
         category: the subject's class (see `pick`); None: of no class.
+        site: its site (see `pick_site`); None: of all sites.
         """
-        numbers = self.numbers.of_class(category)
+        numbers = self.numbers.of_class(category).of_site(site)
         people = self.cohort.people
         person, second = (int(random.integers(len(people))) for _ in range(2))
         placed = _normal(random, numbers.place, numbers.place_std, self.cohort.place_correlation)
@@ -111,6 +113,7 @@ class AnatomyModel:
         labels: LabelMap,
         placed: Alignment,
         category: int | None = None,
+        site: int | None = None,
     ) -> npt.NDArray[np.float32]:
         """[X, Y, Z] image in [-1, 1] of given labels, on their own grid.
 
@@ -118,9 +121,9 @@ class AnatomyModel:
         labels (of released maps where there are no people); grey values are drawn.
 
         placed: of `CohortAnatomy.place_labels`.
-        category: the class whose grey values are drawn; None: of no class.
+        category, site: the class and site whose grey values are drawn; None: of none.
         """
-        numbers = self.numbers.of_class(category)
+        numbers = self.numbers.of_class(category).of_site(site)
         person = int(random.integers(len(self.cohort.people)))
         renderer = self.cohort.renderer
         figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)

@@ -9,7 +9,7 @@ import numpy as np
 
 from medvae.anatomy.registration.geometry import Array
 
-# Of the variance of all patients, what is left to those of one class at least.
+# Of the variance of all patients, what is left to those of one class or site at least.
 LEAST_WITHIN = 0.25
 
 
@@ -26,6 +26,8 @@ class Numbers:
             `figures_std` is near it.
         class_shares: [C] how often each class is; empty where the cohort has no classes.
         class_place, class_shape, class_figures: [C, ...] what each class adds to the means.
+        site_shares: [S] how much of the cohort each site has; empty where it has no sites.
+        site_figures: [S, F] what each site adds to the figures of a volume's class.
     """
 
     place: Array
@@ -39,6 +41,8 @@ class Numbers:
     class_place: Array = field(default_factory=lambda: np.zeros(0))
     class_shape: Array = field(default_factory=lambda: np.zeros(0))
     class_figures: Array = field(default_factory=lambda: np.zeros(0))
+    site_shares: Array = field(default_factory=lambda: np.zeros(0))
+    site_figures: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def classes(self) -> int:
@@ -48,6 +52,25 @@ class Numbers:
     def pick(self, random: np.random.Generator) -> int | None:
         """A class, as often as released; None, and nothing drawn, without classes."""
         return int(random.choice(self.classes, p=self.class_shares)) if self.classes else None
+
+    @property
+    def sites(self) -> int:
+        """How many sites there are; 0: none."""
+        return len(self.site_shares)
+
+    def pick_site(self, random: np.random.Generator) -> int | None:
+        """A site, as often as released; None, and nothing drawn, without sites."""
+        return int(random.choice(self.sites, p=self.site_shares)) if self.sites else None
+
+    def of_site(self, site: int | None) -> Numbers:
+        """The numbers of one site (after `of_class`): its figures, and less spread around them.
+
+        None: of all sites.
+        """
+        if site is None:
+            return self
+        within = _within(self.figures_std, self.site_shares, self.site_figures)
+        return replace(self, figures=self.figures + self.site_figures[site], figures_std=within)
 
     def of_class(self, category: int | None) -> Numbers:
         """The numbers of one class: its means, and what all differ by less what classes do.
@@ -61,26 +84,32 @@ class Numbers:
             place=self.place + self.class_place[category],
             shape=self.shape + self.class_shape[category],
             figures=self.figures + self.class_figures[category],
-            place_std=self._within(self.place_std, self.class_place),
-            figures_std=self._within(self.figures_std, self.class_figures),
+            place_std=_within(self.place_std, self.class_shares, self.class_place),
+            figures_std=_within(self.figures_std, self.class_shares, self.class_figures),
         )
-
-    def _within(self, std: Array, changes: Array) -> Array:
-        """[n] standard deviations in a class; changes: [C, n]."""
-        between = self.class_shares @ changes**2 - (self.class_shares @ changes) ** 2
-        return np.asarray(np.sqrt(np.maximum(std**2 - between, LEAST_WITHIN * std**2)))
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        return {name: values for name, values in arrays.items() if self.classes or name in _ALWAYS}
+        kept = _ALWAYS | (_OF_CLASSES if self.classes else set())
+        kept |= _OF_SITES if self.sites else set()
+        return {name: values for name, values in arrays.items() if name in kept}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
-        names = _ALWAYS | (_OF_CLASSES if _OF_CLASSES & set(arrays) else set())
+        names = set(_ALWAYS)
+        for optional in (_OF_CLASSES, _OF_SITES):
+            names |= optional if optional & set(arrays) else set()
         return cls(**{name: np.asarray(arrays[name]) for name in names})
 
 
 _OF_CLASSES = {"class_shares", "class_place", "class_shape", "class_figures"}
-_ALWAYS = {one.name for one in fields(Numbers)} - _OF_CLASSES
+_OF_SITES = {"site_shares", "site_figures"}
+_ALWAYS = {one.name for one in fields(Numbers)} - _OF_CLASSES - _OF_SITES
+
+
+def _within(std: Array, shares: Array, changes: Array) -> Array:
+    """[n] standard deviations in one group of several, of shares [C] and means [C, n] apart."""
+    between = shares @ changes**2 - (shares @ changes) ** 2
+    return np.asarray(np.sqrt(np.maximum(std**2 - between, LEAST_WITHIN * std**2)))

@@ -24,6 +24,7 @@ class Scan:
         mask: [X, Y, Z] uint8, the cohort's labels 1..L in the order of its scheme; None: no mask.
         middle: [3] the voxel index that drawn volumes are centred on; None: that of the image.
         category: the class 0, 1, ... that the volume was ingested with, or None.
+        site: the number 0, 1, ... among the declared sites, or None.
     """
 
     image: npt.NDArray[np.float32]
@@ -31,6 +32,7 @@ class Scan:
     mask: npt.NDArray[np.uint8] | None = None
     middle: Array | None = None
     category: int | None = None
+    site: int | None = None
 
     @property
     def spacing(self) -> Array:
@@ -76,7 +78,8 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
         mask = to_indices(volume.mask, data)
     middle = _middle(image, mask, volume.spacing, data)
     affine = np.asarray(volume.affine, np.float64)
-    return Scan(image, affine, mask, middle, volume.category)
+    site = data.site_number(volume.site)
+    return Scan(image, affine, mask, middle, volume.category, site)
 
 
 def _middle(

@@ -98,11 +98,12 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
-    if cfg.data.classes > 0:
-        raise UsageError(
-            f"data.classes is {cfg.data.classes}, and of public people no class is known; leave "
-            "it out"
-        )
+    for key, given in (("classes", max(cfg.data.classes, 0)), ("sites", cfg.data.sites)):
+        if given:
+            raise UsageError(
+                f"data.{key} is {given}, and of public people no class or site is known; leave it "
+                "out"
+            )
     if cfg.data.label_scheme is None:
         scheme = library_of(tenant).entry(cfg.anatomy.library).label_scheme
         named = {str(number): name for number, name in scheme.items()}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from medvae.api import declaration, export_tables
 from medvae.api.files import REAL, bytes_of, filling, fresh_folder
 from medvae.api.records import Contents, Declaration, Manifest, VolumeEntry
-from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Declared, Extent
+from medvae.api.results import DatasetDetail, DatasetExport, DatasetInfo, Extent
 from medvae.errors import IntegrityError, NotFoundError, UsageError
 from medvae.progress import Progress
 from medvae.volume import Volume
@@ -88,6 +88,10 @@ def next_version(
     }
     if versions:
         newest = load(tenant, name)
+        if "declared" in newest:
+            # An earlier version wrote nothing of what it did not know of.
+            whole = declaration.merged(newest["declared"], declaration.UNDECLARED)
+            newest = {**newest, "declared": whole}
         if all(newest.get(key) == value for key, value in facts.items()):
             return newest
     manifest: Manifest = {
@@ -228,7 +232,7 @@ def summary(manifest: Manifest) -> DatasetInfo:
         masks=sum(entry["mask"] for entry in volumes),
         labels=len(declared["label_scheme"] or {}),
         classes=declared["classes"] or 0,
-        declared=Declared(**declared),
+        declared=declaration.result(declared),
         unit=manifest.get("unit"),
         notes=tuple(declaration.notes(manifest)),
     )

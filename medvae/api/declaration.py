@@ -16,6 +16,7 @@ import yaml
 
 from medvae import config
 from medvae.api.records import Declaration, Manifest, VolumeEntry
+from medvae.api.results import Declared
 from medvae.errors import UsageError
 
 # Numbers and names of a file, before they are checked.
@@ -26,10 +27,12 @@ _TABLES = (".csv", ".tsv")
 _FILES = (*_TABLES, ".yaml", ".yml", ".json")
 _NUMBERS = ("value", "index", "label")
 _MOST_BYTES = 1 << 20
-UNDECLARED: Declaration = {"label_scheme": None, "classes": None}
+UNDECLARED: Declaration = {"label_scheme": None, "classes": None, "sites": None}
 
 
-def parse(label_scheme: Scheme | None, classes: int | None) -> Declaration:
+def parse(
+    label_scheme: Scheme | None, classes: int | None, sites: Sequence[str] | None = None
+) -> Declaration:
     """What was declared, as the manifest keeps it; None for what was not.
 
     Args:
@@ -37,21 +40,31 @@ def parse(label_scheme: Scheme | None, classes: int | None) -> Declaration:
             without labels, or a file: YAML or JSON with such a mapping, CSV or TSV with the
             columns value and name.
         classes: 0 for none, else the volumes are of class 0 to `classes` - 1.
+        sites: names of the hospitals or scanners; () for none.
 
     Raises:
-        UsageError: it is no label scheme, or the number of classes is out of range.
+        UsageError: it is no label scheme, the number of classes is out of range, or the sites are
+            not two or more different names.
     """
     if classes is not None and not 0 <= classes <= config.MAX_CLASSES:
         raise UsageError(f"--classes must be in 0..{config.MAX_CLASSES}, not {classes}")
+    named = None if sites is None else _sites(sites)
     if label_scheme is None:
-        return {"label_scheme": None, "classes": classes}
+        return {"label_scheme": None, "classes": classes, "sites": named}
     try:
         scheme = config.label_scheme(mapping(label_scheme))
     except ValueError as error:
         raise UsageError(
             f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"
         ) from error
-    return {"label_scheme": scheme, "classes": classes}
+    return {"label_scheme": scheme, "classes": classes, "sites": named}
+
+
+def _sites(given: Sequence[str]) -> list[str]:
+    try:
+        return list(config.checked_sites(given))
+    except ValueError as error:
+        raise UsageError(f"--sites: {error}; expected such as north,south, or none") from error
 
 
 def mapping(given: Scheme) -> Unchecked:
@@ -121,12 +134,20 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def result(declared: Declaration) -> Declared:
+    """What a manifest keeps, as results have it."""
+    sites = declared.get("sites")
+    named = None if sites is None else tuple(sites)
+    return Declared(declared["label_scheme"], declared["classes"], named)
+
+
 def merged(before: Declaration, given: Declaration) -> Declaration:
     """`before` with whatever `given` declares in its place."""
     scheme, classes = given["label_scheme"], given["classes"]
     return {
         "label_scheme": before.get("label_scheme") if scheme is None else scheme,
         "classes": before.get("classes") if classes is None else classes,
+        "sites": before.get("sites") if given.get("sites") is None else given["sites"],
     }
 
 
@@ -147,6 +168,7 @@ def notes(manifest: Manifest) -> list[str]:
         for sentence in [
             *_label_notes(declared["label_scheme"], volumes),
             *_class_notes(declared["classes"], volumes),
+            *_site_notes(declared.get("sites"), volumes),
         ]
     ]
 
@@ -197,4 +219,38 @@ def _class_notes(classes: int | None, volumes: list[VolumeEntry]) -> list[str]:
         found.append(f"{outside} volumes have a class that is not declared, which counts as none")
     if classes and len(given) < len(volumes):
         found.append(f"{len(volumes) - len(given)} of {len(volumes)} volumes have no class")
+    return found
+
+
+def _site_notes(sites: Sequence[str] | None, volumes: list[VolumeEntry]) -> list[str]:
+    given = [entry["site"] for entry in volumes if "site" in entry]
+    if sites is None:
+        return [f"{len(given)} volumes have a site, and no sites are declared"] if given else []
+    if not sites:
+        return []
+    found = []
+    undeclared = sorted(set(given) - set(sites))
+    if undeclared:
+        count = sum(name in undeclared for name in given)
+        names = ", ".join(undeclared[:5]) + (", ..." if len(undeclared) > 5 else "")
+        found.append(
+            f"{count} volumes are of a site that is not declared ({names}), which counts as none"
+        )
+    if len(given) < len(volumes):
+        found.append(
+            f"{len(volumes) - len(given)} of {len(volumes)} volumes have no site, and count only "
+            "in the statistics of all"
+        )
+    of_patient: dict[str, set[str]] = {}
+    for entry in volumes:
+        if entry.get("site") in sites:
+            of_patient.setdefault(entry["subject"], set()).add(entry["site"])
+    several = sum(len(own) > 1 for own in of_patient.values())
+    if several:
+        found.append(
+            f"{several} patients have volumes of more than one site, and count in part at each"
+        )
+    empty = [name for name in sites if name not in given]
+    if empty and given:
+        found.append(f"no volume is of the site {', '.join(empty)}")
     return found

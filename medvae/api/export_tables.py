@@ -19,6 +19,7 @@ def row(image: Path, entry: VolumeEntry, volume: Volume) -> dict[str, object]:
         "subject": entry["subject"],
         "unit": "file" if entry.get("own_subject") else "patient",
         "class": volume.meta.get("class"),
+        "site": volume.meta.get("site"),
         "label": volume.meta.get("label"),
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -27,10 +28,11 @@ def row(image: Path, entry: VolumeEntry, volume: Volume) -> dict[str, object]:
 def write(
     out: Path, rows: Sequence[Mapping[str, object]], scheme: Mapping[str, str] | None
 ) -> tuple[Path, ...]:
-    """subjects.csv (`--class-column class`, `--label-column label`) and label_scheme.csv
-    (`--label-scheme`), where one is declared; returns the files written.
+    """subjects.csv (`--class-column class`, `--site-column site`, `--label-column label`) and
+    label_scheme.csv (`--label-scheme`), where one is declared; returns the files written.
     """
-    columns = [key for key in ("filename", "subject", "unit", "class", "label") if _any(rows, key)]
+    known = ("filename", "subject", "unit", "class", "site", "label")
+    columns = [key for key in known if _any(rows, key)]
     written = [_table(out / SUBJECTS, columns, rows)]
     if scheme:
         ordered = sorted(scheme.items(), key=lambda item: int(item[0]))

@@ -17,7 +17,7 @@ from medvae.api.owners import Holder, Owners
 from medvae.api.preview import new_picture
 from medvae.api.records import Declaration, VolumeEntry
 from medvae.api.refusals import nothing, reasons
-from medvae.api.results import Declared, IngestResult, Refused
+from medvae.api.results import IngestResult, Refused
 from medvae.errors import UsageError
 from medvae.progress import Progress
 from medvae.volume import Volume
@@ -36,6 +36,7 @@ class IngestOptions:
     modality: str | None = None
     label_column: str | None = None
     class_column: str | None = None
+    site_column: str | None = None
     contrast: str | None = None
     channels: tuple[str, ...] = ()
     orientation: str | None = None
@@ -43,6 +44,7 @@ class IngestOptions:
     files_are_patients: bool = False
     label_scheme: declaration.Scheme | None = None
     classes: int | None = None
+    sites: tuple[str, ...] | None = None
     workers: int = 1
     require_sandbox: bool = False
     dry_run: bool = False
@@ -82,7 +84,7 @@ def ingest(
         AccessError: a layer of the sandbox is missing, and `require_sandbox` is set.
     """
     datasets.check_name(dataset)
-    declared = declaration.parse(options.label_scheme, options.classes)
+    declared = declaration.parse(options.label_scheme, options.classes, options.sites)
     if options.dry_run:
         return _dry_run(tenant, sources, dataset, options, declared, progress)
     if options.sheet is not None:
@@ -118,7 +120,7 @@ def ingest(
         added=added,
         updated=updated,
         masks=sum(entry["mask"] for entry in manifest["volumes"]),
-        declared=Declared(**manifest["declared"]),
+        declared=declaration.result(manifest["declared"]),
         unit=manifest["unit"],
         quarantined=tuple(taken.quarantined),
         reasons=reasons(taken.quarantined),
@@ -154,7 +156,7 @@ def _dry_run(
         added=found.added,
         updated=0,
         masks=sum(bool(row.labels) for row in found.rows),
-        declared=Declared(**declared),
+        declared=declaration.result(declared),
         unit=found.unit,
         quarantined=tuple(found.refused),
         reasons=reasons(found.refused),
@@ -183,6 +185,8 @@ def _read(
 ) -> Iterable[Ingested | Quarantined]:
     from medvae import ingest as stage
 
+    # Who declares sites means the column of that name, unless another is named.
+    site_column = options.site_column or ("site" if options.sites else None)
     return stage.read(
         sources,
         subjects=options.subjects,
@@ -190,6 +194,7 @@ def _read(
         modality=options.modality,
         label_column=options.label_column,
         class_column=options.class_column,
+        site_column=site_column,
         contrast=options.contrast,
         channels=options.channels,
         orientation=options.orientation,
@@ -255,6 +260,8 @@ def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> Volume
         entry["channels"] = list(volume.channels)
     if volume.category is not None:
         entry["class"] = volume.category
+    if volume.site is not None:
+        entry["site"] = volume.site
     return entry
 
 

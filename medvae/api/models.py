@@ -47,6 +47,7 @@ class GenerateRequest:
     Attributes:
         shard: (i, k): the i-th of k parts of the n volumes, i from 1; None: all of them.
         labels: a file of labels that every volume shows.
+        site: all of this site.
     """
 
     n: int
@@ -57,6 +58,7 @@ class GenerateRequest:
     spacing: tuple[float, ...] | None = None
     shard: tuple[int, int] | None = None
     labels: Path | None = None
+    site: str | None = None
 
     def __post_init__(self) -> None:
         if self.shard is not None:
@@ -220,8 +222,9 @@ def generate(
     """
     artifact = load_outgoing(context.tenant, name)
     fmt = chosen(order.fmt, artifact.config().data, DRAWN)
-    fresh_folder(order.out)
     seed, drawn = draw(context, artifact, order, progress)
+    # Only now: what is refused leaves no empty folder.
+    fresh_folder(order.out)
     files: list[Path] = []
     labels = artifact.config().data.label_scheme or {}
     with filling(order.out) as room:
@@ -232,8 +235,8 @@ def generate(
             files += written
             # A series of slices is named by its folder.
             whole = written[0] if written[0].parent == order.out else written[0].parent
-            rows.append((whole, f"synth{index:04d}", volume.category))
-        files += _write_classes(order.out, rows)
+            rows.append((whole, f"synth{index:04d}", volume.meta))
+        files += _write_kinds(order.out, rows)
     count = len(order.indices)
     context.tenant.record("generate", model=name, volumes=count)
     return GenerateResult(name, seed, count, tuple(files))
@@ -251,13 +254,21 @@ def _write_synthetic(
     return write_nifti(volume, out, stem, description=SYNTHETIC)
 
 
-def _write_classes(out: Path, rows: list[tuple[Path, str, int | None]]) -> list[Path]:
-    """`subjects.csv` as ingest reads it (filename,subject,class), of a model with classes."""
-    if any(category is None for _, _, category in rows):
+def _write_kinds(out: Path, rows: list[tuple[Path, str, dict[str, object]]]) -> list[Path]:
+    """`subjects.csv` as ingest reads it, of a model with classes or sites.
+
+    rows: file, subject, and what it was drawn as.
+    """
+    columns = [key for key in ("class", "site") if all(key in kind for _, _, kind in rows)]
+    if not columns:
         return []
     table = out / "subjects.csv"
-    lines = [f"{path.relative_to(out)},{stem},{category}" for path, stem, category in rows]
-    table.write_text("\n".join(["filename,subject,class", *lines]) + "\n", encoding="utf-8")
+    lines = [
+        ",".join([str(path.relative_to(out)), stem, *(str(kind[key]) for key in columns)])
+        for path, stem, kind in rows
+    ]
+    head = ",".join(["filename", "subject", *columns])
+    table.write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
     return [table]
 
 
@@ -273,7 +284,6 @@ def draw(
         labels = given_labels.read(order.labels, artifact.config().data)
     seed = secrets.randbits(62) if order.seed is None else order.seed
     device = str(pick(context.device))
-    category = order.category
     volumes = stage(
         artifact,
         order.n,
@@ -281,7 +291,8 @@ def draw(
         device=device,
         progress=progress,
         indices=order.indices,
-        category=category,
+        category=order.category,
+        site=order.site,
         anatomy=anatomy_choice.of_model(context.tenant, artifact),
         spacing=order.spacing,
         labels=labels,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ class Datasets:
         *,
         label_scheme: Scheme | None = None,
         classes: int | None = None,
+        sites: Sequence[str] | None = None,
         files_are_patients: bool = False,
         subjects_are_patients: bool = False,
     ) -> results.DatasetInfo:
@@ -49,7 +50,7 @@ class Datasets:
         from medvae.api import declaration
         from medvae.api.declare import declare
 
-        declared = declaration.parse(label_scheme, classes)
+        declared = declaration.parse(label_scheme, classes, sites)
         tenant = self._context.tenant
         return declare(tenant, ref, declared, files_are_patients, subjects_are_patients)
 
@@ -100,6 +101,12 @@ class Models:
         from medvae.api import models
 
         return models.show(self._context.tenant, name)
+
+    def shift(self, name: str) -> results.Shift:
+        """By what the sites of a model differ, from released numbers alone."""
+        from medvae.api.shift import shift
+
+        return shift(self._context.tenant, name)
 
     def export(self, name: str, out: PathLike, fmt: str = "safetensors") -> results.ModelExport:
         """Write a model's weights to a folder; a model without a guarantee is refused."""
@@ -221,6 +228,7 @@ class Releases:
         licence: str = "",
         recipient: str = "",
         category: int | None = None,
+        site: str | None = None,
         with_public: bool = False,
         reference: str | None = None,
         progress: Progress = SILENT,
@@ -235,7 +243,7 @@ class Releases:
             suffix: BIDS suffix of MR images.
             label_names: of mask labels 1, 2, ... in place of the declared ones.
             recipient: for whom it is, for the tenant's own book; not in the release.
-            category: only volumes of this class.
+            category, site: only volumes of this class, and of this site.
             with_public: also the labelled images of the public people that the model draws, on
                 the release's grid, marked as such (not in DICOM).
             reference: entry of the public library that the quality score is measured against, or
@@ -262,6 +270,7 @@ class Releases:
             licence=licence,
             recipient=recipient,
             category=category,
+            site=site,
             with_public=with_public,
             reference=reference,
         )

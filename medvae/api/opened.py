@@ -74,7 +74,7 @@ class Release:
 
         Each item holds `image` (MONAI MetaTensor [1, X, Y, Z], float32, in the modality's
         units, with its affine), `label` (the same grid, uint8) where the release has label
-        maps, `class` (int) where the model has classes, and `subject`.
+        maps, `class` (int) and `site` where the model has some, and `subject`.
         """
         from medvae.api.torch_dataset import ReleaseDataset
 

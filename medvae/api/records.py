@@ -36,6 +36,7 @@ class VolumeEntry(_Class):
     subject: str
     own_subject: NotRequired[bool]
     modality: str
+    site: NotRequired[str]
     shape: list[int]
     spacing: list[float]
     channels: NotRequired[list[str]]
@@ -50,10 +51,14 @@ class VolumeEntry(_Class):
 
 
 class Declaration(TypedDict):
-    """Facts of the protocol that a person declared; None: nobody did."""
+    """Facts of the protocol that a person declared; None: nobody did.
+
+    `sites`: earlier versions had none.
+    """
 
     label_scheme: dict[str, str] | None
     classes: int | None
+    sites: NotRequired[list[str] | None]
 
 
 class Contents(TypedDict):

@@ -101,6 +101,7 @@ def _row(source: str, pseudonym: str, volume: Volume) -> Rehearsed:
         channels=volume.channels,
         labels=tuple(value for value in values if value),
         category=volume.category,
+        site=volume.site,
     )
 
 

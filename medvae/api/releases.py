@@ -34,6 +34,7 @@ class ReleaseRequest:
     licence: str = ""
     recipient: str = ""
     category: int | None = None
+    site: str | None = None
     with_public: bool = False
     reference: str | None = None
 
@@ -56,7 +57,9 @@ def create(
         if order.recipient:
             release.one_line(order.recipient, "--recipient")
         fmt = chosen(order.fmt, artifact.config().data, RELEASED)
-        wanted = models.GenerateRequest(order.n, order.out, order.seed, category=order.category)
+        wanted = models.GenerateRequest(
+            order.n, order.out, order.seed, category=order.category, site=order.site
+        )
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
         known = _accounted(tenant, name)
         people, shown = None, None

@@ -72,6 +72,7 @@ class Session:
         modality: str | None = None,
         label_column: str | None = None,
         class_column: str | None = None,
+        site_column: str | None = None,
         contrast: str | None = None,
         channels: Sequence[str] = (),
         orientation: str | None = None,
@@ -79,6 +80,7 @@ class Session:
         files_are_patients: bool = False,
         label_scheme: Scheme | None = None,
         classes: int | None = None,
+        sites: Sequence[str] | None = None,
         workers: int = 1,
         require_sandbox: bool = False,
         dry_run: bool = False,
@@ -87,14 +89,15 @@ class Session:
     ) -> results.IngestResult:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
 
-        `label_scheme` (a mapping, "1=name,2=name" or a file) and `classes` (how many) declare
-        public facts of the protocol. `channels`: contrasts of one case, such as t1 and t2, that
-        become the channels of one volume. `files_are_patients`: an image that names no patient is a
-        subject of its own, and the unit of privacy is the file. `orientation`: how the axes run
-        of files that do not say it, such as "LPS". `workers`: confined processes that read at
-        a time; the result is the same for any number. `require_sandbox`: refuse where a layer of
-        their confinement is missing, which is a note otherwise. `dry_run`: store nothing, and
-        list what would be stored; `sheet`: a new .png of it, which shows patients.
+        `label_scheme` (a mapping, "1=name,2=name" or a file), `classes` (how many) and `sites`
+        (names, () for none) declare public facts of the protocol; the table's `site_column` is
+        then site by default. `channels`: contrasts of one case, such as t1 and t2, that become the
+        channels of one volume. `files_are_patients`: an image that names no patient is a subject of
+        its own, and the unit of privacy is the file. `orientation`: how the axes run of files that
+        do not say it, such as "LPS". `workers`: confined processes that read at a time; the result
+        is the same for any number. `require_sandbox`: refuse where a layer of their confinement is
+        missing, which is a note otherwise. `dry_run`: store nothing, and list what would be stored;
+        `sheet`: a new .png of it, which shows patients.
         """
         from medvae.api import intake
 
@@ -105,6 +108,7 @@ class Session:
             modality=modality,
             label_column=label_column,
             class_column=class_column,
+            site_column=site_column,
             contrast=contrast,
             channels=tuple(channels),
             orientation=orientation,
@@ -112,6 +116,7 @@ class Session:
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,
             classes=classes,
+            sites=None if sites is None else tuple(sites),
             workers=workers,
             require_sandbox=require_sandbox,
             dry_run=dry_run,
@@ -269,7 +274,7 @@ class Session:
     ) -> results.TrainResult:
         """Train under patient-level differential privacy; the whole plan is debited first.
 
-        `small_cohort`: begin with fewer than 20 patients. `workers`: processes that share them."""
+        `small_cohort`: fewer than 20 patients may do. `workers`: processes that share them."""
         from medvae.api.training import TrainRequest, train
 
         request = TrainRequest(dataset, name, init, resume, small_cohort, workers)
@@ -290,6 +295,7 @@ class Session:
         seed: int | None = None,
         fmt: str | None = None,
         category: int | None = None,
+        site: str | None = None,
         spacing: Sequence[float] | None = None,
         shard: tuple[int, int] | None = None,
         from_labels: PathLike | None = None,
@@ -299,22 +305,20 @@ class Session:
 
         `shard`: (i, k) writes part i of k alone, i from 1, named and drawn as in the whole set: k
         folders on k machines hold what one run would. Needs a seed.
-
         `spacing`: voxel size in mm, one number or three, of a model with an anatomy library.
-
         `fmt`: "nifti" or "dicom" of volumes, "png" of pictures; None: the first of these.
 
         `from_labels`: a file of labels in the model's scheme; every volume shows these, on the
         file's grid, of a model with an anatomy. They are as private as the file is.
 
-        `category`: all of this class, of a model that has classes; else each of one drawn as
-        often as released, which `subjects.csv` beside the volumes says.
+        `category`, `site`: all of this class or site, of a model that has some; else each of one
+        drawn as often as released, which `subjects.csv` beside the volumes says.
         """
         from medvae.api import models
 
         fine = None if spacing is None else tuple(spacing)
         given = None if from_labels is None else Path(from_labels)
-        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard, given)
+        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard, given, site)
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:
@@ -333,10 +337,6 @@ class Session:
         """Write one vector a scan (the code pooled over space) as a new .csv or .npy file.
 
         Vectors are as private as the scans.
-
-        Raises:
-            UsageError: `out` is taken or ends otherwise, or the model has no network.
-            InputError: the source holds no scan that the model can encode.
         """
         from medvae.api import features
 
@@ -377,7 +377,7 @@ class Session:
         return evaluation.audit(self, model, against, n, progress)
 
     def accept_older_catalogue(self) -> int:
-        """Go on from a catalogue of a backup that is older than the key ring; see `Tenant`."""
+        """Go on from an older catalogue than the key ring's; see `Tenant`."""
         return self.tenant.accept_catalogue()
 
     def repair(self, *, gc: bool = False, progress: Progress = SILENT) -> results.RepairReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ def resolve(tenant: Tenant, cfg: RunConfig, manifest: Manifest) -> RunConfig:
         UsageError: labels, classes or the unit of privacy are not declared or not as configured,
             or the public template or the anatomy entry cannot be used.
     """
-    chosen = anatomy_choice.choose(tenant, _declared(cfg, manifest))
+    chosen = _check_sites(anatomy_choice.choose(tenant, _declared(cfg, manifest)))
     return _with_template(chosen.resolved(len(datasets.subjects(manifest))))
 
 
@@ -34,6 +35,7 @@ def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
         "label_scheme": scheme,
         "labels": len(scheme),
         "classes": _classes(cfg.data, declared["classes"], manifest),
+        "sites": _sites(cfg.data, declared.get("sites"), manifest),
         "channels": _channels(cfg, manifest),
     }
     _check_crop(cfg.data, scheme, manifest)
@@ -132,6 +134,37 @@ def _classes(data: DataConfig, declared: int | None, manifest: Manifest) -> int:
             "learn none"
         )
     return declared or 0
+
+
+def _sites(data: DataConfig, declared: Sequence[str] | None, manifest: Manifest) -> tuple[str, ...]:
+    """The sites to learn apart: as configured, else as declared."""
+    sites, name = data.sites if data.sites is not None else declared, manifest["name"]
+    given = any("site" in entry for entry in manifest["volumes"])
+    if sites is None and given:
+        raise UsageError(
+            f"data set {name} has a site column, but nobody has declared which sites there are; "
+            f"run medvae dataset declare {name} --sites a,b, or set data.sites to [] to learn none "
+            "apart"
+        )
+    if sites and not given:
+        raise UsageError(
+            f"the sites {', '.join(sites)} are declared, but no volume of data set {name} has one: "
+            "ingest again with a table that has them (--subjects, --site-column), or set "
+            "data.sites to []"
+        )
+    return tuple(sites or ())
+
+
+def _check_sites(cfg: RunConfig) -> RunConfig:
+    """Refuse sites where nothing of them would be learnt, before anything is spent."""
+    if cfg.data.sites and not cfg.anatomy.used:
+        model = "the cosine model" if cfg.cosines.share > 0 else "the atlas"
+        raise UsageError(
+            f"the sites {', '.join(cfg.data.sites)} are declared, and {model} has no statistics of "
+            "sites: draw from an anatomy (anatomy.library auto or patients, which needs labels), "
+            "or set data.sites to [] to learn all as one"
+        )
+    return cfg
 
 
 def _unit(wanted: str | None, manifest: Manifest) -> str:

@@ -47,6 +47,8 @@ class ReleaseDataset(Dataset[Item]):
             item["label"] = self._tensor((sample.label_map,), torch.uint8)
         if sample.class_id is not None:
             item["class"] = sample.class_id
+        if sample.site is not None:
+            item["site"] = sample.site
         return item
 
     def _tensor(self, paths: tuple[str, ...], dtype: torch.dtype) -> torch.Tensor:

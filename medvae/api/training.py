@@ -108,6 +108,7 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
         cost=cost.estimate(cfg, made, len(manifest["volumes"])),
         unit=cfg.privacy.unit or "patient",
         coverage=coverage(manifest["volumes"], cfg.data),
+        sites=cfg.data.sites or (),
     )
 
 

@@ -34,7 +34,7 @@ class Candidates:
         self._means = means
         # Subject -> mechanism -> vectors of the volumes that have one.
         self._vectors: dict[str, dict[str, list[Array]]] = {}
-        self._classes: dict[str, set[int | None]] = {}
+        self._classes: dict[str, set[tuple[int | None, str | None]]] = {}
 
     def passing(self, pairs: Iterable[tuple[str, Gridded]]) -> Iterator[tuple[str, Gridded]]:
         """Yield the same pairs of (subject, volume), and collect their vectors."""
@@ -45,7 +45,7 @@ class Candidates:
     def scanning(self, pairs: Iterable[tuple[str, Volume]]) -> Iterator[tuple[str, Volume]]:
         """`passing` for volumes on their own grids."""
         for subject, volume in pairs:
-            self._classes.setdefault(subject, set()).add(volume.category)
+            self._classes.setdefault(subject, set()).add((volume.category, volume.site))
             self._keep(subject, {} if self._means is None else self._means.scan_vectors(volume))
             yield subject, volume
 
@@ -58,7 +58,7 @@ class Candidates:
         return len(self._vectors)
 
     def classes(self) -> dict[str, str]:
-        """Classes of each subject's volumes, as one string; sorted by subject."""
+        """Class and site of each subject's volumes, as one string; sorted by subject."""
         return {s: str(sorted(map(str, self._classes.get(s, ())))) for s in sorted(self._vectors)}
 
     def matrix(self, name: str, clip: float) -> Array:

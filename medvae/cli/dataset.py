@@ -10,7 +10,7 @@ import typer
 from medvae.cli.output import note, objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
-from medvae.cli.words import NewFolder, NewPicture
+from medvae.cli.words import NewFolder, NewPicture, names_of
 from medvae.errors import UsageError
 
 app = typer.Typer(help="Data sets: immutable, versioned, by patient.", no_args_is_help=True)
@@ -51,6 +51,10 @@ def declare(
         ),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; 0 for none.")] = None,
+    sites: Annotated[
+        str | None,
+        typer.Option(help="Hospitals or scanners in the data: names with commas, or none."),
+    ] = None,
     files_are_patients: Annotated[
         bool,
         typer.Option(
@@ -71,6 +75,7 @@ def declare(
         ref,
         label_scheme=label_scheme,
         classes=classes,
+        sites=None if sites is None else names_of(sites),
         files_are_patients=files_are_patients,
         subjects_are_patients=subjects_are_patients,
     )

@@ -19,6 +19,10 @@ Class = Annotated[
     int | None,
     typer.Option("--class", help="Draw this class only (0, 1, ...), from a model with classes."),
 ]
+Site = Annotated[
+    str | None,
+    typer.Option("--site", help="Draw this hospital or scanner only, from a model with sites."),
+]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of the draws; the same seed gives the same voxels.")
 ]
@@ -43,6 +47,7 @@ def run(
     ] = None,
     seed: Seed = None,
     category: Class = None,
+    site: Site = None,
     spacing: Spacing = None,
     shard: Annotated[
         str | None,
@@ -68,6 +73,7 @@ def run(
             seed=seed,
             fmt=fmt,
             category=category,
+            site=site,
             spacing=None if spacing is None else _millimetres(spacing),
             shard=None if shard is None else _part(shard),
             from_labels=from_labels,

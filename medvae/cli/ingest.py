@@ -10,6 +10,7 @@ import typer
 from medvae.cli.output import note, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import names_of
 
 if TYPE_CHECKING:
     from medvae.api.results import IngestResult
@@ -39,6 +40,13 @@ def run(
         str | None,
         typer.Option(
             help="CSV column with the class of a volume (0, 1, ...), which a model learns."
+        ),
+    ] = None,
+    site_column: Annotated[
+        str | None,
+        typer.Option(
+            help="CSV column with the hospital or scanner of a volume (default: site, where "
+            "--sites declares some); its grey values are learnt apart."
         ),
     ] = None,
     contrast: Annotated[
@@ -72,6 +80,9 @@ def run(
     ] = None,
     classes: Annotated[
         int | None, typer.Option(help="Declare the number of classes; 0 for none.")
+    ] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Declare the sites: names with commas, or none.")
     ] = None,
     files_are_patients: Annotated[
         bool,
@@ -111,6 +122,7 @@ def run(
             modality=modality,
             label_column=label_column,
             class_column=class_column,
+            site_column=site_column,
             contrast=contrast,
             channels=[name.strip() for name in channels.split(",")] if channels else (),
             orientation=orientation,
@@ -118,6 +130,7 @@ def run(
             files_are_patients=files_are_patients,
             label_scheme=label_scheme,
             classes=classes,
+            sites=None if sites is None else names_of(sites),
             workers=workers,
             require_sandbox=require_sandbox,
             dry_run=dry_run,

@@ -1,4 +1,4 @@
-"""medvae model list | show | compress | export"""
+"""medvae model list | show | shift | compress | export"""
 
 from __future__ import annotations
 
@@ -56,6 +56,31 @@ def _compressed(made: Compression) -> list[str]:
             f"(root mean square of {made.volumes.n}), {made.volumes.largest:.2%} at most."
         )
     return lines
+
+
+@app.command()
+def shift(name: Model) -> None:
+    """Show by what the sites of a model differ, from released numbers alone. Costs no privacy."""
+    result = settings.session().models.shift(name)
+    shares = ", ".join(
+        f"{site} {share:.0%}" for site, share in zip(result.sites, result.shares, strict=True)
+    )
+    lines = [f"Sites and their released shares: {shares}."]
+    differing = [one for one in result.differences if one.differs]
+    differing.sort(key=lambda one: -abs(one.difference) / max(one.noise, one.chance))
+    rows = [
+        [one.site, one.statistic, *(f"{x:.2f}" for x in (one.difference, one.noise, one.chance))]
+        for one in differing
+    ]
+    if rows:
+        heads = ("site", "statistic", "difference", "noise", "chance")
+        lines += table(heads, rows)
+    lines.append(
+        f"{result.differing} of {len(result.differences)} differ by more than released noise and "
+        f"who happened to be scanned explain (level {result.level:g} for all of them together); "
+        "differences from all sites, in standard deviations of all patients."
+    )
+    show(result, lines)
 
 
 @app.command()

@@ -53,6 +53,7 @@ def _lines(result: PlanResult) -> list[str]:
         *table(heads, rows),
         *_alone(result.atlas_alone_below),
         *_anatomy(result),
+        *_sites(result.sites),
         *_coverage(result.coverage),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
@@ -84,6 +85,15 @@ def _anatomy(result: PlanResult) -> list[str]:
         "patients alone, whose volumes are blurred and of low resolution. With labels and "
         "data.spacing set, mean maps of the patients' labels make better ones; public images of "
         "the region with the same labels better still (medvae anatomy add)."
+    ]
+
+
+def _sites(sites: tuple[str, ...]) -> list[str]:
+    if not sites:
+        return []
+    return [
+        f"Grey values are learnt apart of the sites {', '.join(sites)}, as declared; how large "
+        "each is stays private."
     ]
 
 

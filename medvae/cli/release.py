@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.generate import Class, Folder, Number, Seed
+from medvae.cli.generate import Class, Folder, Number, Seed, Site
 from medvae.cli.output import objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
@@ -31,6 +31,7 @@ def create(
     ] = None,
     seed: Seed = None,
     category: Class = None,
+    site: Site = None,
     title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",
     body_part: Annotated[str, typer.Option(help="Body part in words, such as hippocampus.")] = "",
     suffix: Annotated[str, typer.Option(help="BIDS suffix of MR images.")] = "T1w",
@@ -73,6 +74,7 @@ def create(
             licence=license_,
             recipient=recipient,
             category=category,
+            site=site,
             with_public=with_public,
             reference=reference,
             progress=bar,

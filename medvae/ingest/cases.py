@@ -12,7 +12,7 @@ from medvae.ingest.records import Quarantined
 from medvae.ingest.tasks import Passed, Step, Task
 
 # What a table says of a file that must hold for the whole volume.
-_OF_THE_TABLE = {"class": "classes", "label": "labels"}
+_OF_THE_TABLE = {"class": "classes", "site": "sites", "label": "labels"}
 
 
 @dataclass(frozen=True)

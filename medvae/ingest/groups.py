@@ -242,6 +242,8 @@ def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, An
     table, row = rows[0]
     if len({other.category for _, other in rows}) > 1:
         raise InputError(f"{table.source} gives its slices different classes")
+    if len({other.site for _, other in rows}) > 1:
+        raise InputError(f"{table.source} gives its slices different sites")
     return row.subject, table.kept(row)
 
 

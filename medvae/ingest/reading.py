@@ -47,6 +47,7 @@ def read(
     keep_demographics: bool = False,
     label_column: str | None = None,
     class_column: str | None = None,
+    site_column: str | None = None,
     require_patients: bool = False,
     contrast: str | None = None,
     channels: Sequence[str] = (),
@@ -75,6 +76,7 @@ def read(
         label_column: a further column of the table to keep as the volume's label.
         class_column: a further column to keep as the volume's class: whole numbers from 0 on,
             or nothing for a volume without one; a file with anything else is refused.
+        site_column: a further column with the name of the hospital or scanner, in the same way.
         require_patients: an image that names no patient is an error. Otherwise it is a subject
             of its own, by its file name (`Ingested.own_subject`). DICOM without PatientID is
             refused either way: several series are usually of one patient.
@@ -135,6 +137,7 @@ def read(
         label_column,
         limits,
         class_column,
+        site_column,
         require_patients,
         contrast,
         scheme,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from pathlib import PurePosixPath
 
 from medvae.errors import InputError
 from medvae.ingest.records import Quarantined, printable
-from medvae.volume import MAX_CLASSES
+from medvae.volume import MAX_CLASSES, SITE
 
 MOST_BYTES = 1 << 26
 LONGEST_LABEL = 64
-_PLURALS = {"subject": "subjects", "category": "classes", "label": "labels"}
+_PLURALS = {"subject": "subjects", "category": "classes", "site": "sites", "label": "labels"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Row:
 
     Attributes:
         category: the text of its class column, where one is kept.
+        site: the text of its site column, where one is kept.
         own: its column `unit` says "file": the subject stands for the file, not for a patient.
     """
 
@@ -33,6 +35,7 @@ class Row:
     label: str | int | float | None
     category: str | None = None
     own: bool = False
+    site: str | None = None
 
 
 @dataclass
@@ -73,15 +76,21 @@ class Subjects:
                     f"line {row.line} of {self.source} gives it no class: expected a whole number "
                     f"from 0 to {MAX_CLASSES - 1}, or nothing"
                 )
+            if row.site and not re.fullmatch(SITE, row.site):
+                raise InputError(
+                    f"line {row.line} of {self.source} names no site: expected up to 32 letters, "
+                    "digits, dots, hyphens and underscores, or nothing"
+                )
             return row
         raise InputError(f"{self.source} does not name it: add a line with its subject")
 
     @staticmethod
     def kept(row: Row) -> dict[str, str | int | float]:
-        """What of a row stays with the volume: label and class, where they are kept and there."""
+        """What of a row stays with the volume: label, class, site, where kept and there."""
         found: dict[str, str | int | float | None] = {
             "label": row.label,
             "class": _class(row.category or ""),
+            "site": row.site or None,
         }
         return {key: value for key, value in found.items() if value is not None}
 
@@ -94,7 +103,11 @@ class Subjects:
 
 
 def parse_subjects(
-    data: bytes, source: str, label_column: str | None, class_column: str | None = None
+    data: bytes,
+    source: str,
+    label_column: str | None,
+    class_column: str | None = None,
+    site_column: str | None = None,
 ) -> Subjects:
     """Read a table.
 
@@ -112,14 +125,14 @@ def parse_subjects(
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
         columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
         reader.fieldnames = columns
-        further = [name.lower() for name in (label_column, class_column) if name]
+        further = [name.lower() for name in (label_column, class_column, site_column) if name]
         needed = {"filename", "subject", *further}
         if not needed <= set(columns):
             missing = ", ".join(sorted(needed - set(columns)))
             raise InputError(f"{expected}, and {printable(missing)} is missing")
         table = Subjects(source, {})
         for row in reader:
-            _add(table, reader.line_num, row, label_column, class_column)
+            _add(table, reader.line_num, row, label_column, class_column, site_column)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{expected}, in UTF-8") from error
     return table
@@ -131,6 +144,7 @@ def _add(
     row: dict[str, str | None],
     label_column: str | None,
     class_column: str | None,
+    site_column: str | None,
 ) -> None:
     name = (row["filename"] or "").strip().replace("\\", "/").removeprefix("./").rstrip("/")
     name = unicodedata.normalize("NFC", name)
@@ -140,9 +154,10 @@ def _add(
     label = _label(row.get(label_column.lower()) or "") if label_column else None
     category = (row.get(class_column.lower()) or "").strip() if class_column else None
     own = (row.get("unit") or "").strip().lower() == "file"
-    new = Row(line, subject, label, category, own)
+    site = (row.get(site_column.lower()) or "").strip() if site_column else None
+    new = Row(line, subject, label, category, own, site)
     known = table.rows.setdefault(name, new)
-    for kind in ("subject", "category", "label"):
+    for kind in ("subject", "category", "site", "label"):
         if getattr(known, kind) != getattr(new, kind):
             lines = f"lines {known.line} and {line} of {table.source}"
             table.clashes[name] = f"{lines} give it different {_PLURALS[kind]}: keep one"

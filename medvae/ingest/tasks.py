@@ -77,6 +77,7 @@ class ReadOptions:
     label_column: str | None
     limits: Limits
     class_column: str | None = None
+    site_column: str | None = None
     require_patients: bool = False
     contrast: str | None = None
     scheme: Mapping[str, str] | None = None
@@ -383,4 +384,5 @@ def _table(file: File, options: ReadOptions) -> Subjects:
         data = file.tree.read(file.name, MOST_BYTES + 1)
     except InputError as error:
         raise InputError(f"{file.source}: {error}") from error
-    return parse_subjects(data, file.source, options.label_column, options.class_column)
+    columns = (options.label_column, options.class_column, options.site_column)
+    return parse_subjects(data, file.source, *columns)

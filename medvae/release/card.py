@@ -17,6 +17,7 @@ from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
 from medvae.release.quality import Quality
 from medvae.release.scores import scores
+from medvae.release.sites import LIMIT, of_card
 from medvae.release.tables import VERSION
 
 SCHEMA = "medvae-card-3"
@@ -53,7 +54,9 @@ def make_card(
             "classes": class_note(facts),
             "seed": facts.seed,
             **_public_images(facts),
+            **({"sites": list(data.sites)} if data.sites else {}),
         },
+        **of_card(facts),
         "scores": scores(privacy, quality),
         "privacy": privacy,
         "model": dict(facts.model),
@@ -165,8 +168,9 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "side_channels": SIDE_CHANNELS,
         "assumptions": [
             *_ASSUMED[privacy.unit],
-            f"the number of {privacy.unit}s is public, and a person declared the label scheme and "
-            "the number of classes: they are facts of the study's protocol, not measured",
+            f"the number of {privacy.unit}s is public, and a person declared the label scheme, "
+            "the number of classes and the names of sites: they are facts of the study's protocol, "
+            "not measured",
             looks_note(privacy),
             "the noise key was not disclosed",
             *public_note(config),
@@ -265,4 +269,6 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
             "A class says what the model was asked to draw, not what a reader would find; classes "
             "differ by what a few released numbers say about them."
         )
+    if facts.data.sites:
+        limits.append(LIMIT)
     return limits

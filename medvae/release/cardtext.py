@@ -9,6 +9,7 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.release.huggingface import head
 from medvae.release.scores import score_text
+from medvae.release.sites import sentence
 
 MARKUP = re.compile(r"[\\<>\[\]`&]")
 _NOTICE = (
@@ -49,6 +50,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         _table(card["data"]),
         "## Model",
         _table(card["model"]) if card["model"] else "Not described.",
+        *_sites(card),
         "## Intended use",
         _bullets(card["intended_use"]),
         "## Out of scope",
@@ -99,6 +101,20 @@ def readme(card: dict[str, Any]) -> str:
         "data are good for and what they are not, `croissant.json` describes them to machines.\n\n"
         f"## Is it genuine?\n\n{_VERIFY}"
     )
+
+
+def _sites(card: dict[str, Any]) -> list[str]:
+    """By what sites differ; nothing where the model has none."""
+    sites = card.get("sites")
+    if sites is None:
+        return []
+    parts = ["## Sites", f"{_plain(sentence(sites))} {_plain(sites['note'])}"]
+    rows = sites["differences"]
+    if rows:
+        lines = ["| " + " | ".join(rows[0]) + " |", "|" + " --- |" * len(rows[0])]
+        lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+        parts.append("\n".join(lines))
+    return parts
 
 
 def _scores(found: dict[str, Any]) -> str:

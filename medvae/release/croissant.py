@@ -91,6 +91,8 @@ def croissant(
         columns.append(_column("origin", "Whether it is synthetic or public.", "sc:Text"))
     if card["data"]["classes"] != "none":
         columns.append(_column("class", "What the volume was generated as.", "sc:Integer"))
+    if "sites" in card["data"]:
+        columns.append(_column("site", "Whose grey values the volume has.", "sc:Text"))
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

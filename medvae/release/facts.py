@@ -199,6 +199,8 @@ class ReleaseFacts:
         version: of the data set.
         software: versions that made the release.
         public: images of public people that are released, too.
+        sites: what was released of the sites (`names`, `shares`, `level`, `differences`); empty
+            without sites.
     """
 
     name: str
@@ -217,6 +219,7 @@ class ReleaseFacts:
     version: str = "1.0.0"
     software: Mapping[str, str] = field(default_factory=dict)
     public: PublicImages | None = None
+    sites: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lines = (self.name, self.body_part, self.created, self.license, self.version)
@@ -289,6 +292,7 @@ class ReleaseFacts:
             volumes=n,
             model=model,
             config=config or {},
+            sites=facts.get("sites", {}),
             **more,
         )
 

@@ -155,6 +155,7 @@ class VoxelGate:
         if not public:
             # Of public people no class is known.
             self._class(volume, where)
+            self._site(volume, where)
         values = volume.voxels
         if not np.isfinite(values).all():
             raise InputError(f"{where} holds voxels that are not finite; {source} is not usable")
@@ -211,7 +212,7 @@ class VoxelGate:
             volume.spacing, self.data.spacing, rtol=1e-3
         ):
             raise InputError(f"{where} has voxels of {volume.spacing} mm, not {self.data.spacing}")
-        header = set(volume.meta) - {"class"}
+        header = set(volume.meta) - {"class", "site"}
         if header:
             # A header value can only have come from a patient: synthetic ones have none.
             raise InputError(f"{where} carries header facts {sorted(header)}; none may leave")
@@ -226,6 +227,15 @@ class VoxelGate:
         if volume.category is not None and not 0 <= volume.category < self.data.classes:
             raise InputError(
                 f"{where} is of class {volume.category}, but {self.data.classes} are declared"
+            )
+
+    def _site(self, volume: Volume, where: str) -> None:
+        """The site is one of those declared, in a model that has sites."""
+        sites = self.data.sites or ()
+        if volume.site not in (sites or (None,)):
+            raise InputError(
+                f"{where} is of the site {volume.site}, and the model has "
+                f"{', '.join(sites) or 'none'}"
             )
 
     def _distinct(self, volume: Volume, where: str) -> None:

@@ -43,6 +43,7 @@ class Sample:
         channels: paths of its images, in the order of the channels; none of a single one.
         label_map: path of the NIfTI label map; None where the release has none.
         class_id: 0, 1, ...; None where the model has no classes.
+        site: whose grey values it has; None where the model has no sites.
     """
 
     subject: str
@@ -51,6 +52,7 @@ class Sample:
     class_id: int | None
     synthetic: bool = True
     channels: tuple[str, ...] = ()
+    site: str | None = None
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -129,7 +131,8 @@ class OpenRelease:
             number = row.get("class")
             class_id = None if number in (None, "n/a") else int(number)
             synthetic = row.get("synthetic") != "no"
-            found.append(Sample(subject, path, label_map, class_id, synthetic, channels))
+            site = None if row.get("site") in (None, "n/a") else row["site"]
+            found.append(Sample(subject, path, label_map, class_id, synthetic, channels, site))
         if not found:
             raise UsageError(
                 f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "

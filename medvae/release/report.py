@@ -18,6 +18,7 @@ from medvae.modality import Modality
 from medvae.release.cardtext import privacy_rows
 from medvae.release.charts import advantage_chart, attack_chart, histogram_chart
 from medvae.release.scores import score_text
+from medvae.release.sites import sentence
 from medvae.release.sprites import sprites
 from medvae.release.survey import Survey
 from medvae.release.viewer import sprite_rules, viewer
@@ -48,6 +49,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "labels": _labels(card["data"]["labels"], survey),
         "gate": _gate(card["gate"]["checks"]),
         "model": _definitions(card["model"]),
+        "sites": _sites(card.get("sites")),
         "intended": _list(card["intended_use"]),
         "out_of_scope": _list(card["out_of_scope"]),
         "limits": _list(card["known_limits"]),
@@ -216,6 +218,17 @@ def _histogram(survey: Survey, unit: str) -> str:
     return (
         f'<div class="plot">{histogram_chart(survey)}</div>'
         f'<p class="note">Share of voxels (square-root scale) by intensity: {escape(unit)}.</p>'
+    )
+
+
+def _sites(sites: dict[str, Any] | None) -> str:
+    """By what sites differ; nothing where the model has none."""
+    if sites is None:
+        return ""
+    rows = _table(sites["differences"], "Sites") if sites["differences"] else ""
+    return (
+        f'<section class="card"><h2>Sites</h2><p>{escape(sentence(sites))}</p>{rows}'
+        f'<p class="note">{escape(sites["note"])}</p></section>'
     )
 
 

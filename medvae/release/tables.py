@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def _class_column(count: int) -> dict[str, Any]:
     }
 
 
+def _site_column(sites: Sequence[str]) -> dict[str, Any]:
+    return {
+        "Description": "Site whose grey values the volume was generated with, as the institution "
+        "named it; what sites differ by was released under the plan's privacy guarantee",
+        "Levels": {name: f"the site {name} of the source data" for name in sites},
+    }
+
+
 def json_text(value: Any) -> bytes:
     """JSON for people: indented, keys in the order given, final newline."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -84,6 +93,8 @@ class Participants:
         row = [name, "no" if public else "yes"]
         if self._facts.data.classes > 0:
             row.append("n/a" if volume.category is None else str(volume.category))
+        if self._facts.data.sites:
+            row.append(volume.site or "n/a")
         images = self._facts.public
         if images is not None:
             licence = self._facts.license
@@ -103,6 +114,9 @@ class Participants:
         if facts.data.classes > 0:
             described["class"] = _class_column(facts.data.classes)
             columns.insert(2, "class")
+        if facts.data.sites:
+            described["site"] = _site_column(facts.data.sites)
+            columns.insert(3 if facts.data.classes > 0 else 2, "site")
         table = "".join("\t".join(row) + "\n" for row in [columns, *self._rows])
         (root / "participants.tsv").write_text(table, encoding="utf-8")
         (root / "participants.json").write_bytes(json_text(described))

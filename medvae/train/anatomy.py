@@ -1,10 +1,10 @@
 """The private statistics of the anatomy model: joint mechanisms over the cohort's patients.
 
 Formal guarantee: the numbers are a function of public people and of the outputs of the mechanisms
-`MEANS`, `SPREADS` and, where there are classes, `CLASSES`. Each patient's vector, the mean over his
-or her volumes, is clipped whatever was measured; a volume that cannot be read or registered adds
-zeros. Each mechanism uses what those before it have released (adaptive composition, accounted for
-in the plan).
+`MEANS`, `SPREADS` and, where there are classes or sites, `CLASSES` and `BY_SITE`. Each patient's
+vector, the mean over his or her volumes, is clipped whatever was measured; a volume that cannot be
+read or registered adds zeros. Each mechanism uses what those before it have released (adaptive
+composition, accounted for in the plan).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import (
+    BY_SITE,
     CLASSES,
     MEANS,
     SPREADS,
@@ -30,6 +31,7 @@ from medvae.anatomy.parts import (
     Part,
     class_parts,
     mean_parts,
+    site_parts,
     spread_parts,
 )
 from medvae.anatomy.patients import has_wide_view
@@ -54,10 +56,11 @@ from medvae.train.scans import Scans
 from medvae.train.stages import Stages
 
 # Mechanisms whose mean is known before their release: spreads are those of public people, and
-# classes are as all patients.
-KNOWN_MEAN: Final = (SPREADS, CLASSES)
-# Part of the budget that separates classes, where there are any.
+# classes and sites are as all patients.
+KNOWN_MEAN: Final = (SPREADS, CLASSES, BY_SITE)
+# Parts of the budget that separate classes and sites, where there are any.
 CLASSES_SHARE: Final = 0.2
+SITES_SHARE: Final = 0.2
 # Coefficients of the shape whose noise is above this part of what people differ by are left out.
 MOST_NOISE: Final = 0.5
 
@@ -74,6 +77,9 @@ def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
     if cfg.data.classes > 0:
         shares = {name: (1.0 - CLASSES_SHARE) * share for name, share in shares.items()}
         shares[CLASSES] = CLASSES_SHARE
+    if cfg.data.sites:
+        shares = {name: (1.0 - SITES_SHARE) * share for name, share in shares.items()}
+        shares[BY_SITE] = SITES_SHARE
     return list(shares.items())
 
 
@@ -111,7 +117,8 @@ def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]
     windows = []
     for number in range(cfg.atlas.samples):
         random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
-        image, _, _ = model.draw_volume(random, category=model.numbers.pick(random))
+        category, site = model.numbers.pick(random), model.numbers.pick_site(random)
+        image, _, _ = model.draw_volume(random, category=category, site=site)
         image = padded(image, cfg.data.size)
         corner = [
             int(random.integers(have - want + 1))
@@ -183,10 +190,13 @@ def fit_anatomy(
     count = None if cohort.entry is None else _coefficients(public, bands, release)
     model = _release(MEANS, mean_parts(public, bands, count), measurements, release, model)
     model = _release(SPREADS, spread_parts(public, bands), measurements, release, model)
-    classes = cohort.data.classes
-    if classes <= 0:
-        return model
-    return _release(CLASSES, class_parts(public, bands, classes), measurements, release, model)
+    classes, sites = cohort.data.classes, len(cohort.data.sites or ())
+    if classes > 0:
+        parts = class_parts(public, bands, classes)
+        model = _release(CLASSES, parts, measurements, release, model)
+    if sites:
+        model = _release(BY_SITE, site_parts(public, sites), measurements, release, model)
+    return model
 
 
 def _measured(

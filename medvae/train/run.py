@@ -38,6 +38,7 @@ from medvae.train import anatomy as anatomy_stage
 from medvae.train import cosines as cosine_stage
 from medvae.train import finetune as dp
 from medvae.train import prior_fit
+from medvae.train import sites as site_stage
 from medvae.train.codes import Codes
 from medvae.train.loop import Schedule, train_freely
 from medvae.train.public import dims_of, start, wants_bf16
@@ -341,6 +342,9 @@ def _artifact(
     facts = _facts(cfg, plan, model_facts(cfg.model, model))
     if anatomy is not None:
         facts["anatomy"] = anatomy_stage.provenance(anatomy.cohort)
+        found = site_stage.facts(anatomy, plan)
+        if found is not None:
+            facts["sites"] = found
     return Artifact(tensors, facts)
 
 

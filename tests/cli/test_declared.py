@@ -115,7 +115,7 @@ def test_declaring_makes_a_version_of_the_same_objects(clinic: Clinic, scans: Pa
     clinic("ingest", scans, "-d", "e", "--modality", "mri", "--classes", "2", *SCHEME)
     clinic("ingest", scans, "-d", "e", "--modality", "mri", "--label-scheme", "none")
     declared = clinic("dataset", "show", "e").json["declared"]
-    assert declared == {"label_scheme": {}, "classes": 2}
+    assert declared == {"label_scheme": {}, "classes": 2, "sites": None}
 
 
 def test_masks_are_written_in_the_declared_numbers(
@@ -221,7 +221,8 @@ def test_a_label_scheme_is_read_from_a_file(
     path = tmp_path / f"scheme{suffix}"
     path.write_text(text)
     taken = clinic("ingest", scans, "-d", "d", "--modality", "mri", "--label-scheme", path).json
-    assert taken["declared"] == {"label_scheme": {"1": "outer", "2": "inner"}, "classes": None}
+    scheme = {"1": "outer", "2": "inner"}
+    assert taken["declared"] == {"label_scheme": scheme, "classes": None, "sites": None}
 
 
 @pytest.mark.parametrize(

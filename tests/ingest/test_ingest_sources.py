@@ -136,6 +136,31 @@ def test_two_classes_of_one_file_are_refused(tmp_path: Path) -> None:
     assert "different classes" in found.reason
 
 
+def test_a_site_is_a_short_name_or_nothing(tmp_path: Path) -> None:
+    names = [f"{letter}.nii" for letter in "abcdef"]
+    folder(tmp_path, **{name.replace(".", "_"): GOOD for name in names})
+    cells = ("north", " St-Mary_2.x ", "", "a b", "x" * 33, "-x")
+    rows = "".join(f"{n},P{n},{cell}\n" for n, cell in zip(names, cells, strict=True))
+    table(tmp_path, f"filename,subject,Hospital\n{rows}")
+    found = list(read([tmp_path], modality="mri", site_column="hospital"))
+    kept = {r.subject: r.volume.site for r in found if isinstance(r, Ingested)}
+    assert kept == {"Pa.nii": "north", "Pb.nii": "St-Mary_2.x", "Pc.nii": None}
+    refused = [r.reason for r in found if isinstance(r, Quarantined)]
+    assert len(refused) == 3
+    assert all("names no site: expected up to 32 letters" in r for r in refused)
+    assert all(r.volume.meta == {} for r in taken(tmp_path, modality="mri"))
+    with pytest.raises(InputError, match="site is missing"):
+        list(read([tmp_path], site_column="site"))
+
+
+def test_two_sites_of_one_file_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, a_nii=GOOD)
+    table(tmp_path, "filename,subject,site\na.nii,P1,a\na.nii,P1,b\n")
+    (found,) = list(read([tmp_path], modality="mri", site_column="site"))
+    assert isinstance(found, Quarantined)
+    assert "different sites" in found.reason
+
+
 def test_two_labels_of_one_file_are_refused(tmp_path: Path) -> None:
     folder(tmp_path, a_nii=GOOD)
     table(tmp_path, "filename,subject,grade\na.nii,P1,low\na.nii,P1,high\n")

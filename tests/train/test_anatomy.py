@@ -7,9 +7,9 @@ import pytest
 
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.collection import Library
-from medvae.anatomy.parts import MEANS, SPREADS
+from medvae.anatomy.parts import BY_SITE, CLASSES, MEANS, SPREADS, Measured, site_parts
 from medvae.config import DataConfig, RunConfig
-from medvae.privacy import NoiseSource, StageRequest, make_plan
+from medvae.privacy import NoiseSource, StageRequest, joint, make_plan
 from medvae.progress import SILENT
 from medvae.train import anatomy as stage
 from medvae.train.release import PlannedRelease
@@ -65,11 +65,13 @@ def cohort(tmp_path_factory):
     return Once(CohortAnatomy.open(library, library.entry("people"), data))
 
 
-def released(epsilon: float, key: bytes = b"k" * 32, patients: int = PATIENTS) -> PlannedRelease:
+def released(
+    epsilon: float, key: bytes = b"k" * 32, patients: int = PATIENTS, cfg: RunConfig = CFG
+) -> PlannedRelease:
     wanted = [
         StageRequest(*one)
-        for name, share in stage.mechanisms(CFG)
-        for one in stage.requests(name, share, CFG, patients)
+        for name, share in stage.mechanisms(cfg)
+        for one in stage.requests(name, share, cfg, patients)
     ]
     plan = make_plan(wanted, patients=patients, epsilon=epsilon, delta=1e-5)
     return PlannedRelease(plan, NoiseSource(key, "test"))
@@ -139,3 +141,40 @@ def test_patches_have_the_networks_size(cohort):
         found = stage.patches(model, CFG.model_copy(update={"data": data, "atlas": atlas}))
         assert [patch.shape for patch in found] == [size, size]
         assert np.abs(found[0]).max() <= 1.0
+
+
+SITES = CFG.model_copy(update={"data": CFG.data.model_copy(update={"sites": ("a", "b")})})
+
+
+def test_shares_of_the_budget_sum_to_1_with_sites_and_classes():
+    both = SITES.model_copy(update={"data": SITES.data.model_copy(update={"classes": 2})})
+    shares = dict(stage.mechanisms(both))
+    assert list(shares) == [MEANS, SPREADS, CLASSES, BY_SITE]
+    assert sum(shares.values()) == pytest.approx(1.0)
+    # Little of the noise is asked for twice: the mean by site is known to be near that of all.
+    assert len(stage.requests(BY_SITE, 0.2, SITES, 100)) == 1
+
+
+@pytest.mark.parametrize("site", [0, 1, 7, -1, None])
+@pytest.mark.parametrize("value", [1e300, -1e300, np.inf, np.nan, 5.0])
+def test_no_patient_moves_the_sums_of_sites_by_more_than_the_clip(cohort, site, value):
+    public = cohort.numbers
+    usual = [
+        [Measured(public.place, public.shape, public.figures + 0.1 * number, None, number % 2)]
+        for number in range(PATIENTS - 1)
+    ]
+    figures = np.full(len(public.figures), value)
+    hostile = [Measured(public.place, public.shape, figures, 3, site)]
+    parts = site_parts(public, 2)
+    joined = joint.joined(parts)
+
+    def sums(last):
+        model = stage.AnatomyModel(cohort, public, {})
+        release = released(8.0, cfg=SITES)
+        found = stage._release(BY_SITE, parts, [*usual, last], release, model)
+        return found.released[BY_SITE] * PATIENTS
+
+    moved = np.linalg.norm(sums(hostile) - sums([]))
+    assert moved <= joined.clip * (1.0 + 1e-9)
+    if value == 5.0 and site in (0, 1):
+        assert moved > 0.1 * joined.clip

@@ -4,20 +4,25 @@ from medvae.anatomy.parts.base import Measured, Part
 from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
 from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
 from medvae.anatomy.parts.planned import (
+    BY_SITE,
     CLASSES,
     MEANS,
     SPREADS,
     class_parts,
     mean_parts,
     parts_of,
+    site_parts,
     spread_parts,
 )
+from medvae.anatomy.parts.sites import Apart, SiteFigures, SiteShares
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
 __all__ = [
+    "BY_SITE",
     "CLASSES",
     "MEANS",
     "SPREADS",
+    "Apart",
     "ClassFigures",
     "ClassPlace",
     "ClassShape",
@@ -30,8 +35,11 @@ __all__ = [
     "Part",
     "PlaceSpread",
     "ShapeSpread",
+    "SiteFigures",
+    "SiteShares",
     "class_parts",
     "mean_parts",
     "parts_of",
+    "site_parts",
     "spread_parts",
 ]

@@ -30,12 +30,14 @@ class Measured:
         shape: [3, K] whitened coefficients of the deformation.
         figures: [F] of the renderer; NaN where the volume does not show it.
         category: the volume's class 0, 1, ..., or None.
+        site: the number 0, 1, ... of the volume's site, or None.
     """
 
     place: Array
     shape: Array
     figures: Array
     category: int | None = None
+    site: int | None = None
 
 
 class Part(Protocol):

@@ -39,14 +39,10 @@ class ClassShares:
         return self.classes
 
     def measure(self, found: Measured, known: Numbers) -> Array:
-        return _in_block(np.ones(1), found.category, self.classes)
+        return in_block(np.ones(1), found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        equal = np.full(self.classes, 1.0 / self.classes)
-        # The posterior mean: where noise is large, every class is as frequent.
-        weight = UNEVEN**2 / (UNEVEN**2 + sigma**2)
-        shares = np.maximum(equal + weight * (released - equal), RAREST)
-        return replace(known, class_shares=shares / shares.sum())
+        return replace(known, class_shares=shares_of(released, sigma))
 
 
 @dataclass(frozen=True)
@@ -66,9 +62,7 @@ class ClassPlace:
         return CLASS_REACH * place.SIZE**0.5
 
     def measure(self, found: Measured, known: Numbers) -> Array:
-        return _in_block(
-            (found.place - known.place) / known.place_std, found.category, self.classes
-        )
+        return in_block((found.place - known.place) / known.place_std, found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         change = _by_class(released, sigma, known, _shrunk_place)
@@ -95,7 +89,7 @@ class ClassFigures:
     def measure(self, found: Measured, known: Numbers) -> Array:
         deviation = (found.figures - known.figures) / known.figures_std
         shown = np.where(np.isfinite(deviation), deviation, 0.0)
-        return _in_block(shown, found.category, self.classes)
+        return in_block(shown, found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         change = _by_class(released, sigma, known, toward_zero)
@@ -126,7 +120,7 @@ class ClassShape:
 
     def measure(self, found: Measured, known: Numbers) -> Array:
         deviation = (found.shape - known.shape) / self.bands.spread(known.shape_std)
-        return _in_block(deviation[:, : self.count].reshape(-1), found.category, self.classes)
+        return in_block(deviation[:, : self.count].reshape(-1), found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         blocks = _by_class(released, sigma, known, toward_zero)
@@ -136,11 +130,20 @@ class ClassShape:
         return replace(known, class_shape=change * self.bands.spread(known.shape_std))
 
 
-def _in_block(values: Array, category: int | None, classes: int) -> Array:
-    """[classes * n] zeros, with `values` [n] in the block of a class."""
-    blocks = np.zeros((classes, len(values)))
-    if category is not None and 0 <= category < classes:
-        blocks[category] = values
+def shares_of(released: Array, sigma: float) -> Array:
+    """[C] shares that sum to 1, of released ones [C] with noise."""
+    equal = np.full(len(released), 1.0 / len(released))
+    # The posterior mean: where noise is large, every class is as frequent.
+    weight = UNEVEN**2 / (UNEVEN**2 + sigma**2)
+    shares = np.maximum(equal + weight * (released - equal), RAREST)
+    return np.asarray(shares / shares.sum())
+
+
+def in_block(values: Array, group: int | None, groups: int) -> Array:
+    """[groups * n] zeros, with `values` [n] in the block of a class or site."""
+    blocks = np.zeros((groups, len(values)))
+    if group is not None and 0 <= group < groups:
+        blocks[group] = values
     return blocks.reshape(-1)
 
 

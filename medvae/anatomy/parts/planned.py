@@ -9,11 +9,13 @@ from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts.base import Part
 from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
 from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.sites import SiteFigures, SiteShares
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
 MEANS: Final = "anatomy-means"
 SPREADS: Final = "anatomy-spreads"
 CLASSES: Final = "anatomy-classes"
+BY_SITE: Final = "anatomy-by-site"
 
 
 def mean_parts(public: Numbers, bands: Bands, count: int | None) -> list[Part]:
@@ -42,6 +44,12 @@ def class_parts(public: Numbers, bands: Bands, classes: int) -> list[Part]:
     ]
 
 
+def site_parts(public: Numbers, sites: int) -> list[Part]:
+    """What `BY_SITE` releases, around the means of all or of a class, in units of the spreads."""
+    # First: the others are divided by it.
+    return [SiteShares(sites), SiteFigures(sites, len(public.figures))]
+
+
 def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[Part]:
     """What mechanism `name` released in a vector [dimension]."""
     if name == SPREADS:
@@ -49,5 +57,8 @@ def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[P
     if name == CLASSES:
         one = sum(part.dimension for part in class_parts(public, bands, 1))
         return class_parts(public, bands, dimension // one)
+    if name == BY_SITE:
+        one = sum(part.dimension for part in site_parts(public, 1))
+        return site_parts(public, dimension // one)
     left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
     return mean_parts(public, bands, left // 3 or None)

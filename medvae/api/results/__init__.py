@@ -54,6 +54,8 @@ from medvae.api.results.models import (
     ModelExport,
     ModelInfo,
     Reconstruction,
+    Shift,
+    SiteDifference,
 )
 from medvae.api.results.releases import (
     ApprovalResult,
@@ -172,6 +174,8 @@ __all__ = [
     "Resealing",
     "Result",
     "SendResult",
+    "Shift",
+    "SiteDifference",
     "StagePlan",
     "StitchResult",
     "SubjectErasure",

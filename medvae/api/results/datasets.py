@@ -16,10 +16,12 @@ class Declared(Result):
     Attributes:
         label_scheme: number of a mask's label, as text, -> its name.
         classes: number of classes; 0 for none.
+        sites: names of hospitals or scanners; () for none.
     """
 
     label_scheme: Mapping[str, str] | None
     classes: int | None
+    sites: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Rehearsed(Result):
         spacing: in millimetres.
         labels: numbers in its mask; none where it has no mask.
         category: its class.
+        site: the hospital or scanner that the table names.
     """
 
     source: str
@@ -67,6 +70,7 @@ class Rehearsed(Result):
     channels: tuple[str, ...]
     labels: tuple[int, ...]
     category: int | None
+    site: str | None = None
 
 
 @dataclass(frozen=True)

@@ -162,3 +162,43 @@ class Decoding(Result):
     model: str
     file: Path
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SiteDifference(Result):
+    """One statistic of one site beside all sites, in standard deviations of all patients.
+
+    Attributes:
+        difference: mean of the site less that of all, as released.
+        noise: standard deviation of what the mechanism added to it.
+        chance: of who happened to be scanned, at most.
+        differs: by more than both explain, all comparisons together at `Shift.level`.
+    """
+
+    site: str
+    statistic: str
+    difference: float
+    noise: float
+    chance: float
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Shift(Result):
+    """How the sites of a model differ, from released numbers alone: costs no privacy.
+
+    Attributes:
+        shares: part of the cohort that each site has, as released (noisy).
+        level: how often any statistic at all would be said to differ where sites are alike.
+        statistics: how many are compared for each site.
+        differing: of all of them, those that differ.
+        differences: all of them, in the order of the model.
+    """
+
+    model: str
+    sites: tuple[str, ...]
+    shares: tuple[float, ...]
+    level: float
+    statistics: int
+    differing: int
+    differences: tuple[SiteDifference, ...]

@@ -75,6 +75,7 @@ class PlanResult(Result):
         anatomy: the entry of the public library that volumes are drawn from; None: none covers
             the cohort, or the configuration wants none.
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
+        sites: names of those whose grey values are learnt apart.
     """
 
     epsilon: float
@@ -89,6 +90,7 @@ class PlanResult(Result):
     cost: Cost
     unit: str = "patient"
     coverage: Coverage | None = None
+    sites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
