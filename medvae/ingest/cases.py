@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from medvae.ingest.channel_names import candidates
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import Quarantined
-from medvae.ingest.tasks import Passed, Step, Task
+from medvae.ingest.steps import Passed, Step, Task
 
 # What a table says of a file that must hold for the whole volume.
 _OF_THE_TABLE = {"class": "classes", "site": "sites", "label": "labels"}

@@ -15,6 +15,7 @@ Voxels = npt.NDArray[Any]
 
 # How few values an image of a few voxels has says nothing.
 LEAST_VOXELS = 512
+CONSTANT = "all its voxels have the same value, so it shows nothing: leave it out"
 # No scanner gives so few grey values; a label map of more is known by its flat regions.
 FEW_VALUES = 8
 # Masks that were named as such may be as noisy as a person likes, up to so many labels.
@@ -31,16 +32,28 @@ LEAST_RANGE_HU = 50.0
 # Standardised uptake values and normalised MRI are both fractions in this range.
 SUV_LIKE = (1.0, 100.0)
 PHASE_EDGE = 0.02
+# Grey values that are scaled to 0..1 reach their maximum in few voxels.
+FULL, MANY_FULL = 0.98, 0.02
+# A scan of many values shows them in few slices.
+_EACH = 16
 # Floating numbers that are read in the wrong byte order are nearly always beyond these.
 LEAST_MAGNITUDE, MOST_MAGNITUDE = 1e-12, 1e12
 
 
 def is_label_map(voxels: Voxels) -> bool:
     """Whether voxels [X, Y, Z] are labels: whole numbers that are few or lie in flat regions."""
-    if voxels.dtype.kind not in "iu":
+    if voxels.dtype.kind not in "iu" or _distinct(voxels[::_EACH]) > MOST_LABELS:
         return False
     count = _distinct(voxels)
     return count <= FEW_VALUES or (count <= MOST_LABELS and _flatness(voxels) >= FLAT)
+
+
+def is_fraction(voxels: Voxels) -> bool:
+    """Whether voxels are fractions of which many are full: a probability, a resampled mask."""
+    if voxels.dtype.kind != "f" or not 0 <= np.nanmin(voxels) <= np.nanmax(voxels) <= 1:
+        return False
+    inside = voxels[voxels > 0]
+    return inside.size > 0 and float(np.mean(inside >= FULL * inside.max())) > MANY_FULL
 
 
 def check_labels(labels: Voxels) -> None:
@@ -82,7 +95,7 @@ def check_scan(voxels: Voxels) -> None:
     if voxels.size < LEAST_VOXELS:
         return
     if voxels.min() == voxels.max():
-        raise InputError("all its voxels have the same value, so it shows nothing: leave it out")
+        raise InputError(CONSTANT)
     if is_label_map(voxels):
         raise InputError(
             "it is a label map, not a scan: name it after its scan (x_seg.nii.gz beside "

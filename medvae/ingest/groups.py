@@ -19,8 +19,8 @@ from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.slices import Slice, is_single, slice_of
 from medvae.ingest.splitting import Piece, joined, volumes
+from medvae.ingest.steps import ReadOptions, Step, Task
 from medvae.ingest.subjects import Subjects
-from medvae.ingest.tasks import ReadOptions, Step, Task
 from medvae.ingest.trees import File
 
 NO_SUBJECT = "it has no PatientID: say whose it is in a table (--subjects)"
@@ -121,6 +121,8 @@ def _slice(one: Found, summary: Any) -> Slice:
         pair = one.file.source.lower().endswith((".hdr", ".img"))
         if picture_files.is_picture(one.file.source):
             raise InputError(picture_files.unasked())
+        if looks := summary.get("looks"):
+            raise InputError(f"it is {printable(str(looks))}")
         raise InputError(HALF if pair else NOT_DICOM)
     try:
         return slice_of(one.file, summary)
@@ -149,8 +151,16 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
         ("named", ""): any(one.doubtful for one in piece.slices),
         ("joined", ""): piece.joined,
         ("single", ""): is_single(piece.slices),
+        ("partial", ""): _is_partial(piece),
     }
     return [kind for kind, holds in kinds.items() if holds]
+
+
+def _is_partial(piece: Piece) -> bool:
+    """Whether a series has fewer slices than its header counts: a part of it was not given."""
+    counted = min(one.counted for one in piece.slices)
+    flat = all(one.is_flat for one in piece.slices)
+    return flat and not piece.split_by and len(piece.slices) < counted
 
 
 def _summaries(
@@ -232,7 +242,7 @@ def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, An
         if table is None:
             names.add(one.subject)
         else:
-            rows.append((table, table.of(one.file.name or PurePosixPath(source).name)))
+            rows.append((table, table.of(one.file.name or PurePosixPath(one.file.source).name)))
             names.add(rows[-1][1].subject)
     if len(names) > 1:
         by = rows[0][0].source if rows else "the header"

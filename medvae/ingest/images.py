@@ -22,11 +22,15 @@ from medvae.ingest.normalise import (
 from medvae.ingest.numbering import segment_labels
 from medvae.ingest.records import Limits
 from medvae.ingest.right_angles import at_right_angles, is_sheared
+from medvae.ingest.sniffing import looks_like
 from medvae.ingest.stored import Image
 from medvae.volume import Volume
 
 # Voxel sizes of people's scans: beyond them another unit than the millimetre is likely.
 USUAL_MM = (0.05, 20.0)
+# Label maps that were resampled or scaled are whole numbers to so much.
+NEARLY_WHOLE = 1e-3
+FORMATS = (((".nrrd", ".nhdr"), "NRRD"), ((".mha", ".mhd"), "MetaImage"))
 
 
 class OverlapError(Exception):
@@ -46,6 +50,8 @@ def volume_job(
     image = _read(files, job.get("image") or ["x.nii"], job, limits)
     voxels, affine = intensities(image)
     notes = [*image.notes, *_notes(voxels, affine)]
+    if contents.is_fraction(voxels):
+        notes.append("fraction")
     if not job.get("labels"):
         if image.shows:
             raise InputError(
@@ -166,8 +172,8 @@ def _read(
     Raises:
         InputError: its content is of another format, damaged, too large, not one scalar 3-D image.
     """
-    own = iter([next(files)]) if len(names) == 1 else _next(files, len(names))
     name, orientation = names[0].lower(), job.get("orientation")
+    own = iter([_as_named(next(files), name)]) if len(names) == 1 else _next(files, len(names))
     if name.endswith((".nrrd", ".nhdr")):
         image = nrrd.read(own, names, limits, orientation)
     elif name.endswith((".mha", ".mhd")):
@@ -179,6 +185,15 @@ def _read(
     for _ in own:
         continue
     return image
+
+
+def _as_named(file: BinaryIO, name: str) -> BinaryIO:
+    """The file, where its first bytes are not those of another format. Raises InputError."""
+    looks = looks_like(file)
+    own = (kind for endings, kind in FORMATS if name.endswith(endings))
+    if looks and looks.partition(":")[0] not in (next(own, "NIfTI"), "compressed by gzip"):
+        raise InputError(f"it is {looks}")
+    return file
 
 
 def _next(files: Iterator[BinaryIO], count: int) -> Iterator[BinaryIO]:
@@ -204,6 +219,10 @@ def labels_on(image: Image, shape: tuple[int, ...], affine: Affine) -> npt.NDArr
     """
     voxels, own = intensities(image)
     voxels = on_axes_of(voxels, own, shape, affine, is_part=image.is_part)
+    if voxels.dtype == np.float32 and np.isfinite(voxels).all():
+        whole = np.rint(voxels)
+        if np.abs(voxels - whole).max() <= NEARLY_WHOLE and np.abs(whole).max() <= 255:
+            voxels = whole.astype(np.int16)
     if voxels.dtype != np.int16 or voxels.min() < 0 or voxels.max() > 255:
         raise InputError("its labels are not whole numbers from 0 to 255")
     contents.check_labels(voxels)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from medvae.ingest.records import Quarantined
 from medvae.ingest.slices import Slice
 from medvae.ingest.splitting import Piece
-from medvae.ingest.tasks import Task
+from medvae.ingest.steps import Task
 
 ALONE = "the series that it marks is not among what was given: give both together"
 

@@ -23,6 +23,8 @@ from medvae.ingest.streams import Stream, open_stream
 
 MOST_OFFSET = 1 << 26
 BINARY = 1
+# Long floating numbers and pairs of them, which few systems know.
+EXTENDED = (1536, 2048)
 NO_START = "the start of its voxels is impossible: the header is damaged"
 SINGLE, PAIR = (b"n+1", b"n+2"), (b"ni1", b"ni2")
 # What Analyze 7.5 knows; NIfTI added the others.
@@ -128,6 +130,8 @@ def _kind(header: Nifti1Header) -> np.dtype[Any]:
         kind: np.dtype[Any] = header.get_data_dtype()
     except (HeaderDataError, KeyError) as error:
         raise InputError("its voxel type is unknown to NIfTI") from error
+    if int(header["datatype"]) in EXTENDED:
+        raise InputError("its voxels have 128 bits or more each: store float32")
     if kind.fields or kind.kind == "V":
         raise InputError("it is a colour image: expected one grey value a voxel")
     if kind.kind == "c":

@@ -26,6 +26,10 @@ KINDS = {
         "volumes of a single slice",
         "slices of one scan belong in one series: export them so, or leave them out",
     ),
+    "partial": (
+        "volumes with fewer slices than their header counts",
+        "check that the whole series was given",
+    ),
     "derived": (
         "volumes marked as DERIVED, computed from other images",
         "check that they show anatomy as a scanner does",
@@ -59,6 +63,15 @@ KINDS = {
         "volumes with voxels smaller than 0.05 mm or larger than 20 mm",
         "check the unit of length in their headers",
     ),
+    "fraction": (
+        "images of fractions from 0 to 1 of which many are nearly 1, as in maps of probability",
+        "check that they are scans",
+    ),
+    "processed": (
+        "images that are named like results of processing another image beside them",
+        "two of one person count as two: leave out all but one, or name whose they are in a table "
+        "(--subjects)",
+    ),
     "holes": (
         "volumes with voxels that are not finite numbers, which count as outside of the image",
         "check that no tissue is among them",
@@ -82,6 +95,10 @@ KINDS = {
     "alike": (
         "patients whose PatientIDs {detail}",
         "one person may count several times: name each once in a table (--subjects)",
+    ),
+    "spellings": (
+        "pairs of subjects of a table that differ in spelling only, such as on {detail}",
+        "one person may count twice: write each in one way",
     ),
     "contested": (
         "volumes of a study or series that the table gives to several patients",
@@ -156,7 +173,7 @@ FROM_WORKER = frozenset(
         "evened",
     }
     | {"opaque", "deep", "grey", "sheared", "sideless", "resized", "unscaled", "sizes", "holes"}
-    | {"single"}
+    | {"single", "fraction"}
 )
 
 

@@ -28,9 +28,10 @@ from medvae.ingest.records import (
 )
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.stacking import Placed, stacked
+from medvae.ingest.steps import ReadOptions, Step, Task
 from medvae.ingest.stored import is_orientation
 from medvae.ingest.subjects import Subjects
-from medvae.ingest.tasks import ReadOptions, Scanning, Step, Task, table_at_top, table_for
+from medvae.ingest.tasks import Scanning, table_at_top, table_for
 from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
@@ -204,6 +205,8 @@ class _Reading:
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
                 yield from table.unmet()
+                for one, other in table.alike():
+                    self._notices.add("spellings", table.source, f"lines {one} and {other}")
             if lacks:
                 self._notes(f"this system lacks {lacks} to confine the reading process with")
             self._progress.finish()
@@ -365,13 +368,19 @@ class _Reading:
         """What the user should know, once."""
         if self._by_name:
             self._notes(
-                f"{self._by_name} images name no patient, so each file is a subject of its own "
-                "and the unit of privacy of this data set is the file"
+                f"the patient of {_counted(self._by_name, 'image')} is not named: each file is a "
+                "subject of its own and the unit of privacy of this data set is the file"
             )
         for modality, count in sorted(self._guessed.items()):
             if count:
-                self._notes(f"{count} images were taken to be {modality} by their numbers")
+                images = _counted(count, "image")
+                self._notes(f"the modality of {images} was guessed from the numbers: {modality}")
         if self._masks_left_out:
-            self._notes(f"{self._masks_left_out} masks did not fit their image and were left out")
+            masks = _counted(self._masks_left_out, "mask")
+            self._notes(f"left out, for not fitting the image: {masks}")
         for line in self._notices.lines():
             self._notes(line)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -61,6 +61,7 @@ class Slice:
         refers: the digests of the series that it marks.
         space: digest of the frame of reference; empty where the header names none.
         contrasts: that its series description names, where channels are asked for.
+        counted: of how many slices the header says that its scan is; 0 where it does not.
         scans: of each scan in a whole file what distinguishes it, and why it is not to be read.
     """
 
@@ -87,6 +88,7 @@ class Slice:
     space: str = ""
     contrasts: tuple[str, ...] = ()
     scans: tuple[tuple[str, str], ...] = ()
+    counted: int = 0
 
     @property
     def is_flat(self) -> bool:
@@ -130,6 +132,7 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
             (_short(split_by), printable(str(refusal)))
             for split_by, refusal in summary["scans"][:MOST_SCANS]
         ),
+        int(summary["counted"]),
     )
 
 

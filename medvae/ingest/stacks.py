@@ -19,6 +19,8 @@ SAME_SPACING = 1e-3
 # Steps that differ by more than this factor are of two kinds.
 TWO_KINDS = 3.0
 MOST_NAMED = 3
+# So few gaps between so many small steps are between blocks of slices, not acquisitions.
+MOST_BLOCKS, LEAST_OF_A_BLOCK = 3, 4
 
 
 def same_place(along: Positions) -> float:
@@ -90,6 +92,9 @@ def _pairs(steps: Positions) -> int:
     if jumps.max() < TWO_KINDS:
         return 0
     low = steps <= rising[int(jumps.argmax())]
+    between = int((~low).sum())
+    if between < MOST_BLOCKS and low.sum() >= LEAST_OF_A_BLOCK * (between + 1):
+        return 0
     usual = float(np.median(steps[~low]))
     # Long runs of small steps are blocks of slices with gaps between them.
     lengths = np.zeros(len(steps) + 1)

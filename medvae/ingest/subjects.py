@@ -7,11 +7,12 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medvae.errors import InputError
+from medvae.ingest.names import stem
 from medvae.ingest.records import Quarantined, printable
 from medvae.volume import MAX_CLASSES, SITE
 
@@ -46,26 +47,44 @@ class Subjects:
         source: what to call the table in messages.
         rows: by the name written in the table, with "/" between folders, in Unicode NFC (the
             table of one system and the disk of another spell the same name in two ways).
+        places: of each name that a line gives, the files or folders that it stands for.
     """
 
     source: str
     rows: dict[str, Row]
     clashes: dict[str, str] = field(default_factory=dict)
     met: set[str] = field(default_factory=set)
+    places: dict[str, set[Hashable]] = field(default_factory=dict)
+
+    def see(self, name: str, tree: Hashable) -> None:
+        """Note what the names of a file and its folders stand for; before `of` is asked for any.
+
+        Args:
+            name: of a file in its source.
+            tree: what distinguishes the source from others.
+        """
+        for key, place in _keys(name):
+            if place and key in self.rows:
+                self.places.setdefault(key, set()).add((tree, place))
 
     def of(self, name: str) -> Row:
         """The row for a file: by its relative name, its bare name, or a folder that it is in.
 
+        Names of files may lack the ending of their format.
+
         Raises:
-            InputError: no row, an empty subject, or two rows that disagree.
+            InputError: no row, an empty subject, two rows that disagree, or a name that stands
+                for several files or folders.
         """
-        path = PurePosixPath(unicodedata.normalize("NFC", name))
-        folders = [str(parent) for parent in path.parents if str(parent) != "."]
-        bare = [PurePosixPath(folder).name for folder in folders]
-        for key in [str(path), path.name, *folders, *bare]:
+        for key, place in _keys(name):
             if key not in self.rows:
                 continue
             self.met.add(key)
+            if place and len(self.places.get(key, ())) > 1:
+                raise InputError(
+                    f"line {self.rows[key].line} of {self.source} names {printable(key)!r}, which "
+                    f"stands for {len(self.places[key])} files or folders: write each with its path"
+                )
             if key in self.clashes:
                 raise InputError(self.clashes[key])
             row = self.rows[key]
@@ -94,6 +113,17 @@ class Subjects:
         }
         return {key: value for key, value in found.items() if value is not None}
 
+    def alike(self) -> list[tuple[int, int]]:
+        """The lines of two subjects that differ in spelling only, such as 1 and 1.0."""
+        first: dict[str, Row] = {}
+        found = []
+        for row in self.rows.values():
+            plain = _plain(row.subject)
+            known = first.setdefault(plain, row)
+            if plain and known.subject != row.subject:
+                found.append((known.line, row.line))
+        return found
+
     def unmet(self) -> Iterator[Quarantined]:
         """The lines whose file was not found; to be asked when every file has been seen."""
         for name, row in self.rows.items():
@@ -119,7 +149,9 @@ def parse_subjects(
     if len(data) > MOST_BYTES:
         raise InputError(f"{source} is too large for a table of subjects: more than 64 MiB")
     try:
-        text = data.decode("utf-8-sig")
+        whole = data.decode("utf-8-sig")
+        text = whole.lstrip("\r\n")
+        above = whole[: len(whole) - len(text)].count("\n")
         first = text.partition("\n")[0]
         comma = max(",;\t", key=first.count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
@@ -128,11 +160,14 @@ def parse_subjects(
         further = [name.lower() for name in (label_column, class_column, site_column) if name]
         needed = {"filename", "subject", *further}
         if not needed <= set(columns):
-            missing = ", ".join(sorted(needed - set(columns)))
-            raise InputError(f"{expected}, and {printable(missing)} is missing")
+            missing = sorted(needed - set(columns))
+            are = "is" if len(missing) == 1 else "are"
+            raise InputError(f"{expected}, and {printable(', '.join(missing))} {are} missing")
+        if twice := next((name for name in needed if columns.count(name) > 1), None):
+            raise InputError(f"{source} has two columns {printable(twice)}: keep one")
         table = Subjects(source, {})
         for row in reader:
-            _add(table, reader.line_num, row, label_column, class_column, site_column)
+            _add(table, above + reader.line_num, row, label_column, class_column, site_column)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{expected}, in UTF-8") from error
     return table
@@ -170,8 +205,29 @@ def clean_subject(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\0", "")).strip()
 
 
+def _plain(subject: str) -> str:
+    """An identifier without what spreadsheets, people and systems change in it."""
+    text = unicodedata.normalize("NFKC", subject).casefold()
+    text = re.sub(r"^(\d+)[.]0+$", r"\1", text)
+    return "".join(c for c in text if c.isalnum()).lstrip("0")
+
+
+def _keys(name: str) -> Iterator[tuple[str, str]]:
+    """What a table may call a file, with what each name stands for, where that may be several.
+
+    A folder by its whole path is one patient's also where two sources have it.
+    """
+    path = PurePosixPath(unicodedata.normalize("NFC", name))
+    parents = [parent for parent in path.parents if str(parent) != "."]
+    files = (str(path), stem(str(path)), path.name, stem(path.name))
+    yield from ((one, str(path)) for one in files)
+    yield from ((str(parent), "") for parent in parents)
+    yield from ((parent.name, str(parent)) for parent in parents)
+
+
 def _class(text: str) -> int | None:
-    """A class as its number; None where the text is none."""
+    """A class as its number; None where the text is none. Spreadsheets write 1 as 1.0."""
+    text = re.sub(r"[.]0*$", "", text)
     if not (text.isascii() and text.isdigit() and len(text) <= 4):
         return None
     return int(text) if int(text) < MAX_CLASSES else None

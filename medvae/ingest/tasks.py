@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -14,13 +14,16 @@ from medvae.errors import InputError
 from medvae.ingest import bids, channel_names, facts, layouts, names, picture_files
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
-from medvae.ingest.records import Limits, Quarantined, printable
+from medvae.ingest.processed import processed
+from medvae.ingest.records import Quarantined, printable
+from medvae.ingest.steps import Passed, ReadOptions, Step, Task
 from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_subjects
 from medvae.ingest.trees import ARCHIVES, File, SingleFile, Tree
 
 TABLES = ("subjects.csv", "subjects.tsv")
 # What an export writes beside its table; given with --label-scheme.
 SCHEME = "label_scheme.csv"
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
@@ -29,61 +32,6 @@ NAMED = {"ct": "ct", "pet": "pet", "suv": "pet", "mr": "mri", "mri": "mri", "fla
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
-
-
-@dataclass(frozen=True)
-class Task:
-    """One job for the worker, and who the result belongs to.
-
-    Attributes:
-        weight: how many files it consumes, for progress.
-        own_subject: the subject is only the file's own name, for want of anything better.
-        several: that name stands for several files.
-        case: what files of one case share, and the contrasts (in lower case) that the file may
-            be of it; where channels are asked for.
-        space: as `medvae.ingest.stacking.Placed`, where the header was read already.
-        study, by_table: as `medvae.ingest.records.Ingested`.
-    """
-
-    source: str
-    subject: str
-    name: str
-    files: tuple[File, ...]
-    job: dict[str, Any]
-    weight: int = 1
-    own_subject: bool = False
-    several: bool = False
-    case: Hashable = None
-    contrasts: tuple[str, ...] = ()
-    space: str = ""
-    study: str = ""
-    by_table: bool = False
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A file that is known to be no image: counted, not reported."""
-
-
-Step = Task | Quarantined | Passed
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the user asked for, the same for every source."""
-
-    modality: str | None
-    keep_demographics: bool
-    label_column: str | None
-    limits: Limits
-    class_column: str | None = None
-    site_column: str | None = None
-    require_patients: bool = False
-    contrast: str | None = None
-    scheme: Mapping[str, str] | None = None
-    orientation: str | None = None
-    channels: tuple[str, ...] = ()
-    key: bytes | None = None
 
 
 @dataclass
@@ -140,6 +88,8 @@ class Scanning:
                 yield Quarantined(
                     file.source, "it is an archive inside the source: give it as a source itself"
                 )
+            elif name.endswith(SPREADSHEETS):
+                yield Quarantined(file.source, "it is a spreadsheet: save it as CSV, in UTF-8")
             elif file.name and name.endswith((".gz", ".7z")):
                 yield Quarantined(file.source, "it is an archive inside the source: unpack it")
             else:
@@ -157,9 +107,16 @@ class Scanning:
         self._pairing.check_contrasts(self.table is not None)
         for file in self.tree.walk():
             count += 1
+            if self.table is not None and isinstance(file, File) and self._may_be_scan(file):
+                self.table.see(_name(file), id(self.tree))
             if unnamed is None and isinstance(file, File) and self._names_no_patient(file):
                 unnamed = file
         return count, unnamed
+
+    def _may_be_scan(self, file: File) -> bool:
+        """Whether a table may name a file: no mask, no other contrast, by name only."""
+        is_mask = file.name in self._pairing.layout.alone
+        return not (is_mask or self._is_left_out(file) or self._is_companion(file))
 
     def _names_no_patient(self, file: File) -> bool:
         name = file.name or file.source
@@ -192,7 +149,7 @@ class Scanning:
             "numbers": masks.numbers,
             "structures": [printable(one) for one in masks.structures],
             "meta": meta,
-            "kinds": [("adni", "")] if self._is_by_adni(file, subject) else [],
+            "kinds": self._kinds(file, subject, own),
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
@@ -257,6 +214,18 @@ class Scanning:
         job = {"modality": self.options.modality, "meta": meta, "kinds": [("burned", "")]}
         return Task(file.source, subject, "picture", (file,), job, 1, own)
 
+    def _kinds(self, file: File, subject: str, own: bool) -> list[tuple[str, str]]:
+        """Kinds of `medvae.ingest.notices` that an image is of by its name."""
+        kinds = {"adni": self._is_by_adni(file, subject), "processed": own and self._is_made(file)}
+        return [(kind, "") for kind, holds in kinds.items() if holds]
+
+    def _is_made(self, file: File) -> bool:
+        return file.name in self._made
+
+    @cached_property
+    def _made(self) -> set[str]:
+        return processed(self._pairing.layout.images)
+
     def _is_by_adni(self, file: File, subject: str) -> bool:
         found = None if self.table or self._bids else ADNI.search(file.name)
         return found is not None and found.group(1) == subject
@@ -303,7 +272,7 @@ class Scanning:
     def _whose(self, file: File) -> tuple[str, bool, dict[str, Any]]:
         """Subject, whether it is only the file's own name, and what to keep of the table."""
         meta: dict[str, Any] = {}
-        name = file.name or PurePosixPath(file.source).name
+        name = _name(file)
         named = bids.subject_of(name)
         if named and self.options.keep_demographics:
             person = self._people.get(named, {})
@@ -318,7 +287,7 @@ class Scanning:
         image = self._pairing.layout.images.get(file.name)
         if image is not None and image.contrast:
             folder, own = image.case
-            return clean_subject(f"{folder}/{'_'.join(own)}"), True, meta
+            return clean_subject(f"{folder}/{'_'.join(own)}".rstrip("/")), True, meta
         return clean_subject(picture_files.stem(names.stem(name))), True, meta
 
     def _is_companion(self, file: File) -> bool:
@@ -341,6 +310,11 @@ class Scanning:
             return bids.participants(self.tree.read(found.name, bids.MOST_PARTICIPANTS))
         except InputError:
             return {}
+
+
+def _name(file: File) -> str:
+    """A file's path in its source; of a source that is one file, its own name."""
+    return file.name or PurePosixPath(file.source).name
 
 
 def _bare(files: tuple[File, ...]) -> list[str]:

@@ -70,4 +70,6 @@ CT: Final = Modality(
     # Fat is above -150 HU, lung below -500.
     tissues=TissueLimits(body=-300.0, gas=-400.0, soft=0.0, varies=150.0),
     recognised=_recognised,
+    # Extended scales for metal end near 31,000; 16 bits that are read with the wrong sign do not.
+    plausible=(-40_000.0, 40_000.0),
 )

@@ -17,7 +17,7 @@ PET: Final = Modality(
         modality="PT",
         read=("1.2.840.10008.5.1.4.1.1.128",),
         refused=(
-            ("1.2.840.10008.5.1.4.1.1.128.", "an enhanced PET image"),
+            ("1.2.840.10008.5.1.4.1.1.128.1", "an enhanced PET image"),
             ("1.2.840.10008.5.1.4.1.1.130", "an enhanced PET image"),
         ),
         # PS3.3 C.8.9.4.1.1: the second value is PRIMARY, also of what is derived.

@@ -15,7 +15,7 @@ from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import DEFAULT_LIMITS
 from medvae.ingest.stacks import clashes, most_at_one_place, problem
-from medvae.ingest.tasks import ReadOptions, Task
+from medvae.ingest.steps import ReadOptions, Task
 from medvae.ingest.trees import SingleFile
 
 HALF = np.sqrt(0.5)
@@ -276,6 +276,7 @@ def test_without_series_the_scan_is_what_its_folder_and_header_say(tmp_path: Pat
         ([0, 2, 4.9, 6, 8], "not evenly spaced"),
         ([0, 0.1, 2, 2.1, 4, 4.1], "3 of its slices are within 0.1 mm"),
         ([0, 0.1, 0.2, 2, 2.1, 2.2], "4 of its slices are within 0.1 mm"),
+        ([0, 2, 4, 6, 8, 60, 62, 64, 66, 68], "about 25 slices are missing between its 10 slices"),
         ([0, 2, 2.1, 4, 6, 8], "1 of its slices are within 0.1 mm"),
     ],
 )
@@ -315,7 +316,7 @@ HONEST: dict[str, Any] = {
     "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
     "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
     "thickness": [1], "traits": [""] * 10, "person": [""] * 6, "space": "", "contrasts": [],
-    "scans": [],
+    "scans": [], "counted": 0,
 }  # fmt: skip
 
 

@@ -62,6 +62,8 @@ IDENTITY: list[str | int] = [
 ]
 # Read in the first pass only, for keyed digests: what one scan shares, whose it is.
 SCAN: list[str | int] = ["FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "ProtocolName"]
+# How many slices there should be; PET has an element of its own.
+COUNTS: list[str | int] = ["ImagesInAcquisition", "NumberOfSlices"]
 PERSON: list[str | int] = ["PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"]
 # Of each frame of an enhanced image: its place, and what else distinguishes it.
 FRAMES: list[str | int] = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]

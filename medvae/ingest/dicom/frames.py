@@ -97,6 +97,7 @@ def frames_of(
         raise InputError("it has several frames without a place for each")
     padding = _padding(data)
     pixels = decoded(data, count, None if only is None or len(only) == count else only)
+    _check_sign(data, pixels)
     for at, index in enumerate(wanted):
         groups = (own[index] if own else Dataset(), shared)
         where, traits = _Lookup(data, *groups), dimensions.traits(groups)
@@ -106,7 +107,7 @@ def frames_of(
             pixels[at if len(pixels) < count else index],
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
-            where.numbers("PixelMeasuresSequence", "PixelSpacing", 2),
+            _spacing(where.numbers("PixelMeasuresSequence", "PixelSpacing", 2)),
             where.thickness(),
             *where.scale(modality),
             padding,
@@ -154,6 +155,18 @@ def _check_bits(data: Dataset) -> None:
         raise InputError(
             f"its HighBit is {high} where {stored - 1} is expected, so its numbers are not in the "
             "lowest bits: convert it first"
+        )
+
+
+def _check_sign(data: Dataset, pixels: Voxels) -> None:
+    """Refuse numbers of unknown sign, where it makes a difference."""
+    if whole(data, "PixelRepresentation") in (0, 1) or pixels.dtype.kind != "u":
+        return
+    stored = whole(data, "BitsStored") or pixels.dtype.itemsize * 8
+    if pixels.size and int(pixels.max()) >= 1 << (stored - 1):
+        raise InputError(
+            "its header lacks PixelRepresentation, so it is unknown whether its numbers are "
+            "signed: export it again"
         )
 
 
@@ -291,6 +304,12 @@ def _directions(orientation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
         raise InputError("its directions are not at right angles: the header is damaged")
     return np.concatenate([row / lengths[0], column / lengths[1]])
+
+
+def _spacing(found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if found.min() <= 0:
+        raise InputError("its PixelSpacing is not positive, so the size of its pixels is unknown")
+    return found
 
 
 def _padding(data: Dataset) -> tuple[int, int] | None:

@@ -13,7 +13,15 @@ from medvae.errors import InputError
 from medvae.ingest import channel_names, wire
 from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.dimensions import scans_of
-from medvae.ingest.dicom.files import FRAMES, IDENTITY, PERSON, SCAN, is_dicom, read_dataset
+from medvae.ingest.dicom.files import (
+    COUNTS,
+    FRAMES,
+    IDENTITY,
+    PERSON,
+    SCAN,
+    is_dicom,
+    read_dataset,
+)
 from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import (
     image_type,
@@ -28,6 +36,7 @@ from medvae.ingest.dicom.values import floats, number, private_number, text, who
 from medvae.ingest.digests import digest
 from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST, MOST_REFERENCES
+from medvae.ingest.sniffing import looks_like
 
 SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
 REFERENCES = ["StudyInstanceUID", *segments.TAGS[2:4], contours.TAGS[2]]
@@ -44,9 +53,9 @@ def headers_job(
 ) -> tuple[dict[str, Any], bytes]:
     """Job: files -> {"ok": [summary, ...]} in their order; one bad file spoils no other.
 
-    A summary is {"foreign": true}, {"refused": sentence}, or what `medvae.ingest.slices.Slice`
-    is made of. Its digests are keyed with the job's `salt`, so that nothing can be learned
-    from them by trying names.
+    A summary is {"foreign": true, "looks": what it is}, {"refused": sentence}, or what
+    `medvae.ingest.slices.Slice` is made of. Its digests are keyed with the job's `salt`, so that
+    nothing can be learned from them by trying names.
     """
     salt = bytes.fromhex(job["salt"])
     channels = job.get("channels") or []
@@ -56,8 +65,8 @@ def headers_job(
 def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]:
     try:
         if not is_dicom(file):
-            return {"foreign": True}
-        header = read_dataset(file, IDENTITY + SCAN + PERSON)
+            return {"foreign": True, "looks": looks_like(file)}
+        header = read_dataset(file, IDENTITY + SCAN + PERSON + COUNTS)
         found = summary(header, salt, channels)
         if marks_of(header):
             file.seek(0)
@@ -107,6 +116,7 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
         "orientation": _within(floats(header, "ImageOrientationPatient", 6)),
         "position": _within(floats(header, "ImagePositionPatient", 3)),
         "thickness": _within(floats(header, "SliceThickness", 1)),
+        "counted": max((whole(header, str(name)) or 0 for name in COUNTS), default=0),
         "traits": _traits(header, salt),
         "person": _person(header, salt),
         "space": digest(salt, frame) if frame else "",

@@ -20,6 +20,11 @@ OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.11", "a presentation state"),
     ("1.2.840.10008.5.1.4.1.1.20", "a nuclear medicine image"),
     ("1.2.840.10008.5.1.4.1.1.6", "an ultrasound image"),
+    ("1.2.840.10008.5.1.4.1.1.3", "an ultrasound image"),
+    ("1.2.840.10008.5.1.4.1.1.12", "a projection by X-rays (angiography or fluoroscopy)"),
+    ("1.2.840.10008.5.1.4.1.1.13", "a volume of X-ray angiography or tomosynthesis"),
+    ("1.2.840.10008.5.1.4.1.1.30", "a parametric map"),
+    ("1.2.840.10008.5.1.4.1.1.4.2", "spectroscopy"),
     ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
     ("1.2.840.10008.1.3.10", "a DICOMDIR"),
 )
@@ -106,6 +111,8 @@ def why_not(header: Dataset) -> str:
     """Why a file cannot be part of a volume; empty if it can."""
     if modality_of(header) is None:
         return _foreign(storage_of(header))
+    if reason := _contradiction(header):
+        return reason
     words = image_type(header)
     for word, reason in NOT_VOLUMES.items():
         if any(word in w for w in words):
@@ -173,12 +180,24 @@ def no_anatomy(words: list[str]) -> str:
     return ""
 
 
+def _contradiction(header: Dataset) -> str:
+    """Why a file is not read whose Modality is that of other images than its storage class."""
+    own, named = modality_of(header), text(header, "Modality").upper()
+    others = {one.dicom.modality for one in modalities.registered() if one.dicom.read}
+    if own is None or named == own.dicom.modality or named not in others:
+        return ""
+    return (
+        f"its SOP class is that of {own.dicom.modality} images and its Modality {named}, so it is "
+        "unknown what its intensities are: correct the header"
+    )
+
+
 def _foreign(storage: str) -> str:
     """Why a storage class that no modality reads is left."""
     if not storage:
         return "it does not say what it is: expected a SOP class, or CT or MR as its Modality"
     beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
-    known = [pair for pair in beginnings if storage.startswith(pair[0])]
+    known = [one for one in beginnings if f"{storage}.".startswith(f"{one[0]}.")]
     # The longest is the most exact.
     what = max(known, key=lambda pair: len(pair[0]), default=("", "not an image"))[1]
     read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]

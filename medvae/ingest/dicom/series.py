@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
-from medvae.ingest import facts
+from medvae.ingest import contents, facts
 from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
 from medvae.ingest.dicom.frames import Frame, count_of, frames_of
@@ -91,9 +91,23 @@ def series_job(
     mask = None if mask is None else closest_canonical(mask, affine)[0]
     voxels, affine = closest_canonical(voxels, affine)
     plausible(voxels, modality.name)
+    _check_content(voxels, modality, notes)
     meta = describe(first, modality) | job["meta"]
     volume = Volume(voxels, affine, modality.name, mask, meta)
     return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
+
+
+def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
+    """Refuse what is no scan by its voxels, as of volumes of other formats. Raises InputError."""
+    if voxels.size >= contents.LEAST_VOXELS:
+        if voxels.min() == voxels.max():
+            raise InputError(contents.CONSTANT)
+        if contents.is_label_map(voxels):
+            raise InputError(
+                "it is a label map, not a scan: give it as DICOM SEG, or as NIfTI with its scan"
+            )
+    if modality.name == "ct" and not contents.check_ct(voxels):
+        notes.add("soft")
 
 
 def _frames_of_scan(job: dict[str, Any], data: Dataset) -> tuple[int, ...] | None:
@@ -172,7 +186,8 @@ def in_order(frames: list[Frame]) -> list[Frame]:
 
 def _is_copy(one: Frame, other: Frame) -> bool:
     same_place = np.abs(one.position - other.position).max() < 1e-3
-    return bool(same_place and np.array_equal(one.pixels, other.pixels))
+    same_scale = (one.slope, one.intercept) == (other.slope, other.intercept)
+    return bool(same_place and same_scale and np.array_equal(one.pixels, other.pixels))
 
 
 def geometry(frames: list[Frame]) -> Stack:
