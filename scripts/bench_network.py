@@ -20,18 +20,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from pictures import cohort, merf, private, statistics
+from pictures import cohort, evolution, merf, over, private, statistics
 from pictures.cohort import Pictures
 from pictures.measure import HeldOut, figures
 
 REAL, STATISTICS, GAUSSIAN = "real", "statistics alone", "DCT mean and covariance"
 MERF, SCRATCH = "DP-MERF", "VAE by DP-SGD from scratch"
+DECODER = "VAE on statistics, DP decoder"
+FREE = "VAE on statistics, no more"
+EVOLUTION = "Private Evolution, simulator"
 Method = Callable[[Pictures, float, int, int], Pictures]
 METHODS: dict[str, Method] = {
     STATISTICS: statistics.cosine_model,
     GAUSSIAN: statistics.dct_gaussian,
     MERF: merf.merf,
     SCRATCH: private.scratch,
+    DECODER: over.decoder_over_statistics,
+    FREE: over.free_over_statistics,
+    EVOLUTION: evolution.evolution,
 }
 # What the product does with pictures today.
 PRODUCT = STATISTICS
@@ -95,7 +101,7 @@ def row(
     began = time.perf_counter()
     samples = train
     if epsilon is not None:
-        slow = {"steps": QUICK_STEPS} if quick and method in (MERF, SCRATCH) else {}
+        slow = {"steps": QUICK_STEPS} if quick and method not in (STATISTICS, GAUSSIAN) else {}
         samples = METHODS[method](train, epsilon, len(train), seed, **slow)
     seconds = time.perf_counter() - began
     private = epsilon is not None and math.isfinite(epsilon)
@@ -108,7 +114,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-HEADER = f"{'row':28} {'epsilon':>7} {'seed':>4} {'AUC':>6} {'Frechet':>8}" + "".join(
+HEADER = f"{'row':29} {'epsilon':>7} {'seed':>4} {'AUC':>6} {'Frechet':>8}" + "".join(
     f"{word:>10}" for word in ("precision", "recall", "coverage", "seconds")
 )
 
@@ -119,7 +125,7 @@ def line(found: dict[str, Any]) -> str:
     epsilon = none if found["epsilon"] is None else f"{found['epsilon']:g}"
     cells = [found[key] for key in ("auc", "frechet", "precision", "recall", "coverage")]
     auc, frechet, *rest = ["-" if one is None else f"{one:.3f}" for one in cells]
-    start = f"{found['method']:28} {epsilon:>7} {found['seed']:>4} {auc:>6} {frechet:>8}"
+    start = f"{found['method']:29} {epsilon:>7} {found['seed']:>4} {auc:>6} {frechet:>8}"
     return start + "".join(f"{one:>10}" for one in (*rest, found["seconds"]))
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medvae.cosines.basis import Basis
+from medvae.cosines.planned import mechanisms
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_network  # noqa: E402
-from pictures import cohort, statistics, vae  # noqa: E402
+from pictures import cohort, evolution, over, statistics, vae  # noqa: E402
+from pictures.budget import one_shot  # noqa: E402
 from pictures.measure import HeldOut, distances  # noqa: E402
 
 
@@ -76,11 +80,59 @@ def test_the_vae_learns_what_the_classes_differ_by(people: cohort.Pictures) -> N
     assert np.corrcoef(difference(samples), difference(people))[0, 1] > 0.5
 
 
+def test_detail_is_filled_up_to_the_released_power(people: cohort.Pictures) -> None:
+    release = one_shot(mechanisms(Basis.of(people.data)), len(people), math.inf, 0)
+    model = statistics.fitted(people, release)
+    drawn = statistics.sampled(model, people, 600, 0)
+    flat = drawn.like(np.zeros_like(drawn.images), drawn.classes)
+    filled = over.filled(flat, model, 0)
+
+    def powers(part: cohort.Pictures) -> np.ndarray:
+        values = np.stack([model.basis.analyse(image[..., None]) for image in part.images])
+        centred = (
+            values - np.stack([values[part.classes == own].mean(0) for own in (0, 1)])[part.classes]
+        )
+        return model.basis.by_band(centred.var(axis=0))
+
+    assert np.abs(np.log(powers(filled)[1:] / powers(drawn)[1:])).max() < 0.35
+    # What has all of its power is left as it is.
+    again = over.filled(drawn, model, 0)
+    assert np.abs(again.images - drawn.images).mean() < 0.25 * np.abs(drawn.images).std()
+
+
+def test_evolution_finds_what_the_classes_differ_by(people: cohort.Pictures) -> None:
+    def difference(part: cohort.Pictures) -> np.ndarray:
+        means = [part.images[part.classes == own].mean(axis=0) for own in (0, 1)]
+        return (means[1] - means[0]).ravel()
+
+    samples = evolution.evolution(people, math.inf, 1000, 0)
+    assert abs(samples.classes.mean() - people.classes.mean()) < 0.05
+    assert np.corrcoef(difference(samples), difference(people))[0, 1] > 0.3
+    first = evolution.evolution(people, math.inf, 1000, 0, steps=1)
+    held_out = HeldOut.of(people.part(np.arange(100)))
+    near, far = (distances(one.part(np.arange(100)), held_out) for one in (samples, first))
+    assert near["frechet"] < far["frechet"]
+
+
+def test_no_vote_counts_more_than_one() -> None:
+    random = np.random.default_rng(0)
+    people, samples = random.normal(size=(9, 4)), random.normal(size=(2, 5, 4))
+    votes = evolution._votes(people, np.array([0, 1, 0, 1, 0, 1, 0, 1, 2]), samples)
+    assert votes.sum(axis=1).tolist() == [1.0] * 8 + [0.0]
+    assert votes[0, :5].argmax() == np.linalg.norm(samples[0] - people[0], axis=1).argmin()
+
+
 def test_a_quick_run_without_data_has_a_row_for_each_method(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MEDVAE_REAL_DATA", raising=False)
-    chosen = [bench_network.REAL, bench_network.MERF, bench_network.SCRATCH]
+    chosen = [
+        bench_network.REAL,
+        bench_network.MERF,
+        bench_network.SCRATCH,
+        bench_network.DECODER,
+        bench_network.EVOLUTION,
+    ]
     outcome = bench_network.main(quick=True, only="|".join(chosen))
     assert [one["method"] for one in outcome["results"]] == chosen
     for found in outcome["results"]:
