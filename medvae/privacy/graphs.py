@@ -181,18 +181,22 @@ def cuda_record(device: torch.device) -> Record:
 
     def record(run: Callable[[], Gradients]) -> Callable[[], Gradients]:
         with torch.cuda.device(device):
+            before = torch.cuda.current_stream()
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
+            stream.wait_stream(before)
             with torch.cuda.stream(stream):
                 for _ in range(2):  # libraries set themselves up on first use
                     run()
-            torch.cuda.current_stream().wait_stream(stream)
+            before.wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             try:
                 # Other threads may go on meanwhile: noise, loading.
                 with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     outputs = run()
             except Exception:
+                # torch leaves all of these as they were in the middle of the recording.
+                torch.cuda.set_stream(before)
+                graph.reset()
                 _mend_generator(device)
                 raise
 
@@ -227,9 +231,12 @@ def _generator(device: torch.device) -> torch.Generator:
 
 
 def _mend_generator(device: torch.device) -> None:
-    """A recording that broke off leaves the default generator waiting for its end."""
+    """A recording that broke off may leave the default generator waiting for its end."""
     generator = _generator(device)
-    generator.graphsafe_set_state(generator.clone_state())
+    try:
+        torch.rand(1, device=device)
+    except RuntimeError:
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def _replayed(made: _Recording, patient: Any) -> Gradients:

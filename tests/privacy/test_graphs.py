@@ -434,8 +434,10 @@ def test_a_recording_that_breaks_off_leaves_the_device_usable() -> None:
             float(x.sum())
         return [x * torch.rand_like(x)]
 
+    stream = torch.cuda.current_stream()
     with pytest.raises(RuntimeError):
         record(breaking)
+    assert torch.cuda.current_stream() == stream
     assert torch.rand(1000, device=device).std() > 0.1
     replay = record(lambda: [x * 2])
     assert torch.equal(replay()[0], torch.full((5,), 2.0, device=device))
