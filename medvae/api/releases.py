@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvae.api import approvals, models, public_images, quality
+from medvae.api import approvals, models, public_images
 from medvae.api.formats import RELEASED, chosen
 from medvae.api.release_book import Entry, record_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
@@ -50,6 +50,7 @@ def create(
             is measured against cannot be used (see `quality.meter`).
     """
     from medvae import release
+    from medvae.api import quality
 
     tenant = context.tenant
     try:

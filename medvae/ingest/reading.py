@@ -288,7 +288,8 @@ class _Reading:
                 for _, waiting in ahead:
                     if isinstance(waiting, Future):
                         waiting.cancel()
-                self._pool.interrupt()
+                if ahead:
+                    self._pool.interrupt()
 
     def _next(
         self, ahead: deque[tuple[int, Future[Ingested | Quarantined] | Quarantined]]

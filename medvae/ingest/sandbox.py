@@ -33,6 +33,8 @@ START_SECONDS = 300.0
 # What ends a worker gets that long to say how it ended.
 END_SECONDS = 10.0
 GRACE_SECONDS = 0.2
+# The first process kills the worker itself, which takes the longer the more memory it has.
+STOP_SECONDS = 2.0
 # To copy a process takes as long as to read a file of 100 KiB, so small ones share a worker.
 SHARED_JOBS = 16
 SHARED_BYTES = 4 << 20
@@ -90,6 +92,7 @@ class Sandbox:
         # What the worker has read of, how many jobs and bytes; "" before its first job.
         self._origin = ""
         self._jobs = self._given = 0
+        self._has_worked = False
 
     def start(self) -> None:
         """Start a worker if there is none; returns at once, it gets ready meanwhile."""
@@ -175,7 +178,7 @@ class Sandbox:
             # Left in the middle of a job (an interrupt): the next would get its answer.
             self.stop()
             raise
-        self._origin, self._jobs = origin, self._jobs + 1
+        self._origin, self._jobs, self._has_worked = origin, self._jobs + 1, True
         small = self._jobs < SHARED_JOBS and self._given < SHARED_BYTES
         if not small and files[0].member is None:
             self._renew()
@@ -281,14 +284,18 @@ class Sandbox:
             _kill_group(first)
 
     def stop(self) -> None:
-        """End the worker, whatever it is doing."""
+        """End the worker, whatever it is doing; one that is still starting at once.
+
+        One that has worked is waited for, so that its time and memory count as its parents'.
+        """
         for sock in (self._sock, self._control):
             if sock is not None:
                 sock.close()
         self._sock, self._control, self._process = None, None, None
         if self._first is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._first.wait(timeout=GRACE_SECONDS)
+            if self._has_worked:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._first.wait(timeout=STOP_SECONDS)
             _kill_group(self._first)
             self._first.wait()
             self._first = None
