@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -16,6 +16,20 @@ class Progress(Protocol):
 
     def finish(self, note: str = "") -> None:
         """The stage is over."""
+
+
+@runtime_checkable
+class Notified(Protocol):
+    """A listener that also takes sentences; one that does not hears none."""
+
+    def notify(self, sentence: str) -> None:
+        """A sentence for a person, at once, whatever stage is going on."""
+
+
+def notify(listener: Progress, sentence: str) -> None:
+    """Give a sentence to a listener that takes some."""
+    if isinstance(listener, Notified):
+        listener.notify(sentence)
 
 
 class Silent:

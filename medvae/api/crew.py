@@ -17,12 +17,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from medvae.api.launched import Launched, launched
+from medvae.api.launched import Launched, launched, peer
 from medvae.errors import AccessError, IntegrityError, MedvaeError, UsageError
+from medvae.progress import SILENT, Progress, notify
 
 if TYPE_CHECKING:
     from medvae.api.records import RunRecord
@@ -157,7 +159,7 @@ class Crew:
 
 
 @contextmanager
-def gathered(workers: int | None) -> Iterator[Crew]:
+def gathered(workers: int | None, progress: Progress = SILENT) -> Iterator[Crew]:
     """The crew of a training: `workers` processes, or the ranks of torchrun, with this one.
 
     Raises:
@@ -168,7 +170,7 @@ def gathered(workers: int | None) -> Iterator[Crew]:
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"--workers must be 1 to {MOST_WORKERS}, not {workers}")
     if own is None:
-        with _started((workers or 1) - 1) as crew:
+        with _started((workers or 1) - 1, progress) as crew:
             try:
                 yield crew
             finally:
@@ -179,16 +181,17 @@ def gathered(workers: int | None) -> Iterator[Crew]:
     if own.rank > 0:
         raise UsageError(f"rank {own.rank} does not lead: call medvae.api.follow_training() there")
     with own.listen() as listener:
-        yield from _awaited(own, listener)
+        yield from _awaited(own, listener, progress)
 
 
-def _awaited(own: Launched, listener: socket.socket) -> Iterator[Crew]:
+def _awaited(own: Launched, listener: socket.socket, progress: Progress) -> Iterator[Crew]:
     from medvae.privacy.ranks import Link
 
     links: list[Link] = []
     try:
         for number in range(2, own.count + 1):
-            links.append(Link(own.accept(listener), f"rank process {number} of {own.count}"))
+            sock, name = own.accept(listener), f"rank process {number} of {own.count}"
+            links.append(Link(sock, name, pid=peer(sock), notify=partial(notify, progress)))
         crew = Crew(links)
         yield crew
         crew.restore()
@@ -198,13 +201,13 @@ def _awaited(own: Launched, listener: socket.socket) -> Iterator[Crew]:
 
 
 @contextmanager
-def _started(count: int) -> Iterator[Crew]:
+def _started(count: int, progress: Progress) -> Iterator[Crew]:
     """So many processes of our own, which end with this one, whatever ends it."""
     links: list[Link] = []
     processes: list[subprocess.Popen[bytes]] = []
     try:
         for number in range(2, count + 2):
-            link, process = _start(number, count + 1)
+            link, process = _start(number, count + 1, progress)
             links.append(link)
             processes.append(process)
         yield Crew(links)
@@ -219,7 +222,7 @@ def _started(count: int) -> Iterator[Crew]:
             process.wait()
 
 
-def _start(number: int, count: int) -> tuple[Link, subprocess.Popen[bytes]]:
+def _start(number: int, count: int, progress: Progress) -> tuple[Link, subprocess.Popen[bytes]]:
     from medvae.privacy.ranks import Link
 
     ours, theirs = socket.socketpair()
@@ -246,7 +249,9 @@ def _start(number: int, count: int) -> tuple[Link, subprocess.Popen[bytes]]:
             raise MedvaeError(
                 f"worker process {number} of {count} cannot be started ({error.strerror})"
             ) from error
-    return Link(ours, f"worker process {number} of {count}", lambda: _ending(process)), process
+    name = f"worker process {number} of {count}"
+    notified = partial(notify, progress)
+    return Link(ours, name, lambda: _ending(process), process.pid, notified), process
 
 
 def threads_each(count: int) -> int:

@@ -104,6 +104,12 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
     return Launched(rank, count, name)
 
 
+def peer(sock: socket.socket) -> int | None:
+    """Process id at the other end of a connected socket; None where it cannot be seen from here."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(raw)[0]) or None
+
+
 def _check_account(sock: socket.socket) -> None:
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(raw)

@@ -211,7 +211,7 @@ def train(
     """
     tenant = context.tenant
     datasets.check_name(request.name)
-    with crew.gathered(request.workers) as others, tenant.writer():
+    with crew.gathered(request.workers, progress) as others, tenant.writer():
         try:
             return _train(context, cfg, request, others, progress)
         except Exception as error:

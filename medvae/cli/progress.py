@@ -37,6 +37,9 @@ class _Bar:
             self._bars.update(task.id, total=total, completed=total, note=note)
         self._task = None
 
+    def notify(self, sentence: str) -> None:
+        self._bars.console.print(f"Note: {sentence}", highlight=False, markup=False)
+
 
 class _Lines:
     """A line when a stage ends; for logs and pipes."""
@@ -54,6 +57,9 @@ class _Lines:
         took = duration(time.monotonic() - self._began)
         extra = f", {note}" if note else ""
         print(f"{self._stage}: done in {took}{extra}", file=sys.stderr)
+
+    def notify(self, sentence: str) -> None:
+        print(f"Note: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager

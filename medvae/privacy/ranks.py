@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -22,12 +23,16 @@ import numpy as np
 
 from medvae import frames
 from medvae.errors import AccessError, IntegrityError, MedvaeError
+from medvae.idle import Watch
 from medvae.privacy.discrete import Integers
 
 Item = TypeVar("Item")
 
 # Tensors of a finished stage cross in one frame.
 MOST_BODY = 1 << 34
+# Another process that is waited for and uses no processor time for so many seconds is named, and
+# given up.
+NOTIFY, GIVE_UP = 60.0, 1800.0
 # How much the norm of a sum of integers may err in float64.
 ROUNDING = 1e-9
 
@@ -105,19 +110,34 @@ class Link:
     """One end of a connected Unix socket between the first rank and another."""
 
     def __init__(
-        self, sock: socket.socket, name: str, ending: Callable[[], str] | None = None
+        self,
+        sock: socket.socket,
+        name: str,
+        ending: Callable[[], str] | None = None,
+        pid: int | None = None,
+        notify: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        """Args: `name` of the other end in messages; `ending` says how that process ended."""
+        """Args:
+        name: of the other end in messages.
+        ending: says how that process ended.
+        pid: of that process; one that does not work is then waited for `GIVE_UP` seconds.
+        notify: is given a sentence about it after `NOTIFY` seconds.
+        """
         if sock.family != socket.AF_UNIX:
             raise MedvaeError("ranks are connected by Unix sockets alone: others leave the machine")
         self._sock = sock
         self._name = name
         self._ending = ending
+        self._pid = pid
+        self._notify = notify
 
     def send(self, head: dict[str, Any], body: bytes = b"") -> None:
-        """One frame. AccessError if the other end is gone."""
+        """One frame. AccessError if the other end is gone, or does not take it in time."""
         try:
-            frames.send(self._sock, head, body)
+            with self._limited():
+                frames.send(self._sock, head, body)
+        except TimeoutError as error:
+            raise self._stuck(GIVE_UP) from error
         except OSError as error:
             self._drain()
             raise self.lost() from error
@@ -126,11 +146,16 @@ class Link:
         """The next frame, which must have `key`, with a body of at most `most` bytes.
 
         Raises:
-            MedvaeError: what the other end failed with, by its kind; AccessError if it is gone.
+            MedvaeError: what the other end failed with, by its kind; AccessError if it is gone,
+                or does not work any more.
             IntegrityError: it sent something else.
         """
+        self._wait()
         try:
-            head, body = frames.receive(self._sock, most)
+            with self._limited():
+                head, body = frames.receive(self._sock, most)
+        except TimeoutError as error:
+            raise self._stuck(GIVE_UP) from error
         except (frames.ClosedError, OSError) as error:
             raise self.lost() from error
         if "error" in head:
@@ -141,6 +166,42 @@ class Link:
                 "version; nothing was released, start the training again with --resume"
             )
         return head, body
+
+    def _wait(self) -> None:
+        """Return when the other end has sent something, or is gone."""
+        if self._pid is None:
+            return
+        poll, watch, notified = select.poll(), Watch(self._pid), False
+        poll.register(self._sock, select.POLLIN)
+        while not poll.poll(min(NOTIFY, GIVE_UP) * 250):
+            idle = watch.idle()
+            if idle > GIVE_UP:
+                raise self._stuck(idle)
+            if idle > NOTIFY and not notified:
+                notified = True
+                self._notify(
+                    f"{self._name} (process {self._pid}) has used no processor time for "
+                    f"{idle:.0f} s: it is stopped, or waits for storage; it is given up after "
+                    f"{GIVE_UP / 60:g} minutes"
+                )
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """No single call on the socket takes longer than `GIVE_UP`, where the process is known."""
+        if self._pid is not None:
+            self._sock.settimeout(GIVE_UP)
+        try:
+            yield
+        finally:
+            if self._pid is not None:
+                self._sock.settimeout(None)
+
+    def _stuck(self, seconds: float) -> AccessError:
+        return AccessError(
+            f"{self._name} (process {self._pid}) has done nothing for {seconds / 60:.0f} minutes: "
+            "it was stopped, or waits for storage that does not answer; the run keeps what it had "
+            "and nothing is spent twice: end that process and go on with --resume"
+        )
 
     def fail(self, error: BaseException) -> None:
         """Send the other end why this one stops; quiet where it is gone."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -207,3 +212,71 @@ def test_a_failure_that_waits_behind_a_sum_is_told() -> None:
 def test_ranks_are_connected_by_unix_sockets_alone() -> None:
     with socket.socket(socket.AF_INET) as sock, pytest.raises(MedvaeError, match="Unix sockets"):
         Link(sock, "worker process 2 of 2")
+
+
+@pytest.fixture
+def stopped(
+    monkeypatch,
+) -> Iterator[tuple[Link, subprocess.Popen[bytes], list[str], socket.socket]]:
+    """The link to a process that was stopped, and what is told of it; seconds are tenths."""
+    monkeypatch.setattr("medvae.privacy.ranks.NOTIFY", 0.2)
+    monkeypatch.setattr("medvae.privacy.ranks.GIVE_UP", 1.0)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process.send_signal(signal.SIGSTOP)
+    ours, theirs = socket.socketpair()
+    OPENED.extend((ours, theirs))
+    said: list[str] = []
+    yield Link(ours, "worker process 2 of 2", None, process.pid, said.append), process, said, theirs
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_that_stands_still_is_told_of_and_given_up(stopped) -> None:
+    link, process, said, _ = stopped
+    first, began = FirstRank([link], PATIENTS), time.monotonic()
+    with pytest.raises(AccessError, match="it was stopped, or waits for storage") as refused:
+        first.collect("m", np.zeros(SIZE, np.int64), 3, CLIP)
+    assert 1.0 < time.monotonic() - began < 5.0
+    assert "--resume" in str(refused.value)
+    (told,) = said
+    assert f"worker process 2 of 2 (process {process.pid}) has used no processor time" in told
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_that_takes_nothing_is_given_up(stopped) -> None:
+    link, _, _, _ = stopped
+    with pytest.raises(AccessError, match="has done nothing for"):
+        # More than a socket holds.
+        FirstRank([link], PATIENTS).same(bytes(1 << 24))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_process_that_works_is_waited_for_however_slow_it_is(monkeypatch) -> None:
+    monkeypatch.setattr("medvae.privacy.ranks.NOTIFY", 0.2)
+    monkeypatch.setattr("medvae.privacy.ranks.GIVE_UP", 0.6)
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    ours, theirs = socket.socketpair()
+    OPENED.extend((ours, theirs))
+    link = Link(ours, "worker", None, busy.pid, pytest.fail)
+    threading.Timer(2.0, lambda: frames.send(theirs, {"step": "done"})).start()
+    try:
+        assert link.receive("step")[0] == {"step": "done"}
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_stopped_process_that_goes_on_in_time_costs_nothing(stopped) -> None:
+    link, process, said, theirs = stopped
+
+    def go_on() -> None:
+        process.send_signal(signal.SIGCONT)
+        frames.send(theirs, {"step": "done"})
+
+    threading.Timer(0.6, go_on).start()
+    assert link.receive("step")[0] == {"step": "done"}
+    assert len(said) == 1
+    # No limit of time is left on the socket.
+    assert link._sock.gettimeout() is None
