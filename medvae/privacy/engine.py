@@ -175,7 +175,7 @@ class DPTrainer:
 
     @property
     def plainly(self) -> str | None:
-        """On CUDA, why some gradients are taken kernel by kernel; None if all are replayed."""
+        """On CUDA, why some gradients are taken kernel by kernel; None if none are."""
         if self._graphs is None or self.chunk != 1:
             return None
         return self._graphs.reason

@@ -73,11 +73,12 @@ class GradientGraphs:
         self._record = record
         self._recordings: list[_Recording] = []
         self._state: object = None
+        self._unlike: str | None = None
 
     @property
     def reason(self) -> str | None:
         """Why the gradients of some patients are taken plainly; None if all are replayed."""
-        return next((one.reason for one in self._recordings if one.reason), None)
+        return next((one.reason for one in self._recordings if one.reason), self._unlike)
 
     def begin(self) -> None:
         """Before a step: recordings of other weights, modes or trained parameters are dropped."""
@@ -94,8 +95,11 @@ class GradientGraphs:
     def gradients(self, patient: Any, loss: Loss) -> Gradients | None:
         """Gradients [1, *shape], valid until the next call; None where they are to be taken
         plainly."""
+        if patient is None or batched.is_empty(patient):
+            return None
         kind = batched.signature(patient)
         if kind is None:
+            self._unlike = "a patient does not consist of tensors alone"
             return None
         found = self._of(kind, loss)
         if found is None:

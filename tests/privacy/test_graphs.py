@@ -291,6 +291,15 @@ def test_a_changed_model_is_recorded_again(change) -> None:
     assert made._recordings == []
 
 
+def test_a_patient_who_is_not_made_of_tensors_is_taken_plainly() -> None:
+    made = graphs_of(build(["conv"], 2, 5, 0))
+    for nobody in (None, torch.empty(0, 1, 5, 5, 5)):
+        assert made.gradients(nobody, loss) is None
+        assert made.reason is None
+    assert made.gradients((volumes(1)[0], 3), lambda m, item: loss(m, item[0])) is None
+    assert "tensors alone" in str(made.reason)
+
+
 def test_recordings_are_few() -> None:
     model = nn.Linear(3, 2)
     made = graphs_of(model)
