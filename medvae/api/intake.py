@@ -230,6 +230,8 @@ def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
     before = taken.before.get((voxels, holder.pseudonym))
     volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
     entry = _seal(tenant, volume, voxels, holder)
+    if before is not None:
+        taken.owners.compare(before, entry)
     if item.study:
         entry["study"] = item.study
     taken.entries.append(entry)

@@ -6,6 +6,7 @@ would protect nobody; two scans under one name would be one person where they ar
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ class Owners:
         studies: keyed digest of a DICOM study -> who holds its first scan.
         fresh: keyed digests of the scans of this ingest.
         twice: scans of the ingest that were there already, of the same subject.
+        changed: what the ingest changed of scans that were stored -> of how many.
         contested: scans of the ingest that the table gives to another patient than the one who
             holds the rest of their study.
     """
@@ -49,6 +51,7 @@ class Owners:
     fresh: set[str] = field(default_factory=set)
     twice: int = 0
     contested: int = 0
+    changed: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, tenant: Tenant) -> Owners:
@@ -105,11 +108,22 @@ class Owners:
             )
         return ""
 
+    def compare(self, before: VolumeEntry, now: VolumeEntry) -> None:
+        """Count what a scan that was stored already is taken for now."""
+        if before["modality"] != now["modality"]:
+            self.changed[f"modality, from {before['modality']} to {now['modality']}"] += 1
+        if before["spacing"] != now["spacing"]:
+            self.changed["voxel size"] += 1
+
     def notes(self) -> list[str]:
         """What the user should know of the scans that were kept."""
         lines = []
         if self.twice:
             lines.append(f"{self.twice} scans were given more than once and count once")
+        lines += [
+            f"the {what} was changed of scans that were stored before: {count}; check it"
+            for what, count in sorted(self.changed.items())
+        ]
         if self.contested:
             lines.append(
                 f"{self.contested} scans are of a study that is stored as another patient's; a "

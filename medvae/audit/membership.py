@@ -20,7 +20,7 @@ from medvae.audit.means import Means
 from medvae.audit.report import Array, Finding, auc, p_of_chance
 from medvae.audit.tracing import Candidates, Tracer, shuffled
 from medvae.privacy import Plan, epsilon
-from medvae.privacy.accounting import MIN_NOISE
+from medvae.privacy.accounting import MIN_NOISE, title_of
 from medvae.privacy.guessing import epsilon_at_least
 
 RISK = 0.01
@@ -58,7 +58,7 @@ class Power:
             if self.epsilon is None
             else f"it could not have found anything below epsilon {self.epsilon:.3g}"
         )
-        less = f", and less in {', '.join(self.changed)}" if self.changed else ""
+        less = f", and less in {', '.join(map(title_of, self.changed))}" if self.changed else ""
         return (
             f"with {self.members} members and {self.others} others {limit}, in mechanisms that "
             f"hold {self.budget_share:.0%} of the budget{less}"

@@ -137,7 +137,7 @@ def _not_attacked(plan: Plan | None, means: Means | None) -> tuple[str, ...]:
     if plan is None:
         return _BEYOND
     reached = set() if means is None else means.attacked()
-    rest = [one.name for one in plan.mechanisms if one.name not in reached]
+    rest = [one.title for one in plan.mechanisms if one.name not in reached]
     if not rest:
         return _BEYOND
     return (

@@ -117,6 +117,13 @@ def looks_note(privacy: PrivacyFacts) -> str:
     )
 
 
+def _titled(mechanism: Mapping[str, Any]) -> dict[str, Any]:
+    """A mechanism with its name as people read it, beside the one that plan and ledger keep."""
+    from medvae.privacy.accounting import title_of
+
+    return {"title": title_of(str(mechanism["name"])), **mechanism}
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
@@ -149,7 +156,7 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "patients": privacy.patients,
         "trust_model": "central: the institution that holds the scans runs the training and is "
         "trusted with them; whoever receives this release is not trusted at all",
-        "mechanisms": [dict(mechanism) for mechanism in privacy.mechanisms],
+        "mechanisms": [_titled(mechanism) for mechanism in privacy.mechanisms],
         "composition": "all mechanisms above composed in one plan, fixed and debited before "
         "the first private step; sampling the model is post-processing and costs nothing more",
         "accountant": privacy.accountant,

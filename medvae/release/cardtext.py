@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvae import modality as modalities
@@ -134,11 +134,20 @@ def _row(row: dict[str, str]) -> str:
     return f"{row['figure']}: {beside} ({row['unit']})"
 
 
+def as_shown(mechanisms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a statement's mechanisms for a table: under their titles alone."""
+    rows = []
+    for mechanism in mechanisms:
+        row = {key: value for key, value in mechanism.items() if key not in ("name", "title")}
+        rows.append({"mechanism": mechanism["title"], **row})
+    return rows
+
+
 def _privacy(privacy: dict[str, Any]) -> list[str]:
     if "epsilon" not in privacy:
         return [privacy["summary"]]
     rows = privacy_rows(privacy)
-    mechanisms = privacy["mechanisms"]
+    mechanisms = as_shown(privacy["mechanisms"])
     keys = list(dict.fromkeys(key for mechanism in mechanisms for key in mechanism))
     lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
     for mechanism in mechanisms:

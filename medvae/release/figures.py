@@ -15,7 +15,7 @@ import numpy as np
 from medvae.release.survey import Survey, grey_or_colour, slice_of
 from medvae.volume import Volume
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers distinguish too.
 LABEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2")
 PLANES = ("sagittal", "coronal", "axial")
 # What is to the left, right, bottom and top of a slice across an axis.

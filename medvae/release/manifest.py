@@ -106,7 +106,7 @@ def _check_paths(paths: Iterable[str]) -> None:
     for path in paths:
         first, *rest = path.split("/")
         odd = any(part in ("", ".", "..") or "\0" in part for part in (first, *rest))
-        # A folder in the place of what vouches for the release is never a part of it.
+        # A folder instead of what vouches for the release is never a part of it.
         if odd or first in UNLISTED or (first == SIGNER and rest):
             raise ValueError(f"it lists {path!r}, which cannot be a file of a release")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.modality import Modality
-from medvae.release.cardtext import privacy_rows
+from medvae.release.cardtext import as_shown, privacy_rows
 from medvae.release.charts import advantage_chart, attack_chart, histogram_chart
 from medvae.release.scores import score_text
 from medvae.release.sites import sentence
@@ -180,7 +180,7 @@ def _privacy(privacy: dict[str, Any]) -> str:
         f"of the {unit}s who took part. The broken line is guessing.</figcaption></figure></div>"
         f"<p>{escape(privacy['interpretation'])}</p>"
         + _fold("All parts of the claim", _definitions(privacy_rows(privacy)))
-        + _fold("Mechanisms", _table(privacy["mechanisms"], "Mechanisms"))
+        + _fold("Mechanisms", _table(as_shown(privacy["mechanisms"]), "Mechanisms"))
         + "<h3>The claim assumes that</h3>"
         + _list(privacy["assumptions"])
         + "<h3>It does not cover</h3>"

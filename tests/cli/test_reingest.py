@@ -57,6 +57,18 @@ def test_masks_and_classes_that_come_later_update_the_scans(clinic: Clinic, coho
     assert clinic("plan", "-c", "quick", "-d", "d").json["patients"] == 3
 
 
+def test_a_change_of_what_a_stored_scan_is_is_told(clinic: Clinic, cohort: Path) -> None:
+    first = clinic("ingest", cohort / "i", "-d", "d", *BY_FILE).json
+    assert not [note for note in first["notes"] if "was changed" in note]
+    for n in range(3):
+        nib.save(nib.Nifti1Image(scan(n), np.diag([1.0, 2.0, 2.0, 1.0])), cohort / f"i/s{n}.nii.gz")
+    files = ("--files-are-patients", "--modality", "pet")
+    second = clinic("ingest", cohort / "i", "-d", "d", *files).json
+    assert counts(second) == (3, 3, 0, 0, 3)
+    told = [note for note in second["notes"] if "was changed" in note]
+    assert ["from mri to pet" in told[0], "voxel size" in told[1]] == [True, True]
+
+
 def test_a_file_is_known_again_wherever_it_is_now(clinic: Clinic, cohort: Path) -> None:
     clinic("ingest", cohort / "i", "-d", "d", *BY_FILE)
     (cohort / "i").rename(cohort / "moved")

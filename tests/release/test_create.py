@@ -95,6 +95,17 @@ def test_the_unit_of_files_is_the_file(make: Make) -> None:
     assert "assigned to the right patient" not in texts[0]
 
 
+def test_mechanisms_are_shown_by_their_titles_and_kept_by_their_names(make: Make) -> None:
+    result = make()
+    rows = json.loads((result.path / "card.json").read_text())["privacy"]["mechanisms"]
+    assert [(row["title"], row["name"]) for row in rows] == [
+        ("atlas", "atlas"),
+        ("dpsgd", "finetune"),
+    ]
+    assert "| dpsgd | 0.5 | 40 |" in (result.path / "CARD.md").read_text()
+    assert "<td>dpsgd</td>" in (result.path / "report.html").read_text()
+
+
 def test_the_card_says_what_epsilon_and_delta_mean(make: Make) -> None:
     """Figures of the mechanisms, against the privacy package's own functions."""
     result = make()

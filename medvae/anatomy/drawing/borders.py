@@ -36,7 +36,7 @@ class Borders:
             of_class = torch.from_numpy(components.classes)[pure]
             voxels += np.bincount(of_class.numpy(), minlength=count)
             shares = soft.mixtures(points[:, mixed]) @ to_classes.T
-            # Edges of the body are told apart when grey values are measured.
+            # The measurement of grey values separates edges of the body itself.
             shares = shares[(shares[:, 0] < EDGE) | (shares[:, 0] > 1.0 - EDGE)]
             tissue = shares.argmax(dim=1)
             for at in range(count):

@@ -46,7 +46,7 @@ WITHIN = 0.4
 # People whose volumes and borders are looked at.
 SURVEYED = 3
 # A voxel shows a tissue of a neighbour's label with this probability, relative to its own: borders
-# of masks are off by part of a voxel, and grey values tell better.
+# of masks are off by part of a voxel, and grey values are more exact.
 MISLABELLED = 0.2
 # What varies within a tissue beside its borders is at least this part of what varies at all.
 LEAST_FINE = 0.25
@@ -60,8 +60,8 @@ ALIKE = 0.6
 MEASURED_MM = 2.0
 # One voxel in so many mm is looked at.
 MEASURED_EVERY_MM = 4.0
-# A voxel tells of its likeliest tissue where that is at least so likely; less than so many mm^3 of
-# a tissue tell nothing. A voxel whose anatomy is less likely than this given its mask does not.
+# A voxel counts for its likeliest tissue where that is at least so likely, and where its anatomy is
+# at least so likely given its mask; a tissue of fewer mm^3 is not measured.
 LIKELY, LEAST_MM3, LEAST_PRIOR = 0.5, 300.0, 0.05
 # Points whose labels are counted are so far apart, in mm.
 COUNTED_MM = 4.0
@@ -173,7 +173,7 @@ class ClassRenderer:
             signal, prior, points, grid, sizes = self._seen(scan, found)
             basis = self._shading.basis(points).numpy()
             mixture = fit(signal, prior, basis)
-        # What is more of an edge than of any tissue tells nothing of one.
+        # A voxel that is more likely an edge than any tissue counts for none.
         likely = mixture.posterior[:-1].max(axis=0)
         tissue = mixture.posterior[:-1].argmax(axis=0)
         of_tissue = mixture.posterior[:-1].sum(axis=1) * _cell(grid.affine)
@@ -303,7 +303,7 @@ class ClassRenderer:
         factors = sampling.factors_for(scan.affine, scan.image.shape, MEASURED_MM)
         image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0]
         affine = sampling.thinned_affine(scan.affine, factors)
-        # One of so many voxels tells enough; it keeps its own noise.
+        # One of so many voxels is enough; it keeps its own noise.
         steps = sampling.factors_for(affine, image.shape, MEASURED_EVERY_MM)
         part = tuple(slice(step // 2, None, step) for step in steps)
         change = np.diag([*map(float, steps), 1.0])
@@ -314,7 +314,7 @@ class ClassRenderer:
         shares = pull_to_subject(self.shares, found, grid.affine, grid.shape)
         sizes = np.full(self.components.labels, np.nan)
         if scan.mask is not None:
-            # The mask tells which tissues a voxel is likely to be.
+            # The mask gives the tissues that a voxel is likely to be.
             numbers = {number: number for number in range(self.components.labels + 1)}
             own, of_own = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)
             have = own[1:].sum(axis=(1, 2, 3), dtype=np.float64) * _cell(of_own)

@@ -49,7 +49,7 @@ class SoftLabels:
         self._shape = padded.shape
         highest = ndimage.maximum_filter(padded, 3)
         mixed = highest != ndimage.minimum_filter(padded, 3)
-        # One table tells both: what is mixed is looked up further.
+        # One table holds both: what is mixed is looked up further.
         self._nearest = torch.from_numpy(np.where(mixed, np.uint8(255), padded).ravel())
         self._labels = torch.from_numpy(padded.ravel())
         _, y, z = padded.shape

@@ -20,7 +20,7 @@ BUNDLE_MM = (3.5, 3.5, 14.0)
 # Beyond so many standard deviations the coarse field of a tissue of several organs is flat: it has
 # patches with borders between them.
 PATCHES = 0.5
-# Blocks whose means tell the coarse part, in mm, and the part of its variance that they keep:
+# Blocks whose means give the coarse part, in mm, and the part of its variance that they keep:
 # the mean of exp(-(d / 2 COARSE_MM)^2) over pairs of points of a block.
 BLOCK_MM, KEPT = 12.0, 0.41
 # Voxels that a block's mean needs.

@@ -18,7 +18,7 @@ import numpy as np
 from medvae.anatomy.registration.geometry import Array
 
 AIR: Final = "air"
-# How much people and protocols differ: a known tissue, one that no word tells, and air. Fat, marrow
+# How much people and protocols differ: a known tissue, one without a known name, air. Fat, marrow
 # and blood depend on the sequence (suppression of fat, inflow), and are as good as unknown.
 KNOWN_STD, UNKNOWN_STD, AIR_STD = 0.15, 0.3, 0.01
 _UNSURE: Final = re.compile(

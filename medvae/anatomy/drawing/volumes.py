@@ -18,7 +18,7 @@ from medvae.anatomy.registration.subject import Maps
 STD = 0.3
 # Ratios beyond this (in logarithms) are of a label that is not where the anatomy has it.
 MOST = 1.5
-# Fewer mm^3 of a label, expected or found, tell nothing.
+# A label of fewer mm^3, expected or found, is not compared.
 LEAST_MM3 = 300.0
 # Rounds in search of the biases; and the largest: there a border has moved by a voxel of the map.
 _ROUNDS, _LARGEST = 12, 6.0

@@ -98,7 +98,7 @@ class MeanFigures:
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         public = self.public
         change = toward_zero(released, sigma) * public.figures_std
-        # What noise leaves unknown of the mean is drawn, as a textbook's doubt is.
+        # What noise leaves unknown of the mean is drawn from its posterior.
         doubt = sigma**2 / (1.0 + sigma**2)
         rest = public.figures_std**2 - public.figures_within**2
         std = np.sqrt(public.figures_within**2 + rest * doubt)
