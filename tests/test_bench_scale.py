@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -13,6 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_scale  # noqa: E402
 import pages  # noqa: E402
+import scale_sites  # noqa: E402
 
 KILLS = {"kills": 20, "trainings": 5, "same": 5, "one_debit": 5, "of_a_worker": 9}
 
@@ -50,3 +52,37 @@ def test_the_page_has_a_place_for_the_table() -> None:
     page = (pages.PAGES / "scale.md").read_text(encoding="utf-8")
     made = bench_scale.made(found(same=False), {"system": "here"})
     assert "| 2 processes | 50 | ANOTHER | 1 |" in pages.page(page, "scale", made)
+
+
+def of_sites(name: str, own: float, differing: int) -> dict[str, Any]:
+    """A pair whose first site is `own` from its people, beside 10 of the pooled model."""
+    distances = {"one": own, "two": 30.0, "pooled": 10.0}
+    rows = [
+        {"site": "one", "drawn": way, "texture": value, "efficientnet": 5.0}
+        for way, value in distances.items()
+    ]
+    return {"pair": name, "rows": rows, "shift": {"differing": differing}}
+
+
+@pytest.mark.parametrize(
+    ("pair", "met"),
+    [
+        (of_sites("two hospitals", 9.0, 3), [False, True, True]),
+        (of_sites("two hospitals", 10.0, 3), [False, False, True]),
+        (of_sites("two hospitals", 9.0, 0), [False, True, False]),
+        # Of a control no distance is wanted, and nothing may be said to differ.
+        (of_sites("by chance", 20.0, 0), [True]),
+        (of_sites("by chance", 1.0, 1), [False]),
+    ],
+)
+def test_sites_are_held_against_the_pooled_model_and_the_report(pair: Any, met: list[bool]) -> None:
+    assert [one["met"] for one in scale_sites.targets({"sites": [pair]})] == met
+
+
+def test_another_scanner_changes_contrast_sharpness_and_noise() -> None:
+    random = np.random.default_rng(0)
+    steps = np.repeat(np.linspace(0.0, 100.0, 6), 4)[:, None, None] * np.ones((1, 24, 4))
+    seen = scale_sites.other_scanner(steps.astype(np.float32), random)
+    assert seen.std(axis=(1, 2)).min() > 2.0
+    assert seen[9:11].mean() > steps[9:11].mean() + 10.0
+    assert abs(seen[-2:].mean() - 100.0) < 5.0

@@ -27,7 +27,7 @@ def of_card(facts: ReleaseFacts) -> dict[str, Any]:
             "names": names,
             "compared": len(facts.sites.get("differences", ())),
             "differing": len(found),
-            "note": "column site of participants.tsv: the site (declared) that a volume was drawn "
+            "note": "Column site of participants.tsv: the site (declared) that a volume was drawn "
             "as; how large sites are and what they differ by was released under the budget. "
             "Differences of a site's mean from that of all sites, in standard deviations of all "
             "patients; noise: what the mechanism added; chance: who happened to be scanned, at "
