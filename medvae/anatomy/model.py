@@ -14,6 +14,7 @@ from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.drawing.given import repainted
 from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.anatomy.patients import anatomy_of_patients, public_maps
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.geometry import Array
@@ -28,6 +29,7 @@ OWN: Final = 0.8
 FARTHEST: Final = 2.5
 _RELEASED: Final = "released."
 _MAPS: Final = "maps."
+_SHAPE_SHARE: Final = "shape_share"
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class AnatomyModel:
         numbers: of the population: public ones, or released ones.
         released: mechanism -> its noisy vector, before anything was made of it; audits compare
             patients with it. Empty in a public model.
+        shape_share: part of the budget that the mean shape had in the joint vector of means.
     """
 
     cohort: CohortAnatomy
     numbers: Numbers
     released: Mapping[str, Array] = field(default_factory=dict)
+    shape_share: float = SHAPE_SHARE
 
     def to_arrays(self) -> dict[str, Array]:
         """Numbers and releases by name, for a model file."""
@@ -54,6 +58,7 @@ class AnatomyModel:
             **self.numbers.to_arrays(),
             **released,
             **{f"{_MAPS}{name}": values for name, values in own.items()},
+            _SHAPE_SHARE: np.array(self.shape_share),
         }
 
     @classmethod
@@ -64,7 +69,8 @@ class AnatomyModel:
             maps = ReleasedMaps.read(public_maps(cohort.data), _under(_MAPS, arrays))
             cohort = anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps)
         numbers = Numbers.from_arrays(arrays)
-        return cls(cohort.with_figures(len(numbers.figures)), numbers, released)
+        share = float(arrays.get(_SHAPE_SHARE, EARLIER_SHAPE_SHARE))
+        return cls(cohort.with_figures(len(numbers.figures)), numbers, released, share)
 
     def draw(
         self, random: np.random.Generator, grid: OutputGrid | None = None

@@ -67,7 +67,7 @@ MOST_NOISE: Final = 0.5
 
 def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
     """(name, share of the anatomy model's budget) in order of release; the shares sum to 1."""
-    shares = {MEANS: 0.64, SPREADS: 0.36}
+    shares = {MEANS: 0.80, SPREADS: 0.20}
     if cfg.anatomy.library == LIBRARY:
         shares = {COARSE_MAPS: 0.12, FINE_MAPS: 0.40, MEANS: 0.28, SPREADS: 0.20}
         if has_wide_view(cfg.data):

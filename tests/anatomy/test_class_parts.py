@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medvae.anatomy.numbers import LEAST_WITHIN, Numbers
-from medvae.anatomy.parts import CLASSES, Measured, class_parts, parts_of
+from medvae.anatomy.parts import CLASSES, SHAPE_SHARE, Measured, class_parts, parts_of
 from medvae.privacy import joint
 from tests.anatomy.test_parts import BANDS, PUBLIC, K, people
 
@@ -86,7 +86,7 @@ def test_a_volume_fills_the_block_of_its_class_alone(category) -> None:
 
 def test_an_audit_finds_the_parts_of_a_released_vector() -> None:
     joined = joint.joined(PARTS)
-    again = joint.joined(parts_of(CLASSES, joined.dimension, PUBLIC, BANDS))
+    again = joint.joined(parts_of(CLASSES, joined.dimension, PUBLIC, BANDS, SHAPE_SHARE))
     assert [part.name for part in again.parts] == [part.name for part in joined.parts]
     assert again.dimension == joined.dimension
 

@@ -11,6 +11,8 @@ from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import (
+    EARLIER_SHAPE_SHARE,
+    SHAPE_SHARE,
     FiguresSpread,
     MeanFigures,
     MeanPlace,
@@ -18,9 +20,13 @@ from medvae.anatomy.parts import (
     Measured,
     PlaceSpread,
     ShapeSpread,
+    mean_parts,
+    parts_of,
 )
+from medvae.anatomy.parts import MEANS as MEANS_MECHANISM
 from medvae.anatomy.parts.base import toward_common, toward_zero
 from medvae.anatomy.registration import CosineBasis
+from medvae.privacy import joint
 from tests.anatomy.phantoms import BOX
 
 BASIS = CosineBasis(BOX, 1 / 40)
@@ -193,3 +199,17 @@ def test_what_noise_leaves_unknown_of_a_mean_is_drawn():
     spread = FiguresSpread(public)
     after = spread.estimate(np.zeros(F), 0.0, replace(public, figures_std=doubtful)).figures_std
     np.testing.assert_allclose(after, doubtful)
+
+
+@pytest.mark.parametrize("share", [SHAPE_SHARE, EARLIER_SHAPE_SHARE])
+def test_a_released_vector_is_read_back_by_the_shares_that_it_was_released_with(share):
+    """Audits of models of any version compare patients with what those models released."""
+    parts = mean_parts(PUBLIC, BANDS, 9, share)
+    own = joint.joined(parts)
+    vectors = {part.name: np.full(part.dimension, 0.1) for part in parts}
+    released = own.join(vectors)
+    again = joint.joined(parts_of(MEANS_MECHANISM, len(released), PUBLIC, BANDS, share))
+    for name, values in again.split(released).items():
+        assert np.allclose(values, vectors[name])
+    other = joint.joined(parts_of(MEANS_MECHANISM, len(released), PUBLIC, BANDS, 0.5))
+    assert not np.allclose(other.split(released)["shape"], vectors["shape"], rtol=0.05)

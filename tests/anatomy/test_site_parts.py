@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from medvae.anatomy.numbers import LEAST_WITHIN, Numbers
-from medvae.anatomy.parts import BY_SITE, Apart, Measured, class_parts, parts_of, site_parts
+from medvae.anatomy.parts import (
+    BY_SITE,
+    SHAPE_SHARE,
+    Apart,
+    Measured,
+    class_parts,
+    parts_of,
+    site_parts,
+)
 from medvae.anatomy.shift import differences, strongest
 from medvae.privacy import joint
 from tests.anatomy.test_parts import BANDS, PUBLIC, people
@@ -111,7 +119,7 @@ def test_what_a_volume_does_not_show_counts_as_the_mean_of_all() -> None:
 
 def test_an_audit_finds_the_parts_of_a_released_vector() -> None:
     joined = joint.joined(PARTS)
-    again = joint.joined(parts_of(BY_SITE, joined.dimension, PUBLIC, BANDS))
+    again = joint.joined(parts_of(BY_SITE, joined.dimension, PUBLIC, BANDS, SHAPE_SHARE))
     assert [part.name for part in again.parts] == [part.name for part in joined.parts]
     assert again.dimension == joined.dimension
 

@@ -12,6 +12,7 @@ from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.collection import Library
 from medvae.anatomy.drawing import OutputGrid, Pose, volumes
 from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.api import add_anatomy
 from medvae.config import DataConfig
 from medvae.errors import IntegrityError
@@ -170,13 +171,17 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     arrays = AnatomyModel(cohort, cohort.numbers).to_arrays()
     for name in ("figures", "figures_std", "figures_within"):
         arrays[name] = arrays[name][:older]
+    del arrays["shape_share"]
     model = AnatomyModel.read(cohort, arrays)
+    # Audits divide what it released by the shares that it was released with.
+    assert model.shape_share == model.to_arrays()["shape_share"] == EARLIER_SHAPE_SHARE
     assert len(model.cohort.numbers.figures) == len(model.cohort.renderer.names) == older
     image, mask = model.draw(np.random.default_rng(0))
     assert np.isfinite(image).all()
     assert (mask == 1).any()
     again = AnatomyModel.read(cohort, AnatomyModel(cohort, cohort.numbers).to_arrays())
     assert len(again.cohort.renderer.names) == older + 1
+    assert again.shape_share == SHAPE_SHARE
 
 
 def test_numbers_of_another_anatomy_are_refused(cohort):

@@ -2,7 +2,13 @@
 
 from medvae.anatomy.parts.base import Measured, Part
 from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
-from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.means import (
+    EARLIER_SHAPE_SHARE,
+    SHAPE_SHARE,
+    MeanFigures,
+    MeanPlace,
+    MeanShape,
+)
 from medvae.anatomy.parts.planned import (
     BY_SITE,
     CLASSES,
@@ -20,7 +26,9 @@ from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 __all__ = [
     "BY_SITE",
     "CLASSES",
+    "EARLIER_SHAPE_SHARE",
     "MEANS",
+    "SHAPE_SHARE",
     "SPREADS",
     "Apart",
     "ClassFigures",

@@ -8,7 +8,7 @@ from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts.base import Part
 from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
-from medvae.anatomy.parts.means import MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.means import SHAPE_SHARE, MeanFigures, MeanPlace, MeanShape
 from medvae.anatomy.parts.sites import SiteFigures, SiteShares
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 
@@ -18,14 +18,19 @@ CLASSES: Final = "anatomy-classes"
 BY_SITE: Final = "anatomy-by-site"
 
 
-def mean_parts(public: Numbers, bands: Bands, count: int | None) -> list[Part]:
+def mean_parts(
+    public: Numbers, bands: Bands, count: int | None, shape_share: float = SHAPE_SHARE
+) -> list[Part]:
     """What `MEANS` releases.
 
     count: coefficients of the shape along each axis; None: not its mean, which is zero round
         maps that are the patients' own means.
+    shape_share: part of the budget that the shape has beside the others.
     """
     parts: list[Part] = [MeanPlace(public), MeanFigures(public)]
-    return parts if count is None else [*parts, MeanShape(public, bands, count)]
+    if count is None:
+        return parts
+    return [*parts, MeanShape(public, bands, count, share=shape_share)]
 
 
 def spread_parts(public: Numbers, bands: Bands) -> list[Part]:
@@ -50,8 +55,10 @@ def site_parts(public: Numbers, sites: int) -> list[Part]:
     return [SiteShares(sites), SiteFigures(sites, len(public.figures))]
 
 
-def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[Part]:
-    """What mechanism `name` released in a vector [dimension]."""
+def parts_of(
+    name: str, dimension: int, public: Numbers, bands: Bands, shape_share: float
+) -> list[Part]:
+    """What mechanism `name` released in a vector [dimension]; shape_share: see `mean_parts`."""
     if name == SPREADS:
         return spread_parts(public, bands)
     if name == CLASSES:
@@ -61,4 +68,4 @@ def parts_of(name: str, dimension: int, public: Numbers, bands: Bands) -> list[P
         one = sum(part.dimension for part in site_parts(public, 1))
         return site_parts(public, dimension // one)
     left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
-    return mean_parts(public, bands, left // 3 or None)
+    return mean_parts(public, bands, left // 3 or None, shape_share)
