@@ -28,7 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
 ROOT = Path(__file__).parents[2]
 PATIENTS = 5
 SCHEME = "1=body,2=left core,3=right core,4=lens"
-# Statistics of the patients' own maps, then DP-SGD, then what one process does alone.
+SITES = ("north", "south")
+# Statistics of the patients' own maps and by site, then DP-SGD, then what one process does alone.
 SETTINGS = (
     *("data.size=[24, 24, 16]", "data.spacing=[6, 6, 9]", "anatomy.library=patients"),
     *("anatomy.share=0.8", "atlas.share=0", "prior.share=0", "finetune.share=0.2"),
@@ -68,9 +69,11 @@ def begun(tmp_path_factory) -> Path:
         labels, affine = person(70 + seed, SPACING)
         write(folder / "images" / f"s{seed}.nii.gz", picture(labels, seed), affine)
         write(folder / "labels" / f"s{seed}.nii.gz", labels.astype(np.uint8), affine)
+    rows = "".join(f"s{seed}.nii.gz,s{seed},{SITES[seed % 2]}\n" for seed in range(PATIENTS))
+    (folder / "subjects.csv").write_text(f"filename,subject,site\n{rows}")
     made(
-        *("ingest", folder / "images", "--labels", folder / "labels", "-d", "hearts"),
-        *("--modality", "mri", "--label-scheme", SCHEME, "--files-are-patients"),
+        *("ingest", folder, "-d", "hearts", "--modality", "mri", "--label-scheme", SCHEME),
+        *("--sites", ",".join(SITES)),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("medvae.privacy.Ledger.debit", _stop)
