@@ -101,7 +101,8 @@ def python() -> str:
 def _class(name: str, one: type) -> Iterator[str]:
     yield f"## `{name}`\n"
     yield f"{_docstring(one)}\n"
-    for member, value in vars(one).items():
+    # A class may have its verbs from a base, which comes first.
+    for member, value in ((m, v) for base in reversed(one.__mro__) for m, v in vars(base).items()):
         function = value.__func__ if isinstance(value, classmethod) else value
         if inspect.isfunction(function) and not member.startswith("_"):
             yield from _function(f"{name}.{member}", function, 3)

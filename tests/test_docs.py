@@ -107,6 +107,7 @@ def test_the_page_of_verbs_has_all_verbs_and_options(reference: ModuleType) -> N
 
 def test_the_page_of_the_api_has_all_names(reference: ModuleType) -> None:
     page = reference.python()
+    assert {"`medvae.Session.ingest`", "`medvae.Session.train`"} <= set(page.split())
     for name in set(api.__all__) - {"Session", "Release"}:
         assert f"## `medvae.api.{name}`" in page
     for name in ("session.datasets.declare", "session.releases.create", "medvae.Session.train"):

@@ -1,0 +1,183 @@
+"""How scans come into a tenant: from files, from an archive that is asked, from whoever sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvae.api import results
+from medvae.api.context import PathLike
+from medvae.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from medvae.api.declaration import Scheme
+    from medvae.api.links import Link
+    from medvae.vault import Tenant, Vault
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """The part of a session that takes scans in (see `medvae.api.session.Session`)."""
+
+    vault: Vault
+    tenant: Tenant
+    device: str = "auto"
+
+    def ingest(
+        self,
+        sources: Sequence[PathLike],
+        dataset: str,
+        *,
+        subjects: PathLike | None = None,
+        labels: PathLike | None = None,
+        modality: str | None = None,
+        label_column: str | None = None,
+        class_column: str | None = None,
+        site_column: str | None = None,
+        contrast: str | None = None,
+        channels: Sequence[str] = (),
+        orientation: str | None = None,
+        demographics: bool = False,
+        files_are_patients: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        sites: Sequence[str] | None = None,
+        workers: int = 1,
+        require_sandbox: bool = False,
+        dry_run: bool = False,
+        sheet: PathLike | None = None,
+        progress: Progress = SILENT,
+    ) -> results.IngestResult:
+        """Read scans, de-identify them, seal them, and make a new version of a data set.
+
+        `label_scheme` (a mapping, "1=name,2=name" or a file), `classes` (how many) and `sites`
+        (names, () for none) declare public facts of the protocol; the table's `site_column` is
+        then site by default. `channels`: contrasts of one case, such as t1 and t2, that become the
+        channels of one volume. `files_are_patients`: an image that names no patient is a subject of
+        its own, and the unit of privacy is the file. `orientation`: how the axes run of files that
+        do not say it, such as "LPS". `workers`: confined processes that read at a time; the result
+        is the same for any number. `require_sandbox`: refuse where a layer of their confinement is
+        missing, which is a note otherwise. `dry_run`: store nothing, and list what would be stored;
+        `sheet`: a new .png of it, which shows patients.
+        """
+        from medvae.api import intake
+
+        paths = [Path(source) for source in sources]
+        options = intake.IngestOptions(
+            subjects=None if subjects is None else Path(subjects),
+            labels=None if labels is None else Path(labels),
+            modality=modality,
+            label_column=label_column,
+            class_column=class_column,
+            site_column=site_column,
+            contrast=contrast,
+            channels=tuple(channels),
+            orientation=orientation,
+            demographics=demographics,
+            files_are_patients=files_are_patients,
+            label_scheme=label_scheme,
+            classes=classes,
+            sites=None if sites is None else tuple(sites),
+            workers=workers,
+            require_sandbox=require_sandbox,
+            dry_run=dry_run,
+            sheet=None if sheet is None else Path(sheet),
+        )
+        return intake.ingest(self.tenant, paths, dataset, options, progress)
+
+    def pull(
+        self,
+        peer: str,
+        dataset: str,
+        *,
+        studies: Sequence[str] = (),
+        patient: str = "",
+        modality: str | None = None,
+        dates: str = "",
+        limit: int | None = None,
+        memory_limit: float = 4.0,
+        link: Link | None = None,
+        demographics: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        workers: int = 1,
+        require_sandbox: bool = False,
+        progress: Progress = SILENT,
+    ) -> results.PullResult:
+        """Fetch studies from an image archive (PACS) and ingest them; all of them or none.
+
+        `peer`: the https:// address of a DICOMweb service, or AETITLE@HOST:PORT (DIMSE, which
+        fetches the series of CT, MR and PET with their masks). `studies` (UIDs), `patient` (one
+        PatientID), `modality` ("ct", "mri", "pet"), `dates` (YYYYMMDD or a range of two with a
+        hyphen) and `limit` say which. They are held in memory alone, `memory_limit` GiB at most;
+        a study that is cut short, or holds another study or patient, is stored in no part.
+
+        `link`: how to reach it; as a rule by TLS, whose certificate the system's authorities
+        must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
+        or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
+        """
+        from medvae.api import archives, intake, links
+
+        order = archives.PullRequest(tuple(studies), patient, modality, dates, limit, memory_limit)
+        options = intake.IngestOptions(
+            modality=archives.modality_of(modality),
+            demographics=demographics,
+            label_scheme=label_scheme,
+            classes=classes,
+            workers=workers,
+            require_sandbox=require_sandbox,
+        )
+        return archives.pull(
+            self.tenant, peer, dataset, order, link or links.Link(), options, progress
+        )
+
+    def listen(
+        self,
+        dataset: str,
+        port: int,
+        *,
+        bind: str = "127.0.0.1",
+        aet: str = "MEDVAE",
+        allow: Sequence[str] = (),
+        studies: int | None = None,
+        seconds: float | None = None,
+        settle: float = 5.0,
+        associations: int = 8,
+        memory_limit: float = 4.0,
+        link: Link | None = None,
+        demographics: bool = False,
+        label_scheme: Scheme | None = None,
+        classes: int | None = None,
+        workers: int = 1,
+        require_sandbox: bool = False,
+        ready: Callable[[str], object] | None = None,
+        progress: Progress = SILENT,
+    ) -> results.ListenResult:
+        """Receive what archives and scanners send by DIMSE (C-STORE), then ingest it, all or none.
+
+        It ends when `studies` have come whole and nobody has been sending for `settle` seconds,
+        after `seconds`, or at Ctrl-C (KeyboardInterrupt); a study that had not come whole by then
+        is left out, and a note says so. `aet` is what senders must call us, `allow` are the titles
+        that may send (none: any; a title proves nothing). At most `associations` at a time.
+
+        `link`: `client_cert` and `client_key` are ours, `ca` has signed those of the senders;
+        beyond this machine it is TLS or `plaintext`. `ready` is called with the address. The
+        rest as in `pull`.
+        """
+        from medvae.api import intake, links, listening
+
+        order = listening.ListenRequest(
+            port, bind, aet, tuple(allow), studies, seconds, settle, associations, memory_limit
+        )
+        options = intake.IngestOptions(
+            demographics=demographics,
+            label_scheme=label_scheme,
+            classes=classes,
+            workers=workers,
+            require_sandbox=require_sandbox,
+        )
+        return listening.listen(
+            self.tenant, dataset, order, link or links.Link(), options, ready, progress
+        )
