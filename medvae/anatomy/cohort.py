@@ -132,7 +132,7 @@ class CohortAnatomy:
 
     @property
     def digest(self) -> str:
-        """Of the entry, or of the way patients are drawn from their own maps."""
+        """The digest of the entry, or of the way of drawing from patients' own maps."""
         return DIGEST if self.entry is None else self.entry.digest
 
     @property

@@ -42,7 +42,8 @@ class Http:
         """Send a request; its answer may be read inside of the block.
 
         Raises:
-            AccessError: the peer cannot be reached, proves nothing, refuses or falls silent.
+            AccessError: the peer cannot be reached, does not prove who it is, refuses, or stops
+                answering.
             InputError: its answer is no HTTP, or was cut off.
         """
         connection = self._connection()

@@ -21,7 +21,7 @@ class TooLargeError(Exception):
 
 
 def boundary_of(content_type: str) -> bytes:
-    """What separates the parts, from the header that says so.
+    """The boundary between the parts of a body, as its Content-Type gives it.
 
     Raises:
         InputError: it is no multipart/related with a boundary.

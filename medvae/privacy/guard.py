@@ -61,7 +61,7 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if isinstance(layer, nn.parallel.DistributedDataParallel) or kind in _SHARDED:
         raise UsageError(
             f"layer {name} ({kind}) averages gradients over ranks, and so over patients, before"
-            " they are clipped: hand over the plain model, DPTrainer adds up over ranks itself"
+            " they are clipped: hand over the plain model; DPTrainer sums over ranks itself"
         )
     if kind.startswith("GradSampleModule"):
         raise UsageError(f"layer {name} is wrapped by Opacus already: hand over the plain model")

@@ -28,7 +28,7 @@ _DOMAIN = b"medvae recall list v1\x00"
 _ID = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 LONGEST_TEXT = 200
-# Some 30,000 recalls: more is no list of ours.
+# About 30,000 recalls; this program writes no longer list.
 _MOST_BYTES = 16 << 20
 
 
