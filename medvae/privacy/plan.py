@@ -249,7 +249,8 @@ def _calibrate(
     low, high = max(noises) / MAX_NOISE * (1 + 1e-9), min(1.0, smallest / MIN_NOISE)
     if epsilon(_scaled(requests, low), delta) > target:
         raise UsageError(
-            f"epsilon {target:g} needs more noise than can be drawn; ask for more epsilon, such as 1"
+            f"epsilon {target:g} needs more noise than can be drawn; ask for a larger one,"
+            " such as 1"
         )
     while epsilon(_scaled(requests, high), delta) <= target:
         low = high
