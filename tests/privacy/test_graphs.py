@@ -5,6 +5,7 @@ What decides is the same on every device; the recording itself runs where CUDA i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from torch.utils import _pytree
 
 from medvae.config import ModelConfig
 from medvae.model.presets import build as build_vae
-from medvae.privacy import batched, graphs
+from medvae.privacy import batched, engine, graphs
 from medvae.privacy.backward import Backward
 from medvae.privacy.capturable import examine, hooked, same_function
 from medvae.privacy.graphs import GradientGraphs
@@ -331,7 +332,9 @@ def test_on_a_processor_nothing_is_recorded() -> None:
     assert trainer.plainly is None
 
 
-def test_a_trainer_with_recordings_has_the_same_sums_and_noise_of_its_own() -> None:
+def test_a_trainer_with_recordings_has_the_same_sums_and_noise_of_its_own(monkeypatch) -> None:
+    # As on CUDA, where recordings are made: one thread alone replays them.
+    monkeypatch.setattr(engine, "one_torch_thread", lambda: contextlib.nullcontext(1))
     patients = [*volumes(3), None, torch.full((1, 1, 5, 5, 5), float("nan"))]
     sums, models = [], []
     for recorded in (False, True):
