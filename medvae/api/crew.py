@@ -107,6 +107,7 @@ class Crew:
     def __init__(self, links: Sequence[Link]) -> None:
         self._links = links
         self._threads: int | None = None
+        self._shown = False
 
     @property
     def count(self) -> int:
@@ -128,6 +129,7 @@ class Crew:
 
         if not self._links:
             return ALONE
+        self._shown = True
         self._threads = torch.get_num_threads()
         torch.set_num_threads(threads_each(self.count))
         shared = job | {"count": self.count, "threads": threads_each(self.count)}
@@ -154,6 +156,10 @@ class Crew:
     def end(self) -> None:
         """Let each process end by itself."""
         for link in self._links:
+            if not self._shown:
+                # The run was done already: there is nothing to open.
+                link.receive("code")
+                link.send({"job": None})
             link.send({"end": True})
             link.receive("bye")
 

@@ -74,7 +74,8 @@ def _serve(link: Link) -> None:
     try:
         link.send({"code": crew.code()})
         job, _ = link.receive("job")
-        _work(link, cast("crew.Job", job["job"]))
+        if job["job"] is not None:
+            _work(link, cast("crew.Job", job["job"]))
         link.receive("end")
         over.set()
         link.send({"bye": True})

@@ -117,6 +117,11 @@ def test_workers_make_the_same_model(begun, alone, tmp_path) -> None:
     assert code == 0, err
     assert json.loads(out)["model"] == "own"
     assert outcome(place) == (alone, 1)
+    # What was killed after its end, and is repeated: the processes have nothing to do.
+    code, again, err = finished(command(place, *TRAIN, "--resume", "--workers", "2"))
+    assert code == 0, err
+    assert json.loads(again)["model"] == "own"
+    assert outcome(place) == (alone, 1)
 
 
 def test_ranks_of_torchrun_make_the_same_model(begun, alone, tmp_path) -> None:
@@ -127,6 +132,9 @@ def test_ranks_of_torchrun_make_the_same_model(begun, alone, tmp_path) -> None:
     assert code == 0, err
     # The first rank alone speaks.
     assert json.loads(out)["model"] == "own"
+    assert outcome(place) == (alone, 1)
+    code, _, err = finished(command(place, *TRAIN, "--resume", launcher=launcher))
+    assert code == 0, err
     assert outcome(place) == (alone, 1)
 
 
