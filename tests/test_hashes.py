@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from .scripts_loaded import script
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "hashes.txt").read_text(encoding="utf-8")
@@ -15,12 +16,7 @@ TEXT = (ROOT / "hashes.txt").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def hashes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hashes", ROOT / "scripts/hashes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("hashes")
 
 
 def test_every_package_that_is_needed_has_a_hash_and_the_pinned_version(hashes: ModuleType) -> None:

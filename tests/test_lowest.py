@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from .scripts_loaded import script
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def lowest() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lowest", ROOT / "scripts/lowest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("lowest")
 
 
 def test_every_dependency_is_at_its_lowest_and_torch_as_everywhere(lowest: ModuleType) -> None:
