@@ -8,7 +8,7 @@ take as long as one, because both wait for the interpreter's lock).
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from medvae.privacy.discrete import Integers
@@ -25,6 +25,20 @@ class Wanted:
     step: int
 
 
+@dataclass(frozen=True)
+class Begun:
+    """Noise that a thread draws, and the pool that holds this one thread."""
+
+    wanted: Wanted
+    drawn: Future[Integers]
+    pool: ThreadPoolExecutor
+
+    def end(self) -> Future[Integers]:
+        """The noise or its failure, once the thread is gone: not only its task is done."""
+        self.pool.shutdown(wait=True)
+        return self.drawn
+
+
 class NoiseAhead:
     """Noise of at most one step, drawn by a thread that ends with it.
 
@@ -33,23 +47,23 @@ class NoiseAhead:
 
     def __init__(self, noise: NoiseSource) -> None:
         self._noise = noise
-        self._begun: tuple[Wanted, Future[Integers]] | None = None
+        self._begun: Begun | None = None
 
     def begin(self, wanted: Wanted) -> None:
         """Start to draw; what was begun before is dropped."""
         self.drop()
         pool = ThreadPoolExecutor(1, thread_name_prefix="noise")
         try:
-            self._begun = (wanted, pool.submit(self._draw, wanted))
+            self._begun = Begun(wanted, pool.submit(self._draw, wanted), pool)
         finally:
-            # The thread ends after its one task.
+            # It takes no second task, and its thread ends after the one that it has.
             pool.shutdown(wait=False)
 
     def settle(self) -> None:
         """Wait for what was begun; raises what went wrong there, and nothing is left then."""
         if self._begun is None:
             return
-        failure = self._begun[1].exception()
+        failure = self._begun.end().exception()
         if failure is not None:
             self._begun = None
             raise failure
@@ -57,17 +71,17 @@ class NoiseAhead:
     def take(self, wanted: Wanted) -> Integers:
         """int64 [count]: what was begun if it is what is wanted, or else drawn now."""
         begun, self._begun = self._begun, None
-        if begun is not None and begun[0] == wanted:
-            return begun[1].result()
         if begun is not None:
-            wait([begun[1]])
+            drawn = begun.end()
+            if begun.wanted == wanted:
+                return drawn.result()
         return self._draw(wanted)
 
     def drop(self) -> None:
         """Forget what was begun, once its thread has ended: two never hold memory at once."""
         begun, self._begun = self._begun, None
         if begun is not None:
-            wait([begun[1]])
+            begun.end()
 
     def _draw(self, wanted: Wanted) -> Integers:
         return self._noise.discrete_gaussian(
