@@ -109,7 +109,7 @@ def _is_bids_pair(scan: File, labels: File) -> bool:
     """Whether both name a subject and have the same BIDS entities."""
     if bids.subject_of(scan.name) is None:
         return False
-    return bids.segmentation_for(scan.name, [labels]) is labels
+    return bids.segmentations_for(scan.name, [labels]) == [labels]
 
 
 class Reader:

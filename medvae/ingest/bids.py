@@ -8,6 +8,7 @@ import re
 from pathlib import PurePosixPath
 
 from medvae import modality as modalities
+from medvae.errors import InputError
 from medvae.ingest.names import NIFTI, stem
 from medvae.ingest.trees import File, Tree
 from medvae.modality import Modality
@@ -84,10 +85,10 @@ def modality_of(name: str) -> str | None:
     return next((one.name for one in modalities.registered() if one.bids.folder == folder), None)
 
 
-def segmentation_for(name: str, siblings: list[File]) -> File | None:
-    """The one `_dseg` file among `siblings` whose entities are those of the scan `name`.
+def segmentations_for(name: str, siblings: list[File]) -> list[File]:
+    """The `_dseg` files among `siblings` whose entities are those of the scan `name`.
 
-    None where there is none, or where several would fit and none carries the plain name.
+    Where one carries the plain name, that one alone.
     """
     wanted = _entities(PurePosixPath(name).name)
     fitting = [
@@ -98,8 +99,7 @@ def segmentation_for(name: str, siblings: list[File]) -> File | None:
         and _named_suffixes(PurePosixPath(file.name).name) <= {_suffix(PurePosixPath(name).name)}
     ]
     plain = [file for file in fitting if stem(file.name).endswith("_".join(wanted) + "_dseg")]
-    chosen = plain or fitting
-    return chosen[0] if len(chosen) == 1 else None
+    return plain or fitting
 
 
 def suffix(name: str) -> str:
@@ -116,19 +116,31 @@ def no_scan(name: str) -> str:
     return f"it is the {part.group(1)} part of a complex image, not a scan" if part else ""
 
 
-def participants(data: bytes) -> dict[str, dict[str, str]]:
-    """participants.tsv: subject -> its `age` and `sex` columns; empty where unreadable."""
+def participants(data: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """participants.tsv: subject -> its `age` and `sex` columns, and who is there in two ways.
+
+    Of the latter neither is kept.
+
+    Raises:
+        InputError: it is no table in UTF-8 with the column `participant_id`, or has a column twice.
+    """
     try:
         text = data[:MOST_PARTICIPANTS].decode("utf-8-sig")
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t"))
-    except (UnicodeDecodeError, csv.Error):
-        return {}
-    return {
-        str(row.get("participant_id") or "").removeprefix("sub-"): {
-            key: str(row.get(key) or "") for key in ("age", "sex")
-        }
-        for row in rows
-    }
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
+        columns = list(reader.fieldnames or [])
+        rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError("it is not a table in UTF-8") from error
+    if columns.count("participant_id") != 1 or max(map(columns.count, ("age", "sex"))) > 1:
+        raise InputError("it needs the column participant_id once, and each other at most once")
+    people: dict[str, dict[str, str]] = {}
+    differ = set()
+    for row in rows:
+        person = str(row["participant_id"] or "").removeprefix("sub-")
+        said = {key: str(row.get(key) or "") for key in ("age", "sex")}
+        if people.setdefault(person, said) != said:
+            differ.add(person)
+    return {person: said for person, said in people.items() if person not in differ}, differ
 
 
 def _suffix(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from medvae.errors import InputError, UsageError
 from medvae.ingest.layouts import CONTRASTS
@@ -96,7 +97,7 @@ def numbered(data: bytes) -> dict[str, str]:
         "number, such as 0: T1"
     )
     try:
-        facts = json.loads(data.decode("utf-8-sig"))
+        facts = json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise refusal from error
     # "modality" in nnU-Net v1 and in the Medical Segmentation Decathlon.
@@ -107,4 +108,14 @@ def numbered(data: bytes) -> dict[str, str]:
         isinstance(key, str) and key.isascii() and key.isdigit() and len(key) <= 4 for key in names
     ):
         raise refusal
-    return {f"{int(key):04d}": str(name).strip().lower() for key, name in names.items()}
+    numbered = {f"{int(key):04d}": str(name).strip().lower() for key, name in names.items()}
+    if len(numbered) < len(names):
+        raise InputError("dataset.json names a channel twice: keep one name for each number")
+    return numbered
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, refused where a key is there twice: the last would win without a word."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        raise InputError("dataset.json has a key twice: keep one")
+    return dict(pairs)

@@ -69,14 +69,14 @@ class Zip:
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._zip = open_archive(file, limits)
 
-    def names(self) -> dict[str, int]:
-        """Name -> bytes of each plain file."""
-        found = {}
+    def names(self) -> list[str]:
+        """The name of each plain file, as often as it is there."""
+        found = []
         for member in self._zip.infolist():
             mode = member.external_attr >> 16
             if member.filename and not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
-                found[member.filename] = member.file_size
-        return dict(sorted(found.items()))
+                found.append(member.filename)
+        return sorted(found)
 
     def unpack(self, name: str, limits: Limits) -> BinaryIO:
         """One member, in memory. Raises as `unpack`."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from medvae.ingest.names import stem
+from medvae.ingest.names import stem, twins
 
 # Images beside labels, as the public anatomy library has them.
 PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
@@ -145,12 +145,14 @@ class Layout:
         masks: name of a scan -> its label maps.
         contrasts: case -> contrast -> scan, of cases with at least two.
         alone: names of label maps in a folder of masks whose scans are elsewhere.
+        twins: names of scans that differ from another one's only in how Unicode spells a letter.
     """
 
     images: dict[str, Image] = field(default_factory=dict)
     masks: dict[str, list[Mask]] = field(default_factory=dict)
     contrasts: dict[Case, dict[str, str]] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
+    twins: set[str] = field(default_factory=set)
 
     @property
     def paired(self) -> set[str]:
@@ -187,6 +189,7 @@ def arrange(
     }
     for image in _images(scans, labelled, channels):
         layout.images[image.name] = image
+    layout.twins = twins(layout.images)
     for image in layout.images.values():
         if image.contrast:
             layout.contrasts.setdefault(image.case, {})[image.contrast] = image.name
@@ -197,7 +200,7 @@ def arrange(
             if index.beside_images(name):
                 layout.alone.add(name)
             continue
-        for image in index.of_case(case):
+        for image in _meant(index.of_case(case), name):
             layout.masks.setdefault(image.name, []).append(Mask(name, structure))
     _single_structure(layout)
     return layout
@@ -223,6 +226,18 @@ def is_of_freesurfer(name: str, there: set[str]) -> bool:
     path = PurePosixPath(name.lower())
     folders = [one for one in path.parents if one.name == "mri" and f"{one}/orig.mgz" in there]
     return any(path not in {one / kept for kept in FREESURFER} for one in folders)
+
+
+def _meant(images: list[Image], mask: str) -> list[Image]:
+    """Of scans with the same tokens, such as A and a or x-1 and x_1, that which a mask is named by.
+
+    The contrasts of a case are all meant.
+    """
+    if any(image.contrast for image in images):
+        return images
+    own = stem(PurePosixPath(mask).name)
+    exact = [one for one in images if stem(PurePosixPath(one.name).name) in own]
+    return exact or images
 
 
 def _is_mask(name: str) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
+
 NIFTI = (".nii.gz", ".nii")
 # One file an image: NRRD, MetaImage, MGH (FreeSurfer).
 SINGLE = (*NIFTI, ".nrrd", ".mha", ".mgh.gz", ".mgh", ".mgz")
@@ -38,3 +41,11 @@ def voxel_names(header: str) -> list[str]:
     return [
         stem(own) + there for here, there in zip(HEADERS, VOXELS, strict=True) if own.endswith(here)
     ]
+
+
+def twins(names: Iterable[str]) -> set[str]:
+    """Those that differ from another one only in how Unicode spells a letter."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        found.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    return set().union(*(same for same in found.values() if len(same) > 1))

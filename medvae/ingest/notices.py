@@ -108,6 +108,18 @@ KINDS = {
         "images without a mask among those of --labels",
         "name a mask like its image, or with _seg, _mask or -label behind that name",
     ),
+    "undecided": (
+        "images with several label maps, none of which was kept",
+        "give the one that is meant with --labels",
+    ),
+    "participants": (
+        "files participants.tsv that are no table in UTF-8 with each column once",
+        "no age or sex was kept",
+    ),
+    "participant": (
+        "participants with two ages or sexes in participants.tsv",
+        "neither was kept",
+    ),
     "orphan": ("masks of --labels without an image", "compare the names"),
     "structures": (
         "volumes with masks of single structures, numbered {detail} in one label map",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from medvae.errors import InputError
+from medvae.errors import InputError, UsageError
+from medvae.ingest.records import printable
 
 MOST_STRUCTURES = 255
 
@@ -19,6 +20,21 @@ def numbering(structures: list[str], scheme: Mapping[str, str] | None) -> dict[s
         return {name: number for number, name in enumerate(structures, start=1)}
     wanted = {_spelled(name): int(number) for number, name in scheme.items()}
     return {name: wanted[_spelled(name)] for name in structures if _spelled(name) in wanted}
+
+
+def check_names(scheme: Mapping[str, str]) -> None:
+    """Refuse a scheme that cannot number by name.
+
+    Raises:
+        UsageError: two of its labels have one name.
+    """
+    first: dict[str, str] = {}
+    for number, name in scheme.items():
+        if first.setdefault(_spelled(name), number) != number:
+            raise UsageError(
+                f"the label scheme calls both {first[_spelled(name)]} and {number} "
+                f"{printable(name)!r}: give each label a name of its own"
+            )
 
 
 def segment_labels(

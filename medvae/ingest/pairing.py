@@ -23,13 +23,15 @@ EVERY_CONTRAST = "all"
 class Masks:
     """The masks of one image, each the files that hold it.
 
-    `numbers`: their labels, where each shows one structure.
+    `numbers`: their labels, where each shows one structure; `undecided`: several would do, and
+    none was taken.
     """
 
     files: tuple[tuple[File, ...], ...] = ()
     numbers: tuple[int, ...] = ()
     structures: tuple[str, ...] = ()
     optional: bool = False
+    undecided: bool = False
 
 
 @dataclass
@@ -96,27 +98,39 @@ class Pairing:
             InputError: it is not clear which they are.
         """
         if self.is_bids and self.masks is None:
-            own = bids.segmentation_for(file.name, self.siblings(file))
-            found = own or bids.segmentation_for(file.name, self._derivatives)
-            return Masks((self._beside.parts(found),) if found else (), optional=True)
+            own = bids.segmentations_for(file.name, self.siblings(file))
+            found = own or bids.segmentations_for(file.name, self._derivatives)
+            one = found[0] if len(found) == 1 else None
+            parts = (self._beside.parts(one),) if one else ()
+            return Masks(parts, optional=True, undecided=len(found) > 1)
         tree = self.tree if self.masks is None else self.masks
         if self.masks is not None:
             bare = PurePosixPath(file.name or file.source).name
             for name in (file.name, file.name.partition("/")[2], bare):
                 if name and (same := self.masks.find(name)):
+                    self._check_only(same)
                     return Masks((self._beside_masks.parts(same),))
             if isinstance(self.tree, SingleFile | Pair):
                 single = self.masks.find("")
                 return Masks((self._beside_masks.parts(single),) if single else ())
         return self._named_masks(tree, self.layout.masks.get(file.name, []))
 
+    def _check_only(self, mask: File) -> None:
+        """Refuse a mask beside one of the same name in another format. Raises InputError."""
+        same = {
+            one.name
+            for one in self._beside_masks.files(mask)
+            if names.is_volume(one.name) and names.stem(one.name) == names.stem(mask.name)
+        }
+        if len(same) > 1:
+            raise InputError(_several(same))
+
     def _named_masks(self, tree: Tree, named: list[layouts.Mask]) -> Masks:
         files = {mask: found for mask in named if (found := tree.find(mask.name))}
         if len(files) == 1 and not named[0].structure:
             return Masks(tuple(map(self._beside_masks.parts, files.values())))
         if not all(mask.structure for mask in files):
-            several = ", ".join(sorted(printable(mask.name) for mask in files))
-            raise InputError(f"it has more than one mask ({several}): keep one")
+            raise InputError(_several({mask.name for mask in files}))
         kept = {mask: file for mask, file in files.items() if mask.structure in self._numbers}
         if files and not kept:
             raise InputError("the label scheme names none of the structures that it has masks of")
@@ -201,6 +215,10 @@ class Pairing:
             return bool(self.of(File(self.tree, name)).files)
         except InputError:
             return True
+
+
+def _several(masks: set[str]) -> str:
+    return f"it has more than one mask ({', '.join(sorted(map(printable, masks)))}): keep one"
 
 
 def _volume_names(tree: Tree) -> list[str]:

@@ -17,7 +17,7 @@ class Neighbours:
         self._tree = tree
         self._folder: str | None = None
         self._files: list[File] = []
-        self._named: dict[str, File] = {}
+        self._named: dict[str, list[File]] = {}
         self._voxels: set[str] = set()
 
     def files(self, file: File) -> list[File]:
@@ -27,24 +27,38 @@ class Neighbours:
 
     def parts(self, file: File) -> tuple[File, ...]:
         """The files that hold an image: itself, and what may be its voxels beside it."""
-        wanted = names.voxel_names(file.name)
-        if not wanted:
+        if not names.voxel_names(file.name):
             return (file,)
         self._look(file)
-        return file, *(self._named[name] for name in wanted if name in self._named)
+        return file, *self._voxels_of(file)
+
+    def _voxels_of(self, header: File) -> list[File]:
+        """What may be the voxels of a header; of names that differ in case the one like its own."""
+        own = names.stem(header.name)
+        found = []
+        for wanted in names.voxel_names(header.name):
+            there = self._named.get(wanted, [])
+            if len(there) > 1:
+                there = [one for one in there if one.name.startswith(own)]
+            found += there if len(there) == 1 else []
+        return found
 
     def holds_voxels(self, file: File) -> bool:
         """Whether a file may be the voxels of a header beside it, with which it is read."""
         self._look(file)
-        return file.name.lower() in self._voxels
+        return file.name in self._voxels
 
     def _look(self, file: File) -> None:
         folder = str(PurePosixPath(file.name).parent)
         if self._folder != folder:
             self._folder = folder
             self._files = self._tree.beside(folder)
-            self._named = {one.name.lower(): one for one in self._files}
-            self._voxels = {name for one in self._named for name in names.voxel_names(one)}
+            self._named = {}
+            for one in self._files:
+                self._named.setdefault(one.name.lower(), []).append(one)
+            self._voxels = {
+                voxels.name for header in self._files for voxels in self._voxels_of(header)
+            }
 
 
 class Pair(Folder):

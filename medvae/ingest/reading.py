@@ -16,6 +16,7 @@ from medvae.ingest.cases import Case, cases
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import FROM_WORKER, Notices
+from medvae.ingest.numbering import check_names
 from medvae.ingest.pairs import Pair
 from medvae.ingest.received import Received, ReceivedTree
 from medvae.ingest.records import (
@@ -117,6 +118,8 @@ def read(
             f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
             "for three axes: expected such as LPS"
         )
+    if scheme:
+        check_names(scheme)
     if channels:
         channels = channel_names.checked(channels)
         if contrast is not None:

@@ -163,7 +163,8 @@ def parse_subjects(
             missing = sorted(needed - set(columns))
             are = "is" if len(missing) == 1 else "are"
             raise InputError(f"{expected}, and {printable(', '.join(missing))} {are} missing")
-        if twice := next((name for name in needed if columns.count(name) > 1), None):
+        used = needed | {"unit"}
+        if twice := next((name for name in sorted(used) if columns.count(name) > 1), None):
             raise InputError(f"{source} has two columns {printable(twice)}: keep one")
         table = Subjects(source, {})
         for row in reader:
@@ -220,7 +221,8 @@ def _keys(name: str) -> Iterator[tuple[str, str]]:
     path = PurePosixPath(unicodedata.normalize("NFC", name))
     parents = [parent for parent in path.parents if str(parent) != "."]
     files = (str(path), stem(str(path)), path.name, stem(path.name))
-    yield from ((one, str(path)) for one in files)
+    # Two files whose names differ only in how Unicode spells a letter are two places.
+    yield from ((one, name) for one in files)
     yield from ((str(parent), "") for parent in parents)
     yield from ((parent.name, str(parent)) for parent in parents)
 

@@ -39,6 +39,7 @@ class Tar:
 
     def __init__(self, file: BinaryIO, limits: Limits) -> None:
         self._members: dict[str, tarfile.TarInfo] = {}
+        self._names: list[str] = []
         try:
             self._tar = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115
             for count, member in enumerate(self._tar, start=1):
@@ -47,12 +48,13 @@ class Tar:
                 # A sparse member claims zeros that the archive does not hold, as a bomb would.
                 if member.isreg() and not member.issparse():
                     self._members[member.name] = member
+                    self._names.append(member.name)
         except DAMAGED as error:
             raise InputError("the tar archive is damaged or not a tar archive") from error
 
-    def names(self) -> dict[str, int]:
-        """Name -> bytes of each plain file, in the order of the archive."""
-        return {name: member.size for name, member in self._members.items()}
+    def names(self) -> list[str]:
+        """The name of each plain file, as often as it is there, in the order of the archive."""
+        return self._names
 
     def unpack(self, name: str, limits: Limits) -> BinaryIO:
         """One member, in memory.

@@ -149,7 +149,7 @@ class Scanning:
             "numbers": masks.numbers,
             "structures": [printable(one) for one in masks.structures],
             "meta": meta,
-            "kinds": self._kinds(file, subject, own),
+            "kinds": self._kinds(file, subject, own, masks.undecided),
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
@@ -214,9 +214,13 @@ class Scanning:
         job = {"modality": self.options.modality, "meta": meta, "kinds": [("burned", "")]}
         return Task(file.source, subject, "picture", (file,), job, 1, own)
 
-    def _kinds(self, file: File, subject: str, own: bool) -> list[tuple[str, str]]:
+    def _kinds(self, file: File, subject: str, own: bool, undecided: bool) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""
-        kinds = {"adni": self._is_by_adni(file, subject), "processed": own and self._is_made(file)}
+        kinds = {
+            "adni": self._is_by_adni(file, subject),
+            "processed": own and self._is_made(file),
+            "undecided": undecided,
+        }
         return [(kind, "") for kind, holds in kinds.items() if holds]
 
     def _is_made(self, file: File) -> bool:
@@ -234,6 +238,10 @@ class Scanning:
         """Why a NIfTI file is not read, by its name; empty where it is."""
         if file.name in self._pairing.layout.alone:
             return "it is a mask without an image in the folder of images beside it"
+        if file.name in self._pairing.layout.twins:
+            return (
+                "another file has its name, but for how Unicode spells a letter of it: rename one"
+            )
         if not self._bids or self._is_left_out(file):
             return ""
         if not bids.is_scan(file.name):
@@ -307,9 +315,13 @@ class Scanning:
         if not self.options.keep_demographics or found is None:
             return {}
         try:
-            return bids.participants(self.tree.read(found.name, bids.MOST_PARTICIPANTS))
+            people, differ = bids.participants(self.tree.read(found.name, bids.MOST_PARTICIPANTS))
         except InputError:
+            self.notices.add("participants", found.source)
             return {}
+        for participant in differ:
+            self.notices.add("participant", printable(participant))
+        return people
 
 
 def _name(file: File) -> str:
@@ -340,8 +352,12 @@ def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
         raise InputError(
             f"{printable(tree.label)} holds {' and '.join(found)}: keep one table of subjects"
         )
-    file = tree.find(found[0]) if found else None
-    return None if file is None else _table(file, options)
+    if not found:
+        return None
+    file = tree.find(found[0])
+    if file is None:
+        raise InputError(f"{printable(tree.label)} holds {found[0]} twice: keep one")
+    return _table(file, options)
 
 
 def table_for(given: SingleFile, options: ReadOptions) -> Subjects:

@@ -393,7 +393,8 @@ def test_dicomdir_lists_what_is_read_and_leads_nowhere_else(tmp_path: Path) -> N
     ]
     results = list(read([dicomdir(root, names + traps)]))
     assert [r.subject for r in results if isinstance(r, Ingested)] == ["PAT-1"]
-    assert len([r for r in results if isinstance(r, Quarantined)]) == len(traps)
+    listed = {"/".join(trap) for trap in traps}  # one name in two spellings is read once
+    assert len([r for r in results if isinstance(r, Quarantined)]) == len(listed)
     # As a folder, everything in it is read, and the DICOMDIR itself passed over.
     assert {r.subject for r in taken(root)} == {"PAT-1", "OTHER"}
 
