@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from medvae.api import datasets, declaration, intake
+from medvae.api import datasets, declaration, intake, moving
 from medvae.api.links import Link, access_of
 from medvae.api.results import Pulled, PullResult
 from medvae.errors import MedvaeError, NotFoundError, UsageError
@@ -31,6 +31,8 @@ class PullRequest:
     dates: str
     limit: int | None
     memory_limit: float
+    move: int | None = None
+    bind: str = "127.0.0.1"
 
 
 def modality_of(given: str | None) -> str | None:
@@ -63,15 +65,17 @@ def pull(
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, wanted = peers.parse(address), _wanted(order)
-    archive = archive_of(peer, access_of(link))
+    access = access_of(link)
     held = hold_of(order.memory_limit)
     try:
-        try:
-            more = _receive(archive, wanted, held, progress)
-        except MedvaeError as error:
-            reason = type(error).__name__
-            tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
-            raise
+        with moving.destination_of(order.move, order.bind, peer, access, held) as destination:
+            archive = archive_of(peer, access, destination)
+            try:
+                more = _receive(archive, wanted, held, progress)
+            except MedvaeError as error:
+                reason = type(error).__name__
+                tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
+                raise
         pulled = count(held)
         tenant.record("pull", peer=peer.label, **vars(pulled))
         sources = sources_of(peer.host, held)

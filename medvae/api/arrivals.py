@@ -98,6 +98,8 @@ class Arrivals:
         dates: str = "",
         limit: int | None = None,
         memory_limit: float = 4.0,
+        move: int | None = None,
+        bind: str = "127.0.0.1",
         link: Link | None = None,
         demographics: bool = False,
         label_scheme: Scheme | None = None,
@@ -114,13 +116,19 @@ class Arrivals:
         hyphen) and `limit` say which. They are held in memory alone, `memory_limit` GiB at most;
         a study that is cut short, or holds another study or patient, is stored in no part.
 
+        `move`: a port of ours, to which an archive that answers no C-GET is asked to send (C-MOVE);
+        it has to know our title by this machine's address and that port, of which `bind` is ours.
+        By TLS we prove ourselves there, too, by the certificate of `link`.
+
         `link`: how to reach it; as a rule by TLS, whose certificate the system's authorities
         must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
         or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
         """
         from medvae.api import archives, intake, links
 
-        order = archives.PullRequest(tuple(studies), patient, modality, dates, limit, memory_limit)
+        order = archives.PullRequest(
+            tuple(studies), patient, modality, dates, limit, memory_limit, move, bind
+        )
         options = intake.IngestOptions(
             modality=archives.modality_of(modality),
             demographics=demographics,

@@ -14,7 +14,8 @@ from medvae.errors import InputError, UsageError
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
-    from medvae.pacs.listener import Listener, Listening
+    from medvae.pacs.listener import Listener
+    from medvae.pacs.service import Listening
     from medvae.vault import Tenant
 
 # How often it is looked whether to end, in seconds.
@@ -104,7 +105,7 @@ def _notes(left: list[str], refused: int) -> list[str]:
 def _listening(order: ListenRequest, link: Link) -> Listening:
     """How to listen. Raises UsageError, AccessError."""
     from medvae.pacs import peers
-    from medvae.pacs.listener import Listening
+    from medvae.pacs.service import Listening
 
     if not 0 <= order.port < 65536:
         raise UsageError(f"--port must be 0 to 65535, not {order.port}")

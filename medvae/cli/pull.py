@@ -78,6 +78,15 @@ def run(
     ] = "",
     limit: Annotated[int | None, typer.Option(help="Most studies to fetch.")] = None,
     memory_limit: MemoryLimit = 4.0,
+    move: Annotated[
+        int | None,
+        typer.Option(
+            help="Fetch by C-MOVE: the archive sends to this port of ours, which it knows by --aet."
+        ),
+    ] = None,
+    bind: Annotated[
+        str, typer.Option(help="Our address for --move; beyond this machine with TLS.")
+    ] = "127.0.0.1",
     ca: Ca = None,
     client_cert: ClientCert = None,
     client_key: ClientKey = None,
@@ -106,6 +115,8 @@ def run(
             dates=date,
             limit=limit,
             memory_limit=memory_limit,
+            move=move,
+            bind=bind,
             link=Link(ca, client_cert, client_key, plaintext, timeout, aet),
             demographics=demographics,
             label_scheme=label_scheme,

@@ -65,11 +65,13 @@ def associate(
     guard: Guard,
     *,
     store: Callable[[Any], int] | None = None,
+    otherwise: str = "use its DICOMweb address",
 ) -> Iterator[Line]:
     """An association for the block; it is released at its end, and aborted after an error.
 
     Args:
         store: stores what the peer sends of its own accord (C-GET), and gives a status.
+        otherwise: what a user can do where the peer accepts none of the contexts.
 
     Raises:
         AccessError: the peer cannot be reached, proves nothing, or refuses.
@@ -98,7 +100,7 @@ def associate(
         if not raw.is_established:
             sock = raw.dul.socket
             cause = sock.error if isinstance(sock, GuardedSocket) else None
-            raise _refusal(raw, peer, access, guard, cause) from cause
+            raise _refusal(raw, peer, access, guard, cause, otherwise) from cause
         yield Line(raw, guard)
         if raw.is_established:
             raw.release()
@@ -111,7 +113,12 @@ def associate(
 
 
 def _refusal(
-    raw: Association, peer: Peer, access: Access, guard: Guard, error: OSError | None
+    raw: Association,
+    peer: Peer,
+    access: Access,
+    guard: Guard,
+    error: OSError | None,
+    otherwise: str,
 ) -> MedvaeError:
     """Why there is no association."""
     if error is not None:
@@ -132,7 +139,7 @@ def _refusal(
     if raw.rejected_contexts:
         return AccessError(
             f"{peer.label} does not do what we ask of it: have its administrator allow it to "
-            f"{access.aet}, or use its DICOMweb address"
+            f"{access.aet}, or {otherwise}"
         )
     return AccessError(
         f"{peer.label} ended the connection before there was an association: check the port, and "

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
 SUCCESS, NO_ROOM, NOT_STORED = 0x0000, 0xA700, 0x0122
+OTHERWISE = "fetch by C-MOVE (--move PORT)"
 PENDING = (0xFF00, 0xFF01)
 # Stored, but with something changed or left out (PS3.4 B.2.3).
 WARNINGS = (0xB000, 0xB006, 0xB007)
@@ -79,7 +80,7 @@ class Dimse:
         found: dict[str, None] = {}
         with self._search() as line:
             for asked in wanted.studies or ("",):
-                query = _query(
+                query = query_of(
                     "STUDY",
                     StudyInstanceUID=asked,
                     PatientID=wanted.patient,
@@ -98,7 +99,7 @@ class Dimse:
     def _series(self, line: Line, study: str, wanted: Wanted) -> tuple[Series, ...]:
         """The series of a study to fetch; none where it holds no images that were asked for."""
         images = (wanted.modality,) if wanted.modality else IMAGES
-        query = _query(
+        query = query_of(
             "SERIES",
             StudyInstanceUID=study,
             SeriesInstanceUID="",
@@ -152,23 +153,29 @@ class Dimse:
         with hold.study(listed.uid, wanted.patient) as receiving:
             receipt = Receipt(receiving, guard)
             with associate(
-                self.peer, self.access, self.tls, contexts, guard, store=receipt.store
+                self.peer,
+                self.access,
+                self.tls,
+                contexts,
+                guard,
+                store=receipt.store,
+                otherwise=OTHERWISE,
             ) as line:
+                if not any(one.abstract_syntax == GET for one in line.raw.accepted_contexts):
+                    raise self._no_get("does not answer C-GET")
                 for series in listed.series:
                     before = receiving.count
-                    self._get(line, listed.uid, series.uid)
+                    self._get(line, listed.uid, series.uid, receiving)
                     wrong = series.lacks(receiving.count - before)
                     if wrong:
                         raise self._wrong(wrong)
 
-    def _get(self, line: Line, study: str, series: str) -> None:
-        query = _query("SERIES", StudyInstanceUID=study, SeriesInstanceUID=series)
+    def _get(self, line: Line, study: str, series: str, receiving: Receiving) -> None:
+        query = query_of("SERIES", StudyInstanceUID=study, SeriesInstanceUID=series)
         for status, _ in line.raw.send_c_get(query, GET):
             code = status.get("Status")
             if code is None or line.guard.problem is not None:
-                raise line.guard.problem or self._wrong(
-                    "ended the association in the middle of a study"
-                )
+                raise line.guard.problem or self._ended(receiving)
             failed = int(status.get("NumberOfFailedSuboperations") or 0)
             if code in PENDING:
                 continue
@@ -210,6 +217,18 @@ class Dimse:
                     lost[one.uid] = reason_of(status)
         return lost
 
+    def _ended(self, receiving: Receiving) -> MedvaeError:
+        """Why the archive has left; before the first image it is a refusal of C-GET."""
+        if receiving.count:
+            return self._wrong("ended the association in the middle of a study")
+        return self._no_get("ended the association instead of sending")
+
+    def _no_get(self, what: str) -> AccessError:
+        return AccessError(
+            f"{self.peer.label} {what}: have its administrator allow C-GET to "
+            f"{self.access.aet}, or {OTHERWISE}"
+        )
+
     def _wrong(self, what: str) -> InputError:
         return InputError(f"{self.peer.label} {what}; nothing was stored")
 
@@ -237,7 +256,8 @@ class Receipt:
         return SUCCESS
 
 
-def _query(level: str, **keys: str) -> Dataset:
+def query_of(level: str, **keys: str) -> Dataset:
+    """The identifier of a request at a level (PS3.4 C.4)."""
     from pydicom.dataset import Dataset
 
     query = Dataset()

@@ -213,15 +213,18 @@ def client_tls(access: Access) -> ssl.SSLContext:
     return context
 
 
-def server_tls(access: Access) -> ssl.SSLContext:
+def server_tls(access: Access, options: str = "--cert and --key") -> ssl.SSLContext:
     """TLS 1.2 or later of a service, which asks for certificates where `access.ca` is given.
+
+    Args:
+        options: those that name our certificate and its key, for messages.
 
     Raises:
         UsageError: a certificate without a key, or the other way round.
         AccessError: a file cannot be used.
     """
     if access.certificate is None or access.key is None:
-        raise UsageError("--cert and --key go together: give both")
+        raise UsageError(f"{options} go together: give both")
     _check_files(access)
     try:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=access.ca)
@@ -230,8 +233,8 @@ def server_tls(access: Access) -> ssl.SSLContext:
         context.load_cert_chain(access.certificate, access.key, password=lambda: b"")
     except (OSError, ValueError) as error:
         raise AccessError(
-            "the files of --cert, --key and --ca cannot be used: expected certificates as PEM, "
-            "and a key without a passphrase"
+            f"the files of {options} and --ca cannot be used: expected certificates as PEM, and a "
+            "key without a passphrase"
         ) from error
     return context
 
