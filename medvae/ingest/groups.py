@@ -85,7 +85,7 @@ def series_tasks(
         _uncontested(piece, step, persons, tables)
         for piece, step in zip(pieces, steps, strict=True)
     ]
-    yield from marked(marks, pieces, steps, options.scheme)
+    yield from marked(marks, pieces, steps, options.scheme, pool)
 
 
 def _persons(pieces: list[Piece], steps: list[Task | Quarantined], tables: Tables) -> Persons:

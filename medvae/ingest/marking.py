@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from medvae.ingest.records import Quarantined
+from medvae.errors import InputError
+from medvae.ingest.records import Quarantined, WorkerDiedError
+from medvae.ingest.sandbox import Pool
 from medvae.ingest.slices import Slice
 from medvae.ingest.splitting import Piece
 from medvae.ingest.steps import Task
+from medvae.ingest.trees import File
 
 ALONE = "the series that it marks is not among what was given: give both together"
+REFUSED = "the series that it marks was refused"
+DRAWN_ON = "it was drawn on images of"
+UNNAMED = (
+    "it does not name the images or frames that it was drawn on: export it again with these "
+    "references"
+)
 
 
 def marked(
@@ -18,12 +27,14 @@ def marked(
     pieces: Sequence[Piece],
     steps: Sequence[Task | Quarantined],
     scheme: Mapping[str, str] | None,
+    pool: Pool,
 ) -> list[Task | Quarantined]:
     """The steps of all volumes with the objects that mark them, then those that mark none.
 
     Args:
         steps: one a piece.
         scheme: label number -> name, by which segments are numbered.
+        pool: looks up which of several volumes of a series an object was drawn on.
     """
     volumes: dict[str, set[int]] = {}
     for at, piece in enumerate(pieces):
@@ -34,20 +45,63 @@ def marked(
     refused: list[Task | Quarantined] = []
     for mark in marks:
         found = sorted(set().union(*(volumes.get(series, set()) for series in mark.refers)))
-        taken = [at for at in found if isinstance(steps[at], Task)]
-        if not found:
-            reason = ALONE
-        elif not taken:
-            reason = "the series that it marks was refused"
-        elif len(taken) > 1:
-            reason = f"the series that it marks holds {len(taken)} volumes: leave one of them"
-        elif mark.subject != pieces[taken[0]].slices[0].subject:
+        reason, at = _marked_by(mark, found, pieces, steps, pool)
+        if not reason and mark.subject != pieces[at].slices[0].subject:
             reason = "it names another patient than the series that it marks"
+        if reason:
+            refused.append(Quarantined(mark.file.source, reason))
         else:
-            own.setdefault(taken[0], []).append(mark)
-            continue
-        refused.append(Quarantined(mark.file.source, reason))
+            own.setdefault(at, []).append(mark)
     return [_with(step, own.get(at, []), scheme) for at, step in enumerate(steps)] + refused
+
+
+def _marked_by(
+    mark: Slice,
+    found: Sequence[int],
+    pieces: Sequence[Piece],
+    steps: Sequence[Task | Quarantined],
+    pool: Pool,
+) -> tuple[str, int]:
+    """Why an object marks none of the volumes of its series, or empty; and which it marks."""
+    if not found:
+        return ALONE, 0
+    taken = [at for at in found if isinstance(steps[at], Task)]
+    if not taken:
+        return REFUSED, 0
+    if len(found) == 1:
+        return "", taken[0]
+    try:
+        named = _named(mark, found, pieces, pool)
+    except (InputError, WorkerDiedError) as error:
+        return str(error), 0
+    marked = [at for at in named or taken if at in taken]
+    if len(marked) == 1:
+        return "", marked[0]
+    if not marked:
+        return REFUSED, 0
+    if named:
+        return f"{DRAWN_ON} {len(marked)} volumes of its series: store one object for each", 0
+    return f"the series that it marks holds {len(taken)} volumes, and {UNNAMED}", 0
+
+
+def _named(mark: Slice, found: Sequence[int], pieces: Sequence[Piece], pool: Pool) -> list[int]:
+    """Those of several volumes whose images or frames an object names.
+
+    Raises:
+        InputError, WorkerDiedError: it cannot be looked up.
+    """
+    files: dict[File, int] = {}
+    among = []
+    for at in found:
+        piece = pieces[at]
+        places = [files.setdefault(one.file, len(files)) for one in piece.slices]
+        several = len(piece.slices[0].scans) > 1
+        among.append([places, piece.scan if several else None])
+    answer, _ = pool.run("referred", [mark.file, *files], pieces=among)
+    counts = answer["ok"].get("counts")
+    if not isinstance(counts, list) or len(counts) != len(found):
+        raise InputError("the reading process did not say which volume it marks")
+    return [at for at, count in zip(found, counts, strict=True) if count]
 
 
 def _with(

@@ -37,7 +37,7 @@ from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, T
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
-KINDS = ("nifti", "headers", "series", "directory", "members", "content")
+KINDS = ("nifti", "headers", "referred", "series", "directory", "members", "content")
 
 
 def read(

@@ -41,6 +41,7 @@ Job = Callable[[dict[str, Any], Iterator[BinaryIO], Limits], Answer]
 JOBS = {
     "nifti": ("medvae.ingest.images", "volume_job"),
     "headers": ("medvae.ingest.dicom.headers", "headers_job"),
+    "referred": ("medvae.ingest.dicom.referred", "referred_job"),
     "series": ("medvae.ingest.dicom.series", "series_job"),
     "picture": ("medvae.ingest.pictures", "picture_job"),
     "directory": ("medvae.ingest.dicom.headers", "directory_job"),

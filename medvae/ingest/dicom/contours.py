@@ -42,6 +42,27 @@ def references(data: Dataset) -> list[tuple[str, str]]:
     ]
 
 
+def sources(data: Dataset) -> list[Dataset]:
+    """The images that its contours name as what they were drawn on."""
+    return [
+        image
+        for structure in data.get("ROIContourSequence") or []
+        for contour in structure.get("ContourSequence") or []
+        for image in contour.get("ContourImageSequence") or []
+    ]
+
+
+def instances(data: Dataset) -> list[Dataset]:
+    """The images of the series that it names as a whole."""
+    return [
+        image
+        for frame in data.get("ReferencedFrameOfReferenceSequence") or []
+        for study in frame.get("RTReferencedStudySequence") or []
+        for series in study.get("RTReferencedSeriesSequence") or []
+        for image in series.get("ContourImageSequence") or []
+    ]
+
+
 def names(data: Dataset) -> dict[int, list[str]]:
     """Number of each structure -> what it is called.
 

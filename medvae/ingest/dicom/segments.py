@@ -51,6 +51,29 @@ def references(data: Dataset) -> list[tuple[str, str]]:
     ]
 
 
+def sources(data: Dataset) -> list[Dataset]:
+    """The images that its frames name as what they were drawn on."""
+    groups = [
+        *(data.get("PerFrameFunctionalGroupsSequence") or []),
+        *(data.get("SharedFunctionalGroupsSequence") or []),
+    ]
+    return [
+        image
+        for own in groups
+        for derived in own.get("DerivationImageSequence") or []
+        for image in derived.get("SourceImageSequence") or []
+    ]
+
+
+def instances(data: Dataset) -> list[Dataset]:
+    """The images of the series that it names as a whole."""
+    return [
+        image
+        for series in data.get("ReferencedSeriesSequence") or []
+        for image in series.get("ReferencedInstanceSequence") or []
+    ]
+
+
 def names(data: Dataset) -> dict[int, list[str]]:
     """Number of each segment -> what it is called: its label, then its type.
 

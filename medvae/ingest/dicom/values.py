@@ -63,6 +63,17 @@ def whole(data: Dataset, name: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def wholes(data: Dataset, name: str) -> list[int]:
+    """All whole numbers of an element; none where one of its values is something else."""
+    value = _value(data, name)
+    if value is None:
+        return []
+    try:
+        return [int(one) for one in ([value] if isinstance(value, int | str) else value)]
+    except (TypeError, ValueError):
+        return []
+
+
 def private_number(data: Dataset, block: int, creator: str, tag: int) -> int | None:
     """A whole number of a vendor's block (its first place, which vendors use), or None.
 
