@@ -10,6 +10,7 @@ traceback, another exit code, damage said where there is none).
 from __future__ import annotations
 
 import collections
+import json
 import os
 import random
 import shutil
@@ -36,6 +37,8 @@ CALLS = (
 # Calls whose errors POSIX does not have: a kernel never answers so.
 NEVER = {("EINTR", call) for call in ("rename", "unlink", "mkdir", "rmdir", "unlinkat", "link")}
 WAIT = 120
+# The run that a faulted training makes.
+RUN = "faulted"
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,29 @@ class Verb:
     """A command, and what may be said where it is repeated after it had finished.
 
     again: exit codes of the repeated command that are right beside 0.
+    resumed: options of a repeated command that goes on with what was begun; tried first, and
+        exit code 7 says that nothing was.
     """
 
     name: str
     words: tuple[str, ...]
     again: tuple[int, ...] = ()
+    resumed: tuple[str, ...] = ()
+
+    def repeats(self) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """Commands to try in turn until one may finish, with the exit codes that are right."""
+        if self.resumed:
+            yield (*self.words, *self.resumed), (0,)
+        yield self.words, (0, *self.again)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A vault with the tenants a (a data set d of two scans) and b, made by the command line."""
+    """A vault made by the command line.
+
+    Tenant a has the data sets d and e of two scans each, a model and a colleague's key; tenant b
+    is there to be erased.
+    """
 
     root: Path
 
@@ -73,10 +89,20 @@ class Ground:
             ("tenant", "create", "b", "--recovery-out", "spare-b"),
             ("ingest", str(scans / "first"), "-d", "d", *DECLARED),
             ("ingest", str(scans / "second"), "-d", "e", *DECLARED),
+            ("keys", "new", "first"),
+            ("keys", "new", "second"),
+            ("keys", "add", "first.pub"),
+            (*TRAIN, "-d", "d", "--name", "drawn"),
         ):
             done = ground.run(base, words)
             assert done.returncode == 0, done.stderr
         return ground
+
+    def colleague(self) -> str:
+        """Fingerprint of the colleague's key."""
+        said = self.run(self.root / "base", ("keys", "list", "--json")).stdout
+        rows = json.loads(said)["recipients"]
+        return next(str(row["fingerprint"]) for row in rows if row["label"] == "colleague")
 
     def run(
         self, place: Path, words: tuple[str, ...], *before: str
@@ -102,13 +128,21 @@ class Ground:
 
 
 DECLARED = ("--modality", "mri", "--files-are-patients")
+TRAIN = ("train", "-c", "quick", "--small-cohort", "--epsilon", "2")
 
 
 def verbs(ground: Ground) -> tuple[Verb, ...]:
     """Those that write to a vault and take no minute."""
     more = str(ground.root / "scans")
+    recover = ("--identity", "found", "keys", "recover", "--recovery", "spare-a")
+    train = (*TRAIN, "-d", "e", "--name", RUN)
     return (
         Verb("keys rotate", ("keys", "rotate")),
+        Verb("keys add", ("keys", "add", "second.pub"), (2,)),
+        Verb("keys remove", ("keys", "remove", ground.colleague()), (7,)),
+        Verb("keys recover", recover, (2,)),
+        Verb("train", train, (), ("--resume",)),
+        Verb("release create", ("release", "create", "drawn", "-n", "2", "-o", "out"), (2,)),
         Verb("tenant create", ("tenant", "create", "c", "--recovery-out", "spare-c"), (2,)),
         Verb("tenant erase", ("tenant", "erase", "b", "--yes"), (7,)),
         Verb("ingest", ("ingest", more, "-d", "f", *DECLARED)),
@@ -134,13 +168,24 @@ def tried(ground: Ground, fault: str, steps: list[tuple[Verb, str, int]], most: 
     """How that many faults, at steps chosen by chance among those that can have it, ended."""
     chance = random.Random(fault)  # noqa: S311  a repeatable choice
     able = [step for step in steps if (fault, step[1]) not in NEVER]
+    chance.shuffle(able)
+    # As many of each verb, whatever the number of its calls.
+    turn: Count = collections.Counter()
+    order = {id(step): turns(turn, step[0].name) for step in able}
+    able.sort(key=lambda step: order[id(step)])
     seen: Count = collections.Counter()
-    for verb, call, number in chance.sample(able, min(most, len(able))):
+    for verb, call, number in able[:most]:
         outcome = trial(ground, verb, fault, call, number)
         seen[outcome] += 1
         if outcome in ("lost", "defect"):
             print(f"{outcome}: {verb.name}, {fault} at {call} {number}", file=sys.stderr)
     return seen
+
+
+def turns(counted: Count, name: str) -> int:
+    """How often this name has been counted, with this time."""
+    counted[name] += 1
+    return counted[name]
 
 
 TITLES = {
@@ -206,11 +251,22 @@ def kept(ground: Ground, place: Path, verb: Verb) -> bool:
     except MedvaeError as error:
         print(error, file=sys.stderr)
         return False
-    again = ground.run(place, verb.words)
-    finished = again.returncode == 0 or again.returncode in verb.again
-    if not finished:
+    return sound and "d@1" in held and finished(ground, place, verb) and not leftovers(place)
+
+
+def finished(ground: Ground, place: Path, verb: Verb) -> bool:
+    """Whether the command repeated does its work, and a training was charged once."""
+    for words, right in verb.repeats():
+        again = ground.run(place, words)
+        if again.returncode in right:
+            break
+    else:
         print(again.stderr[-500:], file=sys.stderr)
-    return sound and "d@1" in held and finished and not leftovers(place)
+        return False
+    if not verb.resumed:
+        return True
+    events = json.loads(ground.run(place, ("budget", "--json")).stdout)["events"]
+    return sum(event["run"].startswith(f"{RUN}#") for event in events) == 1
 
 
 def leftovers(place: Path) -> list[Path]:

@@ -151,10 +151,13 @@ class Session:
     def count_if_idle(self) -> None:
         """`count_commits`, unless somebody writes, who will do it at the end."""
         try:
-            self.lock.acquire(0.0)
+            crashed = self.lock.acquire(0.0)
         except AccessError:
             return
         try:
+            if crashed:
+                # The lock's trace of a writer that died is gone now: nobody else would clear up.
+                self.clear_up()
             if not self.lock.nested:
                 self.count_commits()
         finally:

@@ -70,6 +70,16 @@ def test_a_dead_writers_lock_is_free_and_its_leftovers_go(place, holder) -> None
     assert list((tenant.root / "tmp").iterdir()) == []
 
 
+def test_an_event_after_a_dead_writer_clears_up_as_well(place, holder) -> None:
+    """Logging takes the lock, and the trace of the dead writer with it."""
+    half = place.root / "vault" / "clinic" / ".keyring.json.0123456789abcdef.tmp"
+    half.write_bytes(b"half a key ring")
+    holder.kill()
+    holder.wait()
+    place.open("clinic").record("export", dataset="a@1")
+    assert not half.exists()
+
+
 def test_a_lock_whose_file_was_removed_is_taken_by_nobody(place, monkeypatch) -> None:
     """Opened, removed by somebody, then locked: the next writer would make another file."""
     tenant = place.create("clinic")
