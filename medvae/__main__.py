@@ -14,6 +14,8 @@ _INTERRUPTED: Final = 130
 
 def main() -> NoReturn:
     """Run the command line; a signal while its modules are still being loaded is one line, too."""
+    # Registered first, so called last.
+    atexit.register(_ignore_signals)
     try:
         # Before anything is loaded: the default of SIGTERM ends a process without a word.
         signal.signal(signal.SIGTERM, _as_interrupt)
@@ -42,6 +44,15 @@ def _leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_INTERRUPTED)
+
+
+def _ignore_signals() -> None:
+    """The command is done: Python gives signals back to the system while it takes itself down.
+
+    One that came then would end a process whose work is stored by the signal, without a word.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -48,3 +48,20 @@ def test_a_signal_while_modules_are_loaded_is_one_line_and_exit_code_130(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "medvae: interrupted before anything was begun\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_command_is_done_changes_nothing(number: int) -> None:
+    """Python gives signals back to the system before it destroys the last objects."""
+    code = (
+        "import os, signal, sys, types\n"
+        "class Last:\n"
+        f"    def __del__(self, kill=os.kill, me=os.getpid()): kill(me, {number})\n"
+        "sys.modules['last'] = types.ModuleType('last')\n"
+        "sys.modules['last'].held = Last()\n"
+        "sys.argv = ['medvae', '--version']\n"
+        "from medvae.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
