@@ -13,7 +13,7 @@ from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.drawing.given import repainted
-from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.numbers import Numbers, around
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.anatomy.patients import anatomy_of_patients, public_maps
 from medvae.anatomy.registration import Alignment
@@ -29,6 +29,7 @@ OWN: Final = 0.8
 FARTHEST: Final = 2.5
 _RELEASED: Final = "released."
 _MAPS: Final = "maps."
+_EARLIER: Final = "earlier."
 _SHAPE_SHARE: Final = "shape_share"
 
 
@@ -42,12 +43,15 @@ class AnatomyModel:
         released: mechanism -> its noisy vector, before anything was made of it; audits compare
             patients with it. Empty in a public model.
         shape_share: part of the budget that the mean shape had in the joint vector of means.
+        earlier: numbers of the model that the training went on from, which patients' vectors are
+            measured around; None: around public people.
     """
 
     cohort: CohortAnatomy
     numbers: Numbers
     released: Mapping[str, Array] = field(default_factory=dict)
     shape_share: float = SHAPE_SHARE
+    earlier: Numbers | None = None
 
     def to_arrays(self) -> dict[str, Array]:
         """Numbers and releases by name, for a model file."""
@@ -58,6 +62,7 @@ class AnatomyModel:
             **self.numbers.to_arrays(),
             **released,
             **{f"{_MAPS}{name}": values for name, values in own.items()},
+            **{f"{_EARLIER}{name}": values for name, values in self._earlier().items()},
             _SHAPE_SHARE: np.array(self.shape_share),
         }
 
@@ -70,7 +75,17 @@ class AnatomyModel:
             cohort = anatomy_of_patients(cohort.data, cohort.drawn_spacing, maps)
         numbers = Numbers.from_arrays(arrays)
         share = float(arrays.get(_SHAPE_SHARE, EARLIER_SHAPE_SHARE))
-        return cls(cohort.with_figures(len(numbers.figures)), numbers, released, share)
+        before = _under(_EARLIER, arrays)
+        earlier = Numbers.from_arrays(before) if before else None
+        return cls(cohort.with_figures(len(numbers.figures)), numbers, released, share, earlier)
+
+    @property
+    def centre(self) -> Numbers:
+        """What patients' vectors are measured around: public people, or an earlier model."""
+        return self.cohort.numbers if self.earlier is None else around(self.earlier)
+
+    def _earlier(self) -> dict[str, Array]:
+        return {} if self.earlier is None else self.earlier.to_arrays()
 
     def draw(
         self, random: np.random.Generator, grid: OutputGrid | None = None

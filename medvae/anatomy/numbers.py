@@ -109,6 +109,14 @@ _OF_SITES = {"site_shares", "site_figures"}
 _ALWAYS = {one.name for one in fields(Numbers)} - _OF_CLASSES - _OF_SITES
 
 
+def around(numbers: Numbers) -> Numbers:
+    """A model's numbers as centre and units of further patients' statistics.
+
+    People differ from them by what was released, no longer by what is known publicly.
+    """
+    return replace(numbers, figures_within=numbers.figures_std)
+
+
 def _within(std: Array, shares: Array, changes: Array) -> Array:
     """[n] standard deviations in one group of several, of shares [C] and means [C, n] apart."""
     between = shares @ changes**2 - (shares @ changes) ** 2

@@ -115,7 +115,7 @@ def _work(link: Link, job: crew.Job) -> None:
     manifest = datasets.load(tenant, run["dataset"])
     patients = SealedPatients(tenant, manifest, cfg.data)
     key = runs.run_key(tenant, run, plan, manifest)
-    init, anatomy = runs.init(tenant, run["init"], cfg), anatomy_choice.of_run(tenant, cfg)
+    init, anatomy = runs.init(tenant, run["init"], cfg, plan), anatomy_choice.of_run(tenant, cfg)
     saved = TenantCheckpoint(tenant, run["name"]).load()
     state = crew.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
     link.send({"step": "ready", "state": state})

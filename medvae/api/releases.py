@@ -15,7 +15,8 @@ from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
-    from medvae.release import Account, GateInputs, Looks, ReleaseFacts, VerifyResult
+    from medvae.model import Artifact
+    from medvae.release import Account, GateInputs, Looks, People, ReleaseFacts, VerifyResult
     from medvae.vault import Tenant
 
 
@@ -62,7 +63,7 @@ def create(
             order.n, order.out, order.seed, category=order.category, site=order.site
         )
         seed, drawn = models.draw(context, artifact, wanted, SILENT)
-        known = _accounted(tenant, name)
+        known = _accounted(tenant, name, artifact)
         people, shown = None, None
         if order.with_public:
             people, shown = public_images.of_model(tenant, name, artifact)
@@ -78,6 +79,7 @@ def create(
             debited=known.debited,
             account=known.account,
             looks=known.looks,
+            people=known.people,
             public=shown,
             **({"license": order.licence} if order.licence else {}),
         )
@@ -147,25 +149,37 @@ class _Accounted:
     debited: bool | None = None
     account: Account | None = None
     looks: Looks | None = None
+    people: People | None = None
 
 
-def _accounted(tenant: Tenant, name: str) -> _Accounted:
-    """What ledger and audit log say of the patients behind a model."""
+def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
+    """What ledger and audit log say of the patients behind a model, and behind those it goes on
+    from.
+    """
     from medvae.api.accounts import ledger
     from medvae.api.evaluation import looks
     from medvae.privacy import Plan
-    from medvae.release import Account, Looks
+    from medvae.release import Account, Looks, People
 
     run = models.run_of(tenant, name)
     if run is None:
         return _Accounted()
     book = ledger(tenant)
-    patients = book.charged(run["id"])
+    runs = [(run, Plan.from_json(run["plan"]))]
+    for earlier in artifact.facts.get("continues", []):
+        # A name that has no run, or one of another plan, is a run that nothing was debited for.
+        found = models.run_of(tenant, earlier["name"]) or {**run, "id": ""}
+        runs.append((found, Plan.from_json(earlier["plan"])))
+    charged = [book.charged(one["id"]) for one, _ in runs]
+    patients = frozenset[str]().union(*charged)
     spent = book.spent(sorted(patients))
     return _Accounted(
-        debited=book.holds(run["id"], Plan.from_json(run["plan"])),
+        debited=all(book.holds(one["id"], plan) for one, plan in runs),
         account=Account(spent.spent, spent.delta, spent.events),
         looks=Looks(**looks(tenant, patients)),
+        people=None
+        if len(runs) == 1
+        else People(len(patients), len(patients) < sum(len(one) for one in charged)),
     )
 
 

@@ -37,23 +37,31 @@ def run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> b
     return privacy.run_key(secret, made.digest(), datasets.digest(manifest), "train")
 
 
-def init(tenant: Tenant, name: str | None, cfg: RunConfig) -> Artifact | None:
-    """The public model to start from; None: the shipped weights.
+def init(
+    tenant: Tenant, name: str | None, cfg: RunConfig, plan: Plan | None = None
+) -> Artifact | None:
+    """The model to start from: a public one, or a private one that is continued; None: the shipped
+    weights.
+
+    plan: of a run that was begun; None: of one that is yet to be planned.
 
     Raises:
-        UsageError: it was trained on patients, which would spend twice, or is another network.
+        UsageError: it is another network, or private and cannot be continued.
+        IntegrityError: a private one is not the model that the plan was made for.
     """
     if name is None:
         return None
     if cfg.cosines.share > 0:
         raise UsageError("--init starts a network, and the cosine model has none: leave it out")
     from medvae.api.models import load
+    from medvae.train import continuing
 
     artifact = load(tenant, name)
     if artifact.facts["kind"] != "public":
-        raise UsageError(
-            f"--init {name} was trained on patients; start from a model made by medvae pretrain"
-        )
+        continuing.check(cfg, name, artifact)
+        if plan is not None:
+            continuing.check_bound(plan, artifact)
+        return artifact
     if artifact.facts["model"]["config"] != cfg.model.model_dump(mode="json"):
         raise UsageError(
             f"--init {name} is another network than the configuration's section model; "
@@ -102,4 +110,5 @@ def result(run: RunRecord, notes: tuple[str, ...]) -> TrainResult:
         seconds=run["seconds"],
         notes=notes,
         unit=str(section(run, "privacy").get("unit") or "patient"),
+        continues=json.loads(run["plan"])["constants"].get("continues", {}).get("name"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -49,10 +50,14 @@ class TrainRequest:
     workers: int | None = None
 
 
-def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
+def make_plan(
+    tenant: Tenant, cfg: RunConfig, patients: int, constants: Mapping[str, object] | None = None
+) -> Plan:
     """The plan of a run: made of public constants and the public number of patients alone.
 
     Its delta is the tenant's: one for all plans, accounts and cards.
+
+    constants: bound into the plan beside the configuration.
 
     Raises:
         UsageError: epsilon is no budget, delta is another than the tenant's or above
@@ -71,7 +76,7 @@ def make_plan(tenant: Tenant, cfg: RunConfig, patients: int) -> Plan:
         patients=patients,
         epsilon=cfg.privacy.epsilon,
         delta=tenant.delta,
-        constants=cfg.public(),
+        constants=cfg.public() | dict(constants or {}),
     )
 
 
@@ -239,7 +244,7 @@ def _train(
     # Whatever can be refused is refused before the debit: there is no refund.
     patients = SealedPatients(tenant, manifest, cfg.data)
     key = runs.run_key(tenant, run, made, manifest)
-    init = runs.init(tenant, run["init"], cfg)
+    init = runs.init(tenant, run["init"], cfg, made)
     anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
@@ -271,6 +276,8 @@ def _begin(
     context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
 ) -> RunRecord:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
+    from medvae.train import continuing
+
     tenant = context.tenant
     if tenant.find("run", request.name) is not None:
         raise UsageError(
@@ -288,10 +295,11 @@ def _begin(
     if _alone(asked, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")
-    runs.init(tenant, request.init, cfg)
+    init = runs.init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(context.device)
-    made = make_plan(tenant, cfg, len(datasets.subjects(manifest)))
+    constants = continuing.constants(request.init, init)
+    made = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
     ledger(tenant).check(made, datasets.subjects(manifest))
     damage = integrity.verify(tenant, label, False, progress).damaged
     if damage:

@@ -18,7 +18,11 @@ def run(
     name: Annotated[str, typer.Option(help="Name of the run and of the new model.")],
     epsilon: Epsilon = None,
     init: Annotated[
-        str | None, typer.Option(help="Start from this model of medvae pretrain.")
+        str | None,
+        typer.Option(
+            help="Start from this model of medvae pretrain, or go on from this private model with "
+            "the patients of another data set."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run of this name; spends nothing more.")
@@ -55,4 +59,10 @@ def run(
         note(f"Note: {remark}")
     guarantee = f"epsilon {result.epsilon:.4g}, delta {result.delta:.3g} for each {result.unit}"
     took = duration(result.seconds)
-    show(result, [f"Model {name}: {guarantee}; {result.steps} private steps in {took}."])
+    lines = [f"Model {name}: {guarantee}; {result.steps} private steps in {took}."]
+    if result.continues:
+        lines.append(
+            f"It goes on from {result.continues}; a {result.unit} of both has lost what both "
+            "compose to (medvae budget)."
+        )
+    show(result, lines)

@@ -157,8 +157,8 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "trust_model": "central: the institution that holds the scans runs the training and is "
         "trusted with them; whoever receives this release is not trusted at all",
         "mechanisms": [_titled(mechanism) for mechanism in privacy.mechanisms],
-        "composition": "all mechanisms above composed in one plan, fixed and debited before "
-        "the first private step; sampling the model is post-processing and costs nothing more",
+        "composition": _composition(privacy),
+        **({"continues": [dict(one) for one in privacy.continues]} if privacy.continues else {}),
         "accountant": privacy.accountant,
         "cross_check_epsilon": privacy.cross_check,
         "cross_check_accountant": privacy.cross_check_note,
@@ -200,6 +200,30 @@ _ASSUMED = {
     "patient": ["every volume was assigned to the right patient when it was read in"],
     "file": ["no two files are of the same person: who has several is protected less, as a group"],
 }
+
+
+def _composition(privacy: PrivacyFacts) -> str:
+    after = "sampling the model is post-processing and costs nothing more"
+    if not privacy.continues:
+        return (
+            "all mechanisms above composed in one plan, fixed and debited before the first private "
+            f"step; {after}"
+        )
+    names = ", ".join(
+        f"{one['name']} (epsilon {one['epsilon']:.4g}, {one['patients']} {privacy.unit}s)"
+        for one in privacy.continues
+    )
+    who = (
+        f"a {privacy.unit} may be in several of these trainings, so the mechanisms above are those "
+        "of all of them, composed"
+        if privacy.overlap
+        else f"no {privacy.unit} is in two of these trainings, so the mechanisms above are those "
+        "of the costliest one"
+    )
+    return (
+        f"the training went on from {names}, and each had a plan that was fixed and debited before "
+        f"its first private step; {who}; {after}"
+    )
 
 
 def _summary(privacy: PrivacyFacts) -> str:

@@ -192,12 +192,21 @@ def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
         "looks at these patients before": f"evaluate {looks['evaluate']}, audit {looks['audit']}",
         "trust model": privacy["trust_model"],
         "composition": privacy["composition"],
+        **_continues(privacy.get("continues", [])),
         "accountant": privacy["accountant"],
         "second accountant": "none"
         if second is None
         else f"{second:.5g} ({privacy['cross_check_accountant']})",
         "plan": privacy["plan_digest"] or "not stated",
         "side channels": privacy["side_channels"],
+    }
+
+
+def _continues(earlier: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        f"goes on from {one['name']}": f"epsilon {one['epsilon']:.4g} at delta {one['delta']:g}, "
+        f"{one['patients']} patients, plan {one['plan_digest']}"
+        for one in earlier
     }
 
 

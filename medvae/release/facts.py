@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import IntegrityError, UsageError
+from medvae.release.continued import People, shown, worst_of
 
 _LONGEST = 200
 
@@ -84,6 +85,10 @@ class PrivacyFacts:
         tenant_limit: the largest epsilon that one patient may spend at this tenant.
         account: see `Account`; None (nobody looked) is refused.
         looks: see `Looks`; None (nobody counted) is refused.
+        continues: the models that the training went on from, the nearest first, each with name,
+            epsilon, delta, patients and plan_digest. Then epsilon and mechanisms are of the patient
+            who may have lost most, and patients are those of all of them.
+        overlap: whether a patient may be in several of these trainings.
     """
 
     training: Training
@@ -101,6 +106,8 @@ class PrivacyFacts:
     tenant_limit: float | None = None
     account: Account | None = None
     looks: Looks | None = None
+    continues: tuple[Mapping[str, Any], ...] = ()
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.training not in get_args(Training):
@@ -115,8 +122,12 @@ class PrivacyFacts:
         tenant_limit: float | None = None,
         account: Account | None = None,
         looks: Looks | None = None,
+        people: People | None = None,
     ) -> PrivacyFacts:
         """From a sealed model's own facts: its kind, its format and its plan.
+
+        people: of all trainings that the model goes on from; None: of this one alone, or nobody
+            looked, and then one patient may be in all of them.
 
         Raises:
             IntegrityError: the kind is unknown, or the plan is not one or was changed.
@@ -136,16 +147,20 @@ class PrivacyFacts:
             raise IntegrityError("the model was trained on patients but carries no plan")
         plan = Plan.from_json(raw if isinstance(raw, str) else json.dumps(raw))
         promised = facts.get("config", {}).get("privacy", {})
-        second = second_opinion(plan.mechanisms, plan.delta)
+        earlier = facts.get("continues", [])
+        plans = [plan, *(Plan.from_json(one["plan"]) for one in earlier)]
+        people = people or People(sum(one.patients for one in plans), len(plans) > 1)
+        worst = worst_of(plans, promised.get("epsilon"), people.overlap)
+        second = second_opinion(worst.mechanisms, plan.delta)
         return cls(
             training="private",
-            epsilon=plan.epsilon,
+            epsilon=worst.epsilon,
             delta=plan.delta,
-            planned_epsilon=promised.get("epsilon"),
-            patients=plan.patients,
+            planned_epsilon=worst.planned,
+            patients=people.count,
             unit=promised.get("unit"),
-            mechanisms=tuple(asdict(mechanism) for mechanism in plan.mechanisms),
-            accountant=accountant_name(plan.mechanisms),
+            mechanisms=tuple(asdict(mechanism) for mechanism in worst.mechanisms),
+            accountant=accountant_name(worst.mechanisms),
             cross_check=second.epsilon,
             cross_check_note=f"{second.accountant}; stated error {second.error:g}",
             plan_digest=plan.digest().hex(),
@@ -153,6 +168,10 @@ class PrivacyFacts:
             tenant_limit=tenant_limit,
             account=account,
             looks=looks,
+            continues=tuple(
+                shown(one["name"], its) for one, its in zip(earlier, plans[1:], strict=True)
+            ),
+            overlap=people.overlap,
         )
 
 
@@ -252,6 +271,7 @@ class ReleaseFacts:
         tenant_limit: float | None = None,
         account: Account | None = None,
         looks: Looks | None = None,
+        people: People | None = None,
         **more: Any,
     ) -> ReleaseFacts:
         """From a sealed model's facts; only what is named here is taken over.
@@ -262,6 +282,7 @@ class ReleaseFacts:
             name: title (default: by modality).
             debited, tenant_limit, account: what the tenant's ledger says.
             looks: what the tenant's audit log says.
+            people: see `PrivacyFacts.from_model`.
             more: other attributes of `ReleaseFacts` (suffix, body_part, license, ...).
 
         Raises:
@@ -274,7 +295,12 @@ class ReleaseFacts:
             raise IntegrityError("the model's facts hold no usable configuration") from error
         modality = modalities.get(data.modality)
         privacy = PrivacyFacts.from_model(
-            facts, debited=debited, tenant_limit=tenant_limit, account=account, looks=looks
+            facts,
+            debited=debited,
+            tenant_limit=tenant_limit,
+            account=account,
+            looks=looks,
+            people=people,
         )
         model = {"kind": facts["kind"], **facts.get("model", {})}
         anatomy = facts.get("anatomy")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 
 from medvae.anatomy.bands import Bands
 from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.continued import Continued
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import (
@@ -100,13 +102,16 @@ def released(
     noise: NoiseSource,
     stages: Stages,
     progress: Progress,
+    earlier: Continued | None = None,
 ) -> AnatomyModel:
     """The anatomy model of the plan; kept, so that a resumed run does not measure again."""
     done = stages.result("anatomy")
     if done is None:
         release = PlannedRelease(plan, noise, stages.ranks)
         threads = max(1, (os.cpu_count() or 1) // stages.ranks.count)
-        model = fit_anatomy(cohort, patients, release, workers=threads, progress=progress)
+        model = fit_anatomy(
+            cohort, patients, release, workers=threads, progress=progress, earlier=earlier
+        )
         done = stages.finish("anatomy", _tensors(model))
     # Read back also when just made: a resumed run must see the same numbers.
     return AnatomyModel.read(cohort, {k: v.numpy() for k, v in done.items()})
@@ -176,26 +181,32 @@ def fit_anatomy(
     *,
     workers: int = 1,
     progress: Progress,
+    earlier: Continued | None = None,
 ) -> AnatomyModel:
     """Measure every patient and release the cohort's numbers.
 
     workers: threads of this process; the numbers are the same for any, and for any ranks.
+    earlier: the model that the training goes on from; of an entry with people alone.
     """
     maps: dict[str, Array] = {}
     if cohort.entry is None:
         cohort, maps = release_maps(cohort, patients, release, workers=workers, progress=progress)
     measurements = list(_measured(cohort, patients, release, workers, progress))
-    public, bands = cohort.numbers, cohort.bands
-    model = AnatomyModel(cohort, public, maps)
-    count = None if cohort.entry is None else _coefficients(public, bands, release)
-    model = _release(MEANS, mean_parts(public, bands, count), measurements, release, model)
-    model = _release(SPREADS, spread_parts(public, bands), measurements, release, model)
+    known, bands = cohort.numbers if earlier is None else earlier.known, cohort.bands
+    before = None if earlier is None else earlier.numbers
+    model = AnatomyModel(cohort, known, maps, earlier=before)
+    count = None if cohort.entry is None else _coefficients(known, bands, release)
     classes, sites = cohort.data.classes, len(cohort.data.sites or ())
+    planned = [(MEANS, mean_parts(known, bands, count)), (SPREADS, spread_parts(known, bands))]
     if classes > 0:
-        parts = class_parts(public, bands, classes)
-        model = _release(CLASSES, parts, measurements, release, model)
+        planned.append((CLASSES, class_parts(known, bands, classes)))
     if sites:
-        model = _release(BY_SITE, site_parts(public, sites), measurements, release, model)
+        planned.append((BY_SITE, site_parts(known, sites)))
+    for name, parts in planned:
+        found = _release(name, parts, measurements, release, model)
+        if earlier is not None:
+            found = replace(found, numbers=earlier.joined(name, model.numbers, found.numbers))
+        model = found
     return model
 
 
@@ -243,7 +254,7 @@ def _release(
     for part, own in joined.split(released).items():
         statistic = next(candidate for candidate in parts if candidate.name == part)
         numbers = statistic.estimate(own, joined.sigma(part, sigma), numbers)
-    return AnatomyModel(model.cohort, numbers, {**model.released, name: released})
+    return replace(model, numbers=numbers, released={**model.released, name: released})
 
 
 def _vector(

@@ -35,9 +35,9 @@ from medvae.privacy.ranks import ALONE, Ranks
 from medvae.progress import SILENT, Progress
 from medvae.threads import one_thread
 from medvae.train import anatomy as anatomy_stage
+from medvae.train import continuing, prior_fit
 from medvae.train import cosines as cosine_stage
 from medvae.train import finetune as dp
-from medvae.train import prior_fit
 from medvae.train import sites as site_stage
 from medvae.train.codes import Codes
 from medvae.train.loop import Schedule, train_freely
@@ -125,7 +125,8 @@ def train(
         plan: already debited.
         patients: as many as the plan says.
         key: 32 bytes, bound to plan and data set; all private randomness comes from it.
-        init: a public model to start from; None: the shipped one, or fresh weights.
+        init: a public model to start from, or the private one that the plan names; None: the
+            shipped one, or fresh weights.
         anatomy: the library's entry that the configuration names, ready for the cohort.
         checkpoint: where the state is kept after each stage and every few steps.
         device: "cpu" or "cuda"; of the first rank, the others compute on a CPU.
@@ -134,8 +135,9 @@ def train(
             a `checkpoint` that loads the same state.
 
     Raises:
-        UsageError: the number of patients is not the plan's, `init` is another network or was
-            trained on patients, or `anatomy` is not what the configuration names.
+        UsageError: the number of patients is not the plan's, `init` is another network, or
+            `anatomy` is not what the configuration names.
+        IntegrityError: `init` was trained on patients, and is not the model of the plan.
     """
     if len(patients) != plan.patients:
         raise UsageError(
@@ -144,6 +146,7 @@ def train(
         )
     if (anatomy.digest if anatomy else "") != cfg.anatomy.digest:
         raise UsageError("the anatomy entry is not the one that the configuration names")
+    continuing.check_bound(plan, init)
     stages = Stages.resume(checkpoint or NullCheckpointStore(), ranks)
     noise = NoiseSource(key, _binding(cfg, device))
     if cfg.cosines.share > 0:
@@ -156,7 +159,10 @@ def train(
         model = _initial(cfg, init).to(device if ranks.rank == 0 else "cpu")
         people = None
         if anatomy is not None:
-            people = anatomy_stage.released(anatomy, plan, patients, noise, stages, progress)
+            earlier = continuing.continued(anatomy, init, plan.patients)
+            people = anatomy_stage.released(
+                anatomy, plan, patients, noise, stages, progress, earlier
+            )
             patches = partial(anatomy_stage.patches, people, cfg)
             _train_on_samples(model, patches, cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
@@ -165,7 +171,10 @@ def train(
             _train_on_samples(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, device, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
-    return _artifact(cfg, plan, model, prior, atlas, people)
+    made = _artifact(cfg, plan, model, prior, atlas, people)
+    ancestors = continuing.ancestry(init, plan.constants.get("continues", {}).get("name", ""))
+    made.facts |= {"continues": ancestors} if ancestors else {}
+    return made
 
 
 def _binding(cfg: RunConfig, device: str) -> str:
@@ -183,8 +192,6 @@ def _initial(cfg: RunConfig, init: Artifact | None) -> VAE:
 
     if init is None:
         return start(cfg)
-    if init.facts.get("private", True):
-        raise UsageError("a model that was trained on patients cannot start another run")
     model = start(
         cfg.model_copy(update={"pretrain": cfg.pretrain.model_copy(update={"init": None})})
     )

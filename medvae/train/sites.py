@@ -6,6 +6,7 @@ from typing import Any
 
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import BY_SITE, site_parts
+from medvae.anatomy.parts.classes import shares_of
 from medvae.anatomy.shift import LEVEL, differences
 from medvae.privacy import Plan, joint
 from medvae.privacy.recentre import sigma_of
@@ -19,6 +20,9 @@ def facts(model: AnatomyModel, plan: Plan) -> dict[str, Any] | None:
     joined = joint.joined(site_parts(model.cohort.numbers, len(names)))
     part = joined.split(model.released[BY_SITE])["site-figures"]
     sigma = joined.sigma("site-figures", sigma_of(plan, BY_SITE, joined.clip))
+    # Of the patients that were measured; `shares` below are also of those of an earlier model.
+    noise = joined.sigma("site-shares", sigma_of(plan, BY_SITE, joined.clip))
+    measured = shares_of(joined.split(model.released[BY_SITE])["site-shares"], noise)
     shares = model.numbers.site_shares
     figures = model.cohort.renderer.names
     return {
@@ -34,6 +38,6 @@ def facts(model: AnatomyModel, plan: Plan) -> dict[str, Any] | None:
                 "chance": round(one.chance, 4),
                 "differs": one.differs,
             }
-            for one in differences(part, sigma, shares, plan.patients)
+            for one in differences(part, sigma, measured, plan.patients)
         ],
     }

@@ -7,7 +7,17 @@ import pytest
 
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.collection import Library
-from medvae.anatomy.parts import BY_SITE, CLASSES, MEANS, SPREADS, Measured, site_parts
+from medvae.anatomy.continued import Continued
+from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.parts import (
+    BY_SITE,
+    CLASSES,
+    MEANS,
+    SPREADS,
+    Measured,
+    mean_parts,
+    site_parts,
+)
 from medvae.config import DataConfig, RunConfig
 from medvae.privacy import NoiseSource, StageRequest, joint, make_plan
 from medvae.progress import SILENT
@@ -178,3 +188,29 @@ def test_no_patient_moves_the_sums_of_sites_by_more_than_the_clip(cohort, site, 
     assert moved <= joined.clip * (1.0 + 1e-9)
     if value == 5.0 and site in (0, 1):
         assert moved > 0.1 * joined.clip
+
+
+def test_vectors_of_new_patients_are_measured_around_the_earlier_model(cohort):
+    """And read back so, for an audit: around public people they would be others."""
+    continued = Continued(fitted(cohort, 50.0).numbers, 0.5, cohort.bands)
+    release = released(50.0, key=b"c" * 32)
+    model = stage.fit_anatomy(cohort, Cohort(), release, progress=SILENT, earlier=continued)
+    again = AnatomyModel.read(cohort, model.to_arrays())
+    np.testing.assert_array_equal(again.centre.figures, continued.numbers.figures)
+    assert noise_of(model, again.centre, cohort, release) == pytest.approx(1.0, abs=0.3)
+    assert noise_of(model, cohort.numbers, cohort, release) > 1.5
+
+
+def noise_of(model, centre, cohort, release):
+    """What the released means differ by from vectors round `centre`, relative to the noise."""
+    rest = sum(part.dimension for part in mean_parts(centre, cohort.bands, None))
+    noisy = model.released[MEANS]
+    parts = mean_parts(centre, cohort.bands, (len(noisy) - rest) // 3)
+    joined, clipped = joint.joined(parts), []
+    for index in range(PATIENTS):
+        found = [cohort.measure(one) for one in Cohort().scans(index)]
+        shown = [one for one in found if one is not None]
+        vector = stage._vector(parts, joined, shown, centre)
+        clipped.append(vector * min(1.0, joined.clip / np.linalg.norm(vector)))
+    sigma = release.sigma(MEANS, joined.clip)
+    return np.linalg.norm(noisy - np.mean(clipped, axis=0)) / (sigma * np.sqrt(len(noisy)))

@@ -65,7 +65,8 @@ class ClassPlace:
         return in_block((found.place - known.place) / known.place_std, found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        change = _by_class(released, sigma, known, _shrunk_place)
+        before = None if not known.class_place.size else known.class_place / known.place_std
+        change = _by_class(released, sigma, known, _shrunk_place, before)
         return replace(known, class_place=change * known.place_std)
 
 
@@ -92,7 +93,8 @@ class ClassFigures:
         return in_block(shown, found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        change = _by_class(released, sigma, known, toward_zero)
+        before = None if not known.class_figures.size else known.class_figures / known.figures_std
+        change = _by_class(released, sigma, known, toward_zero, before)
         return replace(known, class_figures=change * known.figures_std)
 
 
@@ -123,11 +125,15 @@ class ClassShape:
         return in_block(deviation[:, : self.count].reshape(-1), found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        blocks = _by_class(released, sigma, known, toward_zero)
-        slow = blocks.reshape(self.classes, 3, self.count)
+        units = self.bands.spread(known.shape_std)
         change = np.zeros((self.classes, *known.shape.shape))
-        change[..., : self.count] = slow
-        return replace(known, class_shape=change * self.bands.spread(known.shape_std))
+        before = None
+        if known.class_shape.size:
+            change = known.class_shape / units
+            before = change[..., : self.count].reshape(self.classes, -1)
+        blocks = _by_class(released, sigma, known, toward_zero, before)
+        change[..., : self.count] = blocks.reshape(self.classes, 3, self.count)
+        return replace(known, class_shape=change * units)
 
 
 def shares_of(released: Array, sigma: float) -> Array:
@@ -161,11 +167,22 @@ def _shrunk_place(values: Array, sigma: float) -> Array:
 
 
 def _by_class(
-    released: Array, sigma: float, known: Numbers, shrink: Callable[[Array, float], Array]
+    released: Array,
+    sigma: float,
+    known: Numbers,
+    shrink: Callable[[Array, float], Array],
+    before: Array | None,
 ) -> Array:
-    """[classes, n] mean deviation of each class, shrunk toward none by its own noise."""
+    """[classes, n] mean deviation of each class, shrunk by its own noise.
+
+    before: [classes, n] what an earlier model says, and noise leaves; None: no deviation.
+    """
     shares = known.class_shares
     blocks = released.reshape(len(shares), -1)
+    centre = np.zeros_like(blocks) if before is None else before
     return np.stack(
-        [shrink(block / share, sigma / share) for block, share in zip(blocks, shares, strict=True)]
+        [
+            at + shrink(block / share - at, sigma / share)
+            for block, share, at in zip(blocks, shares, centre, strict=True)
+        ]
     )

@@ -67,10 +67,13 @@ class SiteFigures:
         apart = Apart.of(released, sigma, known.site_shares)
         # What all sites have in common is the error of the released means.
         common = toward_zero(apart.common, apart.common_sigma)
-        own = [
-            toward_zero(site, noise) for site, noise in zip(apart.own, apart.own_sigma, strict=True)
-        ]
-        return replace(known, site_figures=(np.stack(own) + common) * known.figures_std)
+        own = np.zeros_like(apart.own)
+        if known.site_figures.size:
+            # Of an earlier model, which noise leaves as it was.
+            own = known.site_figures / known.figures_std - common
+        for site, noise in enumerate(apart.own_sigma):
+            own[site] += toward_zero(apart.own[site] - own[site], float(noise))
+        return replace(known, site_figures=(own + common) * known.figures_std)
 
 
 @dataclass(frozen=True)

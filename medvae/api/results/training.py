@@ -112,6 +112,8 @@ class TrainResult(Result):
         seconds: of the training itself.
         notes: remarks for a person, of private data.
         unit: "patient" or "file": whom the guarantee protects.
+        continues: the private model that the training went on from; None: a public start. Who is
+            in both has lost what both compose to (see `Session.budget`).
     """
 
     model: str
@@ -122,6 +124,7 @@ class TrainResult(Result):
     seconds: float
     notes: tuple[str, ...]
     unit: str = "patient"
+    continues: str | None = None
 
 
 @dataclass(frozen=True)

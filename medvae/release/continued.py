@@ -1,0 +1,62 @@
+"""What a release states of a model whose training went on from earlier private ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medvae.privacy import Mechanism, Plan
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is behind a model.
+
+    Attributes:
+        count: patients (or files) of all trainings that made it, each once.
+        overlap: one of them is in several of these trainings.
+    """
+
+    count: int
+    overlap: bool
+
+
+@dataclass(frozen=True)
+class Worst:
+    """What the patient who may have lost most lost by the plans behind a model."""
+
+    mechanisms: tuple[Mechanism, ...]
+    epsilon: float
+    planned: float | None
+
+
+def worst_of(plans: Sequence[Plan], target: float | None, overlap: bool) -> Worst:
+    """Of several plans on different patients the costliest, else their composition.
+
+    target: epsilon that the first plan was made for; the others carry theirs.
+    """
+    from medvae.privacy import epsilon
+
+    earlier = [one.constants.get("privacy", {}).get("epsilon") for one in plans[1:]]
+    targets = [target, *earlier]
+    if not overlap or len(plans) == 1:
+        costliest = max(range(len(plans)), key=lambda number: plans[number].epsilon)
+        plan = plans[costliest]
+        return Worst(plan.mechanisms, plan.epsilon, targets[costliest])
+    mechanisms = tuple(one for plan in plans for one in plan.mechanisms)
+    known = [one for one in targets if one is not None]
+    planned = sum(known) if len(known) == len(targets) else None
+    return Worst(mechanisms, epsilon(mechanisms, plans[0].delta), planned)
+
+
+def shown(name: str, plan: Plan) -> dict[str, Any]:
+    """An earlier training, as the card lists it."""
+    return {
+        "name": name,
+        "epsilon": plan.epsilon,
+        "delta": plan.delta,
+        "patients": plan.patients,
+        "plan_digest": plan.digest().hex(),
+    }
