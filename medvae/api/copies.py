@@ -73,6 +73,7 @@ class Stored:
         self._what = what
         self._rows = np.zeros((64, _BLOCKS), np.float32)
         self._invariants = np.zeros((64, _INVARIANTS), np.float32)
+        self._sizes = np.zeros((64, _INVARIANTS // 6), np.float32)
         self._entries: list[tuple[VolumeEntry, int | None]] = []
         self._known: set[tuple[str, str]] = set()
         for entry in datasets.every_entry(tenant):
@@ -96,8 +97,11 @@ class Stored:
         if len(self._entries) == len(self._rows):
             self._rows = _doubled(self._rows)
             self._invariants = _doubled(self._invariants)
+            self._sizes = _doubled(self._sizes)
         self._rows[len(self._entries)] = cube.ravel()
-        self._invariants[len(self._entries)] = likeness.invariants(cube)
+        numbers = likeness.invariants(cube)
+        self._invariants[len(self._entries)] = numbers
+        self._sizes[len(self._entries)] = likeness.sizes(numbers)
         self._entries.append((entry, channel))
 
     def copies(self, voxels: Voxels) -> Iterator[VolumeEntry]:
@@ -113,11 +117,13 @@ class Stored:
     def _near(self, coarse: Cube) -> npt.NDArray[np.intp]:
         """Rows whose blocks correlate with these in some orientation.
 
-        All 48 orientations are tried on the few rows alone whose invariants correlate as much.
+        Few numbers of a row are compared first, more of the rows that are left, and all 48
+        orientations of those alone whose invariants correlate as much.
         """
         mine = likeness.invariants(coarse)
-        alike = self._invariants[: len(self._entries)] @ mine
+        alike = self._sizes[: len(self._entries)] @ likeness.sizes(mine)
         few: npt.NDArray[np.intp] = np.flatnonzero(alike > MAY_BE_COPY - _ROUNDING)
+        few = few[self._invariants[few] @ mine > MAY_BE_COPY - _ROUNDING]
         if not few.size:
             return few
         turned = likeness.orientations(coarse)

@@ -129,6 +129,14 @@ def invariants(cube: Cube) -> npt.NDArray[np.float32]:
     return np.asarray(np.sort(turned[:, ordered], axis=0) * weights, np.float32).ravel()
 
 
+def sizes(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """[n / 6] the norm of each six of `invariants` that one set of coefficients gives.
+
+    Products of two cubes' are at least those of their invariants (Cauchy and Schwarz).
+    """
+    return np.asarray(np.linalg.norm(numbers.reshape(6, -1), axis=0), np.float32)
+
+
 @lru_cache
 def _cosines(edge: int) -> npt.NDArray[np.float64]:
     """[edge, edge] the orthonormal cosine transform (DCT-II): scipy.fft takes .2 s to load."""

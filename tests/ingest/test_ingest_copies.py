@@ -24,6 +24,7 @@ from medvae.ingest.likeness import (
     invariants,
     orientations,
     packed,
+    sizes,
     unpacked,
 )
 
@@ -138,8 +139,10 @@ def test_invariants_are_the_same_in_every_orientation_and_near_where_copies_are(
                 found = invariants(sign * cube)
                 assert np.allclose(found, invariants(second), atol=1e-5)
                 assert float(mine @ found) >= correlation(first, cube) - 1e-5
+                assert sizes(mine) @ sizes(found) >= mine @ found - 1e-5
     if edge == COARSE:  # those of unlike cubes are unlike: few of them are looked at again
         assert float(mine @ found) < MAY_BE_COPY - 0.05
+        assert float(sizes(mine) @ sizes(found)) < MAY_BE_COPY
 
 
 @pytest.mark.slow
