@@ -88,6 +88,9 @@ class Dicom:
         rescale_type: RescaleType of written images; empty: none is written.
         unit_keyword, unit_values: the attribute with the unit of an image that is read, and
             the values that mean this modality's unit; no values: any.
+        unit_kind: an attribute that says of what kind the unit is, and its values that are meant;
+            no attribute: any.
+        unit_codes: codes (UCUM) of the unit in a mapping of real world values.
         scale: attributes of the intensity scale without which the unit of an image that is read
             is unknown.
         padding: intensity of pixels that are marked as padding.
@@ -109,6 +112,8 @@ class Dicom:
     rescale_type: str = ""
     unit_keyword: str = "RescaleType"
     unit_values: frozenset[str] = frozenset()
+    unit_kind: tuple[str, frozenset[str]] = ("", frozenset())
+    unit_codes: frozenset[str] = frozenset()
     scale: tuple[str, ...] = ()
     padding: float = 0.0
     empty: float = 0.0

@@ -15,10 +15,10 @@ PET: Final = Modality(
     dicom=Dicom(
         storage="1.2.840.10008.5.1.4.1.1.128",
         modality="PT",
-        read=("1.2.840.10008.5.1.4.1.1.128",),
-        refused=(
-            ("1.2.840.10008.5.1.4.1.1.128.1", "an enhanced PET image"),
-            ("1.2.840.10008.5.1.4.1.1.130", "an enhanced PET image"),
+        read=(
+            "1.2.840.10008.5.1.4.1.1.128",
+            "1.2.840.10008.5.1.4.1.1.128.1",
+            "1.2.840.10008.5.1.4.1.1.130",
         ),
         # PS3.3 C.8.9.4.1.1: the second value is PRIMARY, also of what is derived.
         image_type=("DERIVED", "PRIMARY"),
@@ -39,6 +39,9 @@ PET: Final = Modality(
         ),
         unit_keyword="Units",
         unit_values=frozenset({"GML"}),
+        # By body weight, as it is where nothing is said (PS3.3 C.8.9.1); CID 85 of PS3.16.
+        unit_kind=("SUVType", frozenset({"", "BW"})),
+        unit_codes=frozenset({"{SUVbw}g/ml"}),
         # Of Type 1 (PS3.3 C.8.9.4): a slope of its own for each slice.
         scale=("RescaleSlope",),
         index_keyword="ImageIndex",

@@ -17,8 +17,8 @@ MARKS = ("SEG", "RTSTRUCT")
 
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE = "1.2.840.10008.5.1.4.1.1."
-# Images that hold volumes; of enhanced PET ingest says that it does not read it.
-VOLUMES = (*CT.dicom.read, *MR.dicom.read, *PET.dicom.read, STORAGE + "128.1", STORAGE + "130")
+# Images that hold volumes.
+VOLUMES = (*CT.dicom.read, *MR.dicom.read, *PET.dicom.read)
 # What else such series hold: segmentations, contours, colour MR, secondary captures.
 OTHERS = tuple(STORAGE + end for end in ("66.4", "66.7", "481.3", "4.3", "7", "7.2", "7.3", "7.4"))
 

@@ -22,6 +22,7 @@ DIMENSIONS = (
     ("stack", CONTENT, "StackID"),
     ("frame type", "MRImageFrameTypeSequence", "FrameType"),
     ("frame type", "CTImageFrameTypeSequence", "FrameType"),
+    ("frame type", "PETFrameTypeSequence", "FrameType"),
     ("signal component", "MRImageFrameTypeSequence", "ComplexImageComponent"),
     ("echo time", "MREchoSequence", "EffectiveEchoTime"),
     ("b-value", "MRDiffusionSequence", "DiffusionBValue"),
@@ -42,7 +43,7 @@ DIMENSIONS = (
 )
 TYPES = ("frame type", "signal component")
 # Frames of one scan may differ in those from here on.
-OF_SCANS = frozenset(name for name, _, _ in DIMENSIONS[:11])
+OF_SCANS = frozenset(name for name, _, _ in DIMENSIONS[:12])
 # What the writer of an image counts, in dimensions of its own; one of them counts places.
 MOST_INDICES = 8
 BY = Traits(

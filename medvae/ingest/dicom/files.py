@@ -83,6 +83,7 @@ CONTENT: list[str | int] = [
     "RescaleType",
     "Units",
     "SUVType",
+    "RealWorldValueMappingSequence",
     "ModalityLUTSequence",
     "SpacingBetweenSlices",
     # Siemens: number of images in a mosaic, owner and content of its own header.

@@ -43,6 +43,13 @@ WITH_AN_END = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes}
 # Stored as they are.
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
 SCALE = ("RescaleSlope", "RescaleIntercept")
+MAPPING = ("RealWorldValueSlope", "RealWorldValueIntercept")
+# Functional groups that may name the unit (the latter of images that were converted).
+UNITS = (
+    "PixelValueTransformationSequence",
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+)
 
 
 @dataclass(frozen=True)
@@ -264,7 +271,8 @@ class _Lookup:
 
     def scale(self, modality: Modality) -> tuple[float, float]:
         """Slope and intercept; what is absent or empty is 1 and 0. Raises InputError."""
-        self._check_unit(modality)
+        if not self._is_in_unit(modality):
+            return self._mapped(modality)
         found: dict[str, float] = {}
         for place in self._places("PixelValueTransformationSequence"):
             for name in SCALE:
@@ -283,12 +291,33 @@ class _Lookup:
                 )
         return found.get("RescaleSlope", 1.0), found.get("RescaleIntercept", 0.0)
 
-    def _check_unit(self, modality: Modality) -> None:
+    def _is_in_unit(self, modality: Modality) -> bool:
+        """Whether the rescaled numbers are in the modality's unit, as the header names it."""
         dicom = modality.dicom
-        places = self._places("PixelValueTransformationSequence")
-        units = (text(place, dicom.unit_keyword).upper() for place in places)
-        if dicom.unit_values and next(filter(None, units), "") not in dicom.unit_values:
-            raise InputError(f"its intensities are in another unit than {modality.units.words}")
+        kind, kinds = dicom.unit_kind
+        said = self._said(dicom.unit_keyword)
+        return not dicom.unit_values or (
+            said in dicom.unit_values and (not kind or self._said(kind) in kinds)
+        )
+
+    def _said(self, name: str) -> str:
+        """A word of the header, upper case; converted images keep it among unassigned ones."""
+        places = (place for group in UNITS for place in self._places(group))
+        return next(filter(None, (text(place, name).upper() for place in places)), "")
+
+    def _mapped(self, modality: Modality) -> tuple[float, float]:
+        """Slope and intercept of a mapping of stored numbers to the modality's unit.
+
+        Raises:
+            InputError: there is none (PS3.3 C.7.6.16.2.11), so they are in another unit.
+        """
+        for holder in (*self._groups, self._data):
+            for one in holder.get("RealWorldValueMappingSequence") or []:
+                unit = (one.get("MeasurementUnitsCodeSequence") or [Dataset()])[0]
+                scale = [number(one, name) for name in MAPPING]
+                if text(unit, "CodeValue") in modality.dicom.unit_codes and None not in scale:
+                    return float(scale[0] or 0.0), float(scale[1] or 0.0)
+        raise InputError(f"its intensities are in another unit than {modality.units.words}")
 
     def _places(self, group: str) -> Iterator[Dataset]:
         for holder in self._groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from medvae import modality as modalities
 from medvae.ingest.dicom.values import private_number, text, whole
@@ -15,7 +16,14 @@ OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.7", "a secondary capture (a screen copy, which may show names)"),
     ("1.2.840.10008.5.1.4.1.1.88", "a structured report"),
     ("1.2.840.10008.5.1.4.1.1.104", "an encapsulated document"),
-    ("1.2.840.10008.5.1.4.1.1.66", "a segmentation or registration object"),
+    ("1.2.840.10008.5.1.4.1.1.66", "raw data"),
+    ("1.2.840.10008.5.1.4.1.1.66.1", "a registration"),
+    ("1.2.840.10008.5.1.4.1.1.66.3", "a registration"),
+    ("1.2.840.10008.5.1.4.1.1.66.5", "a segmentation by surfaces: store it as SEG"),
+    ("1.2.840.10008.5.1.4.1.1.77.1", "a picture by visible light"),
+    ("1.2.840.10008.5.1.4.1.1.77.1.5.4", "optical coherence tomography"),
+    ("1.2.840.10008.5.1.4.1.1.77.1.6", "a microscope slide"),
+    ("1.2.840.10008.5.1.4.1.1.14", "optical coherence tomography"),
     ("1.2.840.10008.5.1.4.1.1.481", "a radiotherapy object"),
     ("1.2.840.10008.5.1.4.1.1.11", "a presentation state"),
     ("1.2.840.10008.5.1.4.1.1.20", "a nuclear medicine image"),
@@ -192,6 +200,14 @@ def _contradiction(header: Dataset) -> str:
     )
 
 
+def _class_of(storage: str) -> str:
+    """A class by its name in the standard, never by what the file says."""
+    uid = UID(storage)
+    if uid.name == storage:
+        return "of a class that DICOM does not know, such as a vendor's own"
+    return f"of the class {uid.name}"
+
+
 def _foreign(storage: str) -> str:
     """Why a storage class that no modality reads is left."""
     if not storage:
@@ -199,6 +215,6 @@ def _foreign(storage: str) -> str:
     beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
     known = [one for one in beginnings if f"{storage}.".startswith(f"{one[0]}.")]
     # The longest is the most exact.
-    what = max(known, key=lambda pair: len(pair[0]), default=("", "not an image"))[1]
+    what = max(known, key=lambda pair: len(pair[0]), default=("", ""))[1] or _class_of(storage)
     read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]
     return f"it is {what}: expected {', '.join(read[:-1])} or {read[-1]} image storage"
