@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import ingest_unconfined
 import nibabel
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -101,6 +102,11 @@ def main(quick: bool, against: str | None = None) -> dict[str, Any]:
         series = Path(real) / "dicom_sarcoma" if real else dicom(root / "dicom")
         kind = "" if real else "ct"
         results["DICOM series"] = versus(PYDICOM, series, kind, rounds)
+        for name, folder, modality in (
+            ("small NIfTI", many(root / "whole", 183), "mri"),
+            ("DICOM series", dicom(root / "series", 4 if quick else 12), "ct"),
+        ):
+            results[f"confinement, {name}"] = ingest_unconfined.cost(folder, modality, rounds)
         few, lots = (300, 1200) if quick else (500, 5000)
         results["memory"] = memory(root, few, lots)
     report(results)
@@ -220,6 +226,11 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
         ("large NIfTI: time against nibabel", results["large NIfTI"]["cold_ratio"], 1.3),
         ("DICOM: time against pydicom", results["DICOM series"]["cold_ratio"], 2.0),
         ("memory: growth from few to many files, MB", results["memory"]["growth_mb"], 8.0),
+        *(
+            (f"{name}: time against unconfined", figures["clock_ratio"], 1.1)
+            for name, figures in results.items()
+            if name.startswith("confinement")
+        ),
     ]
     return [
         {"name": name, "value": value, "target": f"<= {most}", "met": value <= most}
