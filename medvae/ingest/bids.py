@@ -46,6 +46,13 @@ def subject_of(name: str) -> str | None:
     return found[0] if found else None
 
 
+def is_of_two(name: str) -> bool:
+    """Whether a file and a folder that it is in name different subjects."""
+    named = NAMED.match(PurePosixPath(name).name)
+    folders = {m.group(1) for part in PurePosixPath(name).parts[:-1] if (m := SUBJECT.match(part))}
+    return len(folders | ({named.group(1)} if named else set())) > 1
+
+
 def is_scan(name: str) -> bool:
     """Whether a NIfTI name is that of a scan of some modality."""
     return bool(_modalities(name)) and not is_segmentation(name)
@@ -127,7 +134,8 @@ def participants(data: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
     try:
         text = data[:MOST_PARTICIPANTS].decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
-        columns = list(reader.fieldnames or [])
+        columns = [(one or "").strip().lower() for one in reader.fieldnames or []]
+        reader.fieldnames = columns
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("it is not a table in UTF-8") from error

@@ -83,7 +83,7 @@ def kernel_class(text: str) -> str:
 
 def age_group(text: str) -> str | None:
     """A ten-year group ("40-49", from 90 on "90+") for "045Y", "45" or "18M"; None if unclear."""
-    match = re.fullmatch(r"\s*(\d{1,3})(?:\.\d+)?\s*([YMWD]?)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,3})(?:[.,]\d+)?\s*([YMWD]?)\s*", text)
     if not match:
         return None
     years = int(match.group(1)) if match.group(2) in ("", "Y") else 0

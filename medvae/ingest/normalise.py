@@ -33,10 +33,10 @@ def rescaled(
         reuse: the voxels may take the place of `stored`, which is worthless afterwards.
 
     Raises:
-        InputError: the scale is not finite, or no voxel is.
+        InputError: the scale is 0 or not finite, or no voxel is finite.
     """
     if not (np.isfinite(slope) and np.isfinite(intercept)) or slope == 0:
-        raise InputError("its intensity scale is not a finite number")
+        raise InputError("its intensity scale is 0 or not a finite number")
     if (whole := _in_whole_numbers(stored, slope, intercept, reuse)) is not None:
         return whole
     slabs = _slabs(stored.shape)

@@ -100,6 +100,14 @@ KINDS = {
         "pairs of subjects of a table that differ in spelling only, such as on {detail}",
         "one person may count twice: write each in one way",
     ),
+    "placeholder": (
+        "subjects of a table that stand for nobody, such as ANONYMOUS or 0 (on {detail})",
+        "all under one count as one: name each",
+    ),
+    "zeros": (
+        "BIDS data sets with subjects whose labels differ in leading zeros or case only ({detail})",
+        "one person may count several times: name each once in a table (--subjects)",
+    ),
     "contested": (
         "volumes of a study or series that the table gives to several patients",
         "a study is of one patient: check the table",

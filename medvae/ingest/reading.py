@@ -210,6 +210,8 @@ class _Reading:
                 yield from table.unmet()
                 for one, other in table.alike():
                     self._notices.add("spellings", table.source, f"lines {one} and {other}")
+                for line in table.nobodies():
+                    self._notices.add("placeholder", table.source, f"line {line}")
             if lacks:
                 self._notes(f"this system lacks {lacks} to confine the reading process with")
             self._progress.finish()

@@ -10,14 +10,18 @@ import unicodedata
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from medvae.errors import InputError
+from medvae.ingest import nobody
 from medvae.ingest.names import stem
 from medvae.ingest.records import Quarantined, printable
 from medvae.volume import MAX_CLASSES, SITE
 
 MOST_BYTES = 1 << 26
 LONGEST_LABEL = 64
+# No name of a column: each is stripped of blanks.
+REST = " "
 _PLURALS = {"subject": "subjects", "category": "classes", "site": "sites", "label": "labels"}
 
 
@@ -88,8 +92,13 @@ class Subjects:
             if key in self.clashes:
                 raise InputError(self.clashes[key])
             row = self.rows[key]
-            if not row.subject:
+            if nobody.is_empty(row.subject):
                 raise InputError(f"line {row.line} of {self.source} gives it no subject")
+            if nobody.is_shortened(row.subject):
+                raise InputError(
+                    f"line {row.line} of {self.source} gives it the beginning of a long number, as "
+                    "spreadsheets show it: format the column as text and write it out"
+                )
             if row.category and _class(row.category) is None:
                 raise InputError(
                     f"line {row.line} of {self.source} gives it no class: expected a whole number "
@@ -124,6 +133,18 @@ class Subjects:
                 found.append((known.line, row.line))
         return found
 
+    def nobodies(self) -> list[int]:
+        """The first line of each subject that stands for nobody, such as ANONYMOUS."""
+        first = {row.subject: row.line for row in reversed(self.rows.values())}
+        return sorted(
+            line
+            for subject, line in first.items()
+            if nobody.is_nobody(subject)
+            and not nobody.is_empty(subject)
+            # A name of one letter, as people give to two or three patients.
+            and subject.lower() != "x"
+        )
+
     def unmet(self) -> Iterator[Quarantined]:
         """The lines whose file was not found; to be asked when every file has been seen."""
         for name, row in self.rows.items():
@@ -152,9 +173,13 @@ def parse_subjects(
         whole = data.decode("utf-8-sig")
         text = whole.lstrip("\r\n")
         above = whole[: len(whole) - len(text)].count("\n")
-        first = text.partition("\n")[0]
-        comma = max(",;\t", key=first.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=comma, strict=True)
+        comma = ""
+        if excel := re.match(r"sep=([,;\t])\r?\n", text):
+            above, comma, text = above + 1, excel.group(1), text[excel.end() :]
+        comma = comma or max(",;\t", key=text.partition("\n")[0].count)
+        reader = csv.DictReader(
+            io.StringIO(text, newline=""), restkey=REST, delimiter=comma, strict=True
+        )
         columns = [(c or "").strip().lower() for c in reader.fieldnames or []]
         reader.fieldnames = columns
         further = [name.lower() for name in (label_column, class_column, site_column) if name]
@@ -169,15 +194,17 @@ def parse_subjects(
         table = Subjects(source, {})
         for row in reader:
             _add(table, above + reader.line_num, row, label_column, class_column, site_column)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{expected}, in UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{expected}, each cell in a pair of quotes or in none") from error
     return table
 
 
 def _add(
     table: Subjects,
     line: int,
-    row: dict[str, str | None],
+    row: dict[str, Any],
     label_column: str | None,
     class_column: str | None,
     site_column: str | None,
@@ -193,6 +220,12 @@ def _add(
     site = (row.get(site_column.lower()) or "").strip() if site_column else None
     new = Row(line, subject, label, category, own, site)
     known = table.rows.setdefault(name, new)
+    if any((cell or "").strip() for cell in row.get(REST) or ()):
+        table.clashes[name] = (
+            f"line {line} of {table.source} has more cells than the table has columns: put a cell "
+            "that holds a separator into quotes"
+        )
+        return
     for kind in ("subject", "category", "site", "label"):
         if getattr(known, kind) != getattr(new, kind):
             lines = f"lines {known.line} and {line} of {table.source}"
@@ -238,8 +271,10 @@ def _class(text: str) -> int | None:
 def _label(text: str) -> str | int | float | None:
     """A label as a number where it is one, else its text; None where it is empty or no label."""
     text = text.strip()
-    if not 0 < len(text) <= LONGEST_LABEL or not text.isprintable():
+    if not 0 < len(text) <= LONGEST_LABEL or not text.isprintable() or nobody.is_empty(text):
         return None
+    # A decimal comma, as spreadsheets of many countries write it.
+    text = re.sub(r"^([+-]?\d+),(\d+)$", r"\1.\2", text)
     for kind in (int, float):
         try:
             value = kind(text)

@@ -11,7 +11,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, channel_names, facts, layouts, names, picture_files
+from medvae.ingest import bids, channel_names, facts, layouts, names, nobody, picture_files
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.processed import processed
@@ -55,6 +55,7 @@ class Scanning:
     def __post_init__(self) -> None:
         self._bids = bids.is_dataset(self.tree, self.tree.top())
         self._people = self._participants()
+        self._labels: dict[str, set[str]] = {}
         self._pairing = Pairing(
             self.tree,
             self.masks,
@@ -95,6 +96,13 @@ class Scanning:
             else:
                 self.unrecognised.append(file)
         self._pairing.add_notices(self.notices)
+        self._note_labels()
+
+    def _note_labels(self) -> None:
+        for labels in self._labels.values():
+            if len(labels) > 1:
+                text = printable(" and ".join(sorted(labels)))
+                self.notices.add("zeros", printable(self.tree.label), text)
 
     def survey(self) -> tuple[int, File | None]:
         """How many files there are, and the first image that names no patient; by name only.
@@ -289,6 +297,9 @@ class Scanning:
             row = self.table.of(name)
             return row.subject, row.own, meta | self.table.kept(row)
         if named:
+            if bids.is_of_two(name):
+                raise InputError("its name and its folder are of two subjects (sub-): rename one")
+            self._labels.setdefault(nobody.bare(nobody.plain(named)), set()).add(named)
             return named, False, meta
         if found := ADNI.search(name):
             return found.group(1), False, meta

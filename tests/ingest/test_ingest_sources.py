@@ -91,10 +91,12 @@ def test_what_is_no_table_stops_the_read_before_any_file(tmp_path: Path, data: b
 
 
 def test_a_table_with_rows_of_any_length_is_read(tmp_path: Path) -> None:
-    folder(tmp_path, a_nii=GOOD)
-    table(tmp_path, "filename,subject\n\na.nii,P1,extra,more\nlonely\n")
+    folder(tmp_path, a_nii=GOOD, b_nii=GOOD)
+    table(tmp_path, "filename,subject\n\na.nii,P1,,\nb.nii,Doe, Jane\nlonely\n")
     results = list(read([tmp_path], modality="mri"))
     assert [r.subject for r in results if isinstance(r, Ingested)] == ["P1"]
+    # A cell too many means that the others may be out of place.
+    assert any("line 4" in r.reason for r in results if isinstance(r, Quarantined))
 
 
 def test_a_named_column_becomes_the_label(tmp_path: Path) -> None:

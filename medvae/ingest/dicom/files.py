@@ -67,12 +67,17 @@ COUNTS: list[str | int] = ["ImagesInAcquisition", "NumberOfSlices"]
 PERSON: list[str | int] = ["PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"]
 # Of each frame of an enhanced image: its place, and what else distinguishes it.
 FRAMES: list[str | int] = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
+# Of each overlay: bits of a number that holds it, and which bit of them it is.
+OVERLAYS = [(group << 16 | 0x0100, group << 16 | 0x0102) for group in range(0x6000, 0x6020, 2)]
 # What a volume is made of: pixels, geometry, scale, and the allow-listed description.
 CONTENT: list[str | int] = [
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
     "PixelData",
+    "FloatPixelData",
+    "DoubleFloatPixelData",
+    *(tag for pair in OVERLAYS for tag in pair),
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
     "PlanarConfiguration",

@@ -24,9 +24,10 @@ from pydicom.uid import (
 
 from medvae.errors import InputError
 from medvae.ingest.dicom import dimensions, jpeg
+from medvae.ingest.dicom.files import OVERLAYS
 from medvae.ingest.dicom.kinds import is_mosaic
 from medvae.ingest.dicom.mosaic import tiles_of
-from medvae.ingest.dicom.values import State, floats, number, state, text, whole
+from medvae.ingest.dicom.values import State, floats, number, state, text, whole, whole_at
 from medvae.ingest.normalise import Voxels
 from medvae.modality.base import Modality
 
@@ -149,6 +150,8 @@ def _check_size(data: Dataset, count: int, most_voxels: int) -> None:
     if whole(data, "BitsAllocated") not in (8, 16, 32):
         raise InputError("its pixels are not of 8, 16 or 32 bits")
     _check_bits(data)
+    if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
+        raise InputError("its pixels are floating numbers, which CT, MRI and PET do not have")
     if "PixelData" not in data:
         raise InputError("it has no pixels")
     if "ModalityLUTSequence" in data:
@@ -163,6 +166,12 @@ def _check_bits(data: Dataset) -> None:
             f"its HighBit is {high} where {stored - 1} is expected, so its numbers are not in the "
             "lowest bits: convert it first"
         )
+    for size, place in OVERLAYS:
+        bits, at = whole_at(data, size), whole_at(data, place)
+        if bits is not None and bits > 1 and at is not None and at < (stored or 16):
+            raise InputError(
+                "an overlay is drawn into the bits of its pixels: export it without overlays"
+            )
 
 
 def _check_sign(data: Dataset, pixels: Voxels) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
@@ -34,18 +32,13 @@ from medvae.ingest.dicom.kinds import (
 )
 from medvae.ingest.dicom.values import floats, number, private_number, text, whole
 from medvae.ingest.digests import digest
+from medvae.ingest.nobody import bare, is_nobody, plain
 from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST, MOST_REFERENCES
 from medvae.ingest.sniffing import looks_like
 
 SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
 REFERENCES = ["StudyInstanceUID", *segments.TAGS[2:4], contours.TAGS[2]]
-
-# What stands for nobody (as `_bare` leaves it): all zeros is nothing.
-NOBODY = re.compile(
-    r"|anon(ym)?\w{0,6}|unknown|none|null|na|no(name|id|body)|test|patient|removed|dummy"
-    r"|deidentified|default|x+"
-)
 
 
 def headers_job(
@@ -163,25 +156,16 @@ def _traits(header: Dataset, salt: bytes) -> list[str]:
 
 def _person(header: Dataset, salt: bytes) -> list[str]:
     """A keyed digest for each of `medvae.ingest.slices.PERSON`, or nothing."""
-    name, born, sex, issuer = (_plain(text(header, str(name))) for name in PERSON)
-    if NOBODY.fullmatch(_bare(name)):
+    name, born, sex, issuer = (plain(text(header, str(name))) for name in PERSON)
+    if is_nobody(name):
         name = ""
     if sex not in ("m", "f"):
         sex = ""
     # HL7 writes an identifier with its issuer: ID^^^ISSUER.
-    identifier = _bare(_plain(text(header, "PatientID").partition("^")[0]))
-    nobody = "nobody" if NOBODY.fullmatch(identifier) else ""
+    identifier = bare(plain(text(header, "PatientID").partition("^")[0]))
+    nobody = "nobody" if is_nobody(identifier) else ""
     facts = (name, born, sex, issuer, identifier, nobody)
     return [digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
-
-
-def _bare(value: str) -> str:
-    """Letters and digits alone, without leading zeros."""
-    return "".join(c for c in value if c.isalnum()).lstrip("0")
-
-
-def _plain(value: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", value).casefold().replace("^", " ").split())
 
 
 def _rounded(value: float | None, decimals: int) -> str:

@@ -135,6 +135,10 @@ def why_not(header: Dataset) -> str:
     if (whole(header, "SamplesPerPixel") or 1) != 1:
         return "it is a colour image: expected one grey value a voxel"
     photometric = text(header, "PhotometricInterpretation").upper()
+    if photometric == "PALETTE COLOR":
+        return "its numbers are those of a table of colours: expected one grey value a voxel"
+    if not photometric:
+        return "its header lacks PhotometricInterpretation: export it again"
     if photometric != "MONOCHROME2":
         return "its grey scale is not MONOCHROME2 (dark is low): convert it first"
     return ""

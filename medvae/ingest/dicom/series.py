@@ -176,10 +176,15 @@ def in_order(frames: list[Frame]) -> list[Frame]:
             kept.append(frame)
         elif not _is_copy(frame, kept[-1]):
             clashes += 1
+    if len(kept) == 1 and clashes > 1:
+        raise InputError(
+            f"its {clashes + 1} slices all have one place (ImagePositionPatient): several time "
+            "points of one slice, or a damaged header"
+        )
     if clashes:
         raise InputError(
-            f"{clashes} of its slices are where another one is: several time points or "
-            "acquisitions in one series, to be split first"
+            f"{clashes} of its slices are where another one is: several time points, acquisitions "
+            "or reconstructions in one series, to be split first"
         )
     return kept
 

@@ -63,6 +63,16 @@ def whole(data: Dataset, name: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def whole_at(data: Dataset, tag: int) -> int | None:
+    """One whole number by its tag, for elements that have no keyword of their own; or None."""
+    if tag not in data:
+        return None
+    try:
+        return int(data[tag].value)
+    except Exception:  # noqa: BLE001  values are decoded lazily; a bad one counts as absent
+        return None
+
+
 def wholes(data: Dataset, name: str) -> list[int]:
     """All whole numbers of an element; none where one of its values is something else."""
     value = _value(data, name)
