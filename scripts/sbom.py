@@ -27,6 +27,8 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from medvae.release.solids import SHA256, VERSION
+
 ROOT = "medvae-private"
 SPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # RFC 4122, URLs
 
@@ -85,6 +87,21 @@ def component(name: str) -> Component:
     )
 
 
+def niivue() -> Component:
+    """The one library that is a file of the package: the viewer in the report."""
+    url = PackageURL("npm", "@niivue", "niivue", VERSION)
+    return Component(
+        type=ComponentType.LIBRARY,
+        name="@niivue/niivue",
+        version=VERSION,
+        purl=url,
+        bom_ref=str(url),
+        description="dist/niivue.umd.js; the packages inside it are in NOTICES beside it",
+        licenses=[LicenseExpression("BSD-2-Clause")],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=SHA256)],
+    )
+
+
 def digest(text: str) -> str:
     """SHA-256, hex."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -94,12 +111,14 @@ def build() -> Bom:
     """The whole bill."""
     graph = closure(ROOT, {"s3"})
     parts = {name: component(name) for name in sorted(graph)}
-    bom = Bom(components=[part for name, part in parts.items() if name != ROOT])
+    viewer = niivue()
+    bom = Bom(components=[*(part for name, part in parts.items() if name != ROOT), viewer])
     bom.metadata.component = parts[ROOT]
     for name, needs in graph.items():
         known = [parts[need] for need in sorted(needs) if need in parts]
+        known += [viewer] if name == ROOT else []
         bom.register_dependency(parts[name], known)
-    named = "\n".join(str(part.purl) for part in parts.values())
+    named = "\n".join(str(part.purl) for part in (*parts.values(), viewer))
     bom.serial_number = uuid.uuid5(SPACE, named)
     bom.metadata.timestamp = datetime.fromtimestamp(0, UTC)
     return bom

@@ -19,6 +19,7 @@ from medvae.release.cardtext import as_shown, privacy_rows
 from medvae.release.charts import advantage_chart, attack_chart, histogram_chart
 from medvae.release.scores import score_text
 from medvae.release.sites import sentence
+from medvae.release.solids import elements, licences, solids, viewer_code
 from medvae.release.sprites import sprites
 from medvae.release.survey import Survey
 from medvae.release.viewer import sprite_rules, viewer
@@ -29,13 +30,17 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
     assets = files("medvae.release").joinpath("page")
     page = assets.joinpath("report.html").read_text(encoding="utf-8")
     script = assets.joinpath("report.js").read_text(encoding="utf-8").strip()
+    solid = assets.joinpath("solid.js").read_text(encoding="utf-8").strip()
     sheets = sprites(survey)
     style = assets.joinpath("report.css").read_text(encoding="utf-8").strip()
     style += "\n" + sprite_rules(sheets)
+    found = solids(survey, len(sheets))
     parts = {
-        "csp": _policy(style, script),
+        "csp": _policy(style, script, *([solid, viewer_code()] if found else [])),
         "style": style,
         "script": script,
+        "solid": f"<script>{solid}</script>" if found else "",
+        "solids": elements(found, card["data"]["labels"]),
         "title": escape(card["name"]),
         "subtitle": escape(_subtitle(card)),
         "scores": _scores(card["scores"]),
@@ -53,6 +58,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "intended": _list(card["intended_use"]),
         "out_of_scope": _list(card["out_of_scope"]),
         "limits": _list(card["known_limits"]),
+        "licences": licences() if found else "",
         "footer": escape(f"medvae {card['generator']['version']} · {card['created']}"),
     }
     # One pass over the template: a value that looks like a placeholder stays as it is.
@@ -64,13 +70,16 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
     return "".join(out)
 
 
-def _policy(style: str, script: str) -> str:
-    def digest(text: str) -> str:
-        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+def _policy(style: str, *scripts: str | bytes) -> str:
+    """What the page may do: this style, and these scripts by their digests."""
+
+    def digest(text: str | bytes) -> str:
+        data = text.encode() if isinstance(text, str) else text
+        return f"'sha256-{base64.b64encode(hashlib.sha256(data).digest()).decode('ascii')}'"
 
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest(style)}'; "
-        f"script-src 'sha256-{digest(script)}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; "
+        f"script-src {' '.join(map(digest, scripts))}; base-uri 'none'; form-action 'none'"
     )
 
 

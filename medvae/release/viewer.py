@@ -12,7 +12,22 @@ _PLACES = ("left", "right", "bottom", "top")
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 KEYS = (
     "Drag in a picture to move the crosshair, or use the sliders with the arrow keys. With the "
-    "focus in the viewer: n and p change the volume, l the labels, x the crosshair."
+    "focus in the viewer: n and p change the volume, l the labels, x the crosshair. 3-D (by "
+    "NiiVue): drag to turn the volume; with the focus on it the arrow keys turn it, and in three "
+    "planes they and Page Up, Page Down move the crosshair."
+)
+
+VIEWS = (
+    '<select id="view" aria-label="view"><option value="slices">slices</option>'
+    '<option value="planes">three planes and 3-D</option><option value="solid">3-D</option>'
+    "</select>"
+)
+CUT = '<label class="tick cut"><input type="checkbox" id="cut"> cut open</label>'
+SCENE = (
+    '<div class="scene" hidden><canvas tabindex="0" role="application" aria-label="volume">'
+    '</canvas></div><p class="note place"><output></output></p>'
+    '<p class="note flat" hidden>3-D needs WebGL 2, which did not start in this browser: '
+    "volumes are shown as slices.</p>"
 )
 
 
@@ -47,9 +62,10 @@ def viewer(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
         for number, sprite in enumerate(sheets[0])
     )
     hint = "" if _is_picture(sheets) else f'<p class="note">{KEYS}</p>'
+    scene = "" if _is_picture(sheets) else SCENE
     return (
         f'<div class="viewer" data-volume="0">{_controls(sheets, labels)}'
-        f'<div class="panels">{panels}</div>{hint}</div>'
+        f'<div class="panels">{panels}</div>{scene}{hint}</div>'
     )
 
 
@@ -69,14 +85,17 @@ def _controls(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
         f'<label class="tick"><input type="checkbox" checked id="{name}"> {text}</label>'
         for name, text in ticks
     )
+    boxes += "" if _is_picture(sheets) else CUT
     looks = "".join(
         f'<label class="tick">{name} <input type="range" id="{name}" min="50" max="200" '
         'value="100"></label>'
         for name in ("brightness", "contrast")
     )
+    view = "" if _is_picture(sheets) else VIEWS
+    reset = '<button type="button" id="reset">reset</button>'
     return (
-        f'<div class="controls"><select id="volume" aria-label="{noun}">{choices}</select>{boxes}'
-        f'{looks}<button type="button" id="reset">reset</button></div>{_legend(labels)}'
+        f'<div class="controls"><select id="volume" aria-label="{noun}">{choices}</select>'
+        f"{view}{boxes}{looks}{reset}</div>{_legend(labels)}"
     )
 
 

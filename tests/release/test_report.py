@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -22,28 +23,49 @@ Make = Callable[..., ReleaseResult]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
+DATA = "application/octet-stream"
+
+
 class Page(HTMLParser):
-    """Collects every attribute, and the text of style and script."""
+    """Collects every attribute, the text of style, and that of each script.
+
+    Attributes:
+        scripts: those that run.
+        data: by its id, the text of each element that no browser runs.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.attributes: list[tuple[str, str, str]] = []
         self.raw: dict[str, str] = {"style": "", "script": ""}
+        self.scripts: list[str] = []
+        self.data: dict[str, str] = {}
         self.tags: set[str] = set()
-        self._inside = ""
+        self._inside = self._id = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self._inside = tag if tag in self.raw else ""
+        self._id = ""
+        if tag == "script" and dict(attrs).get("type") is not None:
+            assert dict(attrs)["type"] == DATA
+            self._id = dict(attrs)["id"] or ""
+        elif tag == "script":
+            self.scripts.append("")
         self.attributes += [(tag, name, value or "") for name, value in attrs]
 
     def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
+        self._inside = self._id = ""
 
     def handle_data(self, data: str) -> None:
+        if self._id:
+            self.data[self._id] = self.data.get(self._id, "") + data
+            return
         if self._inside:
             self.raw[self._inside] += data
+        if self._inside == "script":
+            self.scripts[-1] += data
 
 
 @pytest.mark.parametrize("data", [MRI, CT], ids=["mri", "ct"])
@@ -67,9 +89,14 @@ def test_the_policy_allows_this_style_and_this_script_only(make: Make) -> None:
     (policy,) = [v for tag, name, v in page.attributes if tag == "meta" and v.startswith("default")]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    for kind in ("style", "script"):
-        digest = hashlib.sha256(page.raw[kind].encode()).digest()
-        assert f"{kind}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+
+    def allowed(text: bytes) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
+
+    niivue = gzip.decompress(base64.b64decode(page.data["solid-code"]))
+    scripts = [allowed(one) for one in (*(s.encode() for s in page.scripts), niivue)]
+    assert f"style-src {allowed(page.raw['style'].encode())};" in policy
+    assert f"script-src {' '.join(scripts)};" in policy
 
 
 def test_words_from_outside_stay_words(make: Make) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from medvae.release.solids import SHA256
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "sbom.py"
 
 
@@ -33,3 +35,7 @@ def test_the_bill_of_materials(tmp_path: Path) -> None:
         one for one in bill["dependencies"] if one["ref"].startswith("pkg:pypi/medvae-private")
     ]
     assert names["cryptography"]["bom-ref"] in root["dependsOn"]
+    viewer = names["@niivue/niivue"]
+    assert viewer["hashes"][0]["content"] == SHA256
+    assert viewer["licenses"] == [{"expression": "BSD-2-Clause"}]
+    assert viewer["bom-ref"] in root["dependsOn"]
