@@ -35,8 +35,9 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
     style = assets.joinpath("report.css").read_text(encoding="utf-8").strip()
     style += "\n" + sprite_rules(sheets)
     found = solids(survey, len(sheets))
+    three: list[str | bytes] = [solid, viewer_code()] if found else []
     parts = {
-        "csp": _policy(style, script, *([solid, viewer_code()] if found else [])),
+        "csp": _policy(style, script, *three),
         "style": style,
         "script": script,
         "solid": f"<script>{solid}</script>" if found else "",
