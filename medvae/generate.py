@@ -205,7 +205,8 @@ class _CosineSource:
     ) -> Volume:
         random = np.random.Generator(np.random.Philox(key=[seed, index]))
         own = self._model.pick(random) if category is None else category
-        return from_grid(self._model.draw(random, own), self._data, None, own)
+        image, mask = self._model.draw_labelled(random, own)
+        return from_grid(image, self._data, mask, own)
 
 
 def check_class(category: int | None, have: int) -> None:

@@ -72,7 +72,7 @@ def _of_cosines(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
     from medvae.train.cosines import basis_of
 
     basis = basis_of(cfg.data)
-    image = np.random.default_rng(0).normal(size=len(basis))
+    image = np.random.default_rng(0).normal(size=(basis.channels, *basis.size))
     step = _fastest(lambda: basis.analyse(image)) + _PRODUCTS_SECONDS
     floats = volumes * len(basis) * 4
     return Cost(round(volumes * len(made.mechanisms) * step, 1), _BASE_BYTES + floats)

@@ -199,7 +199,7 @@ class Means:
             raise IntegrityError("the model's numbers do not follow from what was released")
 
         def measure(volume: Gridded) -> dict[str, Array]:
-            values = basis.analyse(volume.image)
+            values = basis.analyse(volume.image, volume.mask)
             return {
                 name: own.join({p.name: p.measure(values, volume.category) for p in parts})
                 for name, (parts, own) in joints.items()

@@ -2,7 +2,8 @@
 
 The transform is the orthonormal DCT-II along each axis of space and across channels (Ahmed,
 Natarajan and Rao 1974). Of red, green and blue the latter is brightness, red against blue, and
-green against both: a public opponent basis.
+green against both: a public opponent basis. Each label is a plane of its own, 1 where it is and 0
+elsewhere: its slowest coefficient is the part of the image that the label fills.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from medvae.config_data import DataConfig
 Array = npt.NDArray[np.float64]
 Size = tuple[int, int, int]
 
+_SPACE: Final = (1, 2, 3)
+
 # The public law: variance of a coefficient by its wave number r (half periods over the image) is
 # POWER / (1 + r^2)^FALL, as of natural images and radiographs, whose power falls with about the
 # second to third power of frequency (Field 1987). It only has to be right within some hundredfold.
@@ -29,6 +32,9 @@ POWER: Final = 0.03
 FALL: Final = 1.4
 # Channels differ from one another by less than each varies.
 DIFFERENCE: Final = 0.1
+# Standard deviation, in voxels, of the Gaussian that a drawn label's plane is smoothed by. What is
+# finer in a label map is its borders, which independent waves do not make.
+LABEL_BLUR: Final = 1.5
 
 
 @dataclass(frozen=True)
@@ -38,44 +44,89 @@ class Basis:
     Attributes:
         size: [X, Y, Z] of the grid; a picture's Z is 1.
         channels: how many values a voxel has.
-        related: correlations between channel planes are measured: no public basis makes the
-            channels independent.
+        related: correlations between planes are measured: no public basis makes them independent.
+        labels: how many labels are drawn; their planes follow those of the channels.
     """
 
     size: Size
     channels: int = 1
     related: bool = False
+    labels: int = 0
 
     @classmethod
     def of(cls, data: DataConfig) -> Basis:
         """The coefficients of a configuration's grid."""
         colours = modalities.get(data.modality).channels
-        return cls(data.size, max(len(data.channels), 1), data.channels != colours)
+        labels = max(data.labels, 0)
+        related = data.channels != colours or labels > 0
+        return cls(data.size, max(len(data.channels), 1), related, labels)
+
+    @property
+    def planes(self) -> int:
+        """Of channels and labels."""
+        return self.channels + self.labels
 
     def __len__(self) -> int:
-        return self.channels * math.prod(self.size)
+        return self.planes * math.prod(self.size)
 
-    def analyse(self, image: npt.NDArray[np.floating]) -> Array:
-        """[F] coefficients of [X, Y, Z] or [C, X, Y, Z].
+    def analyse(
+        self, image: npt.NDArray[np.floating], mask: npt.NDArray[np.integer] | None = None
+    ) -> Array:
+        """[F] coefficients of [X, Y, Z] or [C, X, Y, Z], and of labels [X, Y, Z]; None: of none.
 
-        Their sum of squares is the mean over voxels of the sum over channels of squares.
+        Their sum of squares is the mean over voxels of the sum over planes of squares.
         """
         values = np.asarray(image, np.float64).reshape(self.channels, *self.size)
         spectrum = fft.dctn(values, norm="ortho") / math.sqrt(math.prod(self.size))
-        return np.asarray(spectrum.reshape(-1))
+        if not self.labels:
+            return np.asarray(spectrum.reshape(-1))
+        drawn = np.zeros(self.size) if mask is None else mask
+        indicators = np.stack([drawn == label for label in range(1, self.labels + 1)])
+        own = fft.dctn(indicators.astype(np.float64), axes=_SPACE, norm="ortho")
+        own /= math.sqrt(math.prod(self.size))
+        return np.concatenate([spectrum.reshape(-1), own.reshape(-1)])
 
     def synthesise(self, coefficients: Array) -> Array:
         """[C, X, Y, Z], or [X, Y, Z] of one channel, of [F] coefficients."""
-        values = coefficients.reshape(self.channels, *self.size) * math.sqrt(math.prod(self.size))
+        values = self._by_plane(coefficients)[: self.channels]
         image = np.asarray(fft.idctn(values, norm="ortho"))
         return image if self.channels > 1 else image[0]
+
+    def mask(self, coefficients: Array) -> npt.NDArray[np.uint8] | None:
+        """[X, Y, Z] labels 1, 2, ... of [F] coefficients; None without labels.
+
+        A label is where its plane is highest, in as many voxels as its slowest coefficient says.
+        """
+        if not self.labels:
+            return None
+        values = self._by_plane(coefficients)[self.channels :]
+        planes = np.asarray(fft.idctn(values * self._blur, axes=_SPACE, norm="ortho"))
+        above = np.full(planes.shape, -np.inf)
+        for plane, height in zip(planes, above, strict=True):
+            count = round(float(np.clip(plane.mean(), 0.0, 1.0)) * plane.size)
+            if 0 < count < plane.size:
+                ordered = np.partition(plane.reshape(-1), plane.size - count)
+                height[...] = (plane - ordered[plane.size - count]) / (plane.std() or 1.0)
+            elif count:
+                height[...] = np.inf
+        label = np.argmax(above, axis=0) + 1
+        return np.where(above.max(axis=0) >= 0.0, label, 0).astype(np.uint8)
+
+    @cached_property
+    def _blur(self) -> Array:
+        """[X, Y, Z] what a Gaussian leaves of each wave: exp(-(w sigma)^2 / 2), w = pi k / n."""
+        waves = np.meshgrid(*(np.pi * np.arange(n) / n for n in self.size), indexing="ij")
+        return np.asarray(np.exp(-0.5 * LABEL_BLUR**2 * sum(wave**2 for wave in waves)))
+
+    def _by_plane(self, coefficients: Array) -> Array:
+        return coefficients.reshape(self.planes, *self.size) * math.sqrt(math.prod(self.size))
 
     @cached_property
     def radius(self) -> Array:
         """[F] wave number of each coefficient: the norm of those along the axes of space."""
         waves = np.meshgrid(*(np.arange(n) for n in self.size), indexing="ij")
         radius = np.sqrt(sum(wave.astype(np.float64) ** 2 for wave in waves))
-        return np.tile(np.asarray(radius).reshape(-1), self.channels)
+        return np.tile(np.asarray(radius).reshape(-1), self.planes)
 
     @cached_property
     def law(self) -> Array:
@@ -86,9 +137,9 @@ class Basis:
 
     @cached_property
     def band(self) -> npt.NDArray[np.int64]:
-        """[F] band of each coefficient: its channel, and a half octave of wave numbers."""
+        """[F] band of each coefficient: its plane, and a half octave of wave numbers."""
         plane = np.arange(len(self)) // math.prod(self.size)
-        return plane * self.octaves + np.tile(self.octave, self.channels)
+        return plane * self.octaves + np.tile(self.octave, self.planes)
 
     @cached_property
     def octave(self) -> npt.NDArray[np.int64]:

@@ -44,13 +44,20 @@ class CosineModel:
     def draw(
         self, random: np.random.Generator, category: int | None = None
     ) -> npt.NDArray[np.float32]:
-        """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1].
+        """`draw_labelled` without its mask."""
+        return self.draw_labelled(random, category)[0]
+
+    def draw_labelled(
+        self, random: np.random.Generator, category: int | None = None
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8] | None]:
+        """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1], and its labels [X, Y, Z].
 
         What is finer than the kept coefficients has the released power of its band, the released
-        correlation between channels, and the signs of chance. Each band has a gain of its own.
+        correlation between planes, and the signs of chance. Each band has a gain of its own.
         """
-        image = self.basis.synthesise(self.coefficients(random, category or 0))
-        return np.clip(image, -1.0, 1.0).astype(np.float32)
+        values = self.coefficients(random, category or 0)
+        image = np.clip(self.basis.synthesise(values), -1.0, 1.0).astype(np.float32)
+        return image, self.basis.mask(values)
 
     def coefficients(self, random: np.random.Generator, category: int) -> Array:
         """[F] coefficients of one image of a class."""
@@ -63,15 +70,15 @@ class CosineModel:
         return np.asarray(self.numbers.means[category] + values)
 
     def _related(self, normals: Array) -> Array:
-        """Standard normals [F], correlated between channel planes as released."""
+        """Standard normals [F], correlated between planes as released."""
         if self.mixing is None:
             return normals
-        planes = normals.reshape(self.basis.channels, -1)
+        planes = normals.reshape(self.basis.planes, -1)
         return np.asarray(np.einsum("wab,bw->aw", self.mixing, planes).reshape(-1))
 
     @cached_property
     def mixing(self) -> Array | None:
-        """[W, C, C] as `planes.mixing`; None where channel planes are independent."""
+        """[W, C, C] as `planes.mixing`; None where planes are independent."""
         return mixing(self.basis, self.numbers) if len(self.numbers.planes) else None
 
     @cached_property

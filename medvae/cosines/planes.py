@@ -1,4 +1,4 @@
-"""Correlation between the channels of an image, by octave: what makes contrasts fit together.
+"""Correlation between the planes of an image, by octave: what makes contrasts and labels fit.
 
 Of red, green and blue the public opponent basis leaves little of it. Of MRI contrasts no public
 basis is known: at every wave number the coefficients of one channel plane say much of another's.
@@ -36,8 +36,8 @@ class PlaneCorrelations:
 
     @property
     def dimension(self) -> int:
-        channels = self.basis.channels
-        return self.basis.octaves * channels * (channels - 1) // 2
+        count = self.basis.planes
+        return self.basis.octaves * count * (count - 1) // 2
 
     @property
     def clip(self) -> float:
@@ -49,7 +49,7 @@ class PlaneCorrelations:
         if own is None or own >= classes:
             return np.zeros(self.dimension)
         spread = self.state.spread(self.basis)
-        planes = ((coefficients - self.state.means[own]) / spread).reshape(self.basis.channels, -1)
+        planes = ((coefficients - self.state.means[own]) / spread).reshape(self.basis.planes, -1)
         octave, count = self.basis.octave, self.basis.octaves
         size = [np.bincount(octave, plane**2, count) for plane in planes]
         correlations = []
@@ -60,22 +60,22 @@ class PlaneCorrelations:
         return np.concatenate(correlations)
 
     def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
-        channels, octaves = self.basis.channels, self.basis.octaves
+        count, octaves = self.basis.planes, self.basis.octaves
         shrunk = released.reshape(-1, octaves) * RELATED**2 / (RELATED**2 + sigma**2)
-        matrices = np.tile(np.eye(channels), (octaves, 1, 1))
+        matrices = np.tile(np.eye(count), (octaves, 1, 1))
         for (a, b), values in zip(self._pairs, shrunk, strict=True):
             matrices[:, a, b] = matrices[:, b, a] = values
         return replace(state, planes=np.stack([_correlation(matrix) for matrix in matrices]))
 
     @property
     def _pairs(self) -> list[tuple[int, int]]:
-        rows, columns = np.triu_indices(self.basis.channels, 1)
+        rows, columns = np.triu_indices(self.basis.planes, 1)
         return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def between(basis: Basis, numbers: Numbers, places: npt.NDArray[np.int64]) -> Array:
     """[D, D] correlation of the coefficients at some places [D] as planes have it."""
-    count = len(basis) // basis.channels
+    count = len(basis) // basis.planes
     wave, plane = places % count, places // count
     correlation = np.eye(len(places))
     if not len(numbers.planes):

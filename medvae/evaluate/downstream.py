@@ -37,8 +37,8 @@ def segmentation_dice(
     import torch
     from monai.losses import DiceCELoss
 
-    model = _unet(labels, seed)
     images, masks = _tensors(train)
+    model = _unet(images.shape[1], labels, seed)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
@@ -56,13 +56,13 @@ def segmentation_dice(
     return _dice(model, test, labels)
 
 
-def _unet(labels: int, seed: int) -> torch.nn.Module:
+def _unet(channels: int, labels: int, seed: int) -> torch.nn.Module:
     import torch
     from monai.networks.nets import UNet
 
     model: torch.nn.Module = UNet(
         spatial_dims=3,
-        in_channels=1,
+        in_channels=channels,
         out_channels=labels + 1,
         channels=_WIDTHS,
         strides=(2, 2),
@@ -79,17 +79,18 @@ def _unet(labels: int, seed: int) -> torch.nn.Module:
 
 
 def _tensors(pairs: Sequence[Gridded]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images [n, 1, X, Y, Z] float32 and masks [n, 1, X, Y, Z] int64, sides padded to fours."""
+    """Images [n, C, X, Y, Z] float32 and masks [n, 1, X, Y, Z] int64, sides padded to fours."""
     import torch
 
     images, masks = [], []
     for pair in pairs:
         assert pair.mask is not None
-        pad = [(0, -size % 4) for size in pair.image.shape]
-        images.append(np.pad(pair.image, pad, mode="edge"))
+        pad = [(0, -size % 4) for size in pair.mask.shape]
+        image = pair.image.reshape(-1, *pair.mask.shape)
+        images.append(np.pad(image, [(0, 0), *pad], mode="edge"))
         masks.append(np.pad(pair.mask, pad))
     return (
-        torch.from_numpy(np.stack(images))[:, None],
+        torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(masks).astype(np.int64))[:, None],
     )
 

@@ -139,7 +139,7 @@ class _CosineDrawer(nn.Module):
         self.register_buffer("gain_root", gains)
         self.register_buffer("gain_centre", torch.from_numpy(model.gain_centre))
         self.register_buffer("band", torch.from_numpy(model.basis.band))
-        self.shape = (model.basis.channels, *data.size)
+        self.shape, self.channels = (model.basis.planes, *data.size), model.basis.channels
         self.scale = math.sqrt(math.prod(data.size))
         for axis, n in enumerate(data.size):
             self.register_buffer(f"waves{axis}", _waves(n))
@@ -160,7 +160,7 @@ class _CosineDrawer(nn.Module):
         if self.gain_root is not None:
             gains = self.gain_root @ numbers[0, rest:]
             values = values * torch.exp(self.gain_centre + gains[self.band])
-        waves = (self.means[own] + values).reshape(self.shape) * self.scale
+        waves = (self.means[own] + values).reshape(self.shape)[: self.channels] * self.scale
         image = torch.einsum(
             "cxyz,cd,xi,yj,zk->dijk",
             waves, self.across, self.waves0, self.waves1, self.waves2,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import nibabel as nib
 
 _IMAGE = re.compile(r"(?P<folder>sub-(?P<subject>[A-Za-z0-9]+)/[a-z]+)/[A-Za-z0-9_-]+\.nii\.gz")
+_CASES = "imagesTr/"
 _CASE = re.compile(r"imagesTr/(?P<subject>[A-Za-z0-9]+)_0000\.nii\.gz")
 # 2 GiB of one unpacked volume: more than any grid that a model can have.
 _MOST_BYTES = 2 << 30
@@ -121,7 +122,11 @@ class OpenRelease:
                 continue
             subject, mask = named
             channels: tuple[str, ...] = ()
-            if isinstance(suffixes, dict) and suffixes:
+            if path.startswith(_CASES):
+                stem = path.removesuffix("0000.nii.gz")
+                numbered = tuple(sorted(one for one in self._files if one.startswith(stem)))
+                channels = numbered if len(numbered) > 1 else ()
+            elif isinstance(suffixes, dict) and suffixes:
                 stem = f"{PurePosixPath(path).parent}/sub-{subject}_"
                 channels = tuple(f"{stem}{one}.nii.gz" for one in suffixes.values())
                 if path != channels[0]:

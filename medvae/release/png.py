@@ -1,6 +1,7 @@
 """Pictures as PNG files of 8 bits, and a release that is a folder of them.
 
 images/synth0001.png ...  participants.tsv  participants.json  README.md  CHANGES  LICENSE
+labels/synth0001.png ...  of a model with labels: their numbers as grey values
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from medvae.release.tables import Participants
 from medvae.volume import Volume
 
 IMAGES = "images"
+LABELS = "labels"
+# How the name of a label map beside its picture ends; `ingest` pairs it by that.
+MASK = "_mask"
 # A grey value of 16 bits is so many of 8 bits.
 WIDE = 257
 
@@ -57,10 +61,31 @@ def png(volume: Volume, *, deep: bool = False) -> bytes:
 
 
 def write_png(volume: Volume, folder: Path, stem: str, *, deep: bool = False) -> list[Path]:
-    """Write one picture; returns its path. `deep` and UsageError as `pixels`."""
+    """Write one picture, and its label map beside it; returns the paths.
+
+    `deep` and UsageError as `pixels`.
+    """
     path = folder / f"{stem}.png"
     path.write_bytes(png(volume, deep=deep))
-    return [path]
+    if volume.mask is None:
+        return [path]
+    beside = folder / f"{stem}{MASK}.png"
+    beside.write_bytes(mask_png(volume.mask))
+    return [path, beside]
+
+
+def mask_png(mask: npt.NDArray[np.integer]) -> bytes:
+    """The file of a picture's label map [X, Y, 1]: a label's number is its grey value.
+
+    Of 8 bits, or of 16 where a number needs them.
+    """
+    from PIL import Image
+
+    kind = np.uint8 if mask.max(initial=0) <= np.iinfo(np.uint8).max else np.uint16
+    rows = np.ascontiguousarray(slice_of(mask, 2, 0).astype(kind))
+    out = io.BytesIO()
+    Image.fromarray(rows).save(out, format="PNG")
+    return out.getvalue()
 
 
 class FolderWriter:
@@ -68,7 +93,6 @@ class FolderWriter:
 
     encoding = "image/png"
     images = f"{IMAGES}/synth*.png"
-    labels: str | None = None
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -78,12 +102,17 @@ class FolderWriter:
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root
         self._participants = Participants(facts)
+        self.labels = f"{LABELS}/synth*.png" if facts.labels else None
 
     def add(self, volume: Volume, *, public: bool = False) -> None:
-        """Write one picture."""
-        folder = self._root / IMAGES
-        folder.mkdir(exist_ok=True)
-        write_png(volume, folder, self._participants.add(volume, public=public))
+        """Write one picture, and its label map in a folder of its own."""
+        name = self._participants.add(volume, public=public)
+        files = {IMAGES: png(volume)}
+        if volume.mask is not None:
+            files[LABELS] = mask_png(volume.mask)
+        for folder, data in files.items():
+            (self._root / folder).mkdir(exist_ok=True)
+            (self._root / folder / f"{name}.png").write_bytes(data)
 
     def finish(self) -> None:
         """Everything that belongs to the data set as a whole."""

@@ -20,7 +20,6 @@ from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import Part
 from medvae.cosines.planned import mechanisms, parts_of
-from medvae.errors import UsageError
 from medvae.grid import Gridded
 from medvae.privacy import NoiseSource, Plan, joint
 from medvae.privacy.accounting import title_of
@@ -40,15 +39,7 @@ class Images(Protocol):
 
 
 def requests(cfg: RunConfig) -> list[tuple[str, float, float, int]]:
-    """What the model asks of the budget: (name, share, sample rate, steps).
-
-    Raises:
-        UsageError: there are labels to learn, and cosines draw none.
-    """
-    if cfg.data.labels > 0:
-        raise UsageError(
-            "the cosine model draws no masks; set data.labels to 0, or cosines.share to 0"
-        )
+    """What the model asks of the budget: (name, share, sample rate, steps)."""
     return [
         (name, cfg.cosines.share * part, 1.0, 1) for name, part in mechanisms(basis_of(cfg.data))
     ]
@@ -141,7 +132,7 @@ def patient_vector(
     """[dimension] of one patient: the mean over the images, zeros where there are none."""
     if not images:
         return np.zeros(joined.dimension)
-    analysed = [(basis.analyse(image.image), image.category) for image in images]
+    analysed = [(basis.analyse(image.image, image.mask), image.category) for image in images]
     return joined.join(
         {
             part.name: np.mean([part.measure(values, own) for values, own in analysed], axis=0)

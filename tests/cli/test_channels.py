@@ -121,7 +121,6 @@ def test_a_plan_names_the_channels_of_the_data_set_and_refuses_others(ward: Clin
         (("--set", "data.channels=[t1,t2]"), "leave data.channels out"),
         (("--set", "data.channels=[t1]"), "two or more different names"),
         (("-c", "mri"), "use -c contrasts"),
-        (("--set", "data.labels=-1", "--set", "data.label_scheme={1: a}"), "draws no masks"),
     ):
         refused = ward("plan", *SMALL, *words, ok=False)
         assert (refused.code, expected in refused.err) == (2, True), refused.err

@@ -169,12 +169,3 @@ def test_less_budget_gives_fewer_coefficients() -> None:
 def test_pictures_are_learnt_by_cosines_alone(change: dict[str, float], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         load_config("photo", [f"{key}={value}" for key, value in change.items()])
-
-
-def test_cosines_draw_no_masks() -> None:
-    cfg = load_config(
-        "mri", ["cosines.share=1", "atlas.share=0", "finetune.share=0", "prior.share=0"]
-    )
-    data = cfg.data.model_copy(update={"labels": 2})
-    with pytest.raises(UsageError, match="draws no masks"):
-        stage_requests(cfg.model_copy(update={"data": data}), 100)
