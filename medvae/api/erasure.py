@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medvae.api import datasets
+from medvae.api import datasets, nearest
 from medvae.api.accounts import ledger
 from medvae.api.models import compression_of
 from medvae.api.records import Manifest
@@ -41,6 +41,7 @@ def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
         with tenant.transaction():
             for label in doomed:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
+            nearest.forget(tenant, doomed)
             lost = _sweep(tenant, kept, stored)
         tenant.record("dataset delete", dataset=ref, volumes=lost)
     return DatasetDeletion(tuple(sorted(doomed)), lost)
@@ -73,6 +74,7 @@ def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
                 if kept[label]["volumes"]:
                     datasets.store(tenant, kept[label])
+            nearest.forget(tenant, changed)
             lost = _sweep(tenant, kept, stored)
         tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
     return SubjectErasure(pseudonym, tuple(changed), lost, tuple(models))

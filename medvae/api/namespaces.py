@@ -108,6 +108,27 @@ class Models:
 
         return shift(self._context.tenant, name)
 
+    def nearest(
+        self,
+        name: str,
+        *,
+        against: str | None = None,
+        n: int = 32,
+        last: bool = False,
+        progress: Progress = SILENT,
+    ) -> results.Nearest:
+        """Which patients `n` volumes of a model are nearest to; sealed in the tenant.
+
+        `against`: a data set with patients that it never saw, whose distances stand beside these.
+        `last`: what was sealed before, without drawing anything.
+        """
+        from medvae.api import nearest
+
+        if last:
+            return nearest.last(self._context.tenant, name)
+        request = nearest.NearestRequest(against, n)
+        return nearest.nearest(self._context, name, request, progress)
+
     def export(self, name: str, out: PathLike, fmt: str = "safetensors") -> results.ModelExport:
         """Write a model's weights to a folder; a model without a guarantee is refused."""
         from medvae.api import models

@@ -24,7 +24,7 @@ from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
 
 # Fewer patients give no scale for copies, and no power to an attack.
-_FEWEST = 8
+FEWEST = 8
 _BEYOND = (
     "gradients: a model does not hold the noised sums of DP-SGD; audit --engine attacks the "
     "mechanism that makes them",
@@ -59,20 +59,20 @@ def audit(
     plan = _plan(model)
     means = None if model is None or plan is None else Means(model, plan, anatomy)
     numbered = ((str(number), volume) for number, volume in enumerate(synthetic))
-    generated = embed(_gridded(numbered, data), "synthetic", progress)
+    generated = embed(gridded(numbered, data), "synthetic", progress)
     inside, outside = Candidates(means), Candidates(means)
     real = embed(_measured(inside, members, data), "members'", progress)
     unseen = embed(_measured(outside, others, data), "other patients'", progress)
     patients, n_others = (len(np.unique(group.subjects)) for group in (real, unseen))
     if not len(generated):
         raise InputError("there is no synthetic volume to audit")
-    if patients < _FEWEST:
-        raise InputError(f"an audit needs at least {_FEWEST} patients, and there are {patients}")
+    if patients < FEWEST:
+        raise InputError(f"an audit needs at least {FEWEST} patients, and there are {patients}")
     findings = [whole_copies(generated, real), part_copies(generated, real)]
     noise = None if means is None else noise_of_means(means, inside)
     if noise is not None:
         findings.append(noise)
-    if n_others >= _FEWEST:
+    if n_others >= FEWEST:
         findings.append(closest_record(generated, real, unseen))
     classes = {**inside.classes(), **outside.classes()}
     reason = _reason(means, real, unseen, n_others, classes)
@@ -95,12 +95,11 @@ def _plan(model: Artifact | None) -> Plan | None:
 def _measured(
     candidates: Candidates, pairs: Iterable[tuple[str, Volume]], data: DataConfig
 ) -> Iterator[tuple[str, Gridded]]:
-    return candidates.passing(_gridded(candidates.scanning(pairs), data))
+    return candidates.passing(gridded(candidates.scanning(pairs), data))
 
 
-def _gridded(
-    pairs: Iterable[tuple[str, Volume]], data: DataConfig
-) -> Iterator[tuple[str, Gridded]]:
+def gridded(pairs: Iterable[tuple[str, Volume]], data: DataConfig) -> Iterator[tuple[str, Gridded]]:
+    """Volumes on a model's grid, without those that training ignores."""
     for subject, volume in pairs:
         try:
             yield subject, to_grid(volume, data)
@@ -117,9 +116,9 @@ def _reason(
     classes: Mapping[str, str],
 ) -> str | None:
     """Why membership cannot be measured; None where it can be."""
-    if n_others < _FEWEST:
+    if n_others < FEWEST:
         return (
-            f"membership: needs at least {_FEWEST} patients that the model never saw "
+            f"membership: needs at least {FEWEST} patients that the model never saw "
             f"(--against), and {n_others} were given; nothing here measures it without them"
         )
     if means is None or not means.by_name:

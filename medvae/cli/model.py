@@ -1,4 +1,4 @@
-"""medvae model list | show | shift | compress | export"""
+"""medvae model list | show | shift | nearest | compress | export"""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.output import objects, show, table
+from medvae.cli.evaluate import Volumes
+from medvae.cli.output import note, objects, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, NewFolder
+from medvae.errors import UsageError
 from medvae.space import words
 
 if TYPE_CHECKING:
-    from medvae.api.results import Compression
+    from medvae.api.results import Compression, Nearest
 
 app = typer.Typer(help="Models: the sealed results of training.", no_args_is_help=True)
 
+# Characters of a pseudonym by which a person distinguishes patients.
+PSEUDONYM = 12
 _COLUMNS = ("model", "private", "epsilon", "delta", "dataset", "weights", "source")
 
 
@@ -81,6 +85,59 @@ def shift(name: Model) -> None:
         "differences from all sites, in standard deviations of all patients."
     )
     show(result, lines)
+
+
+@app.command()
+def nearest(
+    name: Model,
+    against: Annotated[
+        str | None, typer.Option(help="Data set with patients that the model never saw.")
+    ] = None,
+    n: Volumes = 32,
+    most: Annotated[int, typer.Option(help="How many volumes to list, the nearest first.")] = 10,
+    last: Annotated[
+        bool, typer.Option("--last", help="Show what was sealed before; draw nothing.")
+    ] = False,
+) -> None:
+    """Show the patients that volumes of a model are nearest to; sealed, and in no release."""
+    if last and against is not None:
+        raise UsageError("--last shows what was compared before: leave out --against")
+    if most < 1:
+        raise UsageError(f"--most must be at least 1, not {most}")
+    with progress() as bar:
+        result = settings.session().models.nearest(
+            name, against=against, n=n, last=last, progress=bar
+        )
+    note("Distances to real patients, without noise: they stay in the tenant and in no release.")
+    show(result, _nearest(result, most))
+
+
+def _nearest(result: Nearest, most: int) -> list[str]:
+    """A table of the nearest volumes, and how near patients are."""
+    heads = ("volume", "nearest patient", "distance", "next patient", "distance", "as near")
+    rows = [
+        [
+            f"{one.number:04d}",
+            one.subject[:PSEUDONYM] + (" (mirrored)" if one.mirrored else ""),
+            f"{one.distance:.3f}",
+            one.next_subject[:PSEUDONYM],
+            f"{one.next_distance:.3f}",
+            f"{one.nearer:.0f}%",
+        ]
+        for one in result.rows[:most]
+    ]
+    whom = (
+        f"the {result.compared} patients of {result.against}, whom the model never saw,"
+        if result.unseen
+        else f"its {result.compared} patients, each beside the others,"
+    )
+    return [
+        *table(heads, rows),
+        f"{len(rows)} of {len(result.rows)} volumes, as of generate -n {result.n} --seed "
+        f"{result.seed}. A distance of 0 is a copy, 1.41 has nothing in common.",
+        f"As near: the share of {whom} who are as near to a patient of the training",
+        f"(their distances: median {result.usual:.3f}, smallest {result.least:.3f}).",
+    ]
 
 
 @app.command()

@@ -42,6 +42,8 @@ from medvae.api.results.evaluation import (
     EvaluateResult,
     Finding,
     Metric,
+    Nearest,
+    NearestRow,
 )
 from medvae.api.results.models import (
     Compression,
@@ -151,6 +153,8 @@ __all__ = [
     "ModelDetail",
     "ModelExport",
     "ModelInfo",
+    "Nearest",
+    "NearestRow",
     "PartPlacement",
     "PlanResult",
     "PresetInfo",

@@ -54,6 +54,46 @@ class Finding(Result):
 
 
 @dataclass(frozen=True)
+class NearestRow(Result):
+    """The patients that one synthetic volume is nearest to (see `medvae.audit.Neighbour`)."""
+
+    number: int
+    subject: str
+    distance: float
+    next_subject: str
+    next_distance: float
+    mirrored: bool
+    nearer: float
+
+
+@dataclass(frozen=True)
+class Nearest(Result):
+    """Distances of synthetic volumes to real patients, without noise: `releasable` is False.
+
+    Attributes:
+        members: the data set that the model was trained on.
+        against: the data set with patients that it never saw; None where none was given.
+        n, seed: the volumes are those of `generate` with these.
+        compared, unseen: how many patients they are compared with, and whether the model never
+            saw these; else each patient of the training is compared with the others.
+        usual, least: median and smallest distance of these patients to their nearest.
+        rows: the nearest volume first.
+    """
+
+    model: str
+    members: str
+    against: str | None
+    n: int
+    seed: int
+    compared: int
+    unseen: bool
+    usual: float
+    least: float
+    rows: tuple[NearestRow, ...]
+    releasable: bool
+
+
+@dataclass(frozen=True)
 class AuditResult(Result):
     """Attacks on a model with its own patients.
 
