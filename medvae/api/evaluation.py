@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,7 +154,19 @@ def evaluate(
         metrics=metrics,
         releasable=False,
         baselines=baselines,
+        not_measured=_not_measured(metrics) if order.downstream else (),
     )
+
+
+def _not_measured(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
+    """What of downstream use these sets do not allow, each with the reason."""
+    reasons = {
+        "segmentation_dice": "segmentation: takes a label map in every volume of both sets, of "
+        "labels that were declared",
+        "classification_auc": "classification: takes a class in every volume of both sets, two "
+        "or more, and the same ones",
+    }
+    return tuple(reason for name, reason in reasons.items() if name not in metrics)
 
 
 def _options(order: EvaluateRequest) -> Options:

@@ -63,12 +63,9 @@ def meter(
 def _chosen(library: Library, cfg: RunConfig, data: DataConfig, wanted: str | None) -> str | None:
     from medvae.anatomy.cohort import check_covers
 
-    if data.labels <= 0 or data.channels:
+    if reason := _incomparable(data):
         if wanted is not None:
-            raise UsageError(
-                f"--reference {wanted}: public people can be compared with volumes that have "
-                "labels and one channel; leave it out"
-            )
+            raise UsageError(f"--reference {wanted} cannot be compared: {reason}; leave it out")
         return None
     if wanted is not None:
         check_covers(library.entry(wanted), data, cfg.anatomy.labels)
@@ -89,10 +86,17 @@ def _covers(entry: Entry, cfg: RunConfig, data: DataConfig) -> bool:
     return True
 
 
+def _incomparable(data: DataConfig) -> str:
+    """Why public people cannot be compared with such a release; "" where they can be."""
+    if data.labels <= 0:
+        return "public people are compared by labels, and this release has none"
+    if data.channels:
+        return "public people have one channel, and the volumes of this release have several"
+    return ""
+
+
 def _nobody(data: DataConfig) -> str:
-    if data.labels <= 0 or data.channels:
-        return "only volumes with labels and one channel can be compared with public people"
-    return (
+    return _incomparable(data) or (
         "no entry of the public library covers the labels (medvae anatomy add makes one of public "
         "people)"
     )

@@ -47,4 +47,5 @@ def run(
         )
         for name, metric in result.metrics.items()
     ]
-    show(result, table(("figure", "synthetic", *result.baselines, "real half", "features"), rows))
+    lines = table(("figure", "synthetic", *result.baselines, "real half", "features"), rows)
+    show(result, [*lines, *(f"not measured: {reason}" for reason in result.not_measured)])

@@ -31,6 +31,7 @@ class EvaluateResult(Result):
     Attributes:
         baselines: what public people give without any patient -> the same figures; empty for what
             draws nobody of a public library.
+        not_measured: what of downstream use the sets do not allow, each with the reason.
     """
 
     what: str
@@ -38,6 +39,7 @@ class EvaluateResult(Result):
     metrics: Mapping[str, Metric]
     releasable: bool
     baselines: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    not_measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
