@@ -6,7 +6,8 @@ Few volumes come near another person's there, and these alone are opened and com
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,30 @@ def _doubled(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def voxel_digest(tenant: Tenant, voxels: Voxels) -> str:
     """Keyed digest of voxels [X, Y, Z] alone, whatever header they came with."""
-    return tenant.digest(np.ascontiguousarray(voxels).tobytes(), "voxels")
+    return tenant.digest(np.ascontiguousarray(voxels).reshape(-1).view(np.uint8).data, "voxels")
+
+
+class _Last:
+    """The coarse blocks of the array that was asked for last: two steps of an ingest need them."""
+
+    def __init__(self) -> None:
+        self._array: Callable[[], object] = object
+        self._text = ""
+
+    def packed(self, voxels: Voxels) -> str:
+        """`likeness.packed` of the `COARSE` blocks of an array that nobody changes meanwhile."""
+        if self._array() is not voxels:
+            self._text = likeness.packed(likeness.blocks(voxels, COARSE))
+            self._array = weakref.ref(voxels)
+        return self._text
+
+
+_last = _Last()
 
 
 def note_likeness(entry: VolumeEntry, volume: Volume) -> None:
     """Add what a manifest keeps of a volume to compare it by; contrasts also each by itself."""
-    entry["likeness"] = likeness.packed(likeness.blocks(volume.grey, COARSE))
+    entry["likeness"] = _last.packed(volume.grey)
     if volume.mask is not None:
         entry["mask_likeness"] = likeness.packed(likeness.blocks(volume.mask > 0, COARSE))
     if contrasts := contrasts_of(volume):
@@ -106,7 +125,7 @@ class Stored:
 
     def copies(self, voxels: Voxels) -> Iterator[VolumeEntry]:
         """Entries of the volumes that voxels [X, Y, Z] are a copy of, in any orientation."""
-        coarse = likeness.unpacked(likeness.packed(likeness.blocks(voxels, COARSE)))
+        coarse = likeness.unpacked(_last.packed(voxels))
         fine: Cube | None = None
         for index in self._near(coarse):
             entry, channel = self._entries[index]

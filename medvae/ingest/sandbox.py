@@ -1,9 +1,9 @@
 """The reader's side of the worker processes: start, feed, time, replace.
 
 A worker reads of one folder or one archive, and is then ended: the next is a fresh copy of a
-process that has seen no data. In a folder it reads a few small files or one large; in an
-archive as many as there are, since its descriptor gives it all of them anyway. What a worker
-sends back is checked like any untrusted input, and is no larger than its input can unpack to.
+process that has seen no data. In a folder it reads a few small files, one large, or the headers
+of one patient; in an archive all, which its descriptor gives it anyway. What a worker sends back
+is checked like any untrusted input, and is no larger than its input can unpack to.
 """
 
 from __future__ import annotations
@@ -89,9 +89,10 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._process: Worker | None = None
         self._sock: socket.socket | None = None
-        # What the worker has read of, how many jobs and bytes; "" before its first job.
+        # What the worker has read of, how many jobs and bytes, whose headers; "" before its first.
         self._origin = ""
         self._jobs = self._given = 0
+        self._patients: set[str] = set()
         self._has_worked = False
 
     def start(self) -> None:
@@ -129,6 +130,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         self._sock, self._process = ours, None
         self._origin, self._jobs, self._given = "", 0, 0
+        self._patients = set()
         with theirs, contextlib.suppress(OSError):  # a first process that is gone: noticed next
             wire.send_files(self._control, {"fork": True}, [theirs.fileno()])
 
@@ -157,7 +159,8 @@ class Sandbox:
             MedvaeError: it cannot be started at all.
         """
         origin = files[0].origin
-        if self._origin not in ("", origin):
+        headers = name == "headers"
+        if self._origin not in ("", origin) or (self._patients and not headers):
             self._renew()
         sock = self._await_ready()
         deadline = time.monotonic() + self._limits.wall_seconds
@@ -179,14 +182,21 @@ class Sandbox:
             self.stop()
             raise
         self._origin, self._jobs, self._has_worked = origin, self._jobs + 1, True
-        small = self._jobs < SHARED_JOBS and self._given < SHARED_BYTES
-        if not small and files[0].member is None:
+        small = (headers and self._is_of_one_patient(head)) or self._given < SHARED_BYTES
+        if not (small and self._jobs < SHARED_JOBS) and files[0].member is None:
             self._renew()
         if gone:
             raise gone[0]
         if "refused" in head:
             raise InputError(printable(str(head["refused"])))
         return head, body
+
+    def _is_of_one_patient(self, head: dict[str, Any]) -> bool:
+        """Whether all headers that the worker has read name one patient."""
+        summaries = head.get("ok")
+        for one in summaries if isinstance(summaries, list) else [None]:
+            self._patients.add(str(one.get("subject", "")) if isinstance(one, dict) else "")
+        return len(self._patients) == 1 and "" not in self._patients
 
     def _await_ready(self) -> socket.socket:
         """A worker that has loaded its modules; to fail here is no fault of any input."""

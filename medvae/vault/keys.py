@@ -40,7 +40,7 @@ class Keys:
         """A 32-byte key for one purpose; different purposes are independent."""
         return _derive(self.root, self.tenant_id, purpose, parts)
 
-    def mac(self, purpose: str, data: bytes) -> bytes:
+    def mac(self, purpose: str, data: bytes | bytearray | memoryview) -> bytes:
         """HMAC-SHA256 of `data` under the key of `purpose`."""
         return hmac.digest(self.derive(purpose), data, hashlib.sha256)
 

@@ -221,7 +221,7 @@ class Tenant:
 
     def digest(self, data: format.Buffer, purpose: str) -> str:
         """A keyed fingerprint (HMAC-SHA256, hex); different purposes do not compare."""
-        return self._session.keys.mac(f"digest {purpose}", bytes(data)).hex()
+        return self._session.keys.mac(f"digest {purpose}", data).hex()
 
     def derive(self, purpose: str, *parts: bytes) -> bytes:
         """A 32-byte key for the caller, by HKDF-SHA256 from the tenant's stable root."""

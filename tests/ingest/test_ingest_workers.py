@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from ingest_makers import nifti, save
+from ingest_makers import nifti, save, series, write
 
 from medvae.ingest import sandbox as sandboxes
 from medvae.ingest import wire
@@ -68,6 +68,28 @@ def test_a_large_file_has_a_process_of_its_own(
     monkeypatch.setattr(sandboxes, "SHARED_BYTES", len(GOOD))
     first, second = pids(tmp_path, ["a", "a"])
     assert first != second
+
+
+def test_headers_share_a_process_as_long_as_they_are_of_one_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandboxes, "SHARED_BYTES", 1)
+    write(tmp_path / "a", series(4, patient="A"))
+    write(tmp_path / "b", series(1, patient="B"))
+    sandbox = Sandbox(["headers", "content"], Limits())
+    paths = [*sorted((tmp_path / "a").iterdir()), *(tmp_path / "b").iterdir()]
+    one, two, three, four, other = (Seen(path, sandbox, "x") for path in paths)
+    last, after = Seen(paths[0], sandbox, "x"), Seen(paths[0], sandbox, "x")
+    try:
+        for batch in ([one, two], [three], [four, other], [last]):
+            head, _ = sandbox.run("headers", batch, salt="00" * 32, channels=[])
+            assert len(head["ok"]) == len(batch)
+        sandbox.run("content", [after], most=1)
+    finally:
+        sandbox.stop()
+    assert one.pids == two.pids == three.pids == four.pids == other.pids
+    # Two patients were in one batch; what reads a volume has read no headers before.
+    assert len({one.pids[0], last.pids[0], after.pids[0]}) == 3
 
 
 def test_the_first_process_that_dies_is_replaced(tmp_path: Path) -> None:

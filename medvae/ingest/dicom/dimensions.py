@@ -52,6 +52,8 @@ BY = Traits(
     of_passes=frozenset({"acquisition number"}),
     apart=frozenset({"stack"}),
 )
+# Of an image of one frame, which has no functional groups.
+NONE = ("",) * len(BY.names)
 Places = npt.NDArray[np.float64]
 
 
@@ -110,6 +112,8 @@ def traits(groups: Sequence[Dataset]) -> tuple[str, ...]:
     Args:
         groups: the frame's own functional groups, then the shared ones.
     """
+    if not any(map(len, groups)):
+        return NONE
     indices = _value(groups, CONTENT, "DimensionIndexValues").split("\\")
     indices = (indices + [""] * MOST_INDICES)[:MOST_INDICES]
     return (*(_value(groups, group, name) for _, group, name in DIMENSIONS), *indices)

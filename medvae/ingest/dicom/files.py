@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO
@@ -10,6 +11,7 @@ import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 
 from medvae.errors import InputError
 
@@ -68,7 +70,7 @@ PERSON: list[str | int] = ["PatientName", "PatientBirthDate", "PatientSex", "Iss
 # Of each frame of an enhanced image: its place, and what else distinguishes it.
 FRAMES: list[str | int] = ["SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"]
 # Of each overlay: bits of a number that holds it, and which bit of them it is.
-OVERLAYS = [(group << 16 | 0x0100, group << 16 | 0x0102) for group in range(0x6000, 0x6020, 2)]
+OVERLAYS = [(Tag(group, 0x0100), Tag(group, 0x0102)) for group in range(0x6000, 0x6020, 2)]
 # What a volume is made of: pixels, geometry, scale, and the allow-listed description.
 CONTENT: list[str | int] = [
     "BitsStored",
@@ -126,13 +128,19 @@ def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = Fa
         InputError: not DICOM, damaged, or compressed beyond bounds.
     """
     _check_deflated(file)
-    wanted: list[Any] = list(tags)
+    wanted: list[Any] = _as_tags(tuple(tags))
     try:
         return pydicom.dcmread(
             file, force=True, stop_before_pixels=not pixels, specific_tags=wanted
         )
     except (InvalidDicomError, EOFError) as error:
         raise InputError("it is not a whole DICOM file: truncated or damaged") from error
+
+
+@functools.cache
+def _as_tags(tags: tuple[str | int, ...]) -> list[BaseTag]:
+    """As pydicom would look them up again for each file."""
+    return [Tag(tag) for tag in tags]
 
 
 def _check_deflated(file: BinaryIO) -> None:

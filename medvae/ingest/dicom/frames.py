@@ -167,8 +167,9 @@ def _check_bits(data: Dataset) -> None:
             "lowest bits: convert it first"
         )
     for size, place in OVERLAYS:
-        bits, at = whole_at(data, size), whole_at(data, place)
-        if bits is not None and bits > 1 and at is not None and at < (stored or 16):
+        if (bits := whole_at(data, size)) is None or bits <= 1:
+            continue
+        if (at := whole_at(data, place)) is not None and at < (stored or 16):
             raise InputError(
                 "an overlay is drawn into the bits of its pixels: export it without overlays"
             )

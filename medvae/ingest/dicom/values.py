@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import struct
 from enum import Enum
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 LONGEST = 1024
+# Value representations without a character set of their own, and numbers (PS3.5 6.2).
+PLAIN_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
+PLAIN_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
 
 
 class State(Enum):
@@ -63,9 +70,10 @@ def whole(data: Dataset, name: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
-def whole_at(data: Dataset, tag: int) -> int | None:
+def whole_at(data: Dataset, tag: BaseTag) -> int | None:
     """One whole number by its tag, for elements that have no keyword of their own; or None."""
-    if tag not in data:
+    item: Any = data.get_item(tag)
+    if item is None:
         return None
     try:
         return int(data[tag].value)
@@ -112,12 +120,13 @@ def _as_text(value: object) -> str:
 
 
 def _numbers(data: Dataset, name: str, count: int) -> tuple[State, list[float] | None]:
-    if name not in data:
+    item: Any = data.get_item(_tag(name))
+    if item is None:
         return State.ABSENT, None
     value = _value(data, name)
     if value is None:
         # Empty, or such that pydicom cannot decode it: what is stored shows which.
-        value = _stored(data, name)
+        value = item.value
     if isinstance(value, bytes):
         value = value.decode("latin-1").strip(" \0")
     if isinstance(value, str):
@@ -144,14 +153,34 @@ def _number(value: Any) -> float:
 
 
 def _value(data: Dataset, name: str) -> Any:
+    """The value of an element; as pydicom decodes it, but for plain ones in a tenth of the time."""
+    tag = _tag(name)
+    item: Any = data.get_item(tag)
+    if isinstance(item, RawDataElement) and isinstance(item.value, bytes):
+        kind = item.VR or _kind(tag)
+        if kind in PLAIN_TEXT:
+            return item.value.decode("latin-1").strip(" \0")
+        code = PLAIN_NUMBERS.get(kind)
+        if code is not None and item.value and len(item.value) % struct.calcsize(code) == 0:
+            order = "<" if item.is_little_endian else ">"
+            count = len(item.value) // struct.calcsize(code)
+            found = struct.unpack(f"{order}{count}{code}", item.value)
+            return found[0] if count == 1 else list(found)
     try:
-        return data.get(name)
+        return None if item is None else data[tag].value
     except Exception:  # noqa: BLE001  values are decoded lazily; a bad one counts as absent
         return None
 
 
-def _stored(data: Dataset, name: str) -> Any:
-    """The value of an element before it is decoded."""
+@functools.cache
+def _tag(name: str) -> BaseTag:
     tag = tag_for_keyword(name)
-    item = None if tag is None else data.get_item(tag)
-    return None if item is None else item.value
+    if tag is None:
+        raise KeyError(name)
+    return BaseTag(tag)
+
+
+@functools.cache
+def _kind(tag: BaseTag) -> str:
+    """The value representation of an element whose file does not say it."""
+    return dictionary_VR(tag)
