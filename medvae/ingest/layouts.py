@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from medvae.ingest import picture_files
 from medvae.ingest.names import stem, twins
 
 # Images beside labels, as the public anatomy library has them.
@@ -169,6 +170,8 @@ def arrange(
     names: Iterable[str],
     given: Iterable[str] | None = None,
     channels: Collection[str] = frozenset(),
+    *,
+    planar: bool = False,
 ) -> Layout:
     """The layout of a tree.
 
@@ -177,6 +180,7 @@ def arrange(
         given: of those of a tree of masks given apart; then no other file is a mask.
         channels: contrasts that become channels, in lower case; then each scan that names a
             contrast, one of these or a known one, has it, whether its case has others or not.
+        planar: the files are pictures, which have no contrasts.
     """
     layout = Layout()
     names = list(names)
@@ -187,7 +191,12 @@ def arrange(
     labelled = {
         (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
     }
-    for image in _images(scans, labelled, channels):
+    found = (
+        (Image(one, tokens(one), (_parent(one), tokens(one))) for one in scans)
+        if planar
+        else _images(scans, labelled, channels)
+    )
+    for image in found:
         layout.images[image.name] = image
     layout.twins = twins(layout.images)
     for image in layout.images.values():
@@ -208,7 +217,7 @@ def arrange(
 
 def tokens(name: str) -> Tokens:
     """A file name without its ending in lower-case parts."""
-    bare = unicodedata.normalize("NFC", stem(PurePosixPath(name).name)).lower()
+    bare = unicodedata.normalize("NFC", _stem(name)).lower()
     parts = [part for part in re.split(r"[-_. ]+", bare) if part]
     glued = _GLUED.fullmatch(parts[0]) if parts else None
     # img0001 and label0001 are one case.
@@ -235,8 +244,8 @@ def _meant(images: list[Image], mask: str) -> list[Image]:
     """
     if any(image.contrast for image in images):
         return images
-    own = stem(PurePosixPath(mask).name)
-    exact = [one for one in images if stem(PurePosixPath(one.name).name) in own]
+    own = _stem(mask)
+    exact = [one for one in images if _stem(one.name) in own]
     return exact or images
 
 
@@ -245,6 +254,11 @@ def _is_mask(name: str) -> bool:
     return any(part in MASK_FOLDERS for part in folders) or any(
         token in MASK_WORDS for token in tokens(name)
     )
+
+
+def _stem(name: str) -> str:
+    """A file's own name without the ending of its format, of a volume's or a picture's."""
+    return picture_files.stem(stem(PurePosixPath(name).name))
 
 
 def _parent(name: str) -> str:

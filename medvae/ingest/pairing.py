@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from medvae.errors import InputError, UsageError
-from medvae.ingest import bids, layouts, names
+from medvae.ingest import bids, layouts, names, picture_files
 from medvae.ingest.layouts import Layout
 from medvae.ingest.notices import Notices
 from medvae.ingest.numbering import MOST_STRUCTURES, numbering
@@ -44,6 +44,7 @@ class Pairing:
         contrast: the contrast to take of cases with several, "all", or None.
         scheme: label number -> name, to number masks of single structures by.
         channels: names of the contrasts that become channels of one volume; none: no file does.
+        planar: images and masks are pictures.
     """
 
     tree: Tree
@@ -52,6 +53,7 @@ class Pairing:
     contrast: str | None
     scheme: Mapping[str, str] | None
     channels: tuple[str, ...] = ()
+    planar: bool = False
 
     def __post_init__(self) -> None:
         self._beside = Neighbours(self.tree)
@@ -60,9 +62,10 @@ class Pairing:
     @cached_property
     def layout(self) -> Layout:
         """What the names of volume files say, of a tree that is no BIDS data set."""
-        names = [] if self.is_bids else _volume_names(self.tree)
-        given = None if self.masks is None else _volume_names(self.masks)
-        return layouts.arrange(names, given, {one.lower() for one in self.channels})
+        names = [] if self.is_bids else _image_names(self.tree, self.planar)
+        given = None if self.masks is None else _image_names(self.masks, self.planar)
+        channels = {one.lower() for one in self.channels}
+        return layouts.arrange(names, given, channels, planar=self.planar)
 
     def check_contrasts(self, has_table: bool) -> None:
         """Refuse cases with several contrasts of which nobody said what to do with them.
@@ -206,7 +209,7 @@ class Pairing:
             if image.contrast and self.is_other_contrast(image.contrast):
                 notices.add("contrast", source)
         if self.masks is not None and not self.is_bids:
-            for name in _volume_names(self.masks):
+            for name in _image_names(self.masks, self.planar):
                 if name not in self.paired:
                     notices.add("orphan", File(self.masks, name).source)
 
@@ -221,9 +224,14 @@ def _several(masks: set[str]) -> str:
     return f"it has more than one mask ({', '.join(sorted(map(printable, masks)))}): keep one"
 
 
-def _volume_names(tree: Tree) -> list[str]:
-    """The names of volumes, of pairs that of the header; FreeSurfer's own results are left out."""
+def _image_names(tree: Tree, planar: bool) -> list[str]:
+    """The names of volumes, of pairs that of the header; FreeSurfer's own results are left out.
+
+    Of pictures where they are wanted.
+    """
     found = [file.name for file in tree.walk() if isinstance(file, File) and file.name]
+    if planar:
+        return [name for name in found if picture_files.is_picture(name)]
     there = {name.lower() for name in found}
     return [
         name

@@ -11,9 +11,6 @@ from medvae.volume import Volume
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 # What the worker needs to be able to do for pictures: no DICOM, no NIfTI.
 KINDS: Final = ("picture", "members", "content")
-NO_MASKS: Final = (
-    "masks of pictures cannot be read yet: leave --labels out, or give volumes as NIfTI"
-)
 NO_DICOMDIR: Final = "a DICOMDIR lists no pictures: give a folder of PNG, JPEG or TIFF files"
 
 

@@ -24,6 +24,7 @@ from PIL import (
 
 from medvae import modality as modalities
 from medvae.errors import InputError
+from medvae.ingest.picture_masks import read_mask
 from medvae.ingest.records import Limits
 from medvae.volume import Volume
 
@@ -57,15 +58,21 @@ Pixels = npt.NDArray[Any]
 def picture_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
 ) -> tuple[dict[str, Any], bytearray]:
-    """Job: a picture -> {"ok": facts} and the bytes of a volume [X, Y, 1], or of its channels."""
-    data = next(files).read(min(MOST_BYTES, limits.file_bytes) + 1)
-    if len(data) > min(MOST_BYTES, limits.file_bytes):
-        raise InputError("the file is too large for a picture")
+    """Job: a picture -> {"ok": facts} and the bytes of a volume [X, Y, 1], or of its channels.
+
+    `job["masks"]`: how many label maps follow it; `job["numbers"]`: a label for each, which is then
+    of one structure; empty where a single one has the labels itself.
+    """
+    data = _bytes(files, limits)
     wanted = modalities.get(job["modality"])
     pixels, notes = read_picture(data, limits)
     pixels = _as_wanted(pixels, bool(wanted.channels), notes)
     if pixels.min() == pixels.max():
         raise InputError("all its pixels are the same: there is nothing on it")
+    try:
+        mask = _mask(job, files, limits, (pixels.shape[0], pixels.shape[1]))
+    except InputError as error:
+        raise InputError(f"its mask cannot be used: {error}") from error
     # Rows run down, the second axis of a volume runs up.
     turned = pixels[::-1].swapaxes(0, 1)
     voxels = (np.moveaxis(turned, 2, 0) if wanted.channels else turned)[..., None]
@@ -73,10 +80,35 @@ def picture_job(
         np.ascontiguousarray(voxels),
         np.eye(4),
         wanted.name,
+        None if mask is None else np.ascontiguousarray(mask[::-1].swapaxes(0, 1)[..., None]),
         meta=job["meta"],
         channels=wanted.channels,
     )
     return {"ok": {"notes": sorted(notes)}}, volume.to_bytes()
+
+
+def _bytes(files: Iterator[BinaryIO], limits: Limits) -> bytes:
+    data = next(files).read(min(MOST_BYTES, limits.file_bytes) + 1)
+    if len(data) > min(MOST_BYTES, limits.file_bytes):
+        raise InputError("the file is too large for a picture")
+    return data
+
+
+def _mask(
+    job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits, size: tuple[int, int]
+) -> npt.NDArray[np.uint8] | None:
+    """The label map [rows, columns] of a picture; None where it has none."""
+    if not job.get("masks"):
+        return None
+    if not job["numbers"]:
+        return read_mask(_bytes(files, limits), size, job["scheme"])
+    merged = np.zeros(size, np.uint8)
+    for number in job["numbers"]:
+        inside = read_mask(_bytes(files, limits), size, None) > 0
+        if (merged[inside] > 0).any():
+            raise InputError("two of its masks share a pixel: give one mask with all labels")
+        merged[inside] = number
+    return merged
 
 
 def read_picture(data: bytes, limits: Limits) -> tuple[Pixels, set[str]]:

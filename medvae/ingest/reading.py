@@ -126,8 +126,6 @@ def read(
             raise UsageError("--contrast takes one contrast and --channels several: give one")
         if picture_files.is_planar(modality):
             raise UsageError("--channels is for volumes: the channels of pictures are colours")
-    if labels is not None and picture_files.is_planar(modality):
-        raise UsageError(picture_files.NO_MASKS)
     if workers < 1:
         raise UsageError(f"workers must be at least 1, not {workers}")
     if subjects is not None and Path(subjects).is_dir():

@@ -63,6 +63,7 @@ class Scanning:
             self.options.contrast,
             self.options.scheme,
             self.options.channels,
+            self._planar,
         )
 
     def tasks(self) -> Iterator[Step]:
@@ -215,12 +216,27 @@ class Scanning:
             return Passed()
         if not picture_files.is_picture(name):
             return Quarantined(file.source, picture_files.no_picture(self.options.modality))
+        if self.masks is None and file.name in self._pairing.paired:
+            return Passed()
+        if file.name in self._pairing.layout.alone:
+            return Quarantined(
+                file.source, "it is a mask without a picture in the folder of images beside it"
+            )
         try:
             subject, own, meta = self._whose(file)
+            masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
-        job = {"modality": self.options.modality, "meta": meta, "kinds": [("burned", "")]}
-        return Task(file.source, subject, "picture", (file,), job, 1, own)
+        job = {
+            "modality": self.options.modality,
+            "meta": meta,
+            "kinds": [("burned", "")],
+            "numbers": masks.numbers,
+            "masks": len(masks.files),
+            "scheme": None if self.options.scheme is None else dict(self.options.scheme),
+        }
+        files = (file, *(one for mask in masks.files for one in mask))
+        return Task(file.source, subject, "picture", files, job, 1, own)
 
     def _kinds(self, file: File, subject: str, own: bool, undecided: bool) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""

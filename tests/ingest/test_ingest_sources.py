@@ -424,8 +424,6 @@ def test_several_sources_at_once_and_files_of_other_kinds(tmp_path: Path) -> Non
 def test_arguments_that_cannot_be_right(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one of mri, ct, pet, xray, photo"):
         read([tmp_path], modality="sonogram")
-    with pytest.raises(UsageError, match="masks of pictures cannot be read yet"):
-        read([tmp_path], modality="photo", labels=tmp_path)
     with pytest.raises(UsageError, match="workers"):
         read([tmp_path], workers=0)
     with pytest.raises(InputError, match="does not exist"):
