@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, CTImageStorage
 
 from medvae.ingest.dicom import values
 from medvae.tensors import AT_ONCE, packed, unpacked
@@ -50,6 +52,33 @@ def test_what_is_decoded_here_is_as_pydicom_has_it() -> None:
                     assert one == other, (path, name)
                 compared += 1
     assert compared > 1000
+
+
+NUMBERS = {
+    "Rows": [513],  # US
+    "ReferencedFrameNumber": [3, 70_000],  # IS
+    "TagAngleSecondAxis": [-3],  # SS
+    "DimensionIndexValues": [1, 70_000],  # UL
+    "DisplayedAreaTopLeftHandCorner": [-5, 70_000],  # SL
+    "RecommendedDisplayFrameRateInFloat": [1.5],  # FL
+    "DiffusionGradientOrientation": [0.25, -0.5, 1e-9],  # FD
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+def test_numbers_of_every_kind_and_count(tmp_path: Path, name: str, syntax: str) -> None:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = UID(syntax)
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, "1.2.3"
+    wanted: Any = NUMBERS[name]
+    setattr(data, name, wanted)
+    data.save_as(tmp_path / "x", enforce_file_format=True)
+    found = pydicom.dcmread(tmp_path / "x")
+    assert values.floats(found, name, len(wanted)) == wanted
+    if all(isinstance(number, int) for number in wanted):
+        assert values.wholes(found, name) == wanted
 
 
 @pytest.mark.parametrize("name", ["Rows", "PixelSpacing", "ImageType", "SOPClassUID"])

@@ -16,7 +16,14 @@ from pydicom.tag import BaseTag
 LONGEST = 1024
 # Value representations without a character set of their own, and numbers (PS3.5 6.2).
 PLAIN_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"})
-PLAIN_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d"}
+PLAIN_NUMBERS = {
+    "US": ("H", 2),
+    "SS": ("h", 2),
+    "UL": ("I", 4),
+    "SL": ("i", 4),
+    "FL": ("f", 4),
+    "FD": ("d", 8),
+}
 
 
 class State(Enum):
@@ -87,7 +94,9 @@ def wholes(data: Dataset, name: str) -> list[int]:
     if value is None:
         return []
     try:
-        return [int(one) for one in ([value] if isinstance(value, int | str) else value)]
+        if isinstance(value, str):
+            value = value.split("\\") if value else []
+        return [int(one) for one in ([value] if isinstance(value, int) else value)]
     except (TypeError, ValueError):
         return []
 
@@ -160,10 +169,10 @@ def _value(data: Dataset, name: str) -> Any:
         kind = item.VR or _kind(tag)
         if kind in PLAIN_TEXT:
             return item.value.decode("latin-1").strip(" \0")
-        code = PLAIN_NUMBERS.get(kind)
-        if code is not None and item.value and len(item.value) % struct.calcsize(code) == 0:
+        code, size = PLAIN_NUMBERS.get(kind, ("", 0))
+        if code and item.value and len(item.value) % size == 0:
             order = "<" if item.is_little_endian else ">"
-            count = len(item.value) // struct.calcsize(code)
+            count = len(item.value) // size
             found = struct.unpack(f"{order}{count}{code}", item.value)
             return found[0] if count == 1 else list(found)
     try:
