@@ -25,6 +25,8 @@ from medvae.volume import Volume
 
 # Of the time of a release of volumes that the anatomy model draws.
 MOST_OUTSIDE = 0.15
+# Megabytes of its report.
+MOST_REPORT = 15.0
 
 
 def volumes(n: int, data: DataConfig) -> Iterator[Volume]:
@@ -101,6 +103,7 @@ def main(quick: bool) -> dict[str, Any]:
         shares = {fmt: share(people, n, fmt) for fmt, n in drawn.items()}
     finally:
         shutil.rmtree(root)
+    drawn_report = shares["bids"]["report_mb"]
     results |= {f"drawn {fmt}": one for fmt, one in shares.items()}
     results |= {"fixed_seconds": seconds - few * each, "peak_mib": peak_mib()}
     for name, value in results.items():
@@ -120,6 +123,7 @@ def main(quick: bool) -> dict[str, Any]:
             for fmt, one in shares.items()
         ),
         ("report of a large grid, MB", report, "<= 8", report <= 8),
+        ("report of the drawn volumes, MB", drawn_report, "<= 15", drawn_report <= MOST_REPORT),
     ]
     return {
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},

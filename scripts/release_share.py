@@ -77,9 +77,11 @@ def share(people: CohortAnatomy, n: int, fmt: str) -> dict[str, float]:
             volumes, Path(folder) / "out", facts=facts, sign=key.sign, public_key=public, fmt=fmt
         )
         seconds, processor = time.perf_counter() - seconds, time.process_time() - processor
+        report = (Path(folder) / "out" / "report.html").stat().st_size / 1e6
     return {
         "volumes": n,
         "seconds": seconds,
         "share": 1.0 - volumes.seconds / seconds,
         "processor_share": 1.0 - volumes.processor / processor,
+        "report_mb": report,
     }

@@ -196,6 +196,10 @@ def test_the_canvas_shows_the_volume_and_the_controls_change_it(make: Make, brow
         page.keyboard.press("ArrowLeft")
     page.wait_for_timeout(300)
     assert (np.abs(picture(page) - solid).max(axis=-1) > 20).mean() > 0.005
+    turned = picture(page)
+    page.check("#cut")
+    page.wait_for_timeout(300)
+    assert (np.abs(picture(page) - turned).max(axis=-1) > 20).mean() > 0.005
     page.select_option("#view", "slices")
     assert page.locator(".panels").is_visible()
     assert page.heard == []

@@ -26,7 +26,7 @@
     await code();
     shown = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [1, 0.84, 0.29, 0.9], fontColor: [1, 1, 1, 1],
-      clipPlaneColor: [0, 0, 0, 0],
+      clipPlaneColor: [0, 0, 0, 0], isClipAllVolumes: true,
       show3Dcrosshair: true, dragAndDropEnabled: false, multiplanarForceRender: true,
       multiplanarShowRender: 1, viewModeHotKey: "", clipPlaneHotKey: "", logLevel: "error",
       scrollRequiresFocus: true, multiplanarLayout: 2, multiplanarPadPixels: 6
