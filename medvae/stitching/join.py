@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from medvae import modality as modalities
 from medvae.errors import InputError, UsageError
@@ -90,12 +91,13 @@ def join(
     if match is None:
         match = not modalities.get(parts[0].volume.modality).scaling.absolute
     mosaic = Mosaic(parts[0])
+    holes = not all(part.shown.all() for part in parts)
     placed: dict[int, Placement] = {0: Placement(np.eye(4), "first")}
     progress.start("stitch", len(parts))
     while len(placed) < len(parts):
         progress.advance(len(placed))
         number, start = _next(mosaic, parts, placed)
-        placement = _register(mosaic, parts[number], start, options.freedom)
+        placement = _register(mosaic, parts[number], start, options.freedom, holes=holes)
         if not match:
             placement = replace(placement, gain=1.0, offset=0.0)
         mosaic.add(parts[number], placement)
@@ -110,6 +112,9 @@ def _check(parts: Sequence[Part]) -> None:
     if len(parts) > MOST_PARTS:
         raise UsageError(f"stitch joins at most {MOST_PARTS} parts, not {len(parts)}: join some")
     first = parts[0]
+    for part in parts:
+        if not part.shown.any():
+            raise InputError(f"{part.name} shows nothing: no voxel of it holds a number")
     for part in parts[1:]:
         one, other = first.volume, part.volume
         if one.modality != other.modality:
@@ -166,7 +171,7 @@ def _image(mosaic: Mosaic) -> Image:
 
 def _part_image(part: Part) -> Image:
     grey = part.values.mean(axis=0)
-    return Image(grey, np.ones(grey.shape, bool), part.volume.affine)
+    return Image(grey, part.shown, part.volume.affine)
 
 
 def _search(fixed: Image, part: Part) -> _Found:
@@ -209,14 +214,39 @@ def _coarse(image: Image, affine: Matrix, step: Matrix) -> tuple[Array, Mask, Ma
     return sampled(grey, back, shape, 1).astype(np.float32), shown, first
 
 
-def _register(mosaic: Mosaic, part: Part, found: _Found, freedom: Freedom) -> Placement:
+def _both_shown(fixed: Image, moved: Image, matrix: Matrix) -> tuple[Image, Image]:
+    """Both images without what the other one has a hole in: a mean beside a hole is another mean.
+
+    Beyond the other's grid nothing changes.
+    """
+    there = np.linalg.inv(moved.affine) @ np.linalg.inv(matrix) @ fixed.affine
+    found = []
+    for one, other, back in ((fixed, moved, there), (moved, fixed, np.linalg.inv(there))):
+        hole = ndimage.affine_transform(
+            (~other.shown).astype(np.uint8),
+            back[:3, :3],
+            back[:3, 3],
+            output_shape=one.shown.shape,
+            order=0,
+        )
+        found.append(replace(one, shown=one.shown & (hole == 0)))
+    return found[0], found[1]
+
+
+def _register(
+    mosaic: Mosaic, part: Part, found: _Found, freedom: Freedom, *, holes: bool
+) -> Placement:
     """The part's place below a voxel.
+
+    holes: parts have voxels that hold no number.
 
     Raises:
         InputError: the fine structure does not agree there.
     """
     whole_image, part_image = _image(mosaic), _part_image(part)
     fixed, moved = overlapping(whole_image, part_image, found.matrix)
+    if holes:
+        fixed, moved = _both_shown(fixed, moved, found.matrix)
     matrix = refine(fixed, moved, found.matrix, freedom)
     seen = agreement(fixed, moved, matrix)
     whole = _on_grid(fixed, moved, matrix)
@@ -232,7 +262,8 @@ def _register(mosaic: Mosaic, part: Part, found: _Found, freedom: Freedom) -> Pl
     # Voxels of the whole may have another size than those of the part.
     sizes = [abs(float(np.linalg.det(one.affine[:3, :3]))) for one in (fixed, moved)]
     shared = seen.voxels * sizes[0] / sizes[1]
-    smaller = min(part_image.grey.size, int(whole_image.shown.sum()) * sizes[0] / sizes[1])
+    size = int(part_image.shown.sum())
+    smaller = min(size, int(whole_image.shown.sum()) * sizes[0] / sizes[1])
     if shared < LEAST_PART * smaller:
         raise InputError(
             f"{part.name} does not overlap the other parts enough: expected at least "
@@ -245,7 +276,7 @@ def _register(mosaic: Mosaic, part: Part, found: _Found, freedom: Freedom) -> Pl
         seen.offset,
         seen.correlation,
         found.significance,
-        min(1.0, shared / part_image.grey.size),
+        min(1.0, shared / size),
     )
 
 

@@ -61,6 +61,10 @@ class Mosaic:
         back = np.linalg.inv(to_world) @ self.affine @ translation(start)
         shape = tuple(b - a for a, b in zip(start, end, strict=True))
         weight = _weight(back, shape, part.volume.shape)
+        shown = part.shown
+        if not shown.all():
+            # Voxels without a number are no image: another part's are taken alone there.
+            weight = weight * sampled(shown.astype(np.uint8), back, shape, order=0)
         values = np.stack([sampled(one, back, shape) for one in part.values])
         self.total[:, *where] += weight * (placed.gain * values + placed.offset)
         self.weight[where] += weight

@@ -30,9 +30,20 @@ class Part:
 
     @property
     def values(self) -> Array:
-        """[C, X, Y, Z] the voxels; C is 1 where the volume has no channels."""
+        """[C, X, Y, Z] the voxels; C is 1 where the volume has no channels.
+
+        Those that are not `shown` have the lowest value of the part.
+        """
         voxels = np.asarray(self.volume.voxels, np.float32)
+        if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
+            voxels = np.where(np.isfinite(voxels), voxels, np.nanmin(voxels))
         return voxels if self.volume.channels else voxels[None]
+
+    @property
+    def shown(self) -> npt.NDArray[np.bool_]:
+        """[X, Y, Z] the voxels that hold a number in every channel: others are no image."""
+        finite = np.isfinite(self.volume.voxels)
+        return np.asarray(finite.all(axis=0) if self.volume.channels else finite)
 
     @property
     def whole_numbers(self) -> bool:
