@@ -125,6 +125,27 @@ class CohortAnatomy:
         fewer = {name: getattr(self.numbers, name)[:count] for name in names}
         return replace(self, renderer=renderer, numbers=replace(self.numbers, **fewer))
 
+    @property
+    def shading_std(self) -> float:
+        """How much a coefficient of the shading is expected to differ; 0 where there is none."""
+        renderer = self.renderer
+        return renderer.shading_std if isinstance(renderer, ClassRenderer) else 0.0
+
+    def with_shading(self, std: float) -> CohortAnatomy:
+        """The same in the units of a model's shading, which are these or those of before.
+
+        Raises:
+            IntegrityError: no version has such ones.
+        """
+        renderer = self.renderer
+        if self.shading_std in (0.0, std) or not isinstance(renderer, ClassRenderer):
+            return self
+        renderer = renderer.with_earlier_shading()
+        if std != renderer.shading_std:
+            raise IntegrityError("the units of the model's shading are those of no version")
+        units = {"figures_std": renderer.public_std, "figures_within": renderer.public_within}
+        return replace(self, renderer=renderer, numbers=replace(self.numbers, **units))
+
     @cached_property
     def template(self) -> Template:
         """What a patient is registered to. Ask for it once before several threads do."""

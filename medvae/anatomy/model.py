@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy
-from medvae.anatomy.drawing import OutputGrid, Pose
+from medvae.anatomy.drawing import OutputGrid, Pose, shading
 from medvae.anatomy.drawing.given import repainted
 from medvae.anatomy.numbers import Numbers, around
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
@@ -31,6 +31,7 @@ _RELEASED: Final = "released."
 _MAPS: Final = "maps."
 _EARLIER: Final = "earlier."
 _SHAPE_SHARE: Final = "shape_share"
+_SHADING_STD: Final = "shading_std"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class AnatomyModel:
             **{f"{_MAPS}{name}": values for name, values in own.items()},
             **{f"{_EARLIER}{name}": values for name, values in self._earlier().items()},
             _SHAPE_SHARE: np.array(self.shape_share),
+            _SHADING_STD: np.array(self.cohort.shading_std),
         }
 
     @classmethod
@@ -77,7 +79,9 @@ class AnatomyModel:
         share = float(arrays.get(_SHAPE_SHARE, EARLIER_SHAPE_SHARE))
         before = _under(_EARLIER, arrays)
         earlier = Numbers.from_arrays(before) if before else None
-        return cls(cohort.with_figures(len(numbers.figures)), numbers, released, share, earlier)
+        cohort = cohort.with_figures(len(numbers.figures))
+        cohort = cohort.with_shading(float(arrays.get(_SHADING_STD, shading.EARLIER_STD)))
+        return cls(cohort, numbers, released, share, earlier)
 
     @property
     def centre(self) -> Numbers:

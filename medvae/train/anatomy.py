@@ -9,6 +9,7 @@ composition, accounted for in the plan).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,6 +66,10 @@ CLASSES_SHARE: Final = 0.2
 SITES_SHARE: Final = 0.2
 # Coefficients of the shape whose noise is above this part of what people differ by are left out.
 MOST_NOISE: Final = 0.5
+# Edge of the windows, in voxels, that the network learns on where the grid is larger, and the most
+# of them that one drawn volume gives: on a whole CT of 512 x 512 x 300 it would take 16 GiB.
+LARGEST_WINDOW: Final = 96
+MOST_WINDOWS: Final = 8
 
 
 def mechanisms(cfg: RunConfig) -> list[tuple[str, float]]:
@@ -118,20 +123,27 @@ def released(
 
 
 def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
-    """Parts of drawn volumes, of the network's size, at random places; post-processing."""
-    windows = []
-    for number in range(cfg.atlas.samples):
+    """Parts of drawn volumes at random places: of the network's size, or of a large grid windows.
+
+    Post-processing. Several windows of one large volume: to draw it takes a minute.
+    """
+    x, y, z = (min(edge, LARGEST_WINDOW) for edge in cfg.data.size)
+    window = (x, y, z)
+    each = min(MOST_WINDOWS, max(1, round(math.prod(cfg.data.size) / math.prod(window))))
+    parts: list[npt.NDArray[np.float32]] = []
+    for number in range(-(-cfg.atlas.samples // each)):
         random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
         category, site = model.numbers.pick(random), model.numbers.pick_site(random)
         image, _, _ = model.draw_volume(random, category=category, site=site)
-        image = padded(image, cfg.data.size)
-        corner = [
-            int(random.integers(have - want + 1))
-            for have, want in zip(image.shape, cfg.data.size, strict=True)
-        ]
-        window = tuple(slice(a, a + n) for a, n in zip(corner, cfg.data.size, strict=True))
-        windows.append(np.ascontiguousarray(image[window]))
-    return windows
+        image = padded(image, window)
+        for _ in range(min(each, cfg.atlas.samples - len(parts))):
+            corner = [
+                int(random.integers(have - want + 1))
+                for have, want in zip(image.shape, window, strict=True)
+            ]
+            place = tuple(slice(a, a + n) for a, n in zip(corner, window, strict=True))
+            parts.append(np.ascontiguousarray(image[place]))
+    return parts
 
 
 def padded(image: npt.NDArray[np.float32], least: tuple[int, int, int]) -> npt.NDArray[np.float32]:

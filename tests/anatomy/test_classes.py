@@ -247,7 +247,7 @@ def test_textbooks_read_the_spellings_of_atlases():
 def test_the_coat_of_a_region_has_no_patches(renderer):
     coat, divided = renderer.components.near_surface, renderer.components.divided
     assert set(coat) <= set(divided)
-    weights = renderer._adds(renderer._public)[np.isin(renderer.components.classes, coat)]
+    weights = renderer._adds(renderer._expected.mean)[np.isin(renderer.components.classes, coat)]
     assert (weights[:, 2:4] == 0.0).all()
     assert len(coat) == 0 or (weights[:, 4] > 0.0).all()
 

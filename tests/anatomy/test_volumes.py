@@ -11,6 +11,7 @@ import torch
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.collection import Library
 from medvae.anatomy.drawing import OutputGrid, Pose, volumes
+from medvae.anatomy.drawing.shading import EARLIER_STD, EARLIER_WITHIN_STD, STD
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.api import add_anatomy
@@ -171,17 +172,25 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     arrays = AnatomyModel(cohort, cohort.numbers).to_arrays()
     for name in ("figures", "figures_std", "figures_within"):
         arrays[name] = arrays[name][:older]
-    del arrays["shape_share"]
+    del arrays["shape_share"], arrays["shading_std"]
     model = AnatomyModel.read(cohort, arrays)
     # Audits divide what it released by the shares that it was released with.
     assert model.shape_share == model.to_arrays()["shape_share"] == EARLIER_SHAPE_SHARE
     assert len(model.cohort.numbers.figures) == len(model.cohort.renderer.names) == older
+    # And by the units that its patients were measured in.
+    lobes = np.array([name.startswith("shading") for name in model.cohort.renderer.names])
+    assert (model.cohort.numbers.figures_std[lobes] == EARLIER_STD).all()
+    assert (model.cohort.numbers.figures_within[lobes] == EARLIER_WITHIN_STD).all()
+    assert model.to_arrays()["shading_std"] == EARLIER_STD
     image, mask = model.draw(np.random.default_rng(0))
     assert np.isfinite(image).all()
     assert (mask == 1).any()
     again = AnatomyModel.read(cohort, AnatomyModel(cohort, cohort.numbers).to_arrays())
     assert len(again.cohort.renderer.names) == older + 1
     assert again.shape_share == SHAPE_SHARE
+    assert again.cohort.shading_std == STD
+    with pytest.raises(IntegrityError, match="no version"):
+        AnatomyModel.read(cohort, again.to_arrays() | {"shading_std": np.array(0.2)})
 
 
 def test_numbers_of_another_anatomy_are_refused(cohort):

@@ -153,6 +153,22 @@ def test_patches_have_the_networks_size(cohort):
         assert np.abs(found[0]).max() <= 1.0
 
 
+def test_patches_of_a_large_grid_are_windows_of_few_volumes(cohort, monkeypatch):
+    model = fitted(cohort, 8.0)
+    monkeypatch.setattr(stage, "LARGEST_WINDOW", 8)
+    drawn = []
+    monkeypatch.setattr(
+        type(model),
+        "draw_volume",
+        lambda self, random, **of: drawn.append(1) or (np.zeros((16, 16, 8), "f4"), None, None),
+    )
+    data = CFG.data.model_copy(update={"size": (16, 16, 8)})
+    atlas = CFG.atlas.model_copy(update={"samples": 9})
+    found = stage.patches(model, CFG.model_copy(update={"data": data, "atlas": atlas}))
+    assert [patch.shape for patch in found] == [(8, 8, 8)] * 9
+    assert len(drawn) == 3
+
+
 SITES = CFG.model_copy(update={"data": CFG.data.model_copy(update={"sites": ("a", "b")})})
 
 

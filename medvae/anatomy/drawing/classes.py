@@ -16,11 +16,12 @@ from medvae.anatomy.collection import AlignedEntry, PersonMaps
 from medvae.anatomy.drawing import looks, volumes
 from medvae.anatomy.drawing.borders import Borders
 from medvae.anatomy.drawing.components import Components, mean_shares
+from medvae.anatomy.drawing.expected import Expected
 from medvae.anatomy.drawing.lattice import Lattice
 from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.mixture import fit
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
-from medvae.anatomy.drawing.shading import STD, Shading
+from medvae.anatomy.drawing.shading import Shading
 from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.drawing.texture import (
     BLOCK_MM,
@@ -32,7 +33,6 @@ from medvae.anatomy.drawing.texture import (
     field,
     patches,
 )
-from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
 from medvae.anatomy.registration.geometry import Array, affine_points
 from medvae.anatomy.registration.subject import Maps, class_shares
@@ -41,8 +41,6 @@ from medvae.threads import one_thread
 
 # Public constants. Structures of at least this part of the anatomy have textures of their own.
 TEXTURED = 0.002
-# People of one scanner and protocol differ by so much of what a textbook's grey may be wrong by.
-WITHIN = 0.4
 # People whose volumes and borders are looked at.
 SURVEYED = 3
 # A voxel shows a tissue of a neighbour's label with this probability, relative to its own: borders
@@ -50,12 +48,6 @@ SURVEYED = 3
 MISLABELLED = 0.2
 # What varies within a tissue beside its borders is at least this part of what varies at all.
 LEAST_FINE = 0.25
-# Textbook deviations within a tissue, within one of several organs, and within air; and how much
-# they differ between people.
-DEVIATION, DIVIDED_DEVIATION, AIR_DEVIATION = 0.06, 0.15, 0.005
-DEVIATION_STD, AIR_DEVIATION_STD = 0.05, 0.01
-# Correlation between people of the grey values of tissues, and of their deviations.
-ALIKE = 0.6
 # Voxels that grey values are measured on, in mm.
 MEASURED_MM = 2.0
 # One voxel in so many mm is looked at.
@@ -106,7 +98,8 @@ class ClassRenderer:
         self._textures = np.full(len(of_class), len(large), np.intp)
         self._textures[large] = np.arange(len(large))
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
-        self._public, self._public_std = self._textbook(window)
+        counts = len(self._textured), len(self._shading.waves)
+        self._expected = Expected.of(self.components, self._textures, *counts, window)
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
 
     @cached_property
@@ -122,49 +115,53 @@ class ClassRenderer:
 
     @property
     def names(self) -> Sequence[str]:
-        waves, labels = self._shading.waves.tolist(), len(self._public.volumes)
+        waves, labels = self._shading.waves.tolist(), len(self._expected.mean.volumes)
         return looks.names(self.components.names, self._textured, waves, labels)
 
     def without_volumes(self) -> ClassRenderer:
         """The same with the figures of models from before volumes were measured."""
-        found, none = copy(self), np.zeros(0)
-        found._public = replace(self._public, volumes=none)
-        found._public_std = replace(self._public_std, volumes=none)
+        found = copy(self)
+        found._expected = self._expected.without_volumes()
+        return found
+
+    def with_earlier_shading(self) -> ClassRenderer:
+        """The same with the units of models that do not say theirs."""
+        found = copy(self)
+        found._expected = self._expected.with_earlier_shading()
         return found
 
     @property
+    def shading_std(self) -> float:
+        """Of a coefficient, publicly; 0 where there is no shading."""
+        return float(self._expected.std.shading.max(initial=0.0))
+
+    @property
     def public_mean(self) -> Array:
-        return self._public.vector
+        return self._expected.mean.vector
 
     @property
     def public_std(self) -> Array:
-        return self._public_std.vector
+        return self._expected.std.vector
 
     @property
     def public_within(self) -> Array:
-        return WITHIN * self.public_std
+        return self._expected.within.vector
 
     @property
     def public_correlation(self) -> Array:
-        """A scan is brighter, or shows more texture, in all tissues at once."""
-        public = self._public
-        kinds = [len(public.means), 2 * len(public.fine), len(public.shading) + len(public.volumes)]
-        kind = np.repeat(np.arange(3), kinds)
-        found = np.where((kind[:, None] == kind) & (kind < 2), ALIKE, 0.0)
-        np.fill_diagonal(found, 1.0)
-        return np.asarray(found)
+        return self._expected.correlation
 
     @property
     def tissue_means(self) -> Array:
         """[K] textbook grey value of each rendering class."""
-        return self._public.means
+        return self._expected.mean.means
 
     def of_given_labels(self, figures: Array) -> Array:
-        looks = self._public.like(figures)
+        looks = self._expected.mean.like(figures)
         return replace(looks, volumes=np.full_like(looks.volumes, np.nan)).vector
 
     def greys(self, figures: Array) -> Array:
-        of_component = self._public.like(figures).means[self.components.classes]
+        of_component = self._expected.mean.like(figures).means[self.components.classes]
         part = self.components.to_cohort()[1:] * self.shares.sum(axis=(1, 2, 3))
         return np.asarray(part @ of_component / np.maximum(part.sum(axis=1), 1e-6))
 
@@ -186,7 +183,7 @@ class ClassRenderer:
         greys = 2.0 * mixture.means[:-1] - 1.0
         means = np.where(told, greys, np.nan)
         fine = self._within(fine, greys, of_tissue)
-        sizes = sizes[: len(self._public.volumes)]
+        sizes = sizes[: len(self._expected.mean.volumes)]
         return Looks(means, fine, coarse, mixture.shading, sizes).vector
 
     def draw(
@@ -198,7 +195,7 @@ class ClassRenderer:
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         source = self._person(person)
-        wanted = self._public.like(figures)
+        wanted = self._expected.mean.like(figures)
         weights = torch.from_numpy(self._adds(wanted))
         noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
         bundles = field(grid.shape, grid.spacing, BUNDLE_MM, random)
@@ -248,19 +245,6 @@ class ClassRenderer:
         )
         found = volumes.biases(pure.astype(np.float64), of_label, wanted)
         return torch.from_numpy(np.exp(found[cohort]).astype(np.float32))
-
-    def _textbook(self, window: tuple[float, float] | None) -> tuple[Looks, Looks]:
-        """Figures of a textbook, and how much they differ between people."""
-        names, divided = self.components.names, self.components.divided
-        means, stds = textbook(names, window)
-        fine = np.full(len(self._textured), DEVIATION)
-        fine[self._textures[divided]] = DIVIDED_DEVIATION
-        fine[self._textures[0]] = AIR_DEVIATION
-        waves, sizes = np.zeros(len(self._shading.waves)), np.zeros(self.components.labels)
-        spread = np.full(len(fine), DEVIATION_STD)
-        spread[self._textures[0]] = AIR_DEVIATION_STD
-        means_of = Looks(means, fine, fine, waves, sizes)
-        return means_of, Looks(stds, spread, spread, waves + STD, sizes + volumes.STD)
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
         """[M, 5 + L + 1] what a component adds to the parts of a picture.
