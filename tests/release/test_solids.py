@@ -188,8 +188,12 @@ def test_the_canvas_shows_the_volume_and_the_controls_change_it(make: Make, brow
     assert before.startswith("Crosshair at ")
     page.keyboard.press("ArrowRight")
     assert page.locator(".place output").text_content() != before
-    page.keyboard.press("n")
-    shown(page, "solid", "volume 0002")
+    for key in "nnpn":
+        page.keyboard.press(key)
+    page.locator(".scene canvas[aria-label^='volume 0003 in three planes']").wait_for()
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.querySelector('.viewer').dataset.volume") == "2"
+    shown(page, "solid", "volume 0003")
     solid = picture(page)
     page.locator(".scene canvas").focus()
     for _ in range(4):

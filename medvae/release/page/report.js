@@ -92,7 +92,7 @@
     if (box) box.click();
     if (!step) return;
     volume.selectedIndex = (volume.selectedIndex + step + volume.length) % volume.length;
-    open();
+    volume.dispatchEvent(new Event("change"));
   });
   open();
 })();

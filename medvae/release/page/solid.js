@@ -116,8 +116,11 @@
   }
   // Whether a context of it can be had is seen when one is asked for.
   if (!window.WebGL2RenderingContext || !window.DecompressionStream) { refuse(); return; }
-  view.addEventListener("change", show);
-  volume.addEventListener("change", show);
+  // One after the other: of two volumes that load at once, parts of both would be shown.
+  var turn = Promise.resolve();
+  function next() { turn = turn.then(show); }
+  view.addEventListener("change", next);
+  volume.addEventListener("change", next);
   ["labels", "cross", "cut"].forEach(function (id) {
     var box = document.getElementById(id);
     if (box) box.addEventListener("change", function () { if (!scene.hidden) draw(); });
@@ -128,7 +131,7 @@
   document.getElementById("reset").addEventListener("click", function () {
     if (scene.hidden) return;
     wanted = null;
-    show();
+    next();
   });
   var moves = {
     ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0],
