@@ -20,11 +20,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Protocol
 
 from medvae.errors import AccessError, InputError, MedvaeError
 from medvae.ingest import confine, wire
+from medvae.ingest.environment import environment
 from medvae.ingest.records import Limits, WorkerDiedError, printable
 
 # Voxels as float32, a mask, and room for the header.
@@ -93,6 +93,8 @@ class Sandbox:
         self._origin = ""
         self._jobs = self._given = 0
         self._patients: set[str] = set()
+        # The image of several scans that it has read, of which more are to come.
+        self._whole: Source | None = None
         self._has_worked = False
 
     def start(self) -> None:
@@ -115,7 +117,7 @@ class Sandbox:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,  # parsers print what they read
                     pass_fds=[theirs.fileno()],
-                    env=_environment(),
+                    env=environment(),
                     cwd="/",
                     start_new_session=True,
                 )
@@ -130,7 +132,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         self._sock, self._process = ours, None
         self._origin, self._jobs, self._given = "", 0, 0
-        self._patients = set()
+        self._patients, self._whole = set(), None
         with theirs, contextlib.suppress(OSError):  # a first process that is gone: noticed next
             wire.send_files(self._control, {"fork": True}, [theirs.fileno()])
 
@@ -160,7 +162,8 @@ class Sandbox:
         """
         origin = files[0].origin
         headers = name == "headers"
-        if self._origin not in ("", origin) or (self._patients and not headers):
+        other = self._whole is not None and files[0] != self._whole
+        if self._origin not in ("", origin) or other or (self._patients and not headers):
             self._renew()
         sock = self._await_ready()
         deadline = time.monotonic() + self._limits.wall_seconds
@@ -183,7 +186,9 @@ class Sandbox:
             raise
         self._origin, self._jobs, self._has_worked = origin, self._jobs + 1, True
         small = (headers and self._is_of_one_patient(head)) or self._given < SHARED_BYTES
-        if not (small and self._jobs < SHARED_JOBS) and files[0].member is None:
+        if "scan" in job and job["scan"] + 1 < job["scans"]:
+            self._whole = files[0]
+        elif not (small and self._jobs < SHARED_JOBS) and files[0].member is None:
             self._renew()
         if gone:
             raise gone[0]
@@ -384,17 +389,3 @@ class Pool:
         """End all workers."""
         for sandbox in self._all:
             sandbox.stop()
-
-
-def _environment() -> dict[str, str]:
-    """What the worker needs to find its modules, and nothing of the user's."""
-    return {
-        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        # Thread pools reserve address space, which is limited, and are not needed.
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        # Slices are freed one by one as the volume fills: glibc would keep them.
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 17),
-    }

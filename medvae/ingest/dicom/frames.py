@@ -195,8 +195,8 @@ def decoded(data: Dataset, count: int, only: Sequence[int] | None = None) -> Vox
         only: those to decode; without it all.
     """
     syntax = _transfer_syntax(data)
-    if (plain := _plain(data, syntax, count)) is not None:
-        return plain if only is None else plain[list(only)]
+    if (plain := _plain(data, syntax, count, only)) is not None:
+        return plain
     try:
         if syntax in WITH_AN_END:
             jpeg.check_ends(data, count)
@@ -219,8 +219,8 @@ def decoded(data: Dataset, count: int, only: Sequence[int] | None = None) -> Vox
     return pixels.reshape(expected)
 
 
-def _plain(data: Dataset, syntax: UID, count: int) -> Voxels | None:
-    """[count, rows, columns] of little-endian pixels that nothing compresses; None for others.
+def _plain(data: Dataset, syntax: UID, count: int, only: Sequence[int] | None) -> Voxels | None:
+    """[N, rows, columns] of little-endian pixels that nothing compresses; None for others.
 
     As pydicom decodes them, without what it looks up for each file.
     """
@@ -233,7 +233,8 @@ def _plain(data: Dataset, syntax: UID, count: int) -> Voxels | None:
     pixels, size = data.PixelData, shape[0] * shape[1] * shape[2] * bits // 8
     if not isinstance(pixels, bytes) or len(pixels) not in (size, size + size % 2):
         return None
-    found = np.frombuffer(pixels[:size], f"<{sign}{bits // 8}").reshape(shape)
+    found = np.frombuffer(memoryview(pixels)[:size], f"<{sign}{bits // 8}").reshape(shape)
+    found = found if only is None else found[list(only)]
     unused = bits - stored
     return (found << unused) >> unused if unused else found
 

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
 from medvae.ingest import contents, facts
-from medvae.ingest.dicom import dimensions
+from medvae.ingest.dicom import dimensions, whole
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
-from medvae.ingest.dicom.frames import Frame, count_of, frames_of
+from medvae.ingest.dicom.frames import Frame, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
@@ -61,7 +61,7 @@ def series_job(
     modality: Modality | None = None
     room = limits.voxels
     for file in islice(files, job["images"]):
-        data = read_dataset(file, tags, pixels=True)
+        data = whole.opened(file, tags) if "scan" in job else read_dataset(file, tags, pixels=True)
         if why_not(data) or file_key(data, salt) not in keys:
             raise InputError("its files changed while they were being read: try again")
         modality = modality_of(data)
@@ -69,7 +69,7 @@ def series_job(
         notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
         room = limits.voxels - len(frames) * frames[0].pixels.size
-        first = first if first is not None else _without_pixels(data)
+        first = first if first is not None else data if "scan" in job else _without_pixels(data)
     if first is None or modality is None:
         raise InputError("it has no files")
     frames = in_order(frames)
@@ -114,7 +114,7 @@ def _frames_of_scan(job: dict[str, Any], data: Dataset) -> tuple[int, ...] | Non
     """Which frames of an image are of the scan that was asked for; None for all."""
     if "scan" not in job:
         return None
-    found = dimensions.scans_of(data, count_of(data))
+    found = whole.scans(data)
     if len(found) != job["scans"] or found[int(job["scan"])].refusal:
         raise InputError("its files changed while they were being read: try again")
     return found[int(job["scan"])].frames
