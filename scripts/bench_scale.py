@@ -1,6 +1,7 @@
-"""Scale: `scripts/bench scale [--quick]`: several processes, several sites, and stitching.
+"""Scale: `scripts/bench scale [--quick]`: processes, sites, a large catalogue, stitching.
 
-The trainings are described in scale_processes.py and scale_sites.py. For stitching, real scans and
+The trainings are described in scale_processes.py and scale_sites.py, the catalogue in
+scale_catalogue.py. For stitching, real scans and
 pictures are cut in two and joined again. Each of 50 seeded cuts has its own overlap, noise, gain
 and offset; half of the cuts of scans have headers that claim one place for both parts. That part
 needs MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
@@ -18,6 +19,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pages
+import scale_catalogue
 import scale_processes
 import scale_sites
 from bench_privacy import machine
@@ -35,6 +37,7 @@ COLOURS = ("red", "green", "blue")
 # Standard deviations of noise, in those of the image; the least overlap, in voxels.
 NOISE, LEAST = (0.0, 0.05, 0.15), 6
 REGISTRATION, SEAM = 0.5, 1.5
+PARTS = ["stitch", "processes", "sites", "catalogue"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Cut:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--only", choices=["stitch", "processes", "sites"], help="the part to run")
+    parser.add_argument("--only", choices=PARTS, help="the part to run")
     parser.add_argument("--docs", action="store_true", help="write the table of processes")
 
 
@@ -72,6 +75,8 @@ def main(quick: bool = False, only: str | None = None, docs: bool = False) -> di
         found = scale_sites.run(quick)
         outcome["results"] |= found
         outcome["targets"] += scale_sites.targets(found)
+    if only in (None, "catalogue"):
+        outcome["results"] |= scale_catalogue.run(quick)
     if only in (None, "stitch"):
         found = stitch(quick)
         outcome["targets"] += found.pop("targets")
