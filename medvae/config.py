@@ -13,15 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from medvae import modality as modalities
-from medvae.config_data import (
-    MAX_LABELS,
-    Count,
-    DataConfig,
-    Positive,
-    Section,
-    checked_sites,
-    label_scheme,
-)
+from medvae.config_data import Count, DataConfig, Positive, Section
+from medvae.config_names import MAX_LABELS, checked_sites, label_scheme
 from medvae.volume import MAX_CLASSES
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from medvae.api.records import VolumeEntry
 from medvae.api.results import Coverage
-from medvae.config_data import MAX_LABELS
+from medvae.config_names import MAX_LABELS
 
 if TYPE_CHECKING:
     from medvae.config import DataConfig

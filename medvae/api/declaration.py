@@ -14,10 +14,12 @@ from pathlib import Path
 
 import yaml
 
-from medvae import config
 from medvae.api.records import Declaration, Manifest, VolumeEntry
 from medvae.api.results import Declared
+from medvae.config_names import checked_sites
+from medvae.config_names import label_scheme as checked_scheme
 from medvae.errors import UsageError
+from medvae.volume import MAX_CLASSES
 
 # Numbers and names of a file, before they are checked.
 Unchecked = Mapping[int, str] | Mapping[str, str] | Mapping[object, object]
@@ -46,13 +48,13 @@ def parse(
         UsageError: it is no label scheme, the number of classes is out of range, or the sites are
             not two or more different names.
     """
-    if classes is not None and not 0 <= classes <= config.MAX_CLASSES:
-        raise UsageError(f"--classes must be in 0..{config.MAX_CLASSES}, not {classes}")
+    if classes is not None and not 0 <= classes <= MAX_CLASSES:
+        raise UsageError(f"--classes must be in 0..{MAX_CLASSES}, not {classes}")
     named = None if sites is None else _sites(sites)
     if label_scheme is None:
         return {"label_scheme": None, "classes": classes, "sites": named}
     try:
-        scheme = config.label_scheme(mapping(label_scheme))
+        scheme = checked_scheme(mapping(label_scheme))
     except ValueError as error:
         raise UsageError(
             f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"
@@ -62,7 +64,7 @@ def parse(
 
 def _sites(given: Sequence[str]) -> list[str]:
     try:
-        return list(config.checked_sites(given))
+        return list(checked_sites(given))
     except ValueError as error:
         raise UsageError(f"--sites: {error}; expected such as north,south, or none") from error
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from medvae.api import datasets
 from medvae.api.records import Manifest, VolumeEntry
-from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.grid import Gridded, to_grid
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.anatomy.scan import Scan
+    from medvae.config import DataConfig
     from medvae.privacy.ranks import Ranks
     from medvae.vault import Tenant
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import unicodedata
 import zipfile
@@ -171,3 +172,31 @@ def test_a_file_that_a_dicomdir_lists_twice_is_read_once(tmp_path: Path) -> None
     assert isinstance(found, Ingested)
     assert one(whole).volume.voxels.shape == found.volume.voxels.shape
     assert any("single slice" in note for note in notes)
+
+
+def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    """An element in explicit little endian, of a kind with a short length."""
+    return struct.pack("<HH", group, number) + kind + struct.pack("<H", len(value)) + value
+
+
+@pytest.mark.parametrize(
+    ("before", "more", "name"),
+    [
+        ((0x0020, 0x000D), element(0x0010, 0x0020, b"LO", b"PAT-2 "), "PatientID"),
+        ((0x7FE0, 0x0010), element(0x0028, 0x1052, b"DS", b"0 "), "RescaleIntercept"),
+        ((0x7FE0, 0x0010), element(0x0028, 0x0030, b"DS", b"1\\1 "), "PixelSpacing"),
+        ((0x0008, 0x0018), element(0x0008, 0x0016, b"UI", b"1.2\0"), "SOPClassUID"),
+        ((0x7FE0, 0x0010), element(0x0009, 0x0010, b"LO", b"x ") * 2, ""),
+    ],
+)
+def test_an_element_of_a_header_stands_once(
+    tmp_path: Path, before: tuple[int, int], more: bytes, name: str
+) -> None:
+    for path in write(tmp_path, series(4)).iterdir():
+        data = path.read_bytes()
+        at = data.index(struct.pack("<HH", *before), 144)
+        path.write_bytes(data[:at] + more + data[at:])
+    results = list(read([tmp_path]))
+    reasons = {r.reason for r in results if isinstance(r, Quarantined)}
+    assert reasons == ({f"its header gives {name} twice: export it again"} if name else set())
+    assert any(isinstance(r, Ingested) for r in results) == (not name)

@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-import pydicom
 from pydicom import config
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 
 from medvae.errors import InputError
@@ -23,6 +24,7 @@ META_LENGTH = b"\x02\0\0\0"
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 1 << 29
 HEAD = 1 << 16
+PIXELS = frozenset({0x7FE0_0008, 0x7FE0_0009, 0x7FE0_0010})
 
 # Attributes that say what a file is, to which series it belongs, and at which place.
 IDENTITY: list[str | int] = [
@@ -125,16 +127,37 @@ def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = Fa
     """The named elements of a file; the rest is skipped without being kept.
 
     Raises:
-        InputError: not DICOM, damaged, or compressed beyond bounds.
+        InputError: not DICOM, damaged, or compressed beyond bounds; an element is there twice.
     """
     _check_deflated(file)
     wanted: list[Any] = _as_tags(tuple(tags))
     try:
-        return pydicom.dcmread(
-            file, force=True, stop_before_pixels=not pixels, specific_tags=wanted
-        )
+        return read_partial(file, _Watch(wanted, pixels), force=True, specific_tags=wanted)
     except (InvalidDicomError, EOFError) as error:
         raise InputError("it is not a whole DICOM file: truncated or damaged") from error
+
+
+class _Watch:
+    """Stops the reading before pixels that are not wanted, and at an element that is there twice.
+
+    The last one would win without a word: a second patient, a second scale.
+    """
+
+    def __init__(self, wanted: Sequence[BaseTag], pixels: bool) -> None:
+        self._left = {int(tag) for tag in wanted}
+        self._wanted = frozenset(self._left)
+        self._pixels = pixels
+
+    def __call__(self, tag: BaseTag, kind: str | None, length: int) -> bool:
+        number = int(tag)
+        if number in self._left:
+            # pydicom may look at the first element once before, and says then that it is empty.
+            if length or len(self._left) < len(self._wanted):
+                self._left.remove(number)
+        elif number in self._wanted:
+            name = keyword_for_tag(number) or f"the element {tag}"
+            raise InputError(f"its header gives {name} twice: export it again")
+        return not self._pixels and number in PIXELS
 
 
 @functools.cache
