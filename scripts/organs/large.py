@@ -8,6 +8,7 @@ that of its largest child) the system counts.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -69,12 +70,10 @@ def rows(quick: bool) -> list[dict[str, Any]]:
     spacing = [mm / n for mm, n in zip(FIELD_MM, shape, strict=True)]
     with tempfile.TemporaryDirectory(prefix="bench-large-") as name:
         top = Path(name)
-        for number in range(PATIENTS):
-            for kind, values in zip(("", "_seg"), patient(number, shape), strict=True):
-                image = nib.Nifti1Image(values, np.diag([*spacing, 1.0]))
-                path = top / "scans" / f"P{number}{kind}.nii.gz"
-                path.parent.mkdir(exist_ok=True)
-                nib.save(image, path)
+        # A process of its own: what it starts later would inherit the peak of this one's memory.
+        maker = multiprocessing.get_context("spawn").Process(target=_make, args=(top, shape))
+        maker.start()
+        maker.join()
         scheme = ",".join(f"{number}={label}" for number, label in enumerate(LABELS, 1))
         grid = [
             f"data.size=[{','.join(map(str, shape))}]",
@@ -89,6 +88,16 @@ def rows(quick: bool) -> list[dict[str, Any]]:
                   "--small-cohort", *settings),
             _verb(top, "generate", "m", "-n", "1", "-o", "drawn"),
         ]  # fmt: skip
+
+
+def _make(top: Path, shape: Sequence[int]) -> None:
+    """The scans of all patients as a hospital might have them."""
+    spacing = [mm / n for mm, n in zip(FIELD_MM, shape, strict=True)]
+    (top / "scans").mkdir()
+    for number in range(PATIENTS):
+        for kind, values in zip(("", "_seg"), patient(number, shape), strict=True):
+            image = nib.Nifti1Image(values, np.diag([*spacing, 1.0]))
+            nib.save(image, top / "scans" / f"P{number}{kind}.nii.gz")
 
 
 def _verb(top: Path, *words: str) -> dict[str, Any]:
