@@ -78,4 +78,5 @@ def slice_of(array: npt.NDArray[np.generic], axis: int, index: int) -> npt.NDArr
     Columns run as the array's axis does: the patient's right (or front) is on the right of
     the picture, as neurologists look at it.
     """
-    return np.flipud(np.take(array, index, axis=axis).T)
+    # A view: numpy's `take` copies all of an array whose last axis is not the fastest.
+    return np.flipud(np.moveaxis(array, axis, 0)[index].T)
