@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Dataset]], str]] = {
         lambda: [_without_sign(data) for data in scan(stack=body() - 1024, RescaleIntercept=0)],
         "lacks PixelRepresentation",
     ),
-    "slope of 0": (lambda: scan(RescaleSlope=0), "scale is not a finite number"),
+    "slope of 0": (lambda: scan(RescaleSlope=0), "scale is 0 or not a finite number"),
     "two scales of one image": (lambda: again(RescaleIntercept=-1000), "where another one is"),
     "MR of the class of CT": (lambda: scan(Modality="MR"), "its Modality MR"),
     "label map as CT": (lambda: scan(stack=LABELS), "it is a label map"),
