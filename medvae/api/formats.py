@@ -28,12 +28,13 @@ def chosen(fmt: str | None, data: DataConfig, formats: tuple[tuple[str, ...], ..
     if fmt is None:
         return fitting[0]
     if data.channels:
-        # A picture is one file of three colours, and DICOM has no object of several contrasts.
-        fitting = tuple(one for one in fitting if one != ("nifti" if kind.planar else "dicom"))
+        # A picture is one file of three colours.
+        fitting = tuple(one for one in fitting if not (kind.planar and one == "nifti"))
     known = [one for one in NAMED if one in (*of_volumes, *of_pictures)]
     if fmt not in known:
         raise UsageError(f"--format must be {' or '.join(known)}, not {fmt!r}")
     if fmt not in fitting:
-        what = kind.name if kind.planar or not data.channels else f"{kind.name} with channels"
-        raise UsageError(f"{what} is not written as {fmt}: use --format {' or '.join(fitting)}")
+        raise UsageError(
+            f"{kind.name} is not written as {fmt}: use --format {' or '.join(fitting)}"
+        )
     return fmt

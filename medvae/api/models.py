@@ -233,8 +233,8 @@ def generate(
             room.needed = len(order.indices) * bytes_of(volume)
             written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt, labels)
             files += written
-            # A series of slices is named by its folder.
-            whole = written[0] if written[0].parent == order.out else written[0].parent
+            # Series of slices are named by their folder.
+            whole = order.out / written[0].relative_to(order.out).parts[0]
             rows.append((whole, f"synth{index:04d}", volume.meta))
         files += _write_kinds(order.out, rows)
     count = len(order.indices)

@@ -257,7 +257,7 @@ class Releases:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
 
         Args:
-            fmt: "bids" (NIfTI), "dicom" (one series a volume) or "nnunet" (NIfTI with label maps
+            fmt: "bids" (NIfTI), "dicom" (one series a channel) or "nnunet" (NIfTI with label maps
                 as nnU-Net v2 trains on them) of volumes, "folder" (PNG and a table) of pictures;
                 None: the first of these.
             title, body_part, licence: printed on the card; the licence as SPDX.

@@ -68,7 +68,7 @@ def create(
         sign: Ed25519 signature (64 bytes) over the bytes given.
         public_key: PEM of the key that belongs to `sign`.
         gate: what to ask for beyond the facts (default: nothing more).
-        fmt: "bids" (NIfTI), "dicom" (one series a volume), "nnunet" (NIfTI as nnU-Net v2 trains
+        fmt: "bids" (NIfTI), "dicom" (one series a channel), "nnunet" (NIfTI as nnU-Net v2 trains
             on it) or "folder" (PNG, of pictures).
         public: images of public people on the same grid, which `facts.public` describes.
         approvals: who may approve it (`approval.require`), where it is to be valid only then.

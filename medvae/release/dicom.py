@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -41,15 +42,27 @@ _BODY_PARTS = {
 
 
 class Series:
-    """What the slices of one series share besides the volume itself."""
+    """What the slices of one series share besides the volume itself.
+
+    Attributes:
+        channel, number: of several series of a volume, which one it is; number 1 is the first.
+        study: a digest that these have in common; empty for a series alone.
+    """
 
     def __init__(
         self, patient: str, created: str, body_part: str, limits: tuple[float, float]
     ) -> None:
+        self.channel, self.number, self.study = "", 1, b""
         self.patient = patient
         self.date = created[:10].replace("-", "")
         self.body_part = body_part.upper()
         self.limits = limits
+
+    def of_channel(self, channel: str, number: int, study: bytes) -> Series:
+        """The series of one channel, in one study and frame of reference with the others."""
+        made = copy(self)
+        made.channel, made.number, made.study = channel, number, study
+        return made
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,21 @@ def series_slices(volume: Volume, series: Series) -> Slices:
     return Slices(base, own, mask)
 
 
+def channel_slices(volume: Volume, series: Series) -> dict[str, Slices]:
+    """A volume with channels as one series each, by name; the mask goes with the first.
+
+    Raises:
+        InputError: as `series_slices`.
+    """
+    study = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()
+    found = {}
+    for number, (name, voxels) in enumerate(zip(volume.channels, volume.voxels, strict=True), 1):
+        mask = volume.mask if number == 1 else None
+        one = replace(volume, voxels=voxels, mask=mask, channels=())
+        found[name] = series_slices(one, series.of_channel(name, number, study))
+    return found
+
+
 def _upright(
     voxels: npt.NDArray[Voxel], affine: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[Voxel], npt.NDArray[np.float64]]:
@@ -119,13 +147,14 @@ def _series_dataset(modality: Modality, voxels: npt.NDArray[np.int16], series: S
     from pydicom.dataset import Dataset
 
     dicom = modality.dicom
-    content = hashlib.sha256(np.ascontiguousarray(voxels).data).digest()
+    content = series.study or hashlib.sha256(np.ascontiguousarray(voxels).data).digest()
     root = (series.patient, series.date, content)
+    own = (series.channel,) if series.channel else ()
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 100"
     made.SOPClassUID = dicom.storage
     made.StudyInstanceUID = uid("study", *root)
-    made.SeriesInstanceUID = uid("series", *root)
+    made.SeriesInstanceUID = uid("series", *root, *own)
     made.FrameOfReferenceUID = uid("frame of reference", *root)
     _say_who(made, series)
     made.Modality = dicom.modality
@@ -152,8 +181,9 @@ def _say_who(made: Dataset, series: Series) -> None:
     made.StudyDate = made.SeriesDate = made.ContentDate = series.date
     made.StudyTime = made.SeriesTime = made.ContentTime = "000000" if series.date else ""
     made.StudyDescription = "SYNTHETIC DATA - NOT FOR DIAGNOSIS"
-    made.SeriesDescription = "SYNTHETIC DATA - NOT FOR DIAGNOSIS"
-    made.SeriesNumber = 1
+    named = f"{series.channel} - " if series.channel else ""
+    made.SeriesDescription = f"{named}SYNTHETIC DATA - NOT FOR DIAGNOSIS"
+    made.SeriesNumber = series.number
     made.PatientPosition = "HFS"
     made.PositionReferenceIndicator = ""
     if series.body_part in _BODY_PARTS:

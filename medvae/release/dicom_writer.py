@@ -1,6 +1,7 @@
 """A release as DICOM: for each volume a series, and a segmentation of its labels.
 
 SYNTH0001/IM00001.dcm ...          one file a slice, uncompressed, Explicit VR Little Endian
+SYNTH0001/t1/IM00001.dcm ...       of a volume with channels, one series a channel
 segmentations/SYNTH0001_SEG.dcm    its label map as DICOM SEG, over the series in space
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from medvae.errors import UsageError
-from medvae.release.dicom import Series, series_slices
+from medvae.release.dicom import Series, channel_slices, series_slices
 from medvae.release.dicom_files import write_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
@@ -31,7 +32,6 @@ class DicomWriter:
     """
 
     encoding = "application/dicom"
-    images = "SYNTH*/*.dcm"
 
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         if facts.public is not None:
@@ -45,6 +45,7 @@ class DicomWriter:
         self._facts = facts
         self._participants = Participants(facts, upper=True)
         self._masks = 0
+        self.images = "SYNTH*/*/*.dcm" if facts.data.channels else "SYNTH*/*.dcm"
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -76,6 +77,8 @@ def write_dicom(
 ) -> list[Path]:
     """Write one synthetic volume as the series `folder`/`stem`/IM*.dcm; returns the files.
 
+    Of a volume with channels `folder`/`stem`/t1/IM*.dcm and so on, one series a channel.
+
     A mask becomes `folder`/`stem`_SEG.dcm, the last of them. labels: number in the mask (as text)
     -> name; what is in the mask where nothing is declared.
 
@@ -95,10 +98,18 @@ def _write(
 
     from medvae.release.segmentation import segmentation
 
-    slices = series_slices(volume, series)
-    folder.mkdir(parents=True)
-    files = [folder / f"IM{index:05d}.dcm" for index in range(1, len(slices.own) + 1)]
-    write_slices(files, slices)
+    if volume.channels:
+        several = channel_slices(volume, series)
+        parts = [(folder / name, slices) for name, slices in several.items()]
+    else:
+        parts = [(folder, series_slices(volume, series))]
+    files: list[Path] = []
+    for place, slices in parts:
+        place.mkdir(parents=True)
+        own = [place / f"IM{index:05d}.dcm" for index in range(1, len(slices.own) + 1)]
+        write_slices(own, slices)
+        files += own
+    slices = parts[0][1]
     mask = slices.mask
     if mask is not None:
         found = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from scipy import ndimage
 
@@ -147,11 +148,43 @@ def test_a_model_and_its_files_are_evaluated_alike(trained: Clinic, tmp_path: Pa
         assert metrics["texture_frechet"]["value"] > 0
 
 
-def test_what_holds_no_channels_says_so(trained: Clinic, tmp_path: Path) -> None:
-    refused = trained("generate", "m", "-n", "1", "-o", tmp_path / "d", "--format", "dicom",
-                      ok=False)  # fmt: skip
-    assert refused.code == 2
-    assert "mri with channels is not written as dicom: use --format nifti" in refused.err
+def test_dicom_holds_one_series_a_channel_in_one_study(trained: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    made = trained("release", "create", "m", "-n", "3", "-o", out, "--format", "dicom").json
+    assert made["passed"] is True
+    assert trained("release", "verify", out).json["unchanged"] is True
+    heads = [pydicom.dcmread(path) for path in sorted(out.glob("SYNTH0001/*/*.dcm"))]
+    assert len(heads) == 3 * SIZE[2]
+    for keyword, count in (
+        ("StudyInstanceUID", 1),
+        ("FrameOfReferenceUID", 1),
+        ("SeriesInstanceUID", 3),
+        ("SOPInstanceUID", 3 * SIZE[2]),
+    ):
+        assert len({str(head[keyword].value) for head in heads}) == count
+    named = {(head.SeriesNumber, head.SeriesDescription.split(" ")[0]) for head in heads}
+    assert named == {(number, name) for number, name in enumerate(NAMES, 1)}
+    assert all("SYNTHETIC DATA" in head.SeriesDescription for head in heads)
+    # Another hospital reads the series back as the channels of one volume.
+    other = Clinic(tmp_path)
+    other("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
+    words = ("--modality", "mri", "--channels", ",".join(NAMES))
+    taken = other("ingest", out, "-d", "d", *words).json
+    assert (taken["volumes"], taken["subjects"]) == (3, 3)
+    assert not [one for one in taken["quarantined"] if one["source"].endswith(".dcm")]
+    assert other("dataset", "show", "d").json["channels"] == list(NAMES)
+    trained("generate", "m", "-n", "1", "-o", tmp_path / "d", "--format", "dicom", "--seed", "5")
+    files = sorted(path.relative_to(tmp_path / "d") for path in (tmp_path / "d").rglob("*.dcm"))
+    assert {path.parts[:2] for path in files} == {("synth0001", name) for name in NAMES}
+    trained("generate", "m", "-n", "1", "-o", tmp_path / "n", "--seed", "5")
+    image = nibabel.load(tmp_path / "n" / "synth0001_flair.nii.gz").get_fdata()
+    place = tmp_path / "d" / "synth0001" / "flair"
+    slices = [pydicom.dcmread(path).pixel_array for path in sorted(place.iterdir())]
+    written = np.stack(slices, axis=-1).swapaxes(0, 1)
+    assert any(
+        np.array_equal(turned, np.rint(image))
+        for turned in (written, written[::-1], written[:, ::-1], written[::-1, ::-1])
+    )
 
 
 def test_a_release_holds_one_bids_file_a_channel(trained: Clinic, tmp_path: Path) -> None:
