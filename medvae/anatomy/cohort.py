@@ -81,16 +81,16 @@ class CohortAnatomy:
         matched = check_covers(entry, data, declared)
         aligned = library.aligned(entry)
         group = aligned.group
-        made = _of_images if entry.kind == "images" else _of_labels
-        make_template, renderer, person = made(library, entry, data, matched, aligned)
+        opener = _of_images if entry.kind == "images" else _of_labels
+        make_template, renderer, person = opener(library, entry, data, matched, aligned)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
         places = [
-            place.place_of(one.affine, at)
-            for one, at in zip(group.alignments, centres, strict=True)
+            place.place_of(pose.affine, at)
+            for pose, at in zip(group.alignments, centres, strict=True)
         ]
-        spacings = np.median([one.spacing for one in entry.people], axis=0)
+        spacings = np.median([listed.spacing for listed in entry.people], axis=0)
         x, y, z = (float(s) for s in spacings)
         correlation = place.correlation(np.stack(places), numbers.place, numbers.place_std)
         people = group.alignments
@@ -175,9 +175,9 @@ class CohortAnatomy:
             subject = self._subject(scan)
             if subject is None:
                 return None
-            found = register(subject, self.template, self._settings)
-            figures = self.renderer.measure(scan, found)
-            placed = place.place_of(found.affine, scan.centre)
+            pose = register(subject, self.template, self._settings)
+            figures = self.renderer.measure(scan, pose)
+            placed = place.place_of(pose.affine, scan.centre)
         except MemoryError:
             # A matter of the machine: resumed on a larger one, the run goes on.
             raise
@@ -185,7 +185,7 @@ class CohortAnatomy:
             # The budget is spent by now, so no patient's voxels may stop the run, and whether they
             # would have is private: the volume counts as none.
             return None
-        return Measured(placed, found.coefficients, figures, scan.category, scan.site)
+        return Measured(placed, pose.coefficients, figures, scan.category, scan.site)
 
     def place_labels(self, labels: LabelMap) -> Alignment:
         """The pose of a label map in the template's frame, by its labels alone.
@@ -200,9 +200,9 @@ class CohortAnatomy:
                 raise ValueError("no label")
             # An image of zeros says nothing of tissues, and would count as one that does.
             template = self.template
-            kept = slice(0, len(subject.channels))
+            channels = slice(0, len(subject.channels))
             of_labels = replace(
-                template, channels=template.channels[kept], stds=template.stds[kept]
+                template, channels=template.channels[channels], stds=template.stds[channels]
             )
             return register(replace(subject, image=None), of_labels, self._settings)
         except (ValueError, np.linalg.LinAlgError) as error:
@@ -312,8 +312,8 @@ def check_covers(
         UsageError: the cohort has no labels, or the entry lacks one of them.
     """
     scheme = {int(number): name for number, name in (data.label_scheme or {}).items()}
-    wanted = {number: scheme[number] for number in data.label_numbers if number in scheme}
-    if not wanted:
+    names = {number: scheme[number] for number in data.label_numbers if number in scheme}
+    if not names:
         raise UsageError(
             f"the anatomy entry {entry.name} needs a cohort with labels; declare them (medvae "
             "dataset declare --label-scheme) and ingest masks, or set anatomy.library to none"
@@ -323,4 +323,4 @@ def check_covers(
             f"the anatomy entry {entry.name} holds label maps, which are drawn as MRI or CT, not "
             f"as {data.modality}; set anatomy.library to none"
         )
-    return match(wanted, entry.label_scheme, declared)
+    return match(names, entry.label_scheme, declared)

@@ -61,11 +61,11 @@ def match(
         UsageError: a cohort label matches nothing, two of them match one label of the entry, or
             something declared does not exist.
     """
-    chosen = _declared(cohort, entry, declared or {})
+    declared_numbers = _declared(cohort, entry, declared or {})
     names = {number: _Name.of(text) for number, text in entry.items()}
     claims: dict[str, dict[int, int]] = {}
     for text in cohort.values():
-        ranks = chosen.get(text)
+        ranks = declared_numbers.get(text)
         claims[text] = _claims(_Name.of(text), names) if ranks is None else ranks
     result = []
     for text in cohort.values():

@@ -91,9 +91,9 @@ class Numbers:
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        kept = _ALWAYS | (_OF_CLASSES if self.classes else set())
-        kept |= _OF_SITES if self.sites else set()
-        return {name: values for name, values in arrays.items() if name in kept}
+        stored_names = _ALWAYS | (_OF_CLASSES if self.classes else set())
+        stored_names |= _OF_SITES if self.sites else set()
+        return {name: values for name, values in arrays.items() if name in stored_names}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Numbers:

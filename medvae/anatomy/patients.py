@@ -92,7 +92,7 @@ def has_wide_view(data: DataConfig) -> bool:
 def _numbers(pose: Alignment, renderer: TemplateRenderer) -> Numbers:
     """Numbers round the maps, before more is released."""
     figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
-    found = public_numbers([pose], [np.zeros(3)], figures)
+    public = public_numbers([pose], [np.zeros(3)], figures)
     std = place.typical(pose.box.edge) * SIZE
     std[place.ROTATION] *= ROTATION / SIZE
-    return replace(found, place_std=std, shape_std=np.full_like(found.shape_std, SHAPE))
+    return replace(public, place_std=std, shape_std=np.full_like(public.shape_std, SHAPE))

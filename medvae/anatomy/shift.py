@@ -67,5 +67,10 @@ def differences(
 
 def strongest(found: Sequence[Difference]) -> list[Difference]:
     """Those that differ, the surest first."""
-    differing = [one for one in found if one.differs]
-    return sorted(differing, key=lambda one: -abs(one.difference) / np.hypot(one.noise, one.chance))
+    differing = [difference for difference in found if difference.differs]
+    return sorted(
+        differing,
+        key=lambda difference: (
+            -abs(difference.difference) / np.hypot(difference.noise, difference.chance)
+        ),
+    )

@@ -72,7 +72,7 @@ def embed(pairs: Iterable[tuple[str, Gridded]], what: str, progress: Progress = 
 
 def _box(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     if image.ndim == 4:
-        return np.concatenate([_box(one) for one in image], axis=2)
+        return np.concatenate([_box(channel) for channel in image], axis=2)
     step = max(1.0, max(image.shape) / _EDGE)
     smooth = ndimage.gaussian_filter(image, 0.5 * step, mode="nearest")
     # A picture keeps its one voxel.

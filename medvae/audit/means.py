@@ -80,7 +80,7 @@ class Means:
         self.by_name: dict[str, Mean] = {}
         self._of_scans: Callable[[Scan], dict[str, Array]] | None = None
         self._measures: list[Callable[[Gridded], dict[str, Array]]] = []
-        self._planned = {one.name for one in plan.mechanisms}
+        self._planned = {mechanism.name for mechanism in plan.mechanisms}
         self._plan = plan
         self.patients = plan.patients
         cfg = artifact.config()
@@ -118,7 +118,7 @@ class Means:
         return {name for mean in self.by_name.values() for name in mean.mechanisms}
 
     def _add(self, name: str, released: Array, clip: float, *, exact: bool = False) -> None:
-        parts = tuple(one for one in (centre_name(name), name) if one in self._planned)
+        parts = tuple(part for part in (centre_name(name), name) if part in self._planned)
         self.by_name[name] = Mean(parts, released, clip, sigma_of(self._plan, name, clip), exact)
 
     def _of_greys(self, atlas: Atlas) -> None:
@@ -135,8 +135,8 @@ class Means:
             vectors = {budget.INTENSITY: grey.coefficients(volume.image.astype(np.float64))}
             if budget.PROFILE in self._planned:
                 mask = np.zeros(atlas.shape, np.uint8) if volume.mask is None else volume.mask
-                known = np.where(mask <= atlas.labels, mask, 0).astype(np.uint8)
-                vectors[budget.PROFILE] = boundary_profile.weighted_profile(volume.image, known)
+                labels = np.where(mask <= atlas.labels, mask, 0).astype(np.uint8)
+                vectors[budget.PROFILE] = boundary_profile.weighted_profile(volume.image, labels)
             return vectors
 
         self._measures.append(measure)
@@ -158,16 +158,16 @@ class Means:
 
         def measure(scan: Scan) -> dict[str, Array]:
             own = {
-                name: one.join(vectors)
-                for name, (mechanism, one) in maps.items()
+                name: layout.join(vectors)
+                for name, (mechanism, layout) in maps.items()
                 if (vectors := mechanism.vectors(scan)) is not None
             }
-            found = cohort.measure(scan)
-            if found is None:
+            measured = cohort.measure(scan)
+            if measured is None:
                 return own
             return own | {
-                name: one.join({p.name: p.measure(found, model.numbers) for p in parts})
-                for name, (parts, one) in joints.items()
+                name: layout.join({p.name: p.measure(measured, model.numbers) for p in parts})
+                for name, (parts, layout) in joints.items()
             }
 
         self._of_scans = measure
@@ -181,21 +181,21 @@ class Means:
         basis = Basis.of(self._data)
         arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
         model = CosineModel.read(basis, arrays)
-        known = Numbers.public(basis, self._data.classes)
+        public = Numbers.public(basis, self._data.classes)
         joints: dict[str, tuple[list[CosinePart], Joint]] = {}
         # A model of an earlier version has no gains.
-        for name in (one for one, _ in mechanisms(basis) if one in self._planned):
-            parts = parts_of_cosines(name, basis, known, partial(sigma_of, self._plan))
+        for name in (mechanism for mechanism, _ in mechanisms(basis) if mechanism in self._planned):
+            parts = parts_of_cosines(name, basis, public, partial(sigma_of, self._plan))
             own, noisy = joined(parts), model.released[name]
             sigma = sigma_of(self._plan, name, own.clip)
             for part in parts:
                 piece = own.split(noisy)[part.name]
-                known = part.estimate(piece, own.sigma(part.name, sigma), known)
+                public = part.estimate(piece, own.sigma(part.name, sigma), public)
             # Products of many coefficients of many patients may exceed the memory.
             if own.dimension * self.patients <= MAX_NUMBERS:
                 joints[name] = parts, own
                 self._add(name, noisy, own.clip, exact=True)
-        if not np.allclose(known.covariance, model.numbers.covariance, rtol=1e-3, atol=1e-9):
+        if not np.allclose(public.covariance, model.numbers.covariance, rtol=1e-3, atol=1e-9):
             raise IntegrityError("the model's numbers do not follow from what was released")
 
         def measure(volume: Gridded) -> dict[str, Array]:

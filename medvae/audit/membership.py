@@ -156,8 +156,8 @@ def _aucs(tracer: Tracer, noise: float, count: int) -> Array:
     random = np.random.default_rng(0)
     aucs = []
     for _ in range(count):
-        scores, chosen = tracer.simulated(noise, random)
-        aucs.append(auc(scores[chosen], scores[~chosen]))
+        scores, is_member = tracer.simulated(noise, random)
+        aucs.append(auc(scores[is_member], scores[~is_member]))
     return np.array(aucs)
 
 
@@ -175,8 +175,8 @@ def _least_epsilon(tracer: Tracer, plan: Plan, critical: float) -> float | None:
         low, high = (middle, high) if detects(float(np.exp(middle))) else (low, middle)
     fraction = float(np.exp(low))
     weaker = [
-        replace(one, noise_multiplier=max(one.noise_multiplier * fraction, MIN_NOISE))
-        for one in plan.mechanisms
+        replace(mechanism, noise_multiplier=max(mechanism.noise_multiplier * fraction, MIN_NOISE))
+        for mechanism in plan.mechanisms
     ]
     return epsilon(weaker, plan.delta)
 

@@ -96,8 +96,8 @@ def neighbours(
     usual = _of_patients(unseen if enough else real, real, leave_out=not enough)
     straight = _to_patients(drawn.whole(), real, names)
     mirrored = _to_patients(drawn.mirrored(), real, names)
-    found = _sorted(drawn.subjects, straight, mirrored, names, usual)
-    return Neighbours(found, len(usual), enough, float(np.median(usual)), float(usual.min()))
+    rows = _sorted(drawn.subjects, straight, mirrored, names, usual)
+    return Neighbours(rows, len(usual), enough, float(np.median(usual)), float(usual.min()))
 
 
 def _to_patients(vectors: npt.NDArray[np.float32], real: Embedded, names: Names) -> Array:
@@ -139,4 +139,4 @@ def _sorted(
                 nearer=float((usual <= distance).mean() * 100),
             )
         )
-    return tuple(sorted(rows, key=lambda one: (one.distance, one.number)))
+    return tuple(sorted(rows, key=lambda row: (row.distance, row.number)))

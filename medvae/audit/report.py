@@ -62,7 +62,7 @@ class Report:
             "findings": [asdict(finding) for finding in self.findings],
             "not_run": list(self.not_run),
             "not_attacked": list(self.not_attacked),
-            "power": {one.name: one.power for one in self.findings},
+            "power": {finding.name: finding.power for finding in self.findings},
             "release_ok": False,
         }
 

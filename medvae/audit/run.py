@@ -136,7 +136,7 @@ def _not_attacked(plan: Plan | None, means: Means | None) -> tuple[str, ...]:
     if plan is None:
         return _BEYOND
     reached = set() if means is None else means.attacked()
-    rest = [one.title for one in plan.mechanisms if one.name not in reached]
+    rest = [mechanism.title for mechanism in plan.mechanisms if mechanism.name not in reached]
     if not rest:
         return _BEYOND
     return (

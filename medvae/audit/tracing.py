@@ -139,12 +139,12 @@ class Tracer:
         Its means are those of a plan whose noise stds are multiplied by `noise`. Each class has as
         many members as in truth: a different mix of classes is no evidence of membership.
         """
-        chosen = shuffled(np.arange(self.total) < self.members, self.classes, random)
+        is_member = shuffled(np.arange(self.total) < self.members, self.classes, random)
         means = []
         for part in self._parts:
             sampled = random.normal(0.0, part.mean.sigma * noise, len(part.centre))
-            means.append(chosen @ part.vectors + sampled)
-        return self._solve(means), chosen
+            means.append(is_member @ part.vectors + sampled)
+        return self._solve(means), is_member
 
     def _solve(self, means: list[Array]) -> Array:
         """[P] posterior mean of memberships, from means [D] around the candidates' mean."""

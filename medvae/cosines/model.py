@@ -61,9 +61,9 @@ class CosineModel:
 
     def coefficients(self, random: np.random.Generator, category: int) -> Array:
         """[F] coefficients of one image of a class."""
-        kept = self.numbers.kept
+        factors = self.numbers.kept
         values = self._related(random.standard_normal(len(self.basis))) * self.spread
-        values[kept] = self.roots[category] @ random.standard_normal(len(kept))
+        values[factors] = self.roots[category] @ random.standard_normal(len(factors))
         if len(self.numbers.gains):
             normals = random.standard_normal(self.basis.bands)
             values *= np.exp(self.gain_centre + (self.gain_root @ normals)[self.basis.band])
@@ -104,9 +104,9 @@ class CosineModel:
         power was released as a logarithm: there its mean is 0.
         """
         centre = np.zeros(len(self.basis))
-        kept = self.numbers.kept
+        factors = self.numbers.kept
         if len(self.numbers.gains):
-            centre[kept] = -np.diag(self.numbers.gains)[self.basis.band[kept]] / 4.0
+            centre[factors] = -np.diag(self.numbers.gains)[self.basis.band[factors]] / 4.0
         return centre
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:

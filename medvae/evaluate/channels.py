@@ -24,9 +24,9 @@ def correlations(image: npt.NDArray[np.float32]) -> Matrix:
     centred = inside - inside.mean(axis=1, keepdims=True)
     size = np.sqrt((centred**2).sum(axis=1))
     scaled = np.divide(centred, size[:, None], out=np.zeros_like(centred), where=size[:, None] > 0)
-    found = scaled @ scaled.T
-    np.fill_diagonal(found, 1.0)
-    return np.asarray(found)
+    matrix = scaled @ scaled.T
+    np.fill_diagonal(matrix, 1.0)
+    return np.asarray(matrix)
 
 
 def figures(
@@ -41,18 +41,18 @@ def figures(
         fake, true: of each image.
         halves: [n] of the real images; `real` is the difference between these two.
     """
-    made, seen = np.mean(fake, axis=0), np.mean(true, axis=0)
+    fake_mean, true_mean = np.mean(fake, axis=0), np.mean(true, axis=0)
     stacked = np.stack(true)
     between = np.abs(stacked[halves].mean(axis=0) - stacked[~halves].mean(axis=0))
     pairs = list(combinations(range(len(channels)), 2))
     return {
         "channel_correlation": {
-            "value": float(np.abs(made - seen).max()),
+            "value": float(np.abs(fake_mean - true_mean).max()),
             "real": float(between.max()),
             "pairs": {
                 f"{channels[a]} {channels[b]}": {
-                    "synthetic": round(float(made[a, b]), 4),
-                    "real": round(float(seen[a, b]), 4),
+                    "synthetic": round(float(fake_mean[a, b]), 4),
+                    "real": round(float(true_mean[a, b]), 4),
                 }
                 for a, b in pairs
             },

@@ -18,11 +18,11 @@ def frechet(first: Features, second: Features) -> float:
     of equal n can be compared.
     """
     shift = first.mean(axis=0) - second.mean(axis=0)
-    one, two = _covariance(first), _covariance(second)
-    root = _root(one)
+    covariance, two = _covariance(first), _covariance(second)
+    root = _root(covariance)
     # The same trace as (S1 S2)^(1/2), from a symmetric matrix: no complex numbers.
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ two @ root), 0, None)).sum()
-    distance = shift @ shift + np.trace(one) + np.trace(two) - 2 * cross
+    distance = shift @ shift + np.trace(covariance) + np.trace(two) - 2 * cross
     return max(0.0, float(distance))
 
 

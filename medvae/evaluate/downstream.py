@@ -45,9 +45,9 @@ def segmentation_dice(
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     progress.start("downstream segmentation", iterations)
     for step in range(iterations):
-        chosen = torch.randint(len(images), (_BATCH,), generator=generator)
+        batch = torch.randint(len(images), (_BATCH,), generator=generator)
         optimizer.zero_grad()
-        value = loss(model(images[chosen]), masks[chosen])
+        value = loss(model(images[batch]), masks[batch])
         value.backward()
         optimizer.step()
         schedule.step()
@@ -103,12 +103,12 @@ def _dice(model: torch.nn.Module, test: Sequence[Gridded], labels: int) -> list[
     with torch.no_grad():
         for pair in test:
             image, mask = _tensors([pair])
-            found = model(image).argmax(dim=1, keepdim=True)
+            predicted = model(image).argmax(dim=1, keepdim=True)
             for label in range(1, labels + 1):
-                one, two = found == label, mask == label
-                total = int(one.sum() + two.sum())
+                ours, two = predicted == label, mask == label
+                total = int(ours.sum() + two.sum())
                 if total:
-                    scores[label - 1].append(2 * int((one & two).sum()) / total)
+                    scores[label - 1].append(2 * int((ours & two).sum()) / total)
     return [float(np.mean(values)) if values else float("nan") for values in scores]
 
 

@@ -40,13 +40,13 @@ def intensities(
         CT or PET;
         intensity_jensen_shannon: 0 where the histograms are equal, 1 where they do not meet.
     """
-    one, two = fake.mean(axis=0), true.mean(axis=0)
+    fake_mean, two = fake.mean(axis=0), true.mean(axis=0)
     first, second = true[halves].mean(axis=0), true[~halves].mean(axis=0)
-    moved = {"value": _moved(one, two), "real": _moved(first, second)}
-    found: dict[str, dict[str, Any]] = {
+    moved = {"value": _moved(fake_mean, two), "real": _moved(first, second)}
+    figures: dict[str, dict[str, Any]] = {
         "intensity_wasserstein": {**moved, "unit": "on the model's scale, -1 to 1"},
         "intensity_jensen_shannon": {
-            "value": _apart(one, two),
+            "value": _apart(fake_mean, two),
             "real": _apart(first, second),
             "unit": f"0 to 1, over {BINS} bins",
         },
@@ -55,12 +55,12 @@ def intensities(
     if modality.scaling.absolute:
         unit = modality.units.symbol
         values = ((_CENTRES + 1) / 2) ** (1 / modality.exponent) * (data.window[1] - data.window[0])
-        found[f"{unit.lower()}_wasserstein"] = {
-            "value": _moved(one, two, values),
+        figures[f"{unit.lower()}_wasserstein"] = {
+            "value": _moved(fake_mean, two, values),
             "real": _moved(first, second, values),
             "unit": f"{unit}, within the window",
         }
-    return found
+    return figures
 
 
 def _moved(one: Histograms, two: Histograms, values: Histograms = _CENTRES) -> float:

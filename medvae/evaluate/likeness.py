@@ -64,14 +64,14 @@ class Likeness:
         self.count += 1
         if self.count > LOOKED:
             return
-        found = to_grid(volume, self.data)
-        channels = pictures.channels_of(found.image)
-        step = -(-max(found.image.shape[-3:]) // LONGEST)
-        if found.mask is not None:
-            self.images.append(np.stack([one[::step, ::step, ::step] for one in channels]))
-            self.masks.append(found.mask[::step, ::step, ::step])
+        gridded = to_grid(volume, self.data)
+        channels = pictures.channels_of(gridded.image)
+        step = -(-max(gridded.image.shape[-3:]) // LONGEST)
+        if gridded.mask is not None:
+            self.images.append(np.stack([channel[::step, ::step, ::step] for channel in channels]))
+            self.masks.append(gridded.mask[::step, ::step, ::step])
         if self.look:
-            self.features.append(np.concatenate([texture(one) for one in channels]))
+            self.features.append(np.concatenate([texture(channel) for channel in channels]))
 
 
 def fit(made: Likeness) -> float | None:
@@ -99,9 +99,9 @@ def _gain(values: Image, own: Labels, other: Labels) -> float | None:
     if not differ.any():
         return None
     gain = 0.0
-    for one in values.astype(np.float64):
-        means = np.bincount(own[agreed], one[agreed], 256) / np.maximum(counts, 1)
-        nearer, farther = (one[differ] - means[of[differ]] for of in (own, other))
+    for image in values.astype(np.float64):
+        means = np.bincount(own[agreed], image[agreed], 256) / np.maximum(counts, 1)
+        nearer, farther = (image[differ] - means[of[differ]] for of in (own, other))
         gain += float((farther**2 - nearer**2).mean())
     return gain
 
@@ -122,8 +122,8 @@ def shape(first: Likeness, second: Likeness | None = None) -> float | None:
     else:
         others = [_centred(mask) for mask in second.masks]
         pairs = ((one, other) for one in ones for other in others)
-    found = [_dice(one, other, labels) for one, other in pairs]
-    return float(np.mean(found)) if found else None
+    dices = [_dice(one, other, labels) for one, other in pairs]
+    return float(np.mean(dices)) if dices else None
 
 
 def _centred(mask: Labels) -> Labels:

@@ -59,10 +59,10 @@ def _picture(image: npt.NDArray[np.float32]) -> torch.Tensor:
 
     from medvae.model.imagenet import as_pictures
 
-    shown = np.stack(channels_of(image))[..., 0]
-    if len(shown) != 3:
-        shown = shown.mean(axis=0, keepdims=True)
-    scaled = torch.from_numpy(np.ascontiguousarray((shown + 1) / 2))[None]
+    channels = np.stack(channels_of(image))[..., 0]
+    if len(channels) != 3:
+        channels = channels.mean(axis=0, keepdims=True)
+    scaled = torch.from_numpy(np.ascontiguousarray((channels + 1) / 2))[None]
     resized = interpolate(scaled, (_EDGE, _EDGE), mode="bilinear", antialias=True)
     return as_pictures(resized)
 

@@ -26,8 +26,8 @@ def is_picture(image: npt.NDArray[np.float32]) -> bool:
 def thumbnail(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """[C EDGE EDGE] float64 of a picture [X, Y, 1] or [C, X, Y, 1] in [-1, 1]."""
     across, up = (_blocks(n) for n in image.shape[-3:-1])
-    small = [across @ one[..., 0].astype(np.float64) @ up.T for one in channels_of(image)]
-    return np.concatenate([one.ravel() for one in small])
+    small = [across @ channel[..., 0].astype(np.float64) @ up.T for channel in channels_of(image)]
+    return np.concatenate([channel.ravel() for channel in small])
 
 
 def _blocks(count: int) -> npt.NDArray[np.float64]:

@@ -24,15 +24,15 @@ def restoration(artifact: Artifact, images: Sequence[Array]) -> dict[str, dict[s
     from medvae.model import load_model
 
     model = load_model(artifact)
-    chosen = np.unique(np.linspace(0, len(images) - 1, MOST_VOLUMES).astype(int))
-    found = [_restored(model, images[i]) for i in chosen]
+    numbers = np.unique(np.linspace(0, len(images) - 1, MOST_VOLUMES).astype(int))
+    metrics = [_restored(model, images[i]) for i in numbers]
     figures: dict[str, dict[str, Any]] = {}
     for name in ("psnr", "ssim", "ms_ssim"):
-        values = [getattr(one, name) for one in found]
+        values = [getattr(metric, name) for metric in metrics]
         if None not in values:
             figures[f"reconstruction_{name}"] = {
                 "value": float(np.mean(values)),
-                "task": f"{len(found)} real volumes, posterior means, on the model's grid",
+                "task": f"{len(metrics)} real volumes, posterior means, on the model's grid",
             }
     return figures
 
@@ -42,5 +42,5 @@ def _restored(model: VAE, image: Array) -> ReconstructionMetrics:
 
     x = torch.from_numpy(image.reshape(1, 1, *image.shape[: model.dims]))
     with torch.no_grad():
-        made = model.decode(model.encode(x.expand(-1, model.channels, *x.shape[2:]))[0])[0, 0]
-    return reconstruction_metrics(image, made.clamp(-1, 1).numpy().reshape(image.shape))
+        decoded = model.decode(model.encode(x.expand(-1, model.channels, *x.shape[2:]))[0])[0, 0]
+    return reconstruction_metrics(image, decoded.clamp(-1, 1).numpy().reshape(image.shape))

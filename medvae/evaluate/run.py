@@ -108,28 +108,30 @@ def evaluate(
         InputError: too few volumes or subjects, or another modality.
     """
     options = options or Options()
-    made = list(synthetic)
-    if len(made) < 2:
-        raise InputError(f"an evaluation needs at least two synthetic volumes, not {len(made)}")
-    data = data or _grid_of(made)
+    volumes = list(synthetic)
+    if len(volumes) < 2:
+        raise InputError(f"an evaluation needs at least two synthetic volumes, not {len(volumes)}")
+    data = data or _grid_of(volumes)
     tools = _extractors(options)
-    fake = _gather(((f"s{i}", v) for i, v in enumerate(made)), data, tools, "synthetic", progress)
+    fake = _gather(
+        ((f"s{i}", v) for i, v in enumerate(volumes)), data, tools, "synthetic", progress
+    )
     true = real if isinstance(real, Cohort) else _gather(real, data, tools, "real", progress)
     if len(set(true.subjects)) < 4:
         raise InputError("an evaluation needs real volumes of at least four subjects")
     halves = _halves(true.subjects, options.seed)
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     for name in tools:
-        found |= _distances(name, fake, true, halves)
-    found |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
+        figures |= _distances(name, fake, true, halves)
+    figures |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
     if data.channels:
-        found |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
+        figures |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
     if artifact is not None and not artifact.part("cosines"):
-        found |= restoration(artifact, [pair.image for pair in true.gridded])
+        figures |= restoration(artifact, [pair.image for pair in true.gridded])
     if options.downstream:
-        found |= _downstream(fake, true, halves, data, options, progress)
+        figures |= _downstream(fake, true, halves, data, options, progress)
     counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}
-    return {name: {**figure, **counts} for name, figure in found.items()}
+    return {name: {**figure, **counts} for name, figure in figures.items()}
 
 
 def gather(
@@ -171,14 +173,16 @@ def _extractors(options: Options) -> dict[str, Any]:
 
 def _texture(image: npt.NDArray[np.float32]) -> Features:
     """[1, 46 C]: channel by channel."""
-    return np.concatenate([texture.texture(one) for one in pictures.channels_of(image)])[None]
+    return np.concatenate([texture.texture(channel) for channel in pictures.channels_of(image)])[
+        None
+    ]
 
 
 def _look(image: npt.NDArray[np.float32]) -> Features:
     """What a classifier sees of a picture, or of a volume."""
     if pictures.is_picture(image):
         return pictures.thumbnail(image)
-    return np.concatenate([shells.shells(one) for one in pictures.channels_of(image)])
+    return np.concatenate([shells.shells(channel) for channel in pictures.channels_of(image)])
 
 
 def _gather(
@@ -213,7 +217,7 @@ def _gather(
         progress.advance(len(cohort))
     progress.finish()
     if rows and len(cohort):
-        cohort.features = {name: np.concatenate(found) for name, found in rows.items()}
+        cohort.features = {name: np.concatenate(features) for name, features in rows.items()}
     return cohort
 
 
@@ -229,7 +233,7 @@ def _distances(
     name: str, fake: Cohort, true: Cohort, halves: npt.NDArray[np.bool_]
 ) -> dict[str, dict[str, Any]]:
     """Frechet, MMD, manifold and diversity on one extractor's features."""
-    one, two = fake.features[name], true.features[name]
+    ours, two = fake.features[name], true.features[name]
     rows = len(two) // len(true)
     by_row = np.repeat(halves, rows)
     extra: dict[str, Any] = {"extractor": name}
@@ -239,20 +243,20 @@ def _distances(
     else:
         # Numbers of different units: each is taken in deviations of the real ones.
         centre, scale = two.mean(axis=0), two.std(axis=0) + 1e-9
-        one, two = (one - centre) / scale, (two - centre) / scale
+        ours, two = (ours - centre) / scale, (two - centre) / scale
         short = "texture"
     first, second = two[by_row], two[~by_row]
-    fakes, trues = _by_volume(one, rows), _by_volume(two, rows)
+    fakes, trues = _by_volume(ours, rows), _by_volume(two, rows)
     shape = manifold(fakes, trues)
     reference = manifold(_by_volume(first, rows), _by_volume(second, rows))
-    found = {
-        "frechet": {"value": frechet(one, two), "real": frechet(first, second)},
-        "mmd": {"value": mmd(one, two), "real": mmd(first, second)},
+    figures = {
+        "frechet": {"value": frechet(ours, two), "real": frechet(first, second)},
+        "mmd": {"value": mmd(ours, two), "real": mmd(first, second)},
         "diversity": {"value": spread(fakes) / max(spread(trues), 1e-12), "real": 1.0},
     }
     for part in ("precision", "recall", "density", "coverage"):
-        found[part] = {"value": getattr(shape, part), "real": getattr(reference, part)}
-    return {f"{short}_{key}": {**figure, **extra} for key, figure in found.items()}
+        figures[part] = {"value": getattr(shape, part), "real": getattr(reference, part)}
+    return {f"{short}_{key}": {**figure, **extra} for key, figure in figures.items()}
 
 
 def _by_volume(features: Features, rows: int) -> Features:
@@ -269,7 +273,7 @@ def _downstream(
     progress: Progress,
 ) -> dict[str, dict[str, Any]]:
     """Train on synthetic or on half of the real patients; test on the other half of them."""
-    found: dict[str, dict[str, Any]] = {}
+    figures: dict[str, dict[str, Any]] = {}
     test = np.flatnonzero(~halves)
     train = np.flatnonzero(halves)
     labels = data.labels if data.labels >= 0 else max(_top(fake), _top(true))
@@ -287,7 +291,7 @@ def _downstream(
                 seed=options.seed,
                 progress=progress,
             )
-        found["segmentation_dice"] = {
+        figures["segmentation_dice"] = {
             "value": _mean(scores["value"]),
             "real": _mean(scores["real"]),
             "labels": [_number(value) for value in scores["value"]],
@@ -295,8 +299,8 @@ def _downstream(
             f"{len(test)} real volumes; real: trained on {len(train)} of other patients",
         }
     if all(label is not None for label in (*fake.labels, *true.labels)):
-        found |= _classification(fake, true, train, test)
-    return found
+        figures |= _classification(fake, true, train, test)
+    return figures
 
 
 def _top(cohort: Cohort) -> int:
@@ -307,27 +311,27 @@ def _classification(
     fake: Cohort, true: Cohort, train: npt.NDArray[np.intp], test: npt.NDArray[np.intp]
 ) -> dict[str, dict[str, Any]]:
     truth = [true.labels[i] for i in test]
-    known = [true.labels[i] for i in train]
-    found = {}
+    train_labels = [true.labels[i] for i in train]
+    figures = {}
     look = pictures.NAME if pictures.is_picture(true.gridded[0].image) else shells.NAME
-    for prefix, name, one, two in (
+    for prefix, name, ours, two in (
         ("", look, np.stack(fake.looks), np.stack(true.looks)),
         ("texture_", texture.NAME, fake.features[texture.NAME], true.features[texture.NAME]),
     ):
         try:
-            value = classification_auc(one, fake.labels, two[test], truth)
-            real = classification_auc(two[train], known, two[test], truth)
+            value = classification_auc(ours, fake.labels, two[test], truth)
+            real = classification_auc(two[train], train_labels, two[test], truth)
         except ValueError:
             # A class that only one side has: there is no such figure for these sets.
             return {}
-        found[f"{prefix}classification_auc"] = {
+        figures[f"{prefix}classification_auc"] = {
             "value": value,
             "real": real,
             "extractor": name,
             "task": f"logistic regression, tested on {len(test)} real volumes; real: trained on "
             f"{len(train)} of other patients",
         }
-    return found
+    return figures
 
 
 def _mean(values: Sequence[float]) -> float | None:

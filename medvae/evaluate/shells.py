@@ -28,7 +28,7 @@ def shells(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     slope = ndimage.gaussian_gradient_magnitude(values, 1.0, mode="nearest")
     count = np.bincount(shell, minlength=len(_EDGES) + 1)
     # A shell without a voxel, in a thin volume, says nothing.
-    found = [
+    profiles = [
         np.bincount(shell, v.ravel(), len(count)) / np.maximum(count, 1) for v in (values, slope)
     ]
-    return np.concatenate(found)
+    return np.concatenate(profiles)

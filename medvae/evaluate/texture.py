@@ -36,13 +36,15 @@ def _first_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _edges(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    found = []
+    shares = []
     for scale in _SCALES:
         gradient = ndimage.gaussian_gradient_magnitude(values, scale, mode="nearest")
         laplace = ndimage.gaussian_laplace(values, scale, mode="nearest")
-        found += [gradient.mean(), gradient.std(), np.quantile(gradient, 0.95), laplace.std()]
+        shares += [gradient.mean(), gradient.std(), np.quantile(gradient, 0.95), laplace.std()]
     blob = ndimage.gaussian_filter(values, 4.0, mode="nearest")
-    return np.array([*found, blob.std(), values.std(axis=(0, 1)).mean(), values.std(axis=2).mean()])
+    return np.array(
+        [*shares, blob.std(), values.std(axis=(0, 1)).mean(), values.std(axis=2).mean()]
+    )
 
 
 def _spectrum(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -59,14 +61,14 @@ def _spectrum(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _correlation(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     centred = values - values.mean()
     power = float((centred**2).mean())
-    found = []
+    correlations = []
     for axis in range(3):
         for lag in _LAGS:
             size = centred.shape[axis]
             if lag >= size or power < 1e-12:
-                found.append(0.0)
+                correlations.append(0.0)
                 continue
             ahead = np.take(centred, range(lag, size), axis)
             behind = np.take(centred, range(size - lag), axis)
-            found.append(float((ahead * behind).mean()) / power)
-    return np.array(found)
+            correlations.append(float((ahead * behind).mean()) / power)
+    return np.array(correlations)

@@ -49,9 +49,9 @@ def get(name: str) -> Modality:
     try:
         return _registry[name]
     except (KeyError, TypeError):
-        shown = "".join(c for c in str(name)[:40] if c.isprintable())
+        printable = "".join(c for c in str(name)[:40] if c.isprintable())
         raise UnknownModalityError(
-            f"modality must be one of {', '.join(_registry)}, not {shown!r}"
+            f"modality must be one of {', '.join(_registry)}, not {printable!r}"
         ) from None
 
 
@@ -61,12 +61,13 @@ def usable(name: str) -> Modality:
     Raises:
         UnknownModalityError: there is none, or it cannot be used yet.
     """
-    found = get(name)
-    if found.refusal:
+    modality = get(name)
+    if modality.refusal:
         raise UnknownModalityError(
-            f"modality {name} cannot be used yet: {found.refusal}; use one of {', '.join(names())}"
+            f"modality {name} cannot be used yet: {modality.refusal}; "
+            f"use one of {', '.join(names())}"
         )
-    return found
+    return modality
 
 
 def registered() -> tuple[Modality, ...]:
@@ -76,7 +77,7 @@ def registered() -> tuple[Modality, ...]:
 
 def names() -> tuple[str, ...]:
     """Names of those that can be used, in the same order."""
-    return tuple(one.name for one in registered() if not one.refusal)
+    return tuple(modality.name for modality in registered() if not modality.refusal)
 
 
 for _one in _KNOWN:

@@ -46,10 +46,10 @@ def parameters_for(model: nn.Module, choice: str) -> list[tuple[str, nn.Paramete
     keep = rules.get(choice)
     if keep is None:
         raise UsageError(f"parameters must be all, bias, film or lora, not {choice!r}")
-    chosen = [(name, p) for name, p in model.named_parameters() if keep(name)]
-    if not chosen:
+    parameters = [(name, p) for name, p in model.named_parameters() if keep(name)]
+    if not parameters:
         raise UsageError(f"the model has no {choice!r} parameters")
-    return chosen
+    return parameters
 
 
 def capacity(patients: int, epsilon: float) -> float:

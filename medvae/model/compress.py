@@ -47,8 +47,8 @@ def compress(artifact: Artifact, weights: str, prune: float = 0.0) -> Artifact:
     compressed = Artifact({}, {**artifact.facts})
     for name, value in artifact.tensors.items():
         small = value.numel() < _EXACT or not value.is_floating_point()
-        kept = small or not name.startswith("model.")
-        compressed.tensors |= {name: value} if kept else pack(name, value, form, prune)
+        is_plain = small or not name.startswith("model.")
+        compressed.tensors |= {name: value} if is_plain else pack(name, value, form, prune)
     before = artifact.to_bytes()
     # Part of the network's description, which the card of a release shows.
     compressed.facts["model"] = {**artifact.facts["model"], "weights": describe(weights, prune)}

@@ -92,6 +92,6 @@ def _script(network: nn.Module, example: Tensor, path: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(network, example)  # type: ignore[no-untyped-call]
         # Through memory: what PyTorch says of a full disk is no OSError.
-        made = io.BytesIO()
-        torch.jit.save(traced, made)
-    path.write_bytes(made.getbuffer())
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer)
+    path.write_bytes(buffer.getbuffer())

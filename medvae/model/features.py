@@ -40,8 +40,8 @@ class Extractor:
             InputError: the volume does not go on the grid (see `to_grid`).
         """
         image = to_grid(volume, self._data).image
-        shown = torch.from_numpy(image).expand(self._model.channels, *image.shape[-3:])
-        planar = shown[..., 0] if self._model.dims == 2 else shown
+        channels = torch.from_numpy(image).expand(self._model.channels, *image.shape[-3:])
+        planar = channels[..., 0] if self._model.dims == 2 else channels
         with torch.no_grad():
             code = self._model.encode(planar[None].to(self._device))[0][0].flatten(1).double()
         pooled = torch.cat([code.mean(1), code.std(1, correction=0)])

@@ -54,15 +54,15 @@ def _largest(value: Tensor, prune: float) -> Tensor:
 
 
 def _sparse(numbers: dict[str, Tensor], stays: Tensor) -> dict[str, Tensor]:
-    found = {}
+    packed = {}
     for suffix, tensor in numbers.items():
         if suffix == ":step":
-            found[suffix] = tensor
+            packed[suffix] = tensor
         else:
-            found[suffix or ":values"] = tensor[stays]
-    found[":kept"] = torch.from_numpy(np.packbits(stays.flatten().numpy()))
-    found[":shape"] = torch.tensor(stays.shape, dtype=torch.int64)
-    return found
+            packed[suffix or ":values"] = tensor[stays]
+    packed[":kept"] = torch.from_numpy(np.packbits(stays.flatten().numpy()))
+    packed[":shape"] = torch.tensor(stays.shape, dtype=torch.int64)
+    return packed
 
 
 def unpack(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

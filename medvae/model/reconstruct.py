@@ -56,8 +56,8 @@ def encode(
     if volume.mask is not None:
         packed = zlib.compress(np.ascontiguousarray(volume.mask).tobytes(), 6)
         tensors["mask"] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-    shown = np.broadcast_to(image, (model.channels, *image.shape))
-    for number, mean in enumerate(tiles.encode(model, shown, tiling)):
+    channels = np.broadcast_to(image, (model.channels, *image.shape))
+    for number, mean in enumerate(tiles.encode(model, channels, tiling)):
         tensors[f"z{number:06d}"], tensors[f"s{number:06d}"] = _rounded(mean)
     facts = {
         "format": FORMAT,

@@ -128,12 +128,12 @@ def events(mechanisms: Iterable[Mechanism]) -> tuple[Event, ...]:
     """
     sampled: dict[tuple[float, float], int] = {}
     precision = 0.0
-    for one in mechanisms:
-        if one.sample_rate == 1:
-            precision += one.steps / one.noise_multiplier**2
+    for mechanism in mechanisms:
+        if mechanism.sample_rate == 1:
+            precision += mechanism.steps / mechanism.noise_multiplier**2
         else:
-            key = (float(one.noise_multiplier), float(one.sample_rate))
-            sampled[key] = sampled.get(key, 0) + one.steps
+            key = (float(mechanism.noise_multiplier), float(mechanism.sample_rate))
+            sampled[key] = sampled.get(key, 0) + mechanism.steps
     merged = [(noise, rate, steps) for (noise, rate), steps in sampled.items()]
     if precision:
         merged.append((precision**-0.5, 1.0, 1))
@@ -176,10 +176,10 @@ def _distribution(event: Event) -> Any:
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     noise, rate, steps = event
-    one = pld.from_gaussian_mechanism(
+    distribution = pld.from_gaussian_mechanism(
         noise, value_discretization_interval=INTERVAL, sampling_prob=rate
     )
-    return one.self_compose(steps) if steps > 1 else one
+    return distribution.self_compose(steps) if steps > 1 else distribution
 
 
 def second_epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:

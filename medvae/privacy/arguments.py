@@ -37,17 +37,23 @@ def check_ema(ema: float) -> float:
 
 def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
     """Names of the optimizer's parameters, in its order."""
-    names = {id(one): name for name, one in model.named_parameters() if one.requires_grad}
-    handed = [one for group in optimizer.param_groups for one in group["params"]]
-    missing = [name for key, name in names.items() if key not in {id(one) for one in handed}]
+    names = {
+        id(parameter): name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    handed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    missing = [
+        name for key, name in names.items() if key not in {id(parameter) for parameter in handed}
+    ]
     if missing:
         raise UsageError(
             f"parameter {missing[0]} is trainable but not in the optimizer: hand it over, or"
             " freeze it with requires_grad_(False)"
         )
-    if not handed or any(id(one) not in names for one in handed):
+    if not handed or any(id(parameter) not in names for parameter in handed):
         raise UsageError("the optimizer must hold trainable parameters of the model, and no other")
-    return [names[id(one)] for one in handed]
+    return [names[id(parameter)] for parameter in handed]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> str:

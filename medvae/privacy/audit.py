@@ -77,17 +77,17 @@ class AuditReport:
     @property
     def passed(self) -> bool:
         """No attack succeeded; False when none was run."""
-        return bool(self.findings) and all(one.passed for one in self.findings)
+        return bool(self.findings) and all(attack.passed for attack in self.findings)
 
     def __getitem__(self, name: str) -> Attack:
-        return next(one for one in self.findings if one.name == name)
+        return next(attack for attack in self.findings if attack.name == name)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values (an unbounded leak is the text "inf")."""
-        findings = [asdict(one) for one in self.findings]
-        for one in findings:
-            if one["epsilon_at_least"] == math.inf:
-                one["epsilon_at_least"] = "inf"
+        findings = [asdict(attack) for attack in self.findings]
+        for finding in findings:
+            if finding["epsilon_at_least"] == math.inf:
+                finding["epsilon_at_least"] = "inf"
         return {"passed": self.passed, "delta": self.delta, "findings": findings}
 
 
@@ -168,11 +168,11 @@ def _bulk(name: str, outputs: Outputs, claim: tuple[float, float, float]) -> lis
 
 
 def _bound(name: str, samples: tuple[Array, Array], claim: float, delta: float) -> Attack:
-    found = gaussian_bound(*samples, delta)
-    passed = not found > claim
+    bound = gaussian_bound(*samples, delta)
+    passed = not bound > claim
     verdict = "" if passed else ": it leaks more than it claims"
-    sentence = f"epsilon is at least {found:.3g}; claimed are {claim:.3g}{verdict}"
-    return Attack(name, passed, sentence, sum(map(len, samples)), claim, found)
+    sentence = f"epsilon is at least {bound:.3g}; claimed are {claim:.3g}{verdict}"
+    return Attack(name, passed, sentence, sum(map(len, samples)), claim, bound)
 
 
 def _one_shot_outputs(

@@ -64,8 +64,8 @@ def gradients(
 
     weights = {f"model.{name}": parameter.detach() for name, parameter in named.items()}
     each = vmap(grad(objective), in_dims=(None, 0), randomness="different")
-    found = each(weights, stacked)
-    return [found[f"model.{name}"].detach() for name in named]
+    gradient = each(weights, stacked)
+    return [gradient[f"model.{name}"].detach() for name in named]
 
 
 def signature(patient: Any) -> object:
@@ -127,9 +127,9 @@ def _seconds(run: Gradients, patients: list[Any]) -> float:
     results = []
     for _ in range(3):
         began = time.perf_counter()
-        found = run(patients)
-        if found and found[0].device.type == "cuda":
+        gradients = run(patients)
+        if gradients and gradients[0].device.type == "cuda":
             torch.cuda.synchronize()
         results.append(time.perf_counter() - began)
-        del found
+        del gradients
     return min(results[1:])

@@ -103,18 +103,18 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _objection(self, func: Any, args: Any, kwargs: Any, result: object) -> str | None:
         name = func._schema.name.removeprefix("aten::")
-        if any(isinstance(one, torch.Generator) for one in (*args, *kwargs.values())):
+        if any(isinstance(value, torch.Generator) for value in (*args, *kwargs.values())):
             return f"it draws from a generator of its own ({name})"
         # Indexing has a shape that depends on values where the index is a mask, and only there.
-        fixed = name == "index" and not any(_is_mask(one) for one in args[1])
+        fixed = name == "index" and not any(_is_mask(index) for index in args[1])
         if not fixed and _DEPENDENT & set(func.tags):
             return f"it reads values back from the device ({name})"
         tensors = [
-            one
-            for one in _pytree.tree_leaves((args, kwargs, result))
-            if isinstance(one, torch.Tensor) and (one.dim() or "copy" in name)
+            leaf
+            for leaf in _pytree.tree_leaves((args, kwargs, result))
+            if isinstance(leaf, torch.Tensor) and (leaf.dim() or "copy" in name)
         ]
-        if any(one.device != self._device for one in tensors):
+        if any(tensor.device != self._device for tensor in tensors):
             return f"it computes on another device than the model's ({name})"
         return None
 

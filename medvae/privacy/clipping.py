@@ -159,7 +159,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         return self._total
 
     def _size(self) -> int:
-        return sum(one.numel() for one in self.params)
+        return sum(parameter.numel() for parameter in self.params)
 
     def _wanted(self, step: int, stream: str) -> Wanted:
         return Wanted(self._size(), self._lattice.sigma, stream, step)
@@ -167,7 +167,9 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
     def _split(self, vector: torch.Tensor) -> list[torch.Tensor]:
         """Views of a vector [P], one a parameter."""
         parts = torch.split(vector, [parameter.numel() for parameter in self.params])
-        return [part.view(one.shape) for part, one in zip(parts, self.params, strict=True)]
+        return [
+            part.view(parameter.shape) for part, parameter in zip(parts, self.params, strict=True)
+        ]
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Opacus' own; after a step that was not skipped, the sum is forgotten too."""

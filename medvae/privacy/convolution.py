@@ -111,5 +111,8 @@ class _OneDnn(torch.autograd.Function):
         parts = torch.ops.aten.convolution_backward(
             gradient, x, weight, ctx.bias_sizes, *ctx.geometry, mask
         )
-        dense = [one.to_dense() if one is not None and one.is_mkldnn else one for one in parts]
+        dense = [
+            tensor.to_dense() if tensor is not None and tensor.is_mkldnn else tensor
+            for tensor in parts
+        ]
         return (*dense, None, None, None, None)

@@ -82,7 +82,7 @@ def staircase(sigma: float) -> Staircase:
     slots = 1 << _SLOT
     weights += [again] + [0] * (slots - steps - 1)
     threshold, alias = _alias(weights)
-    scale = np.array([numerator / one if one else 0.0 for one in weights[:steps]])
+    scale = np.array([numerator / weight if weight else 0.0 for weight in weights[:steps]])
     squeeze = np.floor(
         np.array([float(h) for h in heights[1:]]) * scale * (1 - _SLACK) * 2.0**_UNIFORM
     )
@@ -168,9 +168,9 @@ def _decide(
     """Whether each candidate is accepted: uniform < scale * exp(-size^2 / (2 sigma^2))."""
     exponent = (size.astype(np.float64) / table.sigma) ** 2 / -2.0
     chance = table.scale[step] * np.exp(exponent) * 2.0**_UNIFORM
-    known = uniform.astype(np.float64)
-    accepted = known + 1.0 <= chance * (1 - _SLACK)
-    undecided = ~accepted & (known < chance * (1 + _SLACK))
+    midpoint = uniform.astype(np.float64)
+    accepted = midpoint + 1.0 <= chance * (1 - _SLACK)
+    undecided = ~accepted & (midpoint < chance * (1 + _SLACK))
     for i in np.flatnonzero(undecided):
         accepted[i] = _tie(int(uniform[i]), int(size[i]), int(step[i]), table, ties(int(index[i])))
     return accepted

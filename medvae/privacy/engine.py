@@ -139,7 +139,9 @@ class DPTrainer:
         self._agreed = self._torn = False
         self._group_bytes = 0
         self._ema = check_ema(ema)
-        self._average = [one.detach().clone() for one in self._parameters] if ema else []
+        self._average = (
+            [parameter.detach().clone() for parameter in self._parameters] if ema else []
+        )
         self._identity = run_identity(mechanism, clip, divisor, clipping, ema, self._names)
 
     def step(self, step: int, patients: Iterable[Any], loss: Loss) -> StepInfo:
@@ -160,18 +162,18 @@ class DPTrainer:
         self._expect(step)
         self._agree()
         self._optimizer.forget()
-        given = zeroed = 0
+        added = zeroed = 0
         failure: Exception | None = None
         with one_torch_thread() as threads:
             try:
                 if self._noise_ahead and self.chunk:
                     self._optimizer.begin_noise(step, self._binding())
-                given, zeroed = self._collect(patients, loss, threads)
+                added, zeroed = self._collect(patients, loss, threads)
                 self._optimizer.settle_noise()
             except Exception as error:  # noqa: BLE001 - sent to the other ranks, then raised again
                 failure = error
             self._finish(step, failure)
-        return StepInfo(step, given, zeroed)
+        return StepInfo(step, added, zeroed)
 
     @property
     def plainly(self) -> str | None:
@@ -187,7 +189,9 @@ class DPTrainer:
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of the trainable parameters by name: the moving average if there is one."""
         source = self._average or self._parameters
-        return {name: one.detach().clone() for name, one in zip(self._names, source, strict=True)}
+        return {
+            name: value.detach().clone() for name, value in zip(self._names, source, strict=True)
+        }
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All that a resumed trainer needs, as a flat mapping of tensors (for safetensors).
@@ -239,18 +243,18 @@ class DPTrainer:
 
     def _collect(self, patients: Iterable[Any], loss: Loss, threads: int = 1) -> tuple[int, int]:
         """Add every patient's clipped gradient to the sums: (patients given, counted as zero)."""
-        given = zeroed = 0
+        added = zeroed = 0
         self._guard.begin()
         if self._graphs is not None:
             self._graphs.begin()
-        for group, found in self._each(self._groups(patients, loss), loss, threads):
-            given += len(group)
-            if found is None:
+        for group, gradients in self._each(self._groups(patients, loss), loss, threads):
+            added += len(group)
+            if gradients is None:
                 zeroed += 1
             else:
-                self._optimizer.accumulate(found)
+                self._optimizer.accumulate(gradients)
         self._guard.check()
-        return given, zeroed + self._optimizer.zeroed()
+        return added, zeroed + self._optimizer.zeroed()
 
     def _each(
         self, groups: Iterator[list[Any]], loss: Loss, threads: int
@@ -262,10 +266,10 @@ class DPTrainer:
             return
         # The first group goes through the model itself, whose hooks a replica does not have; and
         # it shows how much memory each of the others will take.
-        held = resident()
+        before = resident()
         for group in itertools.islice(groups, 1):
             yield group, self._gradients(self.model, group, loss)
-        self._group_bytes = max(self._group_bytes, resident() - held)
+        self._group_bytes = max(self._group_bytes, resident() - before)
         threads = affordable(threads, self._group_bytes)
         watched: list[MutationGuard] = []
 
@@ -318,15 +322,15 @@ class DPTrainer:
             # Filled up to the full chunk: kernels of another batch size round differently, and
             # a patient's gradient must not depend on how many others are there.
             full = [*group, *[group[-1]] * (self.chunk - len(group))]
-            return [one[: len(group)] for one in self._backward.several(model, full, loss)]
+            return [rows[: len(group)] for rows in self._backward.several(model, full, loss)]
         return self._alone(model, group[0], loss)
 
     def _alone(self, model: nn.Module, patient: Any, loss: Loss) -> list[torch.Tensor] | None:
         """Gradients [1, *shape] of one patient, replayed where they can be."""
         if self._graphs is not None:
-            found = self._graphs.gradients(patient, loss)
-            if found is not None:
-                return found
+            gradients = self._graphs.gradients(patient, loss)
+            if gradients is not None:
+                return gradients
         return self._backward.one(model, patient, loss)
 
     def _finish(self, step: int, failure: Exception | None) -> None:

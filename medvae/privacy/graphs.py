@@ -78,13 +78,15 @@ class GradientGraphs:
     @property
     def reason(self) -> str | None:
         """Why the gradients of some patients are taken plainly; None if all are replayed."""
-        return next((one.reason for one in self._recordings if one.reason), self._unlike)
+        return next(
+            (recording.reason for recording in self._recordings if recording.reason), self._unlike
+        )
 
     def begin(self) -> None:
         """Before a step: recordings of other weights, modes or trained parameters are dropped."""
         tensors = [*self._model.parameters(), *self._model.buffers()]
         state = (
-            [(one.data_ptr(), one.requires_grad, one.dtype) for one in tensors],
+            [(tensor.data_ptr(), tensor.requires_grad, tensor.dtype) for tensor in tensors],
             [layer.training for layer in self._model.modules()],
             hooked(self._model),
         )
@@ -101,47 +103,47 @@ class GradientGraphs:
         if kind is None:
             self._unlike = "a patient does not consist of tensors alone"
             return None
-        found = self._of(kind, loss)
-        if found is None:
+        recording = self._of(kind, loss)
+        if recording is None:
             if len(self._recordings) >= _LOOKED_AT:
                 return None
-            found = self._recorded(kind, patient, loss)
-            self._recordings.append(found)
-        found.uses += 1
-        due = found.uses >= FIRST_CHECK and found.uses & (found.uses - 1) == 0
-        if found.reason is None and due:
-            self._compare(found, patient)
-        return None if found.reason is not None else _replayed(found, patient)
+            recording = self._recorded(kind, patient, loss)
+            self._recordings.append(recording)
+        recording.uses += 1
+        due = recording.uses >= FIRST_CHECK and recording.uses & (recording.uses - 1) == 0
+        if recording.reason is None and due:
+            self._compare(recording, patient)
+        return None if recording.reason is not None else _replayed(recording, patient)
 
     def forget(self) -> None:
         """After a step: nothing of the last patient stays in the recordings."""
         with torch.no_grad():
-            for one in self._recordings:
-                for held in (one.inputs, one.gradients):
-                    for tensor in held:
+            for recording in self._recordings:
+                for tensors in (recording.inputs, recording.gradients):
+                    for tensor in tensors:
                         tensor.zero_()
 
     def _of(self, kind: object, loss: Loss) -> _Recording | None:
-        for one in self._recordings:
-            if one.kind == kind and same_function(one.loss, loss):
-                return one
+        for recording in self._recordings:
+            if recording.kind == kind and same_function(recording.loss, loss):
+                return recording
         return None
 
     def _recorded(self, kind: object, patient: Any, loss: Loss) -> _Recording:
-        made = _Recording(kind, loss, self._objection(patient))
-        if made.reason is None:
+        recording = _Recording(kind, loss, self._objection(patient))
+        if recording.reason is None:
             try:
-                self._make(made, patient)
+                self._make(recording, patient)
             except Exception as error:  # noqa: BLE001 - the plain way raises it again if it matters
-                _drop(made, f"it cannot be recorded ({type(error).__name__}: {error})")
-        return made
+                _drop(recording, f"it cannot be recorded ({type(error).__name__}: {error})")
+        return recording
 
     def _objection(self, patient: Any) -> str | None:
         device = next(self._model.parameters()).device
         leaves = _pytree.tree_leaves(patient)
-        if any(one.device != device or one.requires_grad for one in leaves):
+        if any(leaf.device != device or leaf.requires_grad for leaf in leaves):
             return "a patient's tensors are not on the model's device"
-        if sum(one.replay is not None for one in self._recordings) >= MOST:
+        if sum(recording.replay is not None for recording in self._recordings) >= MOST:
             return f"there are more than {MOST} kinds of patients or losses"
         return hooked(self._model)
 
@@ -152,10 +154,10 @@ class GradientGraphs:
         device = leaves[0].device
 
         def run() -> Gradients:
-            found = self._backward(self._model, static, made.loss)
-            if found is None:
+            gradients = self._backward(self._model, static, made.loss)
+            if gradients is None:
                 raise ValueError("made-up values leave nothing to learn from")
-            return found
+            return gradients
 
         made.reason = examine(run, device)
         if made.reason is not None:
@@ -172,8 +174,8 @@ class GradientGraphs:
             with _same_draws(made.inputs[0].device) as again:
                 plain = self._backward(self._model, fake, made.loss)
                 again()
-                found = _replayed(made, fake)
-            error = float("inf") if plain is None else _difference(found, plain)
+                replayed = _replayed(made, fake)
+            error = float("inf") if plain is None else _difference(replayed, plain)
             # Also where either is not finite, or where nothing was compared.
             if not error <= TOLERANCE:
                 _drop(made, "a replay differs from the plain gradient")
@@ -246,8 +248,8 @@ def _mend_generator(device: torch.device) -> None:
 def _replayed(made: _Recording, patient: Any) -> Gradients:
     assert made.replay is not None
     with torch.no_grad():
-        for held, given in zip(made.inputs, _pytree.tree_leaves(patient), strict=True):
-            held.copy_(given)
+        for static, leaf in zip(made.inputs, _pytree.tree_leaves(patient), strict=True):
+            static.copy_(leaf)
     made.gradients = made.replay()
     return made.gradients
 
@@ -260,6 +262,6 @@ def _drop(made: _Recording, reason: str) -> None:
 def _difference(found: Gradients, plain: Gradients) -> float:
     """Relative L2 difference over all parameters; NaN where `plain` is zero."""
     ours, theirs = (
-        torch.cat([one.reshape(-1).double() for one in both]) for both in (found, plain)
+        torch.cat([gradient.reshape(-1).double() for gradient in both]) for both in (found, plain)
     )
     return float((ours - theirs).norm() / theirs.norm())

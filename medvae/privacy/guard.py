@@ -119,11 +119,11 @@ class MutationGuard:
 
     def check(self) -> None:
         """UsageError naming the first buffer or parameter that was changed or replaced."""
-        for kind, seen, named in (
+        for kind, before, named in (
             ("buffer", self._buffers, self._model.named_buffers()),
             ("parameter", self._parameters, self._model.named_parameters()),
         ):
-            name = seen.difference(_Snapshot(named, self._contents))
+            name = before.difference(_Snapshot(named, self._contents))
             if name is not None:
                 raise UsageError(
                     f"{kind} {name} changed during training and no noise covers that: make it"
@@ -138,19 +138,19 @@ class _Snapshot:
     def __init__(self, named: Iterable[tuple[str, torch.Tensor]], contents: bool) -> None:
         tensors = dict(named)
         self._marks = {
-            name: (id(one), one._version, one.device, one.dtype, one.shape)
-            for name, one in tensors.items()
+            name: (id(tensor), tensor._version, tensor.device, tensor.dtype, tensor.shape)
+            for name, tensor in tensors.items()
         }
         self._places: dict[torch.device, list[tuple[str, int]]] = {}
         self._bytes: dict[torch.device, torch.Tensor] = {}
         if not contents:
             return
         parts: dict[torch.device, list[torch.Tensor]] = {}
-        for name, one in tensors.items():
-            raw = _raw(one)
-            parts.setdefault(one.device, []).append(raw)
-            self._places.setdefault(one.device, []).append((name, len(raw)))
-        self._bytes = {device: torch.cat(found) for device, found in parts.items()}
+        for name, tensor in tensors.items():
+            raw = _raw(tensor)
+            parts.setdefault(tensor.device, []).append(raw)
+            self._places.setdefault(tensor.device, []).append((name, len(raw)))
+        self._bytes = {device: torch.cat(pieces) for device, pieces in parts.items()}
 
     def difference(self, now: _Snapshot) -> str | None:
         """Name of the first tensor that is another one, or holds other bytes; None if none."""
@@ -162,7 +162,7 @@ class _Snapshot:
                 continue
             sizes = [size for _, size in self._places[device]]
             before_parts, now_parts = (
-                torch.split(one, sizes) for one in (before, now._bytes[device])
+                torch.split(flat, sizes) for flat in (before, now._bytes[device])
             )
             pairs = zip(before_parts, now_parts, strict=True)
             changed = [not torch.equal(*pair) for pair in pairs]

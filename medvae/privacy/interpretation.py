@@ -81,10 +81,10 @@ def second_opinion(mechanisms: Iterable[Mechanism], delta: float) -> SecondOpini
         UsageError: delta out of range.
     """
     mechanisms = tuple(mechanisms)
-    found = second_epsilon(mechanisms, delta)
+    second = second_epsilon(mechanisms, delta)
     if gaussian_mu(mechanisms) is not None:
-        return SecondOpinion("privacy loss distribution (PLD), dp-accounting", found, 1e-3)
-    return SecondOpinion("PRV, Opacus (an upper bound)", found, _PRV_ERROR)
+        return SecondOpinion("privacy loss distribution (PLD), dp-accounting", second, 1e-3)
+    return SecondOpinion("PRV, Opacus (an upper bound)", second, _PRV_ERROR)
 
 
 def epsilon_of_loss(mechanisms: Iterable[Mechanism], delta: float) -> float:
@@ -160,7 +160,7 @@ def true_positive_rates(
         raise UsageError("false positive rates must be in [0, 1]")
     mu = gaussian_mu(mechanisms)
     if mu is not None:
-        return [float(one) for one in (ndtr(mu + ndtri(rates)) if mu else rates)]
+        return [float(rate) for rate in (ndtr(mu + ndtri(rates)) if mu else rates)]
     composed = _composed(events(mechanisms), replace_one=False, up=False)
     # Kairouz, Oh, Viswanath 2015: (e, d)-DP bounds the curve by two lines; take the lowest.
     grid = np.linspace(0, 60, 1201)
@@ -169,7 +169,7 @@ def true_positive_rates(
     steep = odds * rates + deltas
     flat = 1 - (1 - deltas - rates) / odds
     best = np.minimum(steep, flat).min(axis=0)
-    return [float(one) for one in np.clip(best, rates, 1)]
+    return [float(rate) for rate in np.clip(best, rates, 1)]
 
 
 def advantage(mechanisms: Iterable[Mechanism]) -> float:
@@ -212,13 +212,13 @@ def _composed(merged: tuple[Event, ...], *, replace_one: bool, up: bool) -> Any:
     steps = sum(steps for _, _, steps in merged)
     interval = max(min(INTERVAL, _ROUNDING / steps), _FINEST) if up else INTERVAL
     for noise, rate, count in merged:
-        one = pld.from_gaussian_mechanism(
+        distribution = pld.from_gaussian_mechanism(
             noise,
             value_discretization_interval=interval,
             sampling_prob=rate,
             use_connect_dots=not up,
             neighboring_relation=relation,
         )
-        part = one.self_compose(count) if count > 1 else one
+        part = distribution.self_compose(count) if count > 1 else distribution
         total = part if total is None else total.compose(part)
     return total

@@ -76,7 +76,10 @@ class Statistic(Protocol):
 
 def joined(statistics: Sequence[Statistic]) -> Joint:
     """The joint vector of some statistics; of one alone with its own clip."""
-    parts = [Part(one.name, one.clip, one.share, one.dimension) for one in statistics]
+    parts = [
+        Part(statistic.name, statistic.clip, statistic.share, statistic.dimension)
+        for statistic in statistics
+    ]
     return Joint(parts, JOINT_CLIP if len(parts) > 1 else 1.0)
 
 

@@ -148,9 +148,9 @@ class Ledger:
         Raises:
             IntegrityError: the journal holds a record that cannot be read.
         """
-        wanted = None if subjects is None else frozenset(subjects)
+        patients = None if subjects is None else frozenset(subjects)
         entries = self._read()
-        histories = _histories(entries, wanted)
+        histories = _histories(entries, patients)
         worst = max((self._cost(entries, history) for history in histories), default=0.0)
         touched = {index for history in histories for index in history}
         return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), self.delta)
@@ -168,7 +168,7 @@ class Ledger:
 
     def history(self, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The debits that touch any of `subjects` (None: all), oldest first, as JSON values."""
-        wanted = None if subjects is None else frozenset(subjects)
+        patients = None if subjects is None else frozenset(subjects)
         return [
             {
                 "run": entry.run,
@@ -179,11 +179,11 @@ class Ledger:
                 "delta": self.delta,
             }
             for entry in self._read()
-            if wanted is None or wanted & entry.subjects
+            if patients is None or patients & entry.subjects
         ]
 
     def _cost(self, entries: Sequence[_Entry], history: tuple[int, ...]) -> float:
-        merged = events(one for index in history for one in entries[index].mechanisms)
+        merged = events(mechanism for index in history for mechanism in entries[index].mechanisms)
         return epsilon_of_events(merged, self.delta)
 
     def _check_delta(self, entry: _Entry) -> None:
@@ -221,8 +221,8 @@ def _histories(
     """Distinct histories (indices of entries) and how many patients share each."""
     of_patient: dict[str, list[int]] = {}
     for index, entry in enumerate(entries):
-        chosen = entry.subjects if wanted is None else entry.subjects & wanted
-        for subject in chosen:
+        patients = entry.subjects if wanted is None else entry.subjects & wanted
+        for subject in patients:
             of_patient.setdefault(subject, []).append(index)
     counts: dict[tuple[int, ...], int] = {}
     for indices in of_patient.values():
@@ -245,7 +245,11 @@ def _new_entry(run_id: str, plan: Plan, subjects: Sequence[str], dataset: str) -
     if not isinstance(dataset, str) or not dataset:
         raise UsageError("a debit needs the data set's name and version")
     unique = frozenset(subjects)
-    if not unique or len(unique) != len(subjects) or not all(_is_name(one) for one in unique):
+    if (
+        not unique
+        or len(unique) != len(subjects)
+        or not all(_is_name(subject) for subject in unique)
+    ):
         raise UsageError("a debit needs the patients' pseudonyms, each of them once")
     if len(unique) != plan.patients:
         raise UsageError(
@@ -268,7 +272,7 @@ def _encode(entry: _Entry, plan: Plan) -> bytes:
         "plan": entry.plan,
         "dataset": entry.dataset,
         "subjects": sorted(entry.subjects),
-        "mechanisms": [mechanism_to_dict(one) for one in entry.mechanisms],
+        "mechanisms": [mechanism_to_dict(mechanism) for mechanism in entry.mechanisms],
         "delta": entry.delta,
         "epsilon": plan.epsilon,
     }
@@ -283,9 +287,9 @@ def _decode(record: bytes) -> _Entry:
         subjects, texts = raw["subjects"], (raw["run"], raw["plan"], raw["dataset"])
         if not subjects or len(set(subjects)) != len(subjects):
             raise ValueError("subjects")
-        if not all(_is_name(one) for one in (*subjects, *texts)):
+        if not all(_is_name(name) for name in (*subjects, *texts)):
             raise ValueError("names")
-        mechanisms = tuple(mechanism_from_dict(one) for one in raw["mechanisms"])
+        mechanisms = tuple(mechanism_from_dict(mechanism) for mechanism in raw["mechanisms"])
         if not mechanisms:
             raise ValueError("no mechanisms")
         return _Entry(*texts, frozenset(subjects), mechanisms, check_delta(raw["delta"]))

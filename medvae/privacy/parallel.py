@@ -58,7 +58,7 @@ def agreed(digest: bytes, device: torch.device) -> bool:
     mine = torch.tensor(list(digest), dtype=torch.uint8, device=device)
     gathered = [torch.empty_like(mine) for _ in range(ranks)]
     dist.all_gather(gathered, mine)
-    return all(torch.equal(mine, one) for one in gathered)
+    return all(torch.equal(mine, theirs) for theirs in gathered)
 
 
 def add_up(sums: Sequence[torch.Tensor], *, failed: bool) -> bool:
@@ -77,12 +77,12 @@ def add_up(sums: Sequence[torch.Tensor], *, failed: bool) -> bool:
         return _add_up(_ranks.get(), sums, failed)
     device = sums[0].device
     flag = torch.tensor([int(failed)], device=device, dtype=sums[0].dtype)
-    bucket = torch.cat([flag, *(one.reshape(-1) for one in sums)])
+    bucket = torch.cat([flag, *(part.reshape(-1) for part in sums)])
     dist.all_reduce(bucket)
     start = 1
-    for one in sums:
-        one.copy_(bucket[start : start + one.numel()].view_as(one))
-        start += one.numel()
+    for part in sums:
+        part.copy_(bucket[start : start + part.numel()].view_as(part))
+        start += part.numel()
     return bool(bucket[0] > 0)
 
 
@@ -99,12 +99,12 @@ def _add_up(ranks: Ranks, sums: Sequence[torch.Tensor], failed: bool) -> bool:
     """`add_up` of `Ranks`. One that failed takes no part: the first one hears of it by its link."""
     if failed:
         return True
-    bucket = torch.cat([one.reshape(-1) for one in sums]).cpu().numpy()
+    bucket = torch.cat([part.reshape(-1) for part in sums]).cpu().numpy()
     total = torch.frombuffer(bytearray(_sum_of(ranks, "gradients", bucket)), dtype=torch.int64)
     start = 0
-    for one in sums:
-        one.copy_(total[start : start + one.numel()].view_as(one))
-        start += one.numel()
+    for part in sums:
+        part.copy_(total[start : start + part.numel()].view_as(part))
+        start += part.numel()
     return False
 
 

@@ -78,11 +78,11 @@ class Plan:
 
     def mechanism(self, name: str) -> Mechanism:
         """The mechanism of that name. UsageError when the plan has none."""
-        for one in self.mechanisms:
-            if one.name == name:
-                return one
-        known = ", ".join(one.name for one in self.mechanisms)
-        raise UsageError(f"the plan has no mechanism {name!r} (it has: {known})")
+        for mechanism in self.mechanisms:
+            if mechanism.name == name:
+                return mechanism
+        names = ", ".join(mechanism.name for mechanism in self.mechanisms)
+        raise UsageError(f"the plan has no mechanism {name!r} (it has: {names})")
 
     def to_json(self) -> str:
         """Canonical JSON: equal plans give equal text."""
@@ -91,7 +91,7 @@ class Plan:
             "epsilon": self.epsilon,
             "delta": self.delta,
             "patients": self.patients,
-            "mechanisms": [mechanism_to_dict(one) for one in self.mechanisms],
+            "mechanisms": [mechanism_to_dict(mechanism) for mechanism in self.mechanisms],
             "constants": _thaw(self.constants),
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -107,7 +107,7 @@ class Plan:
             raw = json.loads(text)
             if raw["version"] != _VERSION:
                 raise ValueError(f"version {raw['version']} is not {_VERSION}")
-            mechanisms = tuple(mechanism_from_dict(one) for one in raw["mechanisms"])
+            mechanisms = tuple(mechanism_from_dict(mechanism) for mechanism in raw["mechanisms"])
             plan = cls(raw["epsilon"], raw["delta"], raw["patients"], mechanisms, raw["constants"])
         except (ValueError, KeyError, TypeError, UsageError) as error:
             raise IntegrityError(f"the plan cannot be read ({error}); make it again") from error
@@ -172,8 +172,8 @@ def make_plan(
     """
     target = check_epsilon(epsilon, "epsilon")
     delta = _check_new_delta(delta, patients)
-    wanted = _check_requests(list(requests))
-    mechanisms = _calibrate(wanted, target, delta)
+    stages = _check_requests(list(requests))
+    mechanisms = _calibrate(stages, target, delta)
     cost = _agreed_epsilon(mechanisms, delta)
     return Plan(cost, delta, patients, mechanisms, constants or {})
 
@@ -211,30 +211,30 @@ def _check_new_delta(delta: float, patients: int) -> float:
 
 
 def _check_requests(requests: list[StageRequest]) -> list[StageRequest]:
-    for one in requests:
-        if not math.isfinite(one.share) or not 0 <= one.share <= 1:
-            raise UsageError(f"{one.name}: share must be in [0, 1], not {one.share!r}")
-        if one.share > 0 and one.steps > 0:
-            Mechanism(one.name, one.sample_rate, one.steps, 1.0)
-    kept = [one for one in requests if one.share > 0 and one.steps != 0]
-    if not kept:
+    for stage in requests:
+        if not math.isfinite(stage.share) or not 0 <= stage.share <= 1:
+            raise UsageError(f"{stage.name}: share must be in [0, 1], not {stage.share!r}")
+        if stage.share > 0 and stage.steps > 0:
+            Mechanism(stage.name, stage.sample_rate, stage.steps, 1.0)
+    stages = [stage for stage in requests if stage.share > 0 and stage.steps != 0]
+    if not stages:
         raise UsageError("a plan needs at least one stage with a share of the budget and steps")
-    total = math.fsum(one.share for one in kept)
+    total = math.fsum(stage.share for stage in stages)
     if not math.isclose(total, 1.0, abs_tol=1e-6):
         raise UsageError(f"the shares of the stages that run must add up to 1, not {total:g}")
-    return kept
+    return stages
 
 
 def _scaled(requests: Sequence[StageRequest], mu: float) -> tuple[Mechanism, ...]:
     """Mechanisms of total Gaussian-DP parameter `mu`, split by share of mu^2."""
     return tuple(
         Mechanism(
-            one.name,
-            float(one.sample_rate),
-            one.steps,
-            one.sample_rate * math.sqrt(one.steps / one.share) / mu,
+            stage.name,
+            float(stage.sample_rate),
+            stage.steps,
+            stage.sample_rate * math.sqrt(stage.steps / stage.share) / mu,
         )
-        for one in requests
+        for stage in requests
     )
 
 
@@ -243,7 +243,7 @@ def _calibrate(
 ) -> tuple[Mechanism, ...]:
     from scipy.optimize import brentq
 
-    noises = [one.sample_rate * math.sqrt(one.steps / one.share) for one in requests]
+    noises = [stage.sample_rate * math.sqrt(stage.steps / stage.share) for stage in requests]
     smallest = min(noises)
     # A little more than the least mu: a quotient may round to the wrong side of the limit.
     low, high = max(noises) / MAX_NOISE * (1 + 1e-9), min(1.0, smallest / MIN_NOISE)

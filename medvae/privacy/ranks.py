@@ -205,10 +205,10 @@ class Link:
 
     def fail(self, error: BaseException) -> None:
         """Send the other end why this one stops; quiet where it is gone."""
-        known = isinstance(error, MedvaeError)
-        text = str(error) if known else f"{type(error).__name__}: {error}"
+        is_ours = isinstance(error, MedvaeError)
+        text = str(error) if is_ours else f"{type(error).__name__}: {error}"
         code = error.exit_code if isinstance(error, MedvaeError) else MedvaeError.exit_code
-        kind = "memory" if isinstance(error, MemoryError) else "known" if known else "defect"
+        kind = "memory" if isinstance(error, MemoryError) else "known" if is_ours else "defect"
         try:
             frames.send(self._sock, {"error": text[:2000], "code": code, "kind": kind})
         except OSError:

@@ -42,7 +42,7 @@ def requests(name: str, share: float, epsilon: float, patients: int) -> list[tup
 
 def sigma_of(plan: Plan, name: str, clip: float) -> float:
     """Noise deviation of each coordinate of statistic `name` as a plan releases it."""
-    recentred = any(one.name == centre_name(name) for one in plan.mechanisms)
+    recentred = any(mechanism.name == centre_name(name) for mechanism in plan.mechanisms)
     radius = RADIUS if recentred else 1.0
     return plan.mechanism(name).noise_multiplier * radius * clip / plan.patients
 
@@ -73,9 +73,9 @@ def recentred_release(
         float64 [dimension]; its noise has standard deviation
         rest.noise_multiplier * RADIUS * clip / divisor in each coordinate.
     """
-    kept = [np.asarray(vector, dtype=np.float64) for vector in vectors]
+    arrays = [np.asarray(vector, dtype=np.float64) for vector in vectors]
     first = gaussian_release(
-        kept,
+        arrays,
         clip=clip,
         mechanism=centre,
         divisor=divisor,
@@ -85,7 +85,7 @@ def recentred_release(
     )
     point = shrunk(first, centre.noise_multiplier * clip / divisor)
     differences = gaussian_release(
-        (vector - point for vector in kept),
+        (vector - point for vector in arrays),
         clip=RADIUS * clip,
         mechanism=rest,
         divisor=divisor,
@@ -103,5 +103,5 @@ def shrunk(released: np.ndarray, sigma: float) -> np.ndarray:
     """
     power = float(released @ released)
     expected = len(released) * sigma**2
-    kept = max(0.0, 1.0 - expected / power) if power > 0 else 0.0
-    return np.asarray(released * kept)
+    share = max(0.0, 1.0 - expected / power) if power > 0 else 0.0
+    return np.asarray(released * share)

@@ -59,8 +59,8 @@ def side_by_side(
 def replica(model: nn.Module) -> nn.Module:
     """A copy of a module over the same memory, whose parameters have gradients of their own."""
     shared: dict[int, object] = {
-        id(one): nn.Parameter(one.detach(), requires_grad=one.requires_grad)
-        for one in model.parameters()
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=parameter.requires_grad)
+        for parameter in model.parameters()
     }
     shared |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, shared)

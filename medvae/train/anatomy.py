@@ -215,10 +215,10 @@ def fit_anatomy(
     if sites:
         planned.append((BY_SITE, site_parts(known, sites)))
     for name, parts in planned:
-        found = _release(name, parts, measurements, release, model)
+        fitted = _release(name, parts, measurements, release, model)
         if earlier is not None:
-            found = replace(found, numbers=earlier.joined(name, model.numbers, found.numbers))
-        model = found
+            fitted = replace(fitted, numbers=earlier.joined(name, model.numbers, fitted.numbers))
+        model = fitted
     return model
 
 

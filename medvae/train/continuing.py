@@ -45,8 +45,8 @@ def check(cfg: RunConfig, name: str, earlier: Artifact) -> None:
     if "compression" in earlier.facts:
         raise UsageError(f"--init {name} is compressed; name the model that it was made from")
     begun = earlier.config()
-    for one, whose in ((begun, f"--init {name}"), (cfg, "the configuration")):
-        if not one.anatomy.public:
+    for config, whose in ((begun, f"--init {name}"), (cfg, "the configuration")):
+        if not config.anatomy.public:
             raise UsageError(
                 f"{whose} has no anatomy of public people: of a private model only statistics "
                 "round such people can be continued; start from a model of medvae pretrain, or "
@@ -115,7 +115,7 @@ def continued(
             "the model to start from has the figures of an earlier version, which cannot be "
             "continued; train without --init"
         )
-    before = sum(one["patients"] for one in ancestry(earlier, ""))
+    before = sum(ancestor["patients"] for ancestor in ancestry(earlier, ""))
     return Continued(model.numbers, patients / (patients + before), cohort.bands)
 
 

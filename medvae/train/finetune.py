@@ -98,10 +98,10 @@ def select(model: VAE, cfg: RunConfig, patients: int) -> list[str]:
     """Names of the trained parameters, and freeze all others; auto is `adapters.choose`."""
     choice = cfg.finetune.parameters
     share = cfg.privacy.epsilon * cfg.finetune.share**0.5
-    chosen = choose(model, patients, share) if choice == "auto" else choice
-    if chosen == "lora":
+    kind = choose(model, patients, share) if choice == "auto" else choice
+    if kind == "lora":
         add_lora(model, seed=cfg.seed)
-    picked = parameters_for(model, chosen)
+    picked = parameters_for(model, kind)
     model.requires_grad_(False)
     for _, parameter in picked:
         parameter.requires_grad_(True)

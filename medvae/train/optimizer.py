@@ -32,8 +32,8 @@ class Momentum(torch.optim.Optimizer):
     def __init__(self, model: nn.Module, lr: float) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         inner = [p for n, p in named if p.ndim >= 2 and ".blocks." in n]
-        known = {id(p) for p in inner}
-        outer = [p for _, p in named if id(p) not in known]
+        inner_ids = {id(p) for p in inner}
+        outer = [p for _, p in named if id(p) not in inner_ids]
         groups: list[dict[str, Any]] = [
             {"params": inner, "inner": True},
             {"params": outer, "inner": False},

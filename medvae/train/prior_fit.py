@@ -103,7 +103,7 @@ def fit_prior(
             yield coordinates(index).double().numpy() - public.reference
 
     progress.start("latent prior", len(mechanisms))
-    sigma = {name: one.noise_multiplier / patients for name, one in mechanisms.items()}
+    sigma = {name: mechanism.noise_multiplier / patients for name, mechanism in mechanisms.items()}
     mean = _mean(cohort, noisy_mean, public, cfg, sigma[MEAN])
     factor = np.zeros((0, 0))
     if COVARIANCE in mechanisms:

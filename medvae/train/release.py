@@ -62,4 +62,4 @@ class PlannedRelease:
         return sigma_of(self.plan, name, clip)
 
     def _recentred(self, name: str) -> bool:
-        return any(one.name == centre_name(name) for one in self.plan.mechanisms)
+        return any(mechanism.name == centre_name(name) for mechanism in self.plan.mechanisms)

@@ -99,7 +99,7 @@ def _statistic(name: str, share: float, cfg: RunConfig, patients: int) -> list[R
     parts = [(name, share)]
     if name not in KNOWN_MEAN:
         parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
-    return [(one, part, 1.0, 1) for one, part in parts]
+    return [(mechanism, part, 1.0, 1) for mechanism, part in parts]
 
 
 def train(
@@ -171,10 +171,10 @@ def train(
             _train_on_samples(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, device, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
-    made = _artifact(cfg, plan, model, prior, atlas, people)
+    artifact = _artifact(cfg, plan, model, prior, atlas, people)
     ancestors = continuing.ancestry(init, plan.constants.get("continues", {}).get("name", ""))
-    made.facts |= {"continues": ancestors} if ancestors else {}
-    return made
+    artifact.facts |= {"continues": ancestors} if ancestors else {}
+    return artifact
 
 
 def _binding(cfg: RunConfig, device: str) -> str:
@@ -242,8 +242,8 @@ def _train_on_samples(
 
         def batches(step: int) -> torch.Tensor:
             assert samples is not None
-            chosen = [(step * size + i) % len(samples) for i in range(size)]
-            return samples[chosen].to(next(model.parameters()).device)
+            numbers = [(step * size + i) % len(samples) for i in range(size)]
+            return samples[numbers].to(next(model.parameters()).device)
 
         rate = cfg.pretrain.learning_rate / 4.0
         schedule = Schedule(steps, rate, cfg.seed, bf16=wants_bf16(cfg))
@@ -271,7 +271,7 @@ def _finetune(
     device: str,
     progress: Progress,
 ) -> None:
-    if dp.STAGE not in {one.name for one in plan.mechanisms}:
+    if dp.STAGE not in {mechanism.name for mechanism in plan.mechanisms}:
         model.requires_grad_(False)
         return
 
@@ -308,7 +308,11 @@ def _prior(
     stages: Stages,
     progress: Progress,
 ) -> LatentPrior | None:
-    mechanisms = {one.name: one for one in plan.mechanisms if one.name in prior_fit.NAMES}
+    mechanisms = {
+        mechanism.name: mechanism
+        for mechanism in plan.mechanisms
+        if mechanism.name in prior_fit.NAMES
+    }
     if not mechanisms:
         return None
     codes = Codes(model, atlas, patients.volumes, cfg)
@@ -349,9 +353,9 @@ def _artifact(
     facts = _facts(cfg, plan, model_facts(cfg.model, model))
     if anatomy is not None:
         facts["anatomy"] = anatomy_stage.provenance(anatomy.cohort)
-        found = site_stage.facts(anatomy, plan)
-        if found is not None:
-            facts["sites"] = found
+        site_facts = site_stage.facts(anatomy, plan)
+        if site_facts is not None:
+            facts["sites"] = site_facts
     return Artifact(tensors, facts)
 
 
@@ -365,7 +369,7 @@ def _facts(cfg: RunConfig, plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
         "config": cfg.public(),
         "model": model,
         "plan": plan.to_json(),
-        "stages": list(_names(one.name for one in plan.mechanisms)),
+        "stages": list(_names(mechanism.name for mechanism in plan.mechanisms)),
     }
 
 

@@ -31,13 +31,13 @@ def facts(model: AnatomyModel, plan: Plan) -> dict[str, Any] | None:
         "level": LEVEL,
         "differences": [
             {
-                "site": names[one.site],
-                "statistic": figures[one.figure],
-                "difference": round(one.difference, 4),
-                "noise": round(one.noise, 4),
-                "chance": round(one.chance, 4),
-                "differs": one.differs,
+                "site": names[difference.site],
+                "statistic": figures[difference.figure],
+                "difference": round(difference.difference, 4),
+                "noise": round(difference.noise, 4),
+                "chance": round(difference.chance, 4),
+                "differs": difference.differs,
             }
-            for one in differences(part, sigma, measured, plan.patients)
+            for difference in differences(part, sigma, measured, plan.patients)
         ],
     }

@@ -185,11 +185,11 @@ def _files(folder: Path, request: Request, keys: Keys, owner: Identity, safe: Id
         journals={},
         approvals=request.approvals,
     )
-    chosen = (
+    recipients = (
         identity_recipient(owner, "identity", created),
         hpke_recipient(safe.public(), "recovery", created),
     )
-    ring = keyring.add_epoch(ring, keys, chosen)
+    ring = keyring.add_epoch(ring, keys, recipients)
     fileio.new_file(folder / keyring.FILE, keyring.encode(ring))
     catalogue = Catalogue(folder, request.name)
     with catalogue.writing() as connection:

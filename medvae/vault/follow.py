@@ -31,10 +31,10 @@ class Asking:
 
     def unwrap(self, sealed: bytes, bound: bytes) -> bytes:
         """The secret of a slot. UnwrapError when the slot is not good."""
-        found = self._ask(sealed, bound)
-        if found is None:
+        key = self._ask(sealed, bound)
+        if key is None:
             raise UnwrapError
-        return found
+        return key
 
     def approver(self) -> Ed25519PrivateKey | None:
         """None: approvals are made where the identity is."""

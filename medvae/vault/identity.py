@@ -57,7 +57,7 @@ class Argon2:
             ValueError: the parameters ask for more than a sane file does.
         """
         # A hostile file must not be able to ask for all the memory there is.
-        if not all(0 < asked <= most for asked, most in zip(self._values(), _LARGEST, strict=True)):
+        if not all(0 < value <= most for value, most in zip(self._values(), _LARGEST, strict=True)):
             raise ValueError("Argon2id parameters out of range")
         kdf = Argon2id(
             salt=salt,

@@ -170,19 +170,19 @@ def unlock(ring: Keyring, provider: Provider, number: int) -> Keys:
 
 def add_epoch(ring: Keyring, keys: Keys, recipients: Iterable[Recipient]) -> Keyring:
     """The ring with `keys.epoch` wrapped for `recipients` beside what it had; signed."""
-    chosen = tuple(recipients)
-    if len(chosen) < 2:
+    members = tuple(recipients)
+    if len(members) < 2:
         raise MedvaeError(f"tenant {ring.tenant} must keep at least two recipients")
     slots = {
         recipient.fingerprint: wrap_for(
             recipient, keys.epoch, slot_context(keys.tenant_id, keys.number, recipient.fingerprint)
         )
-        for recipient in chosen
+        for recipient in members
     }
     root = format.wrap(keys.epoch, _root_context(keys.tenant_id, keys.number), keys.root)
     older = tuple(epoch for epoch in ring.epochs if epoch.number != keys.number)
     epochs = (*older, Epoch(keys.number, slots, root))
-    return signed(replace(ring, recipients=chosen, epochs=epochs), keys)
+    return signed(replace(ring, recipients=members, epochs=epochs), keys)
 
 
 def only_epoch(ring: Keyring, keys: Keys) -> Keyring:

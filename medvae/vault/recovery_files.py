@@ -20,10 +20,10 @@ def begun(
     if not os.path.lexists(waiting):
         return None
     try:
-        found = identities.load(waiting, passphrase)
+        identity = identities.load(waiting, passphrase)
     except MedvaeError:
         return None
-    return found if found.pins == pins else None
+    return identity if identity.pins == pins else None
 
 
 def forget_abandoned(session: Session, waiting: Path) -> None:

@@ -96,11 +96,11 @@ def verify(
     except IntegrityError as error:
         report.damaged.append(Damage(CATALOGUE, str(error)))
         return report
-    chosen = [row for row in rows if only is None or row.object_id.hex() in only]
-    for unknown in sorted((only or set()) - {row.object_id.hex() for row in chosen}):
+    checked = [row for row in rows if only is None or row.object_id.hex() in only]
+    for unknown in sorted((only or set()) - {row.object_id.hex() for row in checked}):
         report.damaged.append(Damage(unknown, "missing: not in the catalogue", unknown))
     catalogue, opening = session.catalogue, session if read_data else None
-    good = _files(report, session.store, chosen, progress, catalogue, opening)
+    good = _files(report, session.store, checked, progress, catalogue, opening)
     for row in good:
         _row(report, session, row)
     if only is None:

@@ -117,8 +117,8 @@ def align(
     names = tuple(sorted(sorted(shown_classes, key=lambda n: -volumes[n])[:MOST_CLASSES]))
     index = {name: at for at, name in enumerate(names)}
     of_label = classes(scheme)
-    chosen = {number: index[name] for number, name in of_label.items() if name in index}
-    subjects = [_by_shares(person, chosen, len(names), spacing) for person in people]
+    index_of_label = {number: index[name] for number, name in of_label.items() if name in index}
+    subjects = [_by_shares(person, index_of_label, len(names), spacing) for person in people]
     return AlignedEntry(names, align_group(subjects, "shares", DISTANCE_LIMIT_MM, progress))
 
 

@@ -50,8 +50,8 @@ class Borders:
 
     def variances(self, means: Array) -> Array:
         """[K] variance within each tissue, for grey values [K]."""
-        found = np.einsum("kij,i,j->k", self._square, means, means)
-        return np.asarray(np.maximum(found - (self._shift @ means) ** 2, 0.0))
+        squares = np.einsum("kij,i,j->k", self._square, means, means)
+        return np.asarray(np.maximum(squares - (self._shift @ means) ** 2, 0.0))
 
 
 def _points(person: PersonMaps, spacing: float) -> torch.Tensor:

@@ -120,15 +120,15 @@ class ClassRenderer:
 
     def without_volumes(self) -> ClassRenderer:
         """The same with the figures of models from before volumes were measured."""
-        found = copy(self)
-        found._expected = self._expected.without_volumes()
-        return found
+        renderer = copy(self)
+        renderer._expected = self._expected.without_volumes()
+        return renderer
 
     def with_earlier_shading(self) -> ClassRenderer:
         """The same with the units of models that do not say theirs."""
-        found = copy(self)
-        found._expected = self._expected.with_earlier_shading()
-        return found
+        renderer = copy(self)
+        renderer._expected = self._expected.with_earlier_shading()
+        return renderer
 
     @property
     def shading_std(self) -> float:
@@ -174,14 +174,14 @@ class ClassRenderer:
         likely = mixture.posterior[:-1].max(axis=0)
         tissue = mixture.posterior[:-1].argmax(axis=0)
         of_tissue = mixture.posterior[:-1].sum(axis=1) * _cell(grid.affine)
-        told = of_tissue >= LEAST_MM3
+        is_measured = of_tissue >= LEAST_MM3
         residual = (signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
-        weights = np.where(told[tissue] & (likely > LIKELY), likely, np.float32(0.0))
+        weights = np.where(is_measured[tissue] & (likely > LIKELY), likely, np.float32(0.0))
         fine, coarse = deviations(
             2.0 * residual, weights, self._textures[tissue], len(self._textured), _blocks(grid)
         )
         greys = 2.0 * mixture.means[:-1] - 1.0
-        means = np.where(told, greys, np.nan)
+        means = np.where(is_measured, greys, np.nan)
         fine = self._within(fine, greys, of_tissue)
         sizes = sizes[: len(self._expected.mean.volumes)]
         return Looks(means, fine, coarse, mixture.shading, sizes).vector
@@ -209,13 +209,13 @@ class ClassRenderer:
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
                 for offset in offsets:
                     _add(drawn, source, lattice.points(where, offset), weights, factors)
-                found = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
-                values = found[..., 0]
+                parts = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
+                values = parts[..., 0]
                 for at, texture in enumerate(noise, 1):
-                    values = values + found[..., at] * texture[where]
+                    values = values + parts[..., at] * texture[where]
                 gain = lattice.gain(where)
                 image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
-                mask[where] = found[..., 5:].argmax(axis=-1)
+                mask[where] = parts[..., 5:].argmax(axis=-1)
         return image, mask
 
     def _factors(
@@ -233,9 +233,9 @@ class ClassRenderer:
         template = self.group.template
         at = sampling.box_coordinates(pose.template_points(coarse), template.box)
         # Not `shares`: reading everybody takes longer than drawing one.
-        shown = sampling.sample(torch.from_numpy(template.channels), at).numpy()
-        of_channel = shown.reshape(len(shown), -1).sum(axis=1, dtype=np.float64)
-        wanted = self._of_channels @ of_channel * np.exp(ratios)
+        values = sampling.sample(torch.from_numpy(template.channels), at).numpy()
+        of_channel = values.reshape(len(values), -1).sum(axis=1, dtype=np.float64)
+        volume_of_label = self._of_channels @ of_channel * np.exp(ratios)
         points = pose.person_points(coarse).flatten(1)
         label, mixed = source.at(points)
         near = label.numpy() == 255
@@ -243,8 +243,8 @@ class ClassRenderer:
         of_label = source.mixtures(points[:, mixed]) @ torch.from_numpy(
             self.components.to_cohort().T
         )
-        found = volumes.biases(pure.astype(np.float64), of_label, wanted)
-        return torch.from_numpy(np.exp(found[cohort]).astype(np.float32))
+        biases = volumes.biases(pure.astype(np.float64), of_label, volume_of_label)
+        return torch.from_numpy(np.exp(biases[cohort]).astype(np.float32))
 
     def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
         """[M, 5 + L + 1] what a component adds to the parts of a picture.
@@ -310,8 +310,8 @@ class ClassRenderer:
         total = prior.sum(axis=0)
         points = affine_points(found.affine @ grid.affine, grid.shape, torch.device("cpu"))
         inside = (sampling.box_coordinates(points, found.box).abs() <= 1.0).all(dim=0).numpy()
-        known = (total > LEAST_PRIOR) & inside.ravel()
-        scale = np.where(known, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
+        is_usable = (total > LEAST_PRIOR) & inside.ravel()
+        scale = np.where(is_usable, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
         return signal, _with_edge(prior * scale), points.flatten(1), grid, sizes
 
 

@@ -125,14 +125,14 @@ class Components:
 
     def maps(self, person: PersonMaps) -> npt.NDArray[np.uint8]:
         """[X, Y, Z] component of each voxel."""
-        found = self.of_label[np.clip(person.labels, 0, len(self.of_label) - 1)]
+        components = self.of_label[np.clip(person.labels, 0, len(self.of_label) - 1)]
         if self.surface:
             reach = [2 * int(np.ceil(SURFACE_MM / s)) + 1 for s in person.spacing]
-            near = ndimage.minimum_filter(found, reach) == 0
+            near = ndimage.minimum_filter(components, reach) == 0
             table = np.arange(256, dtype=np.uint8)
             table[list(self.surface)] = list(self.surface.values())
-            found = np.where(near, table[found], found)
-        return np.asarray(found)
+            components = np.where(near, table[components], components)
+        return np.asarray(components)
 
     def volumes(self, people: Sequence[PersonMaps]) -> npt.NDArray[np.float64]:
         """[M] mm^3 of each component in some people."""
@@ -152,14 +152,18 @@ def mean_shares(components: Components, person: Callable[[int], PersonMaps], gro
     count = len(components)
     total, weights = np.zeros((count, *grid.shape), np.float32), np.zeros(grid.shape, np.float32)
     for index, alignment in enumerate(group.alignments):
-        one = person(index)
+        maps_of_person = person(index)
         numbers = {number: number for number in range(count)}
         maps, affine = class_shares(
-            components.maps(one), one.affine, numbers, count, max(grid.spacing)
+            components.maps(maps_of_person),
+            maps_of_person.affine,
+            numbers,
+            count,
+            max(grid.spacing),
         )
-        values, known = pull_to_template(Subject(affine, maps), alignment, grid)
-        total += values * known
-        weights += known
+        values, coverage = pull_to_template(Subject(affine, maps), alignment, grid)
+        total += values * coverage
+        weights += coverage
     total[0] += weights < 0.5
     return np.asarray(total / np.maximum(total.sum(axis=0), 1e-6), np.float32)
 

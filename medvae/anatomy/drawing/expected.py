@@ -82,9 +82,9 @@ class Expected:
         mean = self.mean
         kinds = [len(mean.means), 2 * len(mean.fine), len(mean.shading) + len(mean.volumes)]
         kind = np.repeat(np.arange(3), kinds)
-        found = np.where((kind[:, None] == kind) & (kind < 2), ALIKE, 0.0)
-        np.fill_diagonal(found, 1.0)
-        return np.asarray(found)
+        matrix = np.where((kind[:, None] == kind) & (kind < 2), ALIKE, 0.0)
+        np.fill_diagonal(matrix, 1.0)
+        return np.asarray(matrix)
 
     def _parts(self) -> Sequence[Looks]:
         return self.mean, self.std, self.within

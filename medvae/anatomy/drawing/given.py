@@ -71,8 +71,8 @@ def _look(image: Image, there: npt.NDArray[np.bool_], spacing: Array, mean: floa
     if not pure.any():
         return np.full_like(image, mean)
     far, nearest = ndimage.distance_transform_edt(~pure, sampling=spacing, return_indices=True)
-    found = image[tuple(nearest)]
-    return np.where(far <= REACH_MM, found, np.float32(mean))
+    nearest_values = image[tuple(nearest)]
+    return np.where(far <= REACH_MM, nearest_values, np.float32(mean))
 
 
 def _pure(there: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

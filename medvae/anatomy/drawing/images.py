@@ -48,12 +48,12 @@ class ImageRenderer:
         """
         self._labels, self._absolute = tuple(labels), absolute
         self._person = lru_cache(maxsize=4)(lambda index: _Person(person(index), len(labels)))
-        own = np.stack([self.measure(person(i), one) for i, one in enumerate(alignments)])
+        own = np.stack([self.measure(person(i), pose) for i, pose in enumerate(alignments)])
         self._own: Array = own
-        known = np.isfinite(own)
-        counts = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, own, 0.0).sum(axis=0) / counts
-        deviation = np.where(known, own - mean, 0.0)
+        is_measured = np.isfinite(own)
+        counts = np.maximum(is_measured.sum(axis=0), 1)
+        mean = np.where(is_measured, own, 0.0).sum(axis=0) / counts
+        deviation = np.where(is_measured, own - mean, 0.0)
         variance = (deviation**2).sum(axis=0) + PRIOR_PEOPLE * TYPICAL_STD**2
         self._mean: Array = mean
         self._std: Array = np.sqrt(variance / (counts + PRIOR_PEOPLE))
@@ -106,12 +106,12 @@ class ImageRenderer:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         source = self._person(person)
         own = Layers.of(self._own[person], len(self._labels))
-        wanted = Layers.of(figures, len(self._labels))
+        layers = Layers.of(figures, len(self._labels))
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
             for where, slab in grid.slabs():
                 values, distances = source.at(pose.person_points(slab))
-                image[where] = own.repaint(values, shares(distances, source.softness), wanted)
+                image[where] = own.repaint(values, shares(distances, source.softness), layers)
                 nearest = distances.argmin(axis=0)
                 mask[where] = np.where(distances.min(axis=0) < 0.0, nearest + 1, 0)
         return image, mask

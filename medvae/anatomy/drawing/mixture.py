@@ -81,8 +81,8 @@ def _step(
 ) -> Array:
     """[J] Gauss-Newton step of the shading."""
     drawn = gain * (means.astype(np.float32) @ posterior)
-    known = posterior.sum(axis=0)
-    weight = known / np.maximum(variances.astype(np.float32) @ posterior, LEAST_STD**2)
+    total = posterior.sum(axis=0)
+    weight = total / np.maximum(variances.astype(np.float32) @ posterior, LEAST_STD**2)
     slopes = basis * drawn
     weighted = slopes * weight
     matrix = np.asarray(weighted @ slopes.T, np.float64)
@@ -99,10 +99,12 @@ def _posterior(
     variances: Array,
 ) -> Maps:
     true = signal / gain
-    found = np.empty_like(prior)
-    for one, own, mean, variance in zip(found, prior, means, variances, strict=True):
+    likelihood = np.empty_like(prior)
+    for row, own, mean, variance in zip(likelihood, prior, means, variances, strict=True):
         # The normal density, and a little everywhere: a voxel that no tissue explains stays known.
         density = np.exp(-0.5 * (true - np.float32(mean)) ** 2 / np.float32(variance))
-        one[...] = own * (density / np.float32(np.sqrt(variance)) + np.float32(1e-6))
-    known = (prior.sum(axis=0) > 0).astype(np.float32)
-    return np.asarray(found * (known / np.maximum(found.sum(axis=0), 1e-30)), np.float32)
+        row[...] = own * (density / np.float32(np.sqrt(variance)) + np.float32(1e-6))
+    has_prior = (prior.sum(axis=0) > 0).astype(np.float32)
+    return np.asarray(
+        likelihood * (has_prior / np.maximum(likelihood.sum(axis=0), 1e-30)), np.float32
+    )

@@ -72,23 +72,26 @@ class Pose:
         self._person = person
         device = torch.device("cpu")
         self._fields = [
-            (found, found.field(field_spacing(found), device)) for found in (subject, person)
+            (alignment, alignment.field(field_spacing(alignment), device))
+            for alignment in (subject, person)
         ]
 
     def template_points(self, grid: OutputGrid) -> torch.Tensor:
         """[3, X, Y, Z] mm in the template's frame of each voxel of a grid."""
-        found, field = self._fields[0]
-        points = affine_points(found.affine @ grid.affine, grid.shape, torch.device("cpu"))
-        return points + sampling.sample(field, sampling.box_coordinates(points, found.box))
+        alignment, field = self._fields[0]
+        points = affine_points(alignment.affine @ grid.affine, grid.shape, torch.device("cpu"))
+        return points + sampling.sample(field, sampling.box_coordinates(points, alignment.box))
 
     def person_points(self, grid: OutputGrid) -> torch.Tensor:
         """[3, X, Y, Z] mm of the public person's own scanner of each voxel of a grid."""
-        found, field = self._fields[1]
+        alignment, field = self._fields[1]
         origin = points = self.template_points(grid)
         # q + u(q) = y, solved for q: fixed-point iteration.
         for _ in range(INVERSIONS):
-            points = origin - sampling.sample(field, sampling.box_coordinates(points, found.box))
-        return transform(np.asarray(np.linalg.inv(found.affine)), points)
+            points = origin - sampling.sample(
+                field, sampling.box_coordinates(points, alignment.box)
+            )
+        return transform(np.asarray(np.linalg.inv(alignment.affine)), points)
 
 
 def in_box(scan: Scan, found: Alignment) -> npt.NDArray[np.bool_]:

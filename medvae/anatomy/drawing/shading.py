@@ -30,21 +30,21 @@ class Shading:
     def __init__(self, box: Box, used: bool = True) -> None:
         """used: False where grey values are absolute: there is no shading."""
         steps = product(range(int(HALF_WAVES) + 1), repeat=3)
-        waves = [one for one in steps if used and 0 < sum(n * n for n in one) <= HALF_WAVES**2]
+        waves = [wave for wave in steps if used and 0 < sum(n * n for n in wave) <= HALF_WAVES**2]
         self._box = box
         self.waves = np.array(waves, np.intp).reshape(-1, 3)
 
     def basis(self, points: torch.Tensor) -> torch.Tensor:
         """[J, ...] functions at points [3, ...] in mm of the template's frame."""
         part = (sampling.box_coordinates(points, self._box).clamp(-1.0, 1.0) + 1.0) / 2.0
-        found = points.new_empty((len(self.waves), *points.shape[1:]))
+        values = points.new_empty((len(self.waves), *points.shape[1:]))
         for at, wave in enumerate(self.waves):
             value = torch.ones_like(points[0])
             for axis in range(3):
                 if wave[axis]:
                     value = value * torch.cos(np.pi * float(wave[axis]) * part[axis])
-            found[at] = value
-        return found
+            values[at] = value
+        return values
 
     def log_gain(self, points: torch.Tensor, coefficients: Array) -> torch.Tensor:
         """[...] at points [3, ...] in mm of the template's frame."""

@@ -69,14 +69,14 @@ class SoftLabels:
 
     def mixtures(self, points: torch.Tensor) -> torch.Tensor:
         """[P, count] membership of each label at points [3, P]; they sum to 1."""
-        found = torch.zeros(points.shape[1], self.count)
+        shares = torch.zeros(points.shape[1], self.count)
         for first in range(0, points.shape[1], _CHUNK):
             part = slice(first, first + _CHUNK)
             flat, offset = self._place(points[:, part])
             weights = _product(offset)
             near = self._labels[flat[:, None] + self._offsets].long()
-            found[part].scatter_add_(1, near, weights)
-        return found
+            shares[part].scatter_add_(1, near, weights)
+        return shares
 
     def _place(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Flat index of the nearest voxel, and [3, P] how far the point is from its centre."""

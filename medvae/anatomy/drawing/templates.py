@@ -84,10 +84,10 @@ class TemplateRenderer:
             inside = in_box(scan, found)
         mask = scan.mask
         if self._tissues is not None:
-            shown = self._tissues.shown(scan)
-            inside &= shown[-1]
+            tissues = self._tissues.shown(scan)
+            inside &= tissues[-1]
             mask = np.zeros(scan.image.shape, np.uint8) if mask is None else mask.copy()
-            for label, hidden in enumerate(shown[:-1], self._organs + 1):
+            for label, hidden in enumerate(tissues[:-1], self._organs + 1):
                 mask[hidden] = label
         layers = Layers.measure(scan.image, mask, inside, len(self._labels), absolute=False)
         return layers.figures
@@ -100,7 +100,7 @@ class TemplateRenderer:
         figures: Array,
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        wanted = Layers.of(figures, len(self._labels))
+        layers = Layers.of(figures, len(self._labels))
         softness = float(grid.spacing.min())
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
@@ -110,7 +110,7 @@ class TemplateRenderer:
                 values, distances, parts = self._at(points, noise, softness)
                 body = self._body(distances, parts, softness)
                 # What is round the body is as dark as the window shows.
-                image[where] = body * (self._own.repaint(values, parts, wanted) + 1.0) - 1.0
+                image[where] = body * (self._own.repaint(values, parts, layers) + 1.0) - 1.0
                 mask[where] = _labels(distances[: self._organs])
         return image, mask
 
@@ -131,11 +131,11 @@ class TemplateRenderer:
     ) -> npt.NDArray[np.float32]:
         """[L, ...] part of each label in each voxel, and of gas, which is behind the labels."""
         count = self._organs
-        found = shares(distances[:count], softness)
+        parts = shares(distances[:count], softness)
         if len(self._labels) == count:
-            return found
+            return parts
         gas = shares(distances[count : len(self._labels)], softness)
-        return np.concatenate([found, gas * (1.0 - found.sum(axis=0))])
+        return np.concatenate([parts, gas * (1.0 - parts.sum(axis=0))])
 
     def _at(
         self, points: torch.Tensor, noise: torch.Tensor, softness: float
@@ -175,10 +175,10 @@ class TemplateRenderer:
             values, distances, parts = self._at(points, self._noise(softness, random), softness)
         labels = np.where(parts.max(axis=0) > 0.5, parts.argmax(axis=0) + 1, 0).astype(np.uint8)
         inside = self._body(distances, parts, softness) > 0.5
-        found = Layers.measure(
+        layers = Layers.measure(
             np.clip(values, -1.0, 1.0), labels, inside, len(self._labels), absolute=False
         )
-        own = found.figures
+        own = layers.figures
         std = np.full(len(own), 0.0)
         std[len(self._labels) : 2 * len(self._labels)] = 0.1
         return Layers.of(np.where(np.isfinite(own), own, std), len(self._labels))

@@ -26,9 +26,9 @@ _ROUNDS, _LARGEST = 12, 6.0
 
 def log_ratios(have: Array, expected: Array) -> Array:
     """[L] logarithms of volumes over expected ones, in mm^3; NaN where one is too small."""
-    told = np.minimum(have, expected) >= LEAST_MM3
+    is_measured = np.minimum(have, expected) >= LEAST_MM3
     ratio = np.log(np.maximum(have, LEAST_MM3) / np.maximum(expected, LEAST_MM3))
-    return np.where(told, np.clip(ratio, -MOST, MOST), np.nan)
+    return np.where(is_measured, np.clip(ratio, -MOST, MOST), np.nan)
 
 
 def by_label(shares: Maps, cohort: npt.NDArray[np.intp], labels: int) -> Array:
@@ -46,17 +46,17 @@ def biases(pure: Array, mixtures: torch.Tensor, wanted: Array) -> Array:
         wanted: [L] points that are to be of each label; one that is not positive or not finite
             stays as it is.
     """
-    found = torch.zeros(len(pure), dtype=torch.float64)
+    bias = torch.zeros(len(pure), dtype=torch.float64)
     shares = mixtures.double()
     free = np.isfinite(wanted) & (wanted > 0) & (pure[1:] + shares.sum(dim=0).numpy()[1:] > 0)
     for _ in range(_ROUNDS):
-        weighted = shares * found.exp()
+        weighted = shares * bias.exp()
         weighted /= weighted.sum(dim=1, keepdim=True).clamp(min=1e-12)
         have = pure[1:] + weighted.sum(dim=0).numpy()[1:]
         # Borders give way in part: the logarithm of a membership moves a volume by less.
         step = np.log(np.where(free, wanted, 1.0) / np.where(free, np.maximum(have, 1e-9), 1.0))
-        found[1:] = (found[1:] + torch.from_numpy(2.0 * step)).clamp(-_LARGEST, _LARGEST)
-    return np.asarray(found.numpy())
+        bias[1:] = (bias[1:] + torch.from_numpy(2.0 * step)).clamp(-_LARGEST, _LARGEST)
+    return np.asarray(bias.numpy())
 
 
 def biased(mixtures: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:

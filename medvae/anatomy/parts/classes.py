@@ -89,8 +89,8 @@ class ClassFigures:
 
     def measure(self, found: Measured, known: Numbers) -> Array:
         deviation = (found.figures - known.figures) / known.figures_std
-        shown = np.where(np.isfinite(deviation), deviation, 0.0)
-        return in_block(shown, found.category, self.classes)
+        told_deviation = np.where(np.isfinite(deviation), deviation, 0.0)
+        return in_block(told_deviation, found.category, self.classes)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         before = None if not known.class_figures.size else known.class_figures / known.figures_std

@@ -44,8 +44,8 @@ class MeanPlace:
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         parts = (place.ROTATION, place.STRETCH, place.SHIFT)
-        kept = np.concatenate([toward_zero(released[part], sigma) for part in parts])
-        return replace(known, place=self.public.place + kept * self.public.place_std)
+        shrunk = np.concatenate([toward_zero(released[part], sigma) for part in parts])
+        return replace(known, place=self.public.place + shrunk * self.public.place_std)
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class MeanShape:
         return np.asarray(deviation[:, : self.count].reshape(-1))
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = np.zeros_like(self.public.shape)
-        kept[:, : self.count] = released.reshape(3, self.count)
+        shrunk = np.zeros_like(self.public.shape)
+        shrunk[:, : self.count] = released.reshape(3, self.count)
         # By band: shapes of a population differ from public ones in what is slow.
         for band in range(self.bands.count):
-            there = (self.bands.of == band) & (np.arange(kept.shape[1]) < self.count)
-            kept[:, there] = toward_zero(kept[:, there].reshape(-1), sigma).reshape(3, -1)
-        change = kept * self.bands.spread(self.public.shape_std)
+            there = (self.bands.of == band) & (np.arange(shrunk.shape[1]) < self.count)
+            shrunk[:, there] = toward_zero(shrunk[:, there].reshape(-1), sigma).reshape(3, -1)
+        change = shrunk * self.bands.spread(self.public.shape_std)
         return replace(known, shape=self.public.shape + change)
 
 

@@ -62,10 +62,10 @@ def parts_of(
     if name == SPREADS:
         return spread_parts(public, bands)
     if name == CLASSES:
-        one = sum(part.dimension for part in class_parts(public, bands, 1))
-        return class_parts(public, bands, dimension // one)
+        size = sum(part.dimension for part in class_parts(public, bands, 1))
+        return class_parts(public, bands, dimension // size)
     if name == BY_SITE:
-        one = sum(part.dimension for part in site_parts(public, 1))
-        return site_parts(public, dimension // one)
+        size = sum(part.dimension for part in site_parts(public, 1))
+        return site_parts(public, dimension // size)
     left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
     return mean_parts(public, bands, left // 3 or None, shape_share)

@@ -60,8 +60,8 @@ class SiteFigures:
     def measure(self, found: Measured, known: Numbers) -> Array:
         own = found.category if found.category in range(known.classes) else None
         deviation = (found.figures - known.of_class(own).figures) / known.figures_std
-        shown = np.where(np.isfinite(deviation), deviation, 0.0)
-        return in_block(shown, found.site, self.sites)
+        told_deviation = np.where(np.isfinite(deviation), deviation, 0.0)
+        return in_block(told_deviation, found.site, self.sites)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         apart = Apart.of(released, sigma, known.site_shares)

@@ -39,8 +39,8 @@ class PlaceSpread:
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
         parts = (place.ROTATION, place.STRETCH, place.SHIFT)
-        kept = np.concatenate([toward_common(released[part], sigma) for part in parts])
-        return replace(known, place_std=_std(self.public.place_std, kept))
+        ratio = np.concatenate([toward_common(released[part], sigma) for part in parts])
+        return replace(known, place_std=_std(self.public.place_std, ratio))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class ShapeSpread:
         return np.asarray((square / self.public.shape_std**2 - 1.0).reshape(-1))
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = toward_common(released, sigma).reshape(3, -1)
-        return replace(known, shape_std=_std(self.public.shape_std, kept))
+        ratio = toward_common(released, sigma).reshape(3, -1)
+        return replace(known, shape_std=_std(self.public.shape_std, ratio))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class FiguresSpread:
         return np.where(np.isfinite(deviation), deviation**2 - 1.0, 0.0)
 
     def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        kept = toward_common(released, sigma)
+        ratio = toward_common(released, sigma)
         within = self.public.figures_within
         doubt = np.maximum(known.figures_std**2 - within**2, 0.0)
-        return replace(known, figures_std=np.sqrt(_std(within, kept) ** 2 + doubt))
+        return replace(known, figures_std=np.sqrt(_std(within, ratio) ** 2 + doubt))

@@ -42,10 +42,10 @@ class CosineBasis:
         counts = [n - 1 for n in self._counts]
         every = np.indices([n + 1 for n in counts]).reshape(3, -1).T
         frequency = self._frequency(every)
-        kept = every[(frequency <= self.max_frequency) & (every.sum(axis=1) > 0)]
+        slow = every[(frequency <= self.max_frequency) & (every.sum(axis=1) > 0)]
         # A stable order: by frequency rounded well below the distance of two, then by index.
-        keys = np.rint(self._frequency(kept) * 1e9)
-        return np.asarray(kept[np.lexsort((kept[:, 2], kept[:, 1], kept[:, 0], keys))])
+        keys = np.rint(self._frequency(slow) * 1e9)
+        return np.asarray(slow[np.lexsort((slow[:, 2], slow[:, 1], slow[:, 0], keys))])
 
     @property
     def frequencies(self) -> Array:

@@ -68,8 +68,8 @@ class State:
     @classmethod
     def of(cls, affine: Array, cosines: Array | None = None) -> State:
         """An affine map that no step has led to yet, and [3, K] cosines."""
-        given = np.zeros((3, 0)) if cosines is None else cosines
-        modes = np.concatenate([np.zeros((3, 4)), given], axis=1)
+        coefficients = np.zeros((3, 0)) if cosines is None else cosines
+        modes = np.concatenate([np.zeros((3, 4)), coefficients], axis=1)
         return cls(affine, torch.from_numpy(modes))
 
     def resized(self, count: int, device: torch.device) -> State:
@@ -163,9 +163,9 @@ class Descent:
     def _fit(self, state: State, like: _Fit | None) -> _Fit:
         """Pull subject and template; the subject as in `like` where the affine map is the same."""
         if like is not None and like.state.affine is state.affine:
-            values, known = like.values, like.known
+            values, is_inside = like.values, like.known
         else:
-            values, known = self._scan.pull(state.affine, self._grid)
+            values, is_inside = self._scan.pull(state.affine, self._grid)
         field, moved = None, self._points
         if state.coefficients.shape[1] > 4:
             cosines = state.coefficients.clone()
@@ -177,7 +177,7 @@ class Descent:
         memberships = None
         if self._public is not None and self._maps.memberships is not None:
             memberships = sampling.sample(self._maps.memberships, where)
-        return _Fit(state, values, known, field, maps, memberships)
+        return _Fit(state, values, is_inside, field, maps, memberships)
 
     def _image(self, fit: _Fit) -> _Image | None:
         if self._public is None or fit.memberships is None:

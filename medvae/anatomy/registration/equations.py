@@ -47,13 +47,13 @@ class System:
         hessian = maps.new_zeros((6, *maps.shape[1:]))
         gradient = maps.new_zeros((3, *maps.shape[1:]))
         for first in range(0, len(maps), CHUNK):
-            chosen = slice(first, first + CHUNK)
-            slope = [sampling.slope(maps[chosen], axis, spacing[axis]) for axis in range(3)]
-            weighted = [weights[chosen] * part for part in slope]
+            chunk = slice(first, first + CHUNK)
+            slope = [sampling.slope(maps[chunk], axis, spacing[axis]) for axis in range(3)]
+            weighted = [weights[chunk] * part for part in slope]
             for entry, (a, b) in enumerate(PAIRS):
                 hessian[entry] += (weighted[a] * slope[b]).sum(dim=0)
             for axis in range(3):
-                gradient[axis] += (weighted[axis] * residuals[chosen]).sum(dim=0)
+                gradient[axis] += (weighted[axis] * residuals[chunk]).sum(dim=0)
         system = cls(hessian, gradient)
         return system if field is None else system._unwarped(field, spacing)
 

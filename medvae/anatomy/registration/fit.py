@@ -138,7 +138,7 @@ def _register(
             Descent(maps, scan, template, rough, State.of(affine)).run()
             for affine in starts(scan, maps, template, settings.angles)
         ]
-        state = min(results, key=lambda found: found.cost).state
+        state = min(results, key=lambda fit: fit.cost).state
     else:
         state = State.of(start.affine, start.coefficients)
         levels = [level for level in levels if level.max_frequency > 0] or levels[-1:]

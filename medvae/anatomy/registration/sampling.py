@@ -34,10 +34,8 @@ def sample(values: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         corners = torch.cat([first, first + min(1, n - 1)], dim=1)
         weights = torch.cat([weights * (1.0 - part), weights * part], dim=1)
     table = values.reshape(count, -1).T.contiguous()
-    found = torch.nn.functional.embedding_bag(
-        corners, table, mode="sum", per_sample_weights=weights
-    )
-    return found.T.reshape(count, *coordinates.shape[1:])
+    sums = torch.nn.functional.embedding_bag(corners, table, mode="sum", per_sample_weights=weights)
+    return sums.T.reshape(count, *coordinates.shape[1:])
 
 
 def side_by_side(values: torch.Tensor) -> torch.Tensor:
@@ -48,15 +46,15 @@ def side_by_side(values: torch.Tensor) -> torch.Tensor:
 def slope(values: torch.Tensor, axis: int, spacing: float) -> torch.Tensor:
     """[C, X, Y, Z] central differences per mm along one axis; one-sided at the faces."""
     dim, n = axis + 1, values.shape[axis + 1]
-    found = torch.zeros_like(values)
+    slopes = torch.zeros_like(values)
     if n < 2:
-        return found
+        return slopes
     inner = values.narrow(dim, 2, n - 2) - values.narrow(dim, 0, n - 2)
-    found.narrow(dim, 1, n - 2).copy_(inner / (2.0 * spacing))
+    slopes.narrow(dim, 1, n - 2).copy_(inner / (2.0 * spacing))
     for at, other in ((0, 0), (n - 1, n - 2)):
         step = values.narrow(dim, other + 1, 1) - values.narrow(dim, other, 1)
-        found.narrow(dim, at, 1).copy_(step / spacing)
-    return found
+        slopes.narrow(dim, at, 1).copy_(step / spacing)
+    return slopes
 
 
 def thin(values: torch.Tensor, factors: tuple[int, int, int]) -> torch.Tensor:

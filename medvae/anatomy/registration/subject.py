@@ -61,12 +61,12 @@ class Subject:
         image = [] if self.image is None else [self.image[None]]
         stacked = np.concatenate([self.channels, *image]).astype(np.float32, copy=False)
         values = torch.from_numpy(stacked).to(device)
-        known = torch.isfinite(values).all(dim=0)
+        is_finite = torch.isfinite(values).all(dim=0)
         if self.inside is not None:
-            known &= torch.from_numpy(self.inside).to(device)
-        if not bool(known.all()):
-            values = torch.where(known, values, torch.zeros((), device=device))
-        return PreparedSubject(self.affine, values, known.float()[None], self.image is not None)
+            is_finite &= torch.from_numpy(self.inside).to(device)
+        if not bool(is_finite.all()):
+            values = torch.where(is_finite, values, torch.zeros((), device=device))
+        return PreparedSubject(self.affine, values, is_finite.float()[None], self.image is not None)
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class SubjectLevel:
 
     def shown(self, kind: Kind) -> torch.Tensor:
         """[C] 1 for channels with some foreground where the subject is known, else 0."""
-        known = self.weight[0] > 0
+        is_inside = self.weight[0] > 0
         channels = self.values[: len(self.values) - self.has_image]
-        inside = foreground(channels, kind) & known
+        inside = foreground(channels, kind) & is_inside
         return inside.flatten(1).any(dim=1).float()
 
     def pull(self, to_template: Array, grid: BoxGrid) -> tuple[torch.Tensor, torch.Tensor]:

@@ -147,7 +147,7 @@ class Templates:
         """
         units = self.layout.units.astype(np.float32)
         distances = self.fine.synthesise(self.distances)
-        own = [one * unit for one, unit in zip(distances, units, strict=True)]
+        own = [distance * unit for distance, unit in zip(distances, units, strict=True)]
         means = self.layout.in_view(self.layout.within(own), self.grid)
         # No label is larger than the box, whatever noise says.
         parts, count = np.exp(np.minimum(self.volumes, 0.0)), self.organs
@@ -157,8 +157,8 @@ class Templates:
         maps = [signed_distances(labels, range(1, count + 1), spacing, LIMIT_MM)]
         for tissue in range(count, self.labels):
             # A tissue reaches behind the labels and the other tissues.
-            (one,) = as_large(means[tissue : tissue + 1], parts[tissue : tissue + 1])
-            maps.append(signed_distances(one < 0.0, (True,), spacing, LIMIT_MM))
+            (enlarged,) = as_large(means[tissue : tissue + 1], parts[tissue : tissue + 1])
+            maps.append(signed_distances(enlarged < 0.0, (True,), spacing, LIMIT_MM))
         return np.concatenate(maps)
 
     @cached_property

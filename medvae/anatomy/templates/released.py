@@ -34,8 +34,10 @@ class ReleasedMaps:
 
     def mechanisms(self, public: Templates) -> list[MapMechanism]:
         """The mechanisms that released them."""
-        known = [public, *self.found.values()][:-1]
-        return [MapMechanism.of(name, one) for name, one in zip(self.found, known, strict=True)]
+        states = [public, *self.found.values()][:-1]
+        return [
+            MapMechanism.of(name, state) for name, state in zip(self.found, states, strict=True)
+        ]
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file."""
