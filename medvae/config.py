@@ -332,15 +332,15 @@ class RunConfig(Section):
         """
         if self.cosines.share > 0:
             return self
-        chosen = {"library": name, "digest": digest}
+        entry = {"library": name, "digest": digest}
         if self.anatomy.share > 0:
-            return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=chosen)})
+            return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=entry)})
         shares = {"anatomy": 1.0, "atlas": 0.0, "finetune": 0.0, "prior": 0.0}
         updated = {
             section: getattr(self, section).model_copy(update={"share": share})
             for section, share in shares.items()
         }
-        updated["anatomy"] = updated["anatomy"].model_copy(update=chosen)
+        updated["anatomy"] = updated["anatomy"].model_copy(update=entry)
         return self.model_copy(update=updated)
 
     def resolved(self, patients: int) -> RunConfig:
@@ -361,9 +361,9 @@ class RunConfig(Section):
 
         Of a resolved configuration: what `alone_below` decides is in the shares.
         """
-        found = self.model_dump(mode="json", exclude={"compute": True, "atlas": {"alone_below"}})
+        values = self.model_dump(mode="json", exclude={"compute": True, "atlas": {"alone_below"}})
         # Where a file is stored is nobody's business but the user's; its digest says which it is.
         for key in ("public", "public_labels"):
-            if found["atlas"][key] is not None:
-                found["atlas"][key] = Path(found["atlas"][key]).name
-        return found
+            if values["atlas"][key] is not None:
+                values["atlas"][key] = Path(values["atlas"][key]).name
+        return values

@@ -38,13 +38,13 @@ class Preset:
 def presets() -> dict[str, Preset]:
     """All presets by name, sorted."""
     folder = files("medvae").joinpath("configs")
-    found = {}
+    by_name = {}
     for item in folder.iterdir():
         if item.name.endswith(".yaml"):
             name = item.name.removesuffix(".yaml")
             text = item.read_text(encoding="utf-8")
-            found[name] = Preset(name, text.partition("\n")[0].removeprefix("# "), text)
-    return dict(sorted(found.items()))
+            by_name[name] = Preset(name, text.partition("\n")[0].removeprefix("# "), text)
+    return dict(sorted(by_name.items()))
 
 
 def preset(name: str) -> Preset:
@@ -53,10 +53,10 @@ def preset(name: str) -> Preset:
     Raises:
         UsageError: there is none; the message names the nearest, or all.
     """
-    known = presets()
-    if name not in known:
-        raise UsageError(f"there is no preset {name!r}; {_nearest(name, known)}")
-    return known[name]
+    shipped = presets()
+    if name not in shipped:
+        raise UsageError(f"there is no preset {name!r}; {_nearest(name, shipped)}")
+    return shipped[name]
 
 
 def load_config(
@@ -93,10 +93,10 @@ def explain(name: str) -> list[Key]:
     Raises:
         UsageError: there is neither; the message names the nearest key.
     """
-    found = [key for key in KEYS.values() if key.name == name or key.section == name]
-    if not found:
+    keys = [key for key in KEYS.values() if key.name == name or key.section == name]
+    if not keys:
         raise UsageError(f"there is no configuration key {name!r}; {nearest_key(name)}")
-    return found
+    return keys
 
 
 def nearest_key(name: str) -> str:
@@ -104,7 +104,7 @@ def nearest_key(name: str) -> str:
     sections = list(dict.fromkeys(key.section for key in KEYS.values() if key.section))
     # `epsilon` is as near to `privacy.epsilon`: a section is easily forgotten or mixed up.
     leaf = name.rpartition(".")[2]
-    near = [(_similarity(name, one), one) for one in [*KEYS, *sections]]
+    near = [(_similarity(name, candidate), candidate) for candidate in [*KEYS, *sections]]
     near += [(_similarity(leaf, key.leaf), key.name) for key in KEYS.values()]
     likeness, nearest = max(near)
     if likeness >= _NEAR:
@@ -118,15 +118,15 @@ def _similarity(one: str, other: str) -> float:
 
 def _text(source: str | os.PathLike[str]) -> str:
     name = os.fspath(source)
-    known = presets()
-    if name in known:
-        return known[name].text
+    shipped = presets()
+    if name in shipped:
+        return shipped[name].text
     try:
         return Path(name).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(
             f"there is no configuration {name}, neither a file nor a preset; "
-            f"{_nearest(Path(name).stem, known)}"
+            f"{_nearest(Path(name).stem, shipped)}"
         ) from None
     except OSError as error:
         raise UsageError(f"cannot read configuration {name}: {error.strerror}") from error

@@ -40,23 +40,23 @@ class Key:
 
 def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, Key]:
     schema = model.model_json_schema(by_alias=False)
-    found: dict[str, Key] = {}
+    keys: dict[str, Key] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found |= _keys(kind, f"{prefix}{name}.")
+            keys |= _keys(kind, f"{prefix}{name}.")
             continue
         assert field.description, f"{prefix}{name} is not described"
         values = _values(schema["properties"][name])
         default = json.dumps(field.default)
-        found[f"{prefix}{name}"] = Key(f"{prefix}{name}", values, default, field.description)
-    return found
+        keys[f"{prefix}{name}"] = Key(f"{prefix}{name}", values, default, field.description)
+    return keys
 
 
 def _values(schema: dict[str, Any]) -> str:
     """What a JSON schema allows, in a few words."""
     if "anyOf" in schema:
-        return " or ".join(_values(one) for one in schema["anyOf"])
+        return " or ".join(_values(option) for option in schema["anyOf"])
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     kind = schema.get("type")

@@ -23,7 +23,7 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
         ValueError: a number is not in 1..255 or is there twice, or a name is empty, longer than
             64 characters, not printable or there twice.
     """
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for key, value in given.items():
         number = str(key).strip()
         name = str(value).strip()
@@ -33,13 +33,13 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
             raise ValueError(
                 f"label {number} needs a name of 1 to {LONGEST_LABEL_NAME} printable characters"
             )
-        if int(number) in found:
+        if int(number) in names:
             raise ValueError(f"label {number} is named twice")
-        found[int(number)] = name
-    found.pop(0, None)
-    if len(set(found.values())) < len(found):
+        names[int(number)] = name
+    names.pop(0, None)
+    if len(set(names.values())) < len(names):
         raise ValueError("two labels have the same name")
-    return {str(number): found[number] for number in sorted(found)}
+    return {str(number): names[number] for number in sorted(names)}
 
 
 def checked_sites(given: Sequence[str]) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def generate(
         raise UsageError(f"-n must be 1 or more and the seed in 0..2^64-1, not {n} and {seed}")
     if indices is not None and any(not 0 <= i < n for i in indices):
         raise UsageError(f"indices must lie in 0..{n - 1}")
-    chosen = range(n) if indices is None else indices
+    numbers = range(n) if indices is None else indices
     source: Source
     if artifact.part("anatomy"):
         source = _AnatomySource(artifact, anatomy, spacing, labels)
@@ -97,7 +97,7 @@ def generate(
     else:
         source = _Source(artifact, device)
     source.require(category, site)
-    return _draw(source, chosen, seed, (category, site), progress)
+    return _draw(source, numbers, seed, (category, site), progress)
 
 
 class Source(Protocol):

@@ -99,13 +99,13 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
         raise InputError(f"its channels are {have}, and the grid's are {want}")
     zoom = _zoom(volume, data)
     # Each channel by itself: the units of two contrasts have nothing in common.
-    image = _each_channel(volume.voxels, lambda one: normalise(one, data)[0])
+    image = _each_channel(volume.voxels, lambda channel: normalise(channel, data)[0])
     mask = None if volume.mask is None else to_indices(volume.mask, data)
     if zoom is not None:
-        image = _each_channel(image, lambda one: _resample(one, zoom, order=1))
+        image = _each_channel(image, lambda channel: _resample(channel, zoom, order=1))
         mask = None if mask is None else _resample(mask, zoom, order=0)
     middle = middle_of(image, mask, data)
-    image = _each_channel(image, lambda one: crop_or_pad(one, data.size, "edge", middle))
+    image = _each_channel(image, lambda channel: crop_or_pad(channel, data.size, "edge", middle))
     if mask is not None:
         mask = crop_or_pad(mask, data.size, "constant", middle)
     return Gridded(image, mask, volume.category)
@@ -145,7 +145,7 @@ def _others(axis: int) -> tuple[int, ...]:
 
 def _each_channel(image: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], Array]) -> Array:
     """`change` of [X, Y, Z], or of each channel of [C, X, Y, Z]."""
-    return change(image) if image.ndim == 3 else np.stack([change(one) for one in image])
+    return change(image) if image.ndim == 3 else np.stack([change(channel) for channel in image])
 
 
 def _zoom(volume: Volume, data: DataConfig) -> list[float] | None:
@@ -277,8 +277,8 @@ def drawn_volume(
 
     image: [X, Y, Z], or [C, X, Y, Z] where the grid has channels.
     """
-    known = {"class": category, "site": site}
-    meta = {key: value for key, value in known.items() if value is not None}
+    facts = {"class": category, "site": site}
+    meta = {key: value for key, value in facts.items() if value is not None}
     modality = modalities.get(data.modality)
     values = denormalise(image, public_limits(data), modality.exponent)
     voxels: npt.NDArray[Any] = to_steps(values, modality.step)

@@ -80,8 +80,8 @@ class Volume:
     def _check_channels(self) -> None:
         shape, channels = self.voxels.shape, self.channels
         if len(shape) != (4 if channels else 3) or 0 in shape:
-            wanted = "[C, X, Y, Z]" if channels else "[X, Y, Z]"
-            raise ValueError(f"voxels must be a non-empty {wanted}, not {shape}")
+            form = "[C, X, Y, Z]" if channels else "[X, Y, Z]"
+            raise ValueError(f"voxels must be a non-empty {form}, not {shape}")
         if not channels:
             return
         if len(channels) != shape[0] or len(channels) > MOST_CHANNELS:
@@ -100,14 +100,14 @@ class Volume:
     @property
     def category(self) -> int | None:
         """The class 0, 1, ... that the volume is of, or None."""
-        found = self.meta.get("class")
-        return None if found is None else int(found)
+        number = self.meta.get("class")
+        return None if number is None else int(number)
 
     @property
     def site(self) -> str | None:
         """Where the volume was made (a hospital, a scanner), or None."""
-        found = self.meta.get("site")
-        return None if found is None else str(found)
+        name = self.meta.get("site")
+        return None if name is None else str(name)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -149,10 +149,10 @@ class Volume:
         arrays = {"voxels": self.voxels, "affine": self.affine.astype(np.float64)}
         if self.mask is not None:
             arrays["mask"] = self.mask.astype(np.uint8, copy=False)
-        known: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
+        header: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
         if self.channels:
-            known["channels"] = list(self.channels)
-        facts = json.dumps(known, sort_keys=True)
+            header["channels"] = list(self.channels)
+        facts = json.dumps(header, sort_keys=True)
         # One key alone: several are written in an order that changes from run to run, and
         # equal volumes must give equal bytes.
         return tensors.packed(arrays, {"facts": facts})

@@ -62,12 +62,12 @@ def add_anatomy(
         kind, files = anatomy_files.find(Path(folder))
         progress.start("reading the library", len(files))
         people, numbers = [], set()
-        for done, one in enumerate(files, 1):
-            maps, sources = reader.read(one)
-            numbers |= _labels(maps, scheme, one.labels.source)
+        for done, person in enumerate(files, 1):
+            maps, sources = reader.read(person)
+            numbers |= _labels(maps, scheme, person.labels.source)
             x, y, z = maps.labels.shape
             stored = staging.add(maps)
-            people.append(Person(one.id, sources, stored, (x, y, z), maps.spacing))
+            people.append(Person(person.id, sources, stored, (x, y, z), maps.spacing))
             progress.advance(done)
         progress.finish()
         named = _unnamed(numbers) if scheme is None else scheme
@@ -89,8 +89,8 @@ def add_anatomy(
 def list_anatomy(vault: PathLike | None = None) -> AnatomyList:
     """Every entry of a vault's library."""
     library = library_of(vault)
-    found = tuple(summary(library.entry(name)) for name in library.names())
-    return AnatomyList(str(library.root), found)
+    entries = tuple(summary(library.entry(name)) for name in library.names())
+    return AnatomyList(str(library.root), entries)
 
 
 def show_anatomy(name: str, vault: PathLike | None = None) -> AnatomyDetail:
@@ -132,7 +132,7 @@ def verify_anatomy(vault: PathLike | None = None, progress: Progress = SILENT) -
         anatomy=str(library.root),
         entries=tuple(library.names()),
         objects=objects,
-        damaged=tuple(Damage(**one) for one in damaged),
+        damaged=tuple(Damage(**damage) for damage in damaged),
     )
 
 
@@ -169,9 +169,9 @@ def _labels(maps: PersonMaps, scheme: dict[int, str] | None, source: str) -> set
     numbers = {int(n) for n in np.flatnonzero(np.bincount(maps.labels.ravel()))} - {0}
     strange = sorted(numbers - set(scheme)) if scheme is not None else []
     if strange:
-        shown = ", ".join(map(str, strange[:_NAMED])) + (", ..." if strange[_NAMED:] else "")
+        listed = ", ".join(map(str, strange[:_NAMED])) + (", ..." if strange[_NAMED:] else "")
         raise InputError(
-            f"{source} holds labels that the label scheme lacks ({shown}); name them in "
+            f"{source} holds labels that the label scheme lacks ({listed}); name them in "
             "--label-scheme, or correct the file"
         )
     return numbers

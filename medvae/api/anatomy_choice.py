@@ -98,10 +98,10 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
-    for key, given in (("classes", max(cfg.data.classes, 0)), ("sites", cfg.data.sites)):
-        if given:
+    for key, value in (("classes", max(cfg.data.classes, 0)), ("sites", cfg.data.sites)):
+        if value:
             raise UsageError(
-                f"data.{key} is {given}, and of public people no class or site is known; leave it "
+                f"data.{key} is {value}, and of public people no class or site is known; leave it "
                 "out"
             )
     if cfg.data.label_scheme is None:
@@ -144,10 +144,10 @@ def check_other_people(tenant: Tenant, entry: Entry, library: Library) -> None:
     for index, person in enumerate(entry.people):
         maps = library.person(entry, index)
         same = masks.copies(maps.labels > 0)
-        found = next(same, None)
-        if found is None and images is not None and maps.image is not None:
-            found = next(images.copies(maps.image), None)
-        if found is not None:
+        copy = next(same, None)
+        if copy is None and images is not None and maps.image is not None:
+            copy = next(images.copies(maps.image), None)
+        if copy is not None:
             raise UsageError(
                 f"{person.id} of the anatomy entry {entry.name} is an ingested patient, or so "
                 "close to one that the two cannot be distinguished; use an entry that shows "

@@ -93,7 +93,9 @@ def _beside(files: Sequence[File]) -> tuple[EntryKind, list[PersonFiles]]:
     people = []
     for file in maps:
         stem = names.stem(file.name).rpartition("_")[0]
-        scan = plain.get(stem) or next((one for one in scans if _is_bids_pair(one, file)), None)
+        scan = plain.get(stem) or next(
+            (candidate for candidate in scans if _is_bids_pair(candidate, file)), None
+        )
         people.append(PersonFiles(stem, file, scan))
     if not scans:
         return "labels", people

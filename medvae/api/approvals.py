@@ -54,11 +54,11 @@ def approve(tenant: Tenant, what: str) -> ApprovalResult:
     from medvae.vault import atomic_write
 
     folder = _folder(tenant, what)
-    found, files = check.check_sealed(folder, tenant.public_key())
-    if found.valid is not True or found.id is None:
+    release, files = check.check_sealed(folder, tenant.public_key())
+    if release.valid is not True or release.id is None:
         raise IntegrityError(
             f"{folder} is not approved, since it is not as this tenant signed it: "
-            f"{found.problems[0]}"
+            f"{release.problems[0]}"
         )
     try:
         who = approval.requirement_of(folder, files)
@@ -68,20 +68,20 @@ def approve(tenant: Tenant, what: str) -> ApprovalResult:
         raise UsageError(
             f"the release {folder} needs no approval: its tenant was made without --approvals"
         )
-    data = release_book.approval_of(tenant, found.id)
+    data = release_book.approval_of(tenant, release.id)
     if data is None:
         own = tenant.approvals.own()
         refusal = who.refusal(manifest.fingerprint(own))
         if refusal:
-            tenant.record("approve", outcome="refused", release=found.id)
+            tenant.record("approve", outcome="refused", release=release.id)
             raise AccessError(f"the release {folder} is not approved: {refusal}")
         today = datetime.now(UTC).date().isoformat()
-        data = approval.encode(found.id, today, own, tenant.approvals.sign)
-    given = approval.decode(data, found.id, who)
+        data = approval.encode(release.id, today, own, tenant.approvals.sign)
+    statement = approval.decode(data, release.id, who)
     # The book first: what is valid outside is never missing from it.
-    release_book.approve(tenant, found.id, data, given.approver)
+    release_book.approve(tenant, release.id, data, statement.approver)
     atomic_write(folder / manifest.APPROVAL, data, 0o644)
-    return ApprovalResult(found.id, folder, given.approver, given.date)
+    return ApprovalResult(release.id, folder, statement.approver, statement.date)
 
 
 def _folder(tenant: Tenant, what: str) -> Path:

@@ -64,24 +64,24 @@ def pull(
 
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
-    peer, wanted = peers.parse(address), _wanted(order)
+    peer, query = peers.parse(address), _wanted(order)
     access = access_of(link)
-    held = hold_of(order.memory_limit)
+    hold = hold_of(order.memory_limit)
     try:
-        with moving.destination_of(order.move, order.bind, peer, access, held) as destination:
+        with moving.destination_of(order.move, order.bind, peer, access, hold) as destination:
             archive = archive_of(peer, access, destination)
             try:
-                more = _receive(archive, wanted, held, progress)
+                more = _receive(archive, query, hold, progress)
             except MedvaeError as error:
                 reason = type(error).__name__
                 tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
                 raise
-        pulled = count(held)
+        pulled = count(hold)
         tenant.record("pull", peer=peer.label, **vars(pulled))
-        sources = sources_of(peer.host, held)
+        sources = sources_of(peer.host, hold)
         done = intake.ingest(tenant, sources, dataset, options, progress)
     finally:
-        held.close()
+        hold.close()
     notes = (f"more studies match than the {len(sources)} of --limit",) if more else ()
     return PullResult(**(vars(done) | {"notes": (*notes, *done.notes)}), pulled=pulled)
 
@@ -94,24 +94,26 @@ def _wanted(order: PullRequest) -> Wanted:
 
 def _receive(archive: Archive, wanted: Wanted, held: Hold, progress: Progress) -> bool:
     """Fetch all that matches; whether there would have been more."""
-    found = archive.find(wanted)
-    missing = set(wanted.studies) - {one.uid for one in found.studies}
-    if not found.studies or (missing and not found.more):
+    listing = archive.find(wanted)
+    missing = set(wanted.studies) - {study.uid for study in listing.studies}
+    if not listing.studies or (missing and not listing.more):
         which = f"study {min(missing)}" if missing else "study that matches"
         raise NotFoundError(f"{archive.peer.label} has no {which}: check what was asked for")
-    progress.start("pull", len(found.studies))
-    for done, listed in enumerate(found.studies, start=1):
+    progress.start("pull", len(listing.studies))
+    for done, listed in enumerate(listing.studies, start=1):
         archive.fetch(listed, wanted, held)
         progress.advance(done)
     progress.finish()
-    return found.more
+    return listing.more
 
 
 def count(held: Hold) -> Pulled:
     """How much was received."""
     studies = held.studies
     return Pulled(
-        len(studies), sum(len(one.members) for one in studies), sum(one.size for one in studies)
+        len(studies),
+        sum(len(study.members) for study in studies),
+        sum(study.size for study in studies),
     )
 
 
@@ -129,6 +131,12 @@ def sources_of(origin: str, held: Hold) -> list[Received]:
     from medvae.ingest import Received
 
     return [
-        Received(f"study {one.uid} of {origin}", one.descriptor, one.members, one.uid, one.patient)
-        for one in held.studies
+        Received(
+            f"study {study.uid} of {origin}",
+            study.descriptor,
+            study.members,
+            study.uid,
+            study.patient,
+        )
+        for study in held.studies
     ]

@@ -23,7 +23,7 @@ _LARGEST: Final = 16 * 1024 * 1024  # bytes of a file of anchors: some 40,000 of
 def events(tenant: Tenant) -> tuple[Event, ...]:
     """Every event, oldest first."""
     named = ("time", "event", "outcome", "user", "details")
-    return tuple(Event(one, **{key: one[key] for key in named}) for one in tenant.events())
+    return tuple(Event(event, **{key: event[key] for key in named}) for event in tenant.events())
 
 
 def anchor(tenant: Tenant, out: Path | None) -> Anchor:
@@ -44,8 +44,8 @@ def anchor(tenant: Tenant, out: Path | None) -> Anchor:
         except OSError as error:
             raise AccessError(f"{out} cannot be written: {error.strerror or error}") from error
     stated = json.loads(line)
-    shown = {name: stated[name] for name in ("tenant", "sequence", "head", "time")}
-    return Anchor(line, out, **shown)
+    fields = {name: stated[name] for name in ("tenant", "sequence", "head", "time")}
+    return Anchor(line, out, **fields)
 
 
 def verify(tenant: Tenant, anchors: Path | None) -> LogCheck:

@@ -54,10 +54,10 @@ def compress(context: TenantContext, request: CompressRequest, progress: Progres
         artifact = models.load_outgoing(tenant, request.name)
         _free(tenant, request.to)
         progress.start("compress", 3)
-        made = stage(artifact, request.weights, request.prune)
+        compressed = stage(artifact, request.weights, request.prune)
         progress.advance(1, "drawing from both")
-        drift = _drift(context, artifact, made)
-        made.facts["compression"] |= {
+        drift = _drift(context, artifact, compressed)
+        compressed.facts["compression"] |= {
             "source": request.name,
             "volumes": None if drift is None else drift.to_json(),
         }
@@ -68,11 +68,11 @@ def compress(context: TenantContext, request: CompressRequest, progress: Progres
             "prune": request.prune,
         }
         with tenant.transaction():
-            tenant.put("model", made.to_bytes(), name=request.to)
+            tenant.put("model", compressed.to_bytes(), name=request.to)
             # Beside the model, so that a list need not open every model's weights.
             tenant.put("compression", json.dumps(note).encode(), name=request.to)
         tenant.record("model compress", model=request.to, source=request.name)
-        stated = models.compression(request.to, made)
+        stated = models.compression(request.to, compressed)
         assert stated is not None  # The stage has just said it.
         progress.finish(f"{stated.bytes_before / stated.bytes_after:.1f} times smaller")
     return stated
@@ -96,13 +96,13 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift |
 
     from medvae.grid import public_limits
 
-    if not any(before.part(one) for one in ("prior", "atlas", "anatomy", "cosines")):
+    if not any(before.part(part) for part in ("prior", "atlas", "anatomy", "cosines")):
         return None
     low, high = public_limits(before.config().data)
     scale = high - low
     squares, largest = [], 0.0
-    for one, other in zip(_drawn(context, before), _drawn(context, after), strict=True):
-        apart = (other.voxels.astype(np.float64) - one.voxels) / scale
+    for original, other in zip(_drawn(context, before), _drawn(context, after), strict=True):
+        apart = (other.voxels.astype(np.float64) - original.voxels) / scale
         squares.append(float(np.mean(apart**2)))
         largest = max(largest, float(np.abs(apart).max()))
     rms = float(np.sqrt(np.mean(squares)))

@@ -73,7 +73,7 @@ def note_likeness(entry: VolumeEntry, volume: Volume) -> None:
         entry["mask_likeness"] = likeness.packed(likeness.blocks(volume.mask > 0, COARSE))
     if contrasts := contrasts_of(volume):
         entry["channel_likeness"] = [
-            likeness.packed(likeness.blocks(one, COARSE)) for one in contrasts
+            likeness.packed(likeness.blocks(contrast, COARSE)) for contrast in contrasts
         ]
 
 
@@ -152,8 +152,8 @@ class Stored:
     def _opened(self, entry: VolumeEntry, channel: int | None, edge: int) -> Cube:
         volume = datasets.open_volume(self._tenant, entry)
         if self._what == "likeness":
-            shown = volume.grey if channel is None else volume.voxels[channel]
-            return likeness.blocks(shown, edge)
+            image = volume.grey if channel is None else volume.voxels[channel]
+            return likeness.blocks(image, edge)
         assert volume.mask is not None
         return likeness.blocks(volume.mask > 0, edge)
 

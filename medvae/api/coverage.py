@@ -44,10 +44,12 @@ def label_boxes(mask: npt.NDArray[np.uint8]) -> dict[str, list[list[int]]]:
 def _box(entry: VolumeEntry, numbers: tuple[int, ...]) -> Array | None:
     """[3, 2] voxels from the corner: the box round the learnt labels; None: none is there."""
     boxes = entry.get("label_boxes", {})
-    held = np.array([boxes[str(number)] for number in numbers if str(number) in boxes], np.float64)
-    if not held.size:
+    corners = np.array(
+        [boxes[str(number)] for number in numbers if str(number) in boxes], np.float64
+    )
+    if not corners.size:
         return None
-    return np.stack([held[..., 0].min(axis=0), held[..., 1].max(axis=0) + 1.0], axis=1)
+    return np.stack([corners[..., 0].min(axis=0), corners[..., 1].max(axis=0) + 1.0], axis=1)
 
 
 def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
@@ -63,12 +65,12 @@ def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
     if data.fit != "crop" or data.crop == "body" or 1 in data.size:
         return None
     boxes = [(entry, _box(entry, data.label_numbers)) for entry in volumes]
-    shown = [(entry, box) for entry, box in boxes if box is not None]
-    if not shown:
+    labelled = [(entry, box) for entry, box in boxes if box is not None]
+    if not labelled:
         return None
-    spacing = np.array([entry["spacing"] for entry, _ in shown], np.float64)
-    shape = np.array([entry["shape"][-3:] for entry, _ in shown], np.float64)
-    ends = np.array([box for _, box in shown])
+    spacing = np.array([entry["spacing"] for entry, _ in labelled], np.float64)
+    shape = np.array([entry["shape"][-3:] for entry, _ in labelled], np.float64)
+    ends = np.array([box for _, box in labelled])
     extent = (ends[..., 1] - ends[..., 0]) * spacing
     voxel = spacing if data.spacing is None else np.broadcast_to(data.spacing, spacing.shape)
     grid = np.array(data.size) * voxel
@@ -80,7 +82,7 @@ def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
     beyond = (reach > grid / 2 + TOLERANCE_MM).any(axis=1)
     size, proposed = _proposed(extent, spacing)
     return Coverage(
-        volumes=len(shown),
+        volumes=len(labelled),
         beyond=int(beyond.sum()),
         grid_mm=tuple(float(round(edge, 1)) for edge in np.median(grid, axis=0)),
         size=size,
@@ -90,11 +92,11 @@ def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
 
 def cut_off(volumes: list[VolumeEntry], data: DataConfig) -> str:
     """What a training says of labels beyond the grid; empty where none are."""
-    shown = coverage(volumes, data)
-    if shown is None or not shown.beyond:
+    covered = coverage(volumes, data)
+    if covered is None or not covered.beyond:
         return ""
     return (
-        f"the labels of {shown.beyond} of {shown.volumes} volumes reach beyond the grid, which "
+        f"the labels of {covered.beyond} of {covered.volumes} volumes reach beyond the grid, which "
         "cuts them off (medvae plan names a larger grid)"
     )
 

@@ -66,19 +66,19 @@ class Job(TypedDict):
 def code() -> str:
     """Digest of this package's code and of the libraries' versions: it must be one everywhere."""
     package = Path(__file__).parents[1]
-    seen = hashlib.sha256("".join(map(metadata.version, _LIBRARIES)).encode())
+    digest = hashlib.sha256("".join(map(metadata.version, _LIBRARIES)).encode())
     for path in sorted(package.rglob("*.py")):
-        seen.update(hashlib.sha256(path.read_bytes()).digest())
-    return seen.hexdigest()
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def state_of(plan: bytes, data: bytes, cfg: RunConfig, checkpoint: bytes | None) -> str:
     """Digest of what the processes of one run must have in common before it begins or goes on."""
-    seen = hashlib.sha256(plan + data)
-    seen.update(json.dumps(cfg.public(), sort_keys=True).encode())
-    seen.update(json.dumps(cfg.compute.model_dump(mode="json"), sort_keys=True).encode())
-    seen.update(hashlib.sha256(checkpoint or b"").digest())
-    return seen.hexdigest()
+    digest = hashlib.sha256(plan + data)
+    digest.update(json.dumps(cfg.public(), sort_keys=True).encode())
+    digest.update(json.dumps(cfg.compute.model_dump(mode="json"), sort_keys=True).encode())
+    digest.update(hashlib.sha256(checkpoint or b"").digest())
+    return digest.hexdigest()
 
 
 def job(tenant: Tenant, run: RunRecord, cfg: RunConfig, device: str, state: str) -> Job:
@@ -279,14 +279,14 @@ def _unwrap_until_ready(tenant: Tenant, link: Link, state: str) -> None:
     from medvae.vault.follow import answer
 
     while True:
-        asked, _ = link.receive("step")
-        if asked["step"] == "ready":
-            _check(asked["state"] == state, "another plan, data set or checkpoint")
+        message, _ = link.receive("step")
+        if message["step"] == "ready":
+            _check(message["state"] == state, "another plan, data set or checkpoint")
             return
-        found = answer(tenant, bytes.fromhex(asked["sealed"]), bytes.fromhex(asked["bound"]))
-        if found is not None and len(found) > _KEY_BYTES:
+        key = answer(tenant, bytes.fromhex(message["sealed"]), bytes.fromhex(message["bound"]))
+        if key is not None and len(key) > _KEY_BYTES:
             raise AccessError("a key slot holds more than a key; restore the key ring")
-        link.send({"unwrapped": None if found is None else found.hex()})
+        link.send({"unwrapped": None if key is None else key.hex()})
 
 
 def _check(same: bool, what: str) -> None:

@@ -62,8 +62,8 @@ def identity(entry: VolumeEntry) -> tuple[str, str]:
 
 def newest_entries(tenant: Tenant, name: str) -> dict[tuple[str, str], VolumeEntry]:
     """The lines of the newest version by `identity`; empty where there is no such data set."""
-    found = load(tenant, name)["volumes"] if version_numbers(tenant, name) else ()
-    return {identity(entry): entry for entry in found}
+    entries = load(tenant, name)["volumes"] if version_numbers(tenant, name) else ()
+    return {identity(entry): entry for entry in entries}
 
 
 def next_version(
@@ -115,12 +115,12 @@ def store(tenant: Tenant, manifest: Manifest) -> None:
 
 def version_numbers(tenant: Tenant, name: str) -> list[int]:
     """The version numbers of a data set; empty where there is none."""
-    found = []
+    numbers = []
     for label in tenant.names("dataset"):
         base, _, version = label.rpartition("@")
         if base == name:
-            found.append(int(version))
-    return found
+            numbers.append(int(version))
+    return numbers
 
 
 def resolve(tenant: Tenant, ref: str) -> str:
@@ -132,8 +132,8 @@ def resolve(tenant: Tenant, ref: str) -> str:
     name, at, version = ref.partition("@")
     versions = version_numbers(tenant, name)
     if not versions:
-        known = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
-        has = ", ".join(known) or "none"
+        names = sorted({label.rpartition("@")[0] for label in tenant.names("dataset")})
+        has = ", ".join(names) or "none"
         raise NotFoundError(f"tenant {tenant.name} has no data set {name!r}; it has: {has}")
     if not at:
         return f"{name}@{max(versions)}"
@@ -282,14 +282,14 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
     counts: Counter[str] = Counter()
     files: list[Path] = []
     rows: list[dict[str, object]] = []
-    held = 0
+    size = 0
     progress.start(f"Exporting {label}", len(manifest["volumes"]))
     with filling(out) as room:
         for done, entry in enumerate(manifest["volumes"], 1):
             volume = open_volume(tenant, entry)
             # As if all were of the size of those so far.
-            held += bytes_of(volume)
-            room.needed = held * len(manifest["volumes"]) // done
+            size += bytes_of(volume)
+            room.needed = size * len(manifest["volumes"]) // done
             counts[entry["subject"]] += 1
             stem = f"{entry['subject']}_{counts[entry['subject']]}"
             written = (

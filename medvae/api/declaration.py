@@ -94,14 +94,14 @@ def _file(path: Path) -> Unchecked:
         text = data.decode("utf-8-sig")
         if path.suffix.lower() in _TABLES:
             return _table(path, text)
-        found = _UniqueKeys(text).get_single_data()
+        content = _UniqueKeys(text).get_single_data()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
         raise ValueError(f"{path} is not a table or mapping in UTF-8") from error
-    if not isinstance(found, Mapping):
+    if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds no mapping of numbers to names")
-    return found
+    return content
 
 
 def _table(path: Path, text: str) -> Mapping[str, str]:
@@ -116,12 +116,12 @@ def _table(path: Path, text: str) -> Mapping[str, str]:
 
 
 def _pairs(pairs: Iterable[Sequence[str]]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for number, name in pairs:
-        if number.strip() in found:
+        if number.strip() in names:
             raise ValueError(f"label {number.strip()} is named twice")
-        found[number.strip()] = name
-    return found
+        names[number.strip()] = name
+    return names
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -183,9 +183,9 @@ def _label_notes(scheme: dict[str, str] | None, volumes: list[VolumeEntry]) -> l
         return [f"{len(masked)} volumes have masks, and no label scheme is declared"]
     if not scheme:
         return [f"{len(masked)} volumes have masks that no label is learnt from"] if masked else []
-    found = []
+    notes = []
     if len(masked) < len(volumes):
-        found.append(
+        notes.append(
             f"{len(volumes) - len(masked)} of {len(volumes)} volumes have no mask, which counts as "
             "an empty one"
         )
@@ -196,13 +196,13 @@ def _label_notes(scheme: dict[str, str] | None, volumes: list[VolumeEntry]) -> l
         present |= values
         strange += bool(values - {int(number) for number in scheme})
     if strange:
-        found.append(
+        notes.append(
             f"{strange} masks have numbers that the label scheme lacks, which count as background"
         )
     absent = [f"{number} ({name})" for number, name in scheme.items() if int(number) not in present]
     if absent:
-        found.append(f"no mask has label {', '.join(absent)}")
-    return found
+        notes.append(f"no mask has label {', '.join(absent)}")
+    return notes
 
 
 def label_values(entry: VolumeEntry) -> list[int]:
@@ -212,36 +212,42 @@ def label_values(entry: VolumeEntry) -> list[int]:
 
 
 def _class_notes(classes: int | None, volumes: list[VolumeEntry]) -> list[str]:
-    given = [entry["class"] for entry in volumes if "class" in entry]
+    classes_of = [entry["class"] for entry in volumes if "class" in entry]
     if classes is None:
-        return [f"{len(given)} volumes have a class, and no classes are declared"] if given else []
-    outside = sum(not number < classes for number in given)
-    found = []
+        return (
+            [f"{len(classes_of)} volumes have a class, and no classes are declared"]
+            if classes_of
+            else []
+        )
+    outside = sum(not number < classes for number in classes_of)
+    notes = []
     if outside:
-        found.append(f"{outside} volumes have a class that is not declared, which counts as none")
-    if classes and len(given) < len(volumes):
-        found.append(f"{len(volumes) - len(given)} of {len(volumes)} volumes have no class")
-    return found
+        notes.append(f"{outside} volumes have a class that is not declared, which counts as none")
+    if classes and len(classes_of) < len(volumes):
+        notes.append(f"{len(volumes) - len(classes_of)} of {len(volumes)} volumes have no class")
+    return notes
 
 
 def _site_notes(sites: Sequence[str] | None, volumes: list[VolumeEntry]) -> list[str]:
-    given = [entry["site"] for entry in volumes if "site" in entry]
+    sites_of = [entry["site"] for entry in volumes if "site" in entry]
     if sites is None:
-        return [f"{len(given)} volumes have a site, and no sites are declared"] if given else []
+        return (
+            [f"{len(sites_of)} volumes have a site, and no sites are declared"] if sites_of else []
+        )
     if not sites:
         return []
-    found = []
-    undeclared = sorted(set(given) - set(sites))
+    notes = []
+    undeclared = sorted(set(sites_of) - set(sites))
     if undeclared:
-        count = sum(name in undeclared for name in given)
+        count = sum(name in undeclared for name in sites_of)
         names = ", ".join(undeclared[:5]) + (", ..." if len(undeclared) > 5 else "")
-        found.append(
+        notes.append(
             f"{count} volumes are of a site that is not declared ({names}), which counts as none"
         )
-    if len(given) < len(volumes):
-        found.append(
-            f"{len(volumes) - len(given)} of {len(volumes)} volumes have no site, and count only "
-            "in the statistics of all"
+    if len(sites_of) < len(volumes):
+        notes.append(
+            f"{len(volumes) - len(sites_of)} of {len(volumes)} volumes have no site, and count "
+            "only in the statistics of all"
         )
     of_patient: dict[str, set[str]] = {}
     for entry in volumes:
@@ -249,10 +255,10 @@ def _site_notes(sites: Sequence[str] | None, volumes: list[VolumeEntry]) -> list
             of_patient.setdefault(entry["subject"], set()).add(entry["site"])
     several = sum(len(own) > 1 for own in of_patient.values())
     if several:
-        found.append(
+        notes.append(
             f"{several} patients have volumes of more than one site, and count in part at each"
         )
-    empty = [name for name in sites if name not in given]
-    if empty and given:
-        found.append(f"no volume is of the site {', '.join(empty)}")
-    return found
+    empty = [name for name in sites if name not in sites_of]
+    if empty and sites_of:
+        notes.append(f"no volume is of the site {', '.join(empty)}")
+    return notes

@@ -54,13 +54,13 @@ def _memory() -> str:
 
 
 def _packages() -> str:
-    found = []
+    versions = []
     for package in _PACKAGES:
         try:
-            found.append(f"{package} {version(package)}")
+            versions.append(f"{package} {version(package)}")
         except PackageNotFoundError as error:
             raise MedvaeError(f"{package} is not installed") from error
-    return ", ".join(found)
+    return ", ".join(versions)
 
 
 def _accelerator(device: str) -> str:
@@ -68,11 +68,11 @@ def _accelerator(device: str) -> str:
 
     from medvae.api.device import pick
 
-    chosen = pick(device)
-    if chosen.type == "cuda":
-        return torch.cuda.get_device_name(chosen)
-    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported() if chosen.type == "cpu" else False
-    return f"{chosen}, {torch.get_num_threads()} threads, bf16 {'yes' if bf16 else 'no'}"
+    picked = pick(device)
+    if picked.type == "cuda":
+        return torch.cuda.get_device_name(picked)
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported() if picked.type == "cpu" else False
+    return f"{picked}, {torch.get_num_threads()} threads, bf16 {'yes' if bf16 else 'no'}"
 
 
 def _sealing() -> str:
@@ -100,12 +100,12 @@ def _reading() -> str:
 
     sandbox = Sandbox(("nifti",), DEFAULT_LIMITS)
     try:
-        found = sandbox.layers()
+        layers = sandbox.layers()
     finally:
         sandbox.stop()
-    held = f"scans are read under {', '.join(('rlimits', *found))}"
-    lacks = missing(found)
-    return f"{held}; this system lacks {lacks} (see SECURITY.md)" if lacks else held
+    text = f"scans are read under {', '.join(('rlimits', *layers))}"
+    lacks = missing(layers)
+    return f"{text}; this system lacks {lacks} (see SECURITY.md)" if lacks else text
 
 
 def _accountant() -> str:

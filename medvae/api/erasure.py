@@ -30,19 +30,19 @@ def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
     with tenant.writer():
         datasets.resolve(tenant, ref)
         stored = tenant.inventory()
-        kept = _manifests(tenant, stored)
+        manifests = _manifests(tenant, stored)
         doomed = (
             [datasets.resolve(tenant, ref)]
             if at
             else [f"{name}@{v}" for v in datasets.version_numbers(tenant, name)]
         )
         for label in doomed:
-            del kept[label]
+            del manifests[label]
         with tenant.transaction():
             for label in doomed:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
             nearest.forget(tenant, doomed)
-            lost = _sweep(tenant, kept, stored)
+            lost = _sweep(tenant, manifests, stored)
         tenant.record("dataset delete", dataset=ref, volumes=lost)
     return DatasetDeletion(tuple(sorted(doomed)), lost)
 

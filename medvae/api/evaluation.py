@@ -85,11 +85,11 @@ def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
             if Path(item.source).suffix in _PAPERS:
                 continue
             raise UsageError(f"{item.source}: {item.reason}")
-        found = classes.get(item.subject)
+        row = classes.get(item.subject)
         yield (
             item.volume
-            if found is None
-            else replace(item.volume, meta=item.volume.meta | {"class": found})
+            if row is None
+            else replace(item.volume, meta=item.volume.meta | {"class": row})
         )
 
 
@@ -186,7 +186,7 @@ def _figures(
     """data: the grid; None: the model's, or that of the volumes."""
     from medvae import evaluate as stage
 
-    found = stage.evaluate(
+    figures = stage.evaluate(
         volumes,
         real,
         data=data if artifact is None else artifact.config().data,
@@ -196,7 +196,7 @@ def _figures(
     )
     return {
         name: Metric(figure, figure["value"], figure.get("real"), figure.get("extractor"))
-        for name, figure in found.items()
+        for name, figure in figures.items()
     }
 
 
@@ -244,10 +244,10 @@ def audit(
     if ref is None:
         raise UsageError(f"model {model} was trained on no patient: there is nothing to attack")
     members = list(real_volumes(context, ref))
-    known = {subject for subject, _ in members}
+    subjects = {subject for subject, _ in members}
     others: list[tuple[str, Volume]] = []
     if against is not None:
-        others = [(s, v) for s, v in real_volumes(context, against) if s not in known]
+        others = [(s, v) for s, v in real_volumes(context, against) if s not in subjects]
     volumes, artifact = _synthetic(context, model, n, progress)
     assert artifact is not None  # A run's record led to it.
     grid = artifact.config().data
@@ -266,10 +266,10 @@ def audit(
         members=ref,
         against=against,
         passed=report.passed,
-        findings=tuple(Finding(**vars(one)) for one in report.findings),
+        findings=tuple(Finding(**vars(finding)) for finding in report.findings),
         not_run=report.not_run,
         not_attacked=report.not_attacked,
-        power={one.name: one.power for one in report.findings},
+        power={finding.name: finding.power for finding in report.findings},
         release_ok=False,
     )
 
@@ -283,5 +283,5 @@ def audit_engine(progress: Progress = SILENT) -> EngineAudit:
     from medvae.privacy.audit import audit_engine as attack
 
     report = attack(progress=progress)
-    findings = tuple(EngineFinding(**vars(one)) for one in report.findings)
+    findings = tuple(EngineFinding(**vars(finding)) for finding in report.findings)
     return EngineAudit(report.passed, report.delta, findings)

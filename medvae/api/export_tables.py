@@ -14,7 +14,7 @@ SUBJECTS, SCHEME = "subjects.csv", "label_scheme.csv"
 
 def row(image: Path, entry: VolumeEntry, volume: Volume) -> dict[str, object]:
     """The line of an image; `unit`: whether its subject is a patient or stands for a file."""
-    found = {
+    fields = {
         "filename": image.name,
         "subject": entry["subject"],
         "unit": "file" if entry.get("own_subject") else "patient",
@@ -22,7 +22,7 @@ def row(image: Path, entry: VolumeEntry, volume: Volume) -> dict[str, object]:
         "site": volume.meta.get("site"),
         "label": volume.meta.get("label"),
     }
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def write(
@@ -31,8 +31,8 @@ def write(
     """subjects.csv (`--class-column class`, `--site-column site`, `--label-column label`) and
     label_scheme.csv (`--label-scheme`), where one is declared; returns the files written.
     """
-    known = ("filename", "subject", "unit", "class", "site", "label")
-    columns = [key for key in known if _any(rows, key)]
+    order = ("filename", "subject", "unit", "class", "site", "label")
+    columns = [key for key in order if _any(rows, key)]
     written = [_table(out / SUBJECTS, columns, rows)]
     if scheme:
         ordered = sorted(scheme.items(), key=lambda item: int(item[0]))
@@ -42,7 +42,7 @@ def write(
 
 
 def _any(rows: Iterable[Mapping[str, object]], key: str) -> bool:
-    return any(key in one for one in rows)
+    return any(key in row for row in rows)
 
 
 def _table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Path:

@@ -43,14 +43,14 @@ def table(context: TenantContext, name: str, source: Path, out: Path) -> Feature
     sources: list[str] = []
     rows: list[npt.NDArray[np.float32]] = []
     refused: list[Refused] = []
-    for one in stage.read([source], modality=artifact.config().data.modality):
+    for scan in stage.read([source], modality=artifact.config().data.modality):
         try:
-            if isinstance(one, stage.Quarantined):
-                raise InputError(one.reason)
-            rows.append(extractor.vector(one.volume))
-            sources.append(one.source)
+            if isinstance(scan, stage.Quarantined):
+                raise InputError(scan.reason)
+            rows.append(extractor.vector(scan.volume))
+            sources.append(scan.source)
         except InputError as error:
-            refused.append(Refused(one.source, str(error)))
+            refused.append(Refused(scan.source, str(error)))
     if not rows:
         why = f": {refused[0].reason}" if refused else ""
         raise InputError(f"{source} holds no scan that the model can encode{why}")

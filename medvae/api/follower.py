@@ -141,8 +141,8 @@ def _open(link: Link, job: crew.Job) -> Tenant:
 
     def ask(sealed: bytes, bound: bytes) -> bytes | None:
         link.send({"step": "unwrap", "sealed": sealed.hex(), "bound": bound.hex()})
-        found, _ = link.receive("unwrapped")
-        secret = found["unwrapped"]
+        message, _ = link.receive("unwrapped")
+        secret = message["unwrapped"]
         if secret is not None and not isinstance(secret, str):
             raise AccessError("the first process of this training sent no key")
         return None if secret is None else bytes.fromhex(secret)

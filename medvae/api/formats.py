@@ -29,10 +29,10 @@ def chosen(fmt: str | None, data: DataConfig, formats: tuple[tuple[str, ...], ..
         return fitting[0]
     if data.channels:
         # A picture is one file of three colours.
-        fitting = tuple(one for one in fitting if not (kind.planar and one == "nifti"))
-    known = [one for one in NAMED if one in (*of_volumes, *of_pictures)]
-    if fmt not in known:
-        raise UsageError(f"--format must be {' or '.join(known)}, not {fmt!r}")
+        fitting = tuple(name for name in fitting if not (kind.planar and name == "nifti"))
+    names = [name for name in NAMED if name in (*of_volumes, *of_pictures)]
+    if fmt not in names:
+        raise UsageError(f"--format must be {' or '.join(names)}, not {fmt!r}")
     if fmt not in fitting:
         raise UsageError(
             f"{kind.name} is not written as {fmt}: use --format {' or '.join(fitting)}"

@@ -142,27 +142,27 @@ def _dry_run(
     scheme, notes = _scheme(tenant, dataset, declared), list[str]()
     before = set(datasets.newest_entries(tenant, dataset))
     items = _read(tenant, sources, options, scheme, notes, progress)
-    found = rehearsal.rehearse(tenant, items, before, options.sheet is not None)
-    if not found.rows:
-        raise nothing(sources, found.refused)
+    rehearsal_of_items = rehearsal.rehearse(tenant, items, before, options.sheet is not None)
+    if not rehearsal_of_items.rows:
+        raise nothing(sources, rehearsal_of_items.refused)
     if options.sheet is not None:
-        rehearsal.draw(found, options.sheet, sources, scheme)
+        rehearsal.draw(rehearsal_of_items, options.sheet, sources, scheme)
     versions = datasets.version_numbers(tenant, dataset)
     return IngestResult(
         dataset=dataset,
         version=max(versions, default=0),
-        subjects=found.subjects,
-        volumes=len(found.rows),
-        added=found.added,
+        subjects=rehearsal_of_items.subjects,
+        volumes=len(rehearsal_of_items.rows),
+        added=rehearsal_of_items.added,
         updated=0,
-        masks=sum(bool(row.labels) for row in found.rows),
+        masks=sum(bool(row.labels) for row in rehearsal_of_items.rows),
         declared=declaration.result(declared),
-        unit=found.unit,
-        quarantined=tuple(found.refused),
-        reasons=reasons(found.refused),
-        notes=(*notes, *found.notes),
+        unit=rehearsal_of_items.unit,
+        quarantined=tuple(rehearsal_of_items.refused),
+        reasons=reasons(rehearsal_of_items.refused),
+        notes=(*notes, *rehearsal_of_items.notes),
         dry_run=True,
-        rows=tuple(found.rows),
+        rows=tuple(rehearsal_of_items.rows),
         sheet=options.sheet,
     )
 

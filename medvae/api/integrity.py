@@ -26,7 +26,7 @@ def verify(tenant: Tenant, ref: str | None, read_data: bool, progress: Progress)
         only = {entry["object"] for entry in manifest["volumes"]}
         only.add(datasets.object_of(tenant, f"{manifest['name']}@{manifest['version']}"))
     report = tenant.verify(read_data=read_data, only=only, progress=progress)
-    damaged = [Damage(one.object, one.reason) for one in report.damaged]
+    damaged = [Damage(damage.object, damage.reason) for damage in report.damaged]
     if ref is None and not damaged:
         damaged = _lost_volumes(tenant)
     unknown = len(report.orphans)
@@ -55,13 +55,13 @@ def repair(tenant: Tenant, gc: bool, progress: Progress) -> RepairReport:
         IntegrityError: `gc`, and the catalogue is not whole; nothing was removed.
     """
     report = tenant.repair(progress=progress)
-    lost = tuple(Damage(one.object, one.reason) for one in report.lost)
+    lost = tuple(Damage(damage.object, damage.reason) for damage in report.lost)
     collected = None
     if gc and not lost:
         with tenant.writer():
             tenant.inventory()
-            found = tenant.gc()
-            collected = Collection(found.staged, found.orphans, found.freed)
+            garbage = tenant.gc()
+            collected = Collection(garbage.staged, garbage.orphans, garbage.freed)
             tenant.record("repair gc", **vars(collected))
     return RepairReport(report.objects, lost, report.quarantined, collected)
 

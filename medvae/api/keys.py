@@ -25,8 +25,8 @@ def new(path: Path, passphrase: str | None) -> IdentityFiles:
     if public.exists():
         raise UsageError(f"{public} exists already; name a new file")
     fingerprint = new_identity(path, passphrase)
-    shown = {"medvae": "public", **recipient_of(path, "").settings}
-    atomic_write(public, (json.dumps(shown) + "\n").encode(), 0o644)
+    header = {"medvae": "public", **recipient_of(path, "").settings}
+    atomic_write(public, (json.dumps(header) + "\n").encode(), 0o644)
     return IdentityFiles(path, public, fingerprint)
 
 
@@ -61,14 +61,14 @@ def listing(tenant: Tenant) -> tuple[Recipient, ...]:
     from medvae.release import fingerprint
     from medvae.vault import approver_of
 
-    found = [(one, approver_of(one)) for one in tenant.recipients()]
+    recipients = [(recipient, approver_of(recipient)) for recipient in tenant.recipients()]
     return tuple(
         Recipient(
-            one.fingerprint,
-            one.kind,
-            one.label,
-            one.added,
+            recipient.fingerprint,
+            recipient.kind,
+            recipient.label,
+            recipient.added,
             None if key is None else fingerprint(key),
         )
-        for one, key in found
+        for recipient, key in recipients
     )

@@ -40,7 +40,7 @@ def access_of(link: Link) -> Access:
     if not 0 < link.timeout <= 86400:
         raise UsageError(f"--timeout must be seconds above 0, not {link.timeout:g}")
     files = (link.ca, link.client_cert, link.client_key)
-    ca, certificate, key = (None if one is None else Path(one) for one in files)
+    ca, certificate, key = (None if file is None else Path(file) for file in files)
     return peers.Access(
         ca, certificate, key, link.plaintext, peers.credentials(), link.timeout, link.aet
     )

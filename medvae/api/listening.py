@@ -58,9 +58,9 @@ def listen(
     datasets.check_name(dataset)
     declaration.parse(options.label_scheme, options.classes)
     how = _listening(order, link)
-    held = archives.hold_of(order.memory_limit)
+    hold = archives.hold_of(order.memory_limit)
     try:
-        listener = Listener(how, held)
+        listener = Listener(how, hold)
         try:
             if ready is not None:
                 ready(f"{how.aet}@{how.host}:{listener.port}")
@@ -70,7 +70,7 @@ def listen(
             pass
         finally:
             left = listener.close()
-        received = archives.count(held)
+        received = archives.count(hold)
         outcome = "success" if received.studies else "failure"
         tenant.record("listen", outcome=outcome, left_out=len(left), **vars(received))
         if not received.studies:
@@ -79,9 +79,9 @@ def listen(
                 f"no study came whole{partly}: check that the sender calls {how.aet} at port "
                 f"{listener.port}, and its own log"
             )
-        done = intake.ingest(tenant, archives.sources_of(how.aet, held), dataset, options, progress)
+        done = intake.ingest(tenant, archives.sources_of(how.aet, hold), dataset, options, progress)
     finally:
-        held.close()
+        hold.close()
     notes = tuple(_notes(left, listener.refused))
     return ListenResult(**(vars(done) | {"notes": (*notes, *done.notes)}), received=received)
 

@@ -314,10 +314,10 @@ def reconstruct(context: TenantContext, name: str, source: Path, out: Path) -> R
     artifact = load(context.tenant, name)
     data = artifact.config().data
     volume = one_scan.read(source, data.modality)
-    made = stage(artifact, volume, device=str(pick(context.device)))
-    _write_scan(made, out)
+    reconstruction = stage(artifact, volume, device=str(pick(context.device)))
+    _write_scan(reconstruction, out)
     context.tenant.record("reconstruct", model=name)
-    figures = compare(volume, made, data)
+    figures = compare(volume, reconstruction, data)
     return Reconstruction(name, out, figures.psnr, figures.ssim, figures.ms_ssim)
 
 

@@ -54,34 +54,34 @@ def nearest(
         raise UsageError(f"model {model} was trained on no patient: there is nobody to be near")
     label = None if request.against is None else datasets.resolve(tenant, request.against)
     members = list(real_volumes(context, ref))
-    known = {subject for subject, _ in members}
+    subjects = {subject for subject, _ in members}
     others = () if label is None else real_volumes(context, label)
     artifact = models.load(tenant, model)
     order = models.GenerateRequest(request.n, Path(), seed=SEED)
-    found = neighbours(
+    near = neighbours(
         models.draw(context, artifact, order, progress)[1],
         members,
         data=artifact.config().data,
-        others=((subject, volume) for subject, volume in others if subject not in known),
+        others=((subject, volume) for subject, volume in others if subject not in subjects),
         progress=progress,
     )
-    made = Nearest(
+    result = Nearest(
         model=model,
         members=ref,
         against=label,
         n=request.n,
         seed=SEED,
-        compared=found.compared,
-        unseen=found.unseen,
-        usual=found.usual,
-        least=found.least,
-        rows=tuple(NearestRow(**vars(one)) for one in found.found),
+        compared=near.compared,
+        unseen=near.unseen,
+        usual=near.usual,
+        least=near.least,
+        rows=tuple(NearestRow(**vars(row)) for row in near.found),
         releasable=False,
     )
-    tenant.put(KIND, json.dumps(made.to_json()).encode(), name=model, replace=True)
+    tenant.put(KIND, json.dumps(result.to_json()).encode(), name=model, replace=True)
     # A look at patients, which the card of a release counts.
     tenant.record("audit", model=model, dataset=ref, nearest=True)
-    return made
+    return result
 
 
 def last(tenant: Tenant, model: str) -> Nearest:
@@ -102,6 +102,6 @@ def forget(tenant: Tenant, labels: Collection[str]) -> None:
     for name in tenant.names(KIND):
         read = json.loads(tenant.get_named(KIND, name))
         if {read["members"], read["against"]} & set(labels):
-            found = tenant.find(KIND, name)
-            assert found is not None
-            tenant.delete(KIND, found)
+            stored = tenant.find(KIND, name)
+            assert stored is not None
+            tenant.delete(KIND, stored)

@@ -19,9 +19,9 @@ def read(source: Path, modality: str | None) -> Volume:
     """
     from medvae import ingest as stage
 
-    found = list(stage.read([source], modality=modality))
-    if len(found) != 1:
-        raise InputError(f"{source} holds {len(found)} scans; give exactly one")
-    if isinstance(found[0], stage.Quarantined):
-        raise InputError(f"{source}: {found[0].reason}")
-    return found[0].volume
+    scans = list(stage.read([source], modality=modality))
+    if len(scans) != 1:
+        raise InputError(f"{source} holds {len(scans)} scans; give exactly one")
+    if isinstance(scans[0], stage.Quarantined):
+        raise InputError(f"{source}: {scans[0].reason}")
+    return scans[0].volume

@@ -56,14 +56,14 @@ class Owners:
     @classmethod
     def of(cls, tenant: Tenant) -> Owners:
         """The scans of all data sets."""
-        found = cls()
+        owners = cls()
         for label, entry in datasets.labelled_entries(tenant):
             holder = Holder(entry["subject"], bool(entry.get("own_subject")), label)
-            found.held[entry["voxels"]] = holder
-            found.scans.setdefault(entry["subject"], set()).add(entry["voxels"])
+            owners.held[entry["voxels"]] = holder
+            owners.scans.setdefault(entry["subject"], set()).add(entry["voxels"])
             if study := entry.get("study"):
-                found.studies.setdefault(study, holder)
-        return found
+                owners.studies.setdefault(study, holder)
+        return owners
 
     def keep(self, item: Ingested, voxels: str, holder: Holder) -> None:
         """A scan of this ingest."""
@@ -81,9 +81,9 @@ class Owners:
         A file that names no patient is known again by its voxels, wherever it is now; another
         file of the same name is another subject.
         """
-        known = self.held.get(voxels)
-        if item.own_subject and known is not None and known.own and voxels not in self.fresh:
-            return known
+        owner = self.held.get(voxels)
+        if item.own_subject and owner is not None and owner.own and voxels not in self.fresh:
+            return owner
         pseudonym = tenant.pseudonym(item.subject)
         others = self.scans.get(pseudonym, set()) - {voxels}
         if item.own_subject and others and not item.several:
@@ -94,13 +94,13 @@ class Owners:
         """Why the scan cannot be stored under this subject; empty where it can."""
         if self._is_contested(item, holder) and not item.by_table:
             return _other_study(self.studies[item.study])
-        known = self.held.get(voxels)
-        if known is not None:
+        owner = self.held.get(voxels)
+        if owner is not None:
             # Of the same subject it was compared when it was stored.
-            return "" if known.pseudonym == holder.pseudonym else _elsewhere(known, holder)
+            return "" if owner.pseudonym == holder.pseudonym else _elsewhere(owner, holder)
         # A contrast may be stored as a scan of its own, and a scan as a channel.
-        shown = [item.volume.grey, *contrasts_of(item.volume)]
-        near = (one for part in shown for one in (stored.copies(part) if stored else ()))
+        images = [item.volume.grey, *contrasts_of(item.volume)]
+        near = (copy for part in images for copy in (stored.copies(part) if stored else ()))
         if any(entry["subject"] != holder.pseudonym for entry in near):
             return (
                 "a copy of it with other intensities or another header is stored as another "
@@ -132,8 +132,8 @@ class Owners:
         return lines
 
     def _is_contested(self, item: Ingested, holder: Holder) -> bool:
-        known = self.studies.get(item.study)
-        return known is not None and known.pseudonym != holder.pseudonym
+        owner = self.studies.get(item.study)
+        return owner is not None and owner.pseudonym != holder.pseudonym
 
 
 def _other_study(known: Holder) -> str:

@@ -46,9 +46,9 @@ class SealedPatients:
         self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
 
     def _check_modality(self, manifest: Manifest) -> None:
-        found = {entry["modality"] for entry in manifest["volumes"]}
-        if found != {self._data.modality}:
-            have = " and ".join(sorted(found))
+        modalities = {entry["modality"] for entry in manifest["volumes"]}
+        if modalities != {self._data.modality}:
+            have = " and ".join(sorted(modalities))
             raise UsageError(
                 f"data set {manifest['name']} holds {have}, the configuration expects "
                 f"{self._data.modality}; choose the other configuration or set data.modality"
@@ -99,12 +99,12 @@ class SealedPatients:
         """
         from medvae.anatomy.scan import scan_of
 
-        found = []
+        scans = []
         for entry in self._entries[index]:
             volume = datasets.open_volume(self._tenant, entry)
             with contextlib.suppress(InputError):
-                found.append(scan_of(volume, self._data))
-        return found
+                scans.append(scan_of(volume, self._data))
+        return scans
 
     def volumes(self, index: int) -> list[Gridded]:
         """The volumes of patient `index`, each [X, Y, Z] of the grid, in [-1, 1].

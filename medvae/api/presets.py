@@ -14,7 +14,7 @@ def configs() -> tuple[PresetInfo, ...]:
     """Every preset: its name, as `-c` takes it, and what it is for."""
     from medvae.config_files import presets
 
-    return tuple(PresetInfo(one.name, one.summary) for one in presets().values())
+    return tuple(PresetInfo(preset.name, preset.summary) for preset in presets().values())
 
 
 def config_text(name: str) -> str:
@@ -59,17 +59,17 @@ def explain_config(key: str | None = None) -> tuple[KeyInfo, ...]:
     from medvae.config_files import explain, load_config, presets
     from medvae.config_keys import KEYS
 
-    found = list(KEYS.values()) if key is None else explain(key)
+    keys = list(KEYS.values()) if key is None else explain(key)
     shipped = {name: load_config(name).model_dump(mode="json") for name in presets()}
     return tuple(
         KeyInfo(
-            name=one.name,
-            values=one.values,
-            default=one.default,
-            description=one.description,
-            configs={name: _at(cfg, one.name) for name, cfg in shipped.items()},
+            name=key_info.name,
+            values=key_info.values,
+            default=key_info.default,
+            description=key_info.description,
+            configs={name: _at(cfg, key_info.name) for name, cfg in shipped.items()},
         )
-        for one in found
+        for key_info in keys
     )
 
 

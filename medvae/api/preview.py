@@ -35,11 +35,11 @@ def preview(tenant: Tenant, ref: str, out: Path, count: int, progress: Progress)
         raise UsageError(f"{count} volumes do not fit on a sheet: expected 1 to {MOST_SCANS}")
     manifest = datasets.load(tenant, ref)
     label = f"{manifest['name']}@{manifest['version']}"
-    chosen = _spread(manifest["volumes"], count)
-    tenant.record("export", dataset=label, volumes=len(chosen), format="png")
-    progress.start(f"Drawing {label}", len(chosen))
+    entries = _spread(manifest["volumes"], count)
+    tenant.record("export", dataset=label, volumes=len(entries), format="png")
+    progress.start(f"Drawing {label}", len(entries))
     scans = []
-    for done, entry in enumerate(chosen, 1):
+    for done, entry in enumerate(entries, 1):
         scans.append(scan_of(datasets.open_volume(tenant, entry), entry["subject"][:PSEUDONYM]))
         progress.advance(done)
     scheme = manifest.get("declared", {}).get("label_scheme")
@@ -66,10 +66,10 @@ def write(out: Path, scans: Sequence[Scan], title: str, scheme: Mapping[str, str
 
 def _spread(entries: Sequence[VolumeEntry], count: int) -> list[VolumeEntry]:
     """Evenly spread scans, one of each subject before the second of any."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     ranked = []
     for place, entry in enumerate(entries):
-        rank = seen[entry["subject"]] = seen.get(entry["subject"], -1) + 1
+        rank = counts[entry["subject"]] = counts.get(entry["subject"], -1) + 1
         ranked.append((rank, place))
     if (first := sum(rank == 0 for rank, _ in ranked)) > count:
         places = [place for rank, place in ranked if rank == 0]

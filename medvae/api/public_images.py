@@ -63,5 +63,5 @@ def on_grid(anatomy: CohortAnatomy, data: DataConfig) -> Iterator[Volume]:
     from medvae.grid import from_grid, to_grid
 
     for volume in people(anatomy):
-        found = to_grid(volume, data)
-        yield from_grid(found.image, data, found.mask)
+        gridded = to_grid(volume, data)
+        yield from_grid(gridded.image, data, gridded.mask)

@@ -57,17 +57,17 @@ class PublicMeter:
         if self.people is None:
             return Quality("", looked, (), self.missing)
         alone = self._alone()
-        found = (_fit(self.made, self.people, alone), _shape(self.made, self.people, alone),
+        parts_found = (_fit(self.made, self.people, alone), _shape(self.made, self.people, alone),
                  _look(self.made, self.people, alone))  # fmt: skip
-        parts = tuple(part for part in found if part is not None)
+        parts = tuple(part for part in parts_found if part is not None)
         missing = "" if parts else "the release holds too few volumes"
-        shown = any(part.name == LOOK for part in parts)
-        note = "" if shown or missing else _UNSEEN
+        is_looked_at = any(part.name == LOOK for part in parts)
+        note = "" if is_looked_at or missing else _UNSEEN
         return Quality(self.against, looked, parts, missing, note, self.source)
 
     def _set(self) -> Likeness:
-        seen = self.people is not None and bool(self.people.features)
-        return Likeness(self.data, look=seen)
+        has_looks = self.people is not None and bool(self.people.features)
+        return Likeness(self.data, look=has_looks)
 
     def _alone(self) -> Likeness | None:
         """Volumes that the same generator draws of the entry's people, with no patient."""
@@ -82,8 +82,8 @@ class PublicMeter:
 def _fit(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    found = fit(made)
-    if found is None:
+    value = fit(made)
+    if value is None:
         return None
     among = fit(people) if people.features else None
     # People whose images hardly go with their labels do not excuse a release that does no better.
@@ -93,10 +93,10 @@ def _fit(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | Non
         "fit of labels and images",
         "part of pairs in which an image goes better with its own label map than with another "
         "volume's; 1 is best, 0.5 is chance",
-        found,
+        value,
         among,
         None if alone is None else fit(alone),
-        min(1.0, max(0.0, (found - _CHANCE) / (reference - _CHANCE))),
+        min(1.0, max(0.0, (value - _CHANCE) / (reference - _CHANCE))),
         f"fit of labels and images (what passes 0.5, {beside})",
     )
 
@@ -104,8 +104,8 @@ def _fit(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | Non
 def _shape(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    found, among = shape(made, people), shape(people)
-    if found is None:
+    dice, among = shape(made, people), shape(people)
+    if dice is None:
         return None
     # One person does not say how much people differ: then nothing is excused.
     reference = 1.0 if among is None else among
@@ -113,10 +113,10 @@ def _shape(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | N
     return Part(
         "shape of labels",
         "mean Dice of label maps with those of public people, centre on centre; 1 is best",
-        found,
+        dice,
         among,
         None if alone is None else shape(alone, people),
-        min(1.0, found / max(reference, 1e-9)),
+        min(1.0, dice / max(reference, 1e-9)),
         f"shape of labels (Dice{beside})",
     )
 
@@ -124,16 +124,16 @@ def _shape(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | N
 def _look(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    found = look(made, people)
-    if found is None:
+    distance = look(made, people)
+    if distance is None:
         return None
     return Part(
         LOOK,
         "distance to the nearest public person, over that between public people, in 46 texture "
         "features; 1 or less is best",
-        found,
+        distance,
         1.0,
         None if alone is None else look(alone, people),
-        min(1.0, 1.0 / max(found, 1e-9)),
+        min(1.0, 1.0 / max(distance, 1e-9)),
         "look of images (1 over the distance, at most 1)",
     )

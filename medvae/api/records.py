@@ -110,9 +110,9 @@ class RunRecord(TypedDict):
 
 def section(run: RunRecord, name: str) -> Mapping[str, Json]:
     """A section of the configuration that a run was begun with."""
-    found = run["config"][name]
-    assert isinstance(found, Mapping)
-    return found
+    value = run["config"][name]
+    assert isinstance(value, Mapping)
+    return value
 
 
 class CompressionNote(TypedDict):

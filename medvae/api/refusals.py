@@ -22,17 +22,17 @@ class NothingUsableError(InputError):
     @property
     def details(self) -> Mapping[str, object]:
         return {
-            "quarantined": [one.to_json() for one in self._refused],
-            "reasons": [one.to_json() for one in reasons(self._refused)],
+            "quarantined": [refused.to_json() for refused in self._refused],
+            "reasons": [reason.to_json() for reason in reasons(self._refused)],
         }
 
 
 def reasons(refused: Sequence[Refused]) -> tuple[Reason, ...]:
     """The reasons, most frequent first; those that differ in numbers alone count as one."""
-    found: dict[str, list[Refused]] = {}
-    for one in refused:
-        found.setdefault(_NUMBER.sub("#", one.reason), []).append(one)
-    ordered = sorted(found.values(), key=len, reverse=True)
+    by_reason: dict[str, list[Refused]] = {}
+    for refusal in refused:
+        by_reason.setdefault(_NUMBER.sub("#", refusal.reason), []).append(refusal)
+    ordered = sorted(by_reason.values(), key=len, reverse=True)
     return tuple(Reason(len(alike), alike[0].reason, alike[0].source) for alike in ordered)
 
 
@@ -43,8 +43,8 @@ def nothing(sources: Sequence[object], refused: Sequence[Refused]) -> NothingUsa
         return NothingUsableError(
             f"no scan was found in {where}; expected NIfTI files, DICOM series or a BIDS folder", ()
         )
-    found = reasons(refused)
-    shown = "; ".join(one.line for one in found[:MOST_SHOWN])
-    more = sum(one.count for one in found[MOST_SHOWN:])
+    causes = reasons(refused)
+    listed = "; ".join(cause.line for cause in causes[:MOST_SHOWN])
+    more = sum(cause.count for cause in causes[MOST_SHOWN:])
     rest = f"; and {more} more for other reasons (see --json)" if more else ""
-    return NothingUsableError(f"nothing usable in {where}: {shown}{rest}", refused)
+    return NothingUsableError(f"nothing usable in {where}: {listed}{rest}", refused)

@@ -63,15 +63,15 @@ def rehearse(
     """
     from medvae.ingest import Quarantined
 
-    found = Rehearsal(sheet, before)
+    rehearsal = Rehearsal(sheet, before)
     owners, stored = Owners.of(tenant), Stored(tenant)
     for item in items:
         if isinstance(item, Quarantined):
-            found.refused.append(Refused(item.source, item.reason))
+            rehearsal.refused.append(Refused(item.source, item.reason))
         else:
-            _see(tenant, item, owners, stored, found)
-    found.notes = owners.notes()
-    return found
+            _see(tenant, item, owners, stored, rehearsal)
+    rehearsal.notes = owners.notes()
+    return rehearsal
 
 
 def _see(tenant: Tenant, item: Ingested, owners: Owners, stored: Stored, found: Rehearsal) -> None:

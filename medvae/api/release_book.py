@@ -67,19 +67,19 @@ class Entry:
 
     def _enter(self, status: str) -> None:
         name = self.release
-        known = _read(self.tenant, name) if self.tenant.find(_KIND, name) else None
-        if known is not None and known["recalled"]:
+        before = _read(self.tenant, name) if self.tenant.find(_KIND, name) else None
+        if before is not None and before["recalled"]:
             raise UsageError(
                 f"release {name[:16]} has the same bytes and was recalled "
-                f"({known['recalled']['reason']}): draw with another seed"
+                f"({before['recalled']['reason']}): draw with another seed"
             )
-        made = known or {**self.record, "issues": []}
+        record = before or {**self.record, "issues": []}
         if status == "signed":
-            made["issues"].append({"time": _now(), "recipient": self.recipient})
+            record["issues"].append({"time": _now(), "recipient": self.recipient})
         # The same bytes once more lose neither a release nor an approval that there was.
-        made["status"] = "released" if "released" in (status, made["status"]) else status
-        made["folder"] = str(self.folder.absolute())
-        _write(self.tenant, name, made)
+        record["status"] = "released" if "released" in (status, record["status"]) else status
+        record["folder"] = str(self.folder.absolute())
+        _write(self.tenant, name, record)
 
 
 def record_of(facts: ReleaseFacts, model: str, fmt: str) -> ReleaseRecord:
@@ -118,8 +118,8 @@ def approval_of(tenant: Tenant, release: str) -> bytes | None:
             f"release {release[:16]} was recalled ({entry['recalled']['reason']}) and cannot be "
             "approved"
         )
-    given = entry.get("approval")
-    return None if given is None else str(given["text"]).encode("ascii")
+    approval = entry.get("approval")
+    return None if approval is None else str(approval["text"]).encode("ascii")
 
 
 def approve(tenant: Tenant, release: str, approval: bytes, approver: str) -> None:
@@ -138,14 +138,14 @@ def folder_of(tenant: Tenant, release: str) -> Path | None:
     Raises:
         NotFoundError, UsageError: no release, or several, begin like this.
     """
-    found = _read(tenant, _resolve(tenant, release)).get("folder")
-    return None if found is None else Path(found)
+    folder = _read(tenant, _resolve(tenant, release)).get("folder")
+    return None if folder is None else Path(folder)
 
 
 def listing(tenant: Tenant) -> tuple[ReleaseInfo, ...]:
     """Every release that was signed, the oldest first."""
-    found = [_info(name, _read(tenant, name)) for name in tenant.names(_KIND)]
-    return tuple(sorted(found, key=lambda one: (one.issues[0].time, one.release)))
+    releases = [_info(name, _read(tenant, name)) for name in tenant.names(_KIND)]
+    return tuple(sorted(releases, key=lambda release: (release.issues[0].time, release.release)))
 
 
 def recall(tenant: Tenant, release: str, reason: str, out: Path) -> RecallResult:
@@ -173,7 +173,7 @@ def recall(tenant: Tenant, release: str, reason: str, out: Path) -> RecallResult
         tenant.record("release", action="recall", release=name, reason=said)
     recalls = _recalls(tenant)
     atomic_write(out, encode_recalls(recalls, tenant.sign, tenant.public_key()), 0o644)
-    done = next(one for one in recalls if one.release == name)
+    done = next(order for order in recalls if order.release == name)
     return RecallResult(name, done.reason, done.date, len(recalls), out)
 
 
@@ -182,10 +182,12 @@ def _recalls(tenant: Tenant) -> list[Recall]:
     from medvae.release import Recall
 
     entries = [(name, _read(tenant, name)["recalled"]) for name in tenant.names(_KIND)]
-    made = [
-        (one["order"], Recall(name, one["reason"], one["date"])) for name, one in entries if one
+    ordered = [
+        (entry["order"], Recall(name, entry["reason"], entry["date"]))
+        for name, entry in entries
+        if entry
     ]
-    return [recall for _, recall in sorted(made, key=lambda one: one[0])]
+    return [recall for _, recall in sorted(ordered, key=lambda pair: pair[0])]
 
 
 def _resolve(tenant: Tenant, wanted: str) -> str:
@@ -218,7 +220,7 @@ def _info(name: str, entry: ReleaseRecord) -> ReleaseInfo:
         status="recalled" if recalled else entry["status"],
         approver=None if approval is None else approval["approver"],
         reason=recalled["reason"] if recalled else "",
-        issues=tuple(Issue(**one) for one in entry["issues"]),
+        issues=tuple(Issue(**issue) for issue in entry["issues"]),
     )
 
 

@@ -59,14 +59,14 @@ def create(
         if order.recipient:
             release.one_line(order.recipient, "--recipient")
         fmt = chosen(order.fmt, artifact.config().data, RELEASED)
-        wanted = models.GenerateRequest(
+        request = models.GenerateRequest(
             order.n, order.out, order.seed, category=order.category, site=order.site
         )
-        seed, drawn = models.draw(context, artifact, wanted, SILENT)
-        known = _accounted(tenant, name, artifact)
-        people, shown = None, None
+        seed, drawn = models.draw(context, artifact, request, SILENT)
+        accounted = _accounted(tenant, name, artifact)
+        people, public = None, None
         if order.with_public:
-            people, shown = public_images.of_model(tenant, name, artifact)
+            people, public = public_images.of_model(tenant, name, artifact)
         facts = release.ReleaseFacts.from_model(
             artifact.facts,
             n=order.n,
@@ -76,18 +76,18 @@ def create(
             suffix=order.suffix,
             body_part=order.body_part,
             label_names=order.label_names,
-            debited=known.debited,
-            account=known.account,
-            looks=known.looks,
-            people=known.people,
-            public=shown,
+            debited=accounted.debited,
+            account=accounted.account,
+            looks=accounted.looks,
+            people=accounted.people,
+            public=public,
             **({"license": order.licence} if order.licence else {}),
         )
         required = approvals.requirement(tenant)
         entered = record_of(facts, name, fmt)
         book = Entry(tenant, entered, order.out, order.recipient, required is not None)
         images = () if people is None else public_images.on_grid(people, facts.data)
-        made = release.create(
+        written = release.create(
             drawn,
             order.out,
             facts=facts,
@@ -107,28 +107,28 @@ def create(
     tenant.record(
         "release",
         model=name,
-        volumes=made.volumes,
-        signer=made.signer,
-        release=made.id,
+        volumes=written.volumes,
+        signer=written.signer,
+        release=written.id,
         recipient=order.recipient,
     )
     return ReleaseResult(
-        release=made.path,
-        report=made.report,
-        volumes=made.volumes,
-        files=made.files,
-        bytes=made.bytes,
-        epsilon=made.epsilon or 0.0,
-        delta=made.delta or 0.0,
-        passed=made.passed,
-        checks=tuple(GateCheck(**vars(check)) for check in made.checks),
-        signer=made.signer,
+        release=written.path,
+        report=written.report,
+        volumes=written.volumes,
+        files=written.files,
+        bytes=written.bytes,
+        epsilon=written.epsilon or 0.0,
+        delta=written.delta or 0.0,
+        passed=written.passed,
+        checks=tuple(GateCheck(**vars(check)) for check in written.checks),
+        signer=written.signer,
         model=name,
-        n=made.volumes,
-        public=made.public,
-        id=made.id,
+        n=written.volumes,
+        public=written.public,
+        id=written.id,
         status="released" if required is None else "awaiting approval",
-        scores=made.scores,
+        scores=written.scores,
     )
 
 
@@ -138,8 +138,8 @@ def _gate(facts: ReleaseFacts) -> GateInputs:
 
     if facts.public is None:
         return GateInputs()
-    found = f"no person of the anatomy entry {facts.public.entry} is an ingested patient"
-    return GateInputs(checks=(Check("public people", True, found),))
+    sentence = f"no person of the anatomy entry {facts.public.entry} is an ingested patient"
+    return GateInputs(checks=(Check("public people", True, sentence),))
 
 
 @dataclass(frozen=True)
@@ -168,18 +168,18 @@ def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
     runs = [(run, Plan.from_json(run["plan"]))]
     for earlier in artifact.facts.get("continues", []):
         # A name that has no run, or one of another plan, is a run that nothing was debited for.
-        found = models.run_of(tenant, earlier["name"]) or {**run, "id": ""}
-        runs.append((found, Plan.from_json(earlier["plan"])))
-    charged = [book.charged(one["id"]) for one, _ in runs]
+        record = models.run_of(tenant, earlier["name"]) or {**run, "id": ""}
+        runs.append((record, Plan.from_json(earlier["plan"])))
+    charged = [book.charged(record["id"]) for record, _ in runs]
     patients = frozenset[str]().union(*charged)
     spent = book.spent(sorted(patients))
     return _Accounted(
-        debited=all(book.holds(one["id"], plan) for one, plan in runs),
+        debited=all(book.holds(record["id"], plan) for record, plan in runs),
         account=Account(spent.spent, spent.delta, spent.events),
         looks=Looks(**looks(tenant, patients)),
         people=None
         if len(runs) == 1
-        else People(len(patients), len(patients) < sum(len(one) for one in charged)),
+        else People(len(patients), len(patients) < sum(len(subjects) for subjects in charged)),
     )
 
 

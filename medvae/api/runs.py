@@ -72,13 +72,13 @@ def init(
 
 def finish(tenant: Tenant, run: RunRecord, artifact: Artifact, seconds: float) -> RunRecord:
     """In one transaction: the model in, the noise's secret and the checkpoint gone."""
-    made = json.loads(run["plan"])
+    plan = json.loads(run["plan"])
     run = run | {
         "state": "done",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "epsilon": made["epsilon"],
-        "delta": made["delta"],
-        "steps": sum(mechanism["steps"] for mechanism in made["mechanisms"]),
+        "epsilon": plan["epsilon"],
+        "delta": plan["delta"],
+        "steps": sum(mechanism["steps"] for mechanism in plan["mechanisms"]),
         "seconds": round(seconds, 1),
     }
     with tenant.transaction():

@@ -63,10 +63,10 @@ def send(
     root, there = Path(folder), peers.parse(peer)
     sink = archive_of(there, access_of(link or Link()))
     trusted = None if public_key is None else check.read_key(Path(public_key))
-    found, listed = check.check_files(root, trusted, progress)
-    if not found.unchanged or found.valid is False:
-        problem = found.problems[0] if found.problems else "it is not as it was signed"
-        if found.unchanged:
+    checked, listed = check.check_files(root, trusted, progress)
+    if not checked.unchanged or checked.valid is False:
+        problem = checked.problems[0] if checked.problems else "it is not as it was signed"
+        if checked.unchanged:
             raise IntegrityError(f"{root} is not sent: {problem}")
         raise IntegrityError(
             f"{root} is not sent, since it is no release that is as it was signed: {problem}"
@@ -86,7 +86,9 @@ def send(
             rest = names[done:]
             failed += [Unsent(name, str(error)) for name in rest]
             break
-        failed += [Unsent(one.name, lost[one.uid]) for one in batch if one.uid in lost]
+        failed += [
+            Unsent(instance.name, lost[instance.uid]) for instance in batch if instance.uid in lost
+        ]
         done += len(batch)
         progress.advance(done)
     progress.finish()
@@ -95,14 +97,17 @@ def send(
         peer=there.label,
         sent=len(names) - len(failed),
         failed=tuple(failed),
-        signer=found.signer or "",
+        signer=checked.signer or "",
     )
 
 
 def _batches(root: Path, names: list[str], listed: Mapping[str, Entry]) -> Iterator[list[Instance]]:
     batch: list[Instance] = []
     for name in names:
-        if batch and sum(len(one.data) for one in batch) + listed[name].size > BATCH_BYTES:
+        if (
+            batch
+            and sum(len(instance.data) for instance in batch) + listed[name].size > BATCH_BYTES
+        ):
             yield batch
             batch = []
         batch.append(_read(root, name, listed[name]))

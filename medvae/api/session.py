@@ -79,8 +79,8 @@ class Session(Arrivals):
         """
         from medvae.api import training
 
-        chosen = _config(config, overrides, epsilon)
-        return training.plan(self.tenant, chosen, dataset, small_cohort=small_cohort)
+        cfg = _config(config, overrides, epsilon)
+        return training.plan(self.tenant, cfg, dataset, small_cohort=small_cohort)
 
     def pretrain(
         self,
@@ -154,8 +154,10 @@ class Session(Arrivals):
         from medvae.api import models
 
         fine = None if spacing is None else tuple(spacing)
-        given = None if from_labels is None else Path(from_labels)
-        order = models.GenerateRequest(n, Path(out), seed, fmt, category, fine, shard, given, site)
+        label_file = None if from_labels is None else Path(from_labels)
+        order = models.GenerateRequest(
+            n, Path(out), seed, fmt, category, fine, shard, label_file, site
+        )
         return models.generate(self, model, order, progress)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:
@@ -231,7 +233,7 @@ class Session(Arrivals):
 def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> RunConfig:
     from medvae.config_files import load_config
 
-    chosen = list(overrides)
+    settings = list(overrides)
     if epsilon is not None:
-        chosen.append(f"privacy.epsilon={float(epsilon)!r}")
-    return load_config(path, chosen)
+        settings.append(f"privacy.epsilon={float(epsilon)!r}")
+    return load_config(path, settings)

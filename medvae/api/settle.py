@@ -23,15 +23,15 @@ def resolve(tenant: Tenant, cfg: RunConfig, manifest: Manifest) -> RunConfig:
         UsageError: labels, classes or the unit of privacy are not declared or not as configured,
             or the public template or the anatomy entry cannot be used.
     """
-    chosen = _check_sites(anatomy_choice.choose(tenant, _declared(cfg, manifest)))
-    return _with_template(chosen.resolved(len(datasets.subjects(manifest))))
+    settled = _check_sites(anatomy_choice.choose(tenant, _declared(cfg, manifest)))
+    return _with_template(settled.resolved(len(datasets.subjects(manifest))))
 
 
 def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
     """The configuration with what its data set declares: label scheme, classes, unit."""
     declared = manifest.get("declared", declaration.UNDECLARED)
     scheme = _scheme(cfg.data, declared["label_scheme"], manifest)
-    found = {
+    facts = {
         "label_scheme": scheme,
         "labels": len(scheme),
         "classes": _classes(cfg.data, declared["classes"], manifest),
@@ -42,7 +42,7 @@ def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
     unit = {"unit": _unit(cfg.privacy.unit, manifest)}
     return cfg.model_copy(
         update={
-            "data": cfg.data.model_copy(update=found),
+            "data": cfg.data.model_copy(update=facts),
             "privacy": cfg.privacy.model_copy(update=unit),
         }
     )
@@ -50,9 +50,9 @@ def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
 
 def _check_crop(data: DataConfig, scheme: dict[str, str], manifest: Manifest) -> None:
     """Refuse to crop to labels that a volume has not, before anything is spent."""
-    wanted = {int(number) for number in scheme}
+    numbers = {int(number) for number in scheme}
     without = sum(
-        wanted.isdisjoint(declaration.label_values(entry)) for entry in manifest["volumes"]
+        numbers.isdisjoint(declaration.label_values(entry)) for entry in manifest["volumes"]
     )
     if data.crop == "labels" and without:
         raise UsageError(
@@ -86,14 +86,14 @@ def _scheme(
             f"data.labels is {data.labels}, but data set {manifest['name']} declares "
             f"{len(scheme)} labels; leave data.labels out, or declare more (medvae dataset declare)"
         )
-    wanted = len(scheme) if data.labels < 0 else data.labels
-    if wanted > MAX_LABELS:
+    count = len(scheme) if data.labels < 0 else data.labels
+    if count > MAX_LABELS:
         raise UsageError(
-            f"data set {manifest['name']} declares {wanted} labels, and a model learns at most "
+            f"data set {manifest['name']} declares {count} labels, and a model learns at most "
             f"{MAX_LABELS}; name those to learn in data.label_scheme, or set data.labels to 0"
         )
     # JSON with sorted keys, as manifests are stored, has 10 before 2.
-    return dict(list(label_scheme(scheme).items())[:wanted])
+    return dict(list(label_scheme(scheme).items())[:count])
 
 
 def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
@@ -101,14 +101,14 @@ def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
     wanted, name = cfg.data.channels, manifest["name"]
     if {entry["modality"] for entry in manifest["volumes"]} != {cfg.data.modality}:
         return wanted  # Another configuration is needed, and the cohort refuses this one.
-    found = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
-    if len(found) > 1:
-        several = " and ".join(", ".join(names) or "none" for names in sorted(found))
+    orders = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
+    if len(orders) > 1:
+        several = " and ".join(", ".join(names) or "none" for names in sorted(orders))
         raise UsageError(
             f"the volumes of data set {name} have different channels ({several}); ingest those of "
             "one kind as a data set of their own"
         )
-    (channels,) = found
+    (channels,) = orders
     if wanted not in ((), channels):
         raise UsageError(
             f"data.channels is {', '.join(wanted)}, but the volumes of data set {name} have "
@@ -139,14 +139,14 @@ def _classes(data: DataConfig, declared: int | None, manifest: Manifest) -> int:
 def _sites(data: DataConfig, declared: Sequence[str] | None, manifest: Manifest) -> tuple[str, ...]:
     """The sites to learn apart: as configured, else as declared."""
     sites, name = data.sites if data.sites is not None else declared, manifest["name"]
-    given = any("site" in entry for entry in manifest["volumes"])
-    if sites is None and given:
+    has_sites = any("site" in entry for entry in manifest["volumes"])
+    if sites is None and has_sites:
         raise UsageError(
             f"data set {name} has a site column, but nobody has declared which sites there are; "
             f"run medvae dataset declare {name} --sites a,b, or set data.sites to [] to learn none "
             "apart"
         )
-    if sites and not given:
+    if sites and not has_sites:
         raise UsageError(
             f"the sites {', '.join(sites)} are declared, but no volume of data set {name} has one: "
             "ingest again with a table that has them (--subjects, --site-column), or set "
@@ -192,15 +192,15 @@ def _with_template(cfg: RunConfig) -> RunConfig:
     """
     from medvae.atlas import public
 
-    seen = public.digest(cfg)
-    if cfg.atlas.public_digest not in ("", seen):
+    digest = public.digest(cfg)
+    if cfg.atlas.public_digest not in ("", digest):
         raise UsageError(
             f"the public template {cfg.atlas.public} or its labels are not the files that "
             "atlas.public_digest stands for; put those files back"
         )
-    if seen:
+    if digest:
         public.load(cfg)
-    return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": seen})})
+    return cfg.model_copy(update={"atlas": cfg.atlas.model_copy(update={"public_digest": digest})})
 
 
 def reopen(tenant: Tenant, run: RunRecord, cfg: RunConfig) -> tuple[RunConfig, Plan, Manifest]:

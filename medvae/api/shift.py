@@ -19,20 +19,20 @@ def shift(tenant: Tenant, name: str) -> Shift:
         NotFoundError: there is no such model.
         UsageError: it has no sites.
     """
-    known = models.load(tenant, name).facts.get("sites")
-    if known is None:
+    facts = models.load(tenant, name).facts.get("sites")
+    if facts is None:
         raise UsageError(
             f"model {name} has no sites; ingest with --site-column and --sites and train to have "
             "some"
         )
-    found = tuple(SiteDifference(**one) for one in known["differences"])
-    sites = tuple(known["names"])
+    differences = tuple(SiteDifference(**difference) for difference in facts["differences"])
+    sites = tuple(facts["names"])
     return Shift(
         model=name,
         sites=sites,
-        shares=tuple(known["shares"]),
-        level=known["level"],
-        statistics=len(found) // len(sites),
-        differing=sum(one.differs for one in found),
-        differences=found,
+        shares=tuple(facts["shares"]),
+        level=facts["level"],
+        statistics=len(differences) // len(sites),
+        differing=sum(difference.differs for difference in differences),
+        differences=differences,
     )

@@ -54,7 +54,7 @@ def stitch(
     from medvae.stitching import FREEDOMS, Options, Part, join
 
     paths, masks, file = [Path(one) for one in sources], [Path(one) for one in labels], Path(out)
-    freedom = next((one for one in FREEDOMS if one == transform), None)
+    freedom = next((freedom_name for freedom_name in FREEDOMS if freedom_name == transform), None)
     if freedom is None:
         raise UsageError(f"--transform must be one of {', '.join(FREEDOMS)}, not {transform!r}")
     if masks and len(masks) != len(paths):
@@ -80,7 +80,7 @@ def stitch(
         file,
         beside if masks else None,
         joined.volume.shape,
-        tuple(_placement(part.name, one) for part, one in placed),
+        tuple(_placement(part.name, placement) for part, placement in placed),
     )
 
 

@@ -21,16 +21,16 @@ LOCAL_STORE = "local"
 
 def default_vault() -> Path:
     """`MEDVAE_VAULT`, or the user's data folder."""
-    chosen = os.environ.get("MEDVAE_VAULT")
+    setting = os.environ.get("MEDVAE_VAULT")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(chosen) if chosen else data / "medvae" / "vault"
+    return Path(setting) if setting else data / "medvae" / "vault"
 
 
 def default_identity(tenant: str) -> Path:
     """`MEDVAE_IDENTITY`, or a file named after the tenant in the user's configuration folder."""
-    chosen = os.environ.get("MEDVAE_IDENTITY")
+    setting = os.environ.get("MEDVAE_IDENTITY")
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(chosen) if chosen else settings / "medvae" / f"{tenant}.identity"
+    return Path(setting) if setting else settings / "medvae" / f"{tenant}.identity"
 
 
 def open_session(
@@ -119,7 +119,9 @@ def _only_tenant(store: Vault, root: Path) -> str:
 
 def tenants(vault: PathLike | None = None) -> tuple[TenantInfo, ...]:
     """Every tenant of a vault: its name, when it was made, its epoch of keys; needs no keys."""
-    return tuple(TenantInfo(one.name, one.created, one.epoch) for one in _vault(vault).tenants())
+    return tuple(
+        TenantInfo(tenant.name, tenant.created, tenant.epoch) for tenant in _vault(vault).tenants()
+    )
 
 
 def recover_tenant(
@@ -162,8 +164,8 @@ def erase_tenant(
     """
     secret = _passphrase(passphrase)
     key = _key(name, identity, secret)
-    found = key if key is not None and (identity is not None or key.exists()) else None
-    _vault(vault).erase(name, identity=found, passphrase=secret, keys_only=keys_only)
+    identity_file = key if key is not None and (identity is not None or key.exists()) else None
+    _vault(vault).erase(name, identity=identity_file, passphrase=secret, keys_only=keys_only)
     return TenantErasure(name)
 
 

@@ -62,8 +62,8 @@ def _stacked(
     files: OpenRelease, paths: tuple[str, ...]
 ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
     """[C, X, Y, Z] of a file a channel, and the affine of the first."""
-    found = [files.nifti(path) for path in paths]
-    return torch.from_numpy(np.stack([voxels for voxels, _ in found])), found[0][1]
+    images = [files.nifti(path) for path in paths]
+    return torch.from_numpy(np.stack([voxels for voxels, _ in images])), images[0][1]
 
 
 def subjects(files: OpenRelease) -> list[torchio.Subject]:
@@ -76,12 +76,12 @@ def subjects(files: OpenRelease) -> list[torchio.Subject]:
 
         return kind(files.root / paths[0], reader=read)
 
-    found = []
+    subjects = []
     for sample in files.samples:
         parts: dict[str, object] = {"image": image(torchio.ScalarImage, *sample.images)}
         if sample.label_map is not None:
             parts["label"] = image(torchio.LabelMap, sample.label_map)
         if sample.class_id is not None:
             parts["class_id"] = sample.class_id
-        found.append(torchio.Subject(subject=sample.subject, **parts))
-    return found
+        subjects.append(torchio.Subject(subject=sample.subject, **parts))
+    return subjects

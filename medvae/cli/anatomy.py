@@ -116,6 +116,6 @@ def verify() -> int:
     with progress() as bar:
         result = verify_anatomy(settings.vault_path, bar)
     lines = [f"{plural(result.objects, 'file')} checked, {len(result.damaged)} damaged."]
-    lines += [f"  {one.object}: {one.reason}" for one in result.damaged]
+    lines += [f"  {damage.object}: {damage.reason}" for damage in result.damaged]
     show(result, lines)
     return IntegrityError.exit_code if result.damaged else 0

@@ -45,7 +45,8 @@ def _lines(result: AuditResult | EngineAudit) -> list[str]:
     """One line a finding; of an engine's bounds the figures, aligned, of the rest the sentence."""
     findings = result.findings
     rows = [
-        ("passed" if found.passed else "FAILED", found.name, _sentence(found)) for found in findings
+        ("passed" if finding.passed else "FAILED", finding.name, _sentence(finding))
+        for finding in findings
     ]
     not_run = getattr(result, "not_run", ())
     lines = table(("", "", ""), rows)

@@ -26,16 +26,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def level(argv: Sequence[str]) -> int:
     """Run one level; returns the exit code, as `medvae.cli.main.run` has them."""
-    known, rest = _parser().parse_known_args(argv)
-    if known.level == "participant":
+    options, rest = _parser().parse_known_args(argv)
+    if options.level == "participant":
         return run(
-            ["ingest", *_sources(known.bids, known.participants), "-d", known.dataset, *rest]
+            ["ingest", *_sources(options.bids, options.participants), "-d", options.dataset, *rest]
         )
-    name = known.name
-    done = run(["train", "-c", known.config, "-d", known.dataset, "--name", name, *rest])
+    name = options.name
+    done = run(["train", "-c", options.config, "-d", options.dataset, "--name", name, *rest])
     if done != 0:
         return done
-    return run(["release", "create", name, "-n", str(known.number), "-o", str(known.out)])
+    return run(["release", "create", name, "-n", str(options.number), "-o", str(options.out)])
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,9 +18,9 @@ def list_() -> None:
     """List the presets that ship with medvae; -c takes their names."""
     from medvae import api
 
-    found = api.configs()
-    rows = [(one.name, one.summary) for one in found]
-    show({"configs": objects(found)}, table(("name", "for"), rows))
+    presets = api.configs()
+    rows = [(preset.name, preset.summary) for preset in presets]
+    show({"configs": objects(presets)}, table(("name", "for"), rows))
 
 
 @app.command("show")
@@ -55,11 +55,11 @@ def explain(
     """Explain a key: meaning, values, default, and its value in each preset."""
     from medvae import api
 
-    found = api.explain_config(key)
+    keys = api.explain_config(key)
     lines = []
-    for one in found:
-        lines.append(f"{one.name}: {one.values}; default {one.default}")
-        lines.append(f"  {one.description}")
-        if len(found) == 1:
-            lines += [f"  {name}: {value}" for name, value in one.configs.items()]
-    show({"configs": objects(found)}, lines)
+    for key_info in keys:
+        lines.append(f"{key_info.name}: {key_info.values}; default {key_info.default}")
+        lines.append(f"  {key_info.description}")
+        if len(keys) == 1:
+            lines += [f"  {name}: {value}" for name, value in key_info.configs.items()]
+    show({"configs": objects(keys)}, lines)

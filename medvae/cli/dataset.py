@@ -23,12 +23,15 @@ _COLUMNS = ("dataset", "version", "subjects", "volumes", "masks", "modality", "c
 @app.command("list")
 def list_() -> None:
     """List the newest version of every data set."""
-    found = settings.session().datasets.list()
+    datasets = settings.session().datasets.list()
     rows = [
-        [", ".join(one.modality) if name == "modality" else getattr(one, name) for name in _COLUMNS]
-        for one in found
+        [
+            ", ".join(dataset.modality) if name == "modality" else getattr(dataset, name)
+            for name in _COLUMNS
+        ]
+        for dataset in datasets
     ]
-    show({"datasets": objects(found)}, table(_COLUMNS, rows) if rows else ["No data set yet."])
+    show({"datasets": objects(datasets)}, table(_COLUMNS, rows) if rows else ["No data set yet."])
 
 
 @app.command("show")

@@ -40,8 +40,8 @@ def run(
 
     with progress() as bar:
         if fetch:
-            kept = str(fetch_heads(bar).samseg.parent)
-            show({"fetched": kept}, [f"The public heads are in {kept}; now run medvae demo."])
+            folder = str(fetch_heads(bar).samseg.parent)
+            show({"fetched": folder}, [f"The public heads are in {folder}; now run medvae demo."])
             return
         result = journey(out, quick=quick, device=settings.device, progress=bar, wheels=wheels)
     lines = [

@@ -28,13 +28,13 @@ def run(
 ) -> None:
     """Write the latents of a scan (posterior means of its tiles) as safetensors, or features."""
     if features:
-        made = settings.session().features(model, source, out)
+        vectors = settings.session().features(model, source, out)
         note("Features show the same people as the scans: protect the file.")
-        lines = [f"{out}: {plural(made.n, 'scan')}, {len(made.names)} numbers each."]
-        if made.refused:
-            refused = [(one.source, one.reason) for one in made.refused]
+        lines = [f"{out}: {plural(vectors.n, 'scan')}, {len(vectors.names)} numbers each."]
+        if vectors.refused:
+            refused = [(refusal.source, refusal.reason) for refusal in vectors.refused]
             lines += table(("not encoded", "reason"), refused)
-        show(made, lines)
+        show(vectors, lines)
         return
     result = settings.session().encode(model, source, out)
     note("Latents show the same person as the scan: protect the file.")

@@ -41,7 +41,7 @@ def run(
         (
             name,
             metric.value,
-            *(None if (same := one.get(name)) is None else same.value for one in others),
+            *(None if (same := other.get(name)) is None else same.value for other in others),
             metric.real,
             metric.extractor or "",
         )

@@ -55,10 +55,10 @@ def recover(
 @app.command("list")
 def list_() -> None:
     """List who can open the tenant."""
-    found = settings.session().keys.list()
+    recipients = settings.session().keys.list()
     columns = ("fingerprint", "kind", "label", "added", "approver")
-    rows = [[getattr(one, column) for column in columns] for one in found]
-    show({"recipients": objects(found)}, table(columns, rows))
+    rows = [[getattr(recipient, column) for column in columns] for recipient in recipients]
+    show({"recipients": objects(recipients)}, table(columns, rows))
 
 
 @app.command()
@@ -70,8 +70,8 @@ def new(
     """Make an identity for yourself; give FILE.pub to somebody who can open the tenant."""
     from medvae.api import new_identity
 
-    made = new_identity(path)
-    show(made, [f"Identity: {made.identity}", f"Public:   {made.public}"])
+    identity = new_identity(path)
+    show(identity, [f"Identity: {identity.identity}", f"Public:   {identity.public}"])
 
 
 @app.command()
@@ -93,19 +93,19 @@ def add(
     if (public is None) != passphrase:
         raise UsageError("give the .pub file of a key, or --passphrase")
     if public is None:
-        made = settings.session().keys.add_passphrase(_new_passphrase(), label)
+        added = settings.session().keys.add_passphrase(_new_passphrase(), label)
     else:
-        made = settings.session().keys.add(public, label)
-    show(made, [f"{made.added} can open the tenant now."])
+        added = settings.session().keys.add(public, label)
+    show(added, [f"{added.added} can open the tenant now."])
 
 
 def _new_passphrase() -> str:
     import os
     import sys
 
-    given = os.environ.get("MEDVAE_NEW_PASSPHRASE")
-    if given:
-        return given
+    passphrase = os.environ.get("MEDVAE_NEW_PASSPHRASE")
+    if passphrase:
+        return passphrase
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to type at: set MEDVAE_NEW_PASSPHRASE")
     typed: str = typer.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)

@@ -28,9 +28,9 @@ def list_(context: typer.Context) -> None:
 
 
 def _detail(event: Event) -> str:
-    found = [f"{key}={value}" for key, value in event.details.items()]
+    details = [f"{key}={value}" for key, value in event.details.items()]
     # Written without keys, by anybody who can write to the disk.
-    return " ".join([*found, "(not sealed)"] if event.record.get("unsealed") else found)
+    return " ".join([*details, "(not sealed)"] if event.record.get("unsealed") else details)
 
 
 @app.command()

@@ -28,9 +28,9 @@ _COLUMNS = ("model", "private", "epsilon", "delta", "dataset", "weights", "sourc
 @app.command("list")
 def list_() -> None:
     """List the models."""
-    found = settings.session().models.list()
-    rows = [[getattr(model, column) for column in _COLUMNS] for model in found]
-    show({"models": objects(found)}, table(_COLUMNS, rows) if rows else ["No model yet."])
+    models = settings.session().models.list()
+    rows = [[getattr(model, column) for column in _COLUMNS] for model in models]
+    show({"models": objects(models)}, table(_COLUMNS, rows) if rows else ["No model yet."])
 
 
 @app.command("show")
@@ -70,11 +70,19 @@ def shift(name: Model) -> None:
         f"{site} {share:.0%}" for site, share in zip(result.sites, result.shares, strict=True)
     )
     lines = [f"Sites and their released shares: {shares}."]
-    differing = [one for one in result.differences if one.differs]
-    differing.sort(key=lambda one: -abs(one.difference) / max(one.noise, one.chance))
+    differing = [difference for difference in result.differences if difference.differs]
+    differing.sort(
+        key=lambda difference: (
+            -abs(difference.difference) / max(difference.noise, difference.chance)
+        )
+    )
     rows = [
-        [one.site, one.statistic, *(f"{x:.2f}" for x in (one.difference, one.noise, one.chance))]
-        for one in differing
+        [
+            difference.site,
+            difference.statistic,
+            *(f"{x:.2f}" for x in (difference.difference, difference.noise, difference.chance)),
+        ]
+        for difference in differing
     ]
     if rows:
         heads = ("site", "statistic", "difference", "noise", "chance")
@@ -117,14 +125,14 @@ def _nearest(result: Nearest, most: int) -> list[str]:
     heads = ("volume", "nearest patient", "distance", "next patient", "distance", "as near")
     rows = [
         [
-            f"{one.number:04d}",
-            one.subject[:PSEUDONYM] + (" (mirrored)" if one.mirrored else ""),
-            f"{one.distance:.3f}",
-            one.next_subject[:PSEUDONYM],
-            f"{one.next_distance:.3f}",
-            f"{one.nearer:.0f}%",
+            f"{row.number:04d}",
+            row.subject[:PSEUDONYM] + (" (mirrored)" if row.mirrored else ""),
+            f"{row.distance:.3f}",
+            row.next_subject[:PSEUDONYM],
+            f"{row.next_distance:.3f}",
+            f"{row.nearer:.0f}%",
         ]
-        for one in result.rows[:most]
+        for row in result.rows[:most]
     ]
     whom = (
         f"the {result.compared} patients of {result.against}, whom the model never saw,"

@@ -22,8 +22,8 @@ _LONGEST = 10_000
 def show(result: Result | dict[str, Any], lines: Iterable[str] = ()) -> None:
     """Print the result: as JSON with --json, otherwise the lines (none with -q)."""
     if settings.json:
-        shown = result if isinstance(result, dict) else result.to_json()
-        print(json.dumps(shown, allow_nan=False))
+        values = result if isinstance(result, dict) else result.to_json()
+        print(json.dumps(values, allow_nan=False))
     elif not settings.quiet:
         for line in lines:
             print(line)
@@ -37,7 +37,7 @@ def note(text: str) -> None:
 
 def objects(found: Iterable[Result]) -> list[dict[str, Any]]:
     """The JSON objects of several results."""
-    return [one.to_json() for one in found]
+    return [item.to_json() for item in found]
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

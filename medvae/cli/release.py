@@ -86,7 +86,7 @@ def create(
         f"Id:      {result.id}",
         f"{plural(n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
-        "Scores: " + ", ".join(f"{name} {_score(one)}" for name, one in result.scores.items()),
+        "Scores: " + ", ".join(f"{name} {_score(score)}" for name, score in result.scores.items()),
     ]
     if result.status == "awaiting approval":
         lines.append("It is not valid before another identity has approved it (release approve).")
@@ -142,16 +142,16 @@ def _score(value: float | None) -> str:
 @app.command("list")
 def list_() -> None:
     """List the releases that the tenant has signed: what, when, for whom."""
-    found = settings.session().releases.list()
+    releases = settings.session().releases.list()
     rows = [
         (
-            one.release[:16], one.model, one.volumes, one.epsilon, one.format,
-            one.issues[-1].time, one.status, one.issues[-1].recipient or None,
+            release.release[:16], release.model, release.volumes, release.epsilon, release.format,
+            release.issues[-1].time, release.status, release.issues[-1].recipient or None,
         )
-        for one in found
+        for release in releases
     ]  # fmt: skip
     heads = ("release", "model", "n", "epsilon", "format", "when", "status", "recipient")
-    show({"releases": objects(found)}, table(heads, rows) if rows else ["No release yet."])
+    show({"releases": objects(releases)}, table(heads, rows) if rows else ["No release yet."])
 
 
 @app.command()

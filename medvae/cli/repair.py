@@ -39,7 +39,7 @@ def run(
         result = settings.session().repair(gc=gc, progress=bar)
     lost = result.lost
     lines = [f"{plural(result.objects, 'object')} read, {len(lost)} lost."]
-    lines += [f"  {one.object}: {one.reason}" for one in lost]
+    lines += [f"  {damage.object}: {damage.reason}" for damage in lost]
     lines += [f"  moved aside: {path}" for path in result.quarantined.values()]
     if result.collected is not None:
         gone = result.collected.staged + result.collected.orphans

@@ -44,7 +44,7 @@ def run(
             progress=bar,
         )
     lines = [f"{plural(result.sent, 'file')} of {folder} are stored in {result.peer}."]
-    lines += [f"  not sent {one.file}: {one.reason}" for one in result.failed[:MOST_SHOWN]]
+    lines += [f"  not sent {unsent.file}: {unsent.reason}" for unsent in result.failed[:MOST_SHOWN]]
     if len(result.failed) > MOST_SHOWN:
         lines.append(f"  and {len(result.failed) - MOST_SHOWN} more (see --json)")
     show(result, lines)

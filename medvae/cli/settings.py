@@ -68,8 +68,8 @@ def hoist(argv: list[str]) -> list[str]:
     Raises:
         UsageError: an option that needs a value has none.
     """
-    for known in fields(Settings):
-        setattr(settings, known.name, known.default)
+    for setting in fields(Settings):
+        setattr(settings, setting.name, setting.default)
     # First of all, so that an error in the rest of the line is printed as JSON too.
     settings.json = "--json" in argv
     rest: list[str] = []
@@ -81,10 +81,10 @@ def hoist(argv: list[str]) -> list[str]:
         if word in _FLAGS:
             setattr(settings, _FLAGS[word], True)
         elif name in _VALUES:
-            given = value if equals else next(words, None)
-            if not given or given in _FLAGS or given in _VALUES:
+            text = value if equals else next(words, None)
+            if not text or text in _FLAGS or text in _VALUES:
                 raise UsageError(f"{name} needs a value")
-            setattr(settings, _VALUES[name], given)
+            setattr(settings, _VALUES[name], text)
         else:
             rest.append(word)
     if settings.device not in ("auto", "cpu", "gpu", "mps") and not settings.device.startswith(

@@ -40,7 +40,7 @@ def run(
     """Make one volume or picture of overlapping parts; needs no vault."""
     from medvae.api import stitch
 
-    with progress() as shown:
+    with progress() as bar:
         result = stitch(
             parts,
             out,
@@ -48,14 +48,14 @@ def run(
             modality=modality,
             transform=transform,
             match=match,
-            progress=shown,
+            progress=bar,
         )
     note("The output shows the person that the parts show: it is not synthetic.")
     lines = [f"{result.output}: {' x '.join(map(str, result.shape))}"]
     lines += [
-        f"{one.source}: placed from the {one.start}, correlation {one.correlation:.3f}, "
-        f"gain {one.gain:.3f}"
-        for one in result.transforms
-        if one.start != "first"
+        f"{part.source}: placed from the {part.start}, correlation {part.correlation:.3f}, "
+        f"gain {part.gain:.3f}"
+        for part in result.transforms
+        if part.start != "first"
     ]
     show(result, lines)

@@ -44,4 +44,4 @@ def fullest(error: OSError, argv: Sequence[str], vault: Path) -> tuple[Path, int
     else:
         places = [Path(word) for flag, word in itertools.pairwise(argv) if flag in OUTPUTS]
         places.append(vault)
-    return min(((place, space.free(place)) for place in places), key=lambda one: one[1])
+    return min(((place, space.free(place)) for place in places), key=lambda pair: pair[1])

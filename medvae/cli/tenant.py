@@ -91,10 +91,10 @@ def list_() -> None:
     """List the tenants of the vault."""
     from medvae.api import tenants
 
-    found = tenants(settings.vault_path)
-    rows = [(one.tenant, one.created, one.epoch) for one in found]
+    infos = tenants(settings.vault_path)
+    rows = [(info.tenant, info.created, info.epoch) for info in infos]
     lines = table(("tenant", "created", "epoch"), rows) if rows else ["No tenant yet."]
-    show({"tenants": objects(found)}, lines)
+    show({"tenants": objects(infos)}, lines)
 
 
 @app.command()

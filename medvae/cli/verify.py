@@ -25,7 +25,7 @@ def run(
         result = settings.session().verify(dataset, read_data=read_data, progress=bar)
     how = "read and authenticated" if read_data else "checked"
     lines = [f"{plural(result.objects, 'object')} {how}, {len(result.damaged)} damaged."]
-    lines += [f"  {one.object}: {one.reason}" for one in result.damaged]
+    lines += [f"  {damage.object}: {damage.reason}" for damage in result.damaged]
     if result.unknown:
         lines.append(
             f"{plural(result.unknown, 'file')} that the catalogue does not know: an interrupted "

@@ -71,8 +71,8 @@ def head(average: nib.Nifti1Image, spacing: float = HEAD_MM) -> Anatomy:
         smooth = ndimage.gaussian_filter(np.asarray(voxels, np.float32), max(blur, spacing / 3.0))
         where = np.linalg.inv(source.affine) @ target
         shape = tuple(round(size / spacing) for size in _HEAD_SIZE_MM)
-        found = ndimage.affine_transform(smooth, where[:3, :3], where[:3, 3], shape, order=1)
-        return np.asarray(found, np.float32)
+        moved = ndimage.affine_transform(smooth, where[:3, :3], where[:3, 3], shape, order=1)
+        return np.asarray(moved, np.float32)
 
     t1, grey, white = (load(1) for load in _templates())
     inside = placed(_voxels(t1) > 0.0, t1, to_brain, _SEAM_MM)
@@ -80,7 +80,7 @@ def head(average: nib.Nifti1Image, spacing: float = HEAD_MM) -> Anatomy:
     rest = placed(np.asarray(average.dataobj) / _WHITE_OF_HEAD, average, affine)
     own = placed(_voxels(t1, lambda v: np.percentile(v[v > 0], 95.0)), t1, to_brain)
     mixed = np.clip(share * own + (1.0 - share) * rest, 0.0, None)
-    tissues = [placed(_voxels(one), one, to_brain) for one in (grey, white)]
+    tissues = [placed(_voxels(file), file, to_brain) for file in (grey, white)]
     return Anatomy(mixed / mixed.max(), tissues[0], tissues[1], affine)
 
 
@@ -156,13 +156,13 @@ def _smooth(rng: np.random.Generator, base: Anatomy, width_mm: float) -> Array:
     shape = base.t1.shape
     step = max(1, round(width_mm / 4.0 / base.spacing))
     coarse = rng.normal(size=[-(-n // step) + 2 for n in shape])
-    found = ndimage.gaussian_filter(coarse, width_mm / step / base.spacing, mode="nearest")
+    values = ndimage.gaussian_filter(coarse, width_mm / step / base.spacing, mode="nearest")
     for axis, n in enumerate(shape):
         # Linear between the coarse points, one axis after the other.
         at = np.arange(n) / step
-        weights = np.maximum(1.0 - np.abs(at[:, None] - np.arange(found.shape[axis])), 0.0)
-        found = np.moveaxis(np.tensordot(weights, found, axes=(1, axis)), 0, axis)
-    return np.asarray(found / found.std(), np.float32)
+        weights = np.maximum(1.0 - np.abs(at[:, None] - np.arange(values.shape[axis])), 0.0)
+        values = np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
+    return np.asarray(values / values.std(), np.float32)
 
 
 def _brain_in_head() -> npt.NDArray[np.float64]:

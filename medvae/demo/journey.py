@@ -83,15 +83,15 @@ def run(
         NotFoundError: `wheels` lacks one of them.
         UsageError: an earlier demo in `out` drew the other anatomy.
     """
-    found = sources.find(wheels)
-    if wheels is not None and found is None:
-        wanted = f"{SAMSEG.pattern} and {sources.PYDEFACE.pattern}"
-        raise NotFoundError(f"{wheels} does not hold {wanted}; pip download --no-deps gets them")
+    wheel_files = sources.find(wheels)
+    if wheels is not None and wheel_files is None:
+        patterns = f"{SAMSEG.pattern} and {sources.PYDEFACE.pattern}"
+        raise NotFoundError(f"{wheels} does not hold {patterns}; pip download --no-deps gets them")
     config = _config(out)
-    smaller = _overrides(found is not None, quick)
+    smaller = _overrides(wheel_files is not None, quick)
     session = _tenant(out, device)
-    _library(out, found, progress)
-    _cohort(out, session, found, quick, progress)
+    _library(out, wheel_files, progress)
+    _cohort(out, session, wheel_files, quick, progress)
     checked = session.verify(DATASET, read_data=True, progress=progress)
     if checked.damaged:
         raise IntegrityError(f"the demo's vault is damaged: {checked.damaged[0]}")
@@ -118,22 +118,22 @@ def run(
         # An earlier demo's release: this demo made it, nothing else is there.
         shutil.rmtree(folder)
     volumes = 6 if quick else VOLUMES
-    made = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)
+    release = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)
     key = out / "keys" / "signer.pem"
     key.write_bytes(session.tenant.public_key())
     result = api.verify_release(folder, key)
     if result.valid is not True:
         raise IntegrityError(f"the demo's release does not verify: {result.problems[0]}")
     return DemoResult(
-        release=made.release,
-        report=made.report,
+        release=release.release,
+        report=release.report,
         epsilon=trained.epsilon,
         delta=trained.delta,
         patients=session.datasets.show(DATASET).subjects,
-        volumes=made.n,
+        volumes=release.n,
         plan=stages,
         metrics=evaluated.metrics,
-        heads=found is not None,
+        heads=wheel_files is not None,
     )
 
 

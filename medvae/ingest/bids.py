@@ -42,8 +42,8 @@ def subject_of(name: str) -> str | None:
     named = NAMED.match(path.name)
     if named:
         return named.group(1)
-    found = [m.group(1) for part in path.parts[:-1] if (m := SUBJECT.match(part))]
-    return found[0] if found else None
+    subjects = [m.group(1) for part in path.parts[:-1] if (m := SUBJECT.match(part))]
+    return subjects[0] if subjects else None
 
 
 def is_of_two(name: str) -> bool:
@@ -61,7 +61,7 @@ def is_scan(name: str) -> bool:
 def _modalities(name: str) -> list[Modality]:
     """Those that have images in the file's folder."""
     folder = PurePosixPath(name).parent.name
-    return [one for one in modalities.registered() if folder in one.bids.read]
+    return [modality for modality in modalities.registered() if folder in modality.bids.read]
 
 
 def is_segmentation(name: str) -> bool:
@@ -71,13 +71,13 @@ def is_segmentation(name: str) -> bool:
 
 def scan_folders() -> str:
     """The folders that scans lie in, in words."""
-    folders = {folder for one in modalities.registered() for folder in one.bids.read}
+    folders = {folder for modality in modalities.registered() for folder in modality.bids.read}
     return ", ".join(f"{folder}/" for folder in sorted(folders))
 
 
 def may_be(name: str, modality: str) -> bool:
     """Whether a scan of that modality may lie in the file's folder."""
-    return modality in [one.name for one in _modalities(name)]
+    return modality in [candidate.name for candidate in _modalities(name)]
 
 
 def modality_of(name: str) -> str | None:
@@ -86,10 +86,13 @@ def modality_of(name: str) -> str | None:
     Everything in anat/ is MRI but for CT.
     """
     folder, suffix = PurePosixPath(name).parent.name, _suffix(PurePosixPath(name).name).lower()
-    for one in modalities.registered():
-        if one.bids.suffixes == (suffix,):
-            return one.name
-    return next((one.name for one in modalities.registered() if one.bids.folder == folder), None)
+    for modality in modalities.registered():
+        if modality.bids.suffixes == (suffix,):
+            return modality.name
+    return next(
+        (modality.name for modality in modalities.registered() if modality.bids.folder == folder),
+        None,
+    )
 
 
 def segmentations_for(name: str, siblings: list[File]) -> list[File]:
@@ -97,15 +100,15 @@ def segmentations_for(name: str, siblings: list[File]) -> list[File]:
 
     Where one carries the plain name, that one alone.
     """
-    wanted = _entities(PurePosixPath(name).name)
+    entities = _entities(PurePosixPath(name).name)
     fitting = [
         file
         for file in siblings
         if _suffix(PurePosixPath(file.name).name) == "dseg"
-        and _entities(PurePosixPath(file.name).name) == wanted
+        and _entities(PurePosixPath(file.name).name) == entities
         and _named_suffixes(PurePosixPath(file.name).name) <= {_suffix(PurePosixPath(name).name)}
     ]
-    plain = [file for file in fitting if stem(file.name).endswith("_".join(wanted) + "_dseg")]
+    plain = [file for file in fitting if stem(file.name).endswith("_".join(entities) + "_dseg")]
     return plain or fitting
 
 
@@ -134,7 +137,7 @@ def participants(data: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
     try:
         text = data[:MOST_PARTICIPANTS].decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
-        columns = [(one or "").strip().lower() for one in reader.fieldnames or []]
+        columns = [(column or "").strip().lower() for column in reader.fieldnames or []]
         reader.fieldnames = columns
         rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:

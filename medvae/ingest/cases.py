@@ -43,15 +43,15 @@ def cases(
             tasks.setdefault(step.case, []).append(step)
         else:
             yield step
-    for found in tasks.values():
-        places = candidates([task.contrasts for task in found], channels)
+    for members in tasks.values():
+        places = candidates([task.contrasts for task in members], channels)
         taken = {at for own in places for at in own}
-        for at, task in enumerate(found):
+        for at, task in enumerate(members):
             if at not in taken:
                 notices.add("channel", task.source)
                 yield from [Passed()] * task.weight
         if taken:
-            yield from _case(found, places, channels)
+            yield from _case(members, places, channels)
 
 
 def _case(

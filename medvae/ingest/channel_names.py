@@ -52,12 +52,12 @@ def candidates(found: Sequence[Collection[str]], channels: Sequence[str]) -> lis
     Args:
         found: of each file, the contrasts that its name may stand for, in lower case.
     """
-    wanted = [name.lower() for name in channels]
-    exact = [[at for at, names in enumerate(found) if name in names] for name in wanted]
+    lowered = [name.lower() for name in channels]
+    exact = [[at for at, names in enumerate(found) if name in names] for name in lowered]
     taken = {at for places in exact for at in places}
     return [
         places or [at for at, names in enumerate(found) if at not in taken and _alike(name, names)]
-        for name, places in zip(wanted, exact, strict=True)
+        for name, places in zip(lowered, exact, strict=True)
     ]
 
 
@@ -71,18 +71,18 @@ def of_description(text: str, channels: Collection[str]) -> list[str]:
     FLAIR counts as FLAIR, whatever it is weighted by, and T1 with a contrast agent as t1ce.
     """
     words = set(re.findall(r"[a-z0-9]+", text.lower()))
-    found = words & (CONTRASTS | {name.lower() for name in channels})
-    if "flair" in found:
-        found -= _T1 | _T2
-    if found & _T1 and words & _ENHANCED:
-        found = found - _T1 | {"t1ce"}
-    return sorted(found)
+    contrasts = words & (CONTRASTS | {name.lower() for name in channels})
+    if "flair" in contrasts:
+        contrasts -= _T1 | _T2
+    if contrasts & _T1 and words & _ENHANCED:
+        contrasts = contrasts - _T1 | {"t1ce"}
+    return sorted(contrasts)
 
 
 def of_bids(suffix: str, entities: Collection[str]) -> str:
     """The contrast of a BIDS image: its suffix, of T1w with a contrast agent t1ce."""
     name = suffix.lower()
-    enhanced = any(one.startswith("ce-") for one in entities)
+    enhanced = any(entity.startswith("ce-") for entity in entities)
     return "t1ce" if enhanced and name in _T1 else name
 
 

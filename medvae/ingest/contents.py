@@ -134,9 +134,9 @@ def guess_modality(voxels: Voxels) -> str:
     low, high = float(inside.min()), float(inside.max())
     whole = voxels.dtype == np.int16
     fitting = [
-        one.name
-        for one in modalities.registered()
-        if one.recognised is not None and one.recognised(low, whole)
+        modality.name
+        for modality in modalities.registered()
+        if modality.recognised is not None and modality.recognised(low, whole)
     ]
     why = ""
     if _is_phase(low, high):
@@ -196,7 +196,7 @@ def _flatness(voxels: Voxels) -> float:
         if index:
             neighbours.append((slab, voxels[index - 1]))
             masks.append(inside & (voxels[index - 1] != background))
-        for (one, other), counted in zip(neighbours, masks, strict=True):
+        for (first, other), counted in zip(neighbours, masks, strict=True):
             pairs += int(np.count_nonzero(counted))
-            same += int(np.count_nonzero(counted & (one == other)))
+            same += int(np.count_nonzero(counted & (first == other)))
     return same / pairs if pairs else 0.0

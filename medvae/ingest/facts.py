@@ -36,12 +36,12 @@ def number(key: str, value: Any) -> float | None:
     """The value of a numeric key, rounded; None where it is no number in its range."""
     low, high, decimals = NUMBERS[key]
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    if not math.isfinite(found) or not low <= found <= high:
+    if not math.isfinite(parsed) or not low <= parsed <= high:
         return None
-    return round(found, decimals)
+    return round(parsed, decimals)
 
 
 def allowed(meta: dict[str, Any], given: dict[str, Any]) -> bool:
@@ -102,5 +102,5 @@ def sex(text: str) -> str | None:
 
 def demographics(age: str, sex_text: str) -> dict[str, str]:
     """`age_group` and `sex`, where they are clear."""
-    found = {"age_group": age_group(age), "sex": sex(sex_text)}
-    return {key: value for key, value in found.items() if value is not None}
+    groups = {"age_group": age_group(age), "sex": sex(sex_text)}
+    return {key: value for key, value in groups.items() if value is not None}

@@ -59,18 +59,18 @@ def series_tasks(
     marks: list[Slice] = []
     for start in range(0, len(found), wire.BATCH):
         batch = found[start : start + wire.BATCH]
-        for one, summary in _summaries(batch, pool, salt, options.channels):
+        for file_found, summary in _summaries(batch, pool, salt, options.channels):
             try:
-                new = _slice(one, summary)
+                new = _slice(file_found, summary)
             except InputError as error:
-                yield Quarantined(one.file.source, str(error))
+                yield Quarantined(file_found.file.source, str(error))
                 continue
-            if isinstance(one.file.tree, ReceivedTree):
-                one.file.tree.check(new, salt)
+            if isinstance(file_found.file.tree, ReceivedTree):
+                file_found.file.tree.check(new, salt)
             if new.marks:
                 marks.append(new)
                 continue
-            tables[id(new)] = one.table
+            tables[id(new)] = file_found.table
             series.setdefault(_series_key(new), []).append(new)
     pieces = joined([piece for slices in series.values() for piece in _pieces(slices)])
     shared = _folders_in_common(pieces)
@@ -92,11 +92,11 @@ def _persons(pieces: list[Piece], steps: list[Task | Quarantined], tables: Table
     """What the headers say of patients, those of files that are not read included."""
     persons = Persons()
     for piece, step in zip(pieces, steps, strict=True):
-        for one in piece.slices:
-            by_table = tables[id(one)] is not None
-            by_header = "" if by_table else one.subject
+        for slice_ in piece.slices:
+            by_table = tables[id(slice_)] is not None
+            by_header = "" if by_table else slice_.subject
             patient = step.subject if isinstance(step, Task) else by_header
-            persons.see(one, patient, by_table=by_table)
+            persons.see(slice_, patient, by_table=by_table)
     return persons
 
 
@@ -106,7 +106,7 @@ def _uncontested(
     """A task, refused where its study has several patients and no table says whose it is."""
     if isinstance(step, Quarantined) or not any(map(persons.is_contested, piece.slices)):
         return step
-    if all(tables[id(one)] is None for one in piece.slices):
+    if all(tables[id(slice_)] is None for slice_ in piece.slices):
         return Quarantined(step.source, TWO_PATIENTS)
     step.job["kinds"].append(("contested", ""))
     return step
@@ -148,7 +148,7 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
     kinds = {
         ("split", piece.split_by): bool(piece.split_by),
         ("interleaved", ""): piece.interleaved,
-        ("named", ""): any(one.doubtful for one in piece.slices),
+        ("named", ""): any(slice_.doubtful for slice_ in piece.slices),
         ("joined", ""): piece.joined,
         ("single", ""): is_single(piece.slices),
         ("partial", ""): _is_partial(piece),
@@ -158,8 +158,8 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
 
 def _is_partial(piece: Piece) -> bool:
     """Whether a series has fewer slices than its header counts: a part of it was not given."""
-    counted = min(one.counted for one in piece.slices)
-    flat = all(one.is_flat for one in piece.slices)
+    counted = min(slice_.counted for slice_ in piece.slices)
+    flat = all(slice_.is_flat for slice_ in piece.slices)
     return flat and not piece.split_by and len(piece.slices) < counted
 
 
@@ -168,16 +168,16 @@ def _summaries(
 ) -> Iterator[tuple[Found, dict[str, Any]]]:
     """A summary of each file; where a batch brings the worker down, one file at a time."""
     good = []
-    for one in found:
+    for file_found in found:
         try:
-            os.close(one.file.open())
-            good.append(one)
+            os.close(file_found.file.open())
+            good.append(file_found)
         except InputError as error:
-            yield one, {"refused": str(error)}
+            yield file_found, {"refused": str(error)}
     if not good:
         return
     try:
-        files = [one.file for one in good]
+        files = [file_found.file for file_found in good]
         answer, _ = pool.run("headers", files, salt=salt, channels=list(channels))
         summaries = answer["ok"]
         if not isinstance(summaries, list) or len(summaries) != len(good):
@@ -187,8 +187,8 @@ def _summaries(
         if len(good) == 1:
             yield good[0], {"refused": str(error)}
             return
-        for one in good:
-            yield from _summaries([one], pool, salt, channels)
+        for file_found in good:
+            yield from _summaries([file_found], pool, salt, channels)
 
 
 def _task(
@@ -210,7 +210,7 @@ def _task(
     if not subject:
         return Quarantined(source, NO_SUBJECT)
     job: dict[str, Any] = {
-        "keys": sorted({one.key for one in piece.slices}),
+        "keys": sorted({slice_.key for slice_ in piece.slices}),
         "salt": salt,
         "keep_demographics": options.keep_demographics,
         "meta": meta,
@@ -218,7 +218,7 @@ def _task(
     }
     if first.whole and not first.mosaic:
         job |= {"scan": piece.scan, "scans": len(first.scans)}
-    files = tuple(one.file for one in piece.slices)
+    files = tuple(slice_.file for slice_ in piece.slices)
     return Task(
         source,
         subject,
@@ -230,19 +230,21 @@ def _task(
         contrasts=first.contrasts,
         space=first.space,
         study=first.study or first.series,
-        by_table=any(tables[id(one)] is not None for one in piece.slices),
+        by_table=any(tables[id(slice_)] is not None for slice_ in piece.slices),
     )
 
 
 def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, Any]]:
     """The patient of a volume and what of the table stays with it. Raises InputError."""
     rows, names = [], set()
-    for one in piece.slices:
-        table = tables[id(one)]
+    for slice_ in piece.slices:
+        table = tables[id(slice_)]
         if table is None:
-            names.add(one.subject)
+            names.add(slice_.subject)
         else:
-            rows.append((table, table.of(one.file.name or PurePosixPath(one.file.source).name)))
+            rows.append(
+                (table, table.of(slice_.file.name or PurePosixPath(slice_.file.source).name))
+            )
             names.add(rows[-1][1].subject)
     if len(names) > 1:
         by = rows[0][0].source if rows else "the header"
@@ -259,12 +261,12 @@ def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, An
 
 def _folders_in_common(pieces: list[Piece]) -> set[str]:
     """Folders that hold files of more than one volume."""
-    seen: dict[str, int] = {}
+    counts: dict[str, int] = {}
     common = set()
     for number, piece in enumerate(pieces):
-        for one in piece.slices:
-            folder = str(PurePosixPath(one.file.source).parent)
-            if seen.setdefault(folder, number) != number:
+        for slice_ in piece.slices:
+            folder = str(PurePosixPath(slice_.file.source).parent)
+            if counts.setdefault(folder, number) != number:
                 common.add(folder)
     return common
 
@@ -277,7 +279,7 @@ def _source(piece: Piece, number: int, shared: set[str]) -> str:
         return f"{first} (scan {piece.scan + 1} of {len(scans)})"
     if len(piece.slices) == 1:
         return first
-    folders = {str(PurePosixPath(one.file.source).parent) for one in piece.slices}
+    folders = {str(PurePosixPath(slice_.file.source).parent) for slice_ in piece.slices}
     folder = min(folders, key=len)
     if len(folders) == 1 and not folders & shared:
         return folder

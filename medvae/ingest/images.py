@@ -157,8 +157,8 @@ def _renumbered(
     labels: npt.NDArray[np.uint8], image: Image, scheme: Mapping[str, str]
 ) -> npt.NDArray[np.uint8]:
     table = np.zeros(256, np.uint8)
-    found = segment_labels({number: [name] for number, name in image.names}, scheme)
-    for number, label in found.items():
+    numbers = segment_labels({number: [name] for number, name in image.names}, scheme)
+    for number, label in numbers.items():
         table[number] = label
     renumbered: npt.NDArray[np.uint8] = table[labels]
     return renumbered

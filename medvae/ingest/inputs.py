@@ -71,12 +71,12 @@ class Zip:
 
     def names(self) -> list[str]:
         """The name of each plain file, as often as it is there."""
-        found = []
+        members = []
         for member in self._zip.infolist():
             mode = member.external_attr >> 16
             if member.filename and not member.is_dir() and not (mode and stat.S_ISLNK(mode)):
-                found.append(member.filename)
-        return sorted(found)
+                members.append(member.filename)
+        return sorted(members)
 
     def unpack(self, name: str, limits: Limits) -> BinaryIO:
         """One member, in memory. Raises as `unpack`."""

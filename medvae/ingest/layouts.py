@@ -162,8 +162,8 @@ class Layout:
 
     def structures(self) -> list[str]:
         """What the masks of single structures show, in a fixed order."""
-        found = {mask.structure for masks in self.masks.values() for mask in masks}
-        return sorted(found - {""})
+        structures = {mask.structure for masks in self.masks.values() for mask in masks}
+        return sorted(structures - {""})
 
 
 def arrange(
@@ -191,12 +191,12 @@ def arrange(
     labelled = {
         (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
     }
-    found = (
+    images = (
         (Image(one, tokens(one), (_parent(one), tokens(one))) for one in scans)
         if planar
         else _images(scans, labelled, channels)
     )
-    for image in found:
+    for image in images:
         layout.images[image.name] = image
     layout.twins = twins(layout.images)
     for image in layout.images.values():
@@ -233,8 +233,10 @@ def is_of_freesurfer(name: str, there: set[str]) -> bool:
         there: all names of the tree, in lower case.
     """
     path = PurePosixPath(name.lower())
-    folders = [one for one in path.parents if one.name == "mri" and f"{one}/orig.mgz" in there]
-    return any(path not in {one / kept for kept in FREESURFER} for one in folders)
+    folders = [
+        parent for parent in path.parents if parent.name == "mri" and f"{parent}/orig.mgz" in there
+    ]
+    return any(path not in {folder / kept for kept in FREESURFER} for folder in folders)
 
 
 def _meant(images: list[Image], mask: str) -> list[Image]:
@@ -245,7 +247,7 @@ def _meant(images: list[Image], mask: str) -> list[Image]:
     if any(image.contrast for image in images):
         return images
     own = _stem(mask)
-    exact = [one for one in images if _stem(one.name) in own]
+    exact = [image for image in images if _stem(image.name) in own]
     return exact or images
 
 
@@ -269,15 +271,15 @@ def _images(
     names: list[str], labelled: set[tuple[str, Tokens]], channels: Collection[str]
 ) -> Iterable[Image]:
     """Scans with their contrast, where their case has another one in the same folder."""
-    found: dict[Case, list[tuple[str, Tokens, str]]] = {}
+    cases: dict[Case, list[tuple[str, Tokens, str]]] = {}
     for name in names:
         own = tokens(name)
         contrast = _contrast(name, own, labelled, channels)
         rest = list(own)
         if contrast:
             del rest[len(rest) - 1 - rest[::-1].index(contrast)]
-        found.setdefault((_parent(name), tuple(rest)), []).append((name, own, contrast))
-    for case, members in found.items():
+        cases.setdefault((_parent(name), tuple(rest)), []).append((name, own, contrast))
+    for case, members in cases.items():
         names_of = {contrast for _, _, contrast in members}
         several = len(names_of) == len(members) > 1 and "" not in names_of
         several = bool(channels) or (several and _channels(names_of))
@@ -292,8 +294,8 @@ def _images(
 def _contrast(
     name: str, own: Tokens, labelled: set[tuple[str, Tokens]], channels: Collection[str]
 ) -> str:
-    if found := [token for token in own if token in CONTRASTS or token in channels]:
-        return found[-1]
+    if words := [token for token in own if token in CONTRASTS or token in channels]:
+        return words[-1]
     folder = PurePosixPath(name).parent
     if folder.name.lower() in IMAGE_FOLDERS and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):
         labels = str(folder.parent / folder.name.lower().replace("images", "labels")).lower()
@@ -305,7 +307,7 @@ def _contrast(
 
 def _channels(contrasts: set[str]) -> bool:
     """Whether numbered contrasts are channels: 0000, 0001, ... without a gap, at most 16."""
-    numbered = sorted(one for one in contrasts if _CHANNEL.fullmatch(one))
+    numbered = sorted(contrast for contrast in contrasts if _CHANNEL.fullmatch(contrast))
     return not numbered or (
         len(numbered) == len(contrasts) <= 16
         and numbered == [f"{n:04d}" for n in range(len(numbered))]
@@ -338,41 +340,43 @@ class _Index:
 
     def scan_of(self, name: str) -> tuple[Case | None, str]:
         """The case of a label map, and the structure that it shows if it is of one."""
-        found = _without_word(tokens(name))
+        case_of_name = _without_word(tokens(name))
         for folder, beside in self._folders(name):
             table = self._by.get(folder)
             if table is None:
                 continue
-            if case := _only(table.get(found) or table.get(_plain(found)) if found else None):
+            if case := _only(
+                table.get(case_of_name) or table.get(_plain(case_of_name)) if case_of_name else None
+            ):
                 return case, ""
-            for length in range(len(found) - 1, 0, -1):
-                rest = found[length:]
+            for length in range(len(case_of_name) - 1, 0, -1):
+                rest = case_of_name[length:]
                 if all(len(part) > 2 and part.isalpha() for part in rest) and (
-                    case := _only(table.get(found[:length]))
+                    case := _only(table.get(case_of_name[:length]))
                 ):
                     return case, "_".join(rest)
             cases = set().union(*table.values())
             if folder != "*" and not beside and (case := _only(cases)):
                 # Of masks given apart only those in a case's own folder are surely of it.
                 within = folder != "." if self._anywhere else _parent(name) != folder
-                if not found or within:
-                    return case, "_".join(found)
+                if not case_of_name or within:
+                    return case, "_".join(case_of_name)
         return None, ""
 
     def _folders(self, name: str) -> list[tuple[str, bool]]:
         """Where the scan of a label map may be, and whether that is a folder of images."""
         parts = PurePosixPath(name).parts[:-1]
-        found = [("/".join(parts) or ".", False)]
+        folders = [("/".join(parts) or ".", False)]
         for place, part in enumerate(parts):
             if part.lower() in MASK_FOLDERS:
                 head, tail = parts[:place], parts[place + 1 :]
-                found.append(("/".join(head + tail) or ".", False))
-                found += [
+                folders.append(("/".join(head + tail) or ".", False))
+                folders += [
                     (folder, True)
                     for folder in self._by
                     if _is_beside(PurePosixPath(folder).parts, head, tail, part.lower())
                 ]
-        return [*found, ("*", False)] if self._anywhere else found
+        return [*folders, ("*", False)] if self._anywhere else folders
 
 
 def _is_beside(folder: Tokens, head: Tokens, tail: Tokens, masks: str) -> bool:

@@ -69,11 +69,11 @@ def _range(voxels: npt.NDArray[Any]) -> tuple[float, float]:
     everything = -np.inf, np.inf
     if voxels.dtype.kind == "b":
         return everything
-    seen = voxels.ravel()[:: max(1, voxels.size // _LOOKED_AT)]
-    seen = seen[np.isfinite(seen)].astype(np.float64)
-    if not seen.size:
+    sample = voxels.ravel()[:: max(1, voxels.size // _LOOKED_AT)]
+    sample = sample[np.isfinite(sample)].astype(np.float64)
+    if not sample.size:
         return everything
-    low, high = (float(v) for v in np.quantile(seen, (EXTREME, 1 - EXTREME)))
+    low, high = (float(v) for v in np.quantile(sample, (EXTREME, 1 - EXTREME)))
     return (low, high) if low < high else everything
 
 

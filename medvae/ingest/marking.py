@@ -38,14 +38,14 @@ def marked(
     """
     volumes: dict[str, set[int]] = {}
     for at, piece in enumerate(pieces):
-        for one in piece.slices:
-            if one.series:
-                volumes.setdefault(one.series, set()).add(at)
+        for slice_ in piece.slices:
+            if slice_.series:
+                volumes.setdefault(slice_.series, set()).add(at)
     own: dict[int, list[Slice]] = {}
     refused: list[Task | Quarantined] = []
     for mark in marks:
-        found = sorted(set().union(*(volumes.get(series, set()) for series in mark.refers)))
-        reason, at = _marked_by(mark, found, pieces, steps, pool)
+        places = sorted(set().union(*(volumes.get(series, set()) for series in mark.refers)))
+        reason, at = _marked_by(mark, places, pieces, steps, pool)
         if not reason and mark.subject != pieces[at].slices[0].subject:
             reason = "it names another patient than the series that it marks"
         if reason:
@@ -94,7 +94,7 @@ def _named(mark: Slice, found: Sequence[int], pieces: Sequence[Piece], pool: Poo
     among = []
     for at in found:
         piece = pieces[at]
-        places = [files.setdefault(one.file, len(files)) for one in piece.slices]
+        places = [files.setdefault(slice_.file, len(files)) for slice_ in piece.slices]
         several = len(piece.slices[0].scans) > 1
         among.append([places, piece.scan if several else None])
     answer, _ = pool.run("referred", [mark.file, *files], pieces=among)

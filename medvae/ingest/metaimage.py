@@ -103,7 +103,9 @@ def _kind(fields: Fields) -> np.dtype[Any]:
         raise InputError("its voxel type is not supported: store int16 or float32")
     if "BinaryData" in fields and not _is_true(fields, "BinaryData"):
         raise InputError("its voxels are written as text (BinaryData): store them as binary")
-    big = any(_is_true(fields, one) for one in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"))
+    big = any(
+        _is_true(fields, field) for field in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")
+    )
     return np.dtype((">" if big else "<") + code)
 
 
@@ -138,10 +140,10 @@ def _affine(fields: Fields, orientation: str | None) -> Affine:
 def _list(fields: Fields, names: tuple[str, ...], count: int) -> list[float] | None:
     for name in names:
         if name in fields:
-            found = texts.numbers(fields[name], name)
-            if len(found) != count:
+            values = texts.numbers(fields[name], name)
+            if len(values) != count:
                 raise InputError(f"{name} of its header does not fit NDims: {texts.DAMAGED}")
-            return found
+            return values
     return None
 
 

@@ -45,7 +45,7 @@ def voxel_names(header: str) -> list[str]:
 
 def twins(names: Iterable[str]) -> set[str]:
     """Those that differ from another one only in how Unicode spells a letter."""
-    found: dict[str, set[str]] = {}
+    spellings: dict[str, set[str]] = {}
     for name in names:
-        found.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
-    return set().union(*(same for same in found.values() if len(same) > 1))
+        spellings.setdefault(unicodedata.normalize("NFC", name), set()).add(name)
+    return set().union(*(same for same in spellings.values() if len(same) > 1))

@@ -92,20 +92,20 @@ def affine(
     header["pixdim"][1:4] = steps
     notes = []
     try:
-        found = np.array(header.get_best_affine(), dtype=np.float64)
+        matrix = np.array(header.get_best_affine(), dtype=np.float64)
         if sform > 0 and qform > 0:
-            _check_forms(found, np.array(header.get_qform(), np.float64), header, shape)
+            _check_forms(matrix, np.array(header.get_qform(), np.float64), header, shape)
     except (HeaderDataError, ValueError, np.linalg.LinAlgError) as error:
         raise InputError("its orientation cannot be computed: the header is damaged") from error
     if sform <= 0 and qform <= 0:
         if orientation is not None:
-            found = stored.along(orientation, steps)
+            matrix = stored.along(orientation, steps)
         else:
             notes.append("sideless")
-    if sform > 0 and not _is_sized(found, steps):
+    if sform > 0 and not _is_sized(matrix, steps):
         notes.append("resized")
-    found[:3] *= _millimetres(header, found)
-    return found, notes
+    matrix[:3] *= _millimetres(header, matrix)
+    return matrix, notes
 
 
 def _check_forms(

@@ -63,15 +63,15 @@ def read(
     """
     file = next(files)
     fields, keys = _header(file)
-    kept = _axes(fields)
+    axes = _axes(fields)
     sizes = _per_axis(fields, "sizes")
-    shape = stored.checked_shape([int(sizes[axis]) for axis in kept], limits)
+    shape = stored.checked_shape([int(sizes[axis]) for axis in axes], limits)
     kind = _kind(fields)
-    affine = _affine(fields, kept, orientation)
+    affine = _affine(fields, axes, orientation)
     size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-    wanted = fields.get("data file") or fields.get("datafile")
-    if wanted:
-        file = texts.voxel_file(_one_name(wanted), names[1:], files)
+    data_file = fields.get("data file") or fields.get("datafile")
+    if data_file:
+        file = texts.voxel_file(_one_name(data_file), names[1:], files)
     voxels = stored.voxels(_stream(file, fields, kind, size), shape, kind)
     space = "scanner" if _is_placed(fields) else ""
     return Image(voxels, affine, is_part=PART in keys, names=_segments(keys), space=space)
@@ -79,12 +79,12 @@ def read(
 
 def _header(file: BinaryIO) -> tuple[Fields, Fields]:
     """Fields and key/value pairs; the file is left at the first byte of the voxels."""
-    found = texts.lines(file)
-    if not MARK.fullmatch(next(found, "")):
+    header_lines = texts.lines(file)
+    if not MARK.fullmatch(next(header_lines, "")):
         raise InputError("it is not an NRRD file: it does not begin as one")
     fields: Fields = {}
     keys: Fields = {}
-    for line in found:
+    for line in header_lines:
         if not line:
             break
         if line.startswith("#"):
@@ -121,25 +121,25 @@ def _axes(fields: Fields) -> list[int]:
     vectors = _vectors(fields)
     if len(kinds) != len(sizes):
         raise InputError(f"kinds of its header does not fit its dimension: {texts.DAMAGED}")
-    kept = []
+    axes = []
     for axis, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
         in_space = kind in SPATIAL if vectors is None else vectors[axis] is not None
         if in_space:
-            kept.append(axis)
+            axes.append(axis)
         elif size != 1 and kind == "list":
             raise InputError(
                 f"it holds {size:g} volumes or layers of segments that overlap: store one a file"
             )
         elif size != 1:
             raise InputError(f"it has {size:g} values a voxel: expected one grey value a voxel")
-    return kept[:3] + [axis for axis in kept[3:] if sizes[axis] != 1]
+    return axes[:3] + [axis for axis in axes[3:] if sizes[axis] != 1]
 
 
 def _per_axis(fields: Fields, name: str) -> list[int]:
-    found = texts.integers(fields[name], name)
-    if texts.integers(fields["dimension"], "dimension") != [len(found)] or len(found) > 16:
+    values = texts.integers(fields[name], name)
+    if texts.integers(fields["dimension"], "dimension") != [len(values)] or len(values) > 16:
         raise InputError(f"{name} of its header does not fit its dimension: {texts.DAMAGED}")
-    return found
+    return values
 
 
 def _vectors(fields: Fields) -> list[list[float] | None] | None:
@@ -157,10 +157,10 @@ def _vector(text: str, field: str) -> list[float]:
     text = text.strip()
     if not (text.startswith("(") and text.endswith(")")):
         raise InputError(f"{field} of its header is not a vector: {texts.DAMAGED}")
-    found = texts.numbers(text[1:-1].replace(",", " "), field)
-    if len(found) < 3:
-        raise InputError(f"it is placed in {len(found)} dimensions: expected a 3-D volume")
-    return found
+    values = texts.numbers(text[1:-1].replace(",", " "), field)
+    if len(values) < 3:
+        raise InputError(f"it is placed in {len(values)} dimensions: expected a 3-D volume")
+    return values
 
 
 def _kind(fields: Fields) -> np.dtype[Any]:
@@ -214,12 +214,14 @@ def _spacing(
     if len(steps) != len(_per_axis(fields, "sizes")):
         raise InputError(f"spacings of its header does not fit its dimension: {texts.DAMAGED}")
     scale = _millimetres([units[axis] for axis in kept] if len(units) == len(steps) else [])
-    return [abs(one) * scale for one in texts.numbers(" ".join(steps[a] for a in kept), "spacings")]
+    return [
+        abs(step) * scale for step in texts.numbers(" ".join(steps[a] for a in kept), "spacings")
+    ]
 
 
 def _millimetres(units: list[str]) -> float:
-    found = {one.strip() for one in units[:3]} or {""}
-    scales = {MILLIMETRES.get(one, 0.0) for one in found}
+    unit_names = {unit.strip() for unit in units[:3]} or {""}
+    scales = {MILLIMETRES.get(unit, 0.0) for unit in unit_names}
     if len(scales) != 1 or 0.0 in scales:
         raise InputError("its unit of length is not known: expected mm, cm, m or um for all axes")
     return scales.pop()
@@ -271,8 +273,8 @@ def _encoded(file: BinaryIO, encoding: str, skip: int, kind: np.dtype[Any], size
 
 
 def _skip(fields: Fields, *names: str) -> int:
-    found = [texts.integers(fields[name], name) for name in names if name in fields]
-    skip = found[0][0] if found else 0
+    counts = [texts.integers(fields[name], name) for name in names if name in fields]
+    skip = counts[0][0] if counts else 0
     if not -MOST_SKIP <= skip <= MOST_SKIP or (skip < 0 and "line" in names[0]):
         raise InputError(f"{names[0]} of its header is impossible: {texts.DAMAGED}")
     return skip
@@ -280,12 +282,14 @@ def _skip(fields: Fields, *names: str) -> int:
 
 def _segments(keys: Fields) -> tuple[tuple[int, str], ...]:
     """Label number and name of each segment of 3D Slicer."""
-    found: dict[str, dict[str, str]] = {}
+    segments: dict[str, dict[str, str]] = {}
     for key, value in keys.items():
         if match := SEGMENT.fullmatch(key):
-            found.setdefault(match.group(1), {})[match.group(2)] = value
-    named = [one for one in found.values() if "LabelValue" in one and "Name" in one]
-    numbers = [texts.integers(one["LabelValue"], "LabelValue")[0] for one in named]
+            segments.setdefault(match.group(1), {})[match.group(2)] = value
+    named = [
+        segment for segment in segments.values() if "LabelValue" in segment and "Name" in segment
+    ]
+    numbers = [texts.integers(segment["LabelValue"], "LabelValue")[0] for segment in named]
     if len(set(numbers)) < len(numbers) or not all(0 < number < 256 for number in numbers):
         raise InputError("its segments are not numbered from 1 to 255, each by its own number")
-    return tuple(zip(numbers, (one["Name"] for one in named), strict=True))
+    return tuple(zip(numbers, (segment["Name"] for segment in named), strict=True))

@@ -18,8 +18,8 @@ def numbering(structures: list[str], scheme: Mapping[str, str] | None) -> dict[s
     """
     if not scheme:
         return {name: number for number, name in enumerate(structures, start=1)}
-    wanted = {_spelled(name): int(number) for number, name in scheme.items()}
-    return {name: wanted[_spelled(name)] for name in structures if _spelled(name) in wanted}
+    numbers = {_spelled(name): int(number) for number, name in scheme.items()}
+    return {name: numbers[_spelled(name)] for name in structures if _spelled(name) in numbers}
 
 
 def check_names(scheme: Mapping[str, str]) -> None:
@@ -52,15 +52,15 @@ def segment_labels(
         if not all(1 <= number <= MOST_STRUCTURES for number in names):
             raise InputError(f"its segments are not numbered from 1 to {MOST_STRUCTURES}")
         return {number: number for number in names}
-    known = numbering([one for several in names.values() for one in several], scheme)
-    found = {
-        number: next(known[one] for one in several if one in known)
+    numbers = numbering([name for several in names.values() for name in several], scheme)
+    labels = {
+        number: next(numbers[name] for name in several if name in numbers)
         for number, several in names.items()
-        if any(one in known for one in several)
+        if any(name in numbers for name in several)
     }
-    if not found:
+    if not labels:
         raise InputError("the label scheme names none of its segments")
-    return found
+    return labels
 
 
 def _spelled(name: str) -> str:

@@ -63,9 +63,9 @@ class Pairing:
     def layout(self) -> Layout:
         """What the names of volume files say, of a tree that is no BIDS data set."""
         names = [] if self.is_bids else _image_names(self.tree, self.planar)
-        given = None if self.masks is None else _image_names(self.masks, self.planar)
-        channels = {one.lower() for one in self.channels}
-        return layouts.arrange(names, given, channels, planar=self.planar)
+        mask_names = None if self.masks is None else _image_names(self.masks, self.planar)
+        channels = {channel.lower() for channel in self.channels}
+        return layouts.arrange(names, mask_names, channels, planar=self.planar)
 
     def check_contrasts(self, has_table: bool) -> None:
         """Refuse cases with several contrasts of which nobody said what to do with them.
@@ -76,16 +76,16 @@ class Pairing:
         Raises:
             UsageError: so it is, or no case has the contrast that was asked for.
         """
-        wanted, cases = self.contrast, self.layout.contrasts
+        contrast, cases = self.contrast, self.layout.contrasts
         if self.channels:
             return
-        if wanted == EVERY_CONTRAST or not cases or (wanted is None and has_table):
+        if contrast == EVERY_CONTRAST or not cases or (contrast is None and has_table):
             return
-        known = sorted({one for contrasts in cases.values() for one in contrasts})
-        if wanted is None or wanted.lower() not in known:
+        existing = sorted({name for contrasts in cases.values() for name in contrasts})
+        if contrast is None or contrast.lower() not in existing:
             raise UsageError(
                 f"{printable(self.tree.label)} has several contrasts a case "
-                f"({printable(', '.join(known))}); say which is meant with --contrast NAME, "
+                f"({printable(', '.join(existing))}); say which is meant with --contrast NAME, "
                 f"--contrast {EVERY_CONTRAST} to keep each as a volume of the case, or --channels "
                 "with several names to make them the channels of one volume"
             )
@@ -102,10 +102,10 @@ class Pairing:
         """
         if self.is_bids and self.masks is None:
             own = bids.segmentations_for(file.name, self.siblings(file))
-            found = own or bids.segmentations_for(file.name, self._derivatives)
-            one = found[0] if len(found) == 1 else None
-            parts = (self._beside.parts(one),) if one else ()
-            return Masks(parts, optional=True, undecided=len(found) > 1)
+            files = own or bids.segmentations_for(file.name, self._derivatives)
+            only = files[0] if len(files) == 1 else None
+            parts = (self._beside.parts(only),) if only else ()
+            return Masks(parts, optional=True, undecided=len(files) > 1)
         tree = self.tree if self.masks is None else self.masks
         if self.masks is not None:
             bare = PurePosixPath(file.name or file.source).name
@@ -121,9 +121,9 @@ class Pairing:
     def _check_only(self, mask: File) -> None:
         """Refuse a mask beside one of the same name in another format. Raises InputError."""
         same = {
-            one.name
-            for one in self._beside_masks.files(mask)
-            if names.is_volume(one.name) and names.stem(one.name) == names.stem(mask.name)
+            file.name
+            for file in self._beside_masks.files(mask)
+            if names.is_volume(file.name) and names.stem(file.name) == names.stem(mask.name)
         }
         if len(same) > 1:
             raise InputError(_several(same))
@@ -134,13 +134,13 @@ class Pairing:
             return Masks(tuple(map(self._beside_masks.parts, files.values())))
         if not all(mask.structure for mask in files):
             raise InputError(_several({mask.name for mask in files}))
-        kept = {mask: file for mask, file in files.items() if mask.structure in self._numbers}
-        if files and not kept:
+        numbered = {mask: file for mask, file in files.items() if mask.structure in self._numbers}
+        if files and not numbered:
             raise InputError("the label scheme names none of the structures that it has masks of")
         return Masks(
-            tuple(map(self._beside_masks.parts, kept.values())),
-            tuple(self._numbers[mask.structure] for mask in kept),
-            tuple(mask.structure for mask in kept),
+            tuple(map(self._beside_masks.parts, numbered.values())),
+            tuple(self._numbers[mask.structure] for mask in numbered),
+            tuple(mask.structure for mask in numbered),
         )
 
     @cached_property
@@ -150,13 +150,13 @@ class Pairing:
         Raises:
             InputError: there are more structures than a mask can hold labels.
         """
-        found = numbering(self.layout.structures(), self.scheme)
-        if len(found) > MOST_STRUCTURES:
+        numbers = numbering(self.layout.structures(), self.scheme)
+        if len(numbers) > MOST_STRUCTURES:
             raise InputError(
-                f"the source has masks of {len(found)} structures, and a volume holds at most "
+                f"the source has masks of {len(numbers)} structures, and a volume holds at most "
                 f"{MOST_STRUCTURES} labels: name those to keep with --label-scheme"
             )
-        return found
+        return numbers
 
     @cached_property
     def _derivatives(self) -> list[File]:
@@ -204,7 +204,7 @@ class Pairing:
             if self.masks is not None and not self._has_mask(name):
                 notices.add("unmasked", source)
             if few and any(mask.structure for mask in layout.masks.get(name, ())):
-                text = ",".join(f"{n}={one}" for one, n in self._numbers.items())
+                text = ",".join(f"{n}={structure}" for structure, n in self._numbers.items())
                 notices.add("structures", source, printable(text))
             if image.contrast and self.is_other_contrast(image.contrast):
                 notices.add("contrast", source)
@@ -229,13 +229,13 @@ def _image_names(tree: Tree, planar: bool) -> list[str]:
 
     Of pictures where they are wanted.
     """
-    found = [file.name for file in tree.walk() if isinstance(file, File) and file.name]
+    image_names = [file.name for file in tree.walk() if isinstance(file, File) and file.name]
     if planar:
-        return [name for name in found if picture_files.is_picture(name)]
-    there = {name.lower() for name in found}
+        return [name for name in image_names if picture_files.is_picture(name)]
+    there = {name.lower() for name in image_names}
     return [
         name
-        for name in found
+        for name in image_names
         if (names.is_volume(name) or not there.isdisjoint(names.voxel_names(name)))
         and not layouts.is_of_freesurfer(name, there)
     ]

@@ -35,13 +35,13 @@ class Neighbours:
     def _voxels_of(self, header: File) -> list[File]:
         """What may be the voxels of a header; of names that differ in case the one like its own."""
         own = names.stem(header.name)
-        found = []
-        for wanted in names.voxel_names(header.name):
-            there = self._named.get(wanted, [])
+        voxel_files = []
+        for name in names.voxel_names(header.name):
+            there = self._named.get(name, [])
             if len(there) > 1:
-                there = [one for one in there if one.name.startswith(own)]
-            found += there if len(there) == 1 else []
-        return found
+                there = [file for file in there if file.name.startswith(own)]
+            voxel_files += there if len(there) == 1 else []
+        return voxel_files
 
     def holds_voxels(self, file: File) -> bool:
         """Whether a file may be the voxels of a header beside it, with which it is read."""
@@ -67,16 +67,16 @@ class Pair(Folder):
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(path.parent, limits)
         self._header = path.name
-        wanted = {path.name.lower(), *names.voxel_names(path.name)}
-        self._names = [one.name for one in super().beside("") if one.name.lower() in wanted]
+        spellings = {path.name.lower(), *names.voxel_names(path.name)}
+        self._names = [file.name for file in super().beside("") if file.name.lower() in spellings]
 
     def walk(self) -> Iterator[File | Quarantined]:
         for name in self._names:
             yield File(self, name)
 
     def find(self, name: str) -> File | None:
-        wanted = name or self._header
-        return File(self, wanted) if wanted in self._names else None
+        file_name = name or self._header
+        return File(self, file_name) if file_name in self._names else None
 
     def has_folder(self, name: str) -> bool:
         return False

@@ -39,13 +39,13 @@ class Persons:
                 self._owners.setdefault(where, set()).add(patient)
         if by_table:
             return
-        known = self._patients.setdefault(patient, _Patient(one.file.source))
+        first = self._patients.setdefault(patient, _Patient(one.file.source))
         for name, fact in zip(PERSON, one.person, strict=True):
             if fact:
-                known.facts[name].add(fact)
+                first.facts[name].add(fact)
         name, born = one.person[:2]
         if name and born:
-            known.born.add((name, born))
+            first.born.add((name, born))
 
     def is_contested(self, one: Slice) -> bool:
         """Whether the file's study or series is stored under several patients."""

@@ -37,13 +37,11 @@ def no_picture(modality: str | None) -> str:
 
 def unasked() -> str:
     """Why a picture is not read where volumes were asked for."""
-    planar = [one.name for one in modalities.registered() if one.planar and not one.refusal]
+    planar = [kind.name for kind in modalities.registered() if kind.planar and not kind.refusal]
     return f"it is a picture: say what pictures show with --modality {' or '.join(planar)}"
 
 
 def answers(volume: Volume, modality: str) -> bool:
     """Whether a volume is a picture of a modality, as the worker was asked for."""
-    wanted = modalities.get(modality)
-    return (
-        volume.modality == modality and volume.channels == wanted.channels and volume.shape[2] == 1
-    )
+    kind = modalities.get(modality)
+    return volume.modality == modality and volume.channels == kind.channels and volume.shape[2] == 1

@@ -33,8 +33,8 @@ def read_mask(
     except (OSError, SyntaxError, ValueError, TypeError) as error:
         # Pillow has no error of its own for a file that is damaged, and reads parts of it late.
         raise InputError("it is damaged or cut short") from error
-    found = set(np.unique(values).tolist())
-    white = next((one for one in WHITE if found <= {0, one} and one in found), None)
+    numbers = set(np.unique(values).tolist())
+    white = next((number for number in WHITE if numbers <= {0, number} and number in numbers), None)
     if white is not None and str(white) not in (scheme or {}):
         values = np.where(values > 0, _only_label(scheme), 0)
     if values.min() < 0 or values.max() > 255:

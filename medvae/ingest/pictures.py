@@ -64,9 +64,9 @@ def picture_job(
     of one structure; empty where a single one has the labels itself.
     """
     data = _bytes(files, limits)
-    wanted = modalities.get(job["modality"])
+    kind = modalities.get(job["modality"])
     pixels, notes = read_picture(data, limits)
-    pixels = _as_wanted(pixels, bool(wanted.channels), notes)
+    pixels = _as_wanted(pixels, bool(kind.channels), notes)
     if pixels.min() == pixels.max():
         raise InputError("all its pixels are the same: there is nothing on it")
     try:
@@ -75,14 +75,14 @@ def picture_job(
         raise InputError(f"its mask cannot be used: {error}") from error
     # Rows run down, the second axis of a volume runs up.
     turned = pixels[::-1].swapaxes(0, 1)
-    voxels = (np.moveaxis(turned, 2, 0) if wanted.channels else turned)[..., None]
+    voxels = (np.moveaxis(turned, 2, 0) if kind.channels else turned)[..., None]
     volume = Volume(
         np.ascontiguousarray(voxels),
         np.eye(4),
-        wanted.name,
+        kind.name,
         None if mask is None else np.ascontiguousarray(mask[::-1].swapaxes(0, 1)[..., None]),
         meta=job["meta"],
-        channels=wanted.channels,
+        channels=kind.channels,
     )
     return {"ok": {"notes": sorted(notes)}}, volume.to_bytes()
 

@@ -63,33 +63,33 @@ def along_normal(images: Sequence[Placed]) -> stacks.Positions:
     """[N] positions along the first image's normal, millimetres; all must have a place."""
     orientation = np.array(images[0].orientation)
     normal = np.cross(orientation[:3], orientation[3:])
-    along: stacks.Positions = np.array([one.position for one in images], np.float64) @ normal
+    along: stacks.Positions = np.array([image.position for image in images], np.float64) @ normal
     return along
 
 
 def thicknesses(images: Sequence[Placed]) -> stacks.Positions:
     """[N] in millimetres, NaN where unknown."""
-    return np.array([math.nan if one.thickness is None else one.thickness for one in images])
+    return np.array([math.nan if image.thickness is None else image.thickness for image in images])
 
 
 def parted(images: Sequence[P], key: Callable[[P], Hashable]) -> list[list[P]]:
     """Images by what a key says of them, in the order of the first of each."""
     parts: dict[Hashable, list[P]] = {}
-    for one in images:
-        parts.setdefault(key(one), []).append(one)
+    for image in images:
+        parts.setdefault(key(image), []).append(image)
     return list(parts.values())
 
 
 def alike(images: Sequence[P], same: Callable[[P, P], bool]) -> list[list[P]]:
     """Groups of images that are alike to the first of each."""
     groups: list[list[P]] = []
-    for one in images:
+    for image in images:
         for group in groups:
-            if same(group[0], one):
-                group.append(one)
+            if same(group[0], image):
+                group.append(image)
                 break
         else:
-            groups.append([one])
+            groups.append([image])
     return groups
 
 

@@ -26,11 +26,11 @@ def processed(names: Iterable[str]) -> set[str]:
     for name in names:
         path = PurePosixPath(name)
         folders.setdefault(str(path.parent), []).append((stem(path.name).lower(), name))
-    found: set[str] = set()
+    derived: set[str] = set()
     for members in folders.values():
         bare = {own for own, _ in members}
-        found.update(name for own, name in members if _is_of_another(own, bare))
-    return found
+        derived.update(name for own, name in members if _is_of_another(own, bare))
+    return derived
 
 
 def _is_of_another(own: str, others: set[str]) -> bool:

@@ -206,8 +206,8 @@ class _Reading:
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
                 yield from table.unmet()
-                for one, other in table.alike():
-                    self._notices.add("spellings", table.source, f"lines {one} and {other}")
+                for first, other in table.alike():
+                    self._notices.add("spellings", table.source, f"lines {first} and {other}")
                 for line in table.nobodies():
                     self._notices.add("placeholder", table.source, f"line {line}")
             if lacks:
@@ -326,13 +326,13 @@ class _Reading:
 
     def _stack(self, case: Case) -> Volume:
         """The volume of all channels of a case. Raises InputError."""
-        found = []
+        parts = []
         for name, task in zip(case.channels, case.tasks, strict=True):
             try:
-                found.append(self._volume(task))
+                parts.append(self._volume(task))
             except (InputError, WorkerDiedError) as error:
                 raise InputError(f"its channel {name} cannot be used: {error}") from error
-        volume, kinds = stacked(case.channels, found, self._options.limits)
+        volume, kinds = stacked(case.channels, parts, self._options.limits)
         for kind in kinds:
             self._notices.add(kind, case.source)
         return volume

@@ -79,8 +79,8 @@ class ReceivedTree:
                 f"{self.label} holds an image of another study than was asked for; nothing was "
                 "stored: report it to whoever runs the archive"
             )
-        wanted = self._received.patient
-        if wanted and one.subject != clean_subject(wanted):
+        patient = self._received.patient
+        if patient and one.subject != clean_subject(patient):
             raise InputError(
                 f"{self.label} holds an image of another patient than was asked for; nothing was "
                 "stored: report it to whoever runs the archive"

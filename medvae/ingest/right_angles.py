@@ -64,8 +64,8 @@ def _shears(affine: Affine) -> list[tuple[list[int], int]]:
         return []
     # The two axes nearest to a right angle are the plane of the slices.
     slices = min(pairs, key=lambda axis: pairs[axis])
-    one, two = sorted({0, 1, 2} - {slices})
-    normal = np.cross(directions[:, one], directions[:, two])
+    first, second = sorted({0, 1, 2} - {slices})
+    normal = np.cross(directions[:, first], directions[:, second])
     lean = abs(float(normal @ directions[:, slices])) / float(np.sqrt(normal @ normal))
     degrees = math.degrees(max(math.acos(min(1.0, lean)), math.asin(min(1.0, pairs[slices]))))
     if degrees > MOST_TILT:
@@ -73,5 +73,5 @@ def _shears(affine: Affine) -> list[tuple[list[int], int]]:
             f"its axes are {degrees:.0f} degrees off a right angle, more than the {MOST_TILT:.0f} "
             "of a tilted gantry: resample it onto a grid with right angles first"
         )
-    plane = [([one], two)] if pairs[slices] > LEAST_SHEAR else []
-    return [*plane, ([one, two], slices)]
+    plane = [([first], second)] if pairs[slices] > LEAST_SHEAR else []
+    return [*plane, ([first, second], slices)]

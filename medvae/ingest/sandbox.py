@@ -199,8 +199,8 @@ class Sandbox:
     def _is_of_one_patient(self, head: dict[str, Any]) -> bool:
         """Whether all headers that the worker has read name one patient."""
         summaries = head.get("ok")
-        for one in summaries if isinstance(summaries, list) else [None]:
-            self._patients.add(str(one.get("subject", "")) if isinstance(one, dict) else "")
+        for summary in summaries if isinstance(summaries, list) else [None]:
+            self._patients.add(str(summary.get("subject", "")) if isinstance(summary, dict) else "")
         return len(self._patients) == 1 and "" not in self._patients
 
     def _await_ready(self) -> socket.socket:

@@ -52,22 +52,22 @@ def scans(images: Sequence[P], traits: Traits) -> list[Scan[P]]:
     Args:
         images: in any order; those without a place are left together.
     """
-    found: list[Scan[P]] = []
-    for same_size in parted(images, lambda one: one.size):
+    result: list[Scan[P]] = []
+    for same_size in parted(images, lambda image: image.size):
         for same_plane in alike(same_size, same_direction):
             for stack in alike(same_plane, same_spacing):
-                found += _split(stack, traits)
-    if planes := _planes_of_a_localizer(found):
+                result += _split(stack, traits)
+    if planes := _planes_of_a_localizer(result):
         refusal = f"its slices are in {planes} planes, as those of a localizer are"
         return [Scan(list(images), refusal=refusal)]
-    if len(found) > 1:
-        _explain(found)
-    return found
+    if len(result) > 1:
+        _explain(result)
+    return result
 
 
 def is_stack(images: Sequence[Placed]) -> bool:
     """Whether images with a place are evenly spaced, each at a place of its own."""
-    if any(one.position is None or one.orientation is None for one in images):
+    if any(image.position is None or image.orientation is None for image in images):
         return False
     images = sorted(images, key=_order(images))
     along = along_normal(images)
@@ -76,12 +76,12 @@ def is_stack(images: Sequence[Placed]) -> bool:
 
 def difference(images: Sequence[Placed], main: Sequence[Placed]) -> str:
     """What distinguishes the first of some images from the first of others."""
-    one, other = images[0], main[0]
-    if one.size != other.size:
+    image, other = images[0], main[0]
+    if image.size != other.size:
         return "size"
-    if not same_direction(one, other):
+    if not same_direction(image, other):
         return "direction"
-    return "position" if same_spacing(one, other) else "pixel spacing"
+    return "position" if same_spacing(image, other) else "pixel spacing"
 
 
 def _explain(found: Sequence[Scan[P]]) -> None:
@@ -131,7 +131,7 @@ def _normal(one: Placed) -> stacks.Positions:
 
 def _split(stack: list[P], traits: Traits) -> list[Scan[P]]:
     """Images of one size and plane: one stack, or distinguished by a trait that makes stacks."""
-    if any(one.position is None or one.orientation is None for one in stack):
+    if any(image.position is None or image.orientation is None for image in stack):
         return [Scan(stack)]
     stack = sorted(stack, key=_order(stack))
     names = list(enumerate(traits.names))
@@ -144,20 +144,20 @@ def _split(stack: list[P], traits: Traits) -> list[Scan[P]]:
         parts = parted(stack, _trait(at))
         apart = name in traits.apart or _overlap(stack, parts)
         if len(parts) > 1 and apart and _is_better(stack, parts):
-            found = [scan for part in parts for scan in _split(part, traits)]
-            for scan in found:
+            result = [scan for part in parts for scan in _split(part, traits)]
+            for scan in result:
                 scan.split_by = scan.split_by or name
-            return found
+            return result
     return [Scan(stack)]
 
 
 def _trait(at: int) -> Callable[[Placed], str]:
-    return lambda one: one.traits[at]
+    return lambda image: image.traits[at]
 
 
 def _order(stack: Sequence[Placed]) -> Callable[[Placed], float]:
     places = dict(zip(map(id, stack), along_normal(stack).tolist(), strict=True))
-    return lambda one: places[id(one)]
+    return lambda image: places[id(image)]
 
 
 def _interleaves_scans(stack: list[P], at: int, name: str, traits: Traits) -> bool:
@@ -192,7 +192,7 @@ def _overlap(stack: Sequence[P], parts: Sequence[Sequence[P]]) -> bool:
         return len(parts) <= stacks.most_at_one_place(along)
     ranges = sorted((min(a), max(a)) for part in parts if (a := along_normal(part)).size)
     lengths = [high - low for low, high in ranges]
-    return all(one[1] - two[0] > 0.5 * min(lengths) > 0 for one, two in pairwise(ranges))
+    return all(first[1] - two[0] > 0.5 * min(lengths) > 0 for first, two in pairwise(ranges))
 
 
 def _is_better(stack: Sequence[P], parts: Sequence[Sequence[P]]) -> bool:

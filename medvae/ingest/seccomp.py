@@ -113,9 +113,9 @@ def allow_only_reading() -> bool:
     if sys.platform != "linux" or platform.machine() not in MACHINES:
         return False
     code = program(platform.machine())
-    held = ctypes.create_string_buffer(code, len(code))
+    buffer = ctypes.create_string_buffer(code, len(code))
     length = len(code) // _INSTRUCTION.size
-    described = struct.pack("@HP", length, ctypes.addressof(held))
+    described = struct.pack("@HP", length, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
     number = SECCOMP[MACHINES[platform.machine()][1]]
     return bool(libc.syscall(number, SET_MODE_FILTER, ALL_THREADS, described) == 0)

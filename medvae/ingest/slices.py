@@ -125,9 +125,9 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         tuple(_short(trait) for _, trait in zip(TRAITS, summary["traits"], strict=True)),
         tuple(_short(fact) for _, fact in zip(PERSON, summary["person"], strict=True)),
         _short(summary["marks"]),
-        tuple(_short(one) for one in summary["refers"][:MOST_REFERENCES]),
+        tuple(_short(reference) for reference in summary["refers"][:MOST_REFERENCES]),
         _short(summary["space"]),
-        tuple(_short(one) for one in summary["contrasts"][:MOST_CONTRASTS]),
+        tuple(_short(contrast) for contrast in summary["contrasts"][:MOST_CONTRASTS]),
         tuple(
             (_short(split_by), printable(str(refusal)))
             for split_by, refusal in summary["scans"][:MOST_SCANS]

@@ -46,8 +46,8 @@ def looks_like(file: BinaryIO) -> str:
             return "compressed twice: unpack it once"
     if head[344:347] in NIFTI_MARKS or head[4:7] in NIFTI_MARKS:
         return f"NIfTI: name it {'.nii.gz' if packed else '.nii'}"
-    found = (what for offset, mark, what in MARKS if head.startswith(mark, offset))
-    return next(found, "compressed by gzip: unpack it" if packed else "")
+    names = (what for offset, mark, what in MARKS if head.startswith(mark, offset))
+    return next(names, "compressed by gzip: unpack it" if packed else "")
 
 
 def _unpacked(head: bytes) -> bytes:

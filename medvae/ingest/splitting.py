@@ -33,13 +33,13 @@ class Piece:
 
 def volumes(series: Sequence[Slice]) -> list[Piece]:
     """The volumes of one series."""
-    flat = [one for one in series if not one.whole]
-    files = [one for one in series if one.whole]
+    flat = [slice_ for slice_ in series if not slice_.whole]
+    files = [slice_ for slice_ in series if slice_.whole]
     other = "file" if len(files) + bool(flat) > 1 else ""
     pieces = [
-        Piece([one], split_by or other, refusal, scan=at)
-        for one in files
-        for at, (split_by, refusal) in enumerate(one.scans)
+        Piece([file], split_by or other, refusal, scan=at)
+        for file in files
+        for at, (split_by, refusal) in enumerate(file.scans)
     ]
     return pieces + [
         Piece(scan.images, scan.split_by, scan.refusal, interleaved=scan.interleaved)
@@ -56,11 +56,18 @@ def joined(pieces: Sequence[Piece]) -> list[Piece]:
     single: dict[tuple[Hashable, ...], list[Piece]] = {}
     rest = []
     for piece in pieces:
-        one = piece.slices[0]
-        if not is_single(piece.slices) or piece.refusal or piece.split_by or not one.study:
+        first = piece.slices[0]
+        if not is_single(piece.slices) or piece.refusal or piece.split_by or not first.study:
             rest.append(piece)
         else:
-            same = one.subject, one.modality, one.study, one.alike, one.size, one.traits[:OF_PASSES]
+            same = (
+                first.subject,
+                first.modality,
+                first.study,
+                first.alike,
+                first.size,
+                first.traits[:OF_PASSES],
+            )
             single.setdefault(same, []).append(piece)
     for group in single.values():
         slices = [piece.slices[0] for piece in group]
@@ -69,5 +76,5 @@ def joined(pieces: Sequence[Piece]) -> list[Piece]:
             if len(plane) >= FEWEST_OF_A_STACK and is_stack(plane):
                 rest.append(Piece(plane, joined=True))
             else:
-                rest += [Piece([one]) for one in plane]
+                rest += [Piece([slice_]) for slice_ in plane]
     return rest

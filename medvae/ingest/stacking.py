@@ -45,7 +45,7 @@ def stacked(
             common, or more voxels in all than `limits` allow.
     """
     first = found[0].volume
-    if len(modalities := {one.volume.modality for one in found}) > 1:
+    if len(modalities := {channel.volume.modality for channel in found}) > 1:
         raise InputError(
             f"its channels are of several modalities ({', '.join(sorted(modalities))}): a volume "
             "is of one; say which with --modality where it was guessed"
@@ -55,24 +55,26 @@ def stacked(
             f"its {len(found)} channels of {times(first.shape)} voxels are more than the "
             f"{limits.voxels} allowed"
         )
-    moved = [not _on_one_grid(one.volume, first) for one in found]
-    for name, one, other in zip(channels, found, moved, strict=True):
-        if other and (not one.space or one.space != found[0].space):
+    moved = [not _on_one_grid(channel.volume, first) for channel in found]
+    for name, channel, other in zip(channels, found, moved, strict=True):
+        if other and (not channel.space or channel.space != found[0].space):
             raise InputError(
                 f"its channel {name} is on another grid than {channels[0]}, and their headers do "
                 "not say that both are in the space of one scanner: resample it first"
             )
     parts = [
-        _onto(one.volume.voxels, one.volume.affine, first, name) if other else one.volume.voxels
-        for name, one, other in zip(channels, found, moved, strict=True)
+        _onto(channel.volume.voxels, channel.volume.affine, first, name)
+        if other
+        else channel.volume.voxels
+        for name, channel, other in zip(channels, found, moved, strict=True)
     ]
-    masks = [at for at, one in enumerate(found) if one.volume.mask is not None]
+    masks = [at for at, channel in enumerate(found) if channel.volume.mask is not None]
     volume = Volume(
         np.stack(parts),
         first.affine,
         first.modality,
         _mask(found[masks[0]].volume, first) if masks else None,
-        _shared([one.volume.meta for one in found]),
+        _shared([channel.volume.meta for channel in found]),
         channels,
     )
     kinds = (["regridded"] if any(moved) else []) + (["masked"] if len(masks) > 1 else [])
@@ -156,5 +158,5 @@ def _shared(metas: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What holds of all channels: an echo time of one is not that of the volume."""
     first, *others = metas
     return {
-        key: value for key, value in first.items() if all(one.get(key) == value for one in others)
+        key: value for key, value in first.items() if all(meta.get(key) == value for meta in others)
     }

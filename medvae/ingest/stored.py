@@ -99,7 +99,11 @@ def along(letters: str, spacing: npt.ArrayLike) -> Affine:
 
 def is_orientation(letters: str) -> bool:
     """Whether three letters name three axes of the patient, such as LPS."""
-    return len(letters) == 3 and sorted(LETTERS.get(one, (9, 0))[0] for one in letters) == [0, 1, 2]
+    return len(letters) == 3 and sorted(LETTERS.get(letter, (9, 0))[0] for letter in letters) == [
+        0,
+        1,
+        2,
+    ]
 
 
 def times(shape: tuple[int, ...] | list[int]) -> str:

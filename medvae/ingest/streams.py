@@ -154,8 +154,8 @@ class Gunzip:
         return piece
 
     def _skip_zeros(self) -> None:
-        found = ZEROS.match(self._ahead, self._at)
-        self._at = found.end() if found else self._at
+        match = ZEROS.match(self._ahead, self._at)
+        self._at = match.end() if match else self._at
 
 
 # A complete gzip file of nothing: leaves a decompressor at its end.

@@ -115,23 +115,23 @@ class Subjects:
     @staticmethod
     def kept(row: Row) -> dict[str, str | int | float]:
         """What of a row stays with the volume: label, class, site, where kept and there."""
-        found: dict[str, str | int | float | None] = {
+        facts_of_row: dict[str, str | int | float | None] = {
             "label": row.label,
             "class": _class(row.category or ""),
             "site": row.site or None,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in facts_of_row.items() if value is not None}
 
     def alike(self) -> list[tuple[int, int]]:
         """The lines of two subjects that differ in spelling only, such as 1 and 1.0."""
         first: dict[str, Row] = {}
-        found = []
+        pairs = []
         for row in self.rows.values():
             plain = _plain(row.subject)
-            known = first.setdefault(plain, row)
-            if plain and known.subject != row.subject:
-                found.append((known.line, row.line))
-        return found
+            before = first.setdefault(plain, row)
+            if plain and before.subject != row.subject:
+                pairs.append((before.line, row.line))
+        return pairs
 
     def nobodies(self) -> list[int]:
         """The first line of each subject that stands for nobody, such as ANONYMOUS."""
@@ -219,7 +219,7 @@ def _add(
     own = (row.get("unit") or "").strip().lower() == "file"
     site = (row.get(site_column.lower()) or "").strip() if site_column else None
     new = Row(line, subject, label, category, own, site)
-    known = table.rows.setdefault(name, new)
+    before = table.rows.setdefault(name, new)
     if any((cell or "").strip() for cell in row.get(REST) or ()):
         table.clashes[name] = (
             f"line {line} of {table.source} has more cells than the table has columns: put a cell "
@@ -227,8 +227,8 @@ def _add(
         )
         return
     for kind in ("subject", "category", "site", "label"):
-        if getattr(known, kind) != getattr(new, kind):
-            lines = f"lines {known.line} and {line} of {table.source}"
+        if getattr(before, kind) != getattr(new, kind):
+            lines = f"lines {before.line} and {line} of {table.source}"
             table.clashes[name] = f"{lines} give it different {_PLURALS[kind]}: keep one"
             return
 
@@ -255,7 +255,7 @@ def _keys(name: str) -> Iterator[tuple[str, str]]:
     parents = [parent for parent in path.parents if str(parent) != "."]
     files = (str(path), stem(str(path)), path.name, stem(path.name))
     # Two files whose names differ only in how Unicode spells a letter are two places.
-    yield from ((one, name) for one in files)
+    yield from ((file, name) for file in files)
     yield from ((str(parent), "") for parent in parents)
     yield from ((parent.name, str(parent)) for parent in parents)
 

@@ -156,13 +156,13 @@ class Scanning:
             "scheme": None if self.options.scheme is None else dict(self.options.scheme),
             "mask_optional": masks.optional,
             "numbers": masks.numbers,
-            "structures": [printable(one) for one in masks.structures],
+            "structures": [printable(structure) for structure in masks.structures],
             "meta": meta,
             "kinds": self._kinds(file, subject, own, masks.undecided),
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
-        files = (*image_files, *(one for mask in masks.files for one in mask))
+        files = (*image_files, *(part for mask in masks.files for part in mask))
         return self._of_case(file, Task(file.source, subject, "nifti", files, job, 1, own, several))
 
     def _of_case(self, file: File, task: Task) -> Task:
@@ -195,16 +195,16 @@ class Scanning:
         Raises:
             InputError: as `channel_names.numbered`.
         """
-        found = self.tree.find("dataset.json")
-        if found is None:
+        sidecar = self.tree.find("dataset.json")
+        if sidecar is None:
             return self._by_order
-        return channel_names.numbered(self.tree.read(found.name, channel_names.MOST_JSON))
+        return channel_names.numbered(self.tree.read(sidecar.name, channel_names.MOST_JSON))
 
     @cached_property
     def _by_order(self) -> Mapping[str, str]:
         if self.tree.find("dataset.json") is not None:
             return {}
-        return {f"{at:04d}": one.lower() for at, one in enumerate(self.options.channels)}
+        return {f"{at:04d}": channel.lower() for at, channel in enumerate(self.options.channels)}
 
     @property
     def _planar(self) -> bool:
@@ -235,7 +235,7 @@ class Scanning:
             "masks": len(masks.files),
             "scheme": None if self.options.scheme is None else dict(self.options.scheme),
         }
-        files = (file, *(one for mask in masks.files for one in mask))
+        files = (file, *(part for mask in masks.files for part in mask))
         return Task(file.source, subject, "picture", files, job, 1, own)
 
     def _kinds(self, file: File, subject: str, own: bool, undecided: bool) -> list[tuple[str, str]]:
@@ -255,8 +255,8 @@ class Scanning:
         return processed(self._pairing.layout.images)
 
     def _is_by_adni(self, file: File, subject: str) -> bool:
-        found = None if self.table or self._bids else ADNI.search(file.name)
-        return found is not None and found.group(1) == subject
+        match = None if self.table or self._bids else ADNI.search(file.name)
+        return match is not None and match.group(1) == subject
 
     def _no_scan(self, file: File) -> str:
         """Why a NIfTI file is not read, by its name; empty where it is."""
@@ -290,16 +290,16 @@ class Scanning:
 
     def _other_modality(self, file: File) -> str:
         """Why a scan of a BIDS data set is not of the modality that was asked for, or empty."""
-        wanted, named = self.options.modality, bids.modality_of(file.name)
-        if wanted is None:
+        modality, named = self.options.modality, bids.modality_of(file.name)
+        if modality is None:
             # Uptake values and activity concentrations look alike: a person has to say which.
             if named is not None and modalities.get(named).recognised is None:
                 units = modalities.get(named).units.words
                 return f"say that its intensities are {units} with --modality {named}"
             return ""
-        if bids.may_be(file.name, wanted):
+        if bids.may_be(file.name, modality):
             return ""
-        return f"it is in a folder for {named}, and {wanted} was asked for"
+        return f"it is in a folder for {named}, and {modality} was asked for"
 
     def _whose(self, file: File) -> tuple[str, bool, dict[str, Any]]:
         """Subject, whether it is only the file's own name, and what to keep of the table."""
@@ -317,8 +317,8 @@ class Scanning:
                 raise InputError("its name and its folder are of two subjects (sub-): rename one")
             self._labels.setdefault(nobody.bare(nobody.plain(named)), set()).add(named)
             return named, False, meta
-        if found := ADNI.search(name):
-            return found.group(1), False, meta
+        if match := ADNI.search(name):
+            return match.group(1), False, meta
         image = self._pairing.layout.images.get(file.name)
         if image is not None and image.contrast:
             folder, own = image.case
@@ -338,13 +338,15 @@ class Scanning:
 
     def _participants(self) -> dict[str, dict[str, str]]:
         """Ages and sexes of a BIDS data set, only if they were asked for."""
-        found = self.tree.find("participants.tsv")
-        if not self.options.keep_demographics or found is None:
+        table_file = self.tree.find("participants.tsv")
+        if not self.options.keep_demographics or table_file is None:
             return {}
         try:
-            people, differ = bids.participants(self.tree.read(found.name, bids.MOST_PARTICIPANTS))
+            people, differ = bids.participants(
+                self.tree.read(table_file.name, bids.MOST_PARTICIPANTS)
+            )
         except InputError:
-            self.notices.add("participants", found.source)
+            self.notices.add("participants", table_file.source)
             return {}
         for participant in differ:
             self.notices.add("participant", printable(participant))
@@ -363,8 +365,8 @@ def _bare(files: tuple[File, ...]) -> list[str]:
 
 def _modality_in(name: str) -> str | None:
     """The modality that a file's name says, to be compared with a guess."""
-    found = {NAMED[token] for token in layouts.tokens(name) if token in NAMED}
-    return found.pop() if len(found) == 1 else None
+    modalities_named = {NAMED[token] for token in layouts.tokens(name) if token in NAMED}
+    return modalities_named.pop() if len(modalities_named) == 1 else None
 
 
 def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
@@ -374,16 +376,16 @@ def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
         InputError: there are two, or as `table_for`.
     """
     # Names are as different systems write them: Subjects.csv is the same table.
-    found = sorted(name for name in tree.top() if name.lower() in TABLES)
-    if len(found) > 1:
+    tables = sorted(name for name in tree.top() if name.lower() in TABLES)
+    if len(tables) > 1:
         raise InputError(
-            f"{printable(tree.label)} holds {' and '.join(found)}: keep one table of subjects"
+            f"{printable(tree.label)} holds {' and '.join(tables)}: keep one table of subjects"
         )
-    if not found:
+    if not tables:
         return None
-    file = tree.find(found[0])
+    file = tree.find(tables[0])
     if file is None:
-        raise InputError(f"{printable(tree.label)} holds {found[0]} twice: keep one")
+        raise InputError(f"{printable(tree.label)} holds {tables[0]} twice: keep one")
     return _table(file, options)
 
 

@@ -45,10 +45,10 @@ def integers(text: str, field: str) -> list[int]:
 def numbers(text: str, field: str) -> list[float]:
     """Finite numbers that blanks separate. Raises as `integers`."""
     words = text.split()
-    found = [float(word) for word in words if _NUMBER.fullmatch(word)]
-    if not found or len(found) != len(words) or not all(map(math.isfinite, found)):
+    values = [float(word) for word in words if _NUMBER.fullmatch(word)]
+    if not values or len(values) != len(words) or not all(map(math.isfinite, values)):
         raise InputError(f"{field} of its header is not a list of numbers: {DAMAGED}")
-    return found
+    return values
 
 
 def voxel_file(wanted: str, names: list[str], files: Iterator[BinaryIO]) -> BinaryIO:

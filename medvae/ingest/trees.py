@@ -132,8 +132,8 @@ class Folder:
             yield Quarantined(File(self, folder).source, "folders are nested too deeply")
             return
         try:
-            with os.scandir(os.path.join(self._root, folder)) as found:  # noqa: PTH118
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(os.path.join(self._root, folder)) as listing:  # noqa: PTH118
+                entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:
             yield Quarantined(File(self, folder).source, "the folder cannot be opened")
             return
@@ -243,13 +243,13 @@ class Listed(Folder):
         name = "/".join(parts)
         if super().find(name):
             return name
-        found = ""
+        path = ""
         for part in parts:
-            same = self._in_lower_case(found).get(part.lower(), [])
+            same = self._in_lower_case(path).get(part.lower(), [])
             if len(same) != 1:
                 return name
-            found = same[0]
-        return found
+            path = same[0]
+        return path
 
     def _in_lower_case(self, folder: str) -> dict[str, list[str]]:
         """The names in a folder, by their last part in lower case; each folder is listed once."""

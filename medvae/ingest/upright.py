@@ -149,8 +149,8 @@ def _evened(voxels: Voxels, along: npt.NDArray[np.float64], step: float, labels:
         if labels or part < 1e-6 or part > 1 - 1e-6:
             evened[:, :, z] = voxels[:, :, after - (part < 0.5)]
         else:
-            one, two = (voxels[:, :, i].astype(np.float32) for i in (after - 1, after))
-            evened[:, :, z] = _as((1 - part) * one + part * two, voxels.dtype)
+            before, two = (voxels[:, :, i].astype(np.float32) for i in (after - 1, after))
+            evened[:, :, z] = _as((1 - part) * before + part * two, voxels.dtype)
     return evened
 
 

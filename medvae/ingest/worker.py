@@ -64,27 +64,27 @@ def main(arguments: list[str]) -> int:
     sys.modules.update(dict.fromkeys(set(UNUSED) - used))  # type: ignore[arg-type]
     jobs = {name: _load(*JOBS[name]) for name in kinds}
     warnings.simplefilter("ignore")
-    held = confine.confine_but_for_forking(int(arguments[1]))
+    layers = confine.confine_but_for_forking(int(arguments[1]))
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, every page
     first, copy = os.getpid(), 0
     while True:
         try:
-            asked, _ = wire.receive(control, most_body=0)
+            request, _ = wire.receive(control, most_body=0)
         except wire.ClosedError:
             _end(copy, 0.0)
             return 0
-        if "fork" in asked:
+        if "fork" in request:
             _end(copy, 0.0)
             (descriptor,) = wire.receive_files(control, 1)
             copy = os.fork()
             if copy == 0:
                 control.close()
-                _serve(first, socket.socket(fileno=descriptor), jobs, held)
+                _serve(first, socket.socket(fileno=descriptor), jobs, layers)
             os.close(descriptor)
             wire.send(control, {"pid": copy})
         else:
-            status, copy = _end(copy, float(asked["end"])), 0
+            status, copy = _end(copy, float(request["end"])), 0
             wire.send(control, {"status": status})
 
 

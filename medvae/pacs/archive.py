@@ -21,9 +21,9 @@ def archive_of(peer: Peer, access: Access, destination: Destination | None = Non
     """
     if peer.is_web:
         return Web.of(peer, access)
-    found = Dimse.of(peer, access)
+    archive = Dimse.of(peer, access)
     if destination is None:
-        return found
+        return archive
     from medvae.pacs.move import Mover
 
-    return Mover(found.peer, found.access, found.tls, destination)
+    return Mover(archive.peer, archive.access, archive.tls, destination)

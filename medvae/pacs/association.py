@@ -82,7 +82,7 @@ def associate(
     from medvae.pacs.transport import GuardedEntity, GuardedSocket
 
     entity = GuardedEntity(access.aet, guard)
-    classes = {str(one.abstract_syntax) for one in contexts} if store else set()
+    classes = {str(context.abstract_syntax) for context in contexts} if store else set()
     try:
         raw = entity.associate(
             peer.host,

@@ -74,9 +74,9 @@ class Destination(Service):
 
     def _forget(self) -> None:
         """Associations that have ended, of which an archive may open one for each image."""
-        for one in [one for one in self.senders if one.is_over]:
-            self.senders.remove(one)
-            one.guard.close()
+        for sender in [sender for sender in self.senders if sender.is_over]:
+            self.senders.remove(sender)
+            sender.guard.close()
 
     def moved(self) -> None:
         """The archive is not silent while it sends, though it need not report on it."""

@@ -53,7 +53,7 @@ class Dimse:
         """The studies that match and hold images, at most `wanted.limit`. Raises as `Web.find`."""
         most = MOST_STUDIES if wanted.limit is None else wanted.limit
         uids = self._studies(wanted)
-        found: list[Listed] = []
+        listed: list[Listed] = []
         with self._search() as line:
             for uid in uids:
                 series = self._series(line, uid, wanted)
@@ -64,10 +64,10 @@ class Dimse:
                             f"{wanted.modality or ', '.join(IMAGES)}: check --study and --modality"
                         )
                     continue
-                if len(found) == most:
-                    return Found(tuple(found), more=True)
-                found.append(Listed(uid, series=series))
-        return Found(tuple(found))
+                if len(listed) == most:
+                    return Found(tuple(listed), more=True)
+                listed.append(Listed(uid, series=series))
+        return Found(tuple(listed))
 
     def _search(self) -> Any:
         from pynetdicom import build_context
@@ -77,24 +77,24 @@ class Dimse:
         return associate(self.peer, self.access, self.tls, [context], guard)
 
     def _studies(self, wanted: Wanted) -> list[str]:
-        found: dict[str, None] = {}
+        studies: dict[str, None] = {}
         with self._search() as line:
-            for asked in wanted.studies or ("",):
+            for study in wanted.studies or ("",):
                 query = query_of(
                     "STUDY",
-                    StudyInstanceUID=asked,
+                    StudyInstanceUID=study,
                     PatientID=wanted.patient,
                     StudyDate=wanted.dates,
                     ModalitiesInStudy=wanted.modality,
                 )
                 for item in self._matches(line, query):
                     uid = self._uid(item, "StudyInstanceUID")
-                    if asked and uid != asked:
+                    if study and uid != study:
                         raise self._wrong("lists another study than was asked for")
-                    found[uid] = None
-                    if len(found) == MOST_STUDIES:
+                    studies[uid] = None
+                    if len(studies) == MOST_STUDIES:
                         raise self._wrong(f"lists {MOST_STUDIES} studies and more: ask for fewer")
-        return list(found)
+        return list(studies)
 
     def _series(self, line: Line, study: str, wanted: Wanted) -> tuple[Series, ...]:
         """The series of a study to fetch; none where it holds no images that were asked for."""
@@ -106,15 +106,15 @@ class Dimse:
             Modality="",
             NumberOfSeriesRelatedInstances="",
         )
-        found: dict[str, Series] = {}
+        series: dict[str, Series] = {}
         has_images = False
         for item in self._matches(line, query):
             modality = str(item.get("Modality", "")).strip().upper()
             has_images |= modality in images
             if modality in (*images, *MARKS):
                 uid = self._uid(item, "SeriesInstanceUID")
-                found[uid] = Series(uid, self._count(item))
-        return tuple(found.values()) if has_images else ()
+                series[uid] = Series(uid, self._count(item))
+        return tuple(series.values()) if has_images else ()
 
     def _matches(self, line: Line, query: Dataset) -> Iterator[Dataset]:
         for status, item in line.raw.send_c_find(query, FIND):
@@ -161,7 +161,9 @@ class Dimse:
                 store=receipt.store,
                 otherwise=OTHERWISE,
             ) as line:
-                if not any(one.abstract_syntax == GET for one in line.raw.accepted_contexts):
+                if not any(
+                    context.abstract_syntax == GET for context in line.raw.accepted_contexts
+                ):
                     raise self._no_get("does not answer C-GET")
                 for series in listed.series:
                     before = receiving.count
@@ -192,7 +194,7 @@ class Dimse:
         """
         from pynetdicom import build_context
 
-        pairs = dict.fromkeys((one.storage, one.syntax) for one in batch)
+        pairs = dict.fromkeys((instance.storage, instance.syntax) for instance in batch)
         contexts = [
             build_context(
                 storage, list(dict.fromkeys((syntax, *PLAIN))) if syntax in PLAIN else [syntax]
@@ -202,8 +204,8 @@ class Dimse:
         guard = Guard(self.peer.label, self.access.silence)
         lost: dict[str, str] = {}
         with associate(self.peer, self.access, self.tls, contexts, guard) as line:
-            for number, one in enumerate(batch):
-                status = _store(line, one)
+            for number, instance in enumerate(batch):
+                status = _store(line, instance)
                 if status is None:
                     # The others would wait for an answer that cannot come.
                     problem = guard.problem or AccessError(
@@ -214,7 +216,7 @@ class Dimse:
                         raise problem
                     return lost | {rest.uid: str(problem) for rest in batch[number:]}
                 if status not in (SUCCESS, *WARNINGS):
-                    lost[one.uid] = reason_of(status)
+                    lost[instance.uid] = reason_of(status)
         return lost
 
     def _ended(self, receiving: Receiving) -> MedvaeError:

@@ -124,12 +124,12 @@ class Answer:
 
     def all(self, most: int) -> bytes:
         """The whole body. Raises InputError where it is longer than `most`."""
-        found = bytearray()
+        body = bytearray()
         while data := self.read(CHUNK):
-            found += data
-            if len(found) > most:
+            body += data
+            if len(body) > most:
                 raise InputError(f"its answer is longer than the {most} bytes allowed")
-        return bytes(found)
+        return bytes(body)
 
 
 def failure(label: str, error: Exception, silence: float) -> MedvaeError:

@@ -40,13 +40,13 @@ class Listener(Service):
             if len(self._studies) == MOST_STUDIES:
                 raise InputError(f"more than the {MOST_STUDIES} studies of one run were sent")
             self._studies[study] = _Study(self.hold.open())
-        held = self._studies[study]
+        kept_study = self._studies[study]
         sender.studies.add(study)
         sender.last = time.monotonic()
         # Who sends again after a failure sends what we have already.
-        if uid not in held.seen:
-            held.receiving.add(data)
-            held.seen.add(uid)
+        if uid not in kept_study.seen:
+            kept_study.receiving.add(data)
+            kept_study.seen.add(uid)
 
     def moved(self) -> None:
         """Nothing: each sender's own guard sees to silence."""
@@ -54,8 +54,8 @@ class Listener(Service):
     def poll(self) -> tuple[int, float]:
         """How many whole studies there are, and for how many seconds nobody has been sending."""
         with self.lock:
-            for one in [one for one in self.senders if one.is_over]:
-                self._end(one)
+            for sender in [sender for sender in self.senders if sender.is_over]:
+                self._end(sender)
             if self.senders:
                 self._last = time.monotonic()
             whole = sum(map(self._is_whole, self._studies))
@@ -74,7 +74,7 @@ class Listener(Service):
 
     def _is_whole(self, name: str) -> bool:
         study = self._studies[name]
-        sending = any(name in one.studies for one in self.senders)
+        sending = any(name in sender.studies for sender in self.senders)
         return study.released > study.cut and not sending
 
     def close(self) -> list[str]:

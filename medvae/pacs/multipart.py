@@ -26,10 +26,10 @@ def boundary_of(content_type: str) -> bytes:
     Raises:
         InputError: it is no multipart/related with a boundary.
     """
-    found = BOUNDARY.search(content_type)
-    if not content_type.lower().startswith("multipart/related") or found is None:
+    match = BOUNDARY.search(content_type)
+    if not content_type.lower().startswith("multipart/related") or match is None:
         raise InputError("its answer is not multipart/related")
-    return (found.group(1) or found.group(2)).encode("latin-1")
+    return (match.group(1) or match.group(2)).encode("latin-1")
 
 
 def parts(read: Read, boundary: bytes, room: Callable[[], int]) -> Iterator[tuple[str, bytes]]:
@@ -78,9 +78,9 @@ class _Body:
             self._more()
         if at > most:
             raise _LongError
-        found = bytes(memoryview(self._ahead)[:at])
+        part = bytes(memoryview(self._ahead)[:at])
         del self._ahead[: at + len(mark)]
-        return found
+        return part
 
     def peek(self, count: int) -> bytes:
         while len(self._ahead) < count:

@@ -99,11 +99,11 @@ def study_of(instance: bytes) -> str:
         InputError: it names none.
     """
     try:
-        found = read_partial(
+        header = read_partial(
             io.BytesIO(instance[:HEAD]),
             stop_when=lambda tag, _vr, _length: tag > STUDY_UID,
             specific_tags=[STUDY_UID],
         )
-        return check_uid(str(found.get("StudyInstanceUID", "")).strip())
+        return check_uid(str(header.get("StudyInstanceUID", "")).strip())
     except Exception as error:  # whatever a hostile file leads to
         raise InputError("an image names no study") from error

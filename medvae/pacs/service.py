@@ -66,7 +66,10 @@ class Flight:
         with self._service.lock:
             self.size += size
             room = self._service.hold.room
-            if sum(one.flight.size for one in self._service.senders) > room + room // 32 + OVERHEAD:
+            if (
+                sum(sender.flight.size for sender in self._service.senders)
+                > room + room // 32 + OVERHEAD
+            ):
                 # Its connection ends with this, and so does what it holds.
                 self.size = 0
                 error = self._service.hold.full()
@@ -152,7 +155,7 @@ class Service(ABC):
 
     def _has_room(self) -> bool:
         with self.lock:
-            alive = sum(not one.is_over for one in self.senders)
+            alive = sum(not sender.is_over for sender in self.senders)
             return alive < self._listening.associations + SPARE
 
     def _begin(self, assoc: Association) -> Guard:
@@ -165,7 +168,7 @@ class Service(ABC):
     def _store(self, event: Any) -> int:
         """Keep one instance; the status of PS3.4 B.2.3."""
         with self.lock:
-            sender = next(one for one in self.senders if one.assoc is event.assoc)
+            sender = next(candidate for candidate in self.senders if candidate.assoc is event.assoc)
             try:
                 self._receive(event, sender)
             except MedvaeError as error:
@@ -211,7 +214,7 @@ class Service(ABC):
         self._thread.join()
         with self.lock:
             senders = list(self.senders)
-        for one in senders:
-            one.guard.close()
-            if one.assoc.ident is not None:
-                one.assoc.join(5)
+        for sender in senders:
+            sender.guard.close()
+            if sender.assoc.ident is not None:
+                sender.assoc.join(5)

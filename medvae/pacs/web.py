@@ -56,23 +56,23 @@ class Web:
         """
         queries = [{"StudyInstanceUID": uid} for uid in wanted.studies] or [{}]
         most = MOST_STUDIES if wanted.limit is None else wanted.limit
-        found: dict[str, Listed] = {}
+        listed: dict[str, Listed] = {}
         for query in queries:
-            for one in self._pages(query | _filters(wanted)):
-                if query and one.uid != query["StudyInstanceUID"]:
+            for study in self._pages(query | _filters(wanted)):
+                if query and study.uid != query["StudyInstanceUID"]:
                     raise self._wrong("lists another study than was asked for")
-                if len(found) == most and one.uid not in found:
-                    return Found(tuple(found.values()), more=True)
-                found.setdefault(one.uid, one)
-        return Found(tuple(found.values()))
+                if len(listed) == most and study.uid not in listed:
+                    return Found(tuple(listed.values()), more=True)
+                listed.setdefault(study.uid, study)
+        return Found(tuple(listed.values()))
 
     def _pages(self, query: dict[str, str]) -> Iterator[Listed]:
-        seen: set[str] = set()
+        uids: set[str] = set()
         while True:
-            page = self._page(query | {"limit": str(PAGE), "offset": str(len(seen))})
-            new = [one for one in page if one.uid not in seen]
+            page = self._page(query | {"limit": str(PAGE), "offset": str(len(uids))})
+            new = [study for study in page if study.uid not in uids]
             yield from new
-            seen |= {one.uid for one in new}
+            uids |= {study.uid for study in new}
             # Some services give fewer than they were asked for, some the same again.
             if not new:
                 return
@@ -87,7 +87,7 @@ class Web:
                 raise self._wrong("answers a search with something else than JSON")
             try:
                 listed = json.loads(answer.all(MOST_LISTED))
-                return [_listed(one) for one in listed]
+                return [_listed(fields) for fields in listed]
             except InputError as error:
                 raise self._wrong(f"cannot be searched: {error}") from error
             except NOT_JSON as error:
@@ -129,7 +129,10 @@ class Web:
         """
         boundary = secrets.token_hex(16)
         kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
-        body = b"".join(_part(one, boundary) for one in batch) + f"--{boundary}--\r\n".encode()
+        body = (
+            b"".join(_part(instance, boundary) for instance in batch)
+            + f"--{boundary}--\r\n".encode()
+        )
         headers = {"Content-Type": kind, "Accept": JSON}
         with self.http.ask("POST", "/studies", headers, body) as answer:
             if answer.status != 409:  # none of them was stored, and the answer says why
@@ -146,7 +149,7 @@ class Web:
                     f"{self.peer.label} does not say what it has stored: send again, or see its "
                     "own log"
                 ) from error
-        lost = {one.uid: "the archive does not list it as stored" for one in batch}
+        lost = {instance.uid: "the archive does not list it as stored" for instance in batch}
         return {uid: failed.get(uid, why) for uid, why in lost.items() if uid not in stored}
 
     def _wrong(self, what: str) -> InputError:

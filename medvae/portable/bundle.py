@@ -64,9 +64,9 @@ def _script(drawer: Drawer, path: Path) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(drawer.network, example)  # type: ignore[no-untyped-call]
         # Through memory: what PyTorch says of a full disk is no OSError.
-        made = io.BytesIO()
-        torch.jit.save(traced, made)
-    path.write_bytes(made.getbuffer())
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def _metadata(artifact: Artifact, drawer: Drawer) -> dict[str, Any]:

@@ -101,8 +101,8 @@ class _PriorDrawer(nn.Module):
         """[1, D] standard normals to [1, C, X, Y, Z]."""
         spatial = self.prior.sample(numbers)
         image = self.model.decode(self.model.from_spatial_latent(spatial))
-        made: Tensor = self.units(image.reshape(self.shape))
-        return made
+        volume: Tensor = self.units(image.reshape(self.shape))
+        return volume
 
 
 def _of_prior(artifact: Artifact) -> Drawer:
@@ -165,8 +165,8 @@ class _CosineDrawer(nn.Module):
             "cxyz,cd,xi,yj,zk->dijk",
             waves, self.across, self.waves0, self.waves1, self.waves2,
         )  # fmt: skip
-        made: Tensor = self.units(image[None])
-        return made
+        volume: Tensor = self.units(image[None])
+        return volume
 
     def _related(self, normals: Tensor) -> Tensor:
         """[F] correlated between channel planes, as `CosineModel` has them."""
@@ -181,7 +181,7 @@ def _of_cosines(artifact: Artifact) -> Drawer:
     basis = Basis.of(data)
     arrays = {name: values.numpy() for name, values in artifact.part("cosines").items()}
     model = CosineModel.read(basis, arrays)
-    shares = [float(one) for one in model.numbers.shares]
+    shares = [float(share) for share in model.numbers.shares]
     own = f"r.choice({len(shares)}, p={shares!r})" if model.classes else "0"
     counts = [len(basis), len(model.numbers.kept), len(model.numbers.gains)]
     draw = f"numpy.r_[{own}, {', '.join(f'r.standard_normal({n})' for n in counts)}]"

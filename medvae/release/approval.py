@@ -69,8 +69,8 @@ class Approval:
 def require(creator: bytes, approvers: Sequence[bytes]) -> bytes:
     """approvals.json: the creator's key and those that may approve (PEM)."""
     keys = sorted(key.decode("ascii") for key in approvers if key != creator)
-    told = {"format": FORMAT, "creator": mf.fingerprint(creator), "approvers": keys}
-    return mf.canonical({**told, "approvals": 1})
+    terms = {"format": FORMAT, "creator": mf.fingerprint(creator), "approvers": keys}
+    return mf.canonical({**terms, "approvals": 1})
 
 
 def read_requirement(data: bytes) -> Requirement:
@@ -80,11 +80,11 @@ def read_requirement(data: bytes) -> Requirement:
         ValueError: it is not what `require` writes.
     """
     try:
-        told = json.loads(data)
-        keys = {mf.fingerprint(one): one for one in (k.encode("ascii") for k in told["approvers"])}
-        same = {"format": FORMAT, "creator": told["creator"], "approvals": 1}
-        written = mf.canonical({**same, "approvers": told["approvers"]})
-        creator = told["creator"]
+        terms = json.loads(data)
+        keys = {mf.fingerprint(key): key for key in (k.encode("ascii") for k in terms["approvers"])}
+        same = {"format": FORMAT, "creator": terms["creator"], "approvals": 1}
+        written = mf.canonical({**same, "approvers": terms["approvers"]})
+        creator = terms["creator"]
     except (KeyError, TypeError, AttributeError, MedvaeError, RecursionError) as error:
         raise ValueError("it does not say who may approve") from error
     if written != data or not isinstance(creator, str):
@@ -119,25 +119,25 @@ def decode(data: bytes, release: str, who: Requirement) -> Approval:
     from medvae.vault import verify_signature
 
     try:
-        told = json.loads(data)
-        found = Approval(told["approver"], told["date"], bytes.fromhex(told["signature"]))
-        same = {"format": FORMAT, "release": told["release"], "date": found.date}
-        more = {"approver": found.approver, "signature": found.signature.hex()}
-        if mf.canonical({**same, **more}) != data or not _DATE.fullmatch(found.date):
+        fields = json.loads(data)
+        approval = Approval(fields["approver"], fields["date"], bytes.fromhex(fields["signature"]))
+        same = {"format": FORMAT, "release": fields["release"], "date": approval.date}
+        more = {"approver": approval.approver, "signature": approval.signature.hex()}
+        if mf.canonical({**same, **more}) != data or not _DATE.fullmatch(approval.date):
             raise ValueError("it is not in the form in which one is written")
-        if told["release"] != release:
+        if fields["release"] != release:
             raise ValueError("it is that of another release")
-        refusal = who.refusal(found.approver)
+        refusal = who.refusal(approval.approver)
         if refusal:
             raise ValueError(refusal)
-        key = who.keys[found.approver]
-        if len(found.signature) != mf.SIZES[mf.SIGNATURE] or not verify_signature(
-            key, found.signature, signed_bytes(release, found.date)
+        key = who.keys[approval.approver]
+        if len(approval.signature) != mf.SIZES[mf.SIGNATURE] or not verify_signature(
+            key, approval.signature, signed_bytes(release, approval.date)
         ):
             raise ValueError("its signature does not fit")
     except (KeyError, TypeError, AttributeError, MedvaeError, RecursionError) as error:
         raise ValueError("it is not in the form in which one is written") from error
-    return found
+    return approval
 
 
 def requirement_of(folder: Path, files: Mapping[str, mf.Entry]) -> Requirement | None:
@@ -178,14 +178,16 @@ def checked(
             _refused(result, f"the release has no approval by {approver}"), approved=None
         )
     try:
-        found = decode(_bytes(folder / mf.APPROVAL), result.id, who)
+        approval = decode(_bytes(folder / mf.APPROVAL), result.id, who)
     except FileNotFoundError:
         return _refused(result, _WAITS)
     except (OSError, ValueError) as error:
         return _refused(result, f"{mf.APPROVAL} is no approval of this release: {error}")
-    if approver is not None and found.approver != approver:
-        return _refused(result, f"the release was approved by {found.approver}, not by {approver}")
-    return replace(result, approved=True, approver=found.approver)
+    if approver is not None and approval.approver != approver:
+        return _refused(
+            result, f"the release was approved by {approval.approver}, not by {approver}"
+        )
+    return replace(result, approved=True, approver=approval.approver)
 
 
 def _refused(result: VerifyResult, problem: str) -> VerifyResult:

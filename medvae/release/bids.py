@@ -40,8 +40,8 @@ def _names(facts: ReleaseFacts, modality: Modality) -> tuple[str, ...]:
     channels = facts.data.channels
     if not channels:
         return (modality.bids.suffix(facts.suffix),)
-    found = [bids_name(channel) if modality.name == "mri" else None for channel in channels]
-    names = [name for name in found if name is not None]
+    suffixes = [bids_name(channel) if modality.name == "mri" else None for channel in channels]
+    names = [name for name in suffixes if name is not None]
     if len(set(names)) < len(channels):
         raise UsageError(
             f"BIDS has no names of their own for the channels {', '.join(channels)}: ingest with "

@@ -158,7 +158,7 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "trusted with them; whoever receives this release is not trusted at all",
         "mechanisms": [_titled(mechanism) for mechanism in privacy.mechanisms],
         "composition": _composition(privacy),
-        **({"continues": [dict(one) for one in privacy.continues]} if privacy.continues else {}),
+        **({"continues": [dict(past) for past in privacy.continues]} if privacy.continues else {}),
         "accountant": privacy.accountant,
         "cross_check_epsilon": privacy.cross_check,
         "cross_check_accountant": privacy.cross_check_note,
@@ -210,8 +210,8 @@ def _composition(privacy: PrivacyFacts) -> str:
             f"step; {after}"
         )
     names = ", ".join(
-        f"{one['name']} (epsilon {one['epsilon']:.4g}, {one['patients']} {privacy.unit}s)"
-        for one in privacy.continues
+        f"{past['name']} (epsilon {past['epsilon']:.4g}, {past['patients']} {privacy.unit}s)"
+        for past in privacy.continues
     )
     who = (
         f"a {privacy.unit} may be in several of these trainings, so the mechanisms above are those "

@@ -120,10 +120,10 @@ def _sites(card: dict[str, Any]) -> list[str]:
 def _scores(found: dict[str, Any]) -> str:
     return _bullets(
         [
-            f"{name}: **{score_text(one['value'])}**. {one['meaning']}"
-            + (f" Formula: {one['formula']}." if one["formula"] else "")
-            + "".join(f"\n  - {_row(row)}" for row in one["rows"])
-            for name, one in found.items()
+            f"{name}: **{score_text(score['value'])}**. {score['meaning']}"
+            + (f" Formula: {score['formula']}." if score["formula"] else "")
+            + "".join(f"\n  - {_row(row)}" for row in score["rows"])
+            for name, score in found.items()
         ]
     )
 
@@ -204,9 +204,9 @@ def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
 
 def _continues(earlier: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {
-        f"goes on from {one['name']}": f"epsilon {one['epsilon']:.4g} at delta {one['delta']:g}, "
-        f"{one['patients']} patients, plan {one['plan_digest']}"
-        for one in earlier
+        f"goes on from {past['name']}": f"epsilon {past['epsilon']:.4g} "
+        f"at delta {past['delta']:g}, {past['patients']} patients, plan {past['plan_digest']}"
+        for past in earlier
     }
 
 

@@ -63,7 +63,7 @@ def advantage_chart(privacy: dict[str, Any]) -> str:
 def attack_chart(privacy: dict[str, Any]) -> str:
     """What any attack finds at most of those who took part, by its false alarms."""
     curve, unit = privacy["trade_off"], privacy["unit_kind"]
-    rates, found = curve["false_positive_rates"], curve["true_positive_rates"]
+    rates, hits = curve["false_positive_rates"], curve["true_positive_rates"]
     low = math.log10(rates[0])
     places = [1 - math.log10(rate) / low for rate in rates]
     ticks = [(1 - math.log10(r) / low, f"{100 * r:g}%") for r in (1e-4, 1e-3, 1e-2, 1e-1, 1)]
@@ -71,7 +71,7 @@ def attack_chart(privacy: dict[str, Any]) -> str:
         f"Share of {unit}s that any attack finds at most, by its rate of false alarms; the broken "
         "line is guessing",
         Axis(f"false alarms among {unit}s who did not take part", ticks),
-        list(zip(places, found, strict=True)),
+        list(zip(places, hits, strict=True)),
         guessing=list(zip(places, rates, strict=True)),
     )
 

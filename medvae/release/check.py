@@ -134,21 +134,23 @@ def check_sealed(
     number = recall.release_id(files[mf.MANIFEST])
     if problems or good != len(seal.files):
         return replace(_refused(problems, seal.signer, good), id=number), {}
-    known = trusted is not None
+    has_key = trusted is not None
     result = VerifyResult(
-        valid=True if known else None,
+        valid=True if has_key else None,
         unchanged=True,
-        trusted=known,
+        trusted=has_key,
         signer=seal.signer,
         files=good,
-        advice="" if known else _ADVICE,
+        advice="" if has_key else _ADVICE,
         id=number,
     )
     return result, seal.files
 
 
 def _refused(problems: list[str], signer: str | None = None, files: int = 0) -> VerifyResult:
-    return VerifyResult(False, False, False, signer, files, [shown(one) for one in problems])
+    return VerifyResult(
+        False, False, False, signer, files, [shown(problem) for problem in problems]
+    )
 
 
 def shown(text: str) -> str:

@@ -45,9 +45,9 @@ def worst_of(plans: Sequence[Plan], target: float | None, overlap: bool) -> Wors
         costliest = max(range(len(plans)), key=lambda number: plans[number].epsilon)
         plan = plans[costliest]
         return Worst(plan.mechanisms, plan.epsilon, targets[costliest])
-    mechanisms = tuple(one for plan in plans for one in plan.mechanisms)
-    known = [one for one in targets if one is not None]
-    planned = sum(known) if len(known) == len(targets) else None
+    mechanisms = tuple(mechanism for plan in plans for mechanism in plan.mechanisms)
+    targets_known = [value for value in targets if value is not None]
+    planned = sum(targets_known) if len(targets_known) == len(targets) else None
     return Worst(mechanisms, epsilon(mechanisms, plans[0].delta), planned)
 
 

@@ -60,9 +60,9 @@ class Series:
 
     def of_channel(self, channel: str, number: int, study: bytes) -> Series:
         """The series of one channel, in one study and frame of reference with the others."""
-        made = copy(self)
-        made.channel, made.number, made.study = channel, number, study
-        return made
+        series = copy(self)
+        series.channel, series.number, series.study = channel, number, study
+        return series
 
 
 @dataclass(frozen=True)
@@ -106,12 +106,12 @@ def channel_slices(volume: Volume, series: Series) -> dict[str, Slices]:
         InputError: as `series_slices`.
     """
     study = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()
-    found = {}
+    slices_of = {}
     for number, (name, voxels) in enumerate(zip(volume.channels, volume.voxels, strict=True), 1):
         mask = volume.mask if number == 1 else None
-        one = replace(volume, voxels=voxels, mask=mask, channels=())
-        found[name] = series_slices(one, series.of_channel(name, number, study))
-    return found
+        channel = replace(volume, voxels=voxels, mask=mask, channels=())
+        slices_of[name] = series_slices(channel, series.of_channel(name, number, study))
+    return slices_of
 
 
 def _upright(
@@ -150,20 +150,20 @@ def _series_dataset(modality: Modality, voxels: npt.NDArray[np.int16], series: S
     content = series.study or hashlib.sha256(np.ascontiguousarray(voxels).data).digest()
     root = (series.patient, series.date, content)
     own = (series.channel,) if series.channel else ()
-    made = Dataset()
-    made.SpecificCharacterSet = "ISO_IR 100"
-    made.SOPClassUID = dicom.storage
-    made.StudyInstanceUID = uid("study", *root)
-    made.SeriesInstanceUID = uid("series", *root, *own)
-    made.FrameOfReferenceUID = uid("frame of reference", *root)
-    _say_who(made, series)
-    made.Modality = dicom.modality
-    made.ImageType = list(dicom.image_type)
-    _say_how(made, dicom)
-    _say_pixels(made, voxels, modality, series.limits)
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    dataset.SOPClassUID = dicom.storage
+    dataset.StudyInstanceUID = uid("study", *root)
+    dataset.SeriesInstanceUID = uid("series", *root, *own)
+    dataset.FrameOfReferenceUID = uid("frame of reference", *root)
+    _say_who(dataset, series)
+    dataset.Modality = dicom.modality
+    dataset.ImageType = list(dicom.image_type)
+    _say_how(dataset, dicom)
+    _say_pixels(dataset, voxels, modality, series.limits)
     if dicom.count_keyword:
-        setattr(made, dicom.count_keyword, voxels.shape[2])
-    return made
+        setattr(dataset, dicom.count_keyword, voxels.shape[2])
+    return dataset
 
 
 def _say_who(made: Dataset, series: Series) -> None:
@@ -249,20 +249,20 @@ def _slice_dataset(
     """One slice: its own number, place and pixels."""
     from pydicom.dataset import Dataset
 
-    made = Dataset()
+    dataset = Dataset()
     normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     position = affine[:3, 3] + index * affine[:3, 2]
-    made.SOPInstanceUID = uid("instance", str(base.SeriesInstanceUID), str(index))
-    made.InstanceNumber = index + 1
+    dataset.SOPInstanceUID = uid("instance", str(base.SeriesInstanceUID), str(index))
+    dataset.InstanceNumber = index + 1
     if dicom.index_keyword:
-        setattr(made, dicom.index_keyword, index + 1)
-    made.ImagePositionPatient = [decimal(v) for v in position]
-    made.SliceLocation = decimal(float(position @ normal))
+        setattr(dataset, dicom.index_keyword, index + 1)
+    dataset.ImagePositionPatient = [decimal(v) for v in position]
+    dataset.SliceLocation = decimal(float(position @ normal))
     # DICOM wants rows one after another: [Y, X].
-    made.PixelData = np.ascontiguousarray(voxels[:, :, index].T).astype("<i2").tobytes()
-    made["PixelData"].VR = "OW"
-    made.file_meta = file_meta(str(base.SOPClassUID), made.SOPInstanceUID)
-    return made
+    dataset.PixelData = np.ascontiguousarray(voxels[:, :, index].T).astype("<i2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    dataset.file_meta = file_meta(str(base.SOPClassUID), dataset.SOPInstanceUID)
+    return dataset
 
 
 def file_meta(storage: str, instance: str) -> FileMetaDataset:

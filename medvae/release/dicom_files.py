@@ -29,13 +29,13 @@ def write_slices(files: Sequence[Path], slices: Slices) -> None:
 
     encodings = convert_encodings(str(slices.shared.SpecificCharacterSet))
     shared = _encoded(slices.shared, encodings)
-    for path, one in zip(files, slices.own, strict=True):
-        own = _encoded(one, encodings)
+    for path, dataset in zip(files, slices.own, strict=True):
+        own = _encoded(dataset, encodings)
         if shared.keys() & own.keys():
             raise ValueError("an element is both shared and a slice's own")
         parts = shared | own
         body = b"".join(parts[tag] for tag in sorted(parts))
-        path.write_bytes(_PREAMBLE + _meta(one.file_meta) + body)
+        path.write_bytes(_PREAMBLE + _meta(dataset.file_meta) + body)
 
 
 def _encoded(dataset: Dataset, encodings: list[str]) -> dict[int, bytes]:
@@ -43,13 +43,13 @@ def _encoded(dataset: Dataset, encodings: list[str]) -> dict[int, bytes]:
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_data_element
 
-    found = {}
+    offsets = {}
     for element in dataset:
         buffer = DicomBytesIO()
         buffer.is_little_endian, buffer.is_implicit_VR = True, False
         write_data_element(buffer, element, encodings)
-        found[int(element.tag)] = buffer.getvalue()
-    return found
+        offsets[int(element.tag)] = buffer.getvalue()
+    return offsets
 
 
 def _meta(meta: FileMetaDataset) -> bytes:

@@ -112,9 +112,9 @@ def _write(
     slices = parts[0][1]
     mask = slices.mask
     if mask is not None:
-        found = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}
-        made = segmentation(slices, mask, labels or found or {"1": "label 1"})
+        names = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}
+        dataset = segmentation(slices, mask, labels or names or {"1": "label 1"})
         path.parent.mkdir(exist_ok=True)
-        dcmwrite(path, made, enforce_file_format=True)
+        dcmwrite(path, dataset, enforce_file_format=True)
         files.append(path)
     return files

@@ -148,8 +148,8 @@ class PrivacyFacts:
         plan = Plan.from_json(raw if isinstance(raw, str) else json.dumps(raw))
         promised = facts.get("config", {}).get("privacy", {})
         earlier = facts.get("continues", [])
-        plans = [plan, *(Plan.from_json(one["plan"]) for one in earlier)]
-        people = people or People(sum(one.patients for one in plans), len(plans) > 1)
+        plans = [plan, *(Plan.from_json(training["plan"]) for training in earlier)]
+        people = people or People(sum(own_plan.patients for own_plan in plans), len(plans) > 1)
         worst = worst_of(plans, promised.get("epsilon"), people.overlap)
         second = second_opinion(worst.mechanisms, plan.delta)
         return cls(
@@ -169,7 +169,8 @@ class PrivacyFacts:
             account=account,
             looks=looks,
             continues=tuple(
-                shown(one["name"], its) for one, its in zip(earlier, plans[1:], strict=True)
+                shown(training["name"], its)
+                for training, its in zip(earlier, plans[1:], strict=True)
             ),
             overlap=people.overlap,
         )

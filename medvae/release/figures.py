@@ -62,7 +62,7 @@ def _rows(shown: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
     if not first.channels or first.shape[2] == 1:
         return [(name, axis, shown) for axis, name in planes_of(first).items()]
     return [
-        (name, 2, [replace(one, voxels=one.voxels[at], channels=()) for one in shown])
+        (name, 2, [replace(volume, voxels=volume.voxels[at], channels=()) for volume in shown])
         for at, name in enumerate(first.channels)
     ]
 
@@ -133,11 +133,11 @@ def trade_off(curve: dict[str, list[float]], unit: str) -> bytes:
     """The bound on what any attacker finds, by rate of false alarms (logarithmic)."""
     from matplotlib.figure import Figure
 
-    rates, found = curve["false_positive_rates"], curve["true_positive_rates"]
+    rates, hits = curve["false_positive_rates"], curve["true_positive_rates"]
     figure = Figure(figsize=(6.4, 3.0), dpi=110, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
-    axes.fill_between(rates, rates, found, color="#56B4E9", alpha=0.25, linewidth=0)
-    axes.plot(rates, found, color="#0072B2", linewidth=1.8)
+    axes.fill_between(rates, rates, hits, color="#56B4E9", alpha=0.25, linewidth=0)
+    axes.plot(rates, hits, color="#0072B2", linewidth=1.8)
     axes.plot(rates, rates, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
     axes.set_xscale("log")
     axes.set_xlim(rates[0], 1)

@@ -104,7 +104,7 @@ def _recomputed(privacy: PrivacyFacts, delta: float) -> float:
     from medvae.privacy import Mechanism, epsilon
 
     try:
-        mechanisms = [Mechanism(**one) for one in privacy.mechanisms]
+        mechanisms = [Mechanism(**mechanism) for mechanism in privacy.mechanisms]
         return epsilon(mechanisms, delta)
     except (TypeError, UsageError) as error:
         raise BudgetError(f"the model's mechanisms cannot be accounted for: {error}") from error

@@ -38,11 +38,11 @@ def head(card: dict[str, Any]) -> str:
 
 def _licences(names: list[str]) -> dict[str, Any]:
     """One licence, or a list of those of the synthetic volumes and of the public images."""
-    known = list(dict.fromkeys(name.lower() for name in names))
-    if set(known) <= _LICENCES:
-        return {"license": known[0] if len(known) == 1 else known}
-    told = ", ".join(dict.fromkeys(names))
-    return {"license": "other", "license_name": told, "license_link": "LICENSE"}
+    identifiers = list(dict.fromkeys(name.lower() for name in names))
+    if set(identifiers) <= _LICENCES:
+        return {"license": identifiers[0] if len(identifiers) == 1 else identifiers}
+    text = ", ".join(dict.fromkeys(names))
+    return {"license": "other", "license_name": text, "license_link": "LICENSE"}
 
 
 def _size(count: int) -> str:

@@ -29,11 +29,11 @@ def redistributable(licence: str, what: str) -> str:
     Raises:
         UsageError: it is not known to allow that.
     """
-    found = _NAMES.get(re.sub(r"[\s_-]", "", licence.lower()))
-    if found is None:
+    identifier = _NAMES.get(re.sub(r"[\s_-]", "", licence.lower()))
+    if identifier is None:
         raise UsageError(
             f"{what} has the licence {licence!r}, which is not one of the SPDX licences known to "
             "let changed images be passed on (such as CC0-1.0, CC-BY-4.0, CC-BY-SA-4.0); release "
             "without --with-public, or add the entry again under its SPDX name"
         )
-    return found
+    return identifier

@@ -142,9 +142,9 @@ def read_entry(path: Path, *, sync: bool = False, size: int | None = None) -> En
     """
     handle = open_regular(path)
     try:
-        held = os.fstat(handle).st_size
-        if size is not None and held != size:
-            raise ValueError(f"{held} bytes long where {size} were released")
+        length = os.fstat(handle).st_size
+        if size is not None and length != size:
+            raise ValueError(f"{length} bytes long where {size} were released")
         digest, size = hashlib.sha256(), 0
         while chunk := os.read(handle, _CHUNK):
             digest.update(chunk)
@@ -162,11 +162,11 @@ def key_bytes(pem: bytes) -> bytes:
     Raises:
         AccessError: it is not one PEM public key.
     """
-    found = _PEM.fullmatch(pem)
+    match = _PEM.fullmatch(pem)
     try:
-        if found is None:
+        if match is None:
             raise binascii.Error
-        return base64.b64decode(b"".join(found[1].split()), validate=True)
+        return base64.b64decode(b"".join(match[1].split()), validate=True)
     except binascii.Error:
         raise AccessError(
             "the public key is not a PEM file with one PUBLIC KEY (Ed25519)"

@@ -42,10 +42,10 @@ def readings(privacy: PrivacyFacts) -> dict[str, Any]:
 
     assert privacy.epsilon is not None
     assert privacy.delta is not None
-    mechanisms = tuple(Mechanism(**one) for one in privacy.mechanisms)
+    mechanisms = tuple(Mechanism(**mechanism) for mechanism in privacy.mechanisms)
     mu = gaussian_mu(mechanisms)
-    found = true_positive_rates(mechanisms, RATES)
-    one = privacy.unit
+    rates = true_positive_rates(mechanisms, RATES)
+    unit = privacy.unit
     return {
         "gaussian_dp_mu": None if mu is None else _digits(mu),
         "loss_bound": {
@@ -53,15 +53,15 @@ def readings(privacy: PrivacyFacts) -> dict[str, Any]:
             "probability": privacy.delta,
         },
         "neighbouring_relations": {
-            f"add or remove one {one} (its contribution becomes nothing)": privacy.epsilon,
-            f"replace one {one} by another": _digits(
+            f"add or remove one {unit} (its contribution becomes nothing)": privacy.epsilon,
+            f"replace one {unit} by another": _digits(
                 epsilon_replace_one(mechanisms, privacy.delta)
             ),
         },
         "advantage": min(_digits(advantage(mechanisms)), 1.0),
         "trade_off": {
             "false_positive_rates": [_digits(rate) for rate in RATES],
-            "true_positive_rates": [_digits(rate) for rate in found],
+            "true_positive_rates": [_digits(rate) for rate in rates],
         },
     }
 
@@ -77,7 +77,7 @@ def _digits(value: float) -> float:
 
 def sentences(privacy: PrivacyFacts, figures: dict[str, Any]) -> str:
     """What the figures mean for one person, as a bound over all attackers."""
-    one = privacy.unit
+    unit = privacy.unit
     loss, probability = figures["loss_bound"]["epsilon"], figures["loss_bound"]["probability"]
     replaced = list(figures["neighbouring_relations"].values())[1]
     mu = figures["gaussian_dp_mu"]
@@ -89,11 +89,11 @@ def sentences(privacy: PrivacyFacts, figures: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"The comparison is with the same training in which this {one}'s scans were blank. But "
-        f"for a chance of {probability:g}, no attacker's odds that the {one} took part grow by "
-        f"more than a factor of e^{loss:g} ({_posterior(loss)}). Of all {one}s who took part, an "
+        f"The comparison is with the same training in which this {unit}'s scans were blank. But "
+        f"for a chance of {probability:g}, no attacker's odds that the {unit} took part grow by "
+        f"more than a factor of e^{loss:g} ({_posterior(loss)}). Of all {unit}s who took part, an "
         f"attacker who knows everything else finds at most {_found(figures, 0.01)} at 1% false "
-        f"alarms, and at most {_found(figures, 0.1)} at 10%. As the number of {one}s is public, "
+        f"alarms, and at most {_found(figures, 0.1)} at 10%. As the number of {unit}s is public, "
         f"an attacker may also ask which of two took part: then epsilon is {replaced:g} at the "
         f"same delta.{gaussian}{weak}"
     )

@@ -49,14 +49,14 @@ class NnunetWriter:
         self._facts = facts
         self._modality = modalities.get(facts.data.modality)
         self._display = VoxelGate(facts.data).range
-        self._numbers = {int(one): place for place, one in enumerate(facts.labels, 1)}
+        self._numbers = {int(number): place for place, number in enumerate(facts.labels, 1)}
         self._lookup = _lookup(self._numbers)
         self._participants = Participants(facts)
 
     @property
     def layout(self) -> dict[str, Any]:
         """What the card says of the files: their numbers for those of the scheme."""
-        numbers = {str(one): place for one, place in self._numbers.items()}
+        numbers = {str(number): place for number, place in self._numbers.items()}
         return {"format": "nnunet", "label_numbers_in_files": numbers}
 
     def add(self, volume: Volume, *, public: bool = False) -> None:
@@ -98,7 +98,7 @@ class NnunetWriter:
         }
         (self._root / "dataset.json").write_bytes(json_text(description))
         rows = zip(self._numbers.items(), names, strict=True)
-        table = "".join(f"{place}\t{one}\t{name}\n" for (one, place), name in rows)
+        table = "".join(f"{place}\t{number}\t{name}\n" for (number, place), name in rows)
         text = "number\tscheme_number\tname\n0\t0\tbackground\n" + table
         (self._root / "labels.tsv").write_text(text, encoding="utf-8")
         self._participants.write(self._root)
@@ -118,17 +118,21 @@ def _description(facts: ReleaseFacts) -> str:
 
 def _lookup(numbers: dict[int, int]) -> npt.NDArray[np.uint8]:
     """[256] number in the file by number of the scheme; the gate has seen that no other occurs."""
-    found = np.zeros(256, np.uint8)
+    lookup = np.zeros(256, np.uint8)
     for number, place in numbers.items():
-        found[number] = place
-    return found
+        lookup[number] = place
+    return lookup
 
 
 def _distinct(labels: dict[str, str]) -> list[str]:
     """The labels' names; with its number where two share one, or nnU-Net keeps it for itself."""
     names = list(labels.values())
-    told = [
+    distinct = [
         f"{name} ({number})" if name.lower() in _RESERVED or names.count(name) > 1 else name
         for number, name in labels.items()
     ]
-    return told if len(set(told)) == len(told) else [f"label {number}" for number in labels]
+    return (
+        distinct
+        if len(set(distinct)) == len(distinct)
+        else [f"label {number}" for number in labels]
+    )

@@ -115,7 +115,7 @@ class OpenRelease:
 
     def _samples(self) -> tuple[Sample, ...]:
         rows, suffixes = self._rows(), self.card.get("data", {}).get("channel_suffixes", {})
-        found = []
+        samples = []
         for path in sorted(self._files):
             named = _named(path)
             if named is None:
@@ -124,11 +124,11 @@ class OpenRelease:
             channels: tuple[str, ...] = ()
             if path.startswith(_CASES):
                 stem = path.removesuffix("0000.nii.gz")
-                numbered = tuple(sorted(one for one in self._files if one.startswith(stem)))
+                numbered = tuple(sorted(file for file in self._files if file.startswith(stem)))
                 channels = numbered if len(numbered) > 1 else ()
             elif isinstance(suffixes, dict) and suffixes:
                 stem = f"{PurePosixPath(path).parent}/sub-{subject}_"
-                channels = tuple(f"{stem}{one}.nii.gz" for one in suffixes.values())
+                channels = tuple(f"{stem}{suffix}.nii.gz" for suffix in suffixes.values())
                 if path != channels[0]:
                     continue
             label_map = mask if mask in self._files else None
@@ -137,14 +137,14 @@ class OpenRelease:
             class_id = None if number in (None, "n/a") else int(number)
             synthetic = row.get("synthetic") != "no"
             site = None if row.get("site") in (None, "n/a") else row["site"]
-            found.append(Sample(subject, path, label_map, class_id, synthetic, channels, site))
-        if not found:
+            samples.append(Sample(subject, path, label_map, class_id, synthetic, channels, site))
+        if not samples:
             raise UsageError(
                 f"the release {self.root} holds no NIfTI image; a DICOM release is read by a "
                 "DICOM library, or made again with release create --format bids; one of pictures "
                 "is read by an image library"
             )
-        return tuple(found)
+        return tuple(samples)
 
     def _rows(self) -> dict[str, dict[str, str]]:
         """Subject -> its row of the table."""
@@ -187,7 +187,7 @@ def open_release(
 def _unpacked(data: bytes) -> bytes:
     """A gzip member, of which no more than `_MOST_BYTES` are unpacked."""
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    found = unpacker.decompress(data, _MOST_BYTES)
+    content = unpacker.decompress(data, _MOST_BYTES)
     if not unpacker.eof:
         raise ValueError("more than 2 GiB, or cut short")
-    return found
+    return content

@@ -47,7 +47,7 @@ def pixels(volume: Volume, *, deep: bool = False) -> npt.NDArray[np.uint8 | np.u
     levels, kind = (volume.voxels * WIDE, np.uint16) if wide else (volume.voxels, np.uint8)
     values = np.clip(np.rint(levels), 0, np.iinfo(kind).max).astype(kind)
     channels = values if volume.channels else values[None]
-    rows = np.stack([slice_of(one, 2, 0) for one in channels], axis=-1)
+    rows = np.stack([slice_of(channel, 2, 0) for channel in channels], axis=-1)
     return np.ascontiguousarray(rows if volume.channels else rows[..., 0])
 
 

@@ -62,15 +62,15 @@ def scan_of(volume: Volume, name: str) -> Scan:
     if volume.channels:
         caption.append(", ".join(volume.channels))
     if volume.mask is not None:
-        found = ", ".join(map(str, sorted(values)[:MOST_NAMED])) or "none"
+        listed = ", ".join(map(str, sorted(values)[:MOST_NAMED])) or "none"
         more = ", ..." if len(values) > MOST_NAMED else ""
-        caption.append(f"labels {found}{more}")
+        caption.append(f"labels {listed}{more}")
     else:
         caption.append("no mask")
     if volume.channels and len(axes) > 1:
         # Contrasts beside one another say more than three planes of their mean.
-        shown = [replace(volume, voxels=one, channels=()) for one in volume.voxels]
-        panels = [_panel(one, 2) for one in shown]
+        contrasts = [replace(volume, voxels=channel, channels=()) for channel in volume.voxels]
+        panels = [_panel(contrast, 2) for contrast in contrasts]
     else:
         panels = [_panel(volume, axis) for axis in axes]
     return Scan(tuple(panels), tuple(caption), frozenset(values))
@@ -114,7 +114,7 @@ def _panel(volume: Volume, axis: int) -> Panel:
     thin = [max(1, n // MOST_PIXELS) for i, n in enumerate(volume.shape) if i != axis]
     if len(volume.channels) == 3 and volume.shape[2] == 1:
         low, high = _limits(volume.voxels)
-        picture = np.stack([slice_of(one, axis, index) for one in volume.voxels], axis=-1)
+        picture = np.stack([slice_of(channel, axis, index) for channel in volume.voxels], axis=-1)
     else:
         grey = volume.grey
         low, high = _limits(grey)

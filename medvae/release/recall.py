@@ -68,7 +68,7 @@ def encode(recalls: Sequence[Recall], sign: Callable[[bytes], bytes], public_key
     body = {
         "format": FORMAT,
         "number": len(recalls),
-        "recalls": [asdict(one) for one in recalls],
+        "recalls": [asdict(recall) for recall in recalls],
     }
     return mf.canonical(
         {
@@ -88,17 +88,17 @@ def decode(data: bytes, signer: str) -> tuple[Recall, ...]:
     from medvae.vault import verify_signature
 
     try:
-        given = json.loads(data)
-        body, key = given["list"], given["public_key"].encode("ascii")
-        signature = bytes.fromhex(given["signature"])
+        fields = json.loads(data)
+        body, key = fields["list"], fields["public_key"].encode("ascii")
+        signature = bytes.fromhex(fields["signature"])
         # One form only: what a reader of the file sees is what was signed, byte for byte.
         written = {"list": body, "public_key": key.decode("ascii"), "signature": signature.hex()}
         if mf.canonical(written) != data:
             raise ValueError("not in the form of `encode`")
-        found = mf.fingerprint(key)
-        if found != signer:
+        signed_by = mf.fingerprint(key)
+        if signed_by != signer:
             raise IntegrityError(
-                f"the recall list is signed by {found}, and the release by {signer}: ask the "
+                f"the recall list is signed by {signed_by}, and the release by {signer}: ask the "
                 "publisher of the release for its list"
             )
         if len(signature) != mf.SIZES[mf.SIGNATURE] or not verify_signature(
@@ -120,12 +120,12 @@ def decode(data: bytes, signer: str) -> tuple[Recall, ...]:
 
 def _recalls(body: dict[str, Any]) -> tuple[Recall, ...]:
     """ValueError, TypeError or KeyError where the body is not one that `encode` makes."""
-    recalls = tuple(Recall(**one) for one in body["recalls"])
+    recalls = tuple(Recall(**fields) for fields in body["recalls"])
     if body["format"] != FORMAT or body["number"] != len(recalls):
         raise ValueError("another format, or not complete")
-    for one in recalls:
-        one_line(one.reason, "a reason")
-        if not _ID.fullmatch(one.release) or not _DATE.fullmatch(one.date):
+    for recall in recalls:
+        one_line(recall.reason, "a reason")
+        if not _ID.fullmatch(recall.release) or not _DATE.fullmatch(recall.date):
             raise ValueError("no release, or no date")
     return recalls
 
@@ -150,15 +150,15 @@ def checked(result: VerifyResult, recalled: Path) -> VerifyResult:
     if result.signer is None or result.id is None:
         return result
     recalls = decode(data, result.signer)
-    found = next((one for one in recalls if one.release == result.id), None)
-    if found is None:
+    recall = next((candidate for candidate in recalls if candidate.release == result.id), None)
+    if recall is None:
         return replace(result, recalled=False, recall_list=len(recalls))
-    problem = f"the release was recalled on {found.date}: {found.reason}"
+    problem = f"the release was recalled on {recall.date}: {recall.reason}"
     return replace(
         result,
         valid=False,
         recalled=True,
-        reason=found.reason,
+        reason=recall.reason,
         recall_list=len(recalls),
         problems=[problem, *result.problems],
         advice="",

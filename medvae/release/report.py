@@ -34,14 +34,14 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
     sheets = sprites(survey)
     style = assets.joinpath("report.css").read_text(encoding="utf-8").strip()
     style += "\n" + sprite_rules(sheets)
-    found = solids(survey, len(sheets))
-    three: list[str | bytes] = [solid, viewer_code()] if found else []
+    volumes = solids(survey, len(sheets))
+    three: list[str | bytes] = [solid, viewer_code()] if volumes else []
     parts = {
         "csp": _policy(style, script, *three),
         "style": style,
         "script": script,
-        "solid": f"<script>{solid}</script>" if found else "",
-        "solids": elements(found, card["data"]["labels"]),
+        "solid": f"<script>{solid}</script>" if volumes else "",
+        "solids": elements(volumes, card["data"]["labels"]),
         "title": escape(card["name"]),
         "subtitle": escape(_subtitle(card)),
         "scores": _scores(card["scores"]),
@@ -59,7 +59,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "intended": _list(card["intended_use"]),
         "out_of_scope": _list(card["out_of_scope"]),
         "limits": _list(card["known_limits"]),
-        "licences": licences() if found else "",
+        "licences": licences() if volumes else "",
         "footer": escape(f"medvae {card['generator']['version']} · {card['created']}"),
     }
     # One pass over the template: a value that looks like a placeholder stays as it is.
@@ -138,7 +138,7 @@ def _tiles(card: dict[str, Any]) -> str:
 
 
 def _scores(found: dict[str, Any]) -> str:
-    return "".join(_score(name, one) for name, one in found.items())
+    return "".join(_score(name, score) for name, score in found.items())
 
 
 def _score(name: str, score: dict[str, Any]) -> str:

@@ -94,13 +94,13 @@ def compare(listed: Mapping[str, Entry], found: Iterable[Found]) -> tuple[int, l
     unchanged: set[str] = set()
     named: set[str] = set()
     problems = []
-    for one in found:
-        problem = _problem(one, listed, folders)
+    for file in found:
+        problem = _problem(file, listed, folders)
         if problem:
             problems.append(problem)
-            named.add(one.path)
-        elif one.path in listed:
-            unchanged.add(one.path)
+            named.add(file.path)
+        elif file.path in listed:
+            unchanged.add(file.path)
     # Of a file that is there but not as it was, the sentence above says enough.
     problems += [f"{path} is missing" for path in sorted(set(listed) - unchanged - named)]
     return len(unchanged), problems

@@ -84,5 +84,5 @@ def coded(number: str, name: str) -> tuple[Code, Code | None]:
 def _known(keyword: str) -> Code:
     from pydicom.sr.codedict import codes
 
-    found = getattr(codes.SCT, keyword)
-    return Code("SCT", str(found.value), str(found.meaning))
+    code = getattr(codes.SCT, keyword)
+    return Code("SCT", str(code.value), str(code.meaning))

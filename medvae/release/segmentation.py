@@ -50,10 +50,10 @@ def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[st
     """
     from pydicom.dataset import Dataset
 
-    first, made = slices.shared, Dataset()
+    first, dataset = slices.shared, Dataset()
     for keyword in _SHARED:
         if keyword in first:
-            setattr(made, keyword, first[keyword].value)
+            setattr(dataset, keyword, first[keyword].value)
     content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
     root: tuple[bytes | str, ...] = (
         str(first.SeriesInstanceUID),
@@ -61,34 +61,34 @@ def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[st
         *labels,
         *labels.values(),
     )
-    made.SOPClassUID = STORAGE
-    made.SOPInstanceUID = uid("segmentation", *root)
-    made.SeriesInstanceUID = uid("segmentation series", *root)
-    _say_what(made, mask.shape, first)
-    made.SegmentSequence = [
+    dataset.SOPClassUID = STORAGE
+    dataset.SOPInstanceUID = uid("segmentation", *root)
+    dataset.SeriesInstanceUID = uid("segmentation series", *root)
+    _say_what(dataset, mask.shape, first)
+    dataset.SegmentSequence = [
         _segment(place, number, name) for place, (number, name) in enumerate(labels.items(), 1)
     ]
     organisation = uid("dimensions", *root)
-    made.DimensionOrganizationSequence = [_with(DimensionOrganizationUID=organisation)]
-    made.DimensionIndexSequence = [
+    dataset.DimensionOrganizationSequence = [_with(DimensionOrganizationUID=organisation)]
+    dataset.DimensionIndexSequence = [
         _dimension(organisation, 0x0062000B, 0x0062000A),
         _dimension(organisation, 0x00200032, 0x00209113),
     ]
     frames, pixels = _frames(slices, mask, [int(number) for number in labels])
-    made.NumberOfFrames = len(frames)
-    made.SharedFunctionalGroupsSequence = [_shared(first)]
-    made.PerFrameFunctionalGroupsSequence = frames
-    made.ReferencedSeriesSequence = [
+    dataset.NumberOfFrames = len(frames)
+    dataset.SharedFunctionalGroupsSequence = [_shared(first)]
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    dataset.ReferencedSeriesSequence = [
         _with(
             SeriesInstanceUID=first.SeriesInstanceUID,
-            ReferencedInstanceSequence=[_reference(first, one) for one in slices.own],
+            ReferencedInstanceSequence=[_reference(first, instance) for instance in slices.own],
         )
     ]
     bits = np.packbits(pixels, bitorder="little").tobytes()
-    made.PixelData = bits + b"\0" * (len(bits) % 2)
-    made["PixelData"].VR = "OB"
-    made.file_meta = file_meta(STORAGE, made.SOPInstanceUID)
-    return made
+    dataset.PixelData = bits + b"\0" * (len(bits) % 2)
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta = file_meta(STORAGE, dataset.SOPInstanceUID)
+    return dataset
 
 
 def _say_what(made: Dataset, shape: tuple[int, ...], first: Dataset) -> None:
@@ -158,12 +158,12 @@ def _source(shared: Dataset, source: Dataset) -> Dataset:
 
 
 def _frame(source: Dataset, place: int, index: int) -> Dataset:
-    made = _with(
+    frame = _with(
         FrameContentSequence=[_with(DimensionIndexValues=[place, index + 1])],
         SegmentIdentificationSequence=[_with(ReferencedSegmentNumber=place)],
     )
-    made.update(source)
-    return made
+    frame.update(source)
+    return frame
 
 
 def _shared(first: Dataset) -> Dataset:
@@ -197,7 +197,7 @@ def _code(code: Code) -> Dataset:
 def _with(**attributes: Any) -> Dataset:
     from pydicom.dataset import Dataset
 
-    made = Dataset()
+    dataset = Dataset()
     for keyword, value in attributes.items():
-        setattr(made, keyword, value)
-    return made
+        setattr(dataset, keyword, value)
+    return dataset

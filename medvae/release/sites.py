@@ -19,22 +19,31 @@ def of_card(facts: ReleaseFacts) -> dict[str, Any]:
     """`sites` of card.json, from released numbers alone; nothing without sites."""
     if not facts.data.sites:
         return {}
-    found = [one for one in facts.sites.get("differences", ()) if one["differs"]]
-    found.sort(key=lambda one: -abs(one["difference"]) / max(one["noise"], one["chance"]))
+    differences = [
+        difference for difference in facts.sites.get("differences", ()) if difference["differs"]
+    ]
+    differences.sort(
+        key=lambda difference: (
+            -abs(difference["difference"]) / max(difference["noise"], difference["chance"])
+        )
+    )
     names = list(facts.data.sites)
     return {
         "sites": {
             "names": names,
             "compared": len(facts.sites.get("differences", ())),
-            "differing": len(found),
+            "differing": len(differences),
             "note": "Column site of participants.tsv: the site (declared) that a volume was drawn "
             "as; how large sites are and what they differ by was released under the budget. "
             "Differences of a site's mean from that of all sites, in standard deviations of all "
             "patients; noise: what the mechanism added; chance: who happened to be scanned, at "
             f"most. Level {facts.sites.get('level', 0.05):g} for all comparisons together.",
             "differences": [
-                {key: one[key] for key in ("site", "statistic", "difference", "noise", "chance")}
-                for one in found[:MOST]
+                {
+                    key: difference[key]
+                    for key in ("site", "statistic", "difference", "noise", "chance")
+                }
+                for difference in differences[:MOST]
             ],
         }
     }
@@ -42,8 +51,8 @@ def of_card(facts: ReleaseFacts) -> dict[str, Any]:
 
 def sentence(sites: Mapping[str, Any]) -> str:
     """How many differences there are, for people."""
-    shown = len(sites["differences"])
-    beyond = f"; the {shown} surest are listed" if shown < sites["differing"] else ""
+    count = len(sites["differences"])
+    beyond = f"; the {count} surest are listed" if count < sites["differing"] else ""
     return (
         f"{sites['differing']} of {sites['compared']} statistics of the sites "
         f"{', '.join(sites['names'])} differ by more than noise and chance explain{beyond}."

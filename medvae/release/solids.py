@@ -54,13 +54,13 @@ def solids(survey: Survey, count: int) -> list[Solid]:
 
 
 def _solid(volume: Volume, survey: Survey) -> Solid:
-    chosen, affine = _thinned(volume)
-    scaled = (volume.grey[chosen].astype(np.float32) - survey.low) / (survey.high - survey.low)
+    voxels, affine = _thinned(volume)
+    scaled = (volume.grey[voxels].astype(np.float32) - survey.low) / (survey.high - survey.low)
     levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     image = nifti(levels, affine, display=(0.0, 255.0), description=SYNTHETIC)
     labels = None
     if volume.mask is not None:
-        mask = volume.mask[chosen].astype(np.uint8)
+        mask = volume.mask[voxels].astype(np.uint8)
         labels = _packed(nifti(mask, affine, description=SYNTHETIC))
     return Solid(_packed(image), labels)
 
@@ -74,7 +74,7 @@ def _thinned(volume: Volume) -> tuple[tuple[npt.NDArray[np.intp], ...], npt.NDAr
     middles = [(np.arange(size) + 0.5) * step for size, step in zip(sizes, steps, strict=True)]
     grid = np.diag([*steps, 1.0])
     grid[:3, 3] = [(step - 1) / 2 for step in steps]
-    return np.ix_(*(np.floor(one).astype(np.intp) for one in middles)), volume.affine @ grid
+    return np.ix_(*(np.floor(middle).astype(np.intp) for middle in middles)), volume.affine @ grid
 
 
 def _packed(data: bytes) -> str:
@@ -85,14 +85,14 @@ def elements(found: list[Solid], labels: dict[str, str]) -> str:
     """What the page's script reads: NiiVue, the colours of labels, and the volumes."""
     if not found:
         return ""
-    colours = [[int(one[at : at + 2], 16) for at in (1, 3, 5)] for one in LABEL_COLOURS]
+    colours = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in LABEL_COLOURS]
     # Characters that could end the element are written as escapes.
-    told = json.dumps({"colours": colours, "names": labels}).replace("<", "\\u003c")
-    parts = [_data("solid-code", _packed(viewer_code())), _data("solid-told", told)]
-    for index, one in enumerate(found):
-        parts.append(_data(f"solid-image-{index}", one.image))
-        if one.labels is not None:
-            parts.append(_data(f"solid-labels-{index}", one.labels))
+    legend = json.dumps({"colours": colours, "names": labels}).replace("<", "\\u003c")
+    parts = [_data("solid-code", _packed(viewer_code())), _data("solid-told", legend)]
+    for index, solid in enumerate(found):
+        parts.append(_data(f"solid-image-{index}", solid.image))
+        if solid.labels is not None:
+            parts.append(_data(f"solid-labels-{index}", solid.labels))
     return "\n".join(parts)
 
 
@@ -100,7 +100,7 @@ def licences() -> str:
     """The notices that go wherever NiiVue goes."""
     folder = files("medvae.release").joinpath("page", "niivue")
     notices = "\n".join(
-        folder.joinpath(one).read_text(encoding="utf-8") for one in ("LICENSE", "NOTICES")
+        folder.joinpath(name).read_text(encoding="utf-8") for name in ("LICENSE", "NOTICES")
     )
     return (
         f'<details class="licences"><summary>Licences of NiiVue {VERSION}, which is in this page'

@@ -70,18 +70,18 @@ def _cost(volume: Volume, axis: int) -> int:
 def _sprite(volume: Volume, axis: int, plane: str, survey: Survey) -> Sprite:
     frames = _chosen(volume.shape[axis], _FRAMES)
     across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
-    shown = [_thinned(grey_or_colour(volume, axis, f, survey.low, survey.high)) for f in frames]
+    pictures = [_thinned(grey_or_colour(volume, axis, f, survey.low, survey.high)) for f in frames]
     overlay = None
     if volume.mask is not None:
         masks = [_thinned(slice_of(volume.mask, axis, int(frame))) for frame in frames]
         overlay = _overlay(np.concatenate(masks).astype(np.uint8))
-    wanted = best_slice(volume, axis)
+    middle = best_slice(volume, axis)
     return Sprite(
         plane=plane,
         frames=len(frames),
-        middle=int(np.abs(frames - wanted).argmin()),
+        middle=int(np.abs(frames - middle).argmin()),
         aspect=across / up,
-        image=_image(np.concatenate(shown)),
+        image=_image(np.concatenate(pictures)),
         overlay=overlay,
     )
 

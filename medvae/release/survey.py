@@ -60,8 +60,8 @@ def grey_or_colour(
 
     Of other channels their mean is shown. low, high: what becomes black and white.
     """
-    shown = volume.voxels if _is_colour(volume) else volume.grey[None]
-    rows = np.stack([slice_of(one, axis, index) for one in shown], axis=-1)
+    channels = volume.voxels if _is_colour(volume) else volume.grey[None]
+    rows = np.stack([slice_of(channel, axis, index) for channel in channels], axis=-1)
     scaled = (rows.astype(np.float32) - low) / (high - low) * 255
     levels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
     return np.asarray(levels if levels.shape[-1] == _COLOURS else levels[..., 0])

@@ -45,7 +45,7 @@ def _class_column(count: int) -> dict[str, Any]:
     return {
         "Description": "Class that the volume was generated as; how often each occurs was "
         "released under the plan's privacy guarantee",
-        "Levels": {str(one): f"class {one} of the source data" for one in range(count)},
+        "Levels": {str(number): f"class {number} of the source data" for number in range(count)},
     }
 
 

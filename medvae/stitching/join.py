@@ -116,19 +116,19 @@ def _check(parts: Sequence[Part]) -> None:
         if not part.shown.any():
             raise InputError(f"{part.name} shows nothing: no voxel of it holds a number")
     for part in parts[1:]:
-        one, other = first.volume, part.volume
-        if one.modality != other.modality:
+        ours, other = first.volume, part.volume
+        if ours.modality != other.modality:
             raise InputError(
-                f"{first.name} is {one.modality} and {part.name} is {other.modality}: "
+                f"{first.name} is {ours.modality} and {part.name} is {other.modality}: "
                 "expected parts of one modality"
             )
-        if one.channels != other.channels:
+        if ours.channels != other.channels:
             raise InputError(f"{first.name} and {part.name} have different channels")
-        if (one.mask is None) != (other.mask is None):
+        if (ours.mask is None) != (other.mask is None):
             raise InputError(
                 f"{first.name} and {part.name} do not both have labels: give labels of all parts"
             )
-        if (one.shape[2] == 1) != (other.shape[2] == 1):
+        if (ours.shape[2] == 1) != (other.shape[2] == 1):
             raise InputError(f"{first.name} and {part.name} are not both pictures or volumes")
 
 
@@ -149,16 +149,16 @@ def _next(
     """
     image = _image(mosaic)
     left = [number for number in range(len(parts)) if number not in placed]
-    found = {number: _search(image, parts[number]) for number in left}
-    best = max(left, key=lambda number: found[number].significance)
-    if found[best].significance < SIGNIFICANT:
+    searches = {number: _search(image, parts[number]) for number in left}
+    best = max(left, key=lambda number: searches[number].significance)
+    if searches[best].significance < SIGNIFICANT:
         names = ", ".join(parts[number].name for number in left)
         raise InputError(
             f"{names} {_do_not(len(left))} overlap the other parts by more than chance "
-            f"(significance {found[best].significance:.1f}, needed {SIGNIFICANT:g}): "
+            f"(significance {searches[best].significance:.1f}, needed {SIGNIFICANT:g}): "
             "give parts that show some of the same"
         )
-    return best, found[best]
+    return best, searches[best]
 
 
 def _do_not(count: int) -> str:
@@ -210,8 +210,8 @@ def _coarse(image: Image, affine: Matrix, step: Matrix) -> tuple[Array, Mask, Ma
     index = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)
     there = points(back, index)
     inside = ((there > -EDGE) & (there < np.array(grey.shape) - 1 + EDGE)).all(axis=1)
-    shown = inside.reshape(shape) & (sampled(image.shown.astype(np.uint8), back, shape, 0) > 0)
-    return sampled(grey, back, shape, 1).astype(np.float32), shown, first
+    visible = inside.reshape(shape) & (sampled(image.shown.astype(np.uint8), back, shape, 0) > 0)
+    return sampled(grey, back, shape, 1).astype(np.float32), visible, first
 
 
 def _both_shown(fixed: Image, moved: Image, matrix: Matrix) -> tuple[Image, Image]:
@@ -220,17 +220,17 @@ def _both_shown(fixed: Image, moved: Image, matrix: Matrix) -> tuple[Image, Imag
     Beyond the other's grid nothing changes.
     """
     there = np.linalg.inv(moved.affine) @ np.linalg.inv(matrix) @ fixed.affine
-    found = []
-    for one, other, back in ((fixed, moved, there), (moved, fixed, np.linalg.inv(there))):
+    images = []
+    for image, other, back in ((fixed, moved, there), (moved, fixed, np.linalg.inv(there))):
         hole = ndimage.affine_transform(
             (~other.shown).astype(np.uint8),
             back[:3, :3],
             back[:3, 3],
-            output_shape=one.shown.shape,
+            output_shape=image.shown.shape,
             order=0,
         )
-        found.append(replace(one, shown=one.shown & (hole == 0)))
-    return found[0], found[1]
+        images.append(replace(image, shown=image.shown & (hole == 0)))
+    return images[0], images[1]
 
 
 def _register(
@@ -248,20 +248,20 @@ def _register(
     if holes:
         fixed, moved = _both_shown(fixed, moved, found.matrix)
     matrix = refine(fixed, moved, found.matrix, freedom)
-    seen = agreement(fixed, moved, matrix)
+    overlap = agreement(fixed, moved, matrix)
     whole = _on_grid(fixed, moved, matrix)
     if whole is not None:
         simple = agreement(fixed, moved, whole)
-        if simple.correlation >= seen.correlation - BETTER * (1 - seen.correlation) - ROUNDED:
-            matrix, seen = whole, simple
-    if seen.correlation < LEAST_CORRELATION:
+        if simple.correlation >= overlap.correlation - BETTER * (1 - overlap.correlation) - ROUNDED:
+            matrix, overlap = whole, simple
+    if overlap.correlation < LEAST_CORRELATION:
         raise InputError(
             f"{part.name} does not agree with the parts it seems to overlap (correlation "
-            f"{seen.correlation:.2f}, needed {LEAST_CORRELATION:g}): give parts of one person"
+            f"{overlap.correlation:.2f}, needed {LEAST_CORRELATION:g}): give parts of one person"
         )
     # Voxels of the whole may have another size than those of the part.
-    sizes = [abs(float(np.linalg.det(one.affine[:3, :3]))) for one in (fixed, moved)]
-    shared = seen.voxels * sizes[0] / sizes[1]
+    sizes = [abs(float(np.linalg.det(image.affine[:3, :3]))) for image in (fixed, moved)]
+    shared = overlap.voxels * sizes[0] / sizes[1]
     size = int(part_image.shown.sum())
     smaller = min(size, int(whole_image.shown.sum()) * sizes[0] / sizes[1])
     if shared < LEAST_PART * smaller:
@@ -272,9 +272,9 @@ def _register(
     return Placement(
         matrix,
         found.start,
-        seen.gain,
-        seen.offset,
-        seen.correlation,
+        overlap.gain,
+        overlap.offset,
+        overlap.correlation,
         found.significance,
         min(1.0, shared / size),
     )

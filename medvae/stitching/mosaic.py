@@ -44,8 +44,8 @@ class Mosaic:
 
     def mean(self, empty: float = 0.0) -> Array:
         """[C, X, Y, Z] the joined values; `empty` where no part shows anything."""
-        shown = self.weight > 0
-        mean: Array = np.where(shown, self.total / np.where(shown, self.weight, 1), empty)
+        is_covered = self.weight > 0
+        mean: Array = np.where(is_covered, self.total / np.where(is_covered, self.weight, 1), empty)
         return mean
 
     def add(self, part: Part, placed: Placement) -> None:
@@ -61,11 +61,11 @@ class Mosaic:
         back = np.linalg.inv(to_world) @ self.affine @ translation(start)
         shape = tuple(b - a for a, b in zip(start, end, strict=True))
         weight = _weight(back, shape, part.volume.shape)
-        shown = part.shown
-        if not shown.all():
+        visible = part.shown
+        if not visible.all():
             # Voxels without a number are no image: another part's are taken alone there.
-            weight = weight * sampled(shown.astype(np.uint8), back, shape, order=0)
-        values = np.stack([sampled(one, back, shape) for one in part.values])
+            weight = weight * sampled(visible.astype(np.uint8), back, shape, order=0)
+        values = np.stack([sampled(channel, back, shape) for channel in part.values])
         self.total[:, *where] += weight * (placed.gain * values + placed.offset)
         self.weight[where] += weight
         if self.labels is not None and part.volume.mask is not None:
@@ -109,10 +109,10 @@ def sampled(
             for size, start, most in zip(shape, whole, image.shape, strict=True)
         ]
         return np.asarray(image[np.ix_(*clipped)])
-    made = ndimage.affine_transform(
+    values = ndimage.affine_transform(
         image, back[:3, :3], shift, output_shape=shape, order=order, mode="nearest"
     )
-    return np.asarray(np.clip(made, image.min(), image.max()))
+    return np.asarray(np.clip(values, image.min(), image.max()))
 
 
 def _box(part: Part) -> Matrix:
@@ -122,9 +122,12 @@ def _box(part: Part) -> Matrix:
 def _weight(back: Matrix, shape: tuple[int, ...], size: tuple[int, ...]) -> Array:
     """[X, Y, Z] product over the axes of the distance to the nearer face, 0 outside the part."""
     weight: Array = np.ones(shape, np.float32)
-    index = np.ogrid[tuple(slice(one) for one in shape)]
+    index = np.ogrid[tuple(slice(size_of_axis) for size_of_axis in shape)]
     for axis, most in enumerate(size):
-        place = sum(back[axis, one] * index[one] for one in range(3)) + back[axis, 3]
+        place = (
+            sum(back[axis, axis_of_part] * index[axis_of_part] for axis_of_part in range(3))
+            + back[axis, 3]
+        )
         weight = weight * np.clip(
             np.minimum(place + EDGE, most - 1 + EDGE - place), 0, None
         ).astype(np.float32)

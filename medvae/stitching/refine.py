@@ -80,10 +80,10 @@ def refine(fixed: Image, moved: Image, start: Matrix, freedom: Freedom) -> Matri
 
     `start` itself is returned where the overlap is too small to improve it.
     """
-    found = start
+    matrix = start
     for sigma in SIGMAS:
-        found = _Round(fixed, moved, sigma, freedom).run(found)
-    return found
+        matrix = _Round(fixed, moved, sigma, freedom).run(matrix)
+    return matrix
 
 
 class _Round:
@@ -124,8 +124,8 @@ class _Round:
             if len(inside) < LEAST_POINTS:
                 return start
             index = points(self._to_index @ back, where[inside])
-            seen = ndimage.map_coordinates(self._moved, index.T, order=3, mode="nearest")
-            step = _solve(columns[inside], seen, self._values[chosen[inside]])
+            values = ndimage.map_coordinates(self._moved, index.T, order=3, mode="nearest")
+            step = _solve(columns[inside], values, self._values[chosen[inside]])
             back = back @ _moving(step, self._freedom, self._axes, middle, radius)
             if np.abs(np.einsum("npi,p->ni", moves, step)).max() < STILL * self._voxel:
                 break
@@ -232,8 +232,8 @@ def agreement(fixed: Image, moved: Image, matrix: Matrix) -> Agreement:
     at, there = tuple(index[chosen].T), there[chosen].T
 
     def both(one: Array, other: Array) -> tuple[Matrix, Matrix]:
-        seen = ndimage.map_coordinates(other, there, order=3, mode="nearest")
-        return one[at].astype(np.float64), seen.astype(np.float64)
+        values = ndimage.map_coordinates(other, there, order=3, mode="nearest")
+        return one[at].astype(np.float64), values.astype(np.float64)
 
     a, b = both(band(fixed.grey, fixed.shown), band(moved.grey, moved.shown))
     flat = min(float(a.std()), float(b.std())) < 1e-9
@@ -241,9 +241,9 @@ def agreement(fixed: Image, moved: Image, matrix: Matrix) -> Agreement:
     a, b = both(smoothed(fixed.grey, fixed.shown, 1.0), smoothed(moved.grey, moved.shown, 1.0))
     gain, offset = _line(a, b)
     left = np.abs(a - gain * b - offset)
-    kept = left <= 3 * MAD * np.median(left) + 1e-9
-    if kept.sum() >= LEAST_POINTS:
-        gain, offset = _line(a[kept], b[kept])
+    is_inlier = left <= 3 * MAD * np.median(left) + 1e-9
+    if is_inlier.sum() >= LEAST_POINTS:
+        gain, offset = _line(a[is_inlier], b[is_inlier])
     return Agreement(correlation, gain, offset, count)
 
 

@@ -53,8 +53,8 @@ class Surface:
         low = np.clip(middle - within, 0, np.array(self.significance.shape) - 1)
         high = np.clip(middle + within + 1, low + 1, self.significance.shape)
         block = self.significance[tuple(map(slice, low, high))]
-        found = np.unravel_index(np.argmax(block), block.shape)
-        return _place(low + np.array(found))
+        index = np.unravel_index(np.argmax(block), block.shape)
+        return _place(low + np.array(index))
 
     def shift(self, element: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """The shift of an element, in voxels."""
@@ -62,7 +62,7 @@ class Surface:
 
 
 def _place(found: npt.ArrayLike) -> tuple[int, ...]:
-    return tuple(int(one) for one in np.asarray(found))
+    return tuple(int(coordinate) for coordinate in np.asarray(found))
 
 
 def band(image: Array, shown: Mask) -> Array:

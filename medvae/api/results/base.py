@@ -50,7 +50,7 @@ def as_json(value: object) -> Json:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): as_json(one) for key, one in value.items()}
+        return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
+        return [as_json(item) for item in value]
     raise TypeError(f"a result holds a {type(value).__name__}, which has no JSON form")

@@ -69,15 +69,15 @@ def names(data: Dataset) -> dict[int, list[str]]:
     Raises:
         InputError: there is none, or a number stands twice.
     """
-    found: dict[int, list[str]] = {}
-    for one in data.get("StructureSetROISequence") or []:
-        number = whole(one, "ROINumber")
-        if number is None or number in found:
+    structures: dict[int, list[str]] = {}
+    for item in data.get("StructureSetROISequence") or []:
+        number = whole(item, "ROINumber")
+        if number is None or number in structures:
             raise InputError("its structures are not numbered: the header is damaged")
-        found[number] = [text(one, "ROIName")]
-    if not found:
+        structures[number] = [text(item, "ROIName")]
+    if not structures:
         raise InputError("it describes no structure")
-    return found
+    return structures
 
 
 def planes(
@@ -114,7 +114,7 @@ def _points(contour: Dataset, inverse: Affine) -> npt.NDArray[np.float64]:
     if kind not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
         raise InputError("it has contours that are not closed and planar: leave these out")
     try:
-        flat = np.array([float(one) for one in contour.ContourData], np.float64)
+        flat = np.array([float(value) for value in contour.ContourData], np.float64)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError("its contours cannot be read: the file is damaged") from error
     if flat.size < 9 or flat.size % 3 or not np.isfinite(flat).all():

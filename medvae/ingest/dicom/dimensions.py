@@ -94,16 +94,18 @@ def scans_of(data: Dataset, count: int) -> list[FrameScan]:
     refused: dict[str, list[int]] = {}
     framed = []
     for index, groups in enumerate(own):
-        one = _framed(data, index, groups, shared)
-        if reason := why_not(one.traits):
+        frame = _framed(data, index, groups, shared)
+        if reason := why_not(frame.traits):
             refused.setdefault(reason, []).append(index)
         else:
-            framed.append(one)
-    found = [
-        FrameScan(tuple(one.index for one in scan.images), scan.split_by, scan.refusal)
+            framed.append(frame)
+    frame_scans = [
+        FrameScan(tuple(image.index for image in scan.images), scan.split_by, scan.refusal)
         for scan in scans(framed, BY)
     ]
-    return found + [FrameScan(tuple(all_of), "", reason) for reason, all_of in refused.items()]
+    return frame_scans + [
+        FrameScan(tuple(all_of), "", reason) for reason, all_of in refused.items()
+    ]
 
 
 def traits(groups: Sequence[Dataset]) -> tuple[str, ...]:
@@ -157,7 +159,7 @@ def check_one_scan(along: Places, frames: Sequence[tuple[str, ...]]) -> None:
 
 def _interleave(places: list[list[float]]) -> bool:
     ends = sorted((part[0], part[-1]) for part in places)
-    shared = [min(one[1], two[1]) - two[0] for one, two in pairwise(ends)]
+    shared = [min(first[1], two[1]) - two[0] for first, two in pairwise(ends)]
     lengths = [last - first for first, last in ends]
     return max(shared) > 0.5 * float(np.min(lengths)) > 0
 
@@ -165,8 +167,8 @@ def _interleave(places: list[list[float]]) -> bool:
 def _framed(data: Dataset, index: int, own: Dataset, shared: Dataset) -> Framed:
     def numbers(group: str, name: str, count: int) -> tuple[float, ...] | None:
         items = [item for holder in (own, shared) for item in holder.get(group) or []]
-        found = (floats(place, name, count) for place in (*items, data))
-        return next((tuple(values) for values in found if values), None)
+        candidates = (floats(place, name, count) for place in (*items, data))
+        return next((tuple(values) for values in candidates if values), None)
 
     thickness = numbers("PixelMeasuresSequence", "SliceThickness", 1)
     return Framed(
@@ -187,6 +189,6 @@ def _value(groups: Sequence[Dataset], group: str, name: str) -> str:
         for within in inner:
             items = [deeper for item in items for deeper in item.get(within) or []]
         for item in items:
-            if found := text(item, attribute):
-                return found
+            if value := text(item, attribute):
+                return value
     return ""

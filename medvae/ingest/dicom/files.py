@@ -130,9 +130,9 @@ def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = Fa
         InputError: not DICOM, damaged, or compressed beyond bounds; an element is there twice.
     """
     _check_deflated(file)
-    wanted: list[Any] = _as_tags(tuple(tags))
+    elements: list[Any] = _as_tags(tuple(tags))
     try:
-        return read_partial(file, _Watch(wanted, pixels), force=True, specific_tags=wanted)
+        return read_partial(file, _Watch(elements, pixels), force=True, specific_tags=elements)
     except (InvalidDicomError, EOFError) as error:
         raise InputError("it is not a whole DICOM file: truncated or damaged") from error
 

@@ -97,8 +97,8 @@ def frames_of(
             another unit than the modality's; a frame that is no picture of anatomy.
     """
     count = count_of(data)
-    wanted = range(count) if only is None else only
-    _check_size(data, len(wanted), most_voxels)
+    indices = range(count) if only is None else only
+    _check_size(data, len(indices), most_voxels)
     shared = (data.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     own = list(data.get("PerFrameFunctionalGroupsSequence") or [])
     if count > 1 and len(own) != count:
@@ -106,7 +106,7 @@ def frames_of(
     padding = _padding(data)
     pixels = decoded(data, count, None if only is None or len(only) == count else only)
     _check_sign(data, pixels)
-    for at, index in enumerate(wanted):
+    for at, index in enumerate(indices):
         groups = (own[index] if own else Dataset(), shared)
         where, traits = _Lookup(data, *groups), dimensions.traits(groups)
         if reason := dimensions.why_not(traits):
@@ -226,17 +226,17 @@ def _plain(data: Dataset, syntax: UID, count: int, only: Sequence[int] | None) -
     """
     bits, stored = whole(data, "BitsAllocated"), whole(data, "BitsStored")
     sign = {0: "u", 1: "i"}.get(whole(data, "PixelRepresentation") or 0)
-    known = bits in (8, 16, 32) and stored is not None and 1 <= stored <= bits
-    if syntax not in NATIVE or not known or sign is None or bits is None or stored is None:
+    is_usual = bits in (8, 16, 32) and stored is not None and 1 <= stored <= bits
+    if syntax not in NATIVE or not is_usual or sign is None or bits is None or stored is None:
         return None
     shape = (count, int(data.Rows), int(data.Columns))
     pixels, size = data.PixelData, shape[0] * shape[1] * shape[2] * bits // 8
     if not isinstance(pixels, bytes) or len(pixels) not in (size, size + size % 2):
         return None
-    found = np.frombuffer(memoryview(pixels)[:size], f"<{sign}{bits // 8}").reshape(shape)
-    found = found if only is None else found[list(only)]
+    values = np.frombuffer(memoryview(pixels)[:size], f"<{sign}{bits // 8}").reshape(shape)
+    values = values if only is None else values[list(only)]
     unused = bits - stored
-    return (found << unused) >> unused if unused else found
+    return (values << unused) >> unused if unused else values
 
 
 def _transfer_syntax(data: Dataset) -> UID:
@@ -268,9 +268,9 @@ class _Lookup:
 
     def numbers(self, group: str, name: str, count: int) -> npt.NDArray[np.float64]:
         for place in self._places(group):
-            found = floats(place, name, count)
-            if found:
-                return np.array(found)
+            values = floats(place, name, count)
+            if values:
+                return np.array(values)
             if state(place, name, count) is State.UNREADABLE:
                 raise InputError(f"its {name} cannot be read: expected {count} numbers")
         raise InputError(f"its header lacks {name}, so its place in space is unknown")
@@ -284,23 +284,23 @@ class _Lookup:
         """Slope and intercept; what is absent or empty is 1 and 0. Raises InputError."""
         if not self._is_in_unit(modality):
             return self._mapped(modality)
-        found: dict[str, float] = {}
+        scales: dict[str, float] = {}
         for place in self._places("PixelValueTransformationSequence"):
             for name in SCALE:
                 value = number(place, name)
                 if value is not None:
-                    found[name] = value
+                    scales[name] = value
                 elif state(place, name) is State.UNREADABLE:
                     raise InputError(f"its {name} cannot be read: expected one number")
-            if found:
+            if scales:
                 break
         for name in modality.dicom.scale:
-            if name not in found:
+            if name not in scales:
                 raise InputError(
                     f"its header lacks {name}, so the unit of its intensities is unknown: "
                     "export it again with its rescale values"
                 )
-        return found.get("RescaleSlope", 1.0), found.get("RescaleIntercept", 0.0)
+        return scales.get("RescaleSlope", 1.0), scales.get("RescaleIntercept", 0.0)
 
     def _is_in_unit(self, modality: Modality) -> bool:
         """Whether the rescaled numbers are in the modality's unit, as the header names it."""
@@ -323,9 +323,9 @@ class _Lookup:
             InputError: there is none (PS3.3 C.7.6.16.2.11), so they are in another unit.
         """
         for holder in (*self._groups, self._data):
-            for one in holder.get("RealWorldValueMappingSequence") or []:
-                unit = (one.get("MeasurementUnitsCodeSequence") or [Dataset()])[0]
-                scale = [number(one, name) for name in MAPPING]
+            for mapping in holder.get("RealWorldValueMappingSequence") or []:
+                unit = (mapping.get("MeasurementUnitsCodeSequence") or [Dataset()])[0]
+                scale = [number(mapping, name) for name in MAPPING]
                 if text(unit, "CodeValue") in modality.dicom.unit_codes and None not in scale:
                     return float(scale[0] or 0.0), float(scale[1] or 0.0)
         raise InputError(f"its intensities are in another unit than {modality.units.words}")

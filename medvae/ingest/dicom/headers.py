@@ -60,14 +60,14 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
         header = read_dataset(file, IDENTITY + SCAN + PERSON + COUNTS)
-        found = summary(header, salt, channels)
+        facts = summary(header, salt, channels)
         if marks_of(header):
             file.seek(0)
-            found["refers"] = _references(read_dataset(file, REFERENCES), salt)
-        elif found["whole"] and not found["skip"]:
+            facts["refers"] = _references(read_dataset(file, REFERENCES), salt)
+        elif facts["whole"] and not facts["skip"]:
             file.seek(0)
-            found["scans"] = _scans(read_dataset(file, IDENTITY + FRAMES))
-        return found
+            facts["scans"] = _scans(read_dataset(file, IDENTITY + FRAMES))
+        return facts
     except InputError as error:
         return {"refused": str(error)}
     except RecursionError:
@@ -124,8 +124,8 @@ def _scans(data: Dataset) -> list[list[str]]:
 
 def _references(data: Dataset, salt: bytes) -> list[str]:
     """The digests of the series that an object marks, as `series` of a summary has them."""
-    found = segments.references(data) + contours.references(data)
-    return sorted({digest(salt, *one) for one in found})[:MOST_REFERENCES]
+    pairs = segments.references(data) + contours.references(data)
+    return sorted({digest(salt, *pair) for pair in pairs})[:MOST_REFERENCES]
 
 
 def file_key(header: Dataset, salt: bytes) -> str:

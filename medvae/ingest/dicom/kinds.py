@@ -94,11 +94,14 @@ def modality_of(header: Dataset) -> Modality | None:
     Anonymisers empty the class; then the file meta information says it, else Modality.
     """
     if storage := storage_of(header):
-        return next((one for one in modalities.registered() if storage in one.dicom.read), None)
+        return next(
+            (modality for modality in modalities.registered() if storage in modality.dicom.read),
+            None,
+        )
     named = text(header, "Modality").upper()
-    for one in modalities.registered():
-        if one.dicom.read and one.dicom.modality == named:
-            return one
+    for modality in modalities.registered():
+        if modality.dicom.read and modality.dicom.modality == named:
+            return modality
     return None
 
 
@@ -195,7 +198,9 @@ def no_anatomy(words: list[str]) -> str:
 def _contradiction(header: Dataset) -> str:
     """Why a file is not read whose Modality is that of other images than its storage class."""
     own, named = modality_of(header), text(header, "Modality").upper()
-    others = {one.dicom.modality for one in modalities.registered() if one.dicom.read}
+    others = {
+        modality.dicom.modality for modality in modalities.registered() if modality.dicom.read
+    }
     if own is None or named == own.dicom.modality or named not in others:
         return ""
     return (
@@ -216,9 +221,14 @@ def _foreign(storage: str) -> str:
     """Why a storage class that no modality reads is left."""
     if not storage:
         return "it does not say what it is: expected a SOP class, or CT or MR as its Modality"
-    beginnings = [*OTHERS, *(two for one in modalities.registered() for two in one.dicom.refused)]
-    known = [one for one in beginnings if f"{storage}.".startswith(f"{one[0]}.")]
+    beginnings = [
+        *OTHERS,
+        *(two for modality in modalities.registered() for two in modality.dicom.refused),
+    ]
+    matching = [
+        beginning for beginning in beginnings if f"{storage}.".startswith(f"{beginning[0]}.")
+    ]
     # The longest is the most exact.
-    what = max(known, key=lambda pair: len(pair[0]), default=("", ""))[1] or _class_of(storage)
-    read = [one.dicom.modality for one in modalities.registered() if one.dicom.read]
+    what = max(matching, key=lambda pair: len(pair[0]), default=("", ""))[1] or _class_of(storage)
+    read = [modality.dicom.modality for modality in modalities.registered() if modality.dicom.read]
     return f"it is {what}: expected {', '.join(read[:-1])} or {read[-1]} image storage"

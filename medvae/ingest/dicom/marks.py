@@ -66,8 +66,8 @@ def labels_of(
 
 
 def _draw(plane: Labels, inside: npt.NDArray[np.bool_], label: int) -> None:
-    held = plane[inside]
-    if ((held > 0) & (held != label)).any():
+    values = plane[inside]
+    if ((values > 0) & (values != label)).any():
         raise InputError(
             "two of its segments share voxels, and a label map holds one label a voxel: name those "
             "to keep with --label-scheme"

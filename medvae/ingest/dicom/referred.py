@@ -35,10 +35,14 @@ def referred_job(
     plain: list[bool] = []
     for at, file in enumerate(files):
         data = read_dataset(file, IDENTITY + (FRAMES if at in scanned else []))
-        wanted = sources.get(text(data, "SOPInstanceUID"))
-        plain.append(wanted is not None)
-        frames = [set(one.frames) for one in scans_of(data, count_of(data))] if wanted else []
-        named.append([{n + 1 for n in own} & (wanted or set()) for own in frames])
+        frames_named = sources.get(text(data, "SOPInstanceUID"))
+        plain.append(frames_named is not None)
+        frames = (
+            [set(scan_of_file.frames) for scan_of_file in scans_of(data, count_of(data))]
+            if frames_named
+            else []
+        )
+        named.append([{n + 1 for n in own} & (frames_named or set()) for own in frames])
     counts = []
     for places, scan in job["pieces"]:
         if scan is None:
@@ -58,9 +62,9 @@ def _sources(mark: Dataset) -> Sources:
     if not kind:
         raise InputError("its files changed while they were being read: try again")
     read = contours if kind == "contours" else segments
-    found: Sources = {}
+    frames_of_image: Sources = {}
     for item in read.sources(mark) or read.instances(mark):
-        own = found.setdefault(text(item, "ReferencedSOPInstanceUID"), set())
+        own = frames_of_image.setdefault(text(item, "ReferencedSOPInstanceUID"), set())
         own.update(wholes(item, "ReferencedFrameNumber"))
-    found.pop("", None)
-    return found
+    frames_of_image.pop("", None)
+    return frames_of_image

@@ -46,7 +46,7 @@ def references(data: Dataset) -> list[tuple[str, str]]:
     others = data.get("StudiesContainingOtherReferencedInstancesSequence") or []
     return [
         (study, text(series, "SeriesInstanceUID"))
-        for study, holder in own + [(text(one, "StudyInstanceUID"), one) for one in others]
+        for study, holder in own + [(text(other, "StudyInstanceUID"), other) for other in others]
         for series in holder.get("ReferencedSeriesSequence") or []
     ]
 
@@ -80,18 +80,18 @@ def names(data: Dataset) -> dict[int, list[str]]:
     Raises:
         InputError: there is none, or a number stands twice.
     """
-    found: dict[int, list[str]] = {}
-    for one in data.get("SegmentSequence") or []:
-        number = whole(one, "SegmentNumber")
-        kind = (one.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0]
-        if number is None or number in found:
+    segments: dict[int, list[str]] = {}
+    for item in data.get("SegmentSequence") or []:
+        number = whole(item, "SegmentNumber")
+        kind = (item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()])[0]
+        if number is None or number in segments:
             raise InputError("its segments are not numbered: the header is damaged")
-        found[number] = [text(one, "SegmentLabel"), text(kind, "CodeMeaning")]
+        segments[number] = [text(item, "SegmentLabel"), text(kind, "CodeMeaning")]
     # The background of a label map of segments is no segment.
-    found.pop(0, None)
-    if not found:
+    segments.pop(0, None)
+    if not segments:
         raise InputError("it describes no segment")
-    return found
+    return segments
 
 
 def planes(
@@ -120,11 +120,13 @@ def planes(
         grid[2, 2] = stack.slices_at(grid[2, 2])
         frame = pixels.of(index).T
         where, frame = _placed(frame, grid, shape)
-        shown = sorted(wanted & set(np.unique(frame).tolist())) if pixels.are_labels else [number]
-        for one in shown:
-            inside = frame == one if pixels.are_labels else frame.astype(bool)
+        numbers_shown = (
+            sorted(wanted & set(np.unique(frame).tolist())) if pixels.are_labels else [number]
+        )
+        for label in numbers_shown:
+            inside = frame == label if pixels.are_labels else frame.astype(bool)
             if inside.any():
-                yield one, where, inside
+                yield label, where, inside
 
 
 def is_fractional(data: Dataset) -> bool:
@@ -191,8 +193,8 @@ def _majority(frame: npt.NDArray[Any], most: int) -> npt.NDArray[np.bool_]:
 
 def _segment(own: Dataset, shared: Dataset) -> int:
     for holder in (own, shared):
-        for one in holder.get("SegmentIdentificationSequence") or []:
-            if (number := whole(one, "ReferencedSegmentNumber")) is not None:
+        for item in holder.get("SegmentIdentificationSequence") or []:
+            if (number := whole(item, "ReferencedSegmentNumber")) is not None:
                 return number
     raise InputError("a frame of it does not say which segment it shows")
 
@@ -215,9 +217,9 @@ def _frame(own: Dataset, shared: Dataset) -> npt.NDArray[np.float64]:
 
 def _numbers(own: Dataset, shared: Dataset, group: str, name: str, count: int) -> list[float]:
     for holder in (own, shared):
-        for one in holder.get(group) or []:
-            if found := floats(one, name, count):
-                return found
+        for item in holder.get(group) or []:
+            if values := floats(item, name, count):
+                return values
     raise InputError(f"its header lacks {name}, so its place in space is unknown")
 
 

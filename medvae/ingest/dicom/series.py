@@ -114,10 +114,10 @@ def _frames_of_scan(job: dict[str, Any], data: Dataset) -> tuple[int, ...] | Non
     """Which frames of an image are of the scan that was asked for; None for all."""
     if "scan" not in job:
         return None
-    found = whole.scans(data)
-    if len(found) != job["scans"] or found[int(job["scan"])].refusal:
+    scans = whole.scans(data)
+    if len(scans) != job["scans"] or scans[int(job["scan"])].refusal:
         raise InputError("its files changed while they were being read: try again")
-    return found[int(job["scan"])].frames
+    return scans[int(job["scan"])].frames
 
 
 def _mask(
@@ -157,26 +157,26 @@ def in_order(frames: list[Frame]) -> list[Frame]:
     Raises:
         InputError: different directions, sizes or spacings; two frames at one position.
     """
-    one = frames[0]
+    first = frames[0]
     for frame in frames:
-        if frame.pixels.shape != one.pixels.shape:
+        if frame.pixels.shape != first.pixels.shape:
             raise InputError("its slices differ in size")
-        if np.abs(frame.orientation - one.orientation).max() > SAME_DIRECTION:
+        if np.abs(frame.orientation - first.orientation).max() > SAME_DIRECTION:
             raise InputError("its slices differ in direction")
-        if np.abs(frame.spacing - one.spacing).max() > SAME_SPACING * one.spacing.max():
+        if np.abs(frame.spacing - first.spacing).max() > SAME_SPACING * first.spacing.max():
             raise InputError("its slices differ in pixel spacing")
-    normal = one.normal
+    normal = first.normal
     frames = sorted(frames, key=lambda frame: float(frame.position @ normal))
     places = np.array([frame.position @ normal for frame in frames])
     steps, same = np.diff(places), same_place(places)
-    kept = [frames[0]]
+    ordered = [frames[0]]
     clashes = 0
     for frame, step in zip(frames[1:], steps, strict=True):
         if step > same:
-            kept.append(frame)
-        elif not _is_copy(frame, kept[-1]):
+            ordered.append(frame)
+        elif not _is_copy(frame, ordered[-1]):
             clashes += 1
-    if len(kept) == 1 and clashes > 1:
+    if len(ordered) == 1 and clashes > 1:
         raise InputError(
             f"its {clashes + 1} slices all have one place (ImagePositionPatient): several time "
             "points of one slice, or a damaged header"
@@ -186,7 +186,7 @@ def in_order(frames: list[Frame]) -> list[Frame]:
             f"{clashes} of its slices are where another one is: several time points, acquisitions "
             "or reconstructions in one series, to be split first"
         )
-    return kept
+    return ordered
 
 
 def _is_copy(one: Frame, other: Frame) -> bool:
@@ -202,19 +202,19 @@ def geometry(frames: list[Frame]) -> Stack:
         InputError: missing slices, distances that differ too much, a tilt beyond that of any
             gantry, slices shifted against one another, no known spacing.
     """
-    one = frames[0]
+    first = frames[0]
     affine = np.eye(4)
-    affine[:3, 0] = one.orientation[:3] * one.spacing[1]
-    affine[:3, 1] = one.orientation[3:] * one.spacing[0]
-    affine[:3, 3] = one.position
+    affine[:3, 0] = first.orientation[:3] * first.spacing[1]
+    affine[:3, 1] = first.orientation[3:] * first.spacing[0]
+    affine[:3, 3] = first.position
     shift = along = None
     if len(frames) == 1:
-        if one.thickness is None or one.thickness <= 0:
+        if first.thickness is None or first.thickness <= 0:
             raise InputError("it is a single slice of unknown thickness")
-        affine[:3, 2] = one.normal * one.thickness
+        affine[:3, 2] = first.normal * first.thickness
     else:
         affine[:3, 2], shift, along = _steps(frames)
-    rows, columns = one.pixels.shape
+    rows, columns = first.pixels.shape
     return Stack(checked(LPS_TO_RAS @ affine, (columns, rows, len(frames))), shift, along)
 
 
@@ -223,9 +223,9 @@ Places = npt.NDArray[np.float64]
 
 def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
     """The mean step from one slice to the next; `shift` and `along` of a `Stack`."""
-    one = frames[0]
+    first = frames[0]
     positions = np.array([frame.position for frame in frames])
-    along = positions @ one.normal
+    along = positions @ first.normal
     thickness = np.array([np.nan if f.thickness is None else f.thickness for f in frames])
     uneven = problem(along, thickness)
     if uneven and not (is_only_uneven(along, thickness) and can_be_evened(along)):
@@ -233,16 +233,16 @@ def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
     dimensions.check_one_scan(along, [frame.traits for frame in frames])
     median = float(np.median(np.diff(along)))
     step: Places = (positions[-1] - positions[0]) / (len(frames) - 1)
-    within = positions - positions[0] - np.outer(along - along[0], one.normal)
+    within = positions - positions[0] - np.outer(along - along[0], first.normal)
     lean = within[-1] / (along[-1] - along[0])
     if np.abs(within - np.outer(along - along[0], lean)).max() > UNEVEN * median:
         raise InputError("its slices are shifted against one another: resample it first")
     shift = None
     if (tilt := float(np.sqrt(lean @ lean))) > TILT:
         check_tilt(float(np.degrees(np.arctan(tilt))))
-        across = np.stack([one.orientation[:3], one.orientation[3:]], axis=1)
+        across = np.stack([first.orientation[:3], first.orientation[3:]], axis=1)
         leaning: Places = np.outer(along - along[0], lean)
-        shift = leaning @ across / one.spacing[::-1]
+        shift = leaning @ across / first.spacing[::-1]
     return step, shift, along if uneven else None
 
 
@@ -254,10 +254,10 @@ def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:
     Returns:
         The voxels, and whether some padding has an intensity of tissue.
     """
-    one = frames[0]
+    first = frames[0]
     scales = {(frame.slope, frame.intercept) for frame in frames}
     kind = np.result_type(*{frame.pixels.dtype for frame in frames})
-    shape = (*reversed(one.pixels.shape), len(frames))
+    shape = (*reversed(first.pixels.shape), len(frames))
     stored = np.empty(shape, kind if len(scales) == 1 else np.float64, order="F")
     outside: dict[int, npt.NDArray[np.bool_]] = {}
     for z in reversed(range(shape[2])):
@@ -308,9 +308,9 @@ def describe(data: Dataset, modality: Modality) -> dict[str, Any]:
         if value is None and where.group:
             group = (shared.get(where.group) or [Dataset()])[0]
             value = number(group, where.enhanced or where.keyword)
-        found = facts.number(where.key, value)
-        if found is not None:
-            meta[where.key] = found
+        fact = facts.number(where.key, value)
+        if fact is not None:
+            meta[where.key] = fact
     kernel = text(data, "ConvolutionKernel")
     if modality.dicom.kernel and kernel:
         meta["convolution_kernel_class"] = facts.kernel_class(kernel.partition("\\")[0])

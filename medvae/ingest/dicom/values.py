@@ -67,14 +67,14 @@ def floats(data: Dataset, name: str, count: int) -> list[float] | None:
 
 def number(data: Dataset, name: str) -> float | None:
     """One finite number, or None."""
-    found = floats(data, name, 1)
-    return found[0] if found else None
+    values = floats(data, name, 1)
+    return values[0] if values else None
 
 
 def whole(data: Dataset, name: str) -> int | None:
     """One whole number, or None."""
-    found = number(data, name)
-    return int(found) if found is not None and found == int(found) else None
+    value = number(data, name)
+    return int(value) if value is not None and value == int(value) else None
 
 
 def whole_at(data: Dataset, tag: BaseTag) -> int | None:
@@ -96,7 +96,7 @@ def wholes(data: Dataset, name: str) -> list[int]:
     try:
         if isinstance(value, str):
             value = value.split("\\") if value else []
-        return [int(one) for one in ([value] if isinstance(value, int) else value)]
+        return [int(item) for item in ([value] if isinstance(value, int) else value)]
     except (TypeError, ValueError):
         return []
 
@@ -173,8 +173,8 @@ def _value(data: Dataset, name: str) -> Any:
         if code and item.value and len(item.value) % size == 0:
             order = "<" if item.is_little_endian else ">"
             count = len(item.value) // size
-            found = struct.unpack(f"{order}{count}{code}", item.value)
-            return found[0] if count == 1 else list(found)
+            values = struct.unpack(f"{order}{count}{code}", item.value)
+            return values[0] if count == 1 else list(values)
     try:
         return None if item is None else data[tag].value
     except Exception:  # noqa: BLE001  values are decoded lazily; a bad one counts as absent
