@@ -201,3 +201,30 @@ def test_a_whole_number_is_a_limit(tmp_path: Path) -> None:
     files = {"identity": tmp_path / "id", "recovery": tmp_path / "spare"}
     session = api.create_tenant(tmp_path / "vault", "clinic", **files, epsilon_limit=20)
     assert session.budget().limit == 20.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc to see open files")
+def test_a_session_closes_its_catalogue_at_the_end_of_its_block(tmp_path: Path) -> None:
+    def files() -> list[str]:
+        return [
+            str(path)
+            for path in Path("/proc/self/fd").iterdir()
+            if "catalogue.db" in str(_to(path))
+        ]
+
+    keys = {"identity": tmp_path / "key", "recovery": tmp_path / "spare"}
+    with api.create_tenant(tmp_path / "vault", "a", **keys) as opened:
+        assert opened.budget().spent == 0.0
+        assert files()
+    assert not files()
+    # Whoever goes on with it is served.
+    assert opened.budget().spent == 0.0
+    opened.close()
+    assert not files()
+
+
+def _to(path: Path) -> Path | None:
+    try:
+        return path.readlink()
+    except OSError:
+        return None

@@ -24,12 +24,22 @@ class Session(Arrivals):
     What is stored is reached by nouns: `datasets`, `models`, `keys`, `log` and `releases`. Every
     method raises the errors of `medvae.errors` and gives a frozen value of `medvae.api.results`,
     whose `to_json()` is the object of `--json`. What needs no open tenant is a function of
-    `medvae.api`.
+    `medvae.api`. It is a context manager, which closes it at the end of its block.
 
     Attributes:
         vault, tenant: as they were opened.
         device: "auto", "cpu", "gpu", "gpu:N" or "mps".
     """
+
+    def close(self) -> None:
+        """Close the tenant's catalogue; a method that is called later opens it again."""
+        self.tenant.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def datasets(self) -> Datasets:
