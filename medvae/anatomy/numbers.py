@@ -106,7 +106,7 @@ class Numbers:
 
 _OF_CLASSES = {"class_shares", "class_place", "class_shape", "class_figures"}
 _OF_SITES = {"site_shares", "site_figures"}
-_ALWAYS = {one.name for one in fields(Numbers)} - _OF_CLASSES - _OF_SITES
+_ALWAYS = {attribute.name for attribute in fields(Numbers)} - _OF_CLASSES - _OF_SITES
 
 
 def around(numbers: Numbers) -> Numbers:

@@ -37,8 +37,8 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     from medvae.anatomy.patients import anatomy_of_patients
     from medvae.anatomy.templates import DIGEST, LIBRARY
 
-    library, wanted = library_of(tenant), cfg.anatomy.library
-    if wanted == "auto":
+    library, entry_name = library_of(tenant), cfg.anatomy.library
+    if entry_name == "auto":
         covering = [name for name in library.names() if _covers(library, name, cfg)]
         if len(covering) > 1:
             raise UsageError(
@@ -49,8 +49,8 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
             # Somebody meant an entry: the first one says what is wrong.
             for name in library.names():
                 check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
-        wanted = covering[0] if covering else _without_entry(cfg)
-    if wanted == "none":
+        entry_name = covering[0] if covering else _without_entry(cfg)
+    if entry_name == "none":
         if cfg.anatomy.share > 0:
             raise UsageError(
                 "anatomy.share has a part of the budget, but no entry of the public library "
@@ -59,18 +59,18 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
-    if wanted == LIBRARY:
+    if entry_name == LIBRARY:
         # Refuses a cohort that cannot have any.
         anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
-        return cfg.with_library(wanted, DIGEST)
-    entry = library.entry(wanted)
+        return cfg.with_library(entry_name, DIGEST)
+    entry = library.entry(entry_name)
     check_covers(entry, cfg.data, cfg.anatomy.labels)
     if cfg.anatomy.digest not in ("", entry.digest):
         raise UsageError(
-            f"the anatomy entry {wanted} is not the one that anatomy.digest stands for; put that "
-            "entry back"
+            f"the anatomy entry {entry_name} is not the one that anatomy.digest stands for; put "
+            "that entry back"
         )
-    return cfg.with_library(wanted, entry.digest)
+    return cfg.with_library(entry_name, entry.digest)
 
 
 def _without_entry(cfg: RunConfig) -> str:

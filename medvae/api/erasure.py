@@ -61,21 +61,21 @@ def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
     with tenant.writer():
         stored = tenant.inventory()
         manifests = _manifests(tenant, stored)
-        kept = {
+        remaining = {
             label: m | {"volumes": [e for e in m["volumes"] if e["subject"] != pseudonym]}
             for label, m in manifests.items()
         }
-        changed = sorted(label for label in kept if kept[label] != manifests[label])
+        changed = sorted(label for label in remaining if remaining[label] != manifests[label])
         if not changed:
             raise NotFoundError(f"no data set of tenant {tenant.name} holds patient {source_id!r}")
         models = _models_of(tenant, pseudonym)
         with tenant.transaction():
             for label in changed:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
-                if kept[label]["volumes"]:
-                    datasets.store(tenant, kept[label])
+                if remaining[label]["volumes"]:
+                    datasets.store(tenant, remaining[label])
             nearest.forget(tenant, changed)
-            lost = _sweep(tenant, kept, stored)
+            lost = _sweep(tenant, remaining, stored)
         tenant.record("subject erase", subject=pseudonym, volumes=lost, datasets=changed)
     return SubjectErasure(pseudonym, tuple(changed), lost, tuple(models))
 

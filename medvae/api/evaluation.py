@@ -63,8 +63,8 @@ def _synthetic(
 
 def _undeclared(manifest: Manifest) -> str | None:
     """The one modality of a data set, where a file does not show that it is of this modality."""
-    found = {entry["modality"] for entry in manifest["volumes"]}
-    (name,) = found if len(found) == 1 else (None,)
+    modality_names = {entry["modality"] for entry in manifest["volumes"]}
+    (name,) = modality_names if len(modality_names) == 1 else (None,)
     return name if name is not None and modalities.get(name).recognised is None else None
 
 

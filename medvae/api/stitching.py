@@ -53,7 +53,11 @@ def stitch(
     """
     from medvae.stitching import FREEDOMS, Options, Part, join
 
-    paths, masks, file = [Path(one) for one in sources], [Path(one) for one in labels], Path(out)
+    paths, masks, file = (
+        [Path(source) for source in sources],
+        [Path(source) for source in labels],
+        Path(out),
+    )
     freedom = next((freedom_name for freedom_name in FREEDOMS if freedom_name == transform), None)
     if freedom is None:
         raise UsageError(f"--transform must be one of {', '.join(FREEDOMS)}, not {transform!r}")

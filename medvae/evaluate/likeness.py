@@ -117,12 +117,12 @@ def shape(first: Likeness, second: Likeness | None = None) -> float | None:
     ones = [_centred(mask) for mask in first.masks]
     if second is None:
         pairs: Iterator[tuple[Labels, Labels]] = (
-            (one, other) for at, one in enumerate(ones) for other in ones[at + 1 :]
+            (mine, other) for at, mine in enumerate(ones) for other in ones[at + 1 :]
         )
     else:
         others = [_centred(mask) for mask in second.masks]
-        pairs = ((one, other) for one in ones for other in others)
-    dices = [_dice(one, other, labels) for one, other in pairs]
+        pairs = ((mine, other) for mine in ones for other in others)
+    dices = [_dice(mine, other, labels) for mine, other in pairs]
     return float(np.mean(dices)) if dices else None
 
 

@@ -43,8 +43,8 @@ class Network:
 
         if is_picture(image):
             with torch.no_grad():
-                found = self._model.extract_features(_picture(image)).mean(dim=(2, 3))
-            return np.asarray(found.double().numpy())
+                activations = self._model.extract_features(_picture(image)).mean(dim=(2, 3))
+            return np.asarray(activations.double().numpy())
         image = np.mean(channels_of(image), axis=0)
         with torch.no_grad():
             maps = self._model.extract_features(_slices(image))

@@ -192,7 +192,10 @@ def arrange(
         (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
     }
     images = (
-        (Image(one, tokens(one), (_parent(one), tokens(one))) for one in scans)
+        (
+            Image(scan_name, tokens(scan_name), (_parent(scan_name), tokens(scan_name)))
+            for scan_name in scans
+        )
         if planar
         else _images(scans, labelled, channels)
     )
@@ -236,7 +239,7 @@ def is_of_freesurfer(name: str, there: set[str]) -> bool:
     folders = [
         parent for parent in path.parents if parent.name == "mri" and f"{parent}/orig.mgz" in there
     ]
-    return any(path not in {folder / kept for kept in FREESURFER} for folder in folders)
+    return any(path not in {folder / original for original in FREESURFER} for folder in folders)
 
 
 def _meant(images: list[Image], mask: str) -> list[Image]:

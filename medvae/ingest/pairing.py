@@ -129,7 +129,7 @@ class Pairing:
             raise InputError(_several(same))
 
     def _named_masks(self, tree: Tree, named: list[layouts.Mask]) -> Masks:
-        files = {mask: found for mask in named if (found := tree.find(mask.name))}
+        files = {mask: match for mask in named if (match := tree.find(mask.name))}
         if len(files) == 1 and not named[0].structure:
             return Masks(tuple(map(self._beside_masks.parts, files.values())))
         if not all(mask.structure for mask in files):
@@ -171,9 +171,9 @@ class Pairing:
 
     def is_other_contrast(self, contrast: str) -> bool:
         """Whether a contrast is another than the one that was asked for."""
-        wanted = self.contrast
+        choice = self.contrast
         return (
-            bool(contrast) and wanted not in (None, EVERY_CONTRAST) and contrast != wanted.lower()
+            bool(contrast) and choice not in (None, EVERY_CONTRAST) and contrast != choice.lower()
         )
 
     def is_of_freesurfer(self, file: File) -> bool:

@@ -54,8 +54,8 @@ class Neighbours:
             self._folder = folder
             self._files = self._tree.beside(folder)
             self._named = {}
-            for one in self._files:
-                self._named.setdefault(one.name.lower(), []).append(one)
+            for member in self._files:
+                self._named.setdefault(member.name.lower(), []).append(member)
             self._voxels = {
                 voxels.name for header in self._files for voxels in self._voxels_of(header)
             }

@@ -192,9 +192,9 @@ class _Reading:
         try:
             self._pool.start()
             limits = self._options.limits
-            given = table_for(SingleFile(subjects, limits), self._options) if subjects else None
+            rows = table_for(SingleFile(subjects, limits), self._options) if subjects else None
             masks = self._tree(labels) if labels else None
-            scans = [self._scanning(path, given, masks) for path in sources]
+            scans = [self._scanning(path, rows, masks) for path in sources]
             self._progress.start("ingest", self._count(scans))
             # Asked before the end of the results, which kills workers that were not needed.
             lacks = confine.missing(self._pool.layers())

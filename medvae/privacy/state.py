@@ -41,9 +41,9 @@ def load_state(trainer: DPTrainer, state: dict[str, torch.Tensor]) -> None:
             " the configuration that the run was begun with"
         )
     inner = trainer._optimizer.original_optimizer
-    expected = {f"weight/{name}": one.shape for name, one in _named(trainer)}
+    expected = {f"weight/{name}": tensor.shape for name, tensor in _named(trainer)}
     averaged = zip(trainer._names, trainer._average, strict=False)
-    expected |= {f"average/{name}": one.shape for name, one in averaged}
+    expected |= {f"average/{name}": tensor.shape for name, tensor in averaged}
     expected |= dict.fromkeys(("trainer/step", "trainer/chunk"), torch.Size([1]))
     for key, shape in expected.items():
         if key not in state or state[key].shape != shape:

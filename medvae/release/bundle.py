@@ -241,8 +241,8 @@ def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> d
     entries = {}
     # The disk takes as long for one file as for several at once.
     with ThreadPoolExecutor(_SYNCED_AT_ONCE) as pool:
-        found = pool.map(partial(mf.read_entry, sync=True), files)
-        for done, (path, entry) in enumerate(zip(files, found, strict=True), 1):
+        hashed = pool.map(partial(mf.read_entry, sync=True), files)
+        for done, (path, entry) in enumerate(zip(files, hashed, strict=True), 1):
             entries[path.relative_to(folder).as_posix()] = entry
             progress.advance(done)
     data = mf.encode(entries)

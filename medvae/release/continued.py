@@ -39,7 +39,9 @@ def worst_of(plans: Sequence[Plan], target: float | None, overlap: bool) -> Wors
     """
     from medvae.privacy import epsilon
 
-    earlier = [one.constants.get("privacy", {}).get("epsilon") for one in plans[1:]]
+    earlier = [
+        earlier_plan.constants.get("privacy", {}).get("epsilon") for earlier_plan in plans[1:]
+    ]
     targets = [target, *earlier]
     if not overlap or len(plans) == 1:
         costliest = max(range(len(plans)), key=lambda number: plans[number].epsilon)

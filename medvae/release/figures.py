@@ -30,9 +30,9 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    shown = survey.shown
-    columns = len(shown)
-    rows = _rows(shown)
+    sample = survey.shown
+    columns = len(sample)
+    rows = _rows(sample)
     heights = [max(_frame(v, axis) for v in volumes) for _, axis, volumes in rows]
     cell, head, side = 1.45, 0.95, 0.75
     size = (side + cell * columns + 0.15, head + cell * sum(heights) + 0.35)

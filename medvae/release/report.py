@@ -114,8 +114,8 @@ def _tiles(card: dict[str, Any]) -> str:
     ]
     public = data.get("public_images")
     if public is not None:
-        told = f"{public['source']}; {public['licence']}"
-        tiles.append(("public images", f"{public['count']}", told))
+        origin = f"{public['source']}; {public['licence']}"
+        tiles.append(("public images", f"{public['count']}", origin))
     if "epsilon" in privacy:
         tiles += [
             ("epsilon", f"{privacy['epsilon']:.3g}", f"delta {privacy['delta']:g}, per {unit}"),

@@ -108,8 +108,8 @@ def _panel(sprite: Sprite, over: list[Sprite]) -> str:
             f'<figure><div class="panel {sprite.plane}" role="img" aria-label="picture 0001">'
             f"{layers}</div></figure>"
         )
-    frames = ",".join(str(one.frames) for one in over)
-    middles = ",".join(str(one.middle) for one in over)
+    frames = ",".join(str(plane.frames) for plane in over)
+    middles = ",".join(str(plane.middle) for plane in over)
     sides = "".join(
         f'<span class="side {place}" aria-hidden="true">{letter}</span>'
         for place, letter in zip(_PLACES, SIDES[axis], strict=True)

@@ -226,10 +226,10 @@ def agreement(fixed: Image, moved: Image, matrix: Matrix) -> Agreement:
     count = int(inside.sum())
     if count < LEAST_POINTS:
         return Agreement(0.0, 1.0, 0.0, count)
-    chosen = np.flatnonzero(inside)
+    indices = np.flatnonzero(inside)
     if count > COMPARED:
-        chosen = np.random.default_rng(SEED).choice(chosen, COMPARED, replace=False)
-    at, there = tuple(index[chosen].T), there[chosen].T
+        indices = np.random.default_rng(SEED).choice(indices, COMPARED, replace=False)
+    at, there = tuple(index[indices].T), there[indices].T
 
     def both(one: Array, other: Array) -> tuple[Matrix, Matrix]:
         values = ndimage.map_coordinates(other, there, order=3, mode="nearest")

@@ -204,16 +204,16 @@ def fit_anatomy(
     if cohort.entry is None:
         cohort, maps = release_maps(cohort, patients, release, workers=workers, progress=progress)
     measurements = list(_measured(cohort, patients, release, workers, progress))
-    known, bands = cohort.numbers if earlier is None else earlier.known, cohort.bands
+    centre, bands = cohort.numbers if earlier is None else earlier.known, cohort.bands
     before = None if earlier is None else earlier.numbers
-    model = AnatomyModel(cohort, known, maps, earlier=before)
-    count = None if cohort.entry is None else _coefficients(known, bands, release)
+    model = AnatomyModel(cohort, centre, maps, earlier=before)
+    count = None if cohort.entry is None else _coefficients(centre, bands, release)
     classes, sites = cohort.data.classes, len(cohort.data.sites or ())
-    planned = [(MEANS, mean_parts(known, bands, count)), (SPREADS, spread_parts(known, bands))]
+    planned = [(MEANS, mean_parts(centre, bands, count)), (SPREADS, spread_parts(centre, bands))]
     if classes > 0:
-        planned.append((CLASSES, class_parts(known, bands, classes)))
+        planned.append((CLASSES, class_parts(centre, bands, classes)))
     if sites:
-        planned.append((BY_SITE, site_parts(known, sites)))
+        planned.append((BY_SITE, site_parts(centre, sites)))
     for name, parts in planned:
         fitted = _release(name, parts, measurements, release, model)
         if earlier is not None:

@@ -195,16 +195,16 @@ class ClassRenderer:
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         source = self._person(person)
-        wanted = self._expected.mean.like(figures)
-        weights = torch.from_numpy(self._adds(wanted))
+        drawn_looks = self._expected.mean.like(figures)
+        weights = torch.from_numpy(self._adds(drawn_looks))
         noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
         bundles = field(grid.shape, grid.spacing, BUNDLE_MM, random)
         noise += [patches(bundles), field(grid.shape, grid.spacing, COAT_MM, random)]
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
-            lattice = Lattice(pose, grid, self._shading, wanted.shading)
+            lattice = Lattice(pose, grid, self._shading, drawn_looks.shading)
             offsets = _offsets(grid.spacing)
-            factors = self._factors(source, pose, grid, wanted.volumes)
+            factors = self._factors(source, pose, grid, drawn_looks.volumes)
             for where, slab in grid.slabs():
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
                 for offset in offsets:

@@ -58,11 +58,11 @@ class Components:
         """
         structures = classes(scheme)
         volumes = _volumes(structures, people)
-        kept = sorted(volumes, key=lambda name: -volumes[name])
-        if len(kept) > MOST_CLASSES:
-            kept = kept[: MOST_CLASSES - 1]
-        names = [AIR, *sorted(kept)]
-        if len(kept) < len(volumes):
+        ordered = sorted(volumes, key=lambda name: -volumes[name])
+        if len(ordered) > MOST_CLASSES:
+            ordered = ordered[: MOST_CLASSES - 1]
+        names = [AIR, *sorted(ordered)]
+        if len(ordered) < len(volumes):
             names.append(OTHER)
         index = {name: at for at, name in enumerate(names)}
         cohort_of = {number: at for at, own in enumerate(matched, 1) for number in own}
