@@ -71,7 +71,7 @@
   }
   function draw() {
     shown.setSliceType(view.value === "solid" ? shown.sliceTypeRender : shown.sliceTypeMultiplanar);
-    shown.setCrosshairWidth(ticked("cross") ? 1 : 0);
+    shown.setCrosshairWidth(ticked("cross") ? 0.3 : 0);
     shown.opts.show3Dcrosshair = ticked("cross");
     shown.setClipPlane(ticked("cut") && view.value === "solid" ? [0, 180, 0] : [2, 0, 0]);
     if (shown.volumes.length > 1) shown.setOpacity(1, ticked("labels") ? 0.5 : 0);
