@@ -103,8 +103,11 @@ def channel_slices(volume: Volume, series: Series) -> dict[str, Slices]:
     """A volume with channels as one series each, by name; the mask goes with the first.
 
     Raises:
+        UsageError: the channels are the colours of a picture.
         InputError: as `series_slices`.
     """
+    if modalities.get(volume.modality).planar:
+        volume.single("writing DICOM")
     study = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()
     slices_of = {}
     for number, (name, voxels) in enumerate(zip(volume.channels, volume.voxels, strict=True), 1):
