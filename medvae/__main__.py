@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
 import sys
+import threading
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _INTERRUPTED: Final = 130
+# How much later an interrupt is raised again that Python would have lost, in seconds.
+_LATER: Final = 0.02
 
 
 def main() -> NoReturn:
@@ -19,6 +26,7 @@ def main() -> NoReturn:
     try:
         # Before anything is loaded: the default of SIGTERM ends a process without a word.
         signal.signal(signal.SIGTERM, _as_interrupt)
+        sys.unraisablehook = _raise_later
         from medvae.cli import main as command_line
     except KeyboardInterrupt:
         print("medvae: interrupted before anything was begun", file=sys.stderr)
@@ -53,6 +61,19 @@ def _ignore_signals() -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _raise_later(unraisable: UnraisableHookArgs) -> None:
+    """An interrupt within a callback that cannot raise (of a weak reference, `__del__`): again.
+
+    Python would print a traceback, forget it and go on.
+    """
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(_LATER, _thread.interrupt_main, (signal.SIGTERM,))
+    again.daemon = True
+    again.start()
 
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -18,7 +18,7 @@ import numpy as np
 from medvae.anatomy.collection import FileDigest, PersonMaps
 from medvae.errors import InputError
 from medvae.ingest import bids, names
-from medvae.ingest.layouts import PAIRS
+from medvae.ingest.layout_words import PAIRS
 from medvae.ingest.records import DEFAULT_LIMITS, Quarantined, WorkerDiedError
 from medvae.ingest.sandbox import Sandbox
 from medvae.ingest.trees import File, Folder, SingleFile

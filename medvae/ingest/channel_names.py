@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from medvae.errors import InputError, UsageError
-from medvae.ingest.layouts import CONTRASTS
+from medvae.ingest.layout_words import CONTRASTS
 from medvae.ingest.records import printable
 from medvae.modality.contrasts import BIDS_NAMES
 from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS

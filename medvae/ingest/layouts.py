@@ -14,104 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medvae.ingest import picture_files
+from medvae.ingest.layout_words import (
+    CONTRASTS,
+    FREESURFER,
+    IMAGE_FOLDERS,
+    IMAGE_WORDS,
+    MASK_FOLDERS,
+    MASK_WORDS,
+)
 from medvae.ingest.names import stem, twins
 
-# Images beside labels, as the public anatomy library has them.
-PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
-MASK_FOLDERS = frozenset(
-    {
-        "segmentations",
-        "segmentation",
-        "seg",
-        "segs",
-        "masks",
-        "mask",
-        "labels",
-        "label",
-        "labelstr",
-        "labelsts",
-        "labelsval",
-        "rois",
-        "gt",
-        "groundtruth",
-    }
-)
-IMAGE_FOLDERS = frozenset(
-    {
-        "images",
-        "image",
-        "imagestr",
-        "imagests",
-        "imagesval",
-        "imgs",
-        "img",
-        "scans",
-        "scan",
-        "volumes",
-        "volume",
-    }
-)
-MASK_WORDS = frozenset(
-    {
-        "seg",
-        "segm",
-        "segs",
-        "segmentation",
-        "segmentations",
-        "mask",
-        "masks",
-        "msk",
-        "label",
-        "labels",
-        "labelmap",
-        "dseg",
-        "gt",
-        "groundtruth",
-        "roi",
-        "rois",
-        "aseg",
-        "annotation",
-    }
-)
-IMAGE_WORDS = frozenset(
-    {
-        "image",
-        "img",
-        "imaging",
-        "volume",
-        "vol",
-        "scan",
-        "orig",
-        "ct",
-        "mr",
-        "mri",
-    }
-)
-CONTRASTS = frozenset(
-    {
-        "t1",
-        "t1w",
-        "t1n",
-        "t1c",
-        "t1ce",
-        "t1gd",
-        "t1post",
-        "t2",
-        "t2w",
-        "t2f",
-        "t2star",
-        "flair",
-        "pd",
-        "pdw",
-        "dwi",
-        "adc",
-        "swi",
-        "tof",
-        "dce",
-    }
-)
-# Of a subject's folder of FreeSurfer: the scan, and the label map of whole structures.
-FREESURFER = ("orig.mgz", "aseg.mgz")
 _CHANNEL = re.compile(r"\d{4}")
 _GLUED = re.compile(r"([a-z]+)(\d+)")
 

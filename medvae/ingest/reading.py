@@ -31,8 +31,9 @@ from medvae.ingest.sandbox import Pool
 from medvae.ingest.stacking import Placed, stacked
 from medvae.ingest.steps import ReadOptions, Step, Task
 from medvae.ingest.stored import is_orientation
+from medvae.ingest.subject_tables import table_at_top, table_for
 from medvae.ingest.subjects import Subjects
-from medvae.ingest.tasks import Scanning, table_at_top, table_for
+from medvae.ingest.tasks import Scanning
 from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume

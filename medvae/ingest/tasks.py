@@ -17,10 +17,10 @@ from medvae.ingest.pairing import Pairing
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadOptions, Step, Task
-from medvae.ingest.subjects import MOST_BYTES, Subjects, clean_subject, parse_subjects
-from medvae.ingest.trees import ARCHIVES, File, SingleFile, Tree
+from medvae.ingest.subject_tables import TABLES
+from medvae.ingest.subjects import Subjects, clean_subject
+from medvae.ingest.trees import ARCHIVES, File, Tree
 
-TABLES = ("subjects.csv", "subjects.tsv")
 # What an export writes beside its table; given with --label-scheme.
 SCHEME = "label_scheme.csv"
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
@@ -367,41 +367,3 @@ def _modality_in(name: str) -> str | None:
     """The modality that a file's name says, to be compared with a guess."""
     modalities_named = {NAMED[token] for token in layouts.tokens(name) if token in NAMED}
     return modalities_named.pop() if len(modalities_named) == 1 else None
-
-
-def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
-    """The table at the top of a source, if there is one.
-
-    Raises:
-        InputError: there are two, or as `table_for`.
-    """
-    # Names are as different systems write them: Subjects.csv is the same table.
-    tables = sorted(name for name in tree.top() if name.lower() in TABLES)
-    if len(tables) > 1:
-        raise InputError(
-            f"{printable(tree.label)} holds {' and '.join(tables)}: keep one table of subjects"
-        )
-    if not tables:
-        return None
-    file = tree.find(tables[0])
-    if file is None:
-        raise InputError(f"{printable(tree.label)} holds {tables[0]} twice: keep one")
-    return _table(file, options)
-
-
-def table_for(given: SingleFile, options: ReadOptions) -> Subjects:
-    """The table that the user named.
-
-    Raises:
-        InputError: it cannot be opened, or is not such a table.
-    """
-    return _table(given.file, options)
-
-
-def _table(file: File, options: ReadOptions) -> Subjects:
-    try:
-        data = file.tree.read(file.name, MOST_BYTES + 1)
-    except InputError as error:
-        raise InputError(f"{file.source}: {error}") from error
-    columns = (options.label_column, options.class_column, options.site_column)
-    return parse_subjects(data, file.source, *columns)

@@ -65,3 +65,24 @@ def test_a_signal_after_the_command_is_done_changes_nothing(number: int) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_within_a_callback_that_cannot_raise_is_not_lost(number: int) -> None:
+    """Python prints such an exception as ignored, and goes on."""
+    code = (
+        "import signal, sys, time, types\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Dropped:\n"
+        f"    def __del__(self): signal.raise_signal({number})\n"
+        "def slow(name):\n"
+        "    Dropped()\n"
+        "    time.sleep(20)\n"
+        "module = types.ModuleType('medvae.cli')\n"
+        "module.__getattr__ = slow\n"
+        "sys.modules['medvae.cli'] = module\n"
+        "from medvae.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "medvae: interrupted before anything was begun\n"
