@@ -209,7 +209,7 @@ def test_a_session_closes_its_catalogue_at_the_end_of_its_block(tmp_path: Path) 
         return [
             str(path)
             for path in Path("/proc/self/fd").iterdir()
-            if "catalogue.db" in str(_to(path))
+            if str(tmp_path / "vault") in str(_to(path))
         ]
 
     keys = {"identity": tmp_path / "key", "recovery": tmp_path / "spare"}
