@@ -28,12 +28,12 @@ def bright(category: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Clinic:
-    """A tenant with twelve patients of two classes, and a model of them; every third is of 1."""
+    """A tenant with 24 patients of two classes, and a model of them; every third is of 1."""
     made = Clinic(tmp_path_factory.mktemp("classes"))
     made("tenant", "create", "clinic", "--recovery-out", made.root / "spare", "--epsilon-limit", 50)
     add_people(made.root / "vault", made.root / "public")
     folder, rows = made.root / "hospital", [("filename", "subject", "stage")]
-    for seed in range(12):
+    for seed in range(24):
         category = int(seed % 3 == 0)
         labels, affine = person(70 + seed, SPACING)
         image = picture(labels, seed, bright(category))
