@@ -134,6 +134,12 @@ def load(folder: Path, tenant: str) -> Keyring:
                 "a tenant's folder must not be renamed or copied"
             )
         return ring
+    if path.exists() and not any(fileio.read_small(path)):
+        # What `fileio.shred` leaves for the moment before the file goes.
+        raise IntegrityError(
+            f"the key ring of tenant {tenant} was overwritten, as an erasure does that was cut "
+            f"off: finish it (medvae tenant erase {tenant}), or restore {path} from a backup"
+        ) from problem
     raise IntegrityError(
         f"the key ring of tenant {tenant} is damaged ({path}): restore it from a backup"
     ) from problem
