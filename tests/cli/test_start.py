@@ -28,6 +28,23 @@ def test_ctrl_c_while_modules_are_loaded_is_one_line(way: str) -> None:
     assert done.stderr == "medvae: interrupted before anything was begun\n"
 
 
+def assert_interrupted_at_load(loading: str) -> None:
+    """A start whose command line is loaded by this text, in the place of its module, is stopped."""
+    code = (
+        "import signal, sys, time, types\n"
+        # Whoever runs the tests in the background ignores it for all of their processes.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"{loading}\n"
+        "module = types.ModuleType('medvae.cli')\n"
+        "module.__getattr__ = load\n"
+        "sys.modules['medvae.cli'] = module\n"
+        "from medvae.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "medvae: interrupted before anything was begun\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("way", ["raise_signal", "text"])
 def test_a_signal_while_modules_are_loaded_is_one_line_and_exit_code_130(
@@ -35,19 +52,9 @@ def test_a_signal_while_modules_are_loaded_is_one_line_and_exit_code_130(
 ) -> None:
     """Also one that comes while Python runs text, which it would answer by ending itself."""
     sent = f"signal.raise_signal({number})"
-    code = (
-        "import signal, sys, types\n"
-        # Whoever runs the tests in the background ignores it for all of their processes.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"def interrupted(name): {sent if way == 'raise_signal' else f'exec({sent!r})'}\n"
-        "module = types.ModuleType('medvae.cli')\n"
-        "module.__getattr__ = interrupted\n"
-        "sys.modules['medvae.cli'] = module\n"
-        "from medvae.__main__ import main; main()"
+    assert_interrupted_at_load(
+        f"def load(name): {sent if way == 'raise_signal' else f'exec({sent!r})'}"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 130
-    assert done.stderr == "medvae: interrupted before anything was begun\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -70,19 +77,10 @@ def test_a_signal_after_the_command_is_done_changes_nothing(number: int) -> None
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_within_a_callback_that_cannot_raise_is_not_lost(number: int) -> None:
     """Python prints such an exception as ignored, and goes on."""
-    code = (
-        "import signal, sys, time, types\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    assert_interrupted_at_load(
         "class Dropped:\n"
         f"    def __del__(self): signal.raise_signal({number})\n"
-        "def slow(name):\n"
+        "def load(name):\n"
         "    Dropped()\n"
-        "    time.sleep(20)\n"
-        "module = types.ModuleType('medvae.cli')\n"
-        "module.__getattr__ = slow\n"
-        "sys.modules['medvae.cli'] = module\n"
-        "from medvae.__main__ import main; main()"
+        "    time.sleep(20)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 130
-    assert done.stderr == "medvae: interrupted before anything was begun\n"
