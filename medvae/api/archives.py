@@ -9,6 +9,7 @@ from medvae.api import datasets, declaration, intake, moving
 from medvae.api.links import Link, access_of
 from medvae.api.results import Pulled, PullResult
 from medvae.errors import MedvaeError, NotFoundError, UsageError
+from medvae.options.ingest import IngestOptions
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,11 +46,9 @@ def modality_of(given: str | None) -> str | None:
 def pull(
     tenant: Tenant,
     address: str,
-    dataset: str,
     order: PullRequest,
     link: Link,
-    options: intake.IngestOptions,
-    progress: Progress,
+    options: IngestOptions,
 ) -> PullResult:
     """Fetch, check and ingest; nothing is stored unless every study came whole.
 
@@ -62,7 +61,7 @@ def pull(
     from medvae.pacs import peers
     from medvae.pacs.archive import archive_of
 
-    datasets.check_name(dataset)
+    datasets.check_name(options.dataset)
     declaration.parse(options.label_scheme, options.classes)
     peer, query = peers.parse(address), _wanted(order)
     access = access_of(link)
@@ -71,7 +70,7 @@ def pull(
         with moving.destination_of(order.move, order.bind, peer, access, hold) as destination:
             archive = archive_of(peer, access, destination)
             try:
-                more = _receive(archive, query, hold, progress)
+                more = _receive(archive, query, hold, options.progress)
             except MedvaeError as error:
                 reason = type(error).__name__
                 tenant.record("pull", outcome="failure", peer=peer.label, reason=reason)
@@ -79,7 +78,7 @@ def pull(
         pulled = count(hold)
         tenant.record("pull", peer=peer.label, **vars(pulled))
         sources = sources_of(peer.host, hold)
-        done = intake.ingest(tenant, sources, dataset, options, progress)
+        done = intake.ingest(tenant, sources, options)
     finally:
         hold.close()
     notes = (f"more studies match than the {len(sources)} of --limit",) if more else ()

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvae.api import results
-from medvae.api.context import PathLike
+from medvae.options.flags import takes
+from medvae.options.ingest import IngestOptions
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -25,31 +26,8 @@ class Arrivals:
     tenant: Tenant
     device: str = "auto"
 
-    def ingest(
-        self,
-        sources: Sequence[PathLike],
-        dataset: str,
-        *,
-        subjects: PathLike | None = None,
-        labels: PathLike | None = None,
-        modality: str | None = None,
-        label_column: str | None = None,
-        class_column: str | None = None,
-        site_column: str | None = None,
-        contrast: str | None = None,
-        channels: Sequence[str] = (),
-        orientation: str | None = None,
-        demographics: bool = False,
-        files_are_patients: bool = False,
-        label_scheme: Scheme | None = None,
-        classes: int | None = None,
-        sites: Sequence[str] | None = None,
-        workers: int = 1,
-        require_sandbox: bool = False,
-        dry_run: bool = False,
-        sheet: PathLike | None = None,
-        progress: Progress = SILENT,
-    ) -> results.IngestResult:
+    @takes(IngestOptions)
+    def ingest(self, options: IngestOptions) -> results.IngestResult:
         """Read scans, de-identify them, seal them, and make a new version of a data set.
 
         `label_scheme` (a mapping, "1=name,2=name" or a file), `classes` (how many) and `sites`
@@ -64,28 +42,8 @@ class Arrivals:
         """
         from medvae.api import intake
 
-        paths = [Path(source) for source in sources]
-        options = intake.IngestOptions(
-            subjects=None if subjects is None else Path(subjects),
-            labels=None if labels is None else Path(labels),
-            modality=modality,
-            label_column=label_column,
-            class_column=class_column,
-            site_column=site_column,
-            contrast=contrast,
-            channels=tuple(channels),
-            orientation=orientation,
-            demographics=demographics,
-            files_are_patients=files_are_patients,
-            label_scheme=label_scheme,
-            classes=classes,
-            sites=None if sites is None else tuple(sites),
-            workers=workers,
-            require_sandbox=require_sandbox,
-            dry_run=dry_run,
-            sheet=None if sheet is None else Path(sheet),
-        )
-        return intake.ingest(self.tenant, paths, dataset, options, progress)
+        paths = [Path(source) for source in options.sources]
+        return intake.ingest(self.tenant, paths, options)
 
     def pull(
         self,
@@ -124,22 +82,23 @@ class Arrivals:
         must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
         or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
         """
-        from medvae.api import archives, intake, links
+        from medvae.api import archives, links
 
         order = archives.PullRequest(
             tuple(studies), patient, modality, dates, limit, memory_limit, move, bind
         )
-        options = intake.IngestOptions(
+        options = IngestOptions(
+            (),
+            dataset,
             modality=archives.modality_of(modality),
             demographics=demographics,
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
             require_sandbox=require_sandbox,
+            progress=progress,
         )
-        return archives.pull(
-            self.tenant, peer, dataset, order, link or links.Link(), options, progress
-        )
+        return archives.pull(self.tenant, peer, order, link or links.Link(), options)
 
     def listen(
         self,
@@ -174,18 +133,19 @@ class Arrivals:
         beyond this machine it is TLS or `plaintext`. `ready` is called with the address. The
         rest as in `pull`.
         """
-        from medvae.api import intake, links, listening
+        from medvae.api import links, listening
 
         order = listening.ListenRequest(
             port, bind, aet, tuple(allow), studies, seconds, settle, associations, memory_limit
         )
-        options = intake.IngestOptions(
+        options = IngestOptions(
+            (),
+            dataset,
             demographics=demographics,
             label_scheme=label_scheme,
             classes=classes,
             workers=workers,
             require_sandbox=require_sandbox,
+            progress=progress,
         )
-        return listening.listen(
-            self.tenant, dataset, order, link or links.Link(), options, ready, progress
-        )
+        return listening.listen(self.tenant, order, link or links.Link(), options, ready)

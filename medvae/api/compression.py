@@ -13,7 +13,8 @@ from medvae.api.datasets import check_name
 from medvae.api.records import CompressionNote
 from medvae.api.results import Compression, Drift
 from medvae.errors import UsageError
-from medvae.progress import SILENT, Progress
+from medvae.options.generate import GenerateOptions
+from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
@@ -110,4 +111,4 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift |
 
 
 def _drawn(context: TenantContext, artifact: Artifact) -> Iterator[Volume]:
-    return models.draw(context, artifact, models.GenerateRequest(_DRAWN, Path(), _SEED), SILENT)[1]
+    return models.draw(context, artifact, GenerateOptions("", _DRAWN, Path(), seed=_SEED))[1]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
+
+from medvae.options import flags
 
 if TYPE_CHECKING:
     from medvae.vault import Tenant
 
-PathLike = str | os.PathLike[str]
+PathLike = flags.PathLike
 
 
 class TenantContext(Protocol):

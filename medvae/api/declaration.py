@@ -19,11 +19,12 @@ from medvae.api.results import Declared
 from medvae.config_names import checked_sites
 from medvae.config_names import label_scheme as checked_scheme
 from medvae.errors import UsageError
+from medvae.options import ingest
 from medvae.volume import MAX_CLASSES
 
 # Numbers and names of a file, before they are checked.
 Unchecked = Mapping[int, str] | Mapping[str, str] | Mapping[object, object]
-Scheme = str | os.PathLike[str] | Mapping[int, str] | Mapping[str, str]
+Scheme = ingest.Scheme
 
 _TABLES = (".csv", ".tsv")
 _FILES = (*_TABLES, ".yaml", ".yml", ".json")

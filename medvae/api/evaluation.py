@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from medvae.api.results import (
     Metric,
 )
 from medvae.errors import NotFoundError, UsageError
+from medvae.options.evaluate import EvaluateOptions
+from medvae.options.generate import GenerateOptions
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def _synthetic(
     """
     if context.tenant.find("model", what) is not None:
         artifact = models.load(context.tenant, what)
-        order = models.GenerateRequest(n, Path(), seed=0)
-        return models.draw(context, artifact, order, progress)[1], artifact
+        options = GenerateOptions(what, n, Path(), seed=0, progress=progress)
+        return models.draw(context, artifact, options)[1], artifact
     if Path(what).is_dir():
         beside = None if against is None else datasets.load(context.tenant, against)
         return _folder(Path(what), beside), None
@@ -110,40 +112,24 @@ def _classes(folder: Path) -> dict[str, int]:
     return {}
 
 
-@dataclass(frozen=True)
-class EvaluateRequest:
-    """What `evaluate` was asked for.
-
-    Attributes:
-        n: volumes that are drawn, of a model.
-        downstream: train a segmentation or a classifier, too.
-        baselines: the same for what public people give without any patient.
-    """
-
-    n: int = 32
-    downstream: bool = True
-    baselines: bool = True
-
-
-def evaluate(
-    context: TenantContext, what: str, against: str, order: EvaluateRequest, progress: Progress
-) -> EvaluateResult:
+def evaluate(context: TenantContext, options: EvaluateOptions) -> EvaluateResult:
     """Fidelity, diversity, downstream use of synthetic volumes beside a data set's."""
     from medvae import evaluate as stage
 
-    volumes, artifact = _synthetic(context, what, order.n, progress, against)
+    what, against, progress = options.what, options.against, options.progress
+    volumes, artifact = _synthetic(context, what, options.n, progress, against)
     patients = real_volumes(context, against)
     baselines = {}
     if artifact is None:
-        metrics = _figures(volumes, list(patients), None, order, progress)
+        metrics = _figures(volumes, list(patients), None, options)
     else:
         data = artifact.config().data
-        real = stage.gather(patients, data, _options(order), progress)
-        metrics = _figures(volumes, real, artifact, order, progress)
-        anatomy = anatomy_choice.of_model(context.tenant, artifact) if order.baselines else None
+        real = stage.gather(patients, data, _options(options), progress)
+        metrics = _figures(volumes, real, artifact, options)
+        anatomy = anatomy_choice.of_model(context.tenant, artifact) if options.baselines else None
         if anatomy is not None:
-            for name, public in public_volumes(anatomy, order.n, progress):
-                baselines[name] = _figures(public, real, None, order, progress, data)
+            for name, public in public_volumes(anatomy, options.n, progress):
+                baselines[name] = _figures(public, real, None, options, data)
     # The card of a release counts these (`looks`).
     label = datasets.resolve(context.tenant, against)
     model = None if artifact is None else what
@@ -154,7 +140,7 @@ def evaluate(
         metrics=metrics,
         releasable=False,
         baselines=baselines,
-        not_measured=_not_measured(metrics) if order.downstream else (),
+        not_measured=_not_measured(metrics) if options.downstream else (),
     )
 
 
@@ -169,18 +155,17 @@ def _not_measured(metrics: Mapping[str, Metric]) -> tuple[str, ...]:
     return tuple(reason for name, reason in reasons.items() if name not in metrics)
 
 
-def _options(order: EvaluateRequest) -> Options:
+def _options(options: EvaluateOptions) -> Options:
     from medvae.evaluate import Options
 
-    return Options(downstream=order.downstream)
+    return Options(downstream=options.downstream)
 
 
 def _figures(
     volumes: Iterable[Volume],
     real: list[tuple[str, Volume]] | Cohort,
     artifact: Artifact | None,
-    order: EvaluateRequest,
-    progress: Progress,
+    options: EvaluateOptions,
     data: DataConfig | None = None,
 ) -> dict[str, Metric]:
     """data: the grid; None: the model's, or that of the volumes."""
@@ -191,8 +176,8 @@ def _figures(
         real,
         data=data if artifact is None else artifact.config().data,
         artifact=artifact,
-        options=_options(order),
-        progress=progress,
+        options=_options(options),
+        progress=options.progress,
     )
     return {
         name: Metric(figure, figure["value"], figure.get("real"), figure.get("extractor"))

@@ -19,36 +19,12 @@ from medvae.api.records import Declaration, VolumeEntry
 from medvae.api.refusals import nothing, reasons
 from medvae.api.results import IngestResult, Refused
 from medvae.errors import UsageError
-from medvae.progress import Progress
+from medvae.options.ingest import IngestOptions
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
     from medvae.ingest import Ingested, Quarantined, Received
     from medvae.vault import Tenant
-
-
-@dataclass(frozen=True)
-class IngestOptions:
-    """How to read the sources (see `medvae.ingest.read`) and what is declared of them."""
-
-    subjects: Path | None = None
-    labels: Path | None = None
-    modality: str | None = None
-    label_column: str | None = None
-    class_column: str | None = None
-    site_column: str | None = None
-    contrast: str | None = None
-    channels: tuple[str, ...] = ()
-    orientation: str | None = None
-    demographics: bool = False
-    files_are_patients: bool = False
-    label_scheme: declaration.Scheme | None = None
-    classes: int | None = None
-    sites: tuple[str, ...] | None = None
-    workers: int = 1
-    require_sandbox: bool = False
-    dry_run: bool = False
-    sheet: Path | None = None
 
 
 @dataclass
@@ -66,9 +42,7 @@ class _IngestState:
 def ingest(
     tenant: Tenant,
     sources: Sequence[Path | Received],
-    dataset: str,
     options: IngestOptions,
-    progress: Progress,
 ) -> IngestResult:
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
@@ -83,10 +57,11 @@ def ingest(
             named and `files_are_patients` is not set, or `workers` is below 1.
         AccessError: a layer of the sandbox is missing, and `require_sandbox` is set.
     """
+    dataset = options.dataset
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes, options.sites)
     if options.dry_run:
-        return _dry_run(tenant, sources, dataset, options, declared, progress)
+        return _dry_run(tenant, sources, options, declared)
     if options.sheet is not None:
         raise UsageError("--sheet goes with --dry-run; see medvae dataset preview for afterwards")
     with tenant.writer():
@@ -96,7 +71,7 @@ def ingest(
             taken.stored = Stored(tenant)
             taken.before = datasets.newest_entries(tenant, dataset)
             scheme = _scheme(tenant, dataset, declared)
-            _take(tenant, _read(tenant, sources, options, scheme, taken.notes, progress), taken)
+            _take(tenant, _read(tenant, sources, options, scheme, taken.notes), taken)
             if not taken.entries:
                 raise nothing(sources, taken.quarantined)
             manifest, added, updated = datasets.add_version(
@@ -131,22 +106,21 @@ def ingest(
 def _dry_run(
     tenant: Tenant,
     sources: Sequence[Path | Received],
-    dataset: str,
     options: IngestOptions,
     declared: Declaration,
-    progress: Progress,
 ) -> IngestResult:
     """What an ingest would take; nothing is stored. Raises as `ingest`."""
-    if options.sheet is not None:
-        new_picture(options.sheet)
+    dataset, sheet = options.dataset, None if options.sheet is None else Path(options.sheet)
+    if sheet is not None:
+        new_picture(sheet)
     scheme, notes = _scheme(tenant, dataset, declared), list[str]()
     before = set(datasets.newest_entries(tenant, dataset))
-    items = _read(tenant, sources, options, scheme, notes, progress)
-    rehearsal_of_items = rehearsal.rehearse(tenant, items, before, options.sheet is not None)
+    items = _read(tenant, sources, options, scheme, notes)
+    rehearsal_of_items = rehearsal.rehearse(tenant, items, before, sheet is not None)
     if not rehearsal_of_items.rows:
         raise nothing(sources, rehearsal_of_items.refused)
-    if options.sheet is not None:
-        rehearsal.draw(rehearsal_of_items, options.sheet, sources, scheme)
+    if sheet is not None:
+        rehearsal.draw(rehearsal_of_items, sheet, sources, scheme)
     versions = datasets.version_numbers(tenant, dataset)
     return IngestResult(
         dataset=dataset,
@@ -163,7 +137,7 @@ def _dry_run(
         notes=(*notes, *rehearsal_of_items.notes),
         dry_run=True,
         rows=tuple(rehearsal_of_items.rows),
-        sheet=options.sheet,
+        sheet=sheet,
     )
 
 
@@ -181,7 +155,6 @@ def _read(
     options: IngestOptions,
     scheme: dict[str, str] | None,
     notes: list[str],
-    progress: Progress,
 ) -> Iterable[Ingested | Quarantined]:
     from medvae import ingest as stage
 
@@ -189,23 +162,11 @@ def _read(
     site_column = options.site_column or ("site" if options.sites else None)
     return stage.read(
         sources,
-        subjects=options.subjects,
-        labels=options.labels,
-        modality=options.modality,
-        label_column=options.label_column,
-        class_column=options.class_column,
-        site_column=site_column,
-        contrast=options.contrast,
-        channels=options.channels,
-        orientation=options.orientation,
+        **options.reading() | {"site_column": site_column},
         scheme=scheme,
-        keep_demographics=options.demographics,
-        require_patients=not options.files_are_patients,
         key=tenant.derive("studies"),
-        workers=options.workers,
-        require_sandbox=options.require_sandbox,
         notes=notes.append,
-        progress=progress,
+        progress=options.progress,
     )
 
 

@@ -11,7 +11,7 @@ from medvae.api import archives, datasets, declaration, intake
 from medvae.api.links import Link, access_of
 from medvae.api.results import ListenResult
 from medvae.errors import InputError, UsageError
-from medvae.progress import Progress
+from medvae.options.ingest import IngestOptions
 
 if TYPE_CHECKING:
     from medvae.pacs.listener import Listener
@@ -39,12 +39,10 @@ class ListenRequest:
 
 def listen(
     tenant: Tenant,
-    dataset: str,
     order: ListenRequest,
     link: Link,
-    options: intake.IngestOptions,
+    options: IngestOptions,
     ready: Callable[[str], object] | None,
-    progress: Progress,
 ) -> ListenResult:
     """Receive and ingest.
 
@@ -55,7 +53,7 @@ def listen(
     """
     from medvae.pacs.listener import Listener
 
-    datasets.check_name(dataset)
+    datasets.check_name(options.dataset)
     declaration.parse(options.label_scheme, options.classes)
     how = _listening(order, link)
     hold = archives.hold_of(order.memory_limit)
@@ -79,7 +77,7 @@ def listen(
                 f"no study came whole{partly}: check that the sender calls {how.aet} at port "
                 f"{listener.port}, and its own log"
             )
-        done = intake.ingest(tenant, archives.sources_of(how.aet, hold), dataset, options, progress)
+        done = intake.ingest(tenant, archives.sources_of(how.aet, hold), options)
     finally:
         hold.close()
     notes = tuple(_notes(left, listener.refused))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +25,7 @@ from medvae.api.results import (
     Reconstruction,
 )
 from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
-from medvae.progress import Progress
+from medvae.options.generate import GenerateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,52 +35,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
     from medvae.volume import Volume
 
-MAX_VOLUMES = 1_000_000
 BUNDLE = "monai-bundle"
-
-
-@dataclass(frozen=True)
-class GenerateRequest:
-    """What `generate` was asked for.
-
-    Attributes:
-        shard: (i, k): the i-th of k parts of the n volumes, i from 1; None: all of them.
-        labels: a file of labels that every volume shows.
-        site: all of this site.
-    """
-
-    n: int
-    out: Path
-    seed: int | None = None
-    fmt: str | None = None
-    category: int | None = None
-    spacing: tuple[float, ...] | None = None
-    shard: tuple[int, int] | None = None
-    labels: Path | None = None
-    site: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.shard is not None:
-            part, parts = self.shard
-            if not 1 <= part <= parts <= self.n:
-                raise UsageError(
-                    f"--shard is i/k with i from 1 to k and k at most -n ({self.n}), not "
-                    f"{part}/{parts}"
-                )
-            if self.seed is None:
-                raise UsageError(
-                    "--shard needs --seed: the parts of one set are drawn from one seed"
-                )
-        if not 1 <= self.n <= MAX_VOLUMES:
-            raise UsageError(f"-n must be between 1 and {MAX_VOLUMES}, not {self.n}")
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise UsageError(f"--seed must be between 0 and 2^63-1, not {self.seed}")
-
-    @property
-    def indices(self) -> range:
-        """Which of the n volumes are drawn, from 0."""
-        part, parts = self.shard or (1, 1)
-        return range(part - 1, self.n, parts)
 
 
 def load(tenant: Tenant, name: str) -> Artifact:
@@ -210,9 +164,7 @@ def load_outgoing(tenant: Tenant, name: str) -> Artifact:
     return artifact
 
 
-def generate(
-    context: TenantContext, name: str, order: GenerateRequest, progress: Progress
-) -> GenerateResult:
+def generate(context: TenantContext, options: GenerateOptions) -> GenerateResult:
     """Draw volumes from a model and write them; nothing more is spent (post-processing).
 
     Raises:
@@ -220,26 +172,27 @@ def generate(
         UsageError: `out` is not an empty folder, or the format is none of such images.
         InputError: the file of labels is none that the model can draw.
     """
-    artifact = load_outgoing(context.tenant, name)
-    fmt = chosen(order.fmt, artifact.config().data, DRAWN)
-    seed, drawn = draw(context, artifact, order, progress)
+    artifact = load_outgoing(context.tenant, options.model)
+    out = Path(options.out)
+    fmt = chosen(options.fmt, artifact.config().data, DRAWN)
+    seed, drawn = draw(context, artifact, options)
     # Only now: what is refused leaves no empty folder.
-    fresh_folder(order.out)
+    fresh_folder(out)
     files: list[Path] = []
     labels = artifact.config().data.label_scheme or {}
-    with filling(order.out) as room:
+    with filling(out) as room:
         rows = []
-        for index, volume in zip((i + 1 for i in order.indices), drawn, strict=True):
-            room.needed = len(order.indices) * bytes_of(volume)
-            written = _write_synthetic(volume, order.out, f"synth{index:04d}", fmt, labels)
+        for index, volume in zip((i + 1 for i in options.indices), drawn, strict=True):
+            room.needed = len(options.indices) * bytes_of(volume)
+            written = _write_synthetic(volume, out, f"synth{index:04d}", fmt, labels)
             files += written
             # Series of slices are named by their folder.
-            whole = order.out / written[0].relative_to(order.out).parts[0]
+            whole = out / written[0].relative_to(out).parts[0]
             rows.append((whole, f"synth{index:04d}", volume.meta))
-        files += _write_kinds(order.out, rows)
-    count = len(order.indices)
-    context.tenant.record("generate", model=name, volumes=count)
-    return GenerateResult(name, seed, count, tuple(files))
+        files += _write_kinds(out, rows)
+    count = len(options.indices)
+    context.tenant.record("generate", model=options.model, volumes=count)
+    return GenerateResult(options.model, seed, count, tuple(files))
 
 
 def _write_synthetic(
@@ -273,28 +226,28 @@ def _write_kinds(out: Path, rows: list[tuple[Path, str, dict[str, object]]]) -> 
 
 
 def draw(
-    context: TenantContext, artifact: Artifact, order: GenerateRequest, progress: Progress
+    context: TenantContext, artifact: Artifact, options: GenerateOptions
 ) -> tuple[int, Iterator[Volume]]:
     """The seed that is used (fresh where none was given) and the volumes, one at a time."""
     from medvae.api import anatomy_choice, given_labels
     from medvae.generate import generate as stage
 
     labels = None
-    if order.labels is not None:
-        labels = given_labels.read(order.labels, artifact.config().data)
-    seed = secrets.randbits(62) if order.seed is None else order.seed
+    if options.from_labels is not None:
+        labels = given_labels.read(Path(options.from_labels), artifact.config().data)
+    seed = secrets.randbits(62) if options.seed is None else options.seed
     device = str(pick(context.device))
     volumes = stage(
         artifact,
-        order.n,
+        options.n,
         seed,
         device=device,
-        progress=progress,
-        indices=order.indices,
-        category=order.category,
-        site=order.site,
+        progress=options.progress,
+        indices=options.indices,
+        category=options.category,
+        site=options.site,
         anatomy=anatomy_choice.of_model(context.tenant, artifact),
-        spacing=order.spacing,
+        spacing=None if options.spacing is None else tuple(options.spacing),
         labels=labels,
     )
     return seed, volumes

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from medvae.api import results
 from medvae.api.context import PathLike, TenantContext
+from medvae.options.flags import takes
+from medvae.options.release import ReleaseOptions
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -234,26 +236,8 @@ class Releases:
 
     _context: TenantContext
 
-    def create(
-        self,
-        model: str,
-        n: int,
-        out: PathLike,
-        *,
-        seed: int | None = None,
-        fmt: str | None = None,
-        title: str = "",
-        body_part: str = "",
-        suffix: str = "T1w",
-        label_names: tuple[str, ...] = (),
-        licence: str = "",
-        recipient: str = "",
-        category: int | None = None,
-        site: str | None = None,
-        with_public: bool = False,
-        reference: str | None = None,
-        progress: Progress = SILENT,
-    ) -> results.ReleaseResult:
+    @takes(ReleaseOptions)
+    def create(self, options: ReleaseOptions) -> results.ReleaseResult:
         """Generate, gate, write, describe and sign a synthetic data set of `n` volumes.
 
         Args:
@@ -279,23 +263,7 @@ class Releases:
         """
         from medvae.api import releases
 
-        order = releases.ReleaseRequest(
-            n=n,
-            out=Path(out),
-            seed=seed,
-            fmt=fmt,
-            title=title,
-            body_part=body_part,
-            suffix=suffix,
-            label_names=label_names,
-            licence=licence,
-            recipient=recipient,
-            category=category,
-            site=site,
-            with_public=with_public,
-            reference=reference,
-        )
-        return releases.create(self._context, model, order, progress)
+        return releases.create(self._context, options)
 
     def list(self) -> tuple[results.ReleaseInfo, ...]:
         """Every release that was signed: what, when, for whom, with what epsilon."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from medvae.api import datasets, models
 from medvae.api.results import Nearest, NearestRow
 from medvae.errors import NotFoundError, UsageError
+from medvae.options.generate import GenerateOptions
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ def nearest(
     subjects = {subject for subject, _ in members}
     others = () if label is None else real_volumes(context, label)
     artifact = models.load(tenant, model)
-    order = models.GenerateRequest(request.n, Path(), seed=SEED)
+    options = GenerateOptions(model, request.n, Path(), seed=SEED, progress=progress)
     near = neighbours(
-        models.draw(context, artifact, order, progress)[1],
+        models.draw(context, artifact, options)[1],
         members,
         data=artifact.config().data,
         others=((subject, volume) for subject, volume in others if subject not in subjects),

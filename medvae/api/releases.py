@@ -11,6 +11,8 @@ from medvae.api.formats import RELEASED, chosen
 from medvae.api.release_book import Entry, record_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
 from medvae.errors import MedvaeError
+from medvae.options.generate import GenerateOptions
+from medvae.options.release import ReleaseOptions
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -20,29 +22,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-@dataclass(frozen=True)
-class ReleaseRequest:
-    """What `release create` was asked for; the words are printed on the card."""
-
-    n: int
-    out: Path
-    seed: int | None = None
-    fmt: str | None = None
-    title: str = ""
-    body_part: str = ""
-    suffix: str = "T1w"
-    label_names: tuple[str, ...] = ()
-    licence: str = ""
-    recipient: str = ""
-    category: int | None = None
-    site: str | None = None
-    with_public: bool = False
-    reference: str | None = None
-
-
-def create(
-    context: TenantContext, name: str, order: ReleaseRequest, progress: Progress
-) -> ReleaseResult:
+def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
     """A signed folder of synthetic volumes; refused where the gate says no.
 
     Raises:
@@ -53,43 +33,43 @@ def create(
     from medvae import release
     from medvae.api import quality
 
-    tenant = context.tenant
+    tenant, name, out = context.tenant, options.model, Path(options.out)
     try:
         artifact = models.load_outgoing(tenant, name)
-        if order.recipient:
-            release.one_line(order.recipient, "--recipient")
-        fmt = chosen(order.fmt, artifact.config().data, RELEASED)
-        request = models.GenerateRequest(
-            order.n, order.out, order.seed, category=order.category, site=order.site
+        if options.recipient:
+            release.one_line(options.recipient, "--recipient")
+        fmt = chosen(options.fmt, artifact.config().data, RELEASED)
+        drawing = GenerateOptions(
+            name, options.n, out, seed=options.seed, category=options.category, site=options.site
         )
-        seed, drawn = models.draw(context, artifact, request, SILENT)
+        seed, drawn = models.draw(context, artifact, drawing)
         accounted = _accounted(tenant, name, artifact)
         people, public = None, None
-        if order.with_public:
+        if options.with_public:
             people, public = public_images.of_model(tenant, name, artifact)
         facts = release.ReleaseFacts.from_model(
             artifact.facts,
-            n=order.n,
+            n=options.n,
             seed=seed,
-            name=order.title or None,
+            name=options.title or None,
             tenant_limit=tenant.epsilon_limit,
-            suffix=order.suffix,
-            body_part=order.body_part,
-            label_names=order.label_names,
+            suffix=options.suffix,
+            body_part=options.body_part,
+            label_names=tuple(options.label_names),
             debited=accounted.debited,
             account=accounted.account,
             looks=accounted.looks,
             people=accounted.people,
             public=public,
-            **({"license": order.licence} if order.licence else {}),
+            **({"license": options.licence} if options.licence else {}),
         )
         required = approvals.requirement(tenant)
         entered = record_of(facts, name, fmt)
-        book = Entry(tenant, entered, order.out, order.recipient, required is not None)
+        book = Entry(tenant, entered, out, options.recipient, required is not None)
         images = () if people is None else public_images.on_grid(people, facts.data)
         written = release.create(
             drawn,
-            order.out,
+            out,
             facts=facts,
             sign=book.signer(),
             public_key=tenant.public_key(),
@@ -97,8 +77,8 @@ def create(
             fmt=fmt,
             public=images,
             approvals=required,
-            meter=quality.meter(tenant, artifact, facts.data, order.reference, progress),
-            progress=progress,
+            meter=quality.meter(tenant, artifact, facts.data, options.reference, options.progress),
+            progress=options.progress,
         )
         book.finish()
     except MedvaeError as error:
@@ -110,7 +90,7 @@ def create(
         volumes=written.volumes,
         signer=written.signer,
         release=written.id,
-        recipient=order.recipient,
+        recipient=options.recipient,
     )
     return ReleaseResult(
         release=written.path,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medvae.api import results
 from medvae.api.arrivals import Arrivals
 from medvae.api.context import PathLike
 from medvae.api.namespaces import Datasets, Keys, Log, Models, Releases
+from medvae.options.evaluate import EvaluateOptions
+from medvae.options.flags import takes
+from medvae.options.generate import GenerateOptions
+from medvae.options.train import PlanOptions, PretrainOptions, TrainOptions
 from medvae.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from medvae.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -74,58 +73,31 @@ class Session(Arrivals):
 
         return integrity.verify(self.tenant, ref, read_data, progress)
 
-    def plan(
-        self,
-        config: PathLike,
-        dataset: str,
-        *,
-        epsilon: float | None = None,
-        overrides: Sequence[str] = (),
-        small_cohort: bool = False,
-    ) -> results.PlanResult:
+    @takes(PlanOptions)
+    def plan(self, options: PlanOptions) -> results.PlanResult:
         """What a training would spend and cost, before anything is spent.
 
         `small_cohort`: go on with fewer than 20 patients, which is refused otherwise.
         """
         from medvae.api import training
 
-        cfg = _config(config, overrides, epsilon)
-        return training.plan(self.tenant, cfg, dataset, small_cohort=small_cohort)
+        return training.plan(self.tenant, options)
 
-    def pretrain(
-        self,
-        config: PathLike,
-        name: str,
-        *,
-        overrides: Sequence[str] = (),
-        progress: Progress = SILENT,
-    ) -> results.PretrainResult:
+    @takes(PretrainOptions)
+    def pretrain(self, options: PretrainOptions) -> results.PretrainResult:
         """Train the public stage on procedural volumes; no patient is involved."""
         from medvae.api import training
 
-        return training.pretrain(self, _config(config, overrides), name, progress)
+        return training.pretrain(self, options)
 
-    def train(
-        self,
-        config: PathLike,
-        dataset: str,
-        name: str,
-        *,
-        epsilon: float | None = None,
-        init: str | None = None,
-        resume: bool = False,
-        overrides: Sequence[str] = (),
-        small_cohort: bool = False,
-        workers: int | None = None,
-        progress: Progress = SILENT,
-    ) -> results.TrainResult:
+    @takes(TrainOptions)
+    def train(self, options: TrainOptions) -> results.TrainResult:
         """Train under patient-level differential privacy; the whole plan is debited first.
 
         `small_cohort`: fewer than 20 patients may do. `workers`: processes that share them."""
-        from medvae.api.training import TrainRequest, train
+        from medvae.api import training
 
-        request = TrainRequest(dataset, name, init, resume, small_cohort, workers)
-        return train(self, _config(config, overrides, epsilon), request, progress)
+        return training.train(self, options)
 
     def budget(self, dataset: str | None = None) -> results.Budget:
         """Epsilon spent and left, for the patient who has spent most."""
@@ -133,21 +105,8 @@ class Session(Arrivals):
 
         return accounts.budget(self.tenant, dataset)
 
-    def generate(
-        self,
-        model: str,
-        n: int,
-        out: PathLike,
-        *,
-        seed: int | None = None,
-        fmt: str | None = None,
-        category: int | None = None,
-        site: str | None = None,
-        spacing: Sequence[float] | None = None,
-        shard: tuple[int, int] | None = None,
-        from_labels: PathLike | None = None,
-        progress: Progress = SILENT,
-    ) -> results.GenerateResult:
+    @takes(GenerateOptions)
+    def generate(self, options: GenerateOptions) -> results.GenerateResult:
         """Write `n` synthetic volumes; the same seed gives the same voxels.
 
         `shard`: (i, k) writes part i of k alone, i from 1, named and drawn as in the whole set: k
@@ -163,12 +122,7 @@ class Session(Arrivals):
         """
         from medvae.api import models
 
-        fine = None if spacing is None else tuple(spacing)
-        label_file = None if from_labels is None else Path(from_labels)
-        order = models.GenerateRequest(
-            n, Path(out), seed, fmt, category, fine, shard, label_file, site
-        )
-        return models.generate(self, model, order, progress)
+        return models.generate(self, options)
 
     def reconstruct(self, model: str, source: PathLike, out: PathLike) -> results.Reconstruction:
         """Encode and decode one scan on its own grid; gives PSNR, SSIM and MS-SSIM."""
@@ -197,16 +151,8 @@ class Session(Arrivals):
 
         return models.decode(self, model, Path(source), Path(out))
 
-    def evaluate(
-        self,
-        what: str,
-        against: str,
-        *,
-        n: int = 32,
-        downstream: bool = True,
-        baselines: bool = True,
-        progress: Progress = SILENT,
-    ) -> results.EvaluateResult:
+    @takes(EvaluateOptions)
+    def evaluate(self, options: EvaluateOptions) -> results.EvaluateResult:
         """Fidelity, diversity and use of a model's (or a folder's) volumes beside real ones.
 
         `downstream`: also train a segmentation on them where there are masks (minutes).
@@ -214,8 +160,7 @@ class Session(Arrivals):
         """
         from medvae.api import evaluation
 
-        order = evaluation.EvaluateRequest(n, downstream, baselines)
-        return evaluation.evaluate(self, what, against, order, progress)
+        return evaluation.evaluate(self, options)
 
     def audit(
         self, model: str, *, against: str | None = None, n: int = 32, progress: Progress = SILENT
@@ -238,12 +183,3 @@ class Session(Arrivals):
         from medvae.api import integrity
 
         return integrity.repair(self.tenant, gc, progress)
-
-
-def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> RunConfig:
-    from medvae.config_files import load_config
-
-    settings = list(overrides)
-    if epsilon is not None:
-        settings.append(f"privacy.epsilon={float(epsilon)!r}")
-    return load_config(path, settings)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,8 @@ from medvae.api.results import (
     TrainResult,
 )
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
-from medvae.progress import Progress
+from medvae.options.flags import PathLike
+from medvae.options.train import PlanOptions, PretrainOptions, TrainOptions
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
@@ -38,16 +38,13 @@ if TYPE_CHECKING:
 MIN_PATIENTS = 20
 
 
-@dataclass(frozen=True)
-class TrainRequest:
-    """What `train` was asked for beside the configuration."""
+def _config(path: PathLike, overrides: Sequence[str], epsilon: float | None = None) -> RunConfig:
+    from medvae.config_files import load_config
 
-    dataset: str
-    name: str
-    init: str | None = None
-    resume: bool = False
-    small_cohort: bool = False
-    workers: int | None = None
+    settings = list(overrides)
+    if epsilon is not None:
+        settings.append(f"privacy.epsilon={float(epsilon)!r}")
+    return load_config(path, settings)
 
 
 def make_plan(
@@ -80,7 +77,7 @@ def make_plan(
     )
 
 
-def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = False) -> PlanResult:
+def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
     """Sigma, q, steps and epsilon of each stage, time and memory.
 
     Reads no voxel of the cohort, but to compare a public template with scans that are like it.
@@ -90,10 +87,11 @@ def plan(tenant: Tenant, cfg: RunConfig, dataset: str, *, small_cohort: bool = F
         BudgetError: the plan alone is larger than the tenant's limit.
         NotFoundError: there is no such data set.
     """
-    manifest = datasets.load(tenant, dataset)
+    cfg = _config(options.config, options.overrides, options.epsilon)
+    manifest = datasets.load(tenant, options.dataset)
     patients = datasets.subjects(manifest)
     _within_limit(tenant, cfg.privacy.epsilon)
-    _check_cohort(manifest, small_cohort)
+    _check_cohort(manifest, options.small_cohort)
     unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
     anatomy_choice.check(tenant, cfg)
@@ -158,17 +156,16 @@ def _check_cohort(manifest: Manifest, small_cohort: bool) -> None:
         )
 
 
-def pretrain(
-    context: TenantContext, cfg: RunConfig, name: str, progress: Progress
-) -> PretrainResult:
-    """The public stage, sealed under `name`.
+def pretrain(context: TenantContext, options: PretrainOptions) -> PretrainResult:
+    """The public stage, sealed under a name.
 
     Raises:
         UsageError: a model of that name exists.
     """
     from medvae import train as stage
 
-    tenant = context.tenant
+    cfg = _config(options.config, options.overrides)
+    tenant, name = context.tenant, options.name
     datasets.check_name(name)
     if cfg.cosines.share > 0:
         raise UsageError("pretrain trains a network, and the cosine model has none: train it")
@@ -181,7 +178,7 @@ def pretrain(
             cfg,
             device=str(pick(context.device)),
             checkpoint=keep,
-            progress=progress,
+            progress=options.progress,
             anatomy=anatomy,
         )
         with tenant.transaction():
@@ -198,9 +195,7 @@ def _new_model(tenant: Tenant, name: str) -> None:
         )
 
 
-def train(
-    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
-) -> TrainResult:
+def train(context: TenantContext, options: TrainOptions) -> TrainResult:
     """Train under DP and seal the model; `resume` goes on with an interrupted run.
 
     The order is what makes it safe to stop anywhere: data verified, run and its secret
@@ -214,29 +209,26 @@ def train(
         IntegrityError: a volume of the data set is damaged, or another process does not fit.
         AccessError: another process has ended.
     """
+    cfg = _config(options.config, options.overrides, options.epsilon)
     tenant = context.tenant
-    datasets.check_name(request.name)
-    with crew.gathered(request.workers, progress) as others, tenant.writer():
+    datasets.check_name(options.name)
+    with crew.gathered(options.workers, options.progress) as others, tenant.writer():
         try:
-            return _train(context, cfg, request, others, progress)
+            return _train(context, cfg, options, others)
         except Exception as error:
             # By its kind alone: an error's own text may quote a patient.
             reason = type(error).__name__
-            tenant.record("train", outcome="failure", model=request.name, reason=reason)
+            tenant.record("train", outcome="failure", model=options.name, reason=reason)
             raise
 
 
 def _train(
-    context: TenantContext,
-    cfg: RunConfig,
-    request: TrainRequest,
-    others: Crew,
-    progress: Progress,
+    context: TenantContext, cfg: RunConfig, options: TrainOptions, others: Crew
 ) -> TrainResult:
     from medvae import train as stage
 
-    tenant = context.tenant
-    run = _resume(tenant, request) if request.resume else _begin(context, cfg, request, progress)
+    tenant, progress = context.tenant, options.progress
+    run = _resume(tenant, options) if options.resume else _begin(context, cfg, options)
     cfg, planned, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
         others.end()
@@ -272,33 +264,31 @@ def _train(
     return runs.result(run, runs.notes_of(unusable, cut_off(manifest["volumes"], cfg.data)))
 
 
-def _begin(
-    context: TenantContext, cfg: RunConfig, request: TrainRequest, progress: Progress
-) -> RunRecord:
+def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> RunRecord:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
     from medvae.train import continuing
 
-    tenant = context.tenant
-    if tenant.find("run", request.name) is not None:
+    tenant, progress = context.tenant, options.progress
+    if tenant.find("run", options.name) is not None:
         raise UsageError(
-            f"run {request.name!r} was begun already: go on with it by --resume, which spends "
+            f"run {options.name!r} was begun already: go on with it by --resume, which spends "
             "nothing more (another --name would be charged again)"
         )
-    _new_model(tenant, request.name)
-    manifest = datasets.load(tenant, request.dataset)
+    _new_model(tenant, options.name)
+    manifest = datasets.load(tenant, options.dataset)
     label = f"{manifest['name']}@{manifest['version']}"
     _within_limit(tenant, cfg.privacy.epsilon)
-    _check_cohort(manifest, request.small_cohort)
+    _check_cohort(manifest, options.small_cohort)
     unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
     copies.check_template(tenant, cfg)
     anatomy_choice.check(tenant, cfg)
     if _alone(unsettled, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")
-    init = runs.init(tenant, request.init, cfg)
+    init = runs.init(tenant, options.init, cfg)
     SealedPatients(tenant, manifest, cfg.data)
     pick(context.device)
-    constants = continuing.constants(request.init, init)
+    constants = continuing.constants(options.init, init)
     planned = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
     ledger(tenant).check(planned, datasets.subjects(manifest))
     damage = integrity.verify(tenant, label, False, progress).damaged
@@ -309,37 +299,37 @@ def _begin(
             "nothing was spent (see medvae verify)"
         )
     run: RunRecord = {
-        "id": f"{request.name}#{secrets.token_hex(8)}",
-        "name": request.name,
+        "id": f"{options.name}#{secrets.token_hex(8)}",
+        "name": options.name,
         "dataset": label,
-        "init": request.init,
+        "init": options.init,
         "plan": planned.to_json(),
         "config": cfg.model_dump(mode="json"),
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": "running",
     }
     with tenant.transaction():
-        tenant.put("run", json.dumps(run).encode(), name=request.name)
-        tenant.put("run-secret", secrets.token_bytes(32), name=request.name)
-    tenant.record("train", model=request.name, dataset=label, epsilon=planned.epsilon)
+        tenant.put("run", json.dumps(run).encode(), name=options.name)
+        tenant.put("run-secret", secrets.token_bytes(32), name=options.name)
+    tenant.record("train", model=options.name, dataset=label, epsilon=planned.epsilon)
     return run
 
 
-def _resume(tenant: Tenant, request: TrainRequest) -> RunRecord:
-    if tenant.find("run", request.name) is None:
+def _resume(tenant: Tenant, options: TrainOptions) -> RunRecord:
+    if tenant.find("run", options.name) is None:
         has = ", ".join(tenant.names("run")) or "none"
-        raise NotFoundError(f"there is no run {request.name!r} to resume; there are: {has}")
-    run: RunRecord = json.loads(tenant.get_named("run", request.name))
-    label = datasets.resolve(tenant, request.dataset)
-    named = request.dataset.partition("@")
+        raise NotFoundError(f"there is no run {options.name!r} to resume; there are: {has}")
+    run: RunRecord = json.loads(tenant.get_named("run", options.name))
+    label = datasets.resolve(tenant, options.dataset)
+    named = options.dataset.partition("@")
     if run["dataset"] != label and (named[1] or run["dataset"].rpartition("@")[0] != named[0]):
         raise UsageError(
-            f"run {request.name!r} was begun on data set {run['dataset']}, not on {label}; "
+            f"run {options.name!r} was begun on data set {run['dataset']}, not on {label}; "
             "resume with that data set, which spends nothing more"
         )
-    if request.init is not None and request.init != run["init"]:
+    if options.init is not None and options.init != run["init"]:
         raise UsageError(
-            f"run {request.name!r} was begun from {run['init'] or 'the shipped weights'}, not from "
-            f"{request.init}; resume without --init, which spends nothing more"
+            f"run {options.name!r} was begun from {run['init'] or 'the shipped weights'}, not from "
+            f"{options.init}; resume without --init, which spends nothing more"
         )
     return run

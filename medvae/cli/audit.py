@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.evaluate import Volumes
 from medvae.cli.output import note, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.cli.words import Volumes
 from medvae.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import typer
 from medvae.cli.output import note, objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
-from medvae.cli.words import NewFolder, NewPicture, names_of
+from medvae.cli.words import NewFolder, NewPicture
 from medvae.errors import UsageError
+from medvae.options.flags import names_of
 
 app = typer.Typer(help="Data sets: immutable, versioned, by patient.", no_args_is_help=True)
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medvae.cli.evaluate import Volumes
 from medvae.cli.output import note, objects, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
-from medvae.cli.words import Model, NewFolder
+from medvae.cli.words import Model, NewFolder, Volumes
 from medvae.errors import UsageError
 from medvae.space import words
 

@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from medvae.cli.flags import flags
 from medvae.cli.output import duration, show, table
 from medvae.cli.settings import settings
+from medvae.options.flags import arguments
+from medvae.options.train import PlanOptions
 from medvae.space import words
 
 if TYPE_CHECKING:
     from medvae.api.results import Coverage, PlanResult
 
-Config = Annotated[
-    str,
-    typer.Option("-c", "--config", help="Name of a preset (medvae config list), or a YAML file."),
-]
-Dataset = Annotated[str, typer.Option("-d", "--dataset", help="Data set, as name or name@version.")]
-Epsilon = Annotated[float | None, typer.Option(help="Target epsilon, instead of privacy.epsilon.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Set a configuration key: section.key=value. Repeatable."),
-]
 
-SmallCohort = Annotated[bool, typer.Option("--small-cohort", help="Accept fewer than 20 patients.")]
-
-
-def run(
-    config: Config,
-    dataset: Dataset,
-    epsilon: Epsilon = None,
-    set_: Overrides = None,
-    small_cohort: SmallCohort = False,
-) -> None:
+@flags(PlanOptions)
+def run(options: PlanOptions) -> None:
     """Show what a training would spend and how long it would take. Spends nothing."""
-    result = settings.session().plan(
-        config, dataset, epsilon=epsilon, overrides=set_ or [], small_cohort=small_cohort
-    )
+    result = settings.session().plan(**arguments(options))
     show(result, _lines(result))
 
 

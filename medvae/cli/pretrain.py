@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from medvae.cli.flags import flags
 from medvae.cli.output import show
-from medvae.cli.plan import Config, Overrides
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
+from medvae.options.flags import arguments
+from medvae.options.train import PretrainOptions
 
 
-def run(
-    config: Config,
-    name: Annotated[str, typer.Option(help="Name of the new model.")],
-    set_: Overrides = None,
-) -> None:
+@flags(PretrainOptions)
+def run(options: PretrainOptions) -> None:
     """Train the public stage on procedural volumes. No patient is involved."""
     with progress() as bar:
-        result = settings.session().pretrain(config, name, overrides=set_ or [], progress=bar)
-    show(result, [f"Model {name}: {result.parameters:,} parameters, public."])
+        result = settings.session().pretrain(**arguments(options, bar))
+    show(result, [f"Model {options.name}: {result.parameters:,} parameters, public."])

@@ -7,84 +7,29 @@ from typing import Annotated
 
 import typer
 
-from medvae.cli.generate import Class, Folder, Number, Seed, Site
+from medvae.cli.flags import flags
 from medvae.cli.output import objects, plural, show, table
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
-from medvae.cli.words import Model
 from medvae.errors import IntegrityError
+from medvae.options.flags import arguments
+from medvae.options.release import ReleaseOptions
 
 app = typer.Typer(help="Releases: signed folders of synthetic volumes.", no_args_is_help=True)
 
 
 @app.command()
-def create(
-    model: Model,
-    n: Number,
-    out: Folder,
-    fmt: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Layout: bids (NIfTI, default), dicom or nnunet; of pictures folder (PNG).",
-        ),
-    ] = None,
-    seed: Seed = None,
-    category: Class = None,
-    site: Site = None,
-    title: Annotated[str, typer.Option(help="Name of the data set on its card.")] = "",
-    body_part: Annotated[str, typer.Option(help="Body part in words, such as hippocampus.")] = "",
-    suffix: Annotated[str, typer.Option(help="BIDS suffix of MR images.")] = "T1w",
-    label: Annotated[
-        list[str] | None, typer.Option(help="Name of mask label 1, 2, ...; repeatable.")
-    ] = None,
-    license_: Annotated[
-        str, typer.Option("--license", help="Licence of the data set, as SPDX.")
-    ] = "",
-    recipient: Annotated[
-        str, typer.Option(help="For whom it is, in words: kept in the vault, not in the release.")
-    ] = "",
-    with_public: Annotated[
-        bool,
-        typer.Option(
-            "--with-public",
-            help="Also the labelled public images of the model's anatomy entry, marked as such.",
-        ),
-    ] = False,
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="Anatomy entry that the quality score is measured against, or none; by default "
-            "the model's own, else one that covers the labels.",
-        ),
-    ] = None,
-) -> None:
+@flags(ReleaseOptions)
+def create(options: ReleaseOptions) -> None:
     """Create a release: generate volumes, check them at the gate, describe and sign them."""
     with progress() as bar:
-        result = settings.session().releases.create(
-            model,
-            n,
-            out,
-            seed=seed,
-            fmt=fmt,
-            title=title,
-            body_part=body_part,
-            suffix=suffix,
-            label_names=tuple(label or ()),
-            licence=license_,
-            recipient=recipient,
-            category=category,
-            site=site,
-            with_public=with_public,
-            reference=reference,
-            progress=bar,
-        )
+        result = settings.session().releases.create(**arguments(options, bar))
     images = f" and {plural(result.public, 'public image')}" if result.public else ""
     lines = [
         f"Release: {result.release}",
         f"Report:  {result.report}",
         f"Id:      {result.id}",
-        f"{plural(n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
+        f"{plural(options.n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
         f"signed by {result.signer}",
         "Scores: " + ", ".join(f"{name} {_score(score)}" for name, score in result.scores.items()),
     ]

@@ -16,8 +16,6 @@ NewPicture = Annotated[Path, typer.Option("-o", "--out", help="File to write: a 
 NewFolder = Annotated[
     Path, typer.Option("-o", "--out", help="Folder to write to; must be new or empty.")
 ]
-
-
-def names_of(text: str) -> list[str]:
-    """Names between commas; none for the word none."""
-    return [] if text.strip() == "none" else [name.strip() for name in text.split(",")]
+Volumes = Annotated[
+    int, typer.Option("-n", help="Number of synthetic volumes to draw from a model.")
+]

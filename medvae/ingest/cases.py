@@ -20,7 +20,7 @@ class Case:
     """The tasks of one volume, in the order of its channels."""
 
     source: str
-    channels: tuple[str, ...]
+    channels: Sequence[str]
     tasks: tuple[Task, ...]
 
     @property
@@ -30,7 +30,7 @@ class Case:
 
 
 def cases(
-    steps: Iterator[Step], channels: tuple[str, ...], notices: Notices
+    steps: Iterator[Step], channels: Sequence[str], notices: Notices
 ) -> Iterator[Step | Case]:
     """Steps with the tasks of each case as one `Case`, or as one refusal.
 
@@ -55,7 +55,7 @@ def cases(
 
 
 def _case(
-    found: Sequence[Task], places: Sequence[Sequence[int]], channels: tuple[str, ...]
+    found: Sequence[Task], places: Sequence[Sequence[int]], channels: Sequence[str]
 ) -> Iterator[Step | Case]:
     first = found[min(at for own in places for at in own)]
     if reason := _refusal(found, places, channels):
@@ -68,7 +68,7 @@ def _case(
 
 
 def _refusal(
-    found: Sequence[Task], places: Sequence[Sequence[int]], channels: tuple[str, ...]
+    found: Sequence[Task], places: Sequence[Sequence[int]], channels: Sequence[str]
 ) -> str:
     """Why files are not one volume; empty where they are."""
     for name, own in zip(channels, places, strict=True):

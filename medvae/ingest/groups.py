@@ -19,7 +19,7 @@ from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.slices import Slice, is_single, slice_of
 from medvae.ingest.splitting import Piece, joined, volumes
-from medvae.ingest.steps import ReadOptions, Step, Task
+from medvae.ingest.steps import ReadRequest, Step, Task
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.trees import File
 
@@ -42,7 +42,7 @@ class Found:
 
 
 def series_tasks(
-    found: Sequence[Found], pool: Pool, options: ReadOptions, notices: Notices
+    found: Sequence[Found], pool: Pool, options: ReadRequest, notices: Notices
 ) -> Iterator[Step]:
     """Look at every file once, then make a task of each volume found, whatever its source.
 
@@ -164,7 +164,7 @@ def _is_partial(piece: Piece) -> bool:
 
 
 def _summaries(
-    found: Sequence[Found], pool: Pool, salt: str, channels: tuple[str, ...]
+    found: Sequence[Found], pool: Pool, salt: str, channels: Sequence[str]
 ) -> Iterator[tuple[Found, dict[str, Any]]]:
     """A summary of each file; where a batch brings the worker down, one file at a time."""
     good = []
@@ -194,7 +194,7 @@ def _summaries(
 def _task(
     source: str,
     piece: Piece,
-    options: ReadOptions,
+    options: ReadRequest,
     tables: Tables,
     salt: str,
 ) -> Task | Quarantined:
@@ -212,7 +212,7 @@ def _task(
     job: dict[str, Any] = {
         "keys": sorted({slice_.key for slice_ in piece.slices}),
         "salt": salt,
-        "keep_demographics": options.keep_demographics,
+        "keep_demographics": options.demographics,
         "meta": meta,
         "kinds": _kinds(piece),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -52,7 +52,7 @@ class Pairing:
     is_bids: bool
     contrast: str | None
     scheme: Mapping[str, str] | None
-    channels: tuple[str, ...] = ()
+    channels: Sequence[str] = ()
     planar: bool = False
 
     def __post_init__(self) -> None:

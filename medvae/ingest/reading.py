@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +21,28 @@ from medvae.ingest.numbering import check_names
 from medvae.ingest.pairs import Pair
 from medvae.ingest.received import Received, ReceivedTree
 from medvae.ingest.records import (
-    DEFAULT_LIMITS,
     Ingested,
-    Limits,
     Quarantined,
     WorkerDiedError,
     printable,
 )
 from medvae.ingest.sandbox import Pool
 from medvae.ingest.stacking import Placed, stacked
-from medvae.ingest.steps import ReadOptions, Step, Task
+from medvae.ingest.steps import ReadRequest, Step, Task
 from medvae.ingest.stored import is_orientation
 from medvae.ingest.subject_tables import table_at_top, table_for
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import Scanning
 from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
-from medvae.progress import SILENT, Progress
+from medvae.options.flags import takes
 from medvae.volume import Volume
 
 KINDS = ("nifti", "headers", "referred", "series", "directory", "members", "content")
 
 
+@takes(ReadRequest)
 def read(
-    sources: Sequence[Path | Received],
-    *,
-    subjects: Path | None = None,
-    labels: Path | None = None,
-    modality: str | None = None,
-    keep_demographics: bool = False,
-    label_column: str | None = None,
-    class_column: str | None = None,
-    site_column: str | None = None,
-    require_patients: bool = False,
-    contrast: str | None = None,
-    channels: Sequence[str] = (),
-    scheme: Mapping[str, str] | None = None,
-    orientation: str | None = None,
-    key: bytes | None = None,
-    workers: int = 1,
-    require_sandbox: bool = False,
-    limits: Limits = DEFAULT_LIMITS,
-    progress: Progress = SILENT,
-    notes: Callable[[str], None] | None = None,
+    sources: Sequence[Path | Received], request: ReadRequest
 ) -> Iterator[Ingested | Quarantined]:
     """Read scans from files, folders and archives, each in a confined process.
 
@@ -70,35 +51,7 @@ def read(
             DICOM, or images/ beside labels/), zip and tar archives of these, DICOMDIR files. Of
             a modality of pictures: PNG, JPEG and TIFF files, folders and archives of these.
             Or studies of DICOM that came over the network.
-        subjects: a CSV with the columns filename and subject; without it `subjects.csv` at
-            the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
-        labels: a folder of masks (or one mask) with the file names of the images.
-        modality: the name of a modality; DICOM of another is refused, NIfTI is taken to be it.
-            Without it NIfTI is CT or MRI where its numbers are decisive.
-        keep_demographics: keep the ten-year age group and the sex.
-        label_column: a further column of the table to keep as the volume's label.
-        class_column: a further column to keep as the volume's class: whole numbers from 0 on,
-            or nothing for a volume without one; a file with anything else is refused.
-        site_column: a further column with the name of the hospital or scanner, in the same way.
-        require_patients: an image that names no patient is an error. Otherwise it is a subject
-            of its own, by its file name (`Ingested.own_subject`). DICOM without PatientID is
-            refused either way: several series are usually of one patient.
-        contrast: the contrast to take of cases with several (t1 of BraTS, 0000 of nnU-Net, T1w
-            of BIDS), or "all" to take each as a volume of its case.
-        channels: contrasts of one case (files of one name or folder, series of one study) that
-            become the channels of one volume, in this order; a case that lacks one, or has two
-            images for one, is refused.
-        scheme: label number -> name, by which masks of one structure a file are numbered;
-            without it they are numbered in the order of their names.
-        orientation: three letters (such as LPS: to the left, to the back, to the head) that say
-            how the axes run of files whose header does not; without it they are refused.
-        key: 32 secret bytes for the digests by which studies are compared; the same key gives the
-            same `Ingested.study` in another reading. Without it a key of this reading alone.
-        workers: reading processes.
-        require_sandbox: refuse where a layer of their confinement is missing (`confine`);
-            otherwise a note names it.
-        progress: gets the number of files done, of all files found.
-        notes: receives, once a read, what the user should know (such as a guessed modality).
+        request: its fields are keyword arguments.
 
     Yields:
         One `Ingested` or `Quarantined` a scan: NIfTI in the order of the sources, then DICOM,
@@ -107,11 +60,21 @@ def read(
 
     Raises:
         UsageError: an argument that cannot be right, or an image that names no patient where
-            `require_patients` is set; nothing has been read then.
+            `files_are_patients` is not set; nothing has been read then.
         InputError: a source that is not there, a table that is not one, or a received study
             that holds another study or patient than was asked for (before the first volume).
         AccessError: a layer is missing, and `require_sandbox` is set; nothing was read.
     """
+    request = _checked(sources, request)
+    modality, limits = request.modality, request.limits
+    kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
+    pool = Pool(request.workers, kinds, limits, require_layers=request.require_sandbox)
+    return _Reading(request, pool).run(list(sources))
+
+
+def _checked(sources: Sequence[Path | Received], request: ReadRequest) -> ReadRequest:
+    """The request, where its arguments can be right. Raises as `read`."""
+    modality, orientation = request.modality, request.orientation
     if modality is not None:
         modalities.usable(modality)
     if orientation is not None and not is_orientation(orientation):
@@ -119,39 +82,24 @@ def read(
             f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
             "for three axes: expected such as LPS"
         )
-    if scheme:
-        check_names(scheme)
+    if request.scheme:
+        check_names(request.scheme)
+    channels = request.channels
     if channels:
         channels = channel_names.checked(channels)
-        if contrast is not None:
+        if request.contrast is not None:
             raise UsageError("--contrast takes one contrast and --channels several: give one")
         if picture_files.is_planar(modality):
             raise UsageError("--channels is for volumes: the channels of pictures are colours")
-    if workers < 1:
-        raise UsageError(f"workers must be at least 1, not {workers}")
+    if request.workers < 1:
+        raise UsageError(f"workers must be at least 1, not {request.workers}")
+    subjects, labels = request.subjects, request.labels
     if subjects is not None and Path(subjects).is_dir():
         raise InputError(f"{printable(str(subjects))} is a folder: expected a table of subjects")
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
         if not isinstance(path, Received) and not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
-    options = ReadOptions(
-        modality,
-        keep_demographics,
-        label_column,
-        limits,
-        class_column,
-        site_column,
-        require_patients,
-        contrast,
-        scheme,
-        orientation,
-        tuple(channels),
-        key,
-    )
-    kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
-    pool = Pool(workers, kinds, limits, require_layers=require_sandbox)
-    reading = _Reading(options, workers, pool, progress, notes or (lambda note: None))
-    return reading.run(list(sources), subjects, labels)
+    return replace(request, channels=tuple(channels))
 
 
 def _exists(path: Path) -> bool:
@@ -164,18 +112,11 @@ def _exists(path: Path) -> bool:
 class _Reading:
     """The state of one `read`."""
 
-    def __init__(
-        self,
-        options: ReadOptions,
-        workers: int,
-        pool: Pool,
-        progress: Progress,
-        notes: Callable[[str], None],
-    ) -> None:
+    def __init__(self, options: ReadRequest, pool: Pool) -> None:
         self._options = options
-        self._workers = workers
-        self._progress = progress
-        self._notes = notes
+        self._workers = options.workers
+        self._progress = options.progress
+        self._notes = options.notes or (lambda note: None)
         self._planar = picture_files.is_planar(options.modality)
         self._pool = pool
         self._counting = threading.Lock()
@@ -186,15 +127,16 @@ class _Reading:
         self._unmarked: list[Quarantined] = []
         self._notices = Notices()
 
-    def run(
-        self, sources: list[Path | Received], subjects: Path | None, labels: Path | None
-    ) -> Iterator[Ingested | Quarantined]:
+    def run(self, sources: list[Path | Received]) -> Iterator[Ingested | Quarantined]:
         """All results; every table is read before the first of them."""
+        subjects, labels = self._options.subjects, self._options.labels
         try:
             self._pool.start()
             limits = self._options.limits
-            rows = table_for(SingleFile(subjects, limits), self._options) if subjects else None
-            masks = self._tree(labels) if labels else None
+            rows = (
+                table_for(SingleFile(Path(subjects), limits), self._options) if subjects else None
+            )
+            masks = self._tree(Path(labels)) if labels else None
             scans = [self._scanning(path, rows, masks) for path in sources]
             self._progress.start("ingest", self._count(scans))
             # Asked before the end of the results, which kills workers that were not needed.
@@ -226,7 +168,7 @@ class _Reading:
                 continue
             count, unnamed = scan.survey()
             total += count
-            if unnamed is not None and self._options.require_patients:
+            if unnamed is not None and not self._options.files_are_patients:
                 raise UsageError(
                     f"{unnamed.source} names no patient: give --subjects, a CSV with the columns "
                     "filename and subject, or --files-are-patients if privacy is to be per file"

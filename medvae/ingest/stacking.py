@@ -32,7 +32,7 @@ class Placed:
 
 
 def stacked(
-    channels: tuple[str, ...], found: Sequence[Placed], limits: Limits
+    channels: Sequence[str], found: Sequence[Placed], limits: Limits
 ) -> tuple[Volume, list[str]]:
     """One volume [C, X, Y, Z] of one a channel, and kinds of `notices` that it is of.
 
@@ -75,7 +75,7 @@ def stacked(
         first.modality,
         _mask(found[masks[0]].volume, first) if masks else None,
         _shared([channel.volume.meta for channel in found]),
-        channels,
+        tuple(channels),
     )
     kinds = (["regridded"] if any(moved) else []) + (["masked"] if len(masks) > 1 else [])
     return volume, kinds

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medvae.ingest.records import Limits, Quarantined
+from medvae.ingest.records import DEFAULT_LIMITS, Limits, Quarantined
 from medvae.ingest.trees import File
+from medvae.options.ingest import ReadOptions
+from medvae.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,24 @@ class Passed:
 Step = Task | Quarantined | Passed
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the user asked for, the same for every source."""
+@dataclass(frozen=True, kw_only=True)
+class ReadRequest(ReadOptions):
+    """What `medvae.ingest.read` is asked for, the same for every source.
 
-    modality: str | None
-    keep_demographics: bool
-    label_column: str | None
-    limits: Limits
-    class_column: str | None = None
-    site_column: str | None = None
-    require_patients: bool = False
-    contrast: str | None = None
+    Attributes:
+        files_are_patients: here by default.
+        scheme: label number -> name, by which masks of one structure are numbered; without it
+            they are numbered in the order of their names.
+        key: 32 secret bytes for the digests by which studies are compared; the same key gives the
+            same `Ingested.study` in another reading. Without it a key of this reading alone.
+        limits: what a file may be.
+        notes: receives, once a read, what the user should know (such as a guessed modality).
+        progress: gets the number of files done, of all files found.
+    """
+
+    files_are_patients: bool = True
     scheme: Mapping[str, str] | None = None
-    orientation: str | None = None
-    channels: tuple[str, ...] = ()
     key: bytes | None = None
+    limits: Limits = DEFAULT_LIMITS
+    notes: Callable[[str], None] | None = None
+    progress: Progress = SILENT

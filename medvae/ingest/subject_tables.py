@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from medvae.errors import InputError
 from medvae.ingest.records import printable
-from medvae.ingest.steps import ReadOptions
+from medvae.ingest.steps import ReadRequest
 from medvae.ingest.subjects import MOST_BYTES, Subjects, parse_subjects
 from medvae.ingest.trees import File, SingleFile, Tree
 
 TABLES = ("subjects.csv", "subjects.tsv")
 
 
-def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
+def table_at_top(tree: Tree, options: ReadRequest) -> Subjects | None:
     """The table at the top of a source, if there is one.
 
     Raises:
@@ -31,7 +31,7 @@ def table_at_top(tree: Tree, options: ReadOptions) -> Subjects | None:
     return _table(file, options)
 
 
-def table_for(given: SingleFile, options: ReadOptions) -> Subjects:
+def table_for(given: SingleFile, options: ReadRequest) -> Subjects:
     """The table that the user named.
 
     Raises:
@@ -40,7 +40,7 @@ def table_for(given: SingleFile, options: ReadOptions) -> Subjects:
     return _table(given.file, options)
 
 
-def _table(file: File, options: ReadOptions) -> Subjects:
+def _table(file: File, options: ReadRequest) -> Subjects:
     try:
         data = file.tree.read(file.name, MOST_BYTES + 1)
     except InputError as error:

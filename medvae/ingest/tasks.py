@@ -16,7 +16,7 @@ from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
-from medvae.ingest.steps import Passed, ReadOptions, Step, Task
+from medvae.ingest.steps import Passed, ReadRequest, Step, Task
 from medvae.ingest.subject_tables import TABLES
 from medvae.ingest.subjects import Subjects, clean_subject
 from medvae.ingest.trees import ARCHIVES, File, Tree
@@ -46,7 +46,7 @@ class Scanning:
     """
 
     tree: Tree
-    options: ReadOptions
+    options: ReadRequest
     table: Subjects | None
     masks: Tree | None
     notices: Notices
@@ -306,7 +306,7 @@ class Scanning:
         meta: dict[str, Any] = {}
         name = _name(file)
         named = bids.subject_of(name)
-        if named and self.options.keep_demographics:
+        if named and self.options.demographics:
             person = self._people.get(named, {})
             meta |= facts.demographics(person.get("age", ""), person.get("sex", ""))
         if self.table is not None:
@@ -339,7 +339,7 @@ class Scanning:
     def _participants(self) -> dict[str, dict[str, str]]:
         """Ages and sexes of a BIDS data set, only if they were asked for."""
         table_file = self.tree.find("participants.tsv")
-        if not self.options.keep_demographics or table_file is None:
+        if not self.options.demographics or table_file is None:
             return {}
         try:
             people, differ = bids.participants(

@@ -12,7 +12,7 @@ import pytest
 
 from medvae import api
 from medvae.api import models, quality
-from medvae.progress import SILENT
+from medvae.options.generate import GenerateOptions
 from medvae.release import ReleaseFacts
 from medvae.release.scores import scores
 from medvae.volume import Volume
@@ -82,8 +82,8 @@ def test_a_broken_release_scores_worse(hospital: Clinic, tmp_path: Path) -> None
     session = api.open(hospital.root / "vault", "clinic", identity=hospital.root / "key")
     artifact = models.load(session.tenant, "first")
     facts = ReleaseFacts.from_model(artifact.facts, n=4, seed=3)
-    order = models.GenerateRequest(4, tmp_path, 3)
-    good = list(models.draw(session, artifact, order, SILENT)[1])
+    options = GenerateOptions("first", 4, tmp_path, seed=3)
+    good = list(models.draw(session, artifact, options)[1])
     random = np.random.default_rng(0)
     noise = [replace(v, voxels=random.integers(0, 1000, v.shape, np.int16)) for v in good]
     exchanged = [replace(v, mask=good[i - 1].mask) for i, v in enumerate(good)]

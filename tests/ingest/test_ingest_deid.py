@@ -105,7 +105,7 @@ def test_dicom_canaries(tmp_path: Path, multi_frame: bool) -> None:
                     if item.VR == "SQ":
                         canaries.fill(item.value[0], tags, 0)
     folder = write(tmp_path / "CANARYfolder", slices)
-    result = one(folder, keep_demographics=True)
+    result = one(folder, demographics=True)
     assert result.subject
     assert canaries.found_in(result) == []
     assert set(result.volume.meta) <= META_KEYS

@@ -15,7 +15,7 @@ from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import DEFAULT_LIMITS
 from medvae.ingest.stacks import clashes, most_at_one_place, problem
-from medvae.ingest.steps import ReadOptions, Task
+from medvae.ingest.steps import ReadRequest, Task
 from medvae.ingest.trees import SingleFile
 
 HALF = np.sqrt(0.5)
@@ -342,7 +342,7 @@ HONEST: dict[str, Any] = {
 def test_a_worker_that_was_taken_over_cannot_break_the_reader(tmp_path: Path, answer: Any) -> None:
     (tmp_path / "x").write_bytes(b"x")
     found = [Found(SingleFile(tmp_path / "x", DEFAULT_LIMITS).file, None)]
-    options = ReadOptions(None, False, None, DEFAULT_LIMITS)
+    options = ReadRequest()
     pool: Any = Lying(answer)
     (step,) = series_tasks(found, pool, options, Notices())
     assert isinstance(step, Quarantined)
@@ -353,6 +353,6 @@ def test_an_honest_worker_is_believed(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x")
     found = [Found(SingleFile(tmp_path / "x", DEFAULT_LIMITS).file, None)]
     pool: Any = Lying([HONEST])
-    (step,) = series_tasks(found, pool, ReadOptions(None, False, None, DEFAULT_LIMITS), Notices())
+    (step,) = series_tasks(found, pool, ReadRequest(), Notices())
     assert isinstance(step, Task)
     assert step.subject == "A"

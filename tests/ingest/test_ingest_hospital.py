@@ -91,7 +91,7 @@ def test_participants_of_spreadsheets(tmp_path: Path, age: str, columns: str) ->
         "sub-1/anat/sub-1_T1w.nii": FILES["x.nii"],
         "participants.tsv": f"{columns}\nsub-1\t{age}\tF\n".encode(),
     }
-    ((volume,), _, _) = found(tmp_path, files, keep_demographics=True)
+    ((volume,), _, _) = found(tmp_path, files, demographics=True)
     assert volume.volume.meta == {"age_group": "40-49", "sex": "F"}
 
 

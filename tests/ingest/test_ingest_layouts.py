@@ -235,7 +235,7 @@ def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
 def test_folders_named_by_adni_name_the_patient(tmp_path: Path) -> None:
     for n, path in enumerate(("002_S_0413/MPRAGE/2006", "002_S_0413/MPRAGE/2007", "003_S_1000/a")):
         save(tmp_path / path / "I13.nii", scan(n))
-    results, _, notes = found(tmp_path, require_patients=True)
+    results, _, notes = found(tmp_path, files_are_patients=False)
     assert [r.subject for r in results] == ["002_S_0413", "002_S_0413", "003_S_1000"]
     assert not any(r.own_subject for r in results)
     assert any("ADNI identifier in their path: 3, such as" in note for note in notes)

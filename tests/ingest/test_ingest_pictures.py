@@ -202,7 +202,7 @@ def test_a_table_names_patients_and_classes_also_of_a_zip(tmp_path: Path) -> Non
 def test_pictures_that_name_no_patient_and_other_files(tmp_path: Path) -> None:
     save(tmp_path / "a.png", Image.fromarray(GREY))
     with pytest.raises(UsageError, match="names no patient"):
-        list(read([tmp_path], modality="xray", require_patients=True))
+        list(read([tmp_path], modality="xray", files_are_patients=False))
     (tmp_path / "scan.nii.gz").write_bytes(b"x")
     (tmp_path / "notes.txt").write_text("Jane Doe")
     (tmp_path / "README.md").write_text("words")

@@ -269,7 +269,7 @@ def bids(root: Path) -> Path:
 
 
 def test_bids(tmp_path: Path) -> None:
-    results = list(read([bids(tmp_path)], keep_demographics=True))
+    results = list(read([bids(tmp_path)], demographics=True))
     found = [r for r in results if isinstance(r, Ingested)]
     assert [(r.subject, r.volume.modality, r.volume.mask is not None) for r in found] == [
         ("01", "mri", True),

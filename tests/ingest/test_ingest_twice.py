@@ -136,7 +136,7 @@ PEOPLE = b"participant_id\tage\tsex\n"
 )
 def test_participants(tmp_path: Path, table: bytes, meta: dict[str, str], note: str) -> None:
     files = {"sub-1/anat/sub-1_T1w.nii": A, "participants.tsv": table}
-    (volume,), notes = noted(folder(tmp_path, files), keep_demographics=True)
+    (volume,), notes = noted(folder(tmp_path, files), demographics=True)
     assert volume.volume.meta == meta
     assert note in notes
     assert bool(note) == ("participants.tsv" in notes)
