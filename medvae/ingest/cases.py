@@ -95,7 +95,7 @@ def _with_one_mask(tasks: Sequence[Task]) -> Iterator[Task]:
     for task in tasks:
         masks = task.job.get("masks")
         if masks and read:
-            job = task.job | {"masks": [], "numbers": [], "structures": []}
+            job = task.job | {"masks": [], "numbers": []}
             yield replace(task, files=task.files[: len(task.job["image"])], job=job)
         else:
             yield task

@@ -34,6 +34,8 @@ SUV_LIKE = (1.0, 100.0)
 PHASE_EDGE = 0.02
 # Grey values that are scaled to 0..1 reach their maximum in few voxels.
 FULL, MANY_FULL = 0.98, 0.02
+# Of the largest magnitude: what is below minus this is negative; of all voxels: so many are many.
+NEGATIVE, MANY_NEGATIVE = 0.05, 0.01
 # A scan of many values shows them in few slices.
 _EACH = 16
 # Floating numbers that are read in the wrong byte order are nearly always beyond these.
@@ -41,11 +43,24 @@ LEAST_MAGNITUDE, MOST_MAGNITUDE = 1e-12, 1e12
 
 
 def is_label_map(voxels: Voxels) -> bool:
-    """Whether voxels [X, Y, Z] are labels: whole numbers that are few or lie in flat regions."""
+    """Whether voxels [X, Y, Z] are labels: whole numbers that are few or lie in flat regions.
+
+    Flat regions alone say nothing where numbers are below 0, as labels never are: phantoms and
+    simulated CT have them, too.
+    """
     if voxels.dtype.kind not in "iu" or _distinct(voxels[::_EACH]) > MOST_LABELS:
         return False
     count = _distinct(voxels)
-    return count <= FEW_VALUES or (count <= MOST_LABELS and _flatness(voxels) >= FLAT)
+    if count <= FEW_VALUES:
+        return True
+    return count <= MOST_LABELS and voxels.min() >= 0 and _flatness(voxels) >= FLAT
+
+
+def is_negative(voxels: Voxels) -> bool:
+    """Whether many voxels are clearly below 0; interpolation leaves a few that hardly are."""
+    inside = finite(voxels)
+    edge = NEGATIVE * float(np.abs(inside).max())
+    return float(np.mean(inside < -edge)) > MANY_NEGATIVE
 
 
 def is_fraction(voxels: Voxels) -> bool:

@@ -34,7 +34,15 @@ FORMATS = (((".nrrd", ".nhdr"), "NRRD"), ((".mha", ".mhd"), "MetaImage"))
 
 
 class OverlapError(Exception):
-    """Two masks of single structures share a voxel: no label map holds both."""
+    """Masks of single structures that no label map holds.
+
+    Attributes:
+        kind: of `notices`: two share a voxel, or one has several labels.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 def volume_job(
@@ -65,13 +73,15 @@ def volume_job(
             f"its name says {job['named']} and its numbers {modality}: say which with --modality"
         )
     plausible(voxels, modality)
-    if modality == "ct" and not contents.check_ct(voxels):
-        notes.append("soft")
+    if modality == "ct":
+        notes += [] if contents.check_ct(voxels) else ["soft"]
+    elif not job.get("labels") and contents.is_negative(voxels):
+        notes.append("negative")
     mask, note = None, ""
     try:
         mask = _mask(job, files, limits, voxels.shape, affine, notes)
-    except OverlapError:
-        notes.append("overlap")
+    except OverlapError as error:
+        notes.append(error.kind)
     except InputError as error:
         if not job["mask_optional"]:
             raise InputError(f"its mask cannot be used: {error}") from error
@@ -129,7 +139,7 @@ def _mask(
 
     Raises:
         InputError: as `labels_on`.
-        OverlapError: two structures share a voxel.
+        OverlapError: two structures share a voxel, or one has several labels.
     """
     masks: list[list[str]] = job.get("masks") or []
     numbers: list[int] = job.get("numbers") or []
@@ -142,13 +152,13 @@ def _mask(
             return _renumbered(labels, image, scheme) if image.names and scheme else labels
         return None
     merged = np.zeros(shape, np.uint8)
-    for names, number, structure in zip(masks, numbers, job["structures"], strict=True):
+    for names, number in zip(masks, numbers, strict=True):
         labels = labels_on(_read(files, names, job, limits), shape, affine)
         inside = labels > 0
         if np.unique(labels[inside]).size > 1:
-            raise InputError(f"{structure} has several labels, and it is one of several masks")
+            raise OverlapError("manifold")
         if (merged[inside] > 0).any():
-            raise OverlapError
+            raise OverlapError("overlap")
         merged[inside] = number
     return merged
 

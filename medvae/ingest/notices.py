@@ -19,12 +19,20 @@ KINDS = {
         "check that they are scans of anatomy",
     ),
     "joined": (
-        "volumes put together from series of one slice each",
+        "volumes put together from several series of one study that are alike in all else",
         "check that each is one scan",
     ),
     "single": (
         "volumes of a single slice",
         "slices of one scan belong in one series: export them so, or leave them out",
+    ),
+    "sparse": (
+        "volumes whose slices are at least twice as far apart as they are thick",
+        "check that no slice is missing; what is between them was not scanned",
+    ),
+    "negative": (
+        "volumes of MRI or PET with many voxels below 0, which magnitudes and uptake do not have",
+        "check that they are no phase images, no CT and not normalised",
     ),
     "partial": (
         "volumes with fewer slices than their header counts",
@@ -137,6 +145,10 @@ KINDS = {
         "volumes whose masks of single structures share voxels, so that none of them was kept",
         "name those to keep with --label-scheme",
     ),
+    "manifold": (
+        "volumes with several masks, one of which has several labels, so that none was kept",
+        "keep the one that is meant, or give it with --labels",
+    ),
     "segments": (
         "volumes labelled by the numbers that their segmentation gives to named segments",
         "a number may be another structure in another file: name them with --label-scheme",
@@ -187,13 +199,14 @@ FROM_WORKER = frozenset(
         "padding",
         "soft",
         "overlap",
+        "manifold",
         "segments",
         "fractions",
         "upright",
         "evened",
     }
     | {"opaque", "deep", "grey", "sheared", "sideless", "resized", "unscaled", "sizes", "holes"}
-    | {"single", "fraction"}
+    | {"single", "fraction", "sparse", "negative"}
 )
 
 

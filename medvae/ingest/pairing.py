@@ -29,7 +29,6 @@ class Masks:
 
     files: tuple[tuple[File, ...], ...] = ()
     numbers: tuple[int, ...] = ()
-    structures: tuple[str, ...] = ()
     optional: bool = False
     undecided: bool = False
 
@@ -140,7 +139,6 @@ class Pairing:
         return Masks(
             tuple(map(self._beside_masks.parts, numbered.values())),
             tuple(self._numbers[mask.structure] for mask in numbered),
-            tuple(mask.structure for mask in numbered),
         )
 
     @cached_property

@@ -48,16 +48,17 @@ def volumes(series: Sequence[Slice]) -> list[Piece]:
 
 
 def joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """Pieces, those that are single slices of one scan put together.
+    """Pieces, those of several series that are one scan put together.
 
-    Some scanners and anonymisers give each slice a series of its own. Slices are one scan
-    where they are of one study, alike in all that the header says, and evenly spaced.
+    Some scanners and anonymisers give each slice, or each part of a scan, a series of its own.
+    Slices are one scan where they are of one study, alike in all that the header says, and
+    evenly spaced; parts of several slices also have to name one frame of reference.
     """
-    single: dict[tuple[Hashable, ...], list[Piece]] = {}
+    alike_pieces: dict[tuple[Hashable, ...], list[Piece]] = {}
     rest = []
     for piece in pieces:
         first = piece.slices[0]
-        if not is_single(piece.slices) or piece.refusal or piece.split_by or not first.study:
+        if piece.refusal or piece.split_by or not _may_be_part(piece.slices):
             rest.append(piece)
         else:
             same = (
@@ -67,14 +68,35 @@ def joined(pieces: Sequence[Piece]) -> list[Piece]:
                 first.alike,
                 first.size,
                 first.traits[:OF_PASSES],
+                is_single(piece.slices),
             )
-            single.setdefault(same, []).append(piece)
-    for group in single.values():
-        slices = [piece.slices[0] for piece in group]
-        planes = alike(slices, lambda a, b: same_direction(a, b) and same_spacing(a, b))
-        for plane in planes:
-            if len(plane) >= FEWEST_OF_A_STACK and is_stack(plane):
-                rest.append(Piece(plane, joined=True))
-            else:
-                rest += [Piece([slice_]) for slice_ in plane]
+            alike_pieces.setdefault(same, []).append(piece)
+    for group in alike_pieces.values():
+        rest += _together(group)
     return rest
+
+
+def _may_be_part(slices: list[Slice]) -> bool:
+    """Whether slices may be a part of a scan that has several series."""
+    first = slices[0]
+    if not first.study or not all(slice_.is_flat for slice_ in slices):
+        return False
+    return is_single(slices) or bool(first.space)
+
+
+def _together(group: list[Piece]) -> list[Piece]:
+    """Pieces that are alike in their headers, by the plane and stack that their slices form."""
+    own = {id(slice_): piece for piece in group for slice_ in piece.slices}
+    planes = alike(
+        [piece.slices[0] for piece in group],
+        lambda a, b: same_direction(a, b) and same_spacing(a, b),
+    )
+    result = []
+    for plane in planes:
+        of_plane = [own[id(first)] for first in plane]
+        slices = [slice_ for piece in of_plane for slice_ in piece.slices]
+        if len(of_plane) > 1 and len(slices) >= FEWEST_OF_A_STACK and is_stack(slices):
+            result.append(Piece(slices, joined=True))
+        else:
+            result += of_plane
+    return result

@@ -156,7 +156,6 @@ class Scanning:
             "scheme": None if self.options.scheme is None else dict(self.options.scheme),
             "mask_optional": masks.optional,
             "numbers": masks.numbers,
-            "structures": [printable(structure) for structure in masks.structures],
             "meta": meta,
             "kinds": self._kinds(file, subject, own, masks.undecided),
         }

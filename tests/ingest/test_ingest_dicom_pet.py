@@ -105,7 +105,9 @@ def test_a_mapping_to_uptake_values_is_used(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_in_another_unit_is_refused_by_that(tmp_path: Path, said: dict[str, Any]) -> None:
-    wanted = "its intensities are in another unit than SUV (g/ml)"
+    unit = said.get("Units", "GML")
+    named = "" if unit == "GML" else f" ({unit})"
+    wanted = f"its intensities are in another unit than SUV (g/ml){named}: convert it first"
     assert refusal(write(tmp_path / "enhanced", [scan(**said)])) == wanted
     plain = series(6, SOPClassUID=PLAIN, RescaleSlope=3, RescaleIntercept=0, **said)
     for data in plain:

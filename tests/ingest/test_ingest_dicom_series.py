@@ -14,6 +14,7 @@ from medvae.ingest import Ingested, Quarantined, read
 from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import DEFAULT_LIMITS
+from medvae.ingest.slices import TRAITS
 from medvae.ingest.stacks import clashes, most_at_one_place, problem
 from medvae.ingest.steps import ReadRequest, Task
 from medvae.ingest.trees import SingleFile
@@ -231,7 +232,7 @@ def each_a_series(slices: list[Dataset]) -> list[Dataset]:
 def test_series_of_one_slice_each_are_put_together_and_told(tmp_path: Path) -> None:
     volumes, refused, notes = results(write(tmp_path / "mr", each_a_series(series(modality="MR"))))
     assert ([v.volume.shape for v in volumes], refused) == ([(4, 6, 5)], [])
-    assert notes[0].startswith("volumes put together from series of one slice each")
+    assert notes[0].startswith("volumes put together from several series")
 
 
 @pytest.mark.parametrize(
@@ -315,8 +316,8 @@ HONEST: dict[str, Any] = {
     "mosaic": False,
     "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
     "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
-    "thickness": [1], "traits": [""] * 10, "person": [""] * 6, "space": "", "contrasts": [],
-    "scans": [], "counted": 0,
+    "thickness": [1], "traits": [""] * len(TRAITS), "person": [""] * 6, "space": "",
+    "contrasts": [], "scans": [], "counted": 0,
 }  # fmt: skip
 
 

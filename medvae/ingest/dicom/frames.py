@@ -45,6 +45,10 @@ WITH_AN_END = {*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes}
 NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian}
 SCALE = ("RescaleSlope", "RescaleIntercept")
 MAPPING = ("RealWorldValueSlope", "RealWorldValueIntercept")
+# Terms of the standard for other units (PS3.3 C.8.9.1.1.3, C.11.1.1.2), fit to be shown.
+OTHER_UNITS = frozenset(
+    ("BQML", "CNTS", "CPS", "ED", "EDW", "HU_MOD", "MGML", "PCNT", "PCT", "Z_EFF")
+)
 # Functional groups that may name the unit (the latter of images that were converted).
 UNITS = (
     "PixelValueTransformationSequence",
@@ -328,7 +332,12 @@ class _Lookup:
                 scale = [number(mapping, name) for name in MAPPING]
                 if text(unit, "CodeValue") in modality.dicom.unit_codes and None not in scale:
                     return float(scale[0] or 0.0), float(scale[1] or 0.0)
-        raise InputError(f"its intensities are in another unit than {modality.units.words}")
+        said = self._said(modality.dicom.unit_keyword)
+        named = f" ({said})" if said in OTHER_UNITS else ""
+        raise InputError(
+            f"its intensities are in another unit than {modality.units.words}{named}: convert "
+            "it first"
+        )
 
     def _places(self, group: str) -> Iterator[Dataset]:
         for holder in self._groups:
@@ -342,7 +351,10 @@ def _directions(orientation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     row, column = orientation[:3], orientation[3:]
     lengths = np.sqrt([row @ row, column @ column])
     if np.abs(lengths - 1).max() > 0.01 or abs(row @ column) > 0.01:
-        raise InputError("its directions are not at right angles: the header is damaged")
+        raise InputError(
+            "its ImageOrientationPatient is not two directions of length 1 at right angles: the "
+            "header is damaged"
+        )
     return np.concatenate([row / lengths[0], column / lengths[1]])
 
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
 from medvae.ingest import channel_names, wire
-from medvae.ingest.dicom import contours, segments
+from medvae.ingest.dicom import contours, segments, traits
 from medvae.ingest.dicom.dimensions import scans_of
 from medvae.ingest.dicom.files import (
     COUNTS,
@@ -22,7 +22,6 @@ from medvae.ingest.dicom.files import (
 )
 from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import (
-    image_type,
     is_doubtful,
     is_mosaic,
     marks_of,
@@ -30,14 +29,14 @@ from medvae.ingest.dicom.kinds import (
     storage_of,
     why_not,
 )
-from medvae.ingest.dicom.values import floats, number, private_number, text, whole
+from medvae.ingest.dicom.values import floats, text, whole
 from medvae.ingest.digests import digest
 from medvae.ingest.nobody import bare, is_nobody, plain
 from medvae.ingest.records import Limits
 from medvae.ingest.slices import FARTHEST, MOST_REFERENCES
 from medvae.ingest.sniffing import looks_like
 
-SIEMENS_B_VALUE = 0x0019_0010, "SIEMENS MR HEADER", 0x0019_100C
+FIRST_PASS = IDENTITY + SCAN + PERSON + COUNTS + traits.TAGS
 REFERENCES = ["StudyInstanceUID", *segments.TAGS[2:4], contours.TAGS[2]]
 
 
@@ -59,7 +58,7 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]
     try:
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
-        header = read_dataset(file, IDENTITY + SCAN + PERSON + COUNTS)
+        header = read_dataset(file, FIRST_PASS)
         facts = summary(header, salt, channels)
         if marks_of(header):
             file.seek(0)
@@ -110,7 +109,7 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
         "position": _within(floats(header, "ImagePositionPatient", 3)),
         "thickness": _within(floats(header, "SliceThickness", 1)),
         "counted": max((whole(header, str(name)) or 0 for name in COUNTS), default=0),
-        "traits": _traits(header, salt),
+        "traits": traits.traits_of(header, salt),
         "person": _person(header, salt),
         "space": digest(salt, frame) if frame else "",
         "contrasts": channel_names.of_description(description, channels) if channels else [],
@@ -134,26 +133,6 @@ def file_key(header: Dataset, salt: bytes) -> str:
     return digest(salt, storage_of(header), *(text(header, name) for name in names))
 
 
-def _traits(header: Dataset, salt: bytes) -> list[str]:
-    """A value for each of `medvae.ingest.slices.TRAITS`."""
-    b_value = number(header, "DiffusionBValue")
-    if b_value is None:
-        b_value = private_number(header, *SIEMENS_B_VALUE)
-    clock = text(header, "AcquisitionTime")
-    return [
-        digest(salt, *sorted(image_type(header))),
-        _rounded(number(header, "EchoNumbers"), 0),
-        _rounded(number(header, "EchoTime"), 2),
-        _rounded(b_value, 0),
-        _rounded(number(header, "TemporalPositionIdentifier"), 0),
-        _rounded(number(header, "InversionTime"), 1),
-        _rounded(number(header, "FlipAngle"), 1),
-        _rounded(number(header, "AcquisitionNumber"), 0),
-        _rounded(number(header, "TriggerTime"), 0),
-        digest(salt, clock) if clock else "",
-    ]
-
-
 def _person(header: Dataset, salt: bytes) -> list[str]:
     """A keyed digest for each of `medvae.ingest.slices.PERSON`, or nothing."""
     name, born, sex, issuer = (plain(text(header, str(name))) for name in PERSON)
@@ -166,10 +145,6 @@ def _person(header: Dataset, salt: bytes) -> list[str]:
     nobody = "nobody" if is_nobody(identifier) else ""
     facts = (name, born, sex, issuer, identifier, nobody)
     return [digest(salt, str(at), fact) if fact else "" for at, fact in enumerate(facts)]
-
-
-def _rounded(value: float | None, decimals: int) -> str:
-    return "" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def _within(values: list[float] | None) -> list[float] | None:

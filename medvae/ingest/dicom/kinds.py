@@ -49,11 +49,16 @@ NOT_VOLUMES = {
     "SCREEN SAVE": "it is a screen copy, which may show names",
     "PROJECTION": "it is a projection, not a slice",
     "DOSE": "it is a dose report",
+    "VFRAME": "its slices lie beside one another in one image (VFRAME of United Imaging): export "
+    "it as single slices or enhanced DICOM",
 }
 # Whole words of ImageType, from the third on (PS3.3 C.8.13.3, C.8.16.1 and vendors' own), of
 # images whose intensities are not those of the modality.
 NOT_ANATOMY = (
-    (r"M(AX)?[ _-]?IP|MIN[ _-]?IP|MAXIMUM|MINIMUM|VRT", "it is a projection, not a slice"),
+    (
+        r"(.*[ _])?(M(AX)?[ _-]?IP|MIN[ _-]?IP|MAXIMUM|MINIMUM|VRT|SSD)([ _].*)?",
+        "it is a projection, not a slice",
+    ),
     (r"PHASE([ _]?MAP)?|P|P_[A-Z]{1,4}|SWI?_P", "it is a phase image, not a picture of anatomy"),
     (r"I|I_[A-Z]{1,4}|IMAGINARY", "it is the imaginary part of a complex image"),
     (r"(B0|FIELD|FREQUENCY)[ _]?MAP", "it is a map of the magnetic field"),
@@ -68,8 +73,14 @@ NOT_ANATOMY = (
         "it is a map of diffusion",
     ),
     (r"(T1|T2|T2[ _]?(STAR|[*])|R2|R2[ _]?(STAR|[*])|PD)[ _]?MAP", "it is a map of relaxation"),
-    (r"QUANTITY|STD_DEVIATION|METABOLITE_MAP", "it is a map of a computed quantity"),
+    (r"(B1|FLIP[ _]ANGLE)([ _]?MAP)?", "it is a map of the transmitted field"),
+    (
+        r"(.*[ _])?(FAT|WATER|SIGNAL)[ _]?(FRACTION|FRAC|PERCENT|PCT)([ _].*)?|PDFF|FF",
+        "it is a map of fractions of fat or water",
+    ),
+    (r"(.*[ _])?(STIFFNESS|ELASTO\w*)([ _].*)?", "it is a map of stiffness"),
     (r"IODINE.*|Z_?EFF.*|RHO_?Z?|ELECTRON_DENSITY|WATER[(].*", "it is a map of a material"),
+    (r"QUANTITY|STD_DEVIATION|.*[ _]MAP", "it is a map of a computed quantity"),
 )
 _NOT_ANATOMY = tuple((re.compile(pattern), what) for pattern, what in NOT_ANATOMY)
 # Words that mark a computed map in an image that is marked as DERIVED: of any image, and
@@ -81,7 +92,8 @@ REAL = re.compile(r"R|R_[A-Z]{1,4}|REAL")
 DOUBTFUL = re.compile(
     r"(^|[^a-z])(mip|minip|adc|fa|colfa|cbf|cbv|mtt|ttp|tmax|perfusion|phase ?(map|image)|pha"
     r"|b0 ?map|field ?map|localizer|loc|scout|survey|surview|topogram|plan scan|3.?plane"
-    r"|t[12] ?map)([^a-z]|$)"
+    r"|t[12] ?map|b1 ?map|fat ?frac(tion)?|pdff|stiffness|elastogra\w+|mre|subtraction"
+    r"|projections?|vrt|3d ?render\w*)([^a-z]|$)"
 )
 # GE: 0 magnitude, 1 phase, 2 real, 3 imaginary.
 GE_COMPONENT = 0x0043_0010, "GEMS_PARM_01", 0x0043_102F

@@ -42,6 +42,8 @@ from medvae.volume import Volume
 # Of the distance between slices: shift against the neighbour within the plane; more is a
 # tilted gantry, which is resampled.
 TILT = 0.01
+# Times their thickness; gaps between slices of MRI are up to the thickness of one.
+FAR_APART = 1.99
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -76,6 +78,8 @@ def series_job(
     stack = geometry(frames)
     if "scan" in job and len(frames) == 1:
         notes.add("single")
+    if _is_sparse(frames):
+        notes.add("sparse")
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
@@ -97,6 +101,15 @@ def series_job(
     return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
 
 
+def _is_sparse(frames: list[Frame]) -> bool:
+    """Whether slices are at least twice as far apart as they are thick (frames in order)."""
+    thickness = [frame.thickness for frame in frames if frame.thickness]
+    if len(frames) < 2 or len(thickness) < len(frames):
+        return False
+    along = [float(frame.position @ frames[0].normal) for frame in frames]
+    return bool(np.median(np.diff(along)) >= FAR_APART * float(np.median(thickness)))
+
+
 def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
     """Refuse what is no scan by its voxels, as of volumes of other formats. Raises InputError."""
     if voxels.size >= contents.LEAST_VOXELS:
@@ -106,7 +119,9 @@ def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
             raise InputError(
                 "it is a label map, not a scan: give it as DICOM SEG, or as NIfTI with its scan"
             )
-    if modality.name == "ct" and not contents.check_ct(voxels):
+    if modality.name != "ct":
+        notes.update(["negative"] if contents.is_negative(voxels) else [])
+    elif not contents.check_ct(voxels):
         notes.add("soft")
 
 

@@ -123,6 +123,14 @@ def private_number(data: Dataset, block: int, creator: str, tag: int) -> int | N
         return None
 
 
+def private_bytes(data: Dataset, block: int, creator: str, tag: int) -> bytes:
+    """What a vendor's element holds as it is stored; nothing without it (as `private_number`)."""
+    owner, item = data.get_item(block), data.get_item(tag)
+    if owner is None or item is None or _as_text(owner.value) != creator:
+        return b""
+    return item.value[:LONGEST] if isinstance(item.value, bytes) else b""
+
+
 def _as_text(value: object) -> str:
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return text.strip(" \0")

@@ -1,0 +1,82 @@
+"""What distinguishes one DICOM file from others of its series that lie at its place."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+
+from medvae.ingest.dicom.kinds import image_type
+from medvae.ingest.dicom.values import number, private_bytes, private_number, text
+from medvae.ingest.digests import digest
+
+SIEMENS = 0x0019_0010, "SIEMENS MR HEADER"
+GE = 0x0043_0010, "GEMS_PARM_01"
+GE_SCAN = 0x0019_0010, "GEMS_ACQU_01"
+UNITED = 0x0065_0010, "Image Private Header"
+# A vendor's own elements: owner, place.
+SIEMENS_B_VALUE = (*SIEMENS, 0x0019_100C)
+# The first of several numbers, to which GE adds a multiple of 100,000.
+GE_B_VALUE, GE_ADDED = (*GE, 0x0043_1039), 100_000
+DIRECTIONS = (
+    (*SIEMENS, 0x0019_100E),
+    *((*GE_SCAN, place) for place in (0x0019_10BB, 0x0019_10BC, 0x0019_10BD)),
+    (*UNITED, 0x0065_1037),
+)
+UNITED_B_VALUE = (*UNITED, 0x0065_1009)
+# Read in the first pass only, beside what every pass reads.
+TAGS: list[str | int] = [
+    "DiffusionGradientOrientation",
+    "ConvolutionKernel",
+    *sorted(
+        {
+            tag
+            for owner, _, place in (GE_B_VALUE, UNITED_B_VALUE, *DIRECTIONS)
+            for tag in (owner, place)
+        }
+        - {0x0019_0010, 0x0043_0010}
+    ),
+]
+
+
+def traits_of(header: Dataset, salt: bytes) -> list[str]:
+    """A value for each of `medvae.ingest.slices.TRAITS`; words only as keyed digests."""
+    return [
+        digest(salt, *sorted(image_type(header))),
+        _rounded(number(header, "EchoNumbers"), 0),
+        _rounded(number(header, "EchoTime"), 2),
+        _b_value(header, salt),
+        _hidden(salt, _direction(header)),
+        _rounded(number(header, "TemporalPositionIdentifier"), 0),
+        _rounded(number(header, "InversionTime"), 1),
+        _rounded(number(header, "FlipAngle"), 1),
+        _hidden(salt, text(header, "ConvolutionKernel")),
+        _rounded(number(header, "SeriesNumber"), 0),
+        _hidden(salt, text(header, "FrameOfReferenceUID")),
+        _rounded(number(header, "AcquisitionNumber"), 0),
+        _rounded(number(header, "TriggerTime"), 0),
+        _hidden(salt, text(header, "AcquisitionTime")),
+    ]
+
+
+def _b_value(header: Dataset, salt: bytes) -> str:
+    value: float | None = number(header, "DiffusionBValue")
+    if value is None:
+        value = private_number(header, *SIEMENS_B_VALUE)
+    if value is None and (stored := private_bytes(header, *GE_B_VALUE)):
+        first = stored.decode("latin-1").partition("\\")[0].strip(" \0")
+        value = int(first) % GE_ADDED if first.isdigit() else None
+    if value is None:
+        return _hidden(salt, private_bytes(header, *UNITED_B_VALUE).hex())
+    return _rounded(value, 0)
+
+
+def _direction(header: Dataset) -> str:
+    own = [private_bytes(header, *place).hex() for place in DIRECTIONS]
+    return text(header, "DiffusionGradientOrientation") or "".join(own)
+
+
+def _hidden(salt: bytes, value: str) -> str:
+    return digest(salt, value) if value else ""
+
+
+def _rounded(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
