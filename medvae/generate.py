@@ -119,12 +119,12 @@ def _draw(
     source: Source,
     indices: Sequence[int],
     seed: int,
-    wanted: tuple[int | None, str | None],
+    group: tuple[int | None, str | None],
     progress: Progress,
 ) -> Iterator[Volume]:
     progress.start("generate", len(indices))
     for done, index in enumerate(indices, 1):
-        yield source.volume(seed, index, *wanted)
+        yield source.volume(seed, index, *group)
         progress.advance(done)
     progress.finish()
 

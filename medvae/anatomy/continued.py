@@ -39,10 +39,10 @@ class Continued:
         """Centre and units of the new patients' statistics."""
         return around(self.numbers)
 
-    def joined(self, mechanism: str, before: Numbers, found: Numbers) -> Numbers:
+    def joined(self, mechanism: str, before: Numbers, new: Numbers) -> Numbers:
         """Numbers of all patients, after one mechanism of the new ones.
 
-        before: of all patients, as known when it was released. found: what it says of the new
+        before: of all patients, as known when it was released. new: what it says of the new
         patients alone.
         """
         joins = {
@@ -51,11 +51,11 @@ class Continued:
             CLASSES: self._classes,
             BY_SITE: self._sites,
         }
-        return joins[mechanism](before, found)
+        return joins[mechanism](before, new)
 
-    def _means(self, before: Numbers, found: Numbers) -> Numbers:
+    def _means(self, before: Numbers, new: Numbers) -> Numbers:
         moved = {
-            name: self.weight * (getattr(found, name) - getattr(before, name)) for name in _MEANS
+            name: self.weight * (getattr(new, name) - getattr(before, name)) for name in _MEANS
         }
         changed = {name: getattr(before, name) + change for name, change in moved.items()}
         if before.classes:
@@ -68,7 +68,7 @@ class Continued:
             changed["site_figures"] = before.site_figures - moved["figures"]
         return replace(before, **changed)
 
-    def _spreads(self, before: Numbers, found: Numbers) -> Numbers:
+    def _spreads(self, before: Numbers, new: Numbers) -> Numbers:
         """The earlier patients deviate from the common mean by its change, too."""
         earlier, own = self.numbers, 1.0 - self.weight
         change = {name: (getattr(before, name) - getattr(earlier, name)) ** 2 for name in _MEANS}
@@ -77,29 +77,29 @@ class Continued:
         for name in _MEANS:
             key = f"{name}_std"
             of_earlier = getattr(earlier, key) ** 2 + change[name]
-            stds[key] = np.sqrt(own * of_earlier + self.weight * getattr(found, key) ** 2)
+            stds[key] = np.sqrt(own * of_earlier + self.weight * getattr(new, key) ** 2)
         return replace(before, **stds)
 
-    def _classes(self, before: Numbers, found: Numbers) -> Numbers:
-        shares, weights = self._shares(before.class_shares, found.class_shares)
+    def _classes(self, before: Numbers, new: Numbers) -> Numbers:
+        shares, weights = self._shares(before.class_shares, new.class_shares)
         names = [f"class_{name}" for name in _MEANS]
-        return replace(before, class_shares=shares, **_towards(names, weights, before, found))
+        return replace(before, class_shares=shares, **_towards(names, weights, before, new))
 
-    def _sites(self, before: Numbers, found: Numbers) -> Numbers:
-        shares, weights = self._shares(before.site_shares, found.site_shares)
-        changed = _towards(["site_figures"], weights, before, found)
+    def _sites(self, before: Numbers, new: Numbers) -> Numbers:
+        shares, weights = self._shares(before.site_shares, new.site_shares)
+        changed = _towards(["site_figures"], weights, before, new)
         return replace(before, site_shares=shares, **changed)
 
-    def _shares(self, before: Array, found: Array) -> tuple[Array, Array]:
+    def _shares(self, before: Array, new: Array) -> tuple[Array, Array]:
         """[C] shares of groups among all patients, and of the new patients within each group."""
-        shares = (1.0 - self.weight) * before + self.weight * found
-        return shares, self.weight * found / shares
+        shares = (1.0 - self.weight) * before + self.weight * new
+        return shares, self.weight * new / shares
 
 
-def _towards(names: list[str], weights: Array, before: Numbers, found: Numbers) -> dict[str, Array]:
-    """Arrays [C, ...] by name: each group on its way from `before` to `found` by its weight."""
+def _towards(names: list[str], weights: Array, before: Numbers, after: Numbers) -> dict[str, Array]:
+    """Arrays [C, ...] by name: each group on its way from `before` to `after` by its weight."""
     changed = {}
     for name in names:
-        old, new = getattr(before, name), getattr(found, name)
+        old, new = getattr(before, name), getattr(after, name)
         changed[name] = old + weights.reshape(-1, *[1] * (old.ndim - 1)) * (new - old)
     return changed

@@ -65,9 +65,9 @@ def differences(
     )
 
 
-def strongest(found: Sequence[Difference]) -> list[Difference]:
+def strongest(differences: Sequence[Difference]) -> list[Difference]:
     """Those that differ, the surest first."""
-    differing = [difference for difference in found if difference.differs]
+    differing = [difference for difference in differences if difference.differs]
     return sorted(
         differing,
         key=lambda difference: (

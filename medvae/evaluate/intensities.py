@@ -63,11 +63,11 @@ def intensities(
     return figures
 
 
-def _moved(one: Histograms, two: Histograms, values: Histograms = _CENTRES) -> float:
+def _moved(first: Histograms, two: Histograms, values: Histograms = _CENTRES) -> float:
     """[BINS] values: what intensity each bin stands for."""
-    return float(wasserstein_distance(values, values, one, two))
+    return float(wasserstein_distance(values, values, first, two))
 
 
-def _apart(one: Histograms, two: Histograms) -> float:
+def _apart(first: Histograms, two: Histograms) -> float:
     # Rounding can leave a root of less than nothing between equal histograms.
-    return float(np.nan_to_num(jensenshannon(one, two, base=2)))
+    return float(np.nan_to_num(jensenshannon(first, two, base=2)))

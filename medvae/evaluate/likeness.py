@@ -74,7 +74,7 @@ class Likeness:
             self.features.append(np.concatenate([texture(channel) for channel in channels]))
 
 
-def fit(made: Likeness) -> float | None:
+def fit(volumes: Likeness) -> float | None:
     """How often an image goes better with its own label map than with another volume's, 0 to 1.
 
     0.5 is chance. Where both maps agree, in them and just around, they say the mean grey value of
@@ -82,10 +82,10 @@ def fit(made: Likeness) -> float | None:
     (least squares). None where no two label maps differ.
     """
     wins = []
-    for own, other in permutations(range(len(made.masks)), 2):
-        first, second = made.masks[own], made.masks[other]
+    for own, other in permutations(range(len(volumes.masks)), 2):
+        first, second = volumes.masks[own], volumes.masks[other]
         near = ndimage.binary_dilation((first > 0) | (second > 0), iterations=_MARGIN)
-        gain = _gain(made.images[own][:, near], first[near], second[near])
+        gain = _gain(volumes.images[own][:, near], first[near], second[near])
         if gain is not None:
             wins.append(np.sign(gain) / 2 + 0.5)
     return float(np.mean(wins)) if wins else None
@@ -147,15 +147,15 @@ def _dice(first: Labels, second: Labels, labels: int) -> float:
     return float((both[there] / total[there]).mean()) if there.any() else 0.0
 
 
-def look(made: Likeness, people: Likeness) -> float | None:
+def look(volumes: Likeness, people: Likeness) -> float | None:
     """Distance of images to the nearest public one over that between public ones (medians).
 
     1 where they lie as close to public people as these to one another; features are taken in
     standard deviations of the public people. None with fewer than three people.
     """
-    if len(people.features) < 3 or not made.features:
+    if len(people.features) < 3 or not volumes.features:
         return None
-    real, drawn = np.stack(people.features), np.stack(made.features)
+    real, drawn = np.stack(people.features), np.stack(volumes.features)
     centre, scale = real.mean(axis=0), real.std(axis=0)
     # Of a feature that all people share, what counts is whether it is the same.
     scale = np.maximum(scale, 1e-3 * (1 + np.abs(centre)))

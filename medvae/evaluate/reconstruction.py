@@ -36,16 +36,16 @@ class ReconstructionMetrics:
     ms_ssim: float | None
 
 
-def compare(original: Volume, made: Volume, data: DataConfig) -> ReconstructionMetrics:
-    """`made` against `original` on the original's grid, both on the original's scale of [-1, 1].
+def compare(original: Volume, reconstruction: Volume, data: DataConfig) -> ReconstructionMetrics:
+    """Figures of `reconstruction` against `original`, on the latter's grid and scale of [-1, 1].
 
     Raises:
         ValueError: the two have different shapes.
     """
-    if original.shape != made.shape:
-        raise ValueError(f"cannot compare {original.shape} with {made.shape}")
+    if original.shape != reconstruction.shape:
+        raise ValueError(f"cannot compare {original.shape} with {reconstruction.shape}")
     first, (low, high) = normalise(original.voxels, data)
-    scaled = (made.voxels.astype(np.float32) - low) / (high - low) * 2 - 1
+    scaled = (reconstruction.voxels.astype(np.float32) - low) / (high - low) * 2 - 1
     second = np.clip(scaled, -1, 1).astype(np.float32)
     return reconstruction_metrics(first, second)
 

@@ -148,10 +148,10 @@ def gather(
     return _gather(real, data, _extractors(options or Options()), "real", progress)
 
 
-def _grid_of(made: Sequence[Volume]) -> DataConfig:
+def _grid_of(volumes: Sequence[Volume]) -> DataConfig:
     """The grid of the first volume, with all labels of the masks (none if over MAX_LABELS)."""
-    first = made[0]
-    numbers = {int(n) for v in made if v.mask is not None for n in np.unique(v.mask)} - {0}
+    first = volumes[0]
+    numbers = {int(n) for v in volumes if v.mask is not None for n in np.unique(v.mask)} - {0}
     scheme = {str(n): f"label {n}" for n in numbers if len(numbers) <= MAX_LABELS}
     return DataConfig(
         modality=first.modality,

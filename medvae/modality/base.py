@@ -143,20 +143,20 @@ class Bids:
     read: tuple[str, ...]
     note: str = ""
 
-    def suffix(self, wanted: str) -> str:
-        """The suffix of image names: the only one there is, or `wanted`.
+    def suffix(self, name: str) -> str:
+        """The suffix of image names: the only one there is, or `name`.
 
         Raises:
-            UsageError: there are several, and `wanted` is not among them.
+            UsageError: there are several, and `name` is not among them.
         """
         if len(self.suffixes) == 1:
             return self.suffixes[0]
-        if wanted not in self.suffixes:
+        if name not in self.suffixes:
             raise UsageError(
-                f"suffix {wanted!r} is not a BIDS suffix of {self.described}; "
+                f"suffix {name!r} is not a BIDS suffix of {self.described}; "
                 f"use one of {', '.join(sorted(self.suffixes))}"
             )
-        return wanted
+        return name
 
 
 @final

@@ -96,14 +96,14 @@ def _whole(name: str, forms: dict[str, Tensor]) -> Tensor:
     return value
 
 
-def _dense(name: str, values: Tensor, kept: Tensor, shape: Tensor) -> Tensor:
+def _dense(name: str, values: Tensor, packed: Tensor, shape: Tensor) -> Tensor:
     size = [int(n) for n in shape.flatten()]
     count = math.prod(size)
     # The bits are compared before anything of this size is made: a file cannot ask for more
     # memory than it is long.
-    if min(size, default=0) < 1 or kept.dtype != torch.uint8 or kept.numel() != -(-count // 8):
+    if min(size, default=0) < 1 or packed.dtype != torch.uint8 or packed.numel() != -(-count // 8):
         raise IntegrityError(f"weight {name} has bits for another shape than {tuple(size)}")
-    bits = np.unpackbits(kept.numpy(), count=count).astype(bool)
+    bits = np.unpackbits(packed.numpy(), count=count).astype(bool)
     if int(bits.sum()) != values.numel():
         raise IntegrityError(
             f"weight {name} holds {values.numel()} numbers, its bits say otherwise"

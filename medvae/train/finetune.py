@@ -129,7 +129,7 @@ def _plainly(trainer: DPTrainer) -> str:
 
 
 def _items(
-    chosen: Any,
+    indices: Any,
     volumes: Volumes,
     cfg: RunConfig,
     noise: NoiseSource,
@@ -138,7 +138,7 @@ def _items(
 ) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Views and latent noise of each sampled patient, one patient in memory at a time."""
     device = next(model.parameters()).device
-    for index in chosen:
+    for index in indices:
         generator = noise.generator(stream=f"{STAGE} views", step=step, index=index)
         seed = int(torch.randint(2**62, (), generator=generator))
         x = views(volumes(index), cfg.finetune.views, seed)

@@ -128,10 +128,10 @@ def _by_distances(person: PersonMaps, numbers: Sequence[int]) -> Subject:
 
 
 def _by_shares(
-    person: PersonMaps, chosen: Mapping[int, int], count: int, spacing: float
+    person: PersonMaps, class_of_label: Mapping[int, int], count: int, spacing: float
 ) -> Subject:
     # One class more: whatever else is labelled still belongs to the body.
-    numbers = {int(n): chosen.get(int(n), count) for n in np.unique(person.labels) if n}
+    numbers = {int(n): class_of_label.get(int(n), count) for n in np.unique(person.labels) if n}
     maps, affine = class_shares(person.labels, person.affine, numbers, count + 1, spacing)
     return Subject(affine, maps[:count], inside=shown(maps.sum(axis=0) > 0.5))
 

@@ -14,7 +14,7 @@ LONGEST_NAME = 64
 _SIDE = re.compile(r"^(left|right|lh|rh|l|r)[ _-]+|[ _-]+(left|right|lh|rh|l|r)$", re.IGNORECASE)
 
 
-def label_scheme(given: Mapping[Any, Any]) -> dict[int, str]:
+def label_scheme(names: Mapping[Any, Any]) -> dict[int, str]:
     """Number -> name, ascending; 0, the background, dropped.
 
     Raises:
@@ -22,7 +22,7 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[int, str]:
             or not printable.
     """
     scheme: dict[int, str] = {}
-    for key, value in given.items():
+    for key, value in names.items():
         number, name = str(key).strip(), str(value).strip()
         if not (number.isascii() and number.isdigit() and int(number) < NUMBERS.stop):
             raise UsageError(

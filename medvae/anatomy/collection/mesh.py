@@ -86,22 +86,22 @@ class Mesh:
     def _fill(
         self,
         labels: npt.NDArray[np.int16],
-        chosen: npt.NDArray[np.int64],
+        indices: npt.NDArray[np.int64],
         low: npt.NDArray[np.int64],
         offsets: npt.NDArray[np.int64],
     ) -> None:
-        """Label the voxels inside the `chosen` tetrahedra."""
-        corners = self.nodes[self.cells[chosen]]
+        """Label the voxels inside the tetrahedra `indices`."""
+        corners = self.nodes[self.cells[indices]]
         edges = np.swapaxes(corners[:, 1:] - corners[:, :1], 1, 2)
         flat = np.abs(np.linalg.det(edges)) < _TOLERANCE
         edges[flat] = np.eye(3)
-        points = low[chosen, None] + offsets[None]
+        points = low[indices, None] + offsets[None]
         inner = (points - corners[:, :1]) @ np.swapaxes(np.linalg.inv(edges), 1, 2)
         weights = np.concatenate([1.0 - inner.sum(axis=2, keepdims=True), inner], axis=2)
         inside = (weights >= -_TOLERANCE).all(axis=2) & ~flat[:, None]
         cell, point = np.nonzero(inside)
         mixed = np.einsum(
-            "ij,ijc->ic", weights[cell, point], self.probabilities[self.cells[chosen[cell]]]
+            "ij,ijc->ic", weights[cell, point], self.probabilities[self.cells[indices[cell]]]
         )
         labels[tuple(points[cell, point].T)] = mixed.argmax(axis=1)
 

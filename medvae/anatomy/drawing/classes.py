@@ -165,9 +165,9 @@ class ClassRenderer:
         part = self.components.to_cohort()[1:] * self.shares.sum(axis=(1, 2, 3))
         return np.asarray(part @ of_component / np.maximum(part.sum(axis=1), 1e-6))
 
-    def measure(self, scan: Scan, found: Alignment) -> Array:
+    def measure(self, scan: Scan, alignment: Alignment) -> Array:
         with one_thread():
-            signal, prior, points, grid, sizes = self._seen(scan, found)
+            signal, prior, points, grid, sizes = self._seen(scan, alignment)
             basis = self._shading.basis(points).numpy()
             mixture = fit(signal, prior, basis)
         # A voxel that is more likely an edge than any tissue counts for none.
@@ -246,19 +246,19 @@ class ClassRenderer:
         biases = volumes.biases(pure.astype(np.float64), of_label, volume_of_label)
         return torch.from_numpy(np.exp(biases[cohort]).astype(np.float32))
 
-    def _adds(self, wanted: Looks) -> npt.NDArray[np.float32]:
+    def _adds(self, looks: Looks) -> npt.NDArray[np.float32]:
         """[M, 5 + L + 1] what a component adds to the parts of a picture.
 
         Grey value, fine and coarse deviation, deviation between patches and along the surface, and
         shares of no and of each cohort label.
         """
-        coarse = np.maximum(wanted.coarse, 0.0)[self._textures]
+        coarse = np.maximum(looks.coarse, 0.0)[self._textures]
         classes = np.arange(len(coarse))
         coat = np.isin(classes, self.components.near_surface)
         patched = np.isin(classes, self.components.divided) & ~coat
         plain = ~(patched | coat)
-        fine = np.maximum(wanted.fine, 0.0)[self._textures]
-        rows = np.stack([wanted.means, fine, coarse * plain, coarse * patched, coarse * coat])
+        fine = np.maximum(looks.fine, 0.0)[self._textures]
+        rows = np.stack([looks.means, fine, coarse * plain, coarse * patched, coarse * coat])
         of_component = rows[:, self.components.classes]
         return np.concatenate([of_component, self.components.to_cohort()]).T.astype(np.float32)
 
@@ -275,7 +275,7 @@ class ClassRenderer:
         return SoftLabels(maps, person.affine, len(components), components.cohort > 0)
 
     def _seen(
-        self, scan: Scan, found: Alignment
+        self, scan: Scan, alignment: Alignment
     ) -> tuple[npt.NDArray[np.float32], Maps, torch.Tensor, OutputGrid, Array]:
         """What is known of some voxels of a scan.
 
@@ -295,7 +295,7 @@ class ClassRenderer:
         signal = np.asarray((image[part].numpy().ravel() + 1.0) / 2.0, np.float32)
         x, y, z = image[part].shape
         grid = OutputGrid(affine @ change, (x, y, z))
-        shares = pull_to_subject(self.shares, found, grid.affine, grid.shape)
+        shares = pull_to_subject(self.shares, alignment, grid.affine, grid.shape)
         sizes = np.full(self.components.labels, np.nan)
         if scan.mask is not None:
             # The mask gives the tissues that a voxel is likely to be.
@@ -308,8 +308,8 @@ class ClassRenderer:
             shares *= own[self.components.cohort][:, *part]
         prior = _by(self.components.to_classes(), shares).reshape(-1, len(signal))
         total = prior.sum(axis=0)
-        points = affine_points(found.affine @ grid.affine, grid.shape, torch.device("cpu"))
-        inside = (sampling.box_coordinates(points, found.box).abs() <= 1.0).all(dim=0).numpy()
+        points = affine_points(alignment.affine @ grid.affine, grid.shape, torch.device("cpu"))
+        inside = (sampling.box_coordinates(points, alignment.box).abs() <= 1.0).all(dim=0).numpy()
         is_usable = (total > LEAST_PRIOR) & inside.ravel()
         scale = np.where(is_usable, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
         return signal, _with_edge(prior * scale), points.flatten(1), grid, sizes

@@ -21,19 +21,19 @@ Image = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
 
-def repainted(image: Image, drawn: Labels, given: Labels, spacing: Array, greys: Array) -> Image:
-    """A picture of labels `drawn` as a picture of labels `given`.
+def repainted(image: Image, drawn: Labels, labels: Labels, spacing: Array, greys: Array) -> Image:
+    """A picture of labels `drawn` as a picture of `labels`.
 
     In each voxel a label looks as it does in the nearest place where the picture shows it; where
     there is none within `REACH_MM`, it has its mean grey value. Borders are as soft as a voxel of
     the finest axis is wide.
 
     Args:
-        image: [X, Y, Z] in [-1, 1]; drawn, given: [X, Y, Z] 0 for the background, 1..L.
+        image: [X, Y, Z] in [-1, 1]; drawn, labels: [X, Y, Z] 0 for the background, 1..L.
         spacing: [3] voxel size in mm.
         greys: [L] mean grey value of each label.
     """
-    parts = _shares(given, spacing, len(greys))
+    parts = _shares(labels, spacing, len(greys))
     painted = np.zeros_like(image)
     middle = float(np.median(image[drawn == 0])) if (drawn == 0).any() else -1.0
     for label, share in enumerate(parts):
@@ -45,11 +45,11 @@ def repainted(image: Image, drawn: Labels, given: Labels, spacing: Array, greys:
     return painted
 
 
-def _shares(given: Labels, spacing: Array, labels: int) -> Image:
+def _shares(label_map: Labels, spacing: Array, labels: int) -> Image:
     """[1 + L, X, Y, Z] part of the background and of each label in each voxel; they sum to 1."""
     softness = float(spacing.min())
     voxel = (float(spacing[0]), float(spacing[1]), float(spacing[2]))
-    distances = signed_distances(given, range(labels + 1), voxel, 2.0 * softness)
+    distances = signed_distances(label_map, range(labels + 1), voxel, 2.0 * softness)
     parts = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
     return np.asarray(parts / np.maximum(parts.sum(axis=0), 1e-6), np.float32)
 

@@ -88,9 +88,9 @@ class ImageRenderer:
     def greys(self, figures: Array) -> Array:
         return Layers.of(figures, len(self._labels)).means
 
-    def measure(self, scan: Scan, found: Alignment) -> Array:
+    def measure(self, scan: Scan, alignment: Alignment) -> Array:
         with one_thread():
-            inside = in_box(scan, found)
+            inside = in_box(scan, alignment)
         layers = Layers.measure(
             scan.image, scan.mask, inside, len(self._labels), absolute=self._absolute
         )

@@ -86,32 +86,32 @@ class Layers:
         self,
         image: npt.NDArray[np.float32],
         shares: npt.NDArray[np.float32],
-        wanted: Layers,
+        target: Layers,
     ) -> npt.NDArray[np.float32]:
         """An image that has these layers with other ones.
 
         Args:
             image: [...] in [-1, 1].
             shares: [L, ...] part of each label in each voxel; the rest is background.
-            wanted: the layers that it shall have. A label that this picture lacks keeps its values.
+            target: the layers that it shall have. A label that this picture lacks keeps its values.
         """
-        painted = self._background(image, wanted) * (1.0 - shares.sum(axis=0))
+        painted = self._background(image, target) * (1.0 - shares.sum(axis=0))
         for label, share in enumerate(shares):
             gain, offset = 1.0, 0.0
             if np.isfinite(self.means[label]):
-                gain = float(wanted.stds[label] / self.stds[label])
-                offset = float(wanted.means[label] - gain * self.means[label])
+                gain = float(target.stds[label] / self.stds[label])
+                offset = float(target.means[label] - gain * self.means[label])
             painted += share * (gain * image + offset)
         return np.asarray(np.clip(painted, -1.0, 1.0), np.float32)
 
     def _background(
-        self, image: npt.NDArray[np.float32], wanted: Layers
+        self, image: npt.NDArray[np.float32], target: Layers
     ) -> npt.NDArray[np.float32]:
         if not len(self.quantiles) or not np.isfinite(self.quantiles).all():
             return image
         # Beyond the outermost quantiles a grey value moves with them.
         own = np.concatenate([self.quantiles[:1] - 2.0, self.quantiles, self.quantiles[-1:] + 2.0])
-        new = wanted.quantiles
+        new = target.quantiles
         new = np.concatenate([new[:1] - 2.0, new, new[-1:] + 2.0])
         own = np.maximum.accumulate(own + 1e-6 * np.arange(len(own)))
         return np.interp(image, own, new).astype(np.float32)

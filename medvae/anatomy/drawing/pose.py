@@ -94,12 +94,12 @@ class Pose:
         return transform(np.asarray(np.linalg.inv(alignment.affine)), points)
 
 
-def in_box(scan: Scan, found: Alignment) -> npt.NDArray[np.bool_]:
+def in_box(scan: Scan, alignment: Alignment) -> npt.NDArray[np.bool_]:
     """[X, Y, Z] whether a voxel is in the template's box, by the affine map alone."""
     inside = np.empty(scan.image.shape, bool)
     x, y, z = scan.image.shape
     for where, slab in OutputGrid(scan.affine, (x, y, z)).slabs():
-        points = affine_points(found.affine @ slab.affine, slab.shape, torch.device("cpu"))
-        at = sampling.box_coordinates(points, found.box)
+        points = affine_points(alignment.affine @ slab.affine, slab.shape, torch.device("cpu"))
+        at = sampling.box_coordinates(points, alignment.box)
         inside[where] = (at.abs() <= 1.0).all(dim=0).numpy()
     return inside

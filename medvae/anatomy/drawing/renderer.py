@@ -50,7 +50,7 @@ class Renderer(Protocol):
     def greys(self, figures: Array) -> Array:
         """[L] mean grey value of each cohort label in a picture of figures [F]."""
 
-    def measure(self, scan: Scan, found: Alignment) -> Array:
+    def measure(self, scan: Scan, alignment: Alignment) -> Array:
         """[F] figures of one patient from his or her own scan, registered to the template.
 
         NaN where the scan does not show it (no mask, or a structure beside the field of view).

@@ -29,13 +29,13 @@ class SoftLabels:
         labels: npt.NDArray[np.uint8],
         affine: Array,
         count: int,
-        known: npt.NDArray[np.bool_] | None = None,
+        structures: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Args:
         labels: [X, Y, Z].
         affine: [4, 4] voxel index to mm.
-        known: [count] labels that the user gets. Beyond the map, where it cuts the anatomy off,
-            all goes on as the most frequent label at the cut that is none of these.
+        structures: [count] labels that the user gets. Beyond the map, where it cuts the anatomy
+            off, all goes on as the most frequent label at the cut that is none of these.
         """
         self.count = count
         labels, low = _cropped(labels)
@@ -44,8 +44,8 @@ class SoftLabels:
         self._to_index = shift @ np.linalg.inv(affine)
         # Two more voxels on each side, which repeat beyond.
         padded = np.pad(labels, 2, mode="edge")
-        if known is not None:
-            _replace_outside(padded, known)
+        if structures is not None:
+            _replace_outside(padded, structures)
         self._shape = padded.shape
         highest = ndimage.maximum_filter(padded, 3)
         mixed = highest != ndimage.minimum_filter(padded, 3)
@@ -91,14 +91,14 @@ class SoftLabels:
         return flat, offsets
 
 
-def _replace_outside(padded: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_]) -> None:
+def _replace_outside(padded: npt.NDArray[np.uint8], structures: npt.NDArray[np.bool_]) -> None:
     """The two outermost planes of every side: one label, of no known structure, and nothing."""
     for axis in range(3):
         for planes in (slice(0, 2), slice(-2, None)):
             side = np.moveaxis(padded, axis, 0)[planes]
-            counts = np.bincount(side.ravel(), minlength=len(known))
+            counts = np.bincount(side.ravel(), minlength=len(structures))
             counts[0] = 0
-            counts[: len(known)][known] = 0
+            counts[: len(structures)][structures] = 0
             side[side > 0] = counts.argmax() if counts.any() else 0
 
 

@@ -79,9 +79,9 @@ class TemplateRenderer:
     def greys(self, figures: Array) -> Array:
         return Layers.of(figures, len(self._labels)).means[: self._organs]
 
-    def measure(self, scan: Scan, found: Alignment) -> Array:
+    def measure(self, scan: Scan, alignment: Alignment) -> Array:
         with one_thread():
-            inside = in_box(scan, found)
+            inside = in_box(scan, alignment)
         mask = scan.mask
         if self._tissues is not None:
             tissues = self._tissues.shown(scan)

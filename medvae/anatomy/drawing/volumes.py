@@ -37,24 +37,24 @@ def by_label(shares: Maps, cohort: npt.NDArray[np.intp], labels: int) -> Array:
     return np.asarray(np.bincount(cohort, of_component, labels + 1)[1:], np.float64)
 
 
-def biases(pure: Array, mixtures: torch.Tensor, wanted: Array) -> Array:
+def biases(pure: Array, mixtures: torch.Tensor, target: Array) -> Array:
     """[L + 1] what is added to the logarithm of each label's membership; none to that of no label.
 
     Args:
         pure: [L + 1] points that are of one label alone; the first: of none.
         mixtures: [P, L + 1] memberships of points near borders; each row sums to 1.
-        wanted: [L] points that are to be of each label; one that is not positive or not finite
+        target: [L] points that are to be of each label; one that is not positive or not finite
             stays as it is.
     """
     bias = torch.zeros(len(pure), dtype=torch.float64)
     shares = mixtures.double()
-    free = np.isfinite(wanted) & (wanted > 0) & (pure[1:] + shares.sum(dim=0).numpy()[1:] > 0)
+    free = np.isfinite(target) & (target > 0) & (pure[1:] + shares.sum(dim=0).numpy()[1:] > 0)
     for _ in range(_ROUNDS):
         weighted = shares * bias.exp()
         weighted /= weighted.sum(dim=1, keepdim=True).clamp(min=1e-12)
         have = pure[1:] + weighted.sum(dim=0).numpy()[1:]
         # Borders give way in part: the logarithm of a membership moves a volume by less.
-        step = np.log(np.where(free, wanted, 1.0) / np.where(free, np.maximum(have, 1e-9), 1.0))
+        step = np.log(np.where(free, target, 1.0) / np.where(free, np.maximum(have, 1e-9), 1.0))
         bias[1:] = (bias[1:] + torch.from_numpy(2.0 * step)).clamp(-_LARGEST, _LARGEST)
     return np.asarray(bias.numpy())
 

@@ -63,11 +63,11 @@ class Part(Protocol):
     def dimension(self) -> int:
         """Length of a vector."""
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
         """[dimension] of one volume, given what is public or has been released before."""
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        """`known` with what a released mean vector [dimension] adds.
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        """`numbers` with what a released mean vector [dimension] adds.
 
         sigma: noise deviation of each coordinate of `released`; 0: none.
         """

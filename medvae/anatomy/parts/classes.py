@@ -38,11 +38,11 @@ class ClassShares:
     def dimension(self) -> int:
         return self.classes
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        return in_block(np.ones(1), found.category, self.classes)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        return in_block(np.ones(1), measured.category, self.classes)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        return replace(known, class_shares=shares_of(released, sigma))
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        return replace(numbers, class_shares=shares_of(released, sigma))
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,15 @@ class ClassPlace:
     def clip(self) -> float:
         return CLASS_REACH * place.SIZE**0.5
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        return in_block((found.place - known.place) / known.place_std, found.category, self.classes)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        return in_block(
+            (measured.place - numbers.place) / numbers.place_std, measured.category, self.classes
+        )
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        before = None if not known.class_place.size else known.class_place / known.place_std
-        change = _by_class(released, sigma, known, _shrunk_place, before)
-        return replace(known, class_place=change * known.place_std)
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        before = None if not numbers.class_place.size else numbers.class_place / numbers.place_std
+        change = _by_class(released, sigma, numbers, _shrunk_place, before)
+        return replace(numbers, class_place=change * numbers.place_std)
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,17 @@ class ClassFigures:
     def clip(self) -> float:
         return CLASS_REACH * float(np.sqrt(self.figures))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.figures - known.figures) / known.figures_std
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        deviation = (measured.figures - numbers.figures) / numbers.figures_std
         told_deviation = np.where(np.isfinite(deviation), deviation, 0.0)
-        return in_block(told_deviation, found.category, self.classes)
+        return in_block(told_deviation, measured.category, self.classes)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        before = None if not known.class_figures.size else known.class_figures / known.figures_std
-        change = _by_class(released, sigma, known, toward_zero, before)
-        return replace(known, class_figures=change * known.figures_std)
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        before = (
+            None if not numbers.class_figures.size else numbers.class_figures / numbers.figures_std
+        )
+        change = _by_class(released, sigma, numbers, toward_zero, before)
+        return replace(numbers, class_figures=change * numbers.figures_std)
 
 
 @dataclass(frozen=True)
@@ -120,20 +124,20 @@ class ClassShape:
     def clip(self) -> float:
         return CLASS_REACH * float(np.sqrt(3 * self.count))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.shape - known.shape) / self.bands.spread(known.shape_std)
-        return in_block(deviation[:, : self.count].reshape(-1), found.category, self.classes)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        deviation = (measured.shape - numbers.shape) / self.bands.spread(numbers.shape_std)
+        return in_block(deviation[:, : self.count].reshape(-1), measured.category, self.classes)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        units = self.bands.spread(known.shape_std)
-        change = np.zeros((self.classes, *known.shape.shape))
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        units = self.bands.spread(numbers.shape_std)
+        change = np.zeros((self.classes, *numbers.shape.shape))
         before = None
-        if known.class_shape.size:
-            change = known.class_shape / units
+        if numbers.class_shape.size:
+            change = numbers.class_shape / units
             before = change[..., : self.count].reshape(self.classes, -1)
-        blocks = _by_class(released, sigma, known, toward_zero, before)
+        blocks = _by_class(released, sigma, numbers, toward_zero, before)
         change[..., : self.count] = blocks.reshape(self.classes, 3, self.count)
-        return replace(known, class_shape=change * units)
+        return replace(numbers, class_shape=change * units)
 
 
 def shares_of(released: Array, sigma: float) -> Array:
@@ -169,7 +173,7 @@ def _shrunk_place(values: Array, sigma: float) -> Array:
 def _by_class(
     released: Array,
     sigma: float,
-    known: Numbers,
+    numbers: Numbers,
     shrink: Callable[[Array, float], Array],
     before: Array | None,
 ) -> Array:
@@ -177,7 +181,7 @@ def _by_class(
 
     before: [classes, n] what an earlier model says, and noise leaves; None: no deviation.
     """
-    shares = known.class_shares
+    shares = numbers.class_shares
     blocks = released.reshape(len(shares), -1)
     centre = np.zeros_like(blocks) if before is None else before
     return np.stack(

@@ -39,13 +39,13 @@ class MeanPlace:
     clip: float = REACH * place.SIZE**0.5
     dimension: int = place.SIZE
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        return (found.place - self.public.place) / self.public.place_std
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        return (measured.place - self.public.place) / self.public.place_std
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         parts = (place.ROTATION, place.STRETCH, place.SHIFT)
         shrunk = np.concatenate([toward_zero(released[part], sigma) for part in parts])
-        return replace(known, place=self.public.place + shrunk * self.public.place_std)
+        return replace(numbers, place=self.public.place + shrunk * self.public.place_std)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class MeanShape:
     def clip(self) -> float:
         return REACH * float(np.sqrt(self.dimension))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.shape - self.public.shape) / self.bands.spread(self.public.shape_std)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        deviation = (measured.shape - self.public.shape) / self.bands.spread(self.public.shape_std)
         return np.asarray(deviation[:, : self.count].reshape(-1))
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         shrunk = np.zeros_like(self.public.shape)
         shrunk[:, : self.count] = released.reshape(3, self.count)
         # By band: shapes of a population differ from public ones in what is slow.
@@ -78,7 +78,7 @@ class MeanShape:
             there = (self.bands.of == band) & (np.arange(shrunk.shape[1]) < self.count)
             shrunk[:, there] = toward_zero(shrunk[:, there].reshape(-1), sigma).reshape(3, -1)
         change = shrunk * self.bands.spread(self.public.shape_std)
-        return replace(known, shape=self.public.shape + change)
+        return replace(numbers, shape=self.public.shape + change)
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class MeanFigures:
     def clip(self) -> float:
         return REACH * float(np.sqrt(self.dimension))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.figures - self.public.figures) / self.public.figures_std
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        deviation = (measured.figures - self.public.figures) / self.public.figures_std
         return np.where(np.isfinite(deviation), deviation, 0.0)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         public = self.public
         change = toward_zero(released, sigma) * public.figures_std
         # What noise leaves unknown of the mean is drawn from its posterior.
         doubt = sigma**2 / (1.0 + sigma**2)
         rest = public.figures_std**2 - public.figures_within**2
         std = np.sqrt(public.figures_within**2 + rest * doubt)
-        return replace(known, figures=public.figures + change, figures_std=std)
+        return replace(numbers, figures=public.figures + change, figures_std=std)

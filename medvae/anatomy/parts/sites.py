@@ -30,11 +30,11 @@ class SiteShares:
     def dimension(self) -> int:
         return self.sites
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        return in_block(np.ones(1), found.site, self.sites)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        return in_block(np.ones(1), measured.site, self.sites)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        return replace(known, site_shares=shares_of(released, sigma))
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        return replace(numbers, site_shares=shares_of(released, sigma))
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,23 @@ class SiteFigures:
     def clip(self) -> float:
         return CLASS_REACH * float(np.sqrt(self.figures))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        own = found.category if found.category in range(known.classes) else None
-        deviation = (found.figures - known.of_class(own).figures) / known.figures_std
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        own = measured.category if measured.category in range(numbers.classes) else None
+        deviation = (measured.figures - numbers.of_class(own).figures) / numbers.figures_std
         told_deviation = np.where(np.isfinite(deviation), deviation, 0.0)
-        return in_block(told_deviation, found.site, self.sites)
+        return in_block(told_deviation, measured.site, self.sites)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
-        apart = Apart.of(released, sigma, known.site_shares)
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
+        apart = Apart.of(released, sigma, numbers.site_shares)
         # What all sites have in common is the error of the released means.
         common = toward_zero(apart.common, apart.common_sigma)
         own = np.zeros_like(apart.own)
-        if known.site_figures.size:
+        if numbers.site_figures.size:
             # Of an earlier model, which noise leaves as it was.
-            own = known.site_figures / known.figures_std - common
+            own = numbers.site_figures / numbers.figures_std - common
         for site, noise in enumerate(apart.own_sigma):
             own[site] += toward_zero(apart.own[site] - own[site], float(noise))
-        return replace(known, site_figures=(own + common) * known.figures_std)
+        return replace(numbers, site_figures=(own + common) * numbers.figures_std)
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,13 @@ class PlaceSpread:
     clip: float = SPREAD_REACH * place.SIZE**0.5
     dimension: int = place.SIZE
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        return np.asarray(((found.place - known.place) / self.public.place_std) ** 2 - 1.0)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        return np.asarray(((measured.place - numbers.place) / self.public.place_std) ** 2 - 1.0)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         parts = (place.ROTATION, place.STRETCH, place.SHIFT)
         ratio = np.concatenate([toward_common(released[part], sigma) for part in parts])
-        return replace(known, place_std=_std(self.public.place_std, ratio))
+        return replace(numbers, place_std=_std(self.public.place_std, ratio))
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class ShapeSpread:
         """A band's mean square varies less than a square: many coefficients are in it."""
         return 0.7 * float(np.sqrt(self.dimension))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        square = self.bands.mean((found.shape - known.shape) ** 2)
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        square = self.bands.mean((measured.shape - numbers.shape) ** 2)
         return np.asarray((square / self.public.shape_std**2 - 1.0).reshape(-1))
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         ratio = toward_common(released, sigma).reshape(3, -1)
-        return replace(known, shape_std=_std(self.public.shape_std, ratio))
+        return replace(numbers, shape_std=_std(self.public.shape_std, ratio))
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class FiguresSpread:
     def clip(self) -> float:
         return SPREAD_REACH * float(np.sqrt(self.dimension))
 
-    def measure(self, found: Measured, known: Numbers) -> Array:
-        deviation = (found.figures - known.figures) / self.public.figures_within
+    def measure(self, measured: Measured, numbers: Numbers) -> Array:
+        deviation = (measured.figures - numbers.figures) / self.public.figures_within
         return np.where(np.isfinite(deviation), deviation**2 - 1.0, 0.0)
 
-    def estimate(self, released: Array, sigma: float, known: Numbers) -> Numbers:
+    def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         ratio = toward_common(released, sigma)
         within = self.public.figures_within
-        doubt = np.maximum(known.figures_std**2 - within**2, 0.0)
-        return replace(known, figures_std=np.sqrt(_std(within, ratio) ** 2 + doubt))
+        doubt = np.maximum(numbers.figures_std**2 - within**2, 0.0)
+        return replace(numbers, figures_std=np.sqrt(_std(within, ratio) ** 2 + doubt))

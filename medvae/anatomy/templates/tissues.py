@@ -69,13 +69,13 @@ class Tissues:
         return (gas if scan.mask is None else gas & (scan.mask == 0), body)
 
     def interior(
-        self, image: npt.NDArray[np.float32], shown: Sequence[Mask]
+        self, image: npt.NDArray[np.float32], masks: Sequence[Mask]
     ) -> npt.NDArray[np.float32]:
         """[X, Y, Z] a picture with soft tissue in place of gas and of what is not body.
 
-        shown: the masks of `shown`.
+        masks: as `shown` gives them.
         """
-        solid = shown[-1] if self.gas is None else shown[-1] & ~shown[0]
+        solid = masks[-1] if self.gas is None else masks[-1] & ~masks[0]
         return np.asarray(np.where(solid, image, np.float32(self.soft)), np.float32)
 
 
