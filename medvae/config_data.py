@@ -91,21 +91,21 @@ class DataConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults(cls, given: Any) -> Any:
+    def _defaults(cls, values: Any) -> Any:
         """What is not given is as usual for the modality."""
         # What is no modality is refused below, by its own key.
-        if not isinstance(given, Mapping) or given.get("modality") not in modalities.names():
-            return given
-        modality = modalities.get(given["modality"])
+        if not isinstance(values, Mapping) or values.get("modality") not in modalities.names():
+            return values
+        modality = modalities.get(values["modality"])
         usual: dict[str, Any] = {"window": modality.window, "channels": modality.channels}
         if modality.planar:
             usual |= {"size": PICTURE, "fit": "stretch"}
-        return {**usual, **given}
+        return {**usual, **values}
 
     @field_validator("modality")
     @classmethod
-    def _known(cls, given: str) -> str:
-        return modalities.usable(given).name
+    def _known(cls, name: str) -> str:
+        return modalities.usable(name).name
 
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:
@@ -135,13 +135,13 @@ class DataConfig(Section):
 
     @field_validator("sites")
     @classmethod
-    def _apart(cls, given: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return None if given is None else checked_sites(given)
+    def _apart(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if names is None else checked_sites(names)
 
     @field_validator("label_scheme", mode="before")
     @classmethod
-    def _scheme(cls, given: Any) -> Any:
-        return label_scheme(given) if isinstance(given, Mapping) else given
+    def _scheme(cls, scheme: Any) -> Any:
+        return label_scheme(scheme) if isinstance(scheme, Mapping) else scheme
 
     @model_validator(mode="after")
     def _cropped(self) -> DataConfig:

@@ -112,8 +112,8 @@ def nearest_key(name: str) -> str:
     return f"its sections are {', '.join(sections)} (see: medvae config explain SECTION)"
 
 
-def _similarity(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+def _similarity(word: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, word, other).ratio()
 
 
 def _text(source: str | os.PathLike[str]) -> str:
@@ -134,9 +134,9 @@ def _text(source: str | os.PathLike[str]) -> str:
         raise UsageError(f"configuration {name} is not valid YAML: not UTF-8") from error
 
 
-def _nearest(name: str, known: dict[str, Preset]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"the nearest preset is {close[0]}" if close else f"presets are {', '.join(known)}"
+def _nearest(name: str, shipped: dict[str, Preset]) -> str:
+    close = difflib.get_close_matches(name, shipped, n=1)
+    return f"the nearest preset is {close[0]}" if close else f"presets are {', '.join(shipped)}"
 
 
 def _override(raw: dict[str, Any], item: str) -> None:

@@ -16,7 +16,7 @@ LABEL_NUMBERS = range(1, 256)
 LONGEST_LABEL_NAME = 64
 
 
-def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
+def label_scheme(scheme: Mapping[Any, Any]) -> dict[str, str]:
     """A label scheme, number (as text) -> name, ascending by number; 0, the background, dropped.
 
     Raises:
@@ -24,7 +24,7 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
             64 characters, not printable or there twice.
     """
     names: dict[int, str] = {}
-    for key, value in given.items():
+    for key, value in scheme.items():
         number = str(key).strip()
         name = str(value).strip()
         if not (number.isascii() and number.isdigit() and int(number) < LABEL_NUMBERS.stop):
@@ -42,18 +42,18 @@ def label_scheme(given: Mapping[Any, Any]) -> dict[str, str]:
     return {str(number): names[number] for number in sorted(names)}
 
 
-def checked_sites(given: Sequence[str]) -> tuple[str, ...]:
+def checked_sites(names: Sequence[str]) -> tuple[str, ...]:
     """Names of sites in the order given; none of them twice.
 
     Raises:
         ValueError: a name is none (see `SITE`), is there twice, or it is one alone or too many.
     """
-    for name in given:
+    for name in names:
         if not re.fullmatch(SITE, name):
             raise ValueError(
                 f"{name[:40]!r} is no name of a site: expected up to 32 letters, digits, dots, "
                 "hyphens and underscores"
             )
-    if len(set(given)) < len(given) or len(given) == 1 or len(given) > MAX_SITES:
+    if len(set(names)) < len(names) or len(names) == 1 or len(names) > MAX_SITES:
         raise ValueError(f"sites are two to {MAX_SITES} different names, or none")
-    return tuple(given)
+    return tuple(names)

@@ -38,18 +38,18 @@ def words(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def shortage(place: Path, needed: int, kept: str = "what was there before is kept") -> AccessError:
+def shortage(place: Path, needed: int, state: str = "what was there before is kept") -> AccessError:
     """The error of a disk that is full.
 
     Args:
         place: what was written to.
         needed: bytes, about, that it takes. What is free may be more: a quota, or files that
             another process has removed since.
-        kept: what has become of that which was begun.
+        state: what has become of that which was begun.
     """
     return AccessError(
         f"the disk of {place} is full: {words(free(place))} are free and about {words(needed)} are "
-        f"needed; {kept}: make room there or name another place, then run the same command again"
+        f"needed; {state}: make room there or name another place, then run the same command again"
     )
 
 

@@ -144,12 +144,12 @@ def library_of(vault: PathLike | None) -> Library:
     return Library(default_vault() if vault is None else Path(vault))
 
 
-def _scheme(given: Scheme) -> dict[int, str]:
+def _scheme(scheme: Scheme) -> dict[int, str]:
     from medvae.anatomy.collection import label_scheme
     from medvae.api import declaration
 
     try:
-        return label_scheme(declaration.mapping(given))
+        return label_scheme(declaration.mapping(scheme))
     except ValueError as error:
         raise UsageError(
             f"--label-scheme: {error}; expected 1=name,2=name or a YAML, JSON, CSV or TSV file"

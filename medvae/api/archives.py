@@ -36,11 +36,11 @@ class PullRequest:
     bind: str = "127.0.0.1"
 
 
-def modality_of(given: str | None) -> str | None:
+def modality_of(name: str | None) -> str | None:
     """The modality of an ingest, by its own name or by DICOM's code (CT, MR, PT)."""
     from medvae.pacs.wanted import CODES, NAMES
 
-    return None if given is None else NAMES.get(CODES.get(given.lower(), ""))
+    return None if name is None else NAMES.get(CODES.get(name.lower(), ""))
 
 
 def pull(
@@ -91,24 +91,24 @@ def _wanted(order: PullRequest) -> Wanted:
     return Wanted.of(order.studies, order.patient, order.modality, order.dates, order.limit)
 
 
-def _receive(archive: Archive, wanted: Wanted, held: Hold, progress: Progress) -> bool:
+def _receive(archive: Archive, query: Wanted, hold: Hold, progress: Progress) -> bool:
     """Fetch all that matches; whether there would have been more."""
-    listing = archive.find(wanted)
-    missing = set(wanted.studies) - {study.uid for study in listing.studies}
+    listing = archive.find(query)
+    missing = set(query.studies) - {study.uid for study in listing.studies}
     if not listing.studies or (missing and not listing.more):
         which = f"study {min(missing)}" if missing else "study that matches"
         raise NotFoundError(f"{archive.peer.label} has no {which}: check what was asked for")
     progress.start("pull", len(listing.studies))
     for done, listed in enumerate(listing.studies, start=1):
-        archive.fetch(listed, wanted, held)
+        archive.fetch(listed, query, hold)
         progress.advance(done)
     progress.finish()
     return listing.more
 
 
-def count(held: Hold) -> Pulled:
+def count(hold: Hold) -> Pulled:
     """How much was received."""
-    studies = held.studies
+    studies = hold.studies
     return Pulled(
         len(studies),
         sum(len(study.members) for study in studies),
@@ -125,7 +125,7 @@ def hold_of(memory_limit: float) -> Hold:
     return Hold(int(memory_limit * GIB))
 
 
-def sources_of(origin: str, held: Hold) -> list[Received]:
+def sources_of(origin: str, hold: Hold) -> list[Received]:
     """What to ingest of the studies that were received; `origin` is for messages."""
     from medvae.ingest import Received
 
@@ -137,5 +137,5 @@ def sources_of(origin: str, held: Hold) -> list[Received]:
             study.uid,
             study.patient,
         )
-        for study in held.studies
+        for study in hold.studies
     ]

@@ -31,14 +31,14 @@ _MEASURING_SECONDS, _DRAWING_SECONDS = 5.0, 2.0
 _MAP_PASSES = 2
 
 
-def estimate(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
+def estimate(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
     """Seconds and bytes of a private run on this machine: within a factor of about two."""
     x, y, z = cfg.data.size
     if cfg.cosines.share:
-        return _of_cosines(cfg, made, volumes)
+        return _of_cosines(cfg, plan, volumes)
     step = _gradient_seconds(cfg)
-    private = sum(m.steps * m.sample_rate for m in made.mechanisms if m.name == "finetune")
-    seconds = private * made.patients * cfg.finetune.views * step
+    private = sum(m.steps * m.sample_rate for m in plan.mechanisms if m.name == "finetune")
+    seconds = private * plan.patients * cfg.finetune.views * step
     seconds += volumes * step
     if cfg.atlas.share:
         seconds += volumes * _REGISTRATIONS * _registration_seconds(cfg)
@@ -65,7 +65,7 @@ def stored_bytes(cfg: RunConfig) -> int:
     return 4 * floats
 
 
-def _of_cosines(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
+def _of_cosines(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
     """Of images that are read once and measured once a mechanism."""
     import numpy as np
 
@@ -75,7 +75,7 @@ def _of_cosines(cfg: RunConfig, made: Plan, volumes: int) -> Cost:
     image = np.random.default_rng(0).normal(size=(basis.channels, *basis.size))
     step = _fastest(lambda: basis.analyse(image)) + _PRODUCTS_SECONDS
     floats = volumes * len(basis) * 4
-    return Cost(round(volumes * len(made.mechanisms) * step, 1), _BASE_BYTES + floats)
+    return Cost(round(volumes * len(plan.mechanisms) * step, 1), _BASE_BYTES + floats)
 
 
 def _gradient_seconds(cfg: RunConfig) -> float:

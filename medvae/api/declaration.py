@@ -63,25 +63,25 @@ def parse(
     return {"label_scheme": scheme, "classes": classes, "sites": named}
 
 
-def _sites(given: Sequence[str]) -> list[str]:
+def _sites(names: Sequence[str]) -> list[str]:
     try:
-        return list(checked_sites(given))
+        return list(checked_sites(names))
     except ValueError as error:
         raise UsageError(f"--sites: {error}; expected such as north,south, or none") from error
 
 
-def mapping(given: Scheme) -> Unchecked:
+def mapping(scheme: Scheme) -> Unchecked:
     """Numbers and names as they were given, before they are checked.
 
     Raises:
         ValueError: it is no mapping, and no file that holds one.
     """
-    if isinstance(given, Mapping):
-        return given
-    text = os.fspath(given)
+    if isinstance(scheme, Mapping):
+        return scheme
+    text = os.fspath(scheme)
     if text == "none":
         return {}
-    if isinstance(given, str) and "=" in text and not text.lower().endswith(_FILES):
+    if isinstance(scheme, str) and "=" in text and not text.lower().endswith(_FILES):
         return _pairs(part.partition("=")[::2] for part in text.split(","))
     return _file(Path(text))
 
@@ -144,13 +144,13 @@ def result(declared: Declaration) -> Declared:
     return Declared(declared["label_scheme"], declared["classes"], named)
 
 
-def merged(before: Declaration, given: Declaration) -> Declaration:
-    """`before` with whatever `given` declares in its place."""
-    scheme, classes = given["label_scheme"], given["classes"]
+def merged(before: Declaration, after: Declaration) -> Declaration:
+    """`before` with whatever `after` declares in its place."""
+    scheme, classes = after["label_scheme"], after["classes"]
     return {
         "label_scheme": before.get("label_scheme") if scheme is None else scheme,
         "classes": before.get("classes") if classes is None else classes,
-        "sites": before.get("sites") if given.get("sites") is None else given["sites"],
+        "sites": before.get("sites") if after.get("sites") is None else after["sites"],
     }
 
 

@@ -98,13 +98,13 @@ def _manifests(tenant: Tenant, stored: Stored) -> dict[str, Manifest]:
     return manifests
 
 
-def _sweep(tenant: Tenant, kept: dict[str, Manifest], stored: Stored) -> int:
-    """Delete every volume that no manifest of `kept` lists; the writer lock is held.
+def _sweep(tenant: Tenant, manifests: dict[str, Manifest], stored: Stored) -> int:
+    """Delete every volume that no manifest of `manifests` lists; the writer lock is held.
 
     stored: the tenant's proven inventory, from before this transaction. What an interrupted
     ingest sealed and never listed goes as well.
     """
-    listed = {entry["object"] for manifest in kept.values() for entry in manifest["volumes"]}
+    listed = {entry["object"] for manifest in manifests.values() for entry in manifest["volumes"]}
     doomed = [volume for volume in stored.get("volume", {}) if volume not in listed]
     for volume in doomed:
         tenant.delete("volume", volume)

@@ -65,17 +65,17 @@ def ingest(
     if options.sheet is not None:
         raise UsageError("--sheet goes with --dry-run; see medvae dataset preview for afterwards")
     with tenant.writer():
-        taken = _IngestState()
+        state = _IngestState()
         try:
-            taken.owners = Owners.of(tenant)
-            taken.stored = Stored(tenant)
-            taken.before = datasets.newest_entries(tenant, dataset)
+            state.owners = Owners.of(tenant)
+            state.stored = Stored(tenant)
+            state.before = datasets.newest_entries(tenant, dataset)
             scheme = _scheme(tenant, dataset, declared)
-            _take(tenant, _read(tenant, sources, options, scheme, taken.notes), taken)
-            if not taken.entries:
-                raise nothing(sources, taken.quarantined)
+            _take(tenant, _read(tenant, sources, options, scheme, state.notes), state)
+            if not state.entries:
+                raise nothing(sources, state.quarantined)
             manifest, added, updated = datasets.add_version(
-                tenant, dataset, taken.entries, declared
+                tenant, dataset, state.entries, declared
             )
         except Exception as error:
             tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
@@ -85,7 +85,7 @@ def ingest(
             dataset=f"{dataset}@{manifest['version']}",
             added=added,
             updated=updated,
-            quarantined=len(taken.quarantined),
+            quarantined=len(state.quarantined),
         )
     return IngestResult(
         dataset=dataset,
@@ -97,9 +97,9 @@ def ingest(
         masks=sum(entry["mask"] for entry in manifest["volumes"]),
         declared=declaration.result(manifest["declared"]),
         unit=manifest["unit"],
-        quarantined=tuple(taken.quarantined),
-        reasons=reasons(taken.quarantined),
-        notes=(*taken.notes, *taken.owners.notes(), *declaration.notes(manifest)),
+        quarantined=tuple(state.quarantined),
+        reasons=reasons(state.quarantined),
+        notes=(*state.notes, *state.owners.notes(), *declaration.notes(manifest)),
     )
 
 
@@ -170,34 +170,34 @@ def _read(
     )
 
 
-def _take(tenant: Tenant, items: Iterable[Ingested | Quarantined], taken: _IngestState) -> None:
+def _take(tenant: Tenant, items: Iterable[Ingested | Quarantined], state: _IngestState) -> None:
     from medvae.ingest import Quarantined
 
     for item in items:
         if isinstance(item, Quarantined):
-            taken.quarantined.append(Refused(item.source, item.reason))
+            state.quarantined.append(Refused(item.source, item.reason))
         else:
-            _keep(tenant, item, taken)
+            _keep(tenant, item, state)
 
 
-def _keep(tenant: Tenant, item: Ingested, taken: _IngestState) -> None:
+def _keep(tenant: Tenant, item: Ingested, state: _IngestState) -> None:
     """Seal a volume, unless it or a copy of it is known as another subject's."""
     voxels = voxel_digest(tenant, item.volume.voxels)
-    holder = taken.owners.holder(tenant, item, voxels)
-    if reason := taken.owners.refusal(item, holder, voxels, taken.stored):
-        taken.quarantined.append(Refused(item.source, reason))
+    holder = state.owners.holder(tenant, item, voxels)
+    if reason := state.owners.refusal(item, holder, voxels, state.stored):
+        state.quarantined.append(Refused(item.source, reason))
         return
-    taken.owners.keep(item, voxels, holder)
-    before = taken.before.get((voxels, holder.pseudonym))
+    state.owners.keep(item, voxels, holder)
+    before = state.before.get((voxels, holder.pseudonym))
     volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
     entry = _seal(tenant, volume, voxels, holder)
     if before is not None:
-        taken.owners.compare(before, entry)
+        state.owners.compare(before, entry)
     if item.study:
         entry["study"] = item.study
-    taken.entries.append(entry)
-    if taken.stored is not None:
-        taken.stored.add(entry)
+    state.entries.append(entry)
+    if state.stored is not None:
+        state.stored.add(entry)
 
 
 def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> VolumeEntry:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def destination_of(
-    port: int | None, bind: str, peer: Peer, access: Access, held: Hold
+    port: int | None, bind: str, peer: Peer, access: Access, hold: Hold
 ) -> Iterator[Destination | None]:
-    """A storage service for the block, into `held`; None where no port is given.
+    """A storage service for the block, into `hold`; None where no port is given.
 
     Raises:
         UsageError: what is asked for cannot be right, or would go unprotected.
@@ -31,7 +31,7 @@ def destination_of(
     how = _listening(port, bind, peer, access)
     from medvae.pacs.destination import Destination
 
-    destination = Destination(how, held, peer.label)
+    destination = Destination(how, hold, peer.label)
     try:
         yield destination
     finally:

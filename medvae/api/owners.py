@@ -136,8 +136,8 @@ class Owners:
         return owner is not None and owner.pseudonym != holder.pseudonym
 
 
-def _other_study(known: Holder) -> str:
-    where = known.dataset.partition("@")[0]
+def _other_study(owner: Holder) -> str:
+    where = owner.dataset.partition("@")[0]
     stored = f" in data set {where}" if where else ""
     return (
         f"its study is stored{stored} as another patient's, and a study is of one patient: say "
@@ -145,14 +145,14 @@ def _other_study(known: Holder) -> str:
     )
 
 
-def _elsewhere(known: Holder, holder: Holder) -> str:
-    if known.own and not holder.own and known.dataset:
-        name = known.dataset.partition("@")[0]
+def _elsewhere(owner: Holder, holder: Holder) -> str:
+    if owner.own and not holder.own and owner.dataset:
+        name = owner.dataset.partition("@")[0]
         return (
             f"the same voxels are stored in data set {name} as a file of no known patient; run "
             f"medvae dataset delete {name} --yes, then ingest again with the table"
         )
-    where = known.dataset.partition("@")[0]
+    where = owner.dataset.partition("@")[0]
     mistaken = f"; if that is wrong, delete data set {where} and ingest again" if where else ""
     return (
         "the same voxels are stored as another patient's; name the same patient in the subjects "

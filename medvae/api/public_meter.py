@@ -79,10 +79,10 @@ class PublicMeter:
         return drawn
 
 
-def _fit(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
+def _fit(volumes: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    value = fit(made)
+    value = fit(volumes)
     if value is None:
         return None
     among = fit(people) if people.features else None
@@ -101,10 +101,10 @@ def _fit(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | Non
     )
 
 
-def _shape(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
+def _shape(volumes: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    dice, among = shape(made, people), shape(people)
+    dice, among = shape(volumes, people), shape(people)
     if dice is None:
         return None
     # One person does not say how much people differ: then nothing is excused.
@@ -121,10 +121,10 @@ def _shape(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | N
     )
 
 
-def _look(made: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
+def _look(volumes: Likeness, people: Likeness, alone: Likeness | None) -> Part | None:
     from medvae.release.quality import Part
 
-    distance = look(made, people)
+    distance = look(volumes, people)
     if distance is None:
         return None
     return Part(

@@ -28,14 +28,14 @@ def meter(
     tenant: Tenant,
     artifact: Artifact,
     data: DataConfig,
-    wanted: str | None = None,
+    reference: str | None = None,
     progress: Progress = SILENT,
 ) -> PublicMeter:
     """What measures a release of a model.
 
     Args:
         data: the release's grid, window and labels.
-        wanted: name of the entry to compare with, or `NONE`; None: the one that the model draws
+        reference: name of the entry to compare with, or `NONE`; None: the one that the model draws
             from, else the first one that covers the release's labels.
 
     Raises:
@@ -45,9 +45,9 @@ def meter(
         IntegrityError: it is damaged.
     """
     cfg, library = artifact.config(), anatomy_choice.library_of(tenant)
-    if wanted == NONE:
+    if reference == NONE:
         return PublicMeter(data, missing="nobody was to be compared with (--reference none)")
-    name = _chosen(library, cfg, data, wanted)
+    name = _chosen(library, cfg, data, reference)
     if name is None:
         return PublicMeter(data, missing=_nobody(data))
     entry = library.entry(name)
@@ -60,16 +60,18 @@ def meter(
     return PublicMeter(data, people, _words(entry), entry.source, "", own, progress)
 
 
-def _chosen(library: Library, cfg: RunConfig, data: DataConfig, wanted: str | None) -> str | None:
+def _chosen(
+    library: Library, cfg: RunConfig, data: DataConfig, reference: str | None
+) -> str | None:
     from medvae.anatomy.cohort import check_covers
 
     if reason := _incomparable(data):
-        if wanted is not None:
-            raise UsageError(f"--reference {wanted} cannot be compared: {reason}; leave it out")
+        if reference is not None:
+            raise UsageError(f"--reference {reference} cannot be compared: {reason}; leave it out")
         return None
-    if wanted is not None:
-        check_covers(library.entry(wanted), data, cfg.anatomy.labels)
-        return wanted
+    if reference is not None:
+        check_covers(library.entry(reference), data, cfg.anatomy.labels)
+        return reference
     if cfg.anatomy.public:
         return cfg.anatomy.library
     names = [name for name in library.names() if _covers(library.entry(name), cfg, data)]

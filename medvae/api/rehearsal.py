@@ -74,20 +74,22 @@ def rehearse(
     return rehearsal
 
 
-def _see(tenant: Tenant, item: Ingested, owners: Owners, stored: Stored, found: Rehearsal) -> None:
+def _see(
+    tenant: Tenant, item: Ingested, owners: Owners, stored: Stored, rehearsal: Rehearsal
+) -> None:
     voxels = voxel_digest(tenant, item.volume.voxels)
     holder = owners.holder(tenant, item, voxels)
     if reason := owners.refusal(item, holder, voxels, stored):
-        found.refused.append(Refused(item.source, reason))
+        rehearsal.refused.append(Refused(item.source, reason))
         return
     owners.keep(item, voxels, holder)
-    found.units.add(holder.own)
-    found.added += (voxels, holder.pseudonym) not in found.before
-    found.rows.append(_row(item.source, holder.pseudonym, item.volume))
-    if found.sheet and len(found.scans) < MOST_SCANS:
+    rehearsal.units.add(holder.own)
+    rehearsal.added += (voxels, holder.pseudonym) not in rehearsal.before
+    rehearsal.rows.append(_row(item.source, holder.pseudonym, item.volume))
+    if rehearsal.sheet and len(rehearsal.scans) < MOST_SCANS:
         from medvae.release.preview import scan_of
 
-        found.scans.append(scan_of(item.volume, holder.pseudonym[:PSEUDONYM]))
+        rehearsal.scans.append(scan_of(item.volume, holder.pseudonym[:PSEUDONYM]))
 
 
 def _row(source: str, pseudonym: str, volume: Volume) -> Rehearsed:
@@ -106,9 +108,9 @@ def _row(source: str, pseudonym: str, volume: Volume) -> Rehearsed:
 
 
 def draw(
-    found: Rehearsal, out: Path, sources: Sequence[object], scheme: dict[str, str] | None
+    rehearsal: Rehearsal, out: Path, sources: Sequence[object], scheme: dict[str, str] | None
 ) -> None:
     """Write the sheet of a rehearsal."""
     named = ", ".join(Path(str(source)).name for source in sources)[:80]
-    title = f"dry run of {named}: {len(found.scans)} of {len(found.rows)} volumes"
-    write(out, found.scans, title, scheme)
+    title = f"dry run of {named}: {len(rehearsal.scans)} of {len(rehearsal.rows)} volumes"
+    write(out, rehearsal.scans, title, scheme)

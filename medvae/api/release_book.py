@@ -190,17 +190,15 @@ def _recalls(tenant: Tenant) -> list[Recall]:
     return [recall for _, recall in sorted(ordered, key=lambda pair: pair[0])]
 
 
-def _resolve(tenant: Tenant, wanted: str) -> str:
+def _resolve(tenant: Tenant, start: str) -> str:
     names = tenant.names(_KIND)
-    fitting = (
-        [name for name in names if name.startswith(wanted)] if len(wanted) >= _SHORTEST else []
-    )
+    fitting = [name for name in names if name.startswith(start)] if len(start) >= _SHORTEST else []
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UsageError(f"{len(fitting)} releases begin with {wanted!r}; give more of the id")
+        raise UsageError(f"{len(fitting)} releases begin with {start!r}; give more of the id")
     raise NotFoundError(
-        f"tenant {tenant.name} has no release {wanted!r}: give its id or the first {_SHORTEST} "
+        f"tenant {tenant.name} has no release {start!r}: give its id or the first {_SHORTEST} "
         "digits of it (medvae release list)"
     )
 

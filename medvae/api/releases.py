@@ -185,6 +185,6 @@ def verify(
     return checked(release.verify(Path(folder), key, progress, recalled=recalls, approver=approver))
 
 
-def checked(found: VerifyResult) -> ReleaseCheck:
+def checked(result: VerifyResult) -> ReleaseCheck:
     """What verification found, as a program reads it."""
-    return ReleaseCheck(**(vars(found) | {"problems": tuple(found.problems)}))
+    return ReleaseCheck(**(vars(result) | {"problems": tuple(result.problems)}))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
-def run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> bytes:
+def run_key(tenant: Tenant, run: RunRecord, plan: Plan, manifest: Manifest) -> bytes:
     """32 bytes that all private randomness of a run comes from.
 
     Raises:
@@ -34,7 +34,7 @@ def run_key(tenant: Tenant, run: RunRecord, made: Plan, manifest: Manifest) -> b
             f"run {run['name']!r} has lost its secret, without which it cannot be resumed: "
             "restore catalogue.db, keyring.json and objects/ from one backup that holds it"
         ) from error
-    return privacy.run_key(secret, made.digest(), datasets.digest(manifest), "train")
+    return privacy.run_key(secret, plan.digest(), datasets.digest(manifest), "train")
 
 
 def init(

@@ -167,7 +167,7 @@ def _check_sites(cfg: RunConfig) -> RunConfig:
     return cfg
 
 
-def _unit(wanted: str | None, manifest: Manifest) -> str:
+def _unit(declared: str | None, manifest: Manifest) -> str:
     """Who is protected, as the data set recorded it."""
     unit = manifest.get("unit")
     name = manifest["name"]
@@ -176,9 +176,9 @@ def _unit(wanted: str | None, manifest: Manifest) -> str:
             f"data set {name} does not record who a patient is; run medvae dataset declare {name} "
             "with --subjects-are-patients or --files-are-patients"
         )
-    if wanted not in (None, unit):
+    if declared not in (None, unit):
         raise UsageError(
-            f"privacy.unit is {wanted}, but the subjects of data set {name} are "
+            f"privacy.unit is {declared}, but the subjects of data set {name} are "
             f"{'patients' if unit == 'patient' else 'single files'}; leave privacy.unit out"
         )
     return str(unit)
@@ -300,9 +300,9 @@ def _template_there(cfg: RunConfig) -> bool:
     return all(Path(name).is_file() for name in named if name not in (None, "none", "mni152"))
 
 
-def _differing(one: RunConfig, other: RunConfig) -> str:
+def _differing(cfg: RunConfig, other: RunConfig) -> str:
     """The first key that two configurations differ in, as `--set` names it."""
-    first, second = one.public(), other.public()
+    first, second = cfg.public(), other.public()
     for name, value in first.items():
         if value == second[name]:
             continue

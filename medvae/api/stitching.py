@@ -119,14 +119,14 @@ def _write(volume: Volume, out: Path, suffix: str) -> None:
         write_nifti(volume, out.parent, stem, suffix=suffix, description=REAL)
 
 
-def _placement(source: str, one: Placement) -> PartPlacement:
+def _placement(source: str, placement: Placement) -> PartPlacement:
     return PartPlacement(
         source,
-        tuple(tuple(round(float(value), 6) for value in row) for row in one.matrix),
-        one.start,
-        round(one.gain, 6),
-        round(one.offset, 6),
-        round(one.correlation, 4),
-        round(one.significance, 2),
-        round(one.overlap, 4),
+        tuple(tuple(round(float(value), 6) for value in row) for row in placement.matrix),
+        placement.start,
+        round(placement.gain, 6),
+        round(placement.offset, 6),
+        round(placement.correlation, 4),
+        round(placement.significance, 2),
+        round(placement.overlap, 4),
     )

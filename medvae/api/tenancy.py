@@ -186,14 +186,14 @@ def _vault(path: PathLike | None) -> Vault:
     return Vault(default_vault() if path is None else Path(path))
 
 
-def _key(name: str, given: PathLike | None, passphrase: str | None) -> Path | None:
+def _key(name: str, path: PathLike | None, passphrase: str | None) -> Path | None:
     """The identity file to open a tenant with; None where the passphrase alone has to do."""
-    if given is not None:
-        return Path(given)
+    if path is not None:
+        return Path(path)
     usual = default_identity(name)
     named = "MEDVAE_IDENTITY" in os.environ
     return None if passphrase and not named and not usual.exists() else usual
 
 
-def _passphrase(given: str | None) -> str | None:
-    return given or os.environ.get("MEDVAE_PASSPHRASE") or None
+def _passphrase(passphrase: str | None) -> str | None:
+    return passphrase or os.environ.get("MEDVAE_PASSPHRASE") or None

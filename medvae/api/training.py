@@ -115,12 +115,12 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
     )
 
 
-def _alone(asked: RunConfig, settled: RunConfig) -> bool:
+def _alone(written: RunConfig, settled: RunConfig) -> bool:
     """Whether a small cohort or budget has left the atlas more than was asked for."""
-    return settled.atlas.share > asked.atlas.share
+    return settled.atlas.share > written.atlas.share
 
 
-def _stages(made: Plan) -> tuple[StagePlan, ...]:
+def _stages(plan: Plan) -> tuple[StagePlan, ...]:
     """Each mechanism with the epsilon that it would cost alone."""
     from medvae import privacy
 
@@ -131,9 +131,9 @@ def _stages(made: Plan) -> tuple[StagePlan, ...]:
             noise_multiplier=mechanism.noise_multiplier,
             sample_rate=mechanism.sample_rate,
             steps=mechanism.steps,
-            epsilon_alone=privacy.epsilon([mechanism], made.delta),
+            epsilon_alone=privacy.epsilon([mechanism], plan.delta),
         )
-        for mechanism in made.mechanisms
+        for mechanism in plan.mechanisms
     )
 
 

@@ -58,8 +58,8 @@ def _lines(result: AuditResult | EngineAudit) -> list[str]:
     return [*lines, f"No attack that was run succeeded.{skipped}"]
 
 
-def _sentence(found: Finding | EngineFinding) -> str:
-    claimed, bound = getattr(found, "claimed", None), getattr(found, "epsilon_at_least", None)
+def _sentence(finding: Finding | EngineFinding) -> str:
+    claimed, bound = getattr(finding, "claimed", None), getattr(finding, "epsilon_at_least", None)
     if claimed is None or bound is None:
-        return found.sentence
+        return finding.sentence
     return f"epsilon at least {bound:5.2f} of {claimed:5.2f} claimed"

@@ -47,16 +47,19 @@ def show_(name: Model) -> None:
     show(result, [*lines, "", *json.dumps(rest, indent=2, default=str).splitlines()])
 
 
-def _compressed(made: Compression) -> list[str]:
+def _compressed(compression: Compression) -> list[str]:
     """What compression cost, for a person."""
+    before, after = words(compression.bytes_before), words(compression.bytes_after)
     lines = [
-        f"Compressed from {made.source}: {words(made.bytes_before)} to {words(made.bytes_after)}; "
-        f"reconstruction {made.psnr_before:.2f} dB to {made.psnr_after:.2f} dB ({made.psnr_of})."
+        f"Compressed from {compression.source}: {before} to {after}; reconstruction "
+        f"{compression.psnr_before:.2f} dB to {compression.psnr_after:.2f} dB "
+        f"({compression.psnr_of})."
     ]
-    if made.volumes is not None:
+    drift = compression.volumes
+    if drift is not None:
         lines.append(
-            f"Volumes of one seed are {made.volumes.rms:.2%} of the intensity range apart "
-            f"(root mean square of {made.volumes.n}), {made.volumes.largest:.2%} at most."
+            f"Volumes of one seed are {drift.rms:.2%} of the intensity range apart "
+            f"(root mean square of {drift.n}), {drift.largest:.2%} at most."
         )
     return lines
 

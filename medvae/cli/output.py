@@ -35,9 +35,9 @@ def note(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def objects(found: Iterable[Result]) -> list[dict[str, Any]]:
+def objects(results: Iterable[Result]) -> list[dict[str, Any]]:
     """The JSON objects of several results."""
-    return [item.to_json() for item in found]
+    return [item.to_json() for item in results]
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -161,20 +161,20 @@ def _tenant(out: Path, device: str) -> api.Session:
     )
 
 
-def _library(out: Path, found: Sources | None, progress: Progress) -> None:
+def _library(out: Path, sources: Sources | None, progress: Progress) -> None:
     """The public heads, in the demo's own vault."""
     there = {entry.name for entry in api.list_anatomy(out / "vault").entries}
-    if (found is None) == (LIBRARY in there) and (out / "cohort" / "subjects.csv").exists():
+    if (sources is None) == (LIBRARY in there) and (out / "cohort" / "subjects.csv").exists():
         raise UsageError(
-            f"an earlier demo in {out} was run {'with' if found is None else 'without'} the public "
-            "heads; choose another folder with --out"
+            f"an earlier demo in {out} was run {'with' if sources is None else 'without'} the "
+            "public heads; choose another folder with --out"
         )
-    if found is not None and LIBRARY not in there:
-        api.fetch_anatomy(LIBRARY, file=found.samseg, vault=out / "vault", progress=progress)
+    if sources is not None and LIBRARY not in there:
+        api.fetch_anatomy(LIBRARY, file=sources.samseg, vault=out / "vault", progress=progress)
 
 
 def _cohort(
-    out: Path, session: api.Session, found: Sources | None, quick: bool, progress: Progress
+    out: Path, session: api.Session, sources: Sources | None, quick: bool, progress: Progress
 ) -> None:
     """Sixty patients, six of them with two scans (a quick demo: 20 and one)."""
     from medvae.demo import cohort
@@ -182,10 +182,10 @@ def _cohort(
     folder = out / "cohort"
     patients, twice = (QUICK_PATIENTS, QUICK_TWICE) if quick else (PATIENTS, TWICE)
     if not (folder / "subjects.csv").exists():
-        if found is None:
+        if sources is None:
             base = cohort.brain()
         else:
-            base = cohort.head(found.average_head(), cohort.HEAD_MM * (2.0 if quick else 1.0))
+            base = cohort.head(sources.average_head(), cohort.HEAD_MM * (2.0 if quick else 1.0))
         cohort.write(folder, base, patients, twice, progress=progress)
     session.ingest([folder], DATASET, modality="mri", label_scheme=cohort.LABELS, progress=progress)
 

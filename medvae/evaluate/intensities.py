@@ -63,11 +63,11 @@ def intensities(
     return figures
 
 
-def _moved(first: Histograms, two: Histograms, values: Histograms = _CENTRES) -> float:
+def _moved(first: Histograms, second: Histograms, values: Histograms = _CENTRES) -> float:
     """[BINS] values: what intensity each bin stands for."""
-    return float(wasserstein_distance(values, values, first, two))
+    return float(wasserstein_distance(values, values, first, second))
 
 
-def _apart(first: Histograms, two: Histograms) -> float:
+def _apart(first: Histograms, second: Histograms) -> float:
     # Rounding can leave a root of less than nothing between equal histograms.
-    return float(np.nan_to_num(jensenshannon(first, two, base=2)))
+    return float(np.nan_to_num(jensenshannon(first, second, base=2)))

@@ -49,12 +49,12 @@ class NoiseAhead:
         self._noise = noise
         self._begun: Begun | None = None
 
-    def begin(self, wanted: Wanted) -> None:
+    def begin(self, request: Wanted) -> None:
         """Start to draw; what was begun before is dropped."""
         self.drop()
         pool = ThreadPoolExecutor(1, thread_name_prefix="noise")
         try:
-            self._begun = Begun(wanted, pool.submit(self._draw, wanted), pool)
+            self._begun = Begun(request, pool.submit(self._draw, request), pool)
         finally:
             # It takes no second task, and its thread ends after the one that it has.
             pool.shutdown(wait=False)
@@ -68,14 +68,14 @@ class NoiseAhead:
             self._begun = None
             raise failure
 
-    def take(self, wanted: Wanted) -> Integers:
+    def take(self, request: Wanted) -> Integers:
         """int64 [count]: what was begun if it is what is wanted, or else drawn now."""
         begun, self._begun = self._begun, None
         if begun is not None:
             drawn = begun.end()
-            if begun.wanted == wanted:
+            if begun.wanted == request:
                 return drawn.result()
-        return self._draw(wanted)
+        return self._draw(request)
 
     def drop(self) -> None:
         """Forget what was begun, once its thread has ended: two never hold memory at once."""
@@ -83,7 +83,7 @@ class NoiseAhead:
         if begun is not None:
             begun.end()
 
-    def _draw(self, wanted: Wanted) -> Integers:
+    def _draw(self, request: Wanted) -> Integers:
         return self._noise.discrete_gaussian(
-            wanted.count, wanted.sigma, stream=wanted.stream, step=wanted.step
+            request.count, request.sigma, stream=request.stream, step=request.step
         )

@@ -100,7 +100,7 @@ def synthetic(patient: Any, seed: int) -> Any:
     return _pytree.tree_map(made, patient)
 
 
-def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:
+def fastest_chunk(single: Gradients, several: Gradients, patient: Any) -> int:
     """How many patients to take at once, measured on `synthetic` ones of the shape of `patient`.
 
     So the choice reveals nothing about anyone.
@@ -108,7 +108,7 @@ def fastest_chunk(one: Gradients, several: Gradients, patient: Any) -> int:
     if signature(patient) is None:
         return 1
     fake = synthetic(patient, 0)
-    best, best_time = 1, _seconds(one, [fake])
+    best, best_time = 1, _seconds(single, [fake])
     if best_time > _LONG:
         return 1
     for size in _CANDIDATES:

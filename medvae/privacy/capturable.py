@@ -55,16 +55,16 @@ def examine(run: Callable[[], object], device: torch.device) -> str | None:
     return watch.reason
 
 
-def same_function(one: object, other: object) -> bool:
+def same_function(loss: object, other: object) -> bool:
     """Whether two losses are one: the same object, or one `lambda` made twice over equal names.
 
     Names count as equal if they stand for the same objects.
     """
-    if one is other:
+    if loss is other:
         return True
-    if not isinstance(one, types.FunctionType) or not isinstance(other, types.FunctionType):
+    if not isinstance(loss, types.FunctionType) or not isinstance(other, types.FunctionType):
         # Bound methods are made whenever they are named; they are equal by what they bind.
-        return isinstance(one, types.MethodType) and one == other
+        return isinstance(loss, types.MethodType) and loss == other
     facts = [
         (
             f.__code__,
@@ -72,9 +72,9 @@ def same_function(one: object, other: object) -> bool:
             *(id(default) for default in f.__defaults__ or ()),
             *((name, id(default)) for name, default in (f.__kwdefaults__ or {}).items()),
         )
-        for f in (one, other)
+        for f in (loss, other)
     ]
-    return one.__globals__ is other.__globals__ and facts[0] == facts[1]
+    return loss.__globals__ is other.__globals__ and facts[0] == facts[1]
 
 
 def _held(cell: types.CellType) -> int | None:

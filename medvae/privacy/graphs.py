@@ -147,38 +147,38 @@ class GradientGraphs:
             return f"there are more than {MOST} kinds of patients or losses"
         return hooked(self._model)
 
-    def _make(self, made: _Recording, patient: Any) -> None:
+    def _make(self, recording: _Recording, patient: Any) -> None:
         fake = batched.synthetic(patient, 0)
         leaves, structure = _pytree.tree_flatten(fake)
         static = _pytree.tree_unflatten(leaves, structure)
         device = leaves[0].device
 
         def run() -> Gradients:
-            gradients = self._backward(self._model, static, made.loss)
+            gradients = self._backward(self._model, static, recording.loss)
             if gradients is None:
                 raise ValueError("made-up values leave nothing to learn from")
             return gradients
 
-        made.reason = examine(run, device)
-        if made.reason is not None:
+        recording.reason = examine(run, device)
+        if recording.reason is not None:
             return
-        made.inputs = leaves
+        recording.inputs = leaves
         with _same_draws(device):
-            made.replay = self._record(run)
-        self._compare(made, patient)
+            recording.replay = self._record(run)
+        self._compare(recording, patient)
 
-    def _compare(self, made: _Recording, patient: Any) -> None:
+    def _compare(self, recording: _Recording, patient: Any) -> None:
         """Drop the recording if it differs from the plain gradient of made-up patients."""
         for seed in (1, 2):
             fake = batched.synthetic(patient, seed)
-            with _same_draws(made.inputs[0].device) as again:
-                plain = self._backward(self._model, fake, made.loss)
+            with _same_draws(recording.inputs[0].device) as again:
+                plain = self._backward(self._model, fake, recording.loss)
                 again()
-                replayed = _replayed(made, fake)
+                replayed = _replayed(recording, fake)
             error = float("inf") if plain is None else _difference(replayed, plain)
             # Also where either is not finite, or where nothing was compared.
             if not error <= TOLERANCE:
-                _drop(made, "a replay differs from the plain gradient")
+                _drop(recording, "a replay differs from the plain gradient")
                 return
 
 
@@ -245,23 +245,24 @@ def _mend_generator(device: torch.device) -> None:
         generator.graphsafe_set_state(generator.clone_state())
 
 
-def _replayed(made: _Recording, patient: Any) -> Gradients:
-    assert made.replay is not None
+def _replayed(recording: _Recording, patient: Any) -> Gradients:
+    assert recording.replay is not None
     with torch.no_grad():
-        for static, leaf in zip(made.inputs, _pytree.tree_leaves(patient), strict=True):
+        for static, leaf in zip(recording.inputs, _pytree.tree_leaves(patient), strict=True):
             static.copy_(leaf)
-    made.gradients = made.replay()
-    return made.gradients
+    recording.gradients = recording.replay()
+    return recording.gradients
 
 
-def _drop(made: _Recording, reason: str) -> None:
-    made.reason, made.replay = reason, None
-    made.inputs, made.gradients = [], []
+def _drop(recording: _Recording, reason: str) -> None:
+    recording.reason, recording.replay = reason, None
+    recording.inputs, recording.gradients = [], []
 
 
-def _difference(found: Gradients, plain: Gradients) -> float:
+def _difference(replayed: Gradients, plain: Gradients) -> float:
     """Relative L2 difference over all parameters; NaN where `plain` is zero."""
     ours, theirs = (
-        torch.cat([gradient.reshape(-1).double() for gradient in both]) for both in (found, plain)
+        torch.cat([gradient.reshape(-1).double() for gradient in both])
+        for both in (replayed, plain)
     )
     return float((ours - theirs).norm() / theirs.norm())

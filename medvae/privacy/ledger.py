@@ -216,12 +216,12 @@ class Ledger:
 
 
 def _histories(
-    entries: Sequence[_Entry], wanted: frozenset[str] | None
+    entries: Sequence[_Entry], selected: frozenset[str] | None
 ) -> dict[tuple[int, ...], int]:
     """Distinct histories (indices of entries) and how many patients share each."""
     of_patient: dict[str, list[int]] = {}
     for index, entry in enumerate(entries):
-        patients = entry.subjects if wanted is None else entry.subjects & wanted
+        patients = entry.subjects if selected is None else entry.subjects & selected
         for subject in patients:
             of_patient.setdefault(subject, []).append(index)
     counts: dict[tuple[int, ...], int] = {}
@@ -231,10 +231,10 @@ def _histories(
     return counts
 
 
-def _check_same(charged: _Entry, asked: _Entry) -> None:
-    if charged != asked:
+def _check_same(charged: _Entry, entry: _Entry) -> None:
+    if charged != entry:
         raise UsageError(
-            f"run {asked.run!r} was charged with another plan, data set or patients, and there is"
+            f"run {entry.run!r} was charged with another plan, data set or patients, and there is"
             " no refund; resume it with the configuration and the data set that it was begun with"
         )
 

@@ -36,18 +36,18 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
 
 
-def affordable(wanted: int, each: int) -> int:
-    """How many of `wanted` computations of `each` bytes fit in half of the memory that is left.
+def affordable(most: int, each: int) -> int:
+    """How many of `most` computations of `each` bytes fit in half of the memory that is left.
 
     1 or more; all of them where the system does not say (no /proc/meminfo).
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
-        return wanted
+        return most
     fields = dict(line.split(":", 1) for line in lines)
     left = int(fields["MemAvailable"].split()[0]) * 1024
-    return max(1, min(wanted, left // (2 * max(each, 1))))
+    return max(1, min(most, left // (2 * max(each, 1))))
 
 
 def resident() -> int:

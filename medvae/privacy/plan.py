@@ -125,13 +125,13 @@ class Plan:
         return hashlib.sha256(self.to_json().encode()).digest()
 
 
-def mechanism_to_dict(one: Mechanism) -> dict[str, Any]:
+def mechanism_to_dict(mechanism: Mechanism) -> dict[str, Any]:
     """A mechanism as JSON values."""
     return {
-        "name": one.name,
-        "sample_rate": one.sample_rate,
-        "steps": one.steps,
-        "noise_multiplier": one.noise_multiplier,
+        "name": mechanism.name,
+        "sample_rate": mechanism.sample_rate,
+        "steps": mechanism.steps,
+        "noise_multiplier": mechanism.noise_multiplier,
     }
 
 

@@ -117,13 +117,13 @@ def _sites(card: dict[str, Any]) -> list[str]:
     return parts
 
 
-def _scores(found: dict[str, Any]) -> str:
+def _scores(scores: dict[str, Any]) -> str:
     return _bullets(
         [
             f"{name}: **{score_text(score['value'])}**. {score['meaning']}"
             + (f" Formula: {score['formula']}." if score["formula"] else "")
             + "".join(f"\n  - {_row(row)}" for row in score["rows"])
-            for name, score in found.items()
+            for name, score in scores.items()
         ]
     )
 

@@ -56,13 +56,13 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     return _png(figure)
 
 
-def _rows(shown: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
+def _rows(volumes: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
     """Name of each row, the axis that its slices are across, and what it shows of each volume."""
-    first = shown[0]
+    first = volumes[0]
     if not first.channels or first.shape[2] == 1:
-        return [(name, axis, shown) for axis, name in planes_of(first).items()]
+        return [(name, axis, volumes) for axis, name in planes_of(first).items()]
     return [
-        (name, 2, [replace(volume, voxels=volume.voxels[at], channels=()) for volume in shown])
+        (name, 2, [replace(volume, voxels=volume.voxels[at], channels=()) for volume in volumes])
         for at, name in enumerate(first.channels)
     ]
 

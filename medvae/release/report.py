@@ -137,8 +137,8 @@ def _tiles(card: dict[str, Any]) -> str:
     )
 
 
-def _scores(found: dict[str, Any]) -> str:
-    return "".join(_score(name, score) for name, score in found.items())
+def _scores(scores: dict[str, Any]) -> str:
+    return "".join(_score(name, score) for name, score in scores.items())
 
 
 def _score(name: str, score: dict[str, Any]) -> str:

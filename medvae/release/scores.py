@@ -58,21 +58,21 @@ def _privacy(privacy: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _quality(found: Quality | None) -> dict[str, Any]:
-    if found is None:
+def _quality(quality: Quality | None) -> dict[str, Any]:
+    if quality is None:
         return _score(None, "", UNMEASURED, {})
-    rows = [part.to_json() for part in found.parts]
-    figures: dict[str, Any] = {"volumes looked at": found.looked}
-    if found.missing:
-        meaning = f"Not measured: {found.missing}. {UNMEASURED}"
+    rows = [part.to_json() for part in quality.parts]
+    figures: dict[str, Any] = {"volumes looked at": quality.looked}
+    if quality.missing:
+        meaning = f"Not measured: {quality.missing}. {UNMEASURED}"
         return _score(None, "", meaning, figures if rows else {}, rows)
-    least = min(found.parts, key=lambda part: part.score)
+    least = min(quality.parts, key=lambda part: part.score)
     return _score(
         TOP * least.score,
-        "10 x the smallest part: " + "; ".join(part.formula for part in found.parts),
-        f"Measured against {found.against}, not against the patients. The weakest part is "
-        f"{least.name}. {found.note} {UNMEASURED}".replace("  ", " "),
-        {"measured against": found.against, "source": found.source, **figures},
+        "10 x the smallest part: " + "; ".join(part.formula for part in quality.parts),
+        f"Measured against {quality.against}, not against the patients. The weakest part is "
+        f"{least.name}. {quality.note} {UNMEASURED}".replace("  ", " "),
+        {"measured against": quality.against, "source": quality.source, **figures},
         rows,
     )
 

@@ -88,13 +88,13 @@ def _signed(key: bytes, signature: bytes, manifest: bytes) -> bool:
         raise ValueError(f"{mf.SIGNER}: {error}") from error
 
 
-def compare(listed: Mapping[str, Entry], found: Iterable[Found]) -> tuple[int, list[str]]:
+def compare(listed: Mapping[str, Entry], files: Iterable[Found]) -> tuple[int, list[str]]:
     """How many listed files are as they were, and one sentence for all that is otherwise."""
     folders = {parent for path in listed for parent in _parents(path)}
     unchanged: set[str] = set()
     named: set[str] = set()
     problems = []
-    for file in found:
+    for file in files:
         problem = _problem(file, listed, folders)
         if problem:
             problems.append(problem)
@@ -106,24 +106,26 @@ def compare(listed: Mapping[str, Entry], found: Iterable[Found]) -> tuple[int, l
     return len(unchanged), problems
 
 
-def _problem(one: Found, listed: Mapping[str, Entry], folders: set[str]) -> str:
+def _problem(file: Found, listed: Mapping[str, Entry], folders: set[str]) -> str:
     """What is wrong with one thing inside the folder; nothing where all is well."""
-    if one.kind == "link":
-        return f"{one.path} is a symbolic link"
-    if one.kind == "folder" and one.problem:
-        return f"{one.path}/ {one.problem}"
-    if one.kind == "folder":
-        return "" if one.path in folders else f"{one.path}/ is a folder that was not released"
-    if one.kind == "other":
-        return f"{one.path} is not a regular file"
-    if one.path in mf.UNLISTED and (one.path != mf.APPROVAL or mf.APPROVALS in listed):
+    if file.kind == "link":
+        return f"{file.path} is a symbolic link"
+    if file.kind == "folder" and file.problem:
+        return f"{file.path}/ {file.problem}"
+    if file.kind == "folder":
+        return "" if file.path in folders else f"{file.path}/ is a folder that was not released"
+    if file.kind == "other":
+        return f"{file.path} is not a regular file"
+    if file.path in mf.UNLISTED and (file.path != mf.APPROVAL or mf.APPROVALS in listed):
         return ""
-    if one.path not in listed:
-        return f"{one.path} was not released"
-    if one.entry is None:
-        return f"{one.path} {one.problem or 'was not read'}"
+    if file.path not in listed:
+        return f"{file.path} was not released"
+    if file.entry is None:
+        return f"{file.path} {file.problem or 'was not read'}"
     return (
-        "" if one.entry == listed[one.path] else f"{one.path} has been changed: its SHA-256 differs"
+        ""
+        if file.entry == listed[file.path]
+        else f"{file.path} has been changed: its SHA-256 differs"
     )
 
 

@@ -91,24 +91,24 @@ def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[st
     return dataset
 
 
-def _say_what(made: Dataset, shape: tuple[int, ...], first: Dataset) -> None:
-    made.Modality = "SEG"
-    made.SeriesNumber = 2
-    made.InstanceNumber = 1
-    made.DeviceSerialNumber = "1"
-    made.ContentDate = first.ContentDate or "19000101"
-    made.ContentTime = first.ContentTime or "000000"
-    made.ImageType = ["DERIVED", "PRIMARY"]
-    made.ContentLabel = "SEGMENTATION"
-    made.ContentDescription = "Labels generated together with the image"
-    made.ContentCreatorName = "medvae"
-    made.SegmentationType = "BINARY"
-    made.SamplesPerPixel = 1
-    made.PhotometricInterpretation = "MONOCHROME2"
-    made.Columns, made.Rows = shape[0], shape[1]
-    made.BitsAllocated = made.BitsStored = 1
-    made.HighBit = made.PixelRepresentation = 0
-    made.LossyImageCompression = "00"
+def _say_what(dataset: Dataset, shape: tuple[int, ...], first: Dataset) -> None:
+    dataset.Modality = "SEG"
+    dataset.SeriesNumber = 2
+    dataset.InstanceNumber = 1
+    dataset.DeviceSerialNumber = "1"
+    dataset.ContentDate = first.ContentDate or "19000101"
+    dataset.ContentTime = first.ContentTime or "000000"
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.ContentLabel = "SEGMENTATION"
+    dataset.ContentDescription = "Labels generated together with the image"
+    dataset.ContentCreatorName = "medvae"
+    dataset.SegmentationType = "BINARY"
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Columns, dataset.Rows = shape[0], shape[1]
+    dataset.BitsAllocated = dataset.BitsStored = 1
+    dataset.HighBit = dataset.PixelRepresentation = 0
+    dataset.LossyImageCompression = "00"
 
 
 def _segment(place: int, number: str, name: str) -> Dataset:

@@ -81,15 +81,15 @@ def _packed(data: bytes) -> str:
     return base64.b64encode(gzipped(data)).decode("ascii")
 
 
-def elements(found: list[Solid], labels: dict[str, str]) -> str:
+def elements(solids: list[Solid], labels: dict[str, str]) -> str:
     """What the page's script reads: NiiVue, the colours of labels, and the volumes."""
-    if not found:
+    if not solids:
         return ""
     colours = [[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in LABEL_COLOURS]
     # Characters that could end the element are written as escapes.
     legend = json.dumps({"colours": colours, "names": labels}).replace("<", "\\u003c")
     parts = [_data("solid-code", _packed(viewer_code())), _data("solid-told", legend)]
-    for index, solid in enumerate(found):
+    for index, solid in enumerate(solids):
         parts.append(_data(f"solid-image-{index}", solid.image))
         if solid.labels is not None:
             parts.append(_data(f"solid-labels-{index}", solid.labels))

@@ -234,7 +234,7 @@ def _both_shown(fixed: Image, moved: Image, matrix: Matrix) -> tuple[Image, Imag
 
 
 def _register(
-    mosaic: Mosaic, part: Part, found: _Found, freedom: Freedom, *, holes: bool
+    mosaic: Mosaic, part: Part, candidate: _Found, freedom: Freedom, *, holes: bool
 ) -> Placement:
     """The part's place below a voxel.
 
@@ -244,10 +244,10 @@ def _register(
         InputError: the fine structure does not agree there.
     """
     whole_image, part_image = _image(mosaic), _part_image(part)
-    fixed, moved = overlapping(whole_image, part_image, found.matrix)
+    fixed, moved = overlapping(whole_image, part_image, candidate.matrix)
     if holes:
-        fixed, moved = _both_shown(fixed, moved, found.matrix)
-    matrix = refine(fixed, moved, found.matrix, freedom)
+        fixed, moved = _both_shown(fixed, moved, candidate.matrix)
+    matrix = refine(fixed, moved, candidate.matrix, freedom)
     overlap = agreement(fixed, moved, matrix)
     whole = _on_grid(fixed, moved, matrix)
     if whole is not None:
@@ -271,11 +271,11 @@ def _register(
         )
     return Placement(
         matrix,
-        found.start,
+        candidate.start,
         overlap.gain,
         overlap.offset,
         overlap.correlation,
-        found.significance,
+        candidate.significance,
         min(1.0, shared / size),
     )
 

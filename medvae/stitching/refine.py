@@ -165,15 +165,15 @@ def _cross(image: Image) -> Mask:
     return structure
 
 
-def _solve(columns: Matrix, seen: Matrix, wanted: Matrix) -> npt.NDArray[np.float64]:
-    """The parameters' step: wanted = gain * seen + offset + slopes * move, with Huber weights."""
-    table = np.concatenate([columns, seen[:, None], np.ones((len(seen), 1))], axis=1)
-    weight = np.ones(len(seen))
+def _solve(columns: Matrix, moved: Matrix, fixed: Matrix) -> npt.NDArray[np.float64]:
+    """The parameters' step: fixed = gain * moved + offset + slopes * move, with Huber weights."""
+    table = np.concatenate([columns, moved[:, None], np.ones((len(moved), 1))], axis=1)
+    weight = np.ones(len(moved))
     solved = np.zeros(table.shape[1])
     for _ in range(2):
         root = np.sqrt(weight)
-        solved = np.linalg.lstsq(table * root[:, None], wanted * root, rcond=None)[0]
-        left = np.abs(wanted - table @ solved)
+        solved = np.linalg.lstsq(table * root[:, None], fixed * root, rcond=None)[0]
+        left = np.abs(fixed - table @ solved)
         scale = HUBER * MAD * float(np.median(left))
         weight = np.minimum(1.0, scale / np.maximum(left, 1e-12)) if scale > 0 else weight
     return np.asarray(solved[: columns.shape[1]])
@@ -231,9 +231,9 @@ def agreement(fixed: Image, moved: Image, matrix: Matrix) -> Agreement:
         indices = np.random.default_rng(SEED).choice(indices, COMPARED, replace=False)
     at, there = tuple(index[indices].T), there[indices].T
 
-    def both(one: Array, other: Array) -> tuple[Matrix, Matrix]:
+    def both(image: Array, other: Array) -> tuple[Matrix, Matrix]:
         values = ndimage.map_coordinates(other, there, order=3, mode="nearest")
-        return one[at].astype(np.float64), values.astype(np.float64)
+        return image[at].astype(np.float64), values.astype(np.float64)
 
     a, b = both(band(fixed.grey, fixed.shown), band(moved.grey, moved.shown))
     flat = min(float(a.std()), float(b.std())) < 1e-9

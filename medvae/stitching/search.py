@@ -61,23 +61,21 @@ class Surface:
         return np.add(element, self.first, dtype=np.float64)
 
 
-def _place(found: npt.ArrayLike) -> tuple[int, ...]:
-    return tuple(int(coordinate) for coordinate in np.asarray(found))
+def _place(index: npt.ArrayLike) -> tuple[int, ...]:
+    return tuple(int(coordinate) for coordinate in np.asarray(index))
 
 
-def band(image: Array, shown: Mask) -> Array:
+def band(image: Array, mask: Mask) -> Array:
     """Fine structure: the difference of two Gaussian means over what is shown, 0 elsewhere."""
-    filtered: Array = np.where(
-        shown, smoothed(image, shown, FINE) - smoothed(image, shown, COARSE), 0
-    )
+    filtered: Array = np.where(mask, smoothed(image, mask, FINE) - smoothed(image, mask, COARSE), 0)
     return filtered
 
 
-def smoothed(image: Array, shown: Mask, sigma: float) -> Array:
+def smoothed(image: Array, mask: Mask, sigma: float) -> Array:
     """Gaussian mean over what is shown, by axes that have more than one voxel."""
     sigmas = [sigma if size > 1 else 0.0 for size in image.shape]
-    weight = ndimage.gaussian_filter(shown.astype(np.float32), sigmas, mode="constant")
-    total = ndimage.gaussian_filter(np.where(shown, image, 0), sigmas, mode="constant")
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sigmas, mode="constant")
+    total = ndimage.gaussian_filter(np.where(mask, image, 0), sigmas, mode="constant")
     return np.asarray(total / np.maximum(weight, ROUNDING), np.float32)
 
 
@@ -89,8 +87,8 @@ def correlate(fixed: Array, fixed_shown: Mask, moved: Array, moved_shown: Mask) 
     def forward(image: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
         return np.asarray(fft.rfftn(image, padded))
 
-    def paired(one: npt.NDArray[np.complex128], other: npt.NDArray[np.complex128]) -> Array:
-        full = fft.irfftn(one * other, padded)
+    def paired(first: npt.NDArray[np.complex128], other: npt.NDArray[np.complex128]) -> Array:
+        full = fft.irfftn(first * other, padded)
         return np.asarray(full[tuple(slice(size) for size in shape)])
 
     a_mask, b_mask = fixed_shown.astype(np.float64), moved_shown[::-1, ::-1, ::-1].astype(float)
@@ -115,9 +113,9 @@ def correlate(fixed: Array, fixed_shown: Mask, moved: Array, moved_shown: Mask) 
     return Surface(r.astype(np.float32), (z / max(spread, 1.0)).astype(np.float32), first)
 
 
-def _spread(image: npt.NDArray[np.float64], shown: npt.NDArray[np.float64]) -> float:
+def _spread(image: npt.NDArray[np.float64], mask: npt.NDArray[np.float64]) -> float:
     """The variance over what is shown."""
-    return max(float(np.var(image[shown > 0])), ROUNDING)
+    return max(float(np.var(image[mask > 0])), ROUNDING)
 
 
 def _scaled(image: Array) -> npt.NDArray[np.float64]:
