@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from medvae import modality as modalities
 from medvae.config_names import MAX_LABELS, MAX_SITES, checked_sites, label_scheme
+from medvae.modality import Modality
 from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS, SITE
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -71,6 +72,18 @@ class DataConfig(Section):
         description="Names of the values that a voxel has, such as t1, t2; empty for those of the "
         "data set (one grey value where it has none). Of photographs red, green and blue.",
     )
+    modalities: tuple[str, ...] = Field(
+        default=(),
+        max_length=MOST_CHANNELS,
+        description="Of each channel its modality, where they are of several (ct, pet); empty for "
+        "those of the data set. The first is data.modality.",
+    )
+    windows: dict[ChannelName, tuple[float, float]] = Field(
+        default={},
+        description="Of channels of several modalities: channel -> its window, in its own unit. "
+        "Where one is not named, data.window is the window of channels of data.modality, and "
+        "others have the usual one of their modality.",
+    )
     label_scheme: dict[str, str] | None = Field(
         default=None,
         description="Number in the masks -> name; {} for none, null for what the data set "
@@ -109,15 +122,8 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> DataConfig:
-        if not self.window[0] < self.window[1]:
-            raise ValueError("data.window must be [low, high] with low < high")
         modality = modalities.get(self.modality)
-        lowest, highest = modality.storable
-        if modality.scaling.absolute and not lowest <= self.window[0] < self.window[1] <= highest:
-            raise ValueError(
-                f"data.window of {modality.name} is in {modality.units.symbol} and must lie "
-                f"within {lowest:g} and {highest:g}"
-            )
+        _check_window("data.window", self.window, modality)
         if modality.planar and self.channels != modality.channels:
             raise ValueError(
                 f"data.channels of {modality.title} is {list(modality.channels)}, "
@@ -131,6 +137,16 @@ class DataConfig(Section):
             )
         if not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
             raise ValueError("data.percentiles must be [low, high] within 0..100")
+        return self
+
+    @model_validator(mode="after")
+    def _several(self) -> DataConfig:
+        if self.modalities:
+            try:
+                modalities.check_channels(self.modality, self.modalities, len(self.channels))
+            except ValueError as error:
+                raise ValueError(f"data.modalities: {error}") from error
+            self.check_windows()
         return self
 
     @field_validator("sites")
@@ -166,6 +182,47 @@ class DataConfig(Section):
             )
         return self
 
+    def check_windows(self) -> None:
+        """Raises ValueError: `windows` name no channel, or one that has no such window."""
+        for name, window in self.windows.items():
+            if name not in self.channels:
+                raise ValueError(
+                    f"data.windows names {name}, and the channels are "
+                    f"{', '.join(self.channels) or 'none'}"
+                )
+            if not self.modalities:
+                raise ValueError("data.windows is for channels of several modalities: leave it out")
+            kind = modalities.get(self.modalities[self.channels.index(name)])
+            if not kind.scaling.absolute:
+                raise ValueError(f"data.windows names {name}, and {kind.title} has no window")
+            _check_window(f"data.windows of {name}", window, kind)
+
+    @property
+    def of_channels(self) -> tuple[DataConfig, ...]:
+        """Of each channel the configuration of a volume that it alone makes: modality, window.
+
+        Of a grid without channels the configuration itself.
+        """
+        if not self.channels:
+            return (self,)
+        own = self.modalities or (self.modality,) * len(self.channels)
+        return tuple(
+            self.model_copy(
+                update={
+                    "modality": kind,
+                    "window": self._window(name, kind),
+                    "channels": (),
+                    "modalities": (),
+                    "windows": {},
+                }
+            )
+            for name, kind in zip(self.channels, own, strict=True)
+        )
+
+    def _window(self, channel: str, kind: str) -> tuple[float, float]:
+        usual = self.window if kind == self.modality else modalities.get(kind).window
+        return self.windows.get(channel, usual)
+
     def site_number(self, name: str | None) -> int | None:
         """The place 0, 1, ... of a site among `sites`; None for none and for one beyond them."""
         sites = self.sites or ()
@@ -178,3 +235,15 @@ class DataConfig(Section):
             return tuple(range(1, max(self.labels, 0) + 1))
         numbers = tuple(int(number) for number in self.label_scheme)
         return numbers if self.labels < 0 else numbers[: self.labels]
+
+
+def _check_window(key: str, window: tuple[float, float], modality: Modality) -> None:
+    """Raises ValueError."""
+    if not window[0] < window[1]:
+        raise ValueError(f"{key} must be [low, high] with low < high")
+    lowest, highest = modality.storable
+    if modality.scaling.absolute and not lowest <= window[0] < window[1] <= highest:
+        raise ValueError(
+            f"{key} of {modality.name} is in {modality.units.symbol} and must lie "
+            f"within {lowest:g} and {highest:g}"
+        )

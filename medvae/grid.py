@@ -71,7 +71,7 @@ def denormalise(image: Array, limits: tuple[float, float], exponent: float = 1.0
 
 
 def public_limits(data: DataConfig) -> tuple[float, float]:
-    """(low, high) of synthetic volumes, in their modality's units."""
+    """(low, high) of synthetic volumes, in their modality's units; of channels of the first."""
     return modalities.get(data.modality).scaling.public_limits(data.window)
 
 
@@ -97,9 +97,12 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     if volume.channels != data.channels:
         have, want = (", ".join(names) or "none" for names in (volume.channels, data.channels))
         raise InputError(f"its channels are {have}, and the grid's are {want}")
+    if volume.modalities != data.modalities:
+        have, want = (", ".join(of.modalities or (of.modality,)) for of in (volume, data))
+        raise InputError(f"its channels are of {have}, and the grid's of {want}")
     zoom = _zoom(volume, data)
     # Each channel by itself: the units of two contrasts have nothing in common.
-    image = _each_channel(volume.voxels, lambda channel: normalise(channel, data)[0])
+    image = _scaled(volume.voxels, data)
     mask = None if volume.mask is None else to_indices(volume.mask, data)
     if zoom is not None:
         image = _each_channel(image, lambda channel: _resample(channel, zoom, order=1))
@@ -146,6 +149,14 @@ def _others(axis: int) -> tuple[int, ...]:
 def _each_channel(image: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], Array]) -> Array:
     """`change` of [X, Y, Z], or of each channel of [C, X, Y, Z]."""
     return change(image) if image.ndim == 3 else np.stack([change(channel) for channel in image])
+
+
+def _scaled(voxels: npt.NDArray[Any], data: DataConfig) -> Array:
+    """[X, Y, Z] or [C, X, Y, Z], each channel scaled as its own modality says."""
+    if voxels.ndim == 3:
+        return normalise(voxels, data)[0]
+    pairs = zip(voxels, data.of_channels, strict=True)
+    return np.stack([normalise(channel, own)[0] for channel, own in pairs])
 
 
 def _zoom(volume: Volume, data: DataConfig) -> list[float] | None:
@@ -279,10 +290,15 @@ def drawn_volume(
     """
     facts = {"class": category, "site": site}
     meta = {key: value for key, value in facts.items() if value is not None}
-    modality = modalities.get(data.modality)
-    values = denormalise(image, public_limits(data), modality.exponent)
-    voxels: npt.NDArray[Any] = to_steps(values, modality.step)
-    if modality.step != 1.0:
-        voxels = voxels * np.float32(modality.step)
+    parts = image if data.channels else image[None]
+    values = [_in_units(part, own) for part, own in zip(parts, data.of_channels, strict=True)]
+    voxels = np.stack(values) if data.channels else values[0]
     numbers = None if mask is None else to_numbers(mask, data)
-    return Volume(voxels, affine, data.modality, numbers, meta, data.channels)
+    return Volume(voxels, affine, data.modality, numbers, meta, data.channels, data.modalities)
+
+
+def _in_units(image: Array, data: DataConfig) -> npt.NDArray[Any]:
+    """[X, Y, Z] of one modality: int16 where its step is 1, else float32."""
+    modality = modalities.get(data.modality)
+    levels = to_steps(denormalise(image, public_limits(data), modality.exponent), modality.step)
+    return levels if modality.step == 1.0 else levels * np.float32(modality.step)

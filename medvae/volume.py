@@ -57,6 +57,8 @@ class Volume:
         meta: only keys of `META_KEYS`.
         channels: names of the channels on the one grid, such as red, green, blue; none where
             there is one grey value a voxel.
+        modalities: of each channel its modality, where they are of several (CT and PET);
+            `modality` is then that of the first. None where all are of `modality`.
     """
 
     voxels: npt.NDArray[Any]
@@ -65,12 +67,15 @@ class Volume:
     mask: npt.NDArray[np.uint8] | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     channels: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_channels()
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
             raise ValueError("affine must be a finite [4, 4] matrix")
         modalities.get(self.modality)
+        if self.modalities:
+            modalities.check_channels(self.modality, self.modalities, len(self.channels))
         if self.mask is not None and self.mask.shape != self.shape:
             raise ValueError(f"mask {self.mask.shape} does not fit voxels {self.shape}")
         unknown = set(self.meta) - META_KEYS
@@ -117,8 +122,18 @@ class Volume:
 
     @property
     def grey(self) -> npt.NDArray[Any]:
-        """[X, Y, Z] the mean over channels; the voxels themselves where there are none."""
+        """[X, Y, Z] the mean over channels; the voxels themselves where there are none.
+
+        Of channels of several modalities the first: their units have no mean.
+        """
+        if self.modalities:
+            return np.asarray(self.voxels[0])
         return self.voxels.mean(axis=0, dtype=np.float32) if self.channels else self.voxels
+
+    def channel(self, at: int) -> Volume:
+        """One channel as a volume of its own modality, with the mask; a view of its voxels."""
+        own = self.modalities[at] if self.modalities else self.modality
+        return replace(self, voxels=self.voxels[at], modality=own, channels=(), modalities=())
 
     def single(self, purpose: str) -> npt.NDArray[Any]:
         """[X, Y, Z] the voxels of a volume with one grey value a voxel.
@@ -152,6 +167,8 @@ class Volume:
         header: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
         if self.channels:
             header["channels"] = list(self.channels)
+        if self.modalities:
+            header["modalities"] = list(self.modalities)
         facts = json.dumps(header, sort_keys=True)
         # One key alone: several are written in an order that changes from run to run, and
         # equal volumes must give equal bytes.
@@ -177,6 +194,7 @@ class Volume:
                 mask=arrays.get("mask"),
                 meta=facts["meta"],
                 channels=tuple(facts.get("channels", ())),
+                modalities=tuple(facts.get("modalities", ())),
             )
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise IntegrityError(f"stored bytes are not a volume: {error}") from error

@@ -99,8 +99,9 @@ def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift |
 
     if not any(before.part(part) for part in ("prior", "atlas", "anatomy", "cosines")):
         return None
-    low, high = public_limits(before.config().data)
-    scale = high - low
+    data = before.config().data
+    ends = np.array([public_limits(own) for own in data.of_channels])
+    scale = (ends[:, 1] - ends[:, 0]).reshape(-1, *([1] * (3 if data.channels else 0)))
     squares, largest = [], 0.0
     for original, other in zip(_drawn(context, before), _drawn(context, after), strict=True):
         apart = (other.voxels.astype(np.float64) - original.voxels) / scale

@@ -217,6 +217,11 @@ def open_volume(tenant: Tenant, entry: VolumeEntry) -> Volume:
     return Volume.from_bytes(data)
 
 
+def modalities_in(entry: VolumeEntry) -> tuple[str, ...]:
+    """The modality of each channel, or the one of all."""
+    return tuple(entry.get("modalities", (entry["modality"],)))
+
+
 def summary(manifest: Manifest) -> DatasetInfo:
     """Counts and declared facts of a version. The counts and notes are of private data."""
     volumes = manifest["volumes"]
@@ -227,7 +232,7 @@ def summary(manifest: Manifest) -> DatasetInfo:
         created=manifest["created"],
         subjects=len(subjects(manifest)),
         volumes=len(volumes),
-        modality=tuple(sorted({entry["modality"] for entry in volumes})),
+        modality=tuple(sorted({kind for entry in volumes for kind in modalities_in(entry)})),
         channels=tuple(dict.fromkeys(c for e in volumes for c in e.get("channels", ()))),
         masks=sum(entry["mask"] for entry in volumes),
         labels=len(declared["label_scheme"] or {}),

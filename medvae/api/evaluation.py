@@ -64,9 +64,15 @@ def _synthetic(
 
 
 def _undeclared(manifest: Manifest) -> str | None:
-    """The one modality of a data set, where a file does not show that it is of this modality."""
-    modality_names = {entry["modality"] for entry in manifest["volumes"]}
-    (name,) = modality_names if len(modality_names) == 1 else (None,)
+    """The one modality of a data set, where a file does not show that it is of this modality.
+
+    Of channels of several modalities these, as `--modality` has them.
+    """
+    modality_names = {datasets.modalities_in(entry) for entry in manifest["volumes"]}
+    (names,) = modality_names if len(modality_names) == 1 else ((),)
+    if len(names) > 1:
+        return ",".join(names)
+    name = names[0] if names else None
     return name if name is not None and modalities.get(name).recognised is None else None
 
 
@@ -76,7 +82,7 @@ def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
 
     modality = None if beside is None else _undeclared(beside)
     channels = () if beside is None else beside["volumes"][0].get("channels", ())
-    planar = modality is not None and modalities.get(modality).planar
+    planar = modality in modalities.names() and modalities.get(str(modality)).planar
     classes = _classes(folder)
     # A release of pictures has pictures of itself beside them.
     inside = folder / "images"

@@ -221,6 +221,8 @@ def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> Volume
     note_likeness(entry, volume)
     if volume.channels:
         entry["channels"] = list(volume.channels)
+    if volume.modalities:
+        entry["modalities"] = list(volume.modalities)
     if volume.category is not None:
         entry["class"] = volume.category
     if volume.site is not None:

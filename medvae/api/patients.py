@@ -46,12 +46,14 @@ class SealedPatients:
         self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
 
     def _check_modality(self, manifest: Manifest) -> None:
-        modalities = {entry["modality"] for entry in manifest["volumes"]}
-        if modalities != {self._data.modality}:
-            have = " and ".join(sorted(modalities))
+        expected = self._data.modalities or (self._data.modality,)
+        kinds = {datasets.modalities_in(entry) for entry in manifest["volumes"]}
+        if kinds != {expected}:
+            have = " and ".join(", ".join(names) for names in sorted(kinds))
+            first = " to the first of them" if any(len(names) > 1 for names in kinds) else ""
             raise UsageError(
                 f"data set {manifest['name']} holds {have}, the configuration expects "
-                f"{self._data.modality}; choose the other configuration or set data.modality"
+                f"{', '.join(expected)}; choose the other configuration or set data.modality{first}"
             )
         channels = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
         if channels != {self._data.channels}:

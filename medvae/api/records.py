@@ -23,6 +23,7 @@ class VolumeEntry(_Class):
         voxels: keyed digest of the voxels alone.
         subject: the patient's pseudonym; `own_subject`: it stands for a single file.
         shape, spacing: voxels and mm; of channels the first axis of `shape` counts them.
+        modalities: of each channel, where they are of several.
         labels: the largest label, in manifests that lack `label_values`.
         label_boxes: by label, first and last index along each axis.
         study: keyed digest of the DICOM study.
@@ -36,6 +37,7 @@ class VolumeEntry(_Class):
     subject: str
     own_subject: NotRequired[bool]
     modality: str
+    modalities: NotRequired[list[str]]
     site: NotRequired[str]
     shape: list[int]
     spacing: list[float]

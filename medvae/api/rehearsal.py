@@ -97,7 +97,7 @@ def _row(source: str, pseudonym: str, volume: Volume) -> Rehearsed:
     return Rehearsed(
         source=source,
         subject=pseudonym,
-        modality=volume.modality,
+        modality=", ".join(volume.modalities or (volume.modality,)),
         shape=volume.shape,
         spacing=tuple(round(step, 4) for step in volume.spacing),
         channels=volume.channels,

@@ -37,12 +37,18 @@ def _declared(cfg: RunConfig, manifest: Manifest) -> RunConfig:
         "classes": _classes(cfg.data, declared["classes"], manifest),
         "sites": _sites(cfg.data, declared.get("sites"), manifest),
         "channels": _channels(cfg, manifest),
+        "modalities": _modalities(cfg.data, manifest),
     }
     _check_crop(cfg.data, scheme, manifest)
     unit = {"unit": _unit(cfg.privacy.unit, manifest)}
+    data = cfg.data.model_copy(update=facts)
+    try:
+        data.check_windows()
+    except ValueError as error:
+        raise UsageError(f"{error} (data set {manifest['name']})") from error
     return cfg.model_copy(
         update={
-            "data": cfg.data.model_copy(update=facts),
+            "data": data,
             "privacy": cfg.privacy.model_copy(update=unit),
         }
     )
@@ -120,6 +126,27 @@ def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
             "draws together; use -c contrasts, or set cosines.share to 1 and the other shares to 0"
         )
     return channels
+
+
+def _modalities(data: DataConfig, manifest: Manifest) -> tuple[str, ...]:
+    """Of each channel its modality, where those of the data set are of several."""
+    name = manifest["name"]
+    if {entry["modality"] for entry in manifest["volumes"]} != {data.modality}:
+        return data.modalities  # The cohort refuses this configuration.
+    orders = {tuple(entry.get("modalities", ())) for entry in manifest["volumes"]}
+    if len(orders) > 1:
+        several = " and ".join(", ".join(o) or data.modality for o in sorted(orders))
+        raise UsageError(
+            f"the volumes of data set {name} have channels of different modalities ({several}); "
+            "ingest those of one kind as a data set of their own"
+        )
+    (order,) = orders
+    if data.modalities not in ((), order):
+        raise UsageError(
+            f"data.modalities is {', '.join(data.modalities)}, but the channels of data set {name} "
+            f"are {', '.join(order) or data.modality}; leave data.modalities out"
+        )
+    return order
 
 
 def _classes(data: DataConfig, declared: int | None, manifest: Manifest) -> int:

@@ -19,7 +19,7 @@ from medvae.errors import InputError
 from medvae.evaluate import channels, network, pictures, shells, texture
 from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
-from medvae.evaluate.intensities import histogram, intensities
+from medvae.evaluate.intensities import histograms, intensities
 from medvae.evaluate.restoration import restoration
 from medvae.grid import Gridded, to_grid
 from medvae.progress import SILENT, Progress
@@ -58,7 +58,7 @@ class Cohort:
         subjects: whose each one is.
         labels: the class, else `meta["label"]`, or None.
         features: extractor -> [n, d]; of the network [3 n, d], a row a plane, but of pictures.
-        histograms: [n, BINS] share of each one's voxels by intensity.
+        histograms: [n, C, BINS] of each channel, share of each one's voxels by intensity.
         looks: of each, for the classifier: `shells` of a volume, `thumbnail` of a picture.
         correlations: [C, C] of the channels of each image that has some.
     """
@@ -160,6 +160,7 @@ def _grid_of(volumes: Sequence[Volume]) -> DataConfig:
         labels=len(scheme),
         label_scheme=scheme,
         channels=first.channels,
+        modalities=first.modalities,
     )
 
 
@@ -196,8 +197,9 @@ def _gather(
     rows: dict[str, list[Features]] = {name: [] for name in tools}
     progress.start(f"features of {what} volumes", 0)
     for subject, volume in pairs:
-        if volume.modality != data.modality:
-            raise InputError(f"a {what} volume is {volume.modality}, not {data.modality}")
+        own, expected = (of.modalities or (of.modality,) for of in (volume, data))
+        if own != expected:
+            raise InputError(f"a {what} volume is {', '.join(own)}, not {', '.join(expected)}")
         try:
             gridded = to_grid(volume, data)
         except InputError as error:
@@ -213,7 +215,7 @@ def _gather(
             cohort.correlations.append(channels.correlations(gridded.image))
         for name, tool in tools.items():
             rows[name].append(tool(gridded.image))
-        cohort.histograms.append(histogram(gridded.image))
+        cohort.histograms.append(histograms(gridded.image))
         progress.advance(len(cohort))
     progress.finish()
     if rows and len(cohort):

@@ -6,10 +6,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from medvae.ingest.channel_names import candidates
+from medvae import modality as modalities
+from medvae.ingest.channel_names import candidates, modality_of
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import Quarantined
-from medvae.ingest.steps import Passed, Step, Task
+from medvae.ingest.steps import Passed, ReadRequest, Step, Task
 
 # What a table says of a file that must hold for the whole volume.
 _OF_THE_TABLE = {"class": "classes", "site": "sites", "label": "labels"}
@@ -29,14 +30,13 @@ class Case:
         return sum(task.weight for task in self.tasks)
 
 
-def cases(
-    steps: Iterator[Step], channels: Sequence[str], notices: Notices
-) -> Iterator[Step | Case]:
+def cases(steps: Iterator[Step], request: ReadRequest, notices: Notices) -> Iterator[Step | Case]:
     """Steps with the tasks of each case as one `Case`, or as one refusal.
 
     Files of no channel are left out with a notice. Decided by names and DICOM headers alone,
     before a voxel is read.
     """
+    channels = request.channels
     tasks: dict[Hashable, list[Task]] = {}
     for step in steps:
         if isinstance(step, Task):
@@ -51,19 +51,24 @@ def cases(
                 notices.add("channel", task.source)
                 yield from [Passed()] * task.weight
         if taken:
-            yield from _case(members, places, channels)
+            yield from _case(members, places, request)
 
 
 def _case(
-    found: Sequence[Task], places: Sequence[Sequence[int]], channels: Sequence[str]
+    found: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest
 ) -> Iterator[Step | Case]:
+    channels = request.channels
     first = found[min(at for own in places for at in own)]
-    if reason := _refusal(found, places, channels):
+    reason = _refusal(found, places, channels) or _unsaid(found, places, request)
+    if reason:
         yield Quarantined(first.source, reason)
         count = sum(found[at].weight for at in {at for own in places for at in own})
         yield from [Passed()] * (count - 1)
         return
     tasks = [found[own[0]] for own in places]
+    if request.modalities:
+        pairs = zip(tasks, request.modalities, strict=True)
+        tasks = [replace(task, job=task.job | {"modality": own}) for task, own in pairs]
     yield Case(tasks[0].source, channels, tuple(_with_one_mask(tasks)))
 
 
@@ -86,6 +91,23 @@ def _refusal(
     for key, plural in _OF_THE_TABLE.items():
         if len({task.job["meta"].get(key) for task in tasks}) > 1:
             return f"the table of subjects gives its channels different {plural}: keep one"
+    return ""
+
+
+def _unsaid(found: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest) -> str:
+    """Why the unit of a channel is unknown; empty where its file or the user says it."""
+    if request.modality or request.modalities:
+        return ""
+    for name, own in zip(request.channels, places, strict=True):
+        kind = modality_of(name)
+        if kind is None or found[own[0]].name != "nifti":
+            continue
+        if modalities.get(kind).recognised is None:
+            return (
+                f"its channel {name} is a file that does not say whether its intensities are "
+                f"{modalities.get(kind).units.words}: say so with --modality, one for each "
+                "channel, such as ct,pet"
+            )
     return ""
 
 

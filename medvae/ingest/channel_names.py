@@ -7,13 +7,18 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from medvae import modality as modalities
 from medvae.errors import InputError, UsageError
-from medvae.ingest.layout_words import CONTRASTS
+from medvae.ingest.layout_words import CONTRASTS, MODALITIES
 from medvae.ingest.records import printable
 from medvae.modality.contrasts import BIDS_NAMES
 from medvae.volume import LONGEST_CHANNEL, MOST_CHANNELS
 
-SYNONYMS = tuple(BIDS_NAMES.values())
+_OF_MODALITY = tuple(
+    frozenset(word for word, name in MODALITIES.items() if name == modality)
+    for modality in ("ct", "pet")
+)
+SYNONYMS = (*BIDS_NAMES.values(), *_OF_MODALITY)
 _T1, _T2 = BIDS_NAMES["T1w"], BIDS_NAMES["T2w"]
 # Words of a series description that say that a contrast agent was given.
 _ENHANCED = frozenset({"c", "ce", "gad", "gado", "gd", "km", "post", "postcontrast"})
@@ -42,6 +47,32 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
     if len({name.lower() for name in names}) < len(names):
         raise UsageError(f"--channels names one channel twice: {', '.join(names)}")
     return tuple(names)
+
+
+def modalities_of(given: str | None, channels: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """`--modality` as the one of all volumes, and as those of their channels; one of the two.
+
+    Raises:
+        UsageError: there is no such modality, or not one for each channel.
+    """
+    if given is None:
+        return None, ()
+    if "," not in given:
+        return modalities.usable(given).name, ()
+    names = tuple(modalities.usable(name.strip()).name for name in given.split(","))
+    if len(names) != len(channels):
+        raise UsageError(
+            f"--modality {printable(given)} is of {len(names)} channels, and --channels names "
+            f"{len(channels)}: give one modality for all, or one for each channel in their order"
+        )
+    if any(modalities.get(name).planar for name in names):
+        raise UsageError(f"--modality {printable(given)}: pictures cannot be channels of a volume")
+    return (names[0], ()) if len(set(names)) == 1 else (None, names)
+
+
+def modality_of(channel: str) -> str | None:
+    """The modality that a channel is called after; None where its name says none."""
+    return MODALITIES.get(channel.lower())
 
 
 def candidates(found: Sequence[Collection[str]], channels: Sequence[str]) -> list[list[int]]:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from medvae.errors import InputError
-from medvae.ingest import picture_files, wire
+from medvae.ingest import channel_names, picture_files, wire
 from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
 from medvae.ingest.persons import TWO_PATIENTS, Persons
@@ -227,11 +227,22 @@ def _task(
         job,
         weight=0 if piece.scan else len(files),
         case=(subject, first.study or str(PurePosixPath(first.file.source).parent)),
-        contrasts=first.contrasts,
+        contrasts=_contrasts(first, options),
         space=first.space,
         study=first.study or first.series,
         by_table=any(tables[id(slice_)] is not None for slice_ in piece.slices),
     )
+
+
+def _contrasts(first: Slice, options: ReadRequest) -> tuple[str, ...]:
+    """What a series may be a channel of: its modality, and what its description names.
+
+    The description of a PET series names the CT that was taken with it.
+    """
+    if not options.channels:
+        return first.contrasts
+    own = {name for name in first.contrasts if channel_names.modality_of(name) in (None, "mri")}
+    return tuple(sorted(own | {first.modality}))
 
 
 def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, Any]]:

@@ -71,6 +71,16 @@ IMAGE_WORDS = frozenset(
         "mri",
     }
 )
+# Words of file names and of channels that say what was scanned.
+MODALITIES = {
+    "ct": "ct",
+    "pet": "pet",
+    "pt": "pet",
+    "suv": "pet",
+    "mr": "mri",
+    "mri": "mri",
+    "flair": "mri",
+}
 CONTRASTS = frozenset(
     {
         "t1",

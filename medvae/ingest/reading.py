@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medvae import modality as modalities
 from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.ingest import channel_names, confine, names, picture_files
 from medvae.ingest.cases import Case, cases
@@ -27,7 +26,7 @@ from medvae.ingest.records import (
     printable,
 )
 from medvae.ingest.sandbox import Pool
-from medvae.ingest.stacking import Placed, stacked
+from medvae.ingest.stacking import Placed, as_said, stacked
 from medvae.ingest.steps import ReadRequest, Step, Task
 from medvae.ingest.stored import is_orientation
 from medvae.ingest.subject_tables import table_at_top, table_for
@@ -66,17 +65,16 @@ def read(
         AccessError: a layer is missing, and `require_sandbox` is set; nothing was read.
     """
     request = _checked(sources, request)
-    modality, limits = request.modality, request.limits
-    kinds = picture_files.KINDS if picture_files.is_planar(modality) else KINDS
+    limits = request.limits
+    kinds = picture_files.KINDS if picture_files.is_planar(request.modality) else KINDS
     pool = Pool(request.workers, kinds, limits, require_layers=request.require_sandbox)
     return _Reading(request, pool).run(list(sources))
 
 
 def _checked(sources: Sequence[Path | Received], request: ReadRequest) -> ReadRequest:
     """The request, where its arguments can be right. Raises as `read`."""
-    modality, orientation = request.modality, request.orientation
-    if modality is not None:
-        modalities.usable(modality)
+    orientation = request.orientation
+    modality, of_channels = channel_names.modalities_of(request.modality, request.channels)
     if orientation is not None and not is_orientation(orientation):
         raise UsageError(
             f"--orientation {printable(orientation)} is not three of the letters R, L, A, P, S, I "
@@ -99,7 +97,7 @@ def _checked(sources: Sequence[Path | Received], request: ReadRequest) -> ReadRe
     for path in [*sources, *(p for p in (subjects, labels) if p is not None)]:
         if not isinstance(path, Received) and not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
-    return replace(request, channels=tuple(channels))
+    return replace(request, channels=tuple(channels), modality=modality, modalities=of_channels)
 
 
 def _exists(path: Path) -> bool:
@@ -143,7 +141,7 @@ class _Reading:
             lacks = confine.missing(self._pool.layers())
             steps: Iterator[Step | Case] = self._steps(scans)
             if self._options.channels:
-                steps = cases(self._steps(scans), self._options.channels, self._notices)
+                steps = cases(self._steps(scans), self._options, self._notices)
             yield from self._results(steps)
             yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
@@ -270,14 +268,15 @@ class _Reading:
     def _stack(self, case: Case) -> Volume:
         """The volume of all channels of a case. Raises InputError."""
         parts = []
-        for name, task in zip(case.channels, case.tasks, strict=True):
+        kinds = self._options.modalities or (None,) * len(case.channels)
+        for name, task, kind in zip(case.channels, case.tasks, kinds, strict=True):
             try:
-                parts.append(self._volume(task))
+                parts.append(as_said(self._volume(task), name, kind))
             except (InputError, WorkerDiedError) as error:
                 raise InputError(f"its channel {name} cannot be used: {error}") from error
-        volume, kinds = stacked(case.channels, parts, self._options.limits)
-        for kind in kinds:
-            self._notices.add(kind, case.source)
+        volume, notices = stacked(case.channels, parts, self._options.limits)
+        for notice in notices:
+            self._notices.add(notice, case.source)
         return volume
 
     def _volume(self, task: Task) -> Placed:
@@ -293,7 +292,8 @@ class _Reading:
         except (IntegrityError, KeyError, TypeError) as error:
             raise InputError("the reading process did not answer with a volume") from error
         self._note(task, volume, summary)
-        return Placed(volume, task.space or str(summary.get("space", "")))
+        space = task.space or str(summary.get("space", ""))
+        return Placed(volume, space, bool(summary.get("guessed")))
 
     def _note(self, task: Task, volume: Volume, summary: dict[str, Any]) -> None:
         """Count what the user should know of a volume that was read."""

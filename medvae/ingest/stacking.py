@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae.errors import InputError
+from medvae.ingest.channel_names import modality_of
 from medvae.ingest.places import MASK_SHIFT, farthest
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import times
@@ -25,10 +26,27 @@ class Placed:
     """A volume, and the space that its header says its affine is in; empty where it says none.
 
     Two volumes of one space lie in it as their affines say.
+
+    guessed: neither file nor user says of what modality it is.
     """
 
     volume: Volume
     space: str
+    guessed: bool = False
+
+
+def as_said(placed: Placed, channel: str, modality: str | None) -> Placed:
+    """A channel that is of the modality that the user, or else its name, says.
+
+    Raises:
+        InputError: it is of another one.
+    """
+    own, by_name = placed.volume.modality, modality_of(channel)
+    if modality not in (None, own):
+        raise InputError(f"it is {own}, and --modality says {modality}")
+    if modality is None and by_name not in (None, own):
+        raise InputError(f"it is {own}, and the channel is called after {by_name}: rename it")
+    return replace(placed, guessed=False) if by_name == own else placed
 
 
 def stacked(
@@ -41,14 +59,17 @@ def stacked(
     has one, brought there with it.
 
     Raises:
-        InputError: several modalities, another grid whose place no header states, too little in
-            common, or more voxels in all than `limits` allow.
+        InputError: several modalities of which one was guessed, another grid whose place no header
+            states, too little in common, or more voxels in all than `limits` allow.
     """
     first = found[0].volume
-    if len(modalities := {channel.volume.modality for channel in found}) > 1:
+    kinds = tuple(channel.volume.modality for channel in found)
+    several = len(set(kinds)) > 1
+    if several and any(channel.guessed for channel in found):
         raise InputError(
-            f"its channels are of several modalities ({', '.join(sorted(modalities))}): a volume "
-            "is of one; say which with --modality where it was guessed"
+            f"its channels are of several modalities ({', '.join(sorted(set(kinds)))}), and a part "
+            "of them was guessed: say with --modality what they are, one for all or one for each "
+            "channel, such as ct,pet"
         )
     if len(found) * math.prod(first.shape) > limits.voxels:
         raise InputError(
@@ -76,9 +97,10 @@ def stacked(
         _mask(found[masks[0]].volume, first) if masks else None,
         _shared([channel.volume.meta for channel in found]),
         tuple(channels),
+        kinds if several else (),
     )
-    kinds = (["regridded"] if any(moved) else []) + (["masked"] if len(masks) > 1 else [])
-    return volume, kinds
+    notices = (["regridded"] if any(moved) else []) + (["masked"] if len(masks) > 1 else [])
+    return volume, notices
 
 
 def _on_one_grid(one: Volume, other: Volume) -> bool:

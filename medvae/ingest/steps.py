@@ -57,6 +57,8 @@ class ReadRequest(ReadOptions):
         files_are_patients: here by default.
         scheme: label number -> name, by which masks of one structure are numbered; without it
             they are numbered in the order of their names.
+        modalities: of each channel its own, where they are of several; `modality` is None then.
+            Taken from `modality`.
         key: 32 secret bytes for the digests by which studies are compared; the same key gives the
             same `Ingested.study` in another reading. Without it a key of this reading alone.
         limits: what a file may be.
@@ -66,6 +68,7 @@ class ReadRequest(ReadOptions):
 
     files_are_patients: bool = True
     scheme: Mapping[str, str] | None = None
+    modalities: tuple[str, ...] = ()
     key: bytes | None = None
     limits: Limits = DEFAULT_LIMITS
     notes: Callable[[str], None] | None = None

@@ -12,6 +12,7 @@ from typing import Any
 from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest import bids, channel_names, facts, layouts, names, nobody, picture_files
+from medvae.ingest.layout_words import MODALITIES
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import Pairing
 from medvae.ingest.processed import processed
@@ -27,8 +28,6 @@ SPREADSHEETS = (".xlsx", ".xls", ".ods")
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
-# Words of file names that say what was scanned.
-NAMED = {"ct": "ct", "pet": "pet", "suv": "pet", "mr": "mri", "mri": "mri", "flair": "mri"}
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
@@ -169,7 +168,8 @@ class Scanning:
         if not self.options.channels:
             return task
         if self._bids:
-            name, folder = PurePosixPath(file.name).name, str(PurePosixPath(file.name).parent)
+            # Of a session: its CT is in another folder than its PET.
+            name, folder = PurePosixPath(file.name).name, str(PurePosixPath(file.name).parents[1])
             contrast = channel_names.of_bids(bids.suffix(file.name), name.split("_"))
             return replace(task, case=(id(self), folder), contrasts=(contrast,))
         image = self._pairing.layout.images.get(file.name)
@@ -293,8 +293,11 @@ class Scanning:
         if modality is None:
             # Uptake values and activity concentrations look alike: a person has to say which.
             if named is not None and modalities.get(named).recognised is None:
+                if named in self.options.modalities:
+                    return ""
                 units = modalities.get(named).units.words
-                return f"say that its intensities are {units} with --modality {named}"
+                several = " (of several channels one each)" if self.options.channels else ""
+                return f"say that its intensities are {units} with --modality {named}{several}"
             return ""
         if bids.may_be(file.name, modality):
             return ""
@@ -364,5 +367,5 @@ def _bare(files: tuple[File, ...]) -> list[str]:
 
 def _modality_in(name: str) -> str | None:
     """The modality that a file's name says, to be compared with a guess."""
-    modalities_named = {NAMED[token] for token in layouts.tokens(name) if token in NAMED}
+    modalities_named = {MODALITIES[token] for token in layouts.tokens(name) if token in MODALITIES}
     return modalities_named.pop() if len(modalities_named) == 1 else None

@@ -5,6 +5,8 @@ A new modality is one file beside `ct.py` with its `Modality`, and one line in `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medvae.modality.base import Modality, UnknownModalityError
 from medvae.modality.ct import CT
 from medvae.modality.mr import MR
@@ -15,7 +17,9 @@ from medvae.modality.xray import XRAY
 __all__ = [
     "Modality",
     "UnknownModalityError",
+    "check_channels",
     "get",
+    "images_of",
     "names",
     "register",
     "registered",
@@ -68,6 +72,35 @@ def usable(name: str) -> Modality:
             f"use one of {', '.join(names())}"
         )
     return modality
+
+
+def check_channels(first: str, of_channels: Sequence[str], count: int) -> None:
+    """Check the modalities of a volume's channels, which are of two or more.
+
+    first: the modality of the volume, which is that of its first channel.
+
+    Raises:
+        ValueError: not one for each of `count` channels, the first another one, all the same, or
+            one that is unknown or of pictures.
+    """
+    kinds = [get(name) for name in of_channels]
+    if len(kinds) != count:
+        raise ValueError(f"{count} channels need {count} modalities, not {len(kinds)}")
+    if of_channels[0] != first:
+        raise ValueError(f"the first channel is {of_channels[0]}, and the volume {first}")
+    if len(set(of_channels)) == 1:
+        raise ValueError(f"all channels are {first}: modalities are named where there are several")
+    for kind in kinds:
+        if kind.planar:
+            raise ValueError(f"{kind.name} is of pictures, and cannot be a channel of a volume")
+
+
+def images_of(of_channels: Sequence[str]) -> str:
+    """What images of these modalities are called ("MRI volumes", "CT and PET volumes")."""
+    kinds = [get(name) for name in dict.fromkeys(of_channels)]
+    if len(kinds) == 1:
+        return kinds[0].images
+    return f"{', '.join(kind.title for kind in kinds[:-1])} and {kinds[-1].title} volumes"
 
 
 def registered() -> tuple[Modality, ...]:

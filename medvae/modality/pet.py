@@ -36,6 +36,9 @@ PET: Final = Modality(
             ("ActualFrameDuration", None),
             ("AcquisitionDate", ""),
             ("AcquisitionTime", ""),
+            # PS3.3 C.8.4.6, of Type 2: there was no gantry.
+            ("PatientOrientationCodeSequence", []),
+            ("PatientGantryRelationshipCodeSequence", []),
         ),
         unit_keyword="Units",
         unit_values=frozenset({"GML"}),

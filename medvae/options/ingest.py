@@ -29,7 +29,8 @@ class ReadOptions:
             the top of a source, else DICOM's PatientID, BIDS' sub-, else the file's name.
         labels: a folder of masks (or one mask) with the file names of the images.
         modality: the name of a modality; DICOM of another is refused, NIfTI is taken to be it.
-            Without it NIfTI is CT or MRI where its numbers are decisive.
+            Without it NIfTI is CT or MRI where its numbers are decisive. With `channels` also one
+            for each, with commas ("ct,pet").
         label_column: a further column of the table to keep as the volume's label.
         class_column: a further column to keep as the volume's class: whole numbers from 0 on,
             or nothing for a volume without one; a file with anything else is refused.
@@ -61,7 +62,10 @@ class ReadOptions:
     )
     modality: str | None = field(
         default=None,
-        metadata=flag("mri, ct, pet; xray or photo for pictures. Needed where files do not say."),
+        metadata=flag(
+            "mri, ct, pet; xray or photo for pictures. Needed where files do not say. With "
+            "--channels also one for each, such as ct,pet."
+        ),
     )
     label_column: str | None = field(
         default=None, metadata=flag("CSV column to keep for evaluation; no model learns it.")

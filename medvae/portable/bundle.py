@@ -72,7 +72,8 @@ def _script(drawer: Drawer, path: Path) -> None:
 def _metadata(artifact: Artifact, drawer: Drawer) -> dict[str, Any]:
     data = artifact.config().data
     modality = modalities.get(data.modality)
-    low, high = public_limits(data)
+    ends = [end for own in data.of_channels for end in public_limits(own)]
+    images = modalities.images_of(data.modalities or (data.modality,))
     names = data.channels or ("intensity",)
     return {
         "schema": SCHEMA,
@@ -83,9 +84,8 @@ def _metadata(artifact: Artifact, drawer: Drawer) -> dict[str, Any]:
         "numpy_version": np.__version__,
         "required_packages_version": {"nibabel": version("nibabel"), "pillow": version("pillow")},
         "name": f"medvae {modality.noun}",
-        "task": f"Generation of synthetic {modality.images}",
-        "description": f"Draws synthetic {modality.images} from random numbers. "
-        f"{_guarantee(artifact)}",
+        "task": f"Generation of synthetic {images}",
+        "description": f"Draws synthetic {images} from random numbers. {_guarantee(artifact)}",
         "authors": "the institution that exported this bundle",
         "copyright": f"Licence: {_LICENCE}",
         "data_source": "not stated: see docs/data_license.txt",
@@ -115,7 +115,7 @@ def _metadata(artifact: Artifact, drawer: Drawer) -> dict[str, Any]:
                     "num_channels": len(names),
                     "spatial_shape": list(data.size),
                     "dtype": "float32",
-                    "value_range": [low, high],
+                    "value_range": [min(ends), max(ends)],
                     "is_patch_data": False,
                     "channel_def": {str(i): name for i, name in enumerate(names)},
                 }
@@ -177,9 +177,10 @@ def _guarantee(artifact: Artifact) -> str:
 
 
 def _readme(artifact: Artifact) -> str:
-    modality = modalities.get(artifact.config().data.modality)
+    data = artifact.config().data
+    images = modalities.images_of(data.modalities or (data.modality,))
     return (
-        f"# Synthetic {modality.images}\n\n{_guarantee(artifact)}\n\n"
+        f"# Synthetic {images}\n\n{_guarantee(artifact)}\n\n"
         "**Synthetic data. Not for diagnosis or treatment.**\n\n"
         f"```\n{_COMMAND}\n```\n\n"
         "draws `eval/synth0001` and so on: the same images, but for the rounding of floating-point "

@@ -77,6 +77,19 @@ class _Units(nn.Module):
 
     def __init__(self, data: DataConfig) -> None:
         super().__init__()
+        self.channels = nn.ModuleList(_Unit(own) for own in data.of_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[1, C, X, Y, Z] both."""
+        parts = [unit(image[:, at : at + 1]) for at, unit in enumerate(self.channels)]
+        return torch.cat(parts, dim=1)
+
+
+class _Unit(nn.Module):
+    """One channel to the units of its modality."""
+
+    def __init__(self, data: DataConfig) -> None:
+        super().__init__()
         modality = modalities.get(data.modality)
         self.low, self.high = public_limits(data)
         self.exponent, self.step = modality.exponent, modality.step

@@ -1,7 +1,8 @@
 """A release as a BIDS data set (Brain Imaging Data Structure, BIDS 1.10).
 
     dataset_description.json  participants.tsv  participants.json  README.md  CHANGES  LICENSE
-    sub-synth0001/anat/sub-synth0001_T1w.nii.gz  + .json, one a channel
+    sub-synth0001/anat/sub-synth0001_T1w.nii.gz  + .json, one a channel, each in the folder of its
+                                                 modality
     derivatives/labels/dataset_description.json  dseg.tsv
     derivatives/labels/sub-synth0001/anat/sub-synth0001_dseg.nii.gz  + .json
 
@@ -13,6 +14,7 @@ facts (SkullStripped, Sources) that a synthetic image does not have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +37,21 @@ _OURS = (
 _PUBLIC_IMAGE = "Image of a public person, resampled to the grid of the synthetic ones"
 
 
-def _names(facts: ReleaseFacts, modality: Modality) -> tuple[str, ...]:
+def _names(facts: ReleaseFacts, kinds: Sequence[Modality]) -> tuple[str, ...]:
     """How the names of a volume's images end, one a channel."""
     channels = facts.data.channels
     if not channels:
-        return (modality.bids.suffix(facts.suffix),)
-    suffixes = [bids_name(channel) if modality.name == "mri" else None for channel in channels]
-    names = [name for name in suffixes if name is not None]
-    if len(set(names)) < len(channels):
+        return (kinds[0].bids.suffix(facts.suffix),)
+    pairs = list(zip(channels, kinds, strict=True))
+    names = [
+        bids_name(name) if kind.name == "mri" else kind.bids.suffix("") for name, kind in pairs
+    ]
+    if len({name for name in names if name is not None}) < len(channels):
         raise UsageError(
             f"BIDS has no names of their own for the channels {', '.join(channels)}: ingest with "
             "--channels of t1, t1ce, t2, flair, pd or t2star, or write files by medvae generate"
         )
-    return tuple(names)
+    return tuple(name for name in names if name is not None)
 
 
 class BidsWriter:
@@ -60,10 +64,11 @@ class BidsWriter:
     def __init__(self, root: Path, facts: ReleaseFacts) -> None:
         self._root = root
         self._facts = facts
-        self._modality = modalities.get(facts.data.modality)
-        self._folder = self._modality.bids.folder
-        self._names = _names(facts, self._modality)
-        self._display = VoxelGate(facts.data).range
+        self._kinds = [modalities.get(own.modality) for own in facts.data.of_channels]
+        # Of several modalities labels lie in the folder of the first.
+        self._folder = self._kinds[0].bids.folder
+        self._names = _names(facts, self._kinds)
+        self._displays = VoxelGate(facts.data).ranges
         self._participants = Participants(facts, "sub-{}")
         self._masks = 0
 
@@ -76,13 +81,23 @@ class BidsWriter:
         if not channels:
             return {"format": "bids"}
         suffixes = dict(zip(channels, self._names, strict=True))
-        return {"format": "bids", "channel_suffixes": suffixes}
+        return {"format": "bids", "channel_suffixes": suffixes, **self._layout_of_several()}
+
+    def _layout_of_several(self) -> dict[str, Any]:
+        """Folders of channels of several modalities; nothing where all lie in one."""
+        data = self._facts.data
+        if not data.modalities:
+            return {}
+        channels = data.channels
+        folders = {name: kind.bids.folder for name, kind in zip(channels, self._kinds, strict=True)}
+        return {"channel_folders": folders} if len(set(folders.values())) > 1 else {}
 
     @property
     def images(self) -> str:
         """A glob of the images, relative to the release."""
         name = self._names[0] if len(self._names) == 1 else "*"
-        return f"sub-synth*/{self._folder}/*_{name}.nii.gz"
+        folder = "*" if self._layout_of_several() else self._folder
+        return f"sub-synth*/{folder}/*_{name}.nii.gz"
 
     @property
     def labels(self) -> str | None:
@@ -94,30 +109,33 @@ class BidsWriter:
     def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one image a channel, their sidecars, and the label map."""
         subject = self._participants.add(volume, public=public)
-        folder = self._root / subject / self._folder
-        folder.mkdir(parents=True)
-        step, note = self._modality.step, PUBLIC if public else SYNTHETIC
+        note = PUBLIC if public else SYNTHETIC
         channels = volume.voxels if volume.channels else volume.voxels[None]
-        for name, voxels in zip(self._names, channels, strict=True):
-            levels = as_int16(voxels, step)
-            data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
+        rows = zip(self._names, self._kinds, self._displays, channels, strict=True)
+        for name, kind, display, voxels in rows:
+            folder = self._root / subject / kind.bids.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            levels = as_int16(voxels, kind.step)
+            data = nifti(levels, volume.affine, step=kind.step, display=display, description=note)
             (folder / f"{subject}_{name}.nii.gz").write_bytes(gzipped(data))
-            (folder / f"{subject}_{name}.json").write_bytes(json_text(self._sidecar(public)))
+            (folder / f"{subject}_{name}.json").write_bytes(json_text(self._sidecar(kind, public)))
         if volume.mask is not None:
             self._masks += 1
-            stem = f"{subject}/{self._folder}/{subject}"
-            sources = [f"bids:raw:{stem}_{name}.nii.gz" for name in self._names]
+            sources = [
+                f"bids:raw:{subject}/{kind.bids.folder}/{subject}_{name}.nii.gz"
+                for name, kind in zip(self._names, self._kinds, strict=True)
+            ]
             self._add_mask(volume, subject, sources, public)
 
-    def _sidecar(self, public: bool) -> dict[str, Any]:
+    def _sidecar(self, kind: Modality, public: bool) -> dict[str, Any]:
         description = _PUBLIC_IMAGE if public else "Synthetic image; no person was scanned"
         sidecar: dict[str, Any] = {
-            "Modality": self._modality.dicom.modality,
+            "Modality": kind.dicom.modality,
             "Description": description,
             "Synthetic": not public,
             "GeneratedBy": [{"Name": "medvae", "Version": VERSION}],
             "SampleIndex": len(self._participants),
-            "Units": self._modality.units.bids,
+            "Units": kind.units.bids,
         }
         if public and self._facts.public is not None:
             images = self._facts.public
@@ -151,7 +169,8 @@ class BidsWriter:
         root = self._root
         (root / "dataset_description.json").write_bytes(json_text(self._description("raw")))
         self._participants.write(root)
-        outside = [f"sub-*/{self._folder}"] if self._modality.bids.note else []
+        folders = dict.fromkeys(kind.bids.folder for kind in self._kinds if kind.bids.note)
+        outside = [f"sub-*/{folder}" for folder in folders]
         (root / ".bidsignore").write_text("\n".join([*_OURS, *outside]) + "\n")
         if self._masks:
             labels = root / "derivatives" / "labels"
@@ -170,7 +189,7 @@ class BidsWriter:
             "DatasetType": kind,
             "License": facts.license,
             "Authors": ["Generated by medvae", "Released by the holder of the key in signer.pem"],
-            "Keywords": ["synthetic", "differential privacy", facts.data.modality.upper()],
+            "Keywords": ["synthetic", "differential privacy", *self._keywords()],
             "DatasetLinks": {"raw": "../.."} if derivative else {},
             "GeneratedBy": [
                 {
@@ -180,6 +199,9 @@ class BidsWriter:
                 }
             ],
         }
+
+    def _keywords(self) -> list[str]:
+        return list(dict.fromkeys(kind.name.upper() for kind in self._kinds))
 
     def _lookup(self) -> str:
         rows = [f"{number}\t{name}" for number, name in self._facts.labels.items()]

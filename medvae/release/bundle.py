@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +22,9 @@ from typing import Any, Protocol
 
 from medvae import modality as modalities
 from medvae import space
+from medvae.config import DataConfig
 from medvae.errors import IntegrityError, UsageError
+from medvae.grid import public_limits
 from medvae.progress import SILENT, Progress
 from medvae.release import manifest as mf
 from medvae.release.bids import BidsWriter
@@ -140,8 +142,7 @@ def _fill(
     volumes, public = sources
     expected = 0 if facts.public is None else facts.public.count
     voxels = VoxelGate(facts.data, facts.volumes, expected)
-    low, high = voxels.range
-    survey = Survey(low, high, facts.data.label_numbers)
+    survey = _survey(facts.data)
     writer = _writer(folder, facts, fmt)
     progress.start("release", facts.volumes or 0)
     for volume in volumes:
@@ -206,7 +207,7 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     data = card["data"]
     assert isinstance(data, dict)
     modality = modalities.get(str(data["modality"]))
-    unit, slices = modality.units.words, "" if modality.planar else ", one slice a plane"
+    slices = "" if modality.planar else ", one slice a plane"
     if writer.layout.get("channel_suffixes"):
         slices = ", one axial slice a channel"
     subtitle = f"{len(survey.shown)} of {survey.count} {modality.noun}{slices}; synthetic"
@@ -215,7 +216,7 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     (folder / "README.md").write_text(readme(card), encoding="utf-8")
     sheet = contact_sheet(survey, str(card["name"]), subtitle)
     (folder / "contact-sheet.png").write_bytes(sheet)
-    (folder / "histogram.png").write_bytes(histogram(survey, unit, modality.noun))
+    (folder / "histogram.png").write_bytes(histogram(by_unit(survey, data), modality.noun))
     privacy = card["privacy"]
     assert isinstance(privacy, dict)
     if "trade_off" in privacy:
@@ -230,6 +231,29 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     )
     (folder / "croissant.json").write_bytes(json_text(metadata))
     (folder / "report.html").write_text(render(card, survey, sheet), encoding="utf-8")
+
+
+def _survey(data: DataConfig) -> Survey:
+    """What is gathered of the volumes; of channels of several modalities of each by itself."""
+    own = [
+        Survey(*public_limits(part), exponent=modalities.get(part.modality).exponent, keep=0)
+        for part in data.of_channels
+    ]
+    first = Survey(own[0].low, own[0].high, data.label_numbers, exponent=own[0].exponent)
+    if data.modalities:
+        first.channels = dict(zip(data.channels, own, strict=True))
+    return first
+
+
+def by_unit(survey: Survey, data: Mapping[str, Any]) -> dict[str, Survey]:
+    """Unit -> whose intensities are in it; of channels of several modalities one each.
+
+    data: the card's part on the data.
+    """
+    if not survey.channels:
+        return {modalities.get(str(data["modality"])).units.words: survey}
+    pairs = zip(survey.channels.items(), data["modalities"], strict=True)
+    return {f"{name}: {modalities.get(kind).units.words}": own for (name, own), kind in pairs}
 
 
 def _seal(folder: Path, sign: Callable[[bytes], bytes], progress: Progress) -> dict[str, mf.Entry]:

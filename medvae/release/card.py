@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from medvae import modality as modalities
+from medvae.config import DataConfig
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
 from medvae.release.quality import Quality
@@ -49,7 +50,7 @@ def make_card(
             "body_part": facts.body_part,
             "grid": list(data.size),
             "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
-            "units": modalities.get(data.modality).units.card,
+            **_units(data),
             "labels": facts.labels,
             "classes": class_note(facts),
             "seed": facts.seed,
@@ -68,6 +69,19 @@ def make_card(
         "intended_use": list(_INTENDED),
         "out_of_scope": list(_OUT_OF_SCOPE),
         "known_limits": [*known_limits(facts), *facts.limits],
+    }
+
+
+def _units(data: DataConfig) -> dict[str, Any]:
+    """The unit of intensities; of channels of several modalities that of each."""
+    if not data.modalities:
+        return {"units": modalities.get(data.modality).units.card}
+    kinds = [modalities.get(kind) for kind in data.modalities]
+    units = {name: kind.units.card for name, kind in zip(data.channels, kinds, strict=True)}
+    return {
+        "units": "; ".join(f"{name}: {unit}" for name, unit in units.items()),
+        "modalities": list(data.modalities),
+        "channel_units": units,
     }
 
 
@@ -278,7 +292,8 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
         "Fidelity was not measured on patients for this card, because such figures would "
         "themselves be private; ask the institution, or measure on your own patients.",
     ]
-    limits += modalities.get(facts.data.modality).limits_of_use
+    for kind in dict.fromkeys(own.modality for own in facts.data.of_channels):
+        limits += modalities.get(kind).limits_of_use
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
     if facts.model.get("statistics") == "cosines":

@@ -85,14 +85,15 @@ def _public(data: dict[str, Any]) -> str:
 def readme(card: dict[str, Any]) -> str:
     """README.md of the data set (BIDS wants one), with the head that Hugging Face reads."""
     data = card["data"]
-    modality = modalities.get(data["modality"])
+    images = modalities.images_of(data.get("modalities", (data["modality"],)))
     body = f" of the {_plain(data['body_part'])}" if data["body_part"] else ""
     masks = f" and {data['label_maps']} label maps" if data["label_maps"] else ""
-    note = f"\n\n{modality.bids.note}" if modality.bids.note else ""
+    kinds = map(modalities.get, dict.fromkeys(data.get("modalities", (data["modality"],))))
+    note = "".join(f"\n\n{kind.bids.note}" for kind in kinds if kind.bids.note)
     how = f"{_NNUNET}\n\n" if data["format"] == "nnunet" else ""
     return (
         f"{head(card)}\n# {_plain(card['name'])}\n\n{_notice(card)}\n\n"
-        f"{data['volumes']} synthetic {modality.images}{body}{masks}, "
+        f"{data['volumes']} synthetic {images}{body}{masks}, "
         f"{' x '.join(str(n) for n in data['grid'])} voxels of "
         f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
         f"{_public(data)}"

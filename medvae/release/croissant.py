@@ -79,6 +79,8 @@ def croissant(
     ]
     if labels is not None:
         files.append(_file_set("labels", "Their label maps.", labels, encoding))
+    names = card["data"].get("modalities", [card["data"]["modality"]])
+    kinds = " and ".join(name.upper() for name in names)
     public = card["data"].get("public_images")
     if public is not None:
         about = f"{public['count']} images of public people; source: {public['source']}."
@@ -97,7 +99,7 @@ def croissant(
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "name": card["name"],
-        "description": f"Synthetic {card['data']['modality'].upper()} volumes. "
+        "description": f"Synthetic {kinds} volumes. "
         f"{card['privacy']['summary']} Not for diagnosis or treatment.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "citeAs": f"{card['name']}, version {card['version']}, signed by {card['signer']}",

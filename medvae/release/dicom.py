@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -58,9 +59,12 @@ class Series:
         self.body_part = body_part.upper()
         self.limits = limits
 
-    def of_channel(self, channel: str, number: int, study: bytes) -> Series:
+    def of_channel(
+        self, channel: str, number: int, study: bytes, limits: tuple[float, float]
+    ) -> Series:
         """The series of one channel, in one study and frame of reference with the others."""
         series = copy(self)
+        series.limits = limits
         series.channel, series.number, series.study = channel, number, study
         return series
 
@@ -99,8 +103,12 @@ def series_slices(volume: Volume, series: Series) -> Slices:
     return Slices(base, own, mask)
 
 
-def channel_slices(volume: Volume, series: Series) -> dict[str, Slices]:
+def channel_slices(
+    volume: Volume, series: Series, limits: Sequence[tuple[float, float]] = ()
+) -> dict[str, Slices]:
     """A volume with channels as one series each, by name; the mask goes with the first.
+
+    limits: of each channel what it can run from and to; without it those of `series`.
 
     Raises:
         UsageError: the channels are the colours of a picture.
@@ -110,10 +118,10 @@ def channel_slices(volume: Volume, series: Series) -> dict[str, Slices]:
         volume.single("writing DICOM")
     study = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()
     slices_of = {}
-    for number, (name, voxels) in enumerate(zip(volume.channels, volume.voxels, strict=True), 1):
-        mask = volume.mask if number == 1 else None
-        channel = replace(volume, voxels=voxels, mask=mask, channels=())
-        slices_of[name] = series_slices(channel, series.of_channel(name, number, study))
+    for at, name in enumerate(volume.channels):
+        channel = volume.channel(at)
+        own = series.of_channel(name, at + 1, study, limits[at] if limits else series.limits)
+        slices_of[name] = series_slices(channel if at == 0 else replace(channel, mask=None), own)
     return slices_of
 
 
@@ -191,6 +199,9 @@ def _say_who(dataset: Dataset, series: Series) -> None:
     dataset.PositionReferenceIndicator = ""
     if series.body_part in _BODY_PARTS:
         dataset.BodyPartExamined = series.body_part
+    else:
+        # PS3.3 C.7.3.1, of Type 2C: of a part of the body that may be one of a pair.
+        dataset.Laterality = ""
 
 
 def _say_how(dataset: Dataset, dicom: Dicom) -> None:
@@ -205,6 +216,9 @@ def _say_how(dataset: Dataset, dicom: Dicom) -> None:
     dataset.AcquisitionNumber = 1
     for keyword, value in dicom.attributes:
         setattr(dataset, keyword, value)
+    if "PatientOrientationCodeSequence" in dataset:
+        # PS3.3 C.7.3.1.1.2: either the codes or the word.
+        del dataset.PatientPosition
 
 
 def _say_pixels(

@@ -7,7 +7,7 @@ segmentations/SYNTH0001_SEG.dcm    its label map as DICOM SEG, over the series i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ class DicomWriter:
     def add(self, volume: Volume, *, public: bool = False) -> None:
         """Write one series, and its segmentation."""
         stem = self._participants.add(volume, public=public)
-        limits = VoxelGate(self._facts.data).range
-        series = Series(stem, self._facts.created, self._facts.body_part, limits)
+        limits = VoxelGate(self._facts.data).ranges
+        series = Series(stem, self._facts.created, self._facts.body_part, limits[0])
         path = self._root / _SEGMENTATIONS / f"{stem}_SEG.dcm"
-        _write(volume, self._root / stem, series, self._facts.labels, path)
+        _write(volume, self._root / stem, series, limits, self._facts.labels, path)
         self._masks += volume.mask is not None
 
     def finish(self) -> None:
@@ -85,13 +85,23 @@ def write_dicom(
     Raises:
         InputError: the geometry cannot be said in DICOM (a sheared affine).
     """
-    limits = (float(volume.voxels.min()), float(volume.voxels.max()))
-    series = Series(stem.upper()[:64], "", "", limits)
-    return _write(volume, folder / stem, series, labels or {}, folder / f"{stem}_SEG.dcm")
+    # Channels of one modality share a window.
+    parts = (
+        list(volume.voxels) if volume.modalities else [volume.voxels] * max(1, len(volume.channels))
+    )
+    limits = [(float(part.min()), float(part.max())) for part in parts]
+    series = Series(stem.upper()[:64], "", "", limits[0])
+    path = folder / f"{stem}_SEG.dcm"
+    return _write(volume, folder / stem, series, limits, labels or {}, path)
 
 
 def _write(
-    volume: Volume, folder: Path, series: Series, labels: Mapping[str, str], path: Path
+    volume: Volume,
+    folder: Path,
+    series: Series,
+    limits: Sequence[tuple[float, float]],
+    labels: Mapping[str, str],
+    path: Path,
 ) -> list[Path]:
     """One file a slice into the new folder `folder`, and the segmentation into `path`."""
     from pydicom import dcmwrite
@@ -99,7 +109,7 @@ def _write(
     from medvae.release.segmentation import segmentation
 
     if volume.channels:
-        several = channel_slices(volume, series)
+        several = channel_slices(volume, series, limits)
         parts = [(folder / name, slices) for name, slices in several.items()]
     else:
         parts = [(folder, series_slices(volume, series))]

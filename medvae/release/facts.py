@@ -294,7 +294,6 @@ class ReleaseFacts:
             data = DataConfig.model_validate(config["data"])  # type: ignore[index]
         except (TypeError, KeyError, ValueError) as error:
             raise IntegrityError("the model's facts hold no usable configuration") from error
-        modality = modalities.get(data.modality)
         privacy = PrivacyFacts.from_model(
             facts,
             debited=debited,
@@ -312,7 +311,7 @@ class ReleaseFacts:
             grid = {"size": tuple(anatomy["size"]), "spacing": tuple(anatomy["spacing"])}
             data = data.model_copy(update=grid)
         return cls(
-            name=name or f"Synthetic {modality.images}",
+            name=name or f"Synthetic {modalities.images_of(data.modalities or (data.modality,))}",
             data=data,
             privacy=privacy,
             seed=seed,

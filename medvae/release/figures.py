@@ -6,8 +6,7 @@ Written without dates or version strings, so that equal volumes give equal files
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     for row, (name, axis, volumes) in enumerate(rows):
         for column, volume in enumerate(volumes):
             axes = figure.add_subplot(grid[row, column])
-            _panel(axes, volume, axis, survey)
+            _panel(axes, volume, axis, survey.channels.get(name, survey))
             if row == 0:
                 axes.set_title(f"{column + 1:04d}", fontsize=8, color=_GREY, pad=3)
             if column == 0:
@@ -62,7 +61,7 @@ def _rows(volumes: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
     if not first.channels or first.shape[2] == 1:
         return [(name, axis, volumes) for axis, name in planes_of(first).items()]
     return [
-        (name, 2, [replace(volume, voxels=volume.voxels[at], channels=()) for volume in volumes])
+        (name, 2, [volume.channel(at) for volume in volumes])
         for at, name in enumerate(first.channels)
     ]
 
@@ -81,7 +80,7 @@ def _frame(volume: Volume, axis: int) -> float:
 def _panel(axes: Any, volume: Volume, axis: int, survey: Survey) -> None:
     index = best_slice(volume, axis)
     across, up = [volume.spacing[a] for a in range(3) if a != axis]
-    picture = grey_or_colour(volume, axis, index, survey.low, survey.high)
+    picture = grey_or_colour(volume, axis, index, survey.low, survey.high, survey.exponent)
     axes.imshow(
         picture, cmap="gray", vmin=0, vmax=255,
         aspect=up / across, interpolation="bilinear",
@@ -107,12 +106,26 @@ def best_slice(volume: Volume, axis: int) -> int:
     return volume.shape[axis] // 2
 
 
-def histogram(survey: Survey, unit: str, noun: str = "volumes") -> bytes:
-    """Share of voxels a bin, over all synthetic volumes."""
+def histogram(surveys: Mapping[str, Survey], noun: str = "volumes") -> bytes:
+    """Share of voxels a bin, over all synthetic volumes; a panel for each unit.
+
+    surveys: by what is written under the axis.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 2.8), dpi=110, facecolor="white", layout="constrained")
-    axes = figure.add_subplot()
+    size = (6.4, 2.8 * len(surveys))
+    figure = Figure(figsize=size, dpi=110, facecolor="white", layout="constrained")
+    every = figure.subplots(len(surveys), squeeze=False)[:, 0]
+    for axes, (unit, survey) in zip(every, surveys.items(), strict=True):
+        _bars(axes, survey, unit)
+    count = next(iter(surveys.values())).count
+    every[0].set_title(
+        f"Intensities of {count} synthetic {noun}", fontsize=10, loc="left", color=_INK
+    )
+    return _png(figure)
+
+
+def _bars(axes: Any, survey: Survey, unit: str) -> None:
     share = survey.counts / max(int(survey.counts.sum()), 1) * 100
     axes.stairs(share, survey.edges, fill=True, color="#56B4E9", alpha=0.55)
     axes.stairs(share, survey.edges, color="#0072B2", linewidth=1.2)
@@ -120,13 +133,9 @@ def histogram(survey: Survey, unit: str, noun: str = "volumes") -> bytes:
     axes.set_ylim(bottom=0)
     axes.set_xlabel(unit, fontsize=9, color=_INK)
     axes.set_ylabel("% of voxels", fontsize=9, color=_INK)
-    axes.set_title(
-        f"Intensities of {survey.count} synthetic {noun}", fontsize=10, loc="left", color=_INK
-    )
     axes.tick_params(labelsize=8, colors=_GREY)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return _png(figure)
 
 
 def trade_off(curve: dict[str, list[float]], unit: str) -> bytes:

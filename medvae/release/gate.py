@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae import modality as modalities
 from medvae.config import DataConfig
@@ -159,24 +161,41 @@ class VoxelGate:
         values = volume.voxels
         if not np.isfinite(values).all():
             raise InputError(f"{where} holds voxels that are not finite; {source} is not usable")
-        low, high = self.range
         least, most = float(values.min()), float(values.max())
         if least == most:
             raise InputError(f"{where} is constant ({least:g}); {source} is not usable")
-        # Intensities were rounded to steps, at the limits by at most half of one.
-        slack = 0.51 * modalities.get(self.data.modality).step
-        if least < low - slack or most > high + slack:
-            raise InputError(
-                f"{where} runs from {least:g} to {most:g}, outside the public range "
-                f"{low:g} to {high:g}; {source} is not usable"
-            )
+        for values, own in self._by_range(volume):
+            self._within(values, own, where, source)
         self._distinct(volume, where)
         self._labels(volume, where)
 
+    def _by_range(self, volume: Volume) -> list[tuple[npt.NDArray[Any], DataConfig]]:
+        """The parts of a volume that have public limits of their own: all of it, or channels."""
+        if not self.data.modalities:
+            return [(volume.voxels, self.data)]
+        return list(zip(volume.voxels, self.data.of_channels, strict=True))
+
+    def _within(self, values: npt.NDArray[Any], data: DataConfig, where: str, source: str) -> None:
+        (low, high), modality = public_limits(data), modalities.get(data.modality)
+        least, most = float(values.min()), float(values.max())
+        # Intensities were rounded to steps, at the limits by at most half of one.
+        slack = 0.51 * modality.step
+        if least < low - slack or most > high + slack:
+            part = f"the {modality.title} of " if self.data.modalities else ""
+            raise InputError(
+                f"{part}{where} runs from {least:g} to {most:g}, outside the public range "
+                f"{low:g} to {high:g}; {source} is not usable"
+            )
+
     @property
     def range(self) -> tuple[float, float]:
-        """Public limits of the voxels, in their modality's units."""
-        return public_limits(self.data)
+        """Public limits of the voxels, in their modality's units; of channels of the first."""
+        return self.ranges[0]
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Public limits of each channel, in its own modality's units."""
+        return tuple(public_limits(own) for own in self.data.of_channels)
 
     def close(self) -> list[Check]:
         """The checks, once all volumes have passed."""
@@ -186,10 +205,11 @@ class VoxelGate:
             raise InputError(f"{self.expected} volumes were asked for and {self.count} came")
         if self.public != self.expected_public:
             raise InputError(f"{self.expected_public} public images must come, not {self.public}")
-        low, high = self.range
+        distinct = dict.fromkeys(self.ranges)
+        within = " and ".join(f"{low:g} to {high:g}" for low, high in distinct)
         checks = [
             Check("number", True, f"{self.count} volumes, as asked for"),
-            Check("voxels", True, f"finite, not constant, within {low:g} to {high:g}"),
+            Check("voxels", True, f"finite, not constant, within {within}"),
             Check("distinct", True, "no two volumes are identical"),
             Check("geometry", True, "every volume is on the public grid"),
         ]
@@ -200,8 +220,9 @@ class VoxelGate:
         return checks
 
     def _geometry(self, volume: Volume, where: str) -> None:
-        if volume.modality != self.data.modality:
-            raise InputError(f"{where} is {volume.modality}, not {self.data.modality}")
+        own, expected = (of.modalities or (of.modality,) for of in (volume, self.data))
+        if own != expected:
+            raise InputError(f"{where} is {', '.join(own)}, not {', '.join(expected)}")
         if volume.channels != self.data.channels:
             raise InputError(
                 f"{where} has the channels {volume.channels}, not {self.data.channels}"

@@ -30,7 +30,12 @@ def head(card: dict[str, Any]) -> str:
         **_licences([card["license"], *([public["licence"]] if public else [])]),
         "size_categories": [_size(data["volumes"] + public.get("count", 0))],
         **({"task_categories": tasks} if tasks else {}),
-        "tags": ["medical", "synthetic", data["modality"], *_privacy(card["privacy"])],
+        "tags": [
+            "medical",
+            "synthetic",
+            *data.get("modalities", [data["modality"]]),
+            *_privacy(card["privacy"]),
+        ],
     }
     text: str = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=10_000)
     return f"---\n{text}---\n"

@@ -62,12 +62,13 @@ def write_nifti(
     """Write `stem` + suffix, and `stem_dseg` + suffix when there is a mask.
 
     Of a volume with channels `stem_t1` + suffix and so on, one file a channel. Voxels keep their
-    type (int16 or float32). Returns the files written.
+    type (int16 or float32); of channels of several modalities those of whole numbers are int16
+    again, as in each alone. Returns the files written.
     """
     parts = {stem: volume.voxels}
     if volume.channels:
         parts = {
-            f"{stem}_{name}": voxels
+            f"{stem}_{name}": _alone(voxels) if volume.modalities else voxels
             for name, voxels in zip(volume.channels, volume.voxels, strict=True)
         }
     if volume.mask is not None:
@@ -84,6 +85,16 @@ def write_nifti(
             path.unlink(missing_ok=True)
         raise
     return files
+
+
+def _alone(voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A channel that was stored as float32 beside one of fractions, in the type it had."""
+    ends = np.iinfo(np.int16)
+    # NaN, outside the image, is no whole number.
+    fits = (
+        np.rint(voxels) == voxels
+    ).all() and ends.min <= voxels.min() <= voxels.max() <= ends.max
+    return voxels.astype(np.int16) if fits else voxels
 
 
 def as_int16(voxels: npt.NDArray[Any], step: float = 1.0) -> npt.NDArray[np.int16]:

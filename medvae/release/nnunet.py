@@ -47,8 +47,8 @@ class NnunetWriter:
             raise UsageError(_NO_LABELS)
         self._root = root
         self._facts = facts
-        self._modality = modalities.get(facts.data.modality)
-        self._display = VoxelGate(facts.data).range
+        self._kinds = [modalities.get(own.modality) for own in facts.data.of_channels]
+        self._displays = VoxelGate(facts.data).ranges
         self._numbers = {int(number): place for place, number in enumerate(facts.labels, 1)}
         self._lookup = _lookup(self._numbers)
         self._participants = Participants(facts)
@@ -69,11 +69,11 @@ class NnunetWriter:
             raise UsageError(_NO_LABELS)
         name = self._participants.add(volume, public=public)
         note = PUBLIC if public else SYNTHETIC
-        step = self._modality.step
         channels = volume.voxels if volume.channels else volume.voxels[None]
-        for index, voxels in enumerate(channels):
-            levels = as_int16(voxels, step)
-            data = nifti(levels, volume.affine, step=step, display=self._display, description=note)
+        rows = zip(channels, self._kinds, self._displays, strict=True)
+        for index, (voxels, kind, display) in enumerate(rows):
+            levels = as_int16(voxels, kind.step)
+            data = nifti(levels, volume.affine, step=kind.step, display=display, description=note)
             self._write(f"imagesTr/{name}_{index:04d}", data)
         mask, display = self._lookup[volume.mask], (0.0, float(len(self._numbers)))
         data = nifti(mask, volume.affine, display=display, description=note)
@@ -104,10 +104,17 @@ class NnunetWriter:
         self._participants.write(self._root)
 
     def _channels(self) -> tuple[str, ...]:
-        if self._facts.data.channels:
-            return self._facts.data.channels
-        suffix = self._modality.bids.suffix(self._facts.suffix)
-        return (suffix if self._modality.name == "mri" else suffix.upper(),)
+        kind, channels = self._kinds[0], self._facts.data.channels
+        if self._facts.data.modalities:
+            # The planner knows CT by that name alone, whatever the cohort called it.
+            own = [
+                k.title if k.name == "ct" else c for c, k in zip(channels, self._kinds, strict=True)
+            ]
+            return tuple(own) if len(set(own)) == len(own) else channels
+        if channels:
+            return channels
+        suffix = kind.bids.suffix(self._facts.suffix)
+        return (suffix if kind.name == "mri" else suffix.upper(),)
 
 
 def _description(facts: ReleaseFacts) -> str:

@@ -114,7 +114,8 @@ class OpenRelease:
         return voxels, np.asarray(image.affine, np.float64)
 
     def _samples(self) -> tuple[Sample, ...]:
-        rows, suffixes = self._rows(), self.card.get("data", {}).get("channel_suffixes", {})
+        rows, data = self._rows(), self.card.get("data", {})
+        suffixes, folders = data.get("channel_suffixes", {}), data.get("channel_folders", {})
         samples = []
         for path in sorted(self._files):
             named = _named(path)
@@ -127,8 +128,11 @@ class OpenRelease:
                 numbered = tuple(sorted(file for file in self._files if file.startswith(stem)))
                 channels = numbered if len(numbered) > 1 else ()
             elif isinstance(suffixes, dict) and suffixes:
-                stem = f"{PurePosixPath(path).parent}/sub-{subject}_"
-                channels = tuple(f"{stem}{suffix}.nii.gz" for suffix in suffixes.values())
+                own = PurePosixPath(path).parent
+                channels = tuple(
+                    f"{own.parent / folders.get(name, own.name)}/sub-{subject}_{suffix}.nii.gz"
+                    for name, suffix in suffixes.items()
+                )
                 if path != channels[0]:
                     continue
             label_map = mask if mask in self._files else None

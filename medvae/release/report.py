@@ -51,7 +51,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "privacy": _privacy(card["privacy"]),
         "viewer": viewer(sheets, card["data"]["labels"]),
         "sheet": _sheet(survey, sheet, modalities.get(card["data"]["modality"])),
-        "histogram": _histogram(survey, card["data"]["units"]),
+        "histogram": _histograms(survey, card["data"]),
         "labels": _labels(card["data"]["labels"], survey),
         "gate": _gate(card["gate"]["checks"]),
         "model": _definitions(card["model"]),
@@ -86,13 +86,13 @@ def _policy(style: str, *scripts: str | bytes) -> str:
 
 def _subtitle(card: dict[str, Any]) -> str:
     data = card["data"]
-    what = modalities.get(data["modality"])
+    what = modalities.images_of(data.get("modalities", (data["modality"],)))
     body = f" of the {data['body_part']}" if data["body_part"] else ""
     public = data.get("public_images")
     if public is None:
-        return f"{data['volumes']} synthetic {what.images}{body}. No person was scanned."
+        return f"{data['volumes']} synthetic {what}{body}. No person was scanned."
     return (
-        f"{data['volumes']} synthetic {what.images}{body}, and {public['count']} images of public "
+        f"{data['volumes']} synthetic {what}{body}, and {public['count']} images of public "
         "people beside them. This page shows synthetic ones only."
     )
 
@@ -215,6 +215,8 @@ def _scroll(table: str, name: str) -> str:
 
 def _sheet(survey: Survey, sheet: bytes, modality: Modality) -> str:
     planes = "" if modality.planar else ", three planes"
+    if survey.channels:
+        planes = ", one axial slice a channel"
     note = f"Contact sheet: {len(survey.shown)} of {survey.count} {modality.noun}{planes}"
     return _picture(sheet, "sheet", note)
 
@@ -222,6 +224,15 @@ def _sheet(survey: Survey, sheet: bytes, modality: Modality) -> str:
 def _picture(png: bytes, kind: str, note: str) -> str:
     picture = base64.b64encode(png).decode("ascii")
     return f'<img class="{kind}" alt="{escape(note)}" src="data:image/png;base64,{picture}">'
+
+
+def _histograms(survey: Survey, data: dict[str, Any]) -> str:
+    if not survey.channels:
+        return _histogram(survey, data["units"])
+    units = data["channel_units"]
+    return "".join(
+        _histogram(own, f"{name}: {units[name]}") for name, own in survey.channels.items()
+    )
 
 
 def _histogram(survey: Survey, unit: str) -> str:

@@ -70,7 +70,8 @@ def _cost(volume: Volume, axis: int) -> int:
 def _sprite(volume: Volume, axis: int, plane: str, survey: Survey) -> Sprite:
     frames = _chosen(volume.shape[axis], _FRAMES)
     across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
-    pictures = [_thinned(grey_or_colour(volume, axis, f, survey.low, survey.high)) for f in frames]
+    ends = survey.low, survey.high, survey.exponent
+    pictures = [_thinned(grey_or_colour(volume, axis, f, *ends)) for f in frames]
     overlay = None
     if volume.mask is not None:
         masks = [_thinned(slice_of(volume.mask, axis, int(frame))) for frame in frames]

@@ -26,6 +26,9 @@ class Survey:
         counts: [BINS] voxels a bin, over all volumes.
         label_voxels: [256] voxels by number in the masks, over all masks.
         shown: the first volumes.
+        exponent: of the modality; pictures are bent by it, as the model's scale is.
+        channels: of volumes with channels of several modalities the survey of each, by name; the
+            histogram of all is then that of the first.
     """
 
     low: float
@@ -36,10 +39,15 @@ class Survey:
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     label_voxels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     shown: list[Volume] = field(default_factory=list)
+    exponent: float = 1.0
+    channels: dict[str, Survey] = field(default_factory=dict)
 
     def add(self, volume: Volume) -> None:
         self.count += 1
-        counts, _ = np.histogram(volume.voxels, bins=BINS, range=(self.low, self.high))
+        for at, own in enumerate(self.channels.values()):
+            own.add(volume.channel(at))
+        voxels = volume.voxels[0] if self.channels else volume.voxels
+        counts, _ = np.histogram(voxels, bins=BINS, range=(self.low, self.high))
         self.counts += counts
         if volume.mask is not None:
             here = np.bincount(volume.mask.ravel(), minlength=256)
@@ -54,16 +62,17 @@ class Survey:
 
 
 def grey_or_colour(
-    volume: Volume, axis: int, index: int, low: float, high: float
+    volume: Volume, axis: int, index: int, low: float, high: float, exponent: float = 1.0
 ) -> npt.NDArray[np.uint8]:
     """A slice for the screen: [rows, columns], or [rows, columns, 3] of red, green and blue.
 
-    Of other channels their mean is shown. low, high: what becomes black and white.
+    Of other channels their mean is shown. low, high: what becomes black and white; between them
+    the part of the way is raised to `exponent`.
     """
     channels = volume.voxels if _is_colour(volume) else volume.grey[None]
     rows = np.stack([slice_of(channel, axis, index) for channel in channels], axis=-1)
-    scaled = (rows.astype(np.float32) - low) / (high - low) * 255
-    levels = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    part = np.clip((rows.astype(np.float32) - low) / (high - low), 0, 1)
+    levels = np.rint((part if exponent == 1.0 else part**exponent) * 255).astype(np.uint8)
     return np.asarray(levels if levels.shape[-1] == _COLOURS else levels[..., 0])
 
 

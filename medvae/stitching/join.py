@@ -122,6 +122,8 @@ def _check(parts: Sequence[Part]) -> None:
                 f"{first.name} is {ours.modality} and {part.name} is {other.modality}: "
                 "expected parts of one modality"
             )
+        if ours.modalities or other.modalities:
+            raise InputError(f"{part.name} has channels of several modalities: join each by itself")
         if ours.channels != other.channels:
             raise InputError(f"{first.name} and {part.name} have different channels")
         if (ours.mask is None) != (other.mask is None):

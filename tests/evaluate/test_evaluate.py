@@ -15,7 +15,7 @@ from medvae.config import DataConfig, RunConfig
 from medvae.errors import InputError
 from medvae.evaluate import Options, evaluate, network, shells, texture
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
-from medvae.evaluate.intensities import histogram, intensities
+from medvae.evaluate.intensities import histograms, intensities
 from medvae.evaluate.restoration import restoration
 from medvae.grid import Gridded, from_grid
 from medvae.model.procedural import random_volume
@@ -87,7 +87,7 @@ def test_a_shift_of_intensity_is_told_in_the_scale_and_in_hounsfield_units() -> 
 
 
 def test_histograms_that_do_not_meet_are_wholly_apart() -> None:
-    low, high = (histogram(np.full(SIZE, v, np.float32)) for v in (-0.5, 0.5))
+    low, high = (histograms(np.full(SIZE, v, np.float32)) for v in (-0.5, 0.5))
     halves = np.array([True, False])
     found = intensities(np.stack([low]), np.stack([high, high]), halves, DATA)
     assert found["intensity_jensen_shannon"]["value"] == pytest.approx(1)

@@ -357,3 +357,52 @@ def test_real_visits_on_three_grids() -> None:
         bodies = [one > np.percentile(one[both], 60) for one in (flair, t1)]
         shared = (bodies[0] & bodies[1] & both).sum() / (bodies[0] & both).sum()
         assert shared > 0.8
+
+
+def ct_and_pet(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Saves a BIDS session with both; returns their voxels."""
+    random = np.random.default_rng(3)
+    ct = random.integers(-1000, 400, SHAPE).astype(np.int16)
+    pet = random.uniform(0, 9, SHAPE).astype(np.float32)
+    save(root / "sub-1/ct/sub-1_ct.nii", nifti(ct, AFFINE))
+    save(root / "sub-1/pet/sub-1_pet.nii", nifti(pet, AFFINE))
+    return ct, pet
+
+
+def test_channels_of_several_modalities_keep_their_units(tmp_path: Path) -> None:
+    ct, pet = ct_and_pet(tmp_path)
+    volume = one(tmp_path, modality="ct,pet", channels=("ct", "pet")).volume
+    assert (volume.modality, volume.modalities) == ("ct", ("ct", "pet"))
+    assert np.array_equal(volume.voxels[0], ct)
+    assert np.array_equal(volume.voxels[1], pet)
+    assert (volume.channel(1).modality, volume.channel(1).modalities) == ("pet", ())
+    # The mean of Hounsfield units and uptake values means nothing.
+    assert np.array_equal(volume.grey, ct)
+
+
+def test_a_modality_that_nobody_said_is_not_mixed_in(tmp_path: Path) -> None:
+    ct_and_pet(tmp_path)
+    by_bids = list(read([tmp_path], channels=("ct", "pet")))
+    assert all(isinstance(found, Quarantined) for found in by_bids)
+    assert any("--modality pet" in found.reason for found in by_bids)
+    flat = tmp_path / "flat"
+    for name in ("ct", "pet"):
+        save(flat / f"p_{name}.nii", (tmp_path / f"sub-1/{name}/sub-1_{name}.nii").read_bytes())
+    (named,) = read([flat], channels=("ct", "pet"))
+    assert isinstance(named, Quarantined)
+    assert "does not say" in named.reason
+    # Two contrasts of which the numbers of one look like CT are no CT and MRI.
+    values = np.random.default_rng(1).integers(-900, 900, SHAPE).astype(np.int16)
+    save(tmp_path / "x" / "p_t1.nii", nifti(values, AFFINE))
+    save(tmp_path / "x" / "p_t2.nii", image(1))
+    (mixed,) = read([tmp_path / "x"], channels=("t1", "t2"))
+    assert isinstance(mixed, Quarantined)
+    assert "was guessed" in mixed.reason
+
+
+@pytest.mark.parametrize("given", ["ct,pet,mri", "ct,photo", "ct,xyz"])
+def test_modalities_are_one_for_each_channel(tmp_path: Path, given: str) -> None:
+    ct_and_pet(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        list(read([tmp_path], modality=given, channels=("ct", "pet")))
+    assert is_sentence(str(caught.value))

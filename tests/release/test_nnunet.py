@@ -103,7 +103,7 @@ def test_no_label_is_lost_to_a_name(make: Make, scheme: dict[str, str], told: li
 
 
 def test_several_channels_are_several_files(tmp_path: Path) -> None:
-    writer = NnunetWriter(tmp_path, facts())
+    writer = NnunetWriter(tmp_path, facts(MRI.model_copy(update={"channels": ("t1", "t2")})))
     volume = next(iter(synthetic(1, MRI)))
     two = np.stack([volume.voxels, volume.voxels[::-1]])
     writer.add(replace(volume, voxels=two, channels=("t1", "t2")))
