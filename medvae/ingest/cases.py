@@ -55,17 +55,17 @@ def cases(steps: Iterator[Step], request: ReadRequest, notices: Notices) -> Iter
 
 
 def _case(
-    found: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest
+    tasks_of_case: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest
 ) -> Iterator[Step | Case]:
     channels = request.channels
-    first = found[min(at for own in places for at in own)]
-    reason = _refusal(found, places, channels) or _unsaid(found, places, request)
+    first = tasks_of_case[min(at for own in places for at in own)]
+    reason = _refusal(tasks_of_case, places, channels) or _unsaid(tasks_of_case, places, request)
     if reason:
         yield Quarantined(first.source, reason)
-        count = sum(found[at].weight for at in {at for own in places for at in own})
+        count = sum(tasks_of_case[at].weight for at in {at for own in places for at in own})
         yield from [Passed()] * (count - 1)
         return
-    tasks = [found[own[0]] for own in places]
+    tasks = [tasks_of_case[own[0]] for own in places]
     if request.modalities:
         pairs = zip(tasks, request.modalities, strict=True)
         tasks = [replace(task, job=task.job | {"modality": own}) for task, own in pairs]
@@ -73,7 +73,7 @@ def _case(
 
 
 def _refusal(
-    found: Sequence[Task], places: Sequence[Sequence[int]], channels: Sequence[str]
+    tasks_of_case: Sequence[Task], places: Sequence[Sequence[int]], channels: Sequence[str]
 ) -> str:
     """Why files are not one volume; empty where they are."""
     for name, own in zip(channels, places, strict=True):
@@ -83,9 +83,9 @@ def _refusal(
                 f"{', '.join(channels)}: add it, or leave the channel out of --channels"
             )
         if len(own) > 1:
-            files = " and ".join(PurePosixPath(found[at].source).name for at in own[:3])
+            files = " and ".join(PurePosixPath(tasks_of_case[at].source).name for at in own[:3])
             return f"its case has {len(own)} images of the channel {name} ({files}): keep one"
-    tasks = [found[own[0]] for own in places]
+    tasks = [tasks_of_case[own[0]] for own in places]
     if len({task.subject for task in tasks}) > 1:
         return "the table of subjects gives its channels different subjects: keep one"
     for key, plural in _OF_THE_TABLE.items():
@@ -94,13 +94,15 @@ def _refusal(
     return ""
 
 
-def _unsaid(found: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest) -> str:
+def _unsaid(
+    tasks_of_case: Sequence[Task], places: Sequence[Sequence[int]], request: ReadRequest
+) -> str:
     """Why the unit of a channel is unknown; empty where its file or the user says it."""
     if request.modality or request.modalities:
         return ""
     for name, own in zip(request.channels, places, strict=True):
         kind = modality_of(name)
-        if kind is None or found[own[0]].name != "nifti":
+        if kind is None or tasks_of_case[own[0]].name != "nifti":
             continue
         if modalities.get(kind).recognised is None:
             return (

@@ -49,24 +49,28 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def modalities_of(given: str | None, channels: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+def modalities_of(
+    modality: str | None, channels: Sequence[str]
+) -> tuple[str | None, tuple[str, ...]]:
     """`--modality` as the one of all volumes, and as those of their channels; one of the two.
 
     Raises:
         UsageError: there is no such modality, or not one for each channel.
     """
-    if given is None:
+    if modality is None:
         return None, ()
-    if "," not in given:
-        return modalities.usable(given).name, ()
-    names = tuple(modalities.usable(name.strip()).name for name in given.split(","))
+    if "," not in modality:
+        return modalities.usable(modality).name, ()
+    names = tuple(modalities.usable(name.strip()).name for name in modality.split(","))
     if len(names) != len(channels):
         raise UsageError(
-            f"--modality {printable(given)} is of {len(names)} channels, and --channels names "
+            f"--modality {printable(modality)} is of {len(names)} channels, and --channels names "
             f"{len(channels)}: give one modality for all, or one for each channel in their order"
         )
     if any(modalities.get(name).planar for name in names):
-        raise UsageError(f"--modality {printable(given)}: pictures cannot be channels of a volume")
+        raise UsageError(
+            f"--modality {printable(modality)}: pictures cannot be channels of a volume"
+        )
     return (names[0], ()) if len(set(names)) == 1 else (None, names)
 
 
@@ -75,19 +79,20 @@ def modality_of(channel: str) -> str | None:
     return MODALITIES.get(channel.lower())
 
 
-def candidates(found: Sequence[Collection[str]], channels: Sequence[str]) -> list[list[int]]:
+def candidates(contrasts: Sequence[Collection[str]], channels: Sequence[str]) -> list[list[int]]:
     """For each channel the places of the files that may be it.
 
     A file of exactly that name comes before those of a synonym, and is no other channel.
 
     Args:
-        found: of each file, the contrasts that its name may stand for, in lower case.
+        contrasts: of each file, those that its name may stand for, in lower case.
     """
     lowered = [name.lower() for name in channels]
-    exact = [[at for at, names in enumerate(found) if name in names] for name in lowered]
+    exact = [[at for at, names in enumerate(contrasts) if name in names] for name in lowered]
     taken = {at for places in exact for at in places}
     return [
-        places or [at for at, names in enumerate(found) if at not in taken and _alike(name, names)]
+        places
+        or [at for at, names in enumerate(contrasts) if at not in taken and _alike(name, names)]
         for name, places in zip(lowered, exact, strict=True)
     ]
 

@@ -44,8 +44,8 @@ def number(key: str, value: Any) -> float | None:
     return round(parsed, decimals)
 
 
-def allowed(meta: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether every value is one that this module makes (and label, class and site as `given`).
+def allowed(meta: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether every value is one that this module makes (and label, class and site as `expected`).
 
     The worker has read foreign bytes, so what it says is checked once more.
     """
@@ -61,7 +61,7 @@ def allowed(meta: dict[str, Any], given: dict[str, Any]) -> bool:
         elif key == "sex":
             good = value in SEXES
         else:
-            good = key in ("label", "class", "site") and key in given and value == given[key]
+            good = key in ("label", "class", "site") and key in expected and value == expected[key]
         if not good:
             return False
     return True

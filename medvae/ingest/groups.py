@@ -42,7 +42,7 @@ class Found:
 
 
 def series_tasks(
-    found: Sequence[Found], pool: Pool, options: ReadRequest, notices: Notices
+    files: Sequence[Found], pool: Pool, options: ReadRequest, notices: Notices
 ) -> Iterator[Step]:
     """Look at every file once, then make a task of each volume found, whatever its source.
 
@@ -57,8 +57,8 @@ def series_tasks(
     tables: Tables = {}
     series: dict[Hashable, list[Slice]] = {}
     marks: list[Slice] = []
-    for start in range(0, len(found), wire.BATCH):
-        batch = found[start : start + wire.BATCH]
+    for start in range(0, len(files), wire.BATCH):
+        batch = files[start : start + wire.BATCH]
         for file_found, summary in _summaries(batch, pool, salt, options.channels):
             try:
                 new = _slice(file_found, summary)
@@ -112,29 +112,29 @@ def _uncontested(
     return step
 
 
-def _slice(one: Found, summary: Any) -> Slice:
+def _slice(file_found: Found, summary: Any) -> Slice:
     if not isinstance(summary, dict):
         raise InputError(NO_HEADER)
     if reason := summary.get("refused"):
         raise InputError(printable(str(reason)))
     if summary.get("foreign"):
-        pair = one.file.source.lower().endswith((".hdr", ".img"))
-        if picture_files.is_picture(one.file.source):
+        pair = file_found.file.source.lower().endswith((".hdr", ".img"))
+        if picture_files.is_picture(file_found.file.source):
             raise InputError(picture_files.unasked())
         if looks := summary.get("looks"):
             raise InputError(f"it is {printable(str(looks))}")
         raise InputError(HALF if pair else NOT_DICOM)
     try:
-        return slice_of(one.file, summary)
+        return slice_of(file_found.file, summary)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(NO_HEADER) from error
 
 
-def _series_key(one: Slice) -> Hashable:
+def _series_key(slice_: Slice) -> Hashable:
     """What files of one series share; without a SeriesInstanceUID, the folder and the scan."""
-    folder = str(PurePosixPath(one.file.source).parent)
-    scan = one.series or (one.study, one.alike, folder)
-    return one.subject, scan, one.modality, one.skip
+    folder = str(PurePosixPath(slice_.file.source).parent)
+    scan = slice_.series or (slice_.study, slice_.alike, folder)
+    return slice_.subject, scan, slice_.modality, slice_.skip
 
 
 def _pieces(slices: list[Slice]) -> list[Piece]:
@@ -164,11 +164,11 @@ def _is_partial(piece: Piece) -> bool:
 
 
 def _summaries(
-    found: Sequence[Found], pool: Pool, salt: str, channels: Sequence[str]
+    batch: Sequence[Found], pool: Pool, salt: str, channels: Sequence[str]
 ) -> Iterator[tuple[Found, dict[str, Any]]]:
     """A summary of each file; where a batch brings the worker down, one file at a time."""
     good = []
-    for file_found in found:
+    for file_found in batch:
         try:
             os.close(file_found.file.open())
             good.append(file_found)

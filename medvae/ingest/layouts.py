@@ -80,7 +80,7 @@ class Layout:
 
 def arrange(
     names: Iterable[str],
-    given: Iterable[str] | None = None,
+    masks: Iterable[str] | None = None,
     channels: Collection[str] = frozenset(),
     *,
     planar: bool = False,
@@ -89,19 +89,19 @@ def arrange(
 
     Args:
         names: of the tree's volume files.
-        given: of those of a tree of masks given apart; then no other file is a mask.
+        masks: of those of a tree of masks given apart; then no other file is a mask.
         channels: contrasts that become channels, in lower case; then each scan that names a
             contrast, one of these or a known one, has it, whether its case has others or not.
         planar: the files are pictures, which have no contrasts.
     """
     layout = Layout()
     names = list(names)
-    mask_names = [name for name in names if _is_mask(name)] if given is None else list(given)
-    not_scans = set() if given is not None else set(mask_names)
+    mask_names = [name for name in names if _is_mask(name)] if masks is None else list(masks)
+    not_scans = set() if masks is not None else set(mask_names)
     scans = [name for name in names if name not in not_scans]
     # The folder of masks given apart has no place in the tree.
     labelled = {
-        (_parent(name).lower() if given is None else "", tokens(name)) for name in mask_names
+        (_parent(name).lower() if masks is None else "", tokens(name)) for name in mask_names
     }
     images = (
         (
@@ -117,7 +117,7 @@ def arrange(
     for image in layout.images.values():
         if image.contrast:
             layout.contrasts.setdefault(image.case, {})[image.contrast] = image.name
-    index = _Index(layout.images.values(), anywhere=given is not None)
+    index = _Index(layout.images.values(), anywhere=masks is not None)
     for name in mask_names:
         case, structure = index.scan_of(name)
         if case is None:

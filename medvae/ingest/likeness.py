@@ -146,6 +146,6 @@ def _cosines(edge: int) -> npt.NDArray[np.float64]:
     return rows
 
 
-def correlation(one: Cube, other: Cube) -> float:
+def correlation(cube: Cube, other: Cube) -> float:
     """The largest correlation, by size, over all orientations; 0 where either is flat."""
-    return float(np.abs(orientations(one) @ other.ravel()).max())
+    return float(np.abs(orientations(cube) @ other.ravel()).max())

@@ -57,21 +57,21 @@ def marked(
 
 def _marked_by(
     mark: Slice,
-    found: Sequence[int],
+    places: Sequence[int],
     pieces: Sequence[Piece],
     steps: Sequence[Task | Quarantined],
     pool: Pool,
 ) -> tuple[str, int]:
     """Why an object marks none of the volumes of its series, or empty; and which it marks."""
-    if not found:
+    if not places:
         return ALONE, 0
-    taken = [at for at in found if isinstance(steps[at], Task)]
+    taken = [at for at in places if isinstance(steps[at], Task)]
     if not taken:
         return REFUSED, 0
-    if len(found) == 1:
+    if len(places) == 1:
         return "", taken[0]
     try:
-        named = _named(mark, found, pieces, pool)
+        named = _named(mark, places, pieces, pool)
     except (InputError, WorkerDiedError) as error:
         return str(error), 0
     marked = [at for at in named or taken if at in taken]
@@ -84,7 +84,7 @@ def _marked_by(
     return f"the series that it marks holds {len(taken)} volumes, and {UNNAMED}", 0
 
 
-def _named(mark: Slice, found: Sequence[int], pieces: Sequence[Piece], pool: Pool) -> list[int]:
+def _named(mark: Slice, numbers: Sequence[int], pieces: Sequence[Piece], pool: Pool) -> list[int]:
     """Those of several volumes whose images or frames an object names.
 
     Raises:
@@ -92,16 +92,16 @@ def _named(mark: Slice, found: Sequence[int], pieces: Sequence[Piece], pool: Poo
     """
     files: dict[File, int] = {}
     among = []
-    for at in found:
+    for at in numbers:
         piece = pieces[at]
         places = [files.setdefault(slice_.file, len(files)) for slice_ in piece.slices]
         several = len(piece.slices[0].scans) > 1
         among.append([places, piece.scan if several else None])
     answer, _ = pool.run("referred", [mark.file, *files], pieces=among)
     counts = answer["ok"].get("counts")
-    if not isinstance(counts, list) or len(counts) != len(found):
+    if not isinstance(counts, list) or len(counts) != len(numbers):
         raise InputError("the reading process did not say which volume it marks")
-    return [at for at, count in zip(found, counts, strict=True) if count]
+    return [at for at, count in zip(numbers, counts, strict=True) if count]
 
 
 def _with(

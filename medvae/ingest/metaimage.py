@@ -147,10 +147,10 @@ def _list(fields: Fields, names: tuple[str, ...], count: int) -> list[float] | N
     return None
 
 
-def _one_name(wanted: str) -> str:
-    if wanted.upper().startswith("LIST") or "%" in wanted:
+def _one_name(name: str) -> str:
+    if name.upper().startswith("LIST") or "%" in name:
         raise InputError("its voxels are in a file for each slice: store one file")
-    return wanted
+    return name
 
 
 def _stream(file: BinaryIO, fields: Fields, size: int) -> Stream:

@@ -123,19 +123,19 @@ def _check_forms(
         )
 
 
-def _is_sized(found: Affine, steps: npt.NDArray[np.float64]) -> bool:
+def _is_sized(affine: Affine, steps: npt.NDArray[np.float64]) -> bool:
     """Whether voxels are as large as pixdim says, where it says it."""
-    own = np.sqrt((found[:3, :3] ** 2).sum(axis=0))
+    own = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
     return bool((steps <= 0).any() or (np.abs(own - steps) <= SAME_SIZE * steps).all())
 
 
-def _millimetres(header: Nifti1Header, found: Affine) -> float:
+def _millimetres(header: Nifti1Header, affine: Affine) -> float:
     """How many millimetres the header's unit of length is."""
     code = int(header["xyzt_units"]) & 0x07
     if code not in UNITS:
         raise InputError("its unit of length is unknown to NIfTI")
     name, factor = UNITS[code]
-    longest = float(np.sqrt((found[:3, :3] ** 2).sum(axis=0)).max())
+    longest = float(np.sqrt((affine[:3, :3] ** 2).sum(axis=0)).max())
     # Millimetres under another unit's name: a voxel of 10 cm, or one smaller than a cell.
     metres = factor > 1 and longest >= MOST_METRES
     micrometres = factor < 1 and LEAST_MM <= longest < MOST_MICROMETRES

@@ -177,7 +177,7 @@ def _kind(fields: Fields) -> np.dtype[Any]:
     return np.dtype(order + code)
 
 
-def _affine(fields: Fields, kept: list[int], orientation: str | None) -> Affine:
+def _affine(fields: Fields, axes: list[int], orientation: str | None) -> Affine:
     """Voxel index to mm (RAS+): space, space directions and space origin; else as declared."""
     vectors = _vectors(fields)
     space = fields.get("space", "").lower().removesuffix("-time")
@@ -185,10 +185,10 @@ def _affine(fields: Fields, kept: list[int], orientation: str | None) -> Affine:
     if vectors is None or not stored.is_orientation(letters):
         if orientation is None:
             raise InputError(stored.UNKNOWN_SIDES)
-        return stored.along(orientation, _spacing(fields, kept, vectors))
+        return stored.along(orientation, _spacing(fields, axes, vectors))
     frame = stored.along(letters, [1.0, 1.0, 1.0])[:3, :3]
     affine = np.eye(4)
-    affine[:3, :3] = frame @ np.array([(vectors[axis] or [])[:3] for axis in kept]).T
+    affine[:3, :3] = frame @ np.array([(vectors[axis] or [])[:3] for axis in axes]).T
     if "space origin" in fields:
         affine[:3, 3] = frame @ _vector(fields["space origin"], "space origin")[:3]
     affine[:3] *= _millimetres(re.findall(r'"([^"]*)"', fields.get("space units", "")))
@@ -203,19 +203,19 @@ def _is_placed(fields: Fields) -> bool:
 
 
 def _spacing(
-    fields: Fields, kept: list[int], vectors: list[list[float] | None] | None
+    fields: Fields, axes: list[int], vectors: list[list[float] | None] | None
 ) -> list[float]:
     if vectors is not None:
-        return [float(np.linalg.norm((vectors[axis] or [])[:3])) for axis in kept]
+        return [float(np.linalg.norm((vectors[axis] or [])[:3])) for axis in axes]
     if "spacings" not in fields:
         raise InputError("its header does not say how large its voxels are (spacings)")
     steps = fields["spacings"].split()
     units = re.findall(r'"([^"]*)"', fields.get("units", ""))
     if len(steps) != len(_per_axis(fields, "sizes")):
         raise InputError(f"spacings of its header does not fit its dimension: {texts.DAMAGED}")
-    scale = _millimetres([units[axis] for axis in kept] if len(units) == len(steps) else [])
+    scale = _millimetres([units[axis] for axis in axes] if len(units) == len(steps) else [])
     return [
-        abs(step) * scale for step in texts.numbers(" ".join(steps[a] for a in kept), "spacings")
+        abs(step) * scale for step in texts.numbers(" ".join(steps[a] for a in axes), "spacings")
     ]
 
 
@@ -227,10 +227,10 @@ def _millimetres(units: list[str]) -> float:
     return scales.pop()
 
 
-def _one_name(wanted: str) -> str:
-    if wanted.upper().startswith("LIST") or "%" in wanted:
+def _one_name(name: str) -> str:
+    if name.upper().startswith("LIST") or "%" in name:
         raise InputError("its voxels are in a file for each slice: store one file")
-    return wanted
+    return name
 
 
 def _stream(file: BinaryIO, fields: Fields, kind: np.dtype[Any], size: int) -> Stream:

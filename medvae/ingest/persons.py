@@ -30,26 +30,26 @@ class Persons:
         self._owners: dict[str, set[str]] = {}
         self._patients: dict[str, _Patient] = {}
 
-    def see(self, one: Slice, patient: str, *, by_table: bool) -> None:
+    def see(self, slice_: Slice, patient: str, *, by_table: bool) -> None:
         """Take in a file of `patient`, whom its header names or, `by_table`, the user does."""
         if not patient:
             return
-        for where in (one.study, one.series):
+        for where in (slice_.study, slice_.series):
             if where:
                 self._owners.setdefault(where, set()).add(patient)
         if by_table:
             return
-        first = self._patients.setdefault(patient, _Patient(one.file.source))
-        for name, fact in zip(PERSON, one.person, strict=True):
+        first = self._patients.setdefault(patient, _Patient(slice_.file.source))
+        for name, fact in zip(PERSON, slice_.person, strict=True):
             if fact:
                 first.facts[name].add(fact)
-        name, born = one.person[:2]
+        name, born = slice_.person[:2]
         if name and born:
             first.born.add((name, born))
 
-    def is_contested(self, one: Slice) -> bool:
+    def is_contested(self, slice_: Slice) -> bool:
         """Whether the file's study or series is stored under several patients."""
-        return any(len(self._owners.get(where, ())) > 1 for where in (one.study, one.series))
+        return any(len(self._owners.get(where, ())) > 1 for where in (slice_.study, slice_.series))
 
     def notices(self) -> Iterator[tuple[str, str, str]]:
         """Kind, source and detail, for `medvae.ingest.notices`, of what proves nothing alone."""

@@ -93,17 +93,17 @@ def alike(images: Sequence[P], same: Callable[[P, P], bool]) -> list[list[P]]:
     return groups
 
 
-def same_direction(one: Placed, other: Placed) -> bool:
+def same_direction(image: Placed, other: Placed) -> bool:
     """Whether the directions of two images are spellings of one; or both have none."""
-    if one.orientation is None or other.orientation is None:
-        return one.orientation is other.orientation
-    pairs = zip(one.orientation, other.orientation, strict=True)
+    if image.orientation is None or other.orientation is None:
+        return image.orientation is other.orientation
+    pairs = zip(image.orientation, other.orientation, strict=True)
     return max(abs(a - b) for a, b in pairs) <= stacks.SAME_DIRECTION
 
 
-def same_spacing(one: Placed, other: Placed) -> bool:
+def same_spacing(image: Placed, other: Placed) -> bool:
     """Whether the spacings of two images are spellings of one; or both have none."""
-    if one.spacing is None or other.spacing is None:
-        return one.spacing is other.spacing
-    pairs = zip(one.spacing, other.spacing, strict=True)
-    return max(abs(a - b) for a, b in pairs) <= stacks.SAME_SPACING * max(one.spacing)
+    if image.spacing is None or other.spacing is None:
+        return image.spacing is other.spacing
+    pairs = zip(image.spacing, other.spacing, strict=True)
+    return max(abs(a - b) for a, b in pairs) <= stacks.SAME_SPACING * max(image.spacing)

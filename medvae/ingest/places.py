@@ -10,8 +10,8 @@ from medvae.ingest.stored import Affine
 MASK_SHIFT = 0.1
 
 
-def farthest(one: Affine, other: Affine, shape: tuple[int, ...]) -> float:
+def farthest(affine: Affine, other: Affine, shape: tuple[int, ...]) -> float:
     """The largest distance between the two places of a corner voxel."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape[:3]])).reshape(3, -1)
     corners = np.vstack([corners, np.ones(8)])
-    return float(np.sqrt((((one - other) @ corners)[:3] ** 2).sum(axis=0)).max())
+    return float(np.sqrt((((affine - other) @ corners)[:3] ** 2).sum(axis=0)).max())

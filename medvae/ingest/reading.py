@@ -174,13 +174,13 @@ class _Reading:
         return total
 
     def _scanning(
-        self, path: Path | Received, given: Subjects | None, masks: Tree | None
+        self, path: Path | Received, rows: Subjects | None, masks: Tree | None
     ) -> Scanning | Quarantined:
         try:
             tree = self._tree(path)
         except (InputError, WorkerDiedError) as error:
             return Quarantined(printable(str(path)), str(error))
-        table = given if given is not None else table_at_top(tree, self._options)
+        table = rows if rows is not None else table_at_top(tree, self._options)
         return Scanning(tree, self._options, table, masks, self._notices)
 
     def _tree(self, path: Path | Received) -> Tree:

@@ -68,19 +68,19 @@ class ReceivedTree:
     def read(self, name: str, most: int) -> bytes:
         raise InputError("a received study holds no table")
 
-    def check(self, one: Slice, salt: str) -> None:
+    def check(self, slice_: Slice, salt: str) -> None:
         """Refuse all that was received where a file belongs to something else.
 
         Raises:
             InputError: it is of another study or patient than was asked for.
         """
-        if one.study != digest(bytes.fromhex(salt), self._received.study):
+        if slice_.study != digest(bytes.fromhex(salt), self._received.study):
             raise InputError(
                 f"{self.label} holds an image of another study than was asked for; nothing was "
                 "stored: report it to whoever runs the archive"
             )
         patient = self._received.patient
-        if patient and one.subject != clean_subject(patient):
+        if patient and slice_.subject != clean_subject(patient):
             raise InputError(
                 f"{self.label} holds an image of another patient than was asked for; nothing was "
                 "stored: report it to whoever runs the archive"

@@ -256,14 +256,14 @@ class Sandbox:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
-    def _largest_reply(self, name: str, files: Sequence[Source], given: int) -> int:
+    def _largest_reply(self, name: str, files: Sequence[Source], size: int) -> int:
         """Bytes that the answer to a job can need which was given so many bytes of files."""
         if name in LISTING:
             return NAMES_BYTES
         most = self._limits.voxels * BYTES_PER_VOXEL + REPLY
         if any(file.member is not None for file in files):
             return most  # what packs a tar archive has no such bound
-        return min(most, given * MOST_GROWTH + SMALL_REPLY)
+        return min(most, size * MOST_GROWTH + SMALL_REPLY)
 
     def _how_it_died(self) -> str:
         code = self._end(GRACE_SECONDS)

@@ -84,11 +84,11 @@ def difference(images: Sequence[Placed], main: Sequence[Placed]) -> str:
     return "position" if same_spacing(image, other) else "pixel spacing"
 
 
-def _explain(found: Sequence[Scan[P]]) -> None:
+def _explain(scans: Sequence[Scan[P]]) -> None:
     """Say of each scan of a series what distinguishes it, and refuse what is no volume."""
-    main = max(found, key=lambda scan: len(scan.images))
+    main = max(scans, key=lambda scan: len(scan.images))
     longest = len(main.images)
-    for scan in found:
+    for scan in scans:
         if scan is not main:
             scan.split_by = scan.split_by or difference(scan.images, main.images)
         if len(scan.images) == 1 and scan.images[0].is_flat and longest >= FEWEST_OF_A_STACK:
@@ -96,22 +96,22 @@ def _explain(found: Sequence[Scan[P]]) -> None:
                 f"it is a single slice of another {scan.split_by} than the {longest} slices of "
                 "its series"
             )
-    if sum(not scan.refusal for scan in found) == 1:
+    if sum(not scan.refusal for scan in scans) == 1:
         main.split_by = ""
 
 
-def _planes_of_a_localizer(found: Sequence[Scan[P]]) -> int:
+def _planes_of_a_localizer(scans: Sequence[Scan[P]]) -> int:
     """In how many planes images are, where they are few and about as many in two planes; else 0."""
-    counts = sorted(_views(found).values(), reverse=True)
+    counts = sorted(_views(scans).values(), reverse=True)
     few = len(counts) > 1 and counts[0] < MOST_OF_A_LOCALIZER and 3 * counts[1] >= counts[0]
     return len(counts) if few else 0
 
 
-def _views(found: Sequence[Scan[P]]) -> dict[int, int]:
+def _views(scans: Sequence[Scan[P]]) -> dict[int, int]:
     """How many images there are in each clearly different plane."""
     normals: list[stacks.Positions] = []
     counts: dict[int, int] = {}
-    for scan in found:
+    for scan in scans:
         if scan.images[0].orientation is None:
             continue
         normal = _normal(scan.images[0])
@@ -123,8 +123,8 @@ def _views(found: Sequence[Scan[P]]) -> dict[int, int]:
     return counts
 
 
-def _normal(one: Placed) -> stacks.Positions:
-    orientation = np.array(one.orientation)
+def _normal(image: Placed) -> stacks.Positions:
+    orientation = np.array(image.orientation)
     normal = np.cross(orientation[:3], orientation[3:])
     return normal / max(float(np.sqrt(normal @ normal)), 1e-9)
 

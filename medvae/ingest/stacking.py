@@ -50,7 +50,7 @@ def as_said(placed: Placed, channel: str, modality: str | None) -> Placed:
 
 
 def stacked(
-    channels: Sequence[str], found: Sequence[Placed], limits: Limits
+    channels: Sequence[str], images: Sequence[Placed], limits: Limits
 ) -> tuple[Volume, list[str]]:
     """One volume [C, X, Y, Z] of one a channel, and kinds of `notices` that it is of.
 
@@ -62,23 +62,23 @@ def stacked(
         InputError: several modalities of which one was guessed, another grid whose place no header
             states, too little in common, or more voxels in all than `limits` allow.
     """
-    first = found[0].volume
-    kinds = tuple(channel.volume.modality for channel in found)
+    first = images[0].volume
+    kinds = tuple(channel.volume.modality for channel in images)
     several = len(set(kinds)) > 1
-    if several and any(channel.guessed for channel in found):
+    if several and any(channel.guessed for channel in images):
         raise InputError(
             f"its channels are of several modalities ({', '.join(sorted(set(kinds)))}), and a part "
             "of them was guessed: say with --modality what they are, one for all or one for each "
             "channel, such as ct,pet"
         )
-    if len(found) * math.prod(first.shape) > limits.voxels:
+    if len(images) * math.prod(first.shape) > limits.voxels:
         raise InputError(
-            f"its {len(found)} channels of {times(first.shape)} voxels are more than the "
+            f"its {len(images)} channels of {times(first.shape)} voxels are more than the "
             f"{limits.voxels} allowed"
         )
-    moved = [not _on_one_grid(channel.volume, first) for channel in found]
-    for name, channel, other in zip(channels, found, moved, strict=True):
-        if other and (not channel.space or channel.space != found[0].space):
+    moved = [not _on_one_grid(channel.volume, first) for channel in images]
+    for name, channel, other in zip(channels, images, moved, strict=True):
+        if other and (not channel.space or channel.space != images[0].space):
             raise InputError(
                 f"its channel {name} is on another grid than {channels[0]}, and their headers do "
                 "not say that both are in the space of one scanner: resample it first"
@@ -87,15 +87,15 @@ def stacked(
         _onto(channel.volume.voxels, channel.volume.affine, first, name)
         if other
         else channel.volume.voxels
-        for name, channel, other in zip(channels, found, moved, strict=True)
+        for name, channel, other in zip(channels, images, moved, strict=True)
     ]
-    masks = [at for at, channel in enumerate(found) if channel.volume.mask is not None]
+    masks = [at for at, channel in enumerate(images) if channel.volume.mask is not None]
     volume = Volume(
         np.stack(parts),
         first.affine,
         first.modality,
-        _mask(found[masks[0]].volume, first) if masks else None,
-        _shared([channel.volume.meta for channel in found]),
+        _mask(images[masks[0]].volume, first) if masks else None,
+        _shared([channel.volume.meta for channel in images]),
         tuple(channels),
         kinds if several else (),
     )
@@ -103,9 +103,9 @@ def stacked(
     return volume, notices
 
 
-def _on_one_grid(one: Volume, other: Volume) -> bool:
-    return one.shape == other.shape and farthest(
-        one.affine, other.affine, other.shape
+def _on_one_grid(volume: Volume, other: Volume) -> bool:
+    return volume.shape == other.shape and farthest(
+        volume.affine, other.affine, other.shape
     ) <= MASK_SHIFT * min(other.spacing)
 
 

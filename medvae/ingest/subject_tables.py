@@ -31,13 +31,13 @@ def table_at_top(tree: Tree, options: ReadRequest) -> Subjects | None:
     return _table(file, options)
 
 
-def table_for(given: SingleFile, options: ReadRequest) -> Subjects:
+def table_for(table: SingleFile, options: ReadRequest) -> Subjects:
     """The table that the user named.
 
     Raises:
         InputError: it cannot be opened, or is not such a table.
     """
-    return _table(given.file, options)
+    return _table(table.file, options)
 
 
 def _table(file: File, options: ReadRequest) -> Subjects:

@@ -51,7 +51,7 @@ def numbers(text: str, field: str) -> list[float]:
     return values
 
 
-def voxel_file(wanted: str, names: list[str], files: Iterator[BinaryIO]) -> BinaryIO:
+def voxel_file(text: str, names: list[str], files: Iterator[BinaryIO]) -> BinaryIO:
     """The file that a header names, of those that lie beside it under its own name.
 
     The header's text is only compared with these names; it is never used as a path.
@@ -61,7 +61,7 @@ def voxel_file(wanted: str, names: list[str], files: Iterator[BinaryIO]) -> Bina
     """
     for name in names:
         file = next(files)
-        if name == PurePosixPath(wanted).name and wanted.removeprefix("./") == name:
+        if name == PurePosixPath(text).name and text.removeprefix("./") == name:
             return file
     raise InputError(
         "its voxels are in a separate file that is not beside it under its own name: expected "

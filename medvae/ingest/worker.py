@@ -102,11 +102,11 @@ def _end(copy: int, grace: float) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1])
 
 
-def _serve(first: int, sock: socket.socket, jobs: dict[str, Job], held: list[str]) -> NoReturn:
+def _serve(first: int, sock: socket.socket, jobs: dict[str, Job], layers: list[str]) -> NoReturn:
     """In the copy: serve jobs until the socket closes."""
     try:
         confine.die_with(first)
-        wire.send(sock, {"ready": True, "layers": held + confine.forbid_calls()})
+        wire.send(sock, {"ready": True, "layers": layers + confine.forbid_calls()})
         _answer_jobs(sock, jobs)
     finally:
         os._exit(1)

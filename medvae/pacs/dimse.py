@@ -49,19 +49,19 @@ class Dimse:
         check_title(access.aet)
         return cls(peer, access, tls_of(peer, access))
 
-    def find(self, wanted: Wanted) -> Found:
-        """The studies that match and hold images, at most `wanted.limit`. Raises as `Web.find`."""
-        most = MOST_STUDIES if wanted.limit is None else wanted.limit
-        uids = self._studies(wanted)
+    def find(self, request: Wanted) -> Found:
+        """The studies that match and hold images, at most `request.limit`. Raises as `Web.find`."""
+        most = MOST_STUDIES if request.limit is None else request.limit
+        uids = self._studies(request)
         listed: list[Listed] = []
         with self._search() as line:
             for uid in uids:
-                series = self._series(line, uid, wanted)
+                series = self._series(line, uid, request)
                 if not series:
-                    if wanted.studies:
+                    if request.studies:
                         raise InputError(
                             f"study {uid} of {self.peer.label} holds no series of "
-                            f"{wanted.modality or ', '.join(IMAGES)}: check --study and --modality"
+                            f"{request.modality or ', '.join(IMAGES)}: check --study and --modality"
                         )
                     continue
                 if len(listed) == most:
@@ -76,16 +76,16 @@ class Dimse:
         context = build_context(FIND, list(PLAIN))
         return associate(self.peer, self.access, self.tls, [context], guard)
 
-    def _studies(self, wanted: Wanted) -> list[str]:
+    def _studies(self, request: Wanted) -> list[str]:
         studies: dict[str, None] = {}
         with self._search() as line:
-            for study in wanted.studies or ("",):
+            for study in request.studies or ("",):
                 query = query_of(
                     "STUDY",
                     StudyInstanceUID=study,
-                    PatientID=wanted.patient,
-                    StudyDate=wanted.dates,
-                    ModalitiesInStudy=wanted.modality,
+                    PatientID=request.patient,
+                    StudyDate=request.dates,
+                    ModalitiesInStudy=request.modality,
                 )
                 for item in self._matches(line, query):
                     uid = self._uid(item, "StudyInstanceUID")
@@ -96,9 +96,9 @@ class Dimse:
                         raise self._wrong(f"lists {MOST_STUDIES} studies and more: ask for fewer")
         return list(studies)
 
-    def _series(self, line: Line, study: str, wanted: Wanted) -> tuple[Series, ...]:
+    def _series(self, line: Line, study: str, request: Wanted) -> tuple[Series, ...]:
         """The series of a study to fetch; none where it holds no images that were asked for."""
-        images = (wanted.modality,) if wanted.modality else IMAGES
+        images = (request.modality,) if request.modality else IMAGES
         query = query_of(
             "SERIES",
             StudyInstanceUID=study,
@@ -143,14 +143,14 @@ class Dimse:
         count = str(item.get("NumberOfSeriesRelatedInstances") or "").strip()
         return int(count) if count.isascii() and count.isdigit() else None
 
-    def fetch(self, listed: Listed, wanted: Wanted, hold: Hold) -> None:
+    def fetch(self, listed: Listed, request: Wanted, hold: Hold) -> None:
         """Put the series of one study into memory, whole or not at all. Raises as `Web.fetch`."""
         from pynetdicom import build_context
 
         allowance = Allowance(hold.room + hold.room // 32 + OVERHEAD, hold.full)
         guard = Guard(self.peer.label, self.access.silence, allowance)
         contexts = [build_context(GET, list(PLAIN)), *storage_contexts()]
-        with hold.study(listed.uid, wanted.patient) as receiving:
+        with hold.study(listed.uid, request.patient) as receiving:
             receipt = Receipt(receiving, guard)
             with associate(
                 self.peer,
@@ -270,13 +270,13 @@ def query_of(level: str, **keys: str) -> Dataset:
     return query
 
 
-def _store(line: Line, one: Instance) -> int | None:
+def _store(line: Line, instance: Instance) -> int | None:
     """Send one file; the peer's status, None where it gives none."""
     from pydicom import dcmread
 
-    data = dcmread(io.BytesIO(one.data))
+    data = dcmread(io.BytesIO(instance.data))
     accepted = {str(context.abstract_syntax) for context in line.raw.accepted_contexts}
-    if one.storage not in accepted:
+    if instance.storage not in accepted:
         return NOT_STORED
     status = line.raw.send_c_store(data).get("Status")
     return None if line.guard.problem else status

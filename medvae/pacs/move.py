@@ -23,7 +23,7 @@ class Mover(Dimse):
 
     destination: Destination
 
-    def fetch(self, listed: Listed, wanted: Wanted, hold: Hold) -> None:
+    def fetch(self, listed: Listed, request: Wanted, hold: Hold) -> None:
         """Put the series of one study into memory, whole or not at all. Raises as `Web.fetch`.
 
         `hold` is that of the destination.
@@ -33,7 +33,7 @@ class Mover(Dimse):
         guard = Guard(self.peer.label, self.access.silence)
         contexts = [build_context(MOVE, list(PLAIN))]
         with (
-            self.destination.study(listed.uid, wanted.patient, guard) as receiving,
+            self.destination.study(listed.uid, request.patient, guard) as receiving,
             associate(self.peer, self.access, self.tls, contexts, guard) as line,
         ):
             before = 0

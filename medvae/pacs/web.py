@@ -46,19 +46,19 @@ class Web:
         """
         return cls(peer, Http(peer, access))
 
-    def find(self, wanted: Wanted) -> Found:
-        """The studies that match, at most `wanted.limit`.
+    def find(self, request: Wanted) -> Found:
+        """The studies that match, at most `request.limit`.
 
         Raises:
             AccessError: the peer cannot be reached or refuses.
             InputError: its answer is no list of studies, or of others than were asked for.
             NotFoundError: it has no such service.
         """
-        queries = [{"StudyInstanceUID": uid} for uid in wanted.studies] or [{}]
-        most = MOST_STUDIES if wanted.limit is None else wanted.limit
+        queries = [{"StudyInstanceUID": uid} for uid in request.studies] or [{}]
+        most = MOST_STUDIES if request.limit is None else request.limit
         listed: dict[str, Listed] = {}
         for query in queries:
-            for study in self._pages(query | _filters(wanted)):
+            for study in self._pages(query | _filters(request)):
                 if query and study.uid != query["StudyInstanceUID"]:
                     raise self._wrong("lists another study than was asked for")
                 if len(listed) == most and study.uid not in listed:
@@ -93,7 +93,7 @@ class Web:
             except NOT_JSON as error:
                 raise self._wrong("answers a search with no list of studies") from error
 
-    def fetch(self, listed: Listed, wanted: Wanted, hold: Hold) -> None:
+    def fetch(self, listed: Listed, request: Wanted, hold: Hold) -> None:
         """Put one study into memory, whole or not at all.
 
         Raises:
@@ -102,7 +102,7 @@ class Web:
         """
         path = f"/studies/{listed.uid}"
         with (
-            hold.study(listed.uid, wanted.patient) as receiving,
+            hold.study(listed.uid, request.patient) as receiving,
             self.http.ask("GET", path, {"Accept": INSTANCES}) as answer,
         ):
             if answer.status == 404:
@@ -164,9 +164,9 @@ def _receive(answer: Answer, receiving: Receiving) -> None:
         receiving.add(instance)
 
 
-def _part(one: Instance, boundary: str) -> bytes:
+def _part(instance: Instance, boundary: str) -> bytes:
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n"
-    return head.encode() + one.data + b"\r\n"
+    return head.encode() + instance.data + b"\r\n"
 
 
 def _items(reply: dict[str, Any], sequence: str) -> list[dict[str, Any]]:
@@ -174,11 +174,11 @@ def _items(reply: dict[str, Any], sequence: str) -> list[dict[str, Any]]:
     return items
 
 
-def _filters(wanted: Wanted) -> dict[str, str]:
+def _filters(request: Wanted) -> dict[str, str]:
     named = {
-        "PatientID": wanted.patient,
-        "StudyDate": wanted.dates,
-        "ModalitiesInStudy": wanted.modality,
+        "PatientID": request.patient,
+        "StudyDate": request.dates,
+        "ModalitiesInStudy": request.modality,
     }
     return {name: value for name, value in named.items() if value}
 

@@ -81,7 +81,7 @@ def names(data: Dataset) -> dict[int, list[str]]:
 
 
 def planes(
-    data: Dataset, shape: tuple[int, int, int], stack: Stack, wanted: set[int], limits: Limits
+    data: Dataset, shape: tuple[int, int, int], stack: Stack, numbers: set[int], limits: Limits
 ) -> Iterator[Plane]:
     """Number of a structure, the slice, and which voxels [column, row] of it are inside.
 
@@ -92,7 +92,7 @@ def planes(
     left = MOST_POINTS
     for structure in data.get("ROIContourSequence") or []:
         number = whole(structure, "ReferencedROINumber")
-        if number not in wanted:
+        if number not in numbers:
             continue
         slices: dict[int, npt.NDArray[np.bool_]] = {}
         for contour in structure.get("ContourSequence") or []:

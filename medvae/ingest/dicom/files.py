@@ -143,8 +143,8 @@ class _Watch:
     The last one would win without a word: a second patient, a second scale.
     """
 
-    def __init__(self, wanted: Sequence[BaseTag], pixels: bool) -> None:
-        self._left = {int(tag) for tag in wanted}
+    def __init__(self, tags: Sequence[BaseTag], pixels: bool) -> None:
+        self._left = {int(tag) for tag in tags}
         self._wanted = frozenset(self._left)
         self._pixels = pixels
 

@@ -358,10 +358,10 @@ def _directions(orientation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     return np.concatenate([row / lengths[0], column / lengths[1]])
 
 
-def _spacing(found: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    if found.min() <= 0:
+def _spacing(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if steps.min() <= 0:
         raise InputError("its PixelSpacing is not positive, so the size of its pixels is unknown")
-    return found
+    return steps
 
 
 def _padding(data: Dataset) -> tuple[int, int] | None:

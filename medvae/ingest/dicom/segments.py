@@ -95,7 +95,7 @@ def names(data: Dataset) -> dict[int, list[str]]:
 
 
 def planes(
-    data: Dataset, shape: tuple[int, int, int], stack: Stack, wanted: set[int], limits: Limits
+    data: Dataset, shape: tuple[int, int, int], stack: Stack, numbers: set[int], limits: Limits
 ) -> Iterator[Plane]:
     """Number of a segment, where in the series' grid [column, row, slice], and which voxels there.
 
@@ -114,14 +114,14 @@ def planes(
     inverse = np.linalg.inv(stack.affine) @ FROM_LPS
     for index, own in enumerate(groups):
         number = 0 if pixels.are_labels else _segment(own, shared)
-        if not pixels.are_labels and number not in wanted:
+        if not pixels.are_labels and number not in numbers:
             continue
         grid = inverse @ _frame(own, shared)
         grid[2, 2] = stack.slices_at(grid[2, 2])
         frame = pixels.of(index).T
         where, frame = _placed(frame, grid, shape)
         numbers_shown = (
-            sorted(wanted & set(np.unique(frame).tolist())) if pixels.are_labels else [number]
+            sorted(numbers & set(np.unique(frame).tolist())) if pixels.are_labels else [number]
         )
         for label in numbers_shown:
             inside = frame == label if pixels.are_labels else frame.astype(bool)

@@ -204,10 +204,10 @@ def in_order(frames: list[Frame]) -> list[Frame]:
     return ordered
 
 
-def _is_copy(one: Frame, other: Frame) -> bool:
-    same_place = np.abs(one.position - other.position).max() < 1e-3
-    same_scale = (one.slope, one.intercept) == (other.slope, other.intercept)
-    return bool(same_place and same_scale and np.array_equal(one.pixels, other.pixels))
+def _is_copy(frame: Frame, other: Frame) -> bool:
+    same_place = np.abs(frame.position - other.position).max() < 1e-3
+    same_scale = (frame.slope, frame.intercept) == (other.slope, other.intercept)
+    return bool(same_place and same_scale and np.array_equal(frame.pixels, other.pixels))
 
 
 def geometry(frames: list[Frame]) -> Stack:
