@@ -17,6 +17,8 @@ SUBJECT = re.compile(r"^sub-([A-Za-z0-9]+)$")
 NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
 # Suffixes in anat/ that are not scans.
 NOT_SCANS = ("dseg", "probseg", "mask", "defacemask")
+# Suffixes of masks that people mean as label maps, or as something else.
+OTHER_MASKS = ("mask", "msk", "seg", "roi")
 # Suffixes of quantitative maps that do not end in "map".
 MAPS = ("MTsat",)
 # Entities that a segmentation has and its scan has not.
@@ -67,6 +69,11 @@ def _modalities(name: str) -> list[Modality]:
 def is_segmentation(name: str) -> bool:
     """Whether a NIfTI name is that of a mask or segmentation."""
     return _suffix(PurePosixPath(name).name) in NOT_SCANS
+
+
+def is_other_mask(name: str) -> bool:
+    """Whether a volume's name is that of a mask that is read as no label map (no `_dseg`)."""
+    return _suffix(PurePosixPath(name).name).lower() in OTHER_MASKS
 
 
 def scan_folders() -> str:

@@ -15,6 +15,7 @@ MASK_FOLDERS = frozenset(
         "labelstr",
         "labelsts",
         "labelsval",
+        "labelsva",
         "rois",
         "gt",
         "groundtruth",
@@ -27,6 +28,7 @@ IMAGE_FOLDERS = frozenset(
         "imagestr",
         "imagests",
         "imagesval",
+        "imagesva",
         "imgs",
         "img",
         "scans",
@@ -90,6 +92,7 @@ CONTRASTS = frozenset(
         "t1ce",
         "t1gd",
         "t1post",
+        "ct1",
         "t2",
         "t2w",
         "t2f",
@@ -102,7 +105,13 @@ CONTRASTS = frozenset(
         "swi",
         "tof",
         "dce",
+        "mra",
+        "hbv",
+        "dti",
+        "asl",
     }
 )
+# Where label maps are, and the scans that they were made of, outside of BIDS.
+DERIVED, RAW = "derivatives", "rawdata"
 # Of a subject's folder of FreeSurfer: the scan, and the label map of whole structures.
 FREESURFER = ("orig.mgz", "aseg.mgz")

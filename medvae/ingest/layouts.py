@@ -16,14 +16,18 @@ from pathlib import PurePosixPath
 from medvae.ingest import picture_files
 from medvae.ingest.layout_words import (
     CONTRASTS,
+    DERIVED,
     FREESURFER,
     IMAGE_FOLDERS,
     IMAGE_WORDS,
     MASK_FOLDERS,
     MASK_WORDS,
+    RAW,
 )
 from medvae.ingest.names import stem, twins
 
+# Words of a folder of images, beside other words.
+_IMAGES = frozenset({"images", "image", "imgs", "volumes", "scans"})
 _CHANNEL = re.compile(r"\d{4}")
 _GLUED = re.compile(r"([a-z]+)(\d+)")
 
@@ -33,12 +37,16 @@ Case = tuple[str, Tokens]
 
 @dataclass(frozen=True)
 class Image:
-    """A scan: its name in the tree, its case (folder and tokens), and its contrast or ""."""
+    """A scan: its name in the tree, its case (folder and tokens), and its contrast or "".
+
+    `named`: the contrast that its name says, also where its case has no other.
+    """
 
     name: str
     tokens: Tokens
     case: Case
     contrast: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ def arrange(
     """
     layout = Layout()
     names = list(names)
-    mask_names = [name for name in names if _is_mask(name)] if masks is None else list(masks)
+    folders = _mask_folders(names) if masks is None else set()
+    mask_names = [n for n in names if _is_mask(n, folders)] if masks is None else list(masks)
     not_scans = set() if masks is not None else set(mask_names)
     scans = [name for name in names if name not in not_scans]
     # The folder of masks given apart has no place in the tree.
@@ -117,7 +126,7 @@ def arrange(
     for image in layout.images.values():
         if image.contrast:
             layout.contrasts.setdefault(image.case, {})[image.contrast] = image.name
-    index = _Index(layout.images.values(), anywhere=masks is not None)
+    index = _Index(layout.images.values(), folders, anywhere=masks is not None)
     for name in mask_names:
         case, structure = index.scan_of(name)
         if case is None:
@@ -134,11 +143,30 @@ def tokens(name: str) -> Tokens:
     """A file name without its ending in lower-case parts."""
     bare = unicodedata.normalize("NFC", _stem(name)).lower()
     parts = [part for part in re.split(r"[-_. ]+", bare) if part]
-    glued = _GLUED.fullmatch(parts[0]) if parts else None
-    # img0001 and label0001 are one case.
+    return tuple(own for part in parts for own in _unglued(part))
+
+
+def _unglued(part: str) -> tuple[str, ...]:
+    """A part of a name, in two where a number is glued to a word: img0001 and label0001 are one."""
+    glued = None if part in CONTRASTS else _GLUED.fullmatch(part)
     if glued and glued.group(1) in MASK_WORDS | IMAGE_WORDS:
-        parts[:1] = glued.groups()
-    return tuple(parts)
+        return glued.groups()
+    return (part,)
+
+
+def contrasts_apart(images: Iterable[Image]) -> dict[str, str]:
+    """Scans whose names or folders say different contrasts that no case holds together.
+
+    Returns:
+        Name of a scan -> its contrast; none where all are of one.
+    """
+    found: dict[str, str] = {}
+    for image in images:
+        folders = (tokens(part) for part in PurePosixPath(image.name).parts[:-1])
+        words = [token for own in folders for token in own if token in CONTRASTS]
+        if not image.contrast and (words or image.named):
+            found[image.name] = image.named or words[-1]
+    return found if len(set(found.values())) > 1 else {}
 
 
 def is_of_freesurfer(name: str, there: set[str]) -> bool:
@@ -157,20 +185,37 @@ def is_of_freesurfer(name: str, there: set[str]) -> bool:
 def _meant(images: list[Image], mask: str) -> list[Image]:
     """Of scans with the same tokens, such as A and a or x-1 and x_1, that which a mask is named by.
 
-    The contrasts of a case are all meant.
+    The contrasts of a case are all meant, unless a mask has the name of one.
     """
     if any(image.contrast for image in images):
-        return images
+        own_tokens = {tokens(mask), _without_word(tokens(mask))}
+        return [image for image in images if image.tokens in own_tokens] or images
     own = _stem(mask)
     exact = [image for image in images if _stem(image.name) in own]
     return exact or images
 
 
-def _is_mask(name: str) -> bool:
-    folders = PurePosixPath(name.lower()).parts[:-1]
-    return any(part in MASK_FOLDERS for part in folders) or any(
-        token in MASK_WORDS for token in tokens(name)
+def _is_mask(name: str, folders: Collection[str]) -> bool:
+    path = PurePosixPath(name)
+    return (
+        any(part.lower() in MASK_FOLDERS for part in path.parts[:-1])
+        or any(str(folder) in folders for folder in path.parents)
+        or any(token in MASK_WORDS for token in tokens(name))
     )
+
+
+def _mask_folders(names: Iterable[str]) -> set[str]:
+    """Folders of label maps by a folder of images beside them, such as train-labels."""
+    inside: dict[str, set[str]] = {}
+    for name in names:
+        for folder in PurePosixPath(name).parents[:-1]:
+            inside.setdefault(str(folder.parent), set()).add(folder.name)
+    return {
+        str(PurePosixPath(parent) / masks)
+        for parent, folders in inside.items()
+        for masks in folders
+        if any(_named_alike(images, masks) for images in folders)
+    }
 
 
 def _stem(name: str) -> str:
@@ -199,10 +244,11 @@ def _images(
         several = len(names_of) == len(members) > 1 and "" not in names_of
         several = bool(channels) or (several and _channels(names_of))
         for name, own, contrast in members:
+            word = "" if contrast.isdigit() else contrast
             yield (
-                Image(name, own, case, contrast)
+                Image(name, own, case, contrast, word)
                 if several and contrast
-                else Image(name, own, (_parent(name), own))
+                else Image(name, own, (_parent(name), own), "", word)
             )
 
 
@@ -232,8 +278,9 @@ def _channels(contrasts: set[str]) -> bool:
 class _Index:
     """Scans by folder and by the tokens that a label map of theirs may have."""
 
-    def __init__(self, images: Iterable[Image], anywhere: bool) -> None:
+    def __init__(self, images: Iterable[Image], masks: set[str], anywhere: bool) -> None:
         self._anywhere = anywhere
+        self._masks = masks
         self._cases: dict[Case, list[Image]] = {}
         self._by: dict[str, dict[Tokens, set[Case]]] = {}
         for image in images:
@@ -266,9 +313,9 @@ class _Index:
                 return case, ""
             for length in range(len(case_of_name) - 1, 0, -1):
                 rest = case_of_name[length:]
-                if all(len(part) > 2 and part.isalpha() for part in rest) and (
-                    case := _only(table.get(case_of_name[:length]))
-                ):
+                # x_b is another case, and x_oar_l one of its structures.
+                named = len(rest[0]) > 2 and all(part.isalpha() for part in rest)
+                if named and (case := _only(table.get(case_of_name[:length]))):
                     return case, "_".join(rest)
             cases = set().union(*table.values())
             if folder != "*" and not beside and (case := _only(cases)):
@@ -283,7 +330,7 @@ class _Index:
         parts = PurePosixPath(name).parts[:-1]
         folders = [("/".join(parts) or ".", False)]
         for place, part in enumerate(parts):
-            if part.lower() in MASK_FOLDERS:
+            if part.lower() in MASK_FOLDERS or "/".join(parts[: place + 1]) in self._masks:
                 head, tail = parts[:place], parts[place + 1 :]
                 folders.append(("/".join(head + tail) or ".", False))
                 folders += [
@@ -291,6 +338,8 @@ class _Index:
                     for folder in self._by
                     if _is_beside(PurePosixPath(folder).parts, head, tail, part.lower())
                 ]
+            elif part.lower() == DERIVED:
+                folders.append(("/".join((*parts[:place], RAW, *parts[place + 1 :])), True))
         return [*folders, ("*", False)] if self._anywhere else folders
 
 
@@ -304,8 +353,18 @@ def _is_beside(folder: Tokens, head: Tokens, tail: Tokens, masks: str) -> bool:
     ):
         return False
     images = folder[place].lower()
-    parts = [end for end in ("tr", "ts", "val") if masks == f"labels{end}"]
-    return images in IMAGE_FOLDERS and (not parts or images == f"images{parts[0]}")
+    parts = [end for end in ("tr", "ts", "val", "va") if masks == f"labels{end}"]
+    if images in IMAGE_FOLDERS:
+        return not parts or images == f"images{parts[0]}"
+    return _named_alike(images, masks)
+
+
+def _named_alike(images: str, masks: str) -> bool:
+    """Whether folders such as train-images and train-labels differ in these words alone."""
+    image, mask = tokens(images), tokens(masks)
+    own = tuple(token for token in image if token not in _IMAGES)
+    other = tuple(token for token in mask if token not in MASK_FOLDERS)
+    return len(own) < len(image) and len(other) < len(mask) and own == other
 
 
 def _plain(own: Tokens) -> Tokens:

@@ -157,6 +157,23 @@ KINDS = {
         "volumes whose segmentation holds fractions",
         "a voxel is labelled where more than half of it is the segment's",
     ),
+    "apart": (
+        "images whose names or folders say several contrasts ({detail}), and no patient",
+        "those of one person count as several: name whose they are in a table (--subjects), or "
+        "give those of one contrast",
+    ),
+    "suffixes": (
+        "BIDS data sets with scans of several suffixes ({detail})",
+        "take one with --contrast, or make them channels with --channels",
+    ),
+    "unread": (
+        "masks of BIDS data sets that are no segmentations (_dseg)",
+        "they were left out: name those that are meant _dseg",
+    ),
+    "nameless": (
+        "images whose names say no contrast, though one was asked for with --contrast",
+        "they were taken: leave those of other contrasts out",
+    ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
     "channel": ("images that are none of the --channels", "they were left out"),
     "numbered": (

@@ -204,7 +204,7 @@ class Pairing:
             if few and any(mask.structure for mask in layout.masks.get(name, ())):
                 text = ",".join(f"{n}={structure}" for structure, n in self._numbers.items())
                 notices.add("structures", source, printable(text))
-            if image.contrast and self.is_other_contrast(image.contrast):
+            if self.is_other_contrast(image.contrast or image.named):
                 notices.add("contrast", source)
         if self.masks is not None and not self.is_bids:
             for name in _image_names(self.masks, self.planar):

@@ -12,6 +12,7 @@ from typing import Any
 
 from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.ingest import channel_names, confine, names, picture_files
+from medvae.ingest.archives import Archive
 from medvae.ingest.cases import Case, cases
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
@@ -32,7 +33,7 @@ from medvae.ingest.stored import is_orientation
 from medvae.ingest.subject_tables import table_at_top, table_for
 from medvae.ingest.subjects import Subjects
 from medvae.ingest.tasks import Scanning
-from medvae.ingest.trees import ARCHIVES, Archive, Folder, Listed, SingleFile, Tree
+from medvae.ingest.trees import ARCHIVES, Folder, Listed, SingleFile, Tree
 from medvae.options.flags import takes
 from medvae.volume import Volume
 

@@ -14,7 +14,7 @@ from medvae.errors import InputError
 from medvae.ingest import bids, channel_names, facts, layouts, names, nobody, picture_files
 from medvae.ingest.layout_words import MODALITIES
 from medvae.ingest.notices import Notices
-from medvae.ingest.pairing import Pairing
+from medvae.ingest.pairing import EVERY_CONTRAST, Pairing
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadRequest, Step, Task
@@ -28,6 +28,19 @@ SPREADSHEETS = (".xlsx", ".xls", ".ods")
 # Companions of images that are no images themselves; passed over without a word.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
+DEEP_TABLE = (
+    "it is a table of subjects that is not at the top of the source: give the folder that it is "
+    "in, or the table with --subjects"
+)
+PACKED_PAIR = (".hdr.gz", ".img.gz")
+# Endings of files within a source that are not read, and why; of `ALONE` also the source itself.
+UNREAD = (
+    (PACKED_PAIR, "it is half of a NIfTI pair: put .hdr and .img side by side"),
+    (ARCHIVES, "it is an archive inside the source: give it as a source itself"),
+    (SPREADSHEETS, "it is a spreadsheet: save it as CSV, in UTF-8"),
+    ((".gz", ".7z"), "it is an archive inside the source: unpack it"),
+)
+ALONE = (PACKED_PAIR, SPREADSHEETS)
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
@@ -55,6 +68,7 @@ class Scanning:
         self._bids = bids.is_dataset(self.tree, self.tree.top())
         self._people = self._participants()
         self._labels: dict[str, set[str]] = {}
+        self._suffixes: set[str] = set()
         self._pairing = Pairing(
             self.tree,
             self.masks,
@@ -74,29 +88,33 @@ class Scanning:
             elif self._planar:
                 yield self._picture(file, name)
             elif names.is_volume(name):
+                if self._bids and bids.is_other_mask(file.name):
+                    self.notices.add("unread", file.source)
                 yield self._volume(file)
-            elif self._is_companion(file):
-                yield Passed()
-            elif name.endswith(names.HEADERS) and len(self._pairing.parts(file)) > 1:
-                yield self._volume(file)
-            elif self._pairing.holds_voxels(file):
-                yield Passed()
-            elif name.endswith((".hdr.gz", ".img.gz")):
-                yield Quarantined(
-                    file.source, "it is half of a NIfTI pair: put .hdr and .img side by side"
-                )
-            elif file.name and name.endswith(ARCHIVES):
-                yield Quarantined(
-                    file.source, "it is an archive inside the source: give it as a source itself"
-                )
-            elif name.endswith(SPREADSHEETS):
-                yield Quarantined(file.source, "it is a spreadsheet: save it as CSV, in UTF-8")
-            elif file.name and name.endswith((".gz", ".7z")):
-                yield Quarantined(file.source, "it is an archive inside the source: unpack it")
+            elif step := self._beside_volumes(file, name):
+                yield step
             else:
                 self.unrecognised.append(file)
         self._pairing.add_notices(self.notices)
         self._note_labels()
+        if len(self._suffixes) > 1 and not (self.options.contrast or self.options.channels):
+            suffixes = printable(", ".join(sorted(self._suffixes)))
+            self.notices.add("suffixes", printable(self.tree.label), suffixes)
+
+    def _beside_volumes(self, file: File, name: str) -> Step | None:
+        """What becomes of a file that is no volume by its name; None: it may be DICOM."""
+        if "/" in file.name and PurePosixPath(name).name in TABLES:
+            return Quarantined(file.source, DEEP_TABLE)
+        if self._is_companion(file):
+            return Passed()
+        if name.endswith(names.HEADERS) and len(self._pairing.parts(file)) > 1:
+            return self._volume(file)
+        if self._pairing.holds_voxels(file):
+            return Passed()
+        for endings, reason in UNREAD:
+            if name.endswith(endings) and (file.name or endings in ALONE):
+                return Quarantined(file.source, reason)
+        return None
 
     def _note_labels(self) -> None:
         for labels in self._labels.values():
@@ -144,6 +162,8 @@ class Scanning:
             masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
+        if self._bids:
+            self._suffixes.add(bids.suffix(file.name))
         modality = self.options.modality or (bids.modality_of(file.name) if self._bids else None)
         image_files = self._pairing.parts(file)
         job = {
@@ -240,14 +260,23 @@ class Scanning:
     def _kinds(self, file: File, subject: str, own: bool, undecided: bool) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""
         kinds = {
-            "adni": self._is_by_adni(file, subject),
-            "processed": own and self._is_made(file),
-            "undecided": undecided,
+            ("adni", ""): self._is_by_adni(file, subject),
+            ("processed", ""): own and file.name in self._made,
+            ("undecided", ""): undecided,
+            ("nameless", ""): self._names_no_contrast(file),
+            ("apart", ", ".join(sorted(set(self._apart.values())))): own
+            and file.name in self._apart,
         }
-        return [(kind, "") for kind, holds in kinds.items() if holds]
+        return [kind for kind, holds in kinds.items() if holds]
 
-    def _is_made(self, file: File) -> bool:
-        return file.name in self._made
+    def _names_no_contrast(self, file: File) -> bool:
+        image = self._pairing.layout.images.get(file.name)
+        asked = self.options.contrast not in (None, EVERY_CONTRAST)
+        return asked and image is not None and not (image.contrast or image.named)
+
+    @cached_property
+    def _apart(self) -> dict[str, str]:
+        return layouts.contrasts_apart(self._pairing.layout.images.values())
 
     @cached_property
     def _made(self) -> set[str]:
@@ -284,7 +313,7 @@ class Scanning:
             if self._pairing.is_of_freesurfer(file):
                 return True
             image = self._pairing.layout.images.get(file.name)
-            other = image.contrast if image else ""
+            other = (image.contrast or image.named) if image else ""
         return self._pairing.is_other_contrast(other)
 
     def _other_modality(self, file: File) -> str:
