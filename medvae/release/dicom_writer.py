@@ -104,9 +104,7 @@ def _write(
     path: Path,
 ) -> list[Path]:
     """One file a slice into the new folder `folder`, and the segmentation into `path`."""
-    from pydicom import dcmwrite
-
-    from medvae.release.segmentation import segmentation
+    from medvae.release.segmentation import write_segmentation
 
     if volume.channels:
         several = channel_slices(volume, series, limits)
@@ -123,8 +121,7 @@ def _write(
     mask = slices.mask
     if mask is not None:
         names = {str(number): f"label {number}" for number in np.unique(mask[mask > 0])}
-        dataset = segmentation(slices, mask, labels or names or {"1": "label 1"})
         path.parent.mkdir(exist_ok=True)
-        dcmwrite(path, dataset, enforce_file_format=True)
+        write_segmentation(path, slices, mask, labels or names or {"1": "label 1"})
         files.append(path)
     return files

@@ -10,14 +10,17 @@ equal bytes, with no time and no random UID in them.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae.release.dicom import Slices, decimal, file_meta, uid
+from medvae.release.dicom_files import element, encoded, sequence, uid_element, write_object
 from medvae.release.segment_codes import Code, coded
 from medvae.release.tables import VERSION
 
@@ -40,10 +43,13 @@ _SEGMENTED = Code("DCM", "113076", "Segmentation")
 _SOURCE = Code("DCM", "121322", "Source image for image processing operation")
 
 
-def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[str, str]) -> Dataset:
-    """The object.
+def write_segmentation(
+    path: Path, slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[str, str]
+) -> None:
+    """Write the object.
 
     Args:
+        path: a file that is not there.
         slices: of the series.
         mask: [X, Y, Z] numbers of the scheme, columns and rows as in the slices.
         labels: number in the mask (as text) -> name; each is a segment.
@@ -77,18 +83,19 @@ def segmentation(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[st
     frames, pixels = _frames(slices, mask, [int(number) for number in labels])
     dataset.NumberOfFrames = len(frames)
     dataset.SharedFunctionalGroupsSequence = [_shared(first)]
-    dataset.PerFrameFunctionalGroupsSequence = frames
-    dataset.ReferencedSeriesSequence = [
-        _with(
-            SeriesInstanceUID=first.SeriesInstanceUID,
-            ReferencedInstanceSequence=[_reference(first, instance) for instance in slices.own],
-        )
-    ]
     bits = np.packbits(pixels, bitorder="little").tobytes()
     dataset.PixelData = bits + b"\0" * (len(bits) % 2)
     dataset["PixelData"].VR = "OB"
     dataset.file_meta = file_meta(STORAGE, dataset.SOPInstanceUID)
-    return dataset
+    instances = sequence(
+        "ReferencedInstanceSequence", [_reference(first, source) for source in slices.own]
+    )
+    series = instances + uid_element("SeriesInstanceUID", str(first.SeriesInstanceUID))
+    more = {
+        "PerFrameFunctionalGroupsSequence": sequence("PerFrameFunctionalGroupsSequence", frames),
+        "ReferencedSeriesSequence": sequence("ReferencedSeriesSequence", [series]),
+    }
+    write_object(path, dataset, more)
 
 
 def _say_what(dataset: Dataset, shape: tuple[int, ...], first: Dataset) -> None:
@@ -129,8 +136,8 @@ def _segment(place: int, number: str, name: str) -> Dataset:
 
 def _frames(
     slices: Slices, mask: npt.NDArray[np.uint8], numbers: Sequence[int]
-) -> tuple[list[Dataset], npt.NDArray[np.bool_]]:
-    """The functional groups of each frame, and [frames * rows * columns] its bits."""
+) -> tuple[list[bytes], npt.NDArray[np.bool_]]:
+    """The functional groups of each frame, encoded, and [frames * rows * columns] its bits."""
     # A slice shows several labels: what is said of it is made once.
     sources = cache(lambda index: _source(slices.shared, slices.own[index]))
     groups, bits = [], []
@@ -145,25 +152,47 @@ def _frames(
     return groups, np.concatenate(bits)
 
 
-def _source(shared: Dataset, source: Dataset) -> Dataset:
+def _source(shared: Dataset, source: Dataset) -> tuple[bytes, bytes]:
     """Of a frame, what its slice says: what it was made from, and where it is."""
-    reference = _reference(shared, source)
-    reference.PurposeOfReferenceCodeSequence = [_code(_SOURCE)]
-    reference.SpatialLocationsPreserved = "YES"
-    derived = _with(DerivationCodeSequence=[_code(_SEGMENTED)], SourceImageSequence=[reference])
-    return _with(
-        DerivationImageSequence=[derived],
-        PlanePositionSequence=[_with(ImagePositionPatient=source.ImagePositionPatient)],
+    image = sequence("SourceImageSequence", [_reference(shared, source) + _purpose()])
+    where = "\\".join(map(str, source.ImagePositionPatient)).encode("ascii")
+    position = element("ImagePositionPatient", b"DS", where, b" ")
+    return (
+        sequence("DerivationImageSequence", [image + _derivation()]),
+        sequence("PlanePositionSequence", [position]),
     )
 
 
-def _frame(source: Dataset, place: int, index: int) -> Dataset:
-    frame = _with(
-        FrameContentSequence=[_with(DimensionIndexValues=[place, index + 1])],
-        SegmentIdentificationSequence=[_with(ReferencedSegmentNumber=place)],
+@cache
+def _purpose() -> bytes:
+    return encoded(
+        _with(
+            PurposeOfReferenceCodeSequence=[_code(_SOURCE)],
+            SpatialLocationsPreserved="YES",
+        )
     )
-    frame.update(source)
-    return frame
+
+
+@cache
+def _derivation() -> bytes:
+    return encoded(_with(DerivationCodeSequence=[_code(_SEGMENTED)]))
+
+
+def _frame(source: tuple[bytes, bytes], place: int, index: int) -> bytes:
+    """The elements of a frame's item, in the order of their tags."""
+    derived, position = source
+    content = element("DimensionIndexValues", b"UL", struct.pack("<LL", place, index + 1))
+    return (
+        derived
+        + sequence("FrameContentSequence", [content])
+        + position
+        + sequence("SegmentIdentificationSequence", [_segment_number(place)])
+    )
+
+
+@cache
+def _segment_number(place: int) -> bytes:
+    return encoded(_with(ReferencedSegmentNumber=place))
 
 
 def _shared(first: Dataset) -> Dataset:
@@ -176,9 +205,10 @@ def _shared(first: Dataset) -> Dataset:
     return _with(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
 
 
-def _reference(shared: Dataset, source: Dataset) -> Dataset:
-    return _with(
-        ReferencedSOPClassUID=shared.SOPClassUID, ReferencedSOPInstanceUID=source.SOPInstanceUID
+def _reference(shared: Dataset, source: Dataset) -> bytes:
+    """The elements that name a slice."""
+    return uid_element("ReferencedSOPClassUID", str(shared.SOPClassUID)) + uid_element(
+        "ReferencedSOPInstanceUID", str(source.SOPInstanceUID)
     )
 
 

@@ -70,6 +70,27 @@ def test_a_segmentation_is_of_its_series_and_named_by_the_scheme(release: Path) 
     assert len(list(release.glob(labels["includes"]))) == 2
 
 
+def fresh(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """The same values, of which pydicom has none as they were in the file."""
+    copy = pydicom.Dataset()
+    for element in dataset:
+        value = element.value
+        if element.VR == "SQ":
+            value = [fresh(item) for item in value]
+        copy.add(pydicom.DataElement(element.tag, element.VR, value))
+    return copy
+
+
+def test_a_segmentation_is_written_as_pydicom_writes_it(release: Path, tmp_path: Path) -> None:
+    for path in release.glob("segmentations/*_SEG.dcm"):
+        read = pydicom.dcmread(path)
+        whole = fresh(read)
+        whole.file_meta = read.file_meta
+        pydicom.dcmwrite(tmp_path / path.name, whole, enforce_file_format=True)
+        assert len(whole.PerFrameFunctionalGroupsSequence) > 2
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
 @pytest.mark.parametrize("turned", [False, True], ids=["straight", "oblique"])
 def test_our_own_reading_gives_the_masks_back(tmp_path: Path, turned: bool) -> None:
     for index, volume in enumerate(gapped(2)):
