@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from pydicom import config
 from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
@@ -105,7 +106,36 @@ CONTENT: list[str | int] = [
     "KVP",
     "ConvolutionKernel",
 ]
+# Of the file meta information, what the reading depends on.
+OF_META = frozenset(map(Tag, ("MediaStorageSOPClassUID", "TransferSyntaxUID")))
 DEMOGRAPHICS: list[str | int] = ["PatientAge", "PatientSex"]
+
+
+# What differs from slice to slice of one scan.
+VARYING = frozenset(
+    map(
+        Tag,
+        ("SOPInstanceUID", "ImagePositionPatient", "AcquisitionTime", "TriggerTime", "PixelData"),
+    )
+)
+
+
+def shared_part(data: Dataset) -> tuple[object, ...] | None:
+    """All that was read of a file but what `VARYING` names, as it is stored.
+
+    Files of which it is equal have all else in common. None where it cannot be compared cheaply: an
+    element was decoded already, or holds items. To be asked before any value of `data` is.
+    """
+    stored, varying = [], []
+    for tag, element in data.items():
+        if not isinstance(element, RawDataElement):
+            return None
+        if tag in VARYING:
+            varying.append(tag)
+        else:
+            stored.append((tag, element.VR, element.value))
+    meta = [(tag, str(element.value)) for tag, element in data.file_meta.items() if tag in OF_META]
+    return stored, varying, meta, data.original_encoding
 
 
 def is_dicom(file: BinaryIO) -> bool:

@@ -32,6 +32,7 @@ from medvae.ingest.normalise import Voxels
 from medvae.modality.base import Modality
 
 MOST_FRAMES = 100_000
+TOO_LARGE = "it has more voxels than are allowed in one volume"
 # Compressions that the decoders read.
 DECODED = {
     *JPEGTransferSyntaxes,
@@ -131,6 +132,21 @@ def frames_of(
             yield frame
 
 
+def frame_like(previous: Frame, data: Dataset, most_voxels: int) -> Frame:
+    """The frame of a file that has all but its place and pixels in common with that of `previous`.
+
+    Raises:
+        InputError: as `frames_of`.
+    """
+    if previous.pixels.size > most_voxels:
+        raise InputError(TOO_LARGE)
+    pixels = decoded(data, 1)
+    _check_sign(data, pixels)
+    where = _Lookup(data, Dataset(), Dataset())
+    position = where.numbers("PlanePositionSequence", "ImagePositionPatient", 3)
+    return replace(previous, pixels=pixels[0], position=position)
+
+
 def _slices_of_mosaic(data: Dataset, frame: Frame) -> Iterator[Frame]:
     tiles = tiles_of(data, frame.pixels, frame.position, frame.orientation, frame.spacing)
     for pixels, position in zip(tiles.pixels, tiles.positions, strict=True):
@@ -150,7 +166,7 @@ def _check_size(data: Dataset, count: int, most_voxels: int) -> None:
     if rows < 1 or columns < 1:
         raise InputError("its size is impossible: the header is damaged")
     if rows * columns * count > most_voxels:
-        raise InputError("it has more voxels than are allowed in one volume")
+        raise InputError(TOO_LARGE)
     if whole(data, "BitsAllocated") not in (8, 16, 32):
         raise InputError("its pixels are not of 8, 16 or 32 bits")
     _check_bits(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from pydicom.dataset import Dataset
@@ -19,6 +20,7 @@ from medvae.ingest.dicom.files import (
     SCAN,
     is_dicom,
     read_dataset,
+    shared_part,
 )
 from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import (
@@ -51,15 +53,29 @@ def headers_job(
     """
     salt = bytes.fromhex(job["salt"])
     channels = job.get("channels") or []
-    return {"ok": [_summary(file, salt, channels) for file in files]}, b""
+    known = _Known()
+    return {"ok": [_summary(file, salt, channels, known) for file in files]}, b""
 
 
-def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]:
+@dataclass
+class _Known:
+    """The summary of the last slice, and what it has in common with others."""
+
+    shared: tuple[object, ...] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) -> dict[str, Any]:
     try:
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
         header = read_dataset(file, FIRST_PASS)
+        shared = shared_part(header)
+        if shared is not None and shared == known.shared:
+            return _next_slice(header, salt, known.facts)
         facts = summary(header, salt, channels)
+        is_slice = not facts["marks"] and not facts["whole"]
+        known.shared, known.facts = (shared, facts) if is_slice else (None, {})
         if marks_of(header):
             file.seek(0)
             facts["refers"] = _references(read_dataset(file, REFERENCES), salt)
@@ -75,6 +91,15 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str]) -> dict[str, Any]
         return {"refused": "it needs more memory than one file is allowed"}
     except Exception as error:  # noqa: BLE001  a parser's errors cannot be listed
         return {"refused": f"it is damaged or not what it claims ({type(error).__name__})"}
+
+
+def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a slice that has all but place and time in common with that of `facts`."""
+    times = traits.times_of(header, salt)
+    return facts | {
+        "position": _within(floats(header, "ImagePositionPatient", 3)),
+        "traits": [*facts["traits"][: -len(times)], *times],
+    }
 
 
 def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[str, Any]:

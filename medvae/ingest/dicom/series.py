@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from medvae.errors import InputError
 from medvae.ingest import contents, facts
 from medvae.ingest.dicom import dimensions, whole
-from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
-from medvae.ingest.dicom.frames import Frame, frames_of
+from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset, shared_part
+from medvae.ingest.dicom.frames import Frame, frame_like, frames_of
 from medvae.ingest.dicom.headers import file_key
-from medvae.ingest.dicom.kinds import modality_of, notes_of, why_not
+from medvae.ingest.dicom.kinds import is_mosaic, modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
@@ -61,15 +61,22 @@ def series_job(
     notes: set[str] = set()
     first: Dataset | None = None
     modality: Modality | None = None
+    known: tuple[object, ...] | None = None
     room = limits.voxels
     for file in islice(files, job["images"]):
         data = whole.opened(file, tags) if "scan" in job else read_dataset(file, tags, pixels=True)
+        shared = None if "scan" in job else shared_part(data)
+        if shared is not None and shared == known:
+            frames.append(frame_like(frames[-1], data, room))
+            room -= frames[-1].pixels.size
+            continue
         if why_not(data) or file_key(data, salt) not in keys:
             raise InputError("its files changed while they were being read: try again")
         modality = modality_of(data)
         assert modality is not None, "why_not has refused it"
         notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
+        known = None if is_mosaic(data) else shared
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else data if "scan" in job else _without_pixels(data)
     if first is None or modality is None:

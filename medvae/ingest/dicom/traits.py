@@ -52,6 +52,13 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
         _rounded(number(header, "SeriesNumber"), 0),
         _hidden(salt, text(header, "FrameOfReferenceUID")),
         _rounded(number(header, "AcquisitionNumber"), 0),
+        *times_of(header, salt),
+    ]
+
+
+def times_of(header: Dataset, salt: bytes) -> list[str]:
+    """The last of the traits, which differ from slice to slice of one scan."""
+    return [
         _rounded(number(header, "TriggerTime"), 0),
         _hidden(salt, text(header, "AcquisitionTime")),
     ]
