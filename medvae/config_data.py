@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medvae import modality as modalities
+from medvae.cine import MOST_FRAMES
 from medvae.config_names import MAX_LABELS, MAX_SITES, checked_sites, label_scheme
 from medvae.modality import Modality
-from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS, SITE
+from medvae.volume import LONGEST_CHANNEL, MAX_CLASSES, MOST_CHANNELS, SITE, most_channels
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -68,13 +69,13 @@ class DataConfig(Section):
     )
     channels: tuple[ChannelName, ...] = Field(
         default=(),
-        max_length=MOST_CHANNELS,
+        max_length=MOST_FRAMES,
         description="Names of the values that a voxel has, such as t1, t2; empty for those of the "
         "data set (one grey value where it has none). Of photographs red, green and blue.",
     )
     modalities: tuple[str, ...] = Field(
         default=(),
-        max_length=MOST_CHANNELS,
+        max_length=MOST_FRAMES,
         description="Of each channel its modality, where they are of several (ct, pet); empty for "
         "those of the data set. The first is data.modality.",
     )
@@ -128,6 +129,11 @@ class DataConfig(Section):
             raise ValueError(
                 f"data.channels of {modality.title} is {list(modality.channels)}, "
                 f"not {list(self.channels)}; leave it out"
+            )
+        if len(self.channels) > most_channels(self.channels):
+            raise ValueError(
+                f"data.channels are at most {MOST_CHANNELS}, and frames (frame01, frame02, ...) at "
+                f"most {MOST_FRAMES}"
             )
         if len(set(self.channels)) < len(self.channels) or len(self.channels) == 1:
             raise ValueError("data.channels needs two or more different names, or none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from medvae import modality as modalities
 from medvae import tensors
+from medvae.cine import MOST_FRAMES, is_cine
 from medvae.errors import IntegrityError, UsageError
 
 # Everything of a source header that may stay with a volume. Geometry and modality have
@@ -41,6 +43,11 @@ LONGEST_CHANNEL = 32
 MAX_CLASSES = 16
 # A hospital, or a scanner, as a table and a declaration name it.
 SITE = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
+
+
+def most_channels(channels: Sequence[str]) -> int:
+    """How many channels of such names a volume may have: frames may be more."""
+    return MOST_FRAMES if is_cine(channels) else MOST_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Volume:
             raise ValueError(f"voxels must be a non-empty {form}, not {shape}")
         if not channels:
             return
-        if len(channels) != shape[0] or len(channels) > MOST_CHANNELS:
+        if len(channels) != shape[0] or len(channels) > most_channels(channels):
             raise ValueError(f"{shape[0]} channels do not fit the names {channels}")
         if len(set(channels)) < len(channels) or not all(
             0 < len(name) <= LONGEST_CHANNEL and name.isprintable() for name in channels
@@ -119,6 +126,11 @@ class Volume:
         """Voxels along the three axes of space."""
         x, y, z = self.voxels.shape[-3:]
         return x, y, z
+
+    @property
+    def is_cine(self) -> bool:
+        """Whether the channels are the frames of a moving image (`medvae.cine`)."""
+        return is_cine(self.channels)
 
     @property
     def grey(self) -> npt.NDArray[Any]:

@@ -303,7 +303,7 @@ def export(tenant: Tenant, ref: str, out: Path, progress: Progress) -> DatasetEx
                 else write_nifti(volume, out, stem, description=REAL)
             )
             files += written
-            images = written[: len(volume.channels) or 1]
+            images = written[: 1 if volume.is_cine else len(volume.channels) or 1]
             rows += [export_tables.row(image, entry, volume) for image in images]
             progress.advance(done)
         tables = export_tables.write(out, rows, manifest.get("declared", {}).get("label_scheme"))

@@ -20,6 +20,7 @@ from medvae.api.results import (
     Finding,
     Metric,
 )
+from medvae.cine import is_cine
 from medvae.errors import NotFoundError, UsageError
 from medvae.options.evaluate import EvaluateOptions
 from medvae.options.generate import GenerateOptions
@@ -82,13 +83,17 @@ def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
 
     modality = None if beside is None else _undeclared(beside)
     channels = () if beside is None else beside["volumes"][0].get("channels", ())
+    frames = len(channels) if is_cine(channels) else None
+    if frames:
+        channels = ()
     planar = modality in modalities.names() and modalities.get(str(modality)).planar
     classes = _classes(folder)
     # A release of pictures has pictures of itself beside them.
     inside = folder / "images"
     if planar and inside.is_dir():
         folder = inside
-    for item in stage.read([folder], modality=modality, channels=() if planar else channels):
+    channels = () if planar else channels
+    for item in stage.read([folder], modality=modality, channels=channels, frames=frames):
         if isinstance(item, stage.Quarantined):
             if Path(item.source).suffix in _PAPERS:
                 continue

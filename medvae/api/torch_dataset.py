@@ -63,6 +63,10 @@ def _stacked(
 ) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
     """[C, X, Y, Z] of a file a channel, and the affine of the first."""
     images = [files.nifti(path) for path in paths]
+    if len(images) == 1 and images[0][0].ndim == 4:
+        # A moving image is one file, its frames the last axis.
+        voxels, affine = images[0]
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(voxels, -1, 0))), affine
     return torch.from_numpy(np.stack([voxels for voxels, _ in images])), images[0][1]
 
 

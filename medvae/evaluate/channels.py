@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medvae.cine import is_cine
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -44,11 +46,18 @@ def figures(
     fake_mean, true_mean = np.mean(fake, axis=0), np.mean(true, axis=0)
     stacked = np.stack(true)
     between = np.abs(stacked[halves].mean(axis=0) - stacked[~halves].mean(axis=0))
+    if is_cine(channels):
+        return {"channel_correlation": _largest(fake_mean, true_mean, between)} | {
+            "frame_correlation": {
+                "value": _neighbours(fake_mean),
+                "real": _neighbours(true_mean),
+                "unit": "mean correlation of neighbouring frames; real: of the patients",
+            }
+        }
     pairs = list(combinations(range(len(channels)), 2))
     return {
         "channel_correlation": {
-            "value": float(np.abs(fake_mean - true_mean).max()),
-            "real": float(between.max()),
+            **_largest(fake_mean, true_mean, between),
             "pairs": {
                 f"{channels[a]} {channels[b]}": {
                     "synthetic": round(float(fake_mean[a, b]), 4),
@@ -58,3 +67,11 @@ def figures(
             },
         }
     }
+
+
+def _largest(fake: Matrix, true: Matrix, between: Matrix) -> dict[str, Any]:
+    return {"value": float(np.abs(fake - true).max()), "real": float(between.max())}
+
+
+def _neighbours(mean: Matrix) -> float:
+    return float(np.mean(np.diagonal(mean, 1)))

@@ -69,7 +69,7 @@ def _case(
     if request.modalities:
         pairs = zip(tasks, request.modalities, strict=True)
         tasks = [replace(task, job=task.job | {"modality": own}) for task, own in pairs]
-    yield Case(tasks[0].source, channels, tuple(_with_one_mask(tasks)))
+    yield Case(tasks[0].source, channels, tuple(with_one_mask(tasks)))
 
 
 def _refusal(
@@ -113,7 +113,7 @@ def _unsaid(
     return ""
 
 
-def _with_one_mask(tasks: Sequence[Task]) -> Iterator[Task]:
+def with_one_mask(tasks: Sequence[Task]) -> Iterator[Task]:
     """Tasks of which the first with label maps alone reads them: they are of the whole case."""
     read = False
     for task in tasks:

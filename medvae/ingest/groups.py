@@ -230,6 +230,8 @@ def _task(
         contrasts=_contrasts(first, options),
         space=first.space,
         study=first.study or first.series,
+        series=first.series,
+        moment=float(piece.scan) if first.whole and not first.mosaic else first.moment,
         by_table=any(tables[id(slice_)] is not None for slice_ in piece.slices),
     )
 

@@ -30,6 +30,7 @@ from medvae.volume import Volume
 USUAL_MM = (0.05, 20.0)
 # Label maps that were resampled or scaled are whole numbers to so much.
 NEARLY_WHOLE = 1e-3
+NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
 FORMATS = (((".nrrd", ".nhdr"), "NRRD"), ((".mha", ".mhd"), "MetaImage"))
 
 
@@ -145,7 +146,7 @@ def _mask(
     numbers: list[int] = job.get("numbers") or []
     if not numbers:
         for names in masks:
-            image = _read(files, names, job, limits)
+            image = _read(files, names, job, limits, is_mask=True)
             labels, scheme = labels_on(image, shape, affine), job.get("scheme")
             if image.names and not scheme:
                 notes.append("segments")
@@ -153,7 +154,7 @@ def _mask(
         return None
     merged = np.zeros(shape, np.uint8)
     for names, number in zip(masks, numbers, strict=True):
-        labels = labels_on(_read(files, names, job, limits), shape, affine)
+        labels = labels_on(_read(files, names, job, limits, is_mask=True), shape, affine)
         inside = labels > 0
         if np.unique(labels[inside]).size > 1:
             raise OverlapError("manifold")
@@ -175,14 +176,24 @@ def _renumbered(
 
 
 def _read(
-    files: Iterator[BinaryIO], names: list[str], job: dict[str, Any], limits: Limits
+    files: Iterator[BinaryIO],
+    names: list[str],
+    job: dict[str, Any],
+    limits: Limits,
+    *,
+    is_mask: bool = False,
 ) -> Image:
     """The next image of a job, in the format that its name says; its files are all asked for.
+
+    is_mask: of all frames, where the job is one of them.
 
     Raises:
         InputError: its content is of another format, damaged, too large, not one scalar 3-D image.
     """
     name, orientation = names[0].lower(), job.get("orientation")
+    frame = (int(job["frame"]), int(job["frames"])) if "frames" in job else None
+    if frame is not None and not is_mask and not name.endswith(NIFTI):
+        raise InputError("frames are read of NIfTI and DICOM alone: convert it to NIfTI")
     own = iter([_as_named(next(files), name)]) if len(names) == 1 else _next(files, len(names))
     if name.endswith((".nrrd", ".nhdr")):
         image = nrrd.read(own, names, limits, orientation)
@@ -191,7 +202,7 @@ def _read(
     elif name.endswith((".mgh", ".mgz", ".mgh.gz")):
         image = mgh.read(next(own), limits, orientation)
     else:
-        image = nifti.read(own, names, limits, orientation)
+        image = nifti.read(own, names, limits, orientation, None if is_mask else frame)
     for _ in own:
         continue
     return image

@@ -15,6 +15,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 
+from medvae.cine import spread, too_few
 from medvae.errors import InputError
 from medvae.ingest import nifti_header, stored
 from medvae.ingest.records import Limits
@@ -36,12 +37,17 @@ ANALYZE = (
 
 
 def read(
-    files: Iterator[BinaryIO], names: list[str], limits: Limits, orientation: str | None
+    files: Iterator[BinaryIO],
+    names: list[str],
+    limits: Limits,
+    orientation: str | None,
+    frame: tuple[int, int] | None = None,
 ) -> Image:
     """An image from its file, or from the two files of a pair, header first.
 
     Args:
         names: of the files.
+        frame: (index, count) of evenly spread frames of a 4-D image the one to read.
         orientation: how axes run where a header does not say it (always of Analyze), such as LAS.
 
     Raises:
@@ -50,7 +56,8 @@ def read(
     is_pair = len(names) > 1
     stream = open_stream(next(files))
     header = _header(stream, PAIR if is_pair else SINGLE)
-    shape, kind = _shape(header, limits), _kind(header)
+    there = 1 if frame is None else _frames(header)
+    shape, kind = _shape(header, limits, is_cine=frame is not None), _kind(header)
     if header["magic"].item()[:3] in PAIR + SINGLE:
         affine, notes = nifti_header.affine(header, shape, orientation)
         slope, intercept, more = nifti_header.scale(header)
@@ -63,7 +70,14 @@ def read(
         stream = _voxels_of_pair(next(files), header)
     else:
         _skip_to_voxels(stream, header)
-    voxels = stored.voxels(stream, shape, kind)
+    if frame is None:
+        voxels = stored.voxels(stream, shape, kind)
+    else:
+        index, count = frame
+        if there < count:
+            raise InputError(too_few(there, count))
+        notes += ["frames"] if there > count and index == 0 else []
+        voxels = stored.voxels_of_frame(stream, shape, kind, spread(count, there)[index], there)
     return Image(voxels, affine, slope, intercept, space=space, shows=shows, notes=tuple(notes))
 
 
@@ -116,11 +130,21 @@ def _header(stream: Stream, marks: tuple[bytes, bytes]) -> Nifti1Header:
     return header
 
 
-def _shape(header: Nifti1Header, limits: Limits) -> tuple[int, int, int]:
+def _shape(header: Nifti1Header, limits: Limits, *, is_cine: bool) -> tuple[int, int, int]:
+    dims = _dims(header)
+    return stored.checked_shape(dims[:3] + dims[4:] if is_cine else dims, limits)
+
+
+def _frames(header: Nifti1Header) -> int:
+    """How many frames the fourth axis has."""
+    return (_dims(header)[3:4] or [1])[0]
+
+
+def _dims(header: Nifti1Header) -> list[int]:
     dims = [int(d) for d in header["dim"]]
     if not 1 <= dims[0] <= 7:
         raise InputError("its number of dimensions is impossible: the header is damaged")
-    return stored.checked_shape(dims[1 : dims[0] + 1], limits)
+    return dims[1 : dims[0] + 1]
 
 
 def _kind(header: Nifti1Header) -> np.dtype[Any]:

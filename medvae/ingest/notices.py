@@ -22,6 +22,10 @@ KINDS = {
         "volumes put together from several series of one study that are alike in all else",
         "check that each is one scan",
     ),
+    "frames": (
+        "moving images with more frames than were asked for",
+        "evenly spread ones were taken; --frames with their number keeps all",
+    ),
     "single": (
         "volumes of a single slice",
         "slices of one scan belong in one series: export them so, or leave them out",
@@ -211,6 +215,7 @@ KINDS = {
 FROM_WORKER = frozenset(
     {
         "derived",
+        "frames",
         "real",
         "mosaic",
         "padding",

@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medvae.cine import MOST_FRAMES
 from medvae.errors import InputError, IntegrityError, UsageError
 from medvae.ingest import channel_names, confine, names, picture_files
 from medvae.ingest.archives import Archive
 from medvae.ingest.cases import Case, cases
 from medvae.ingest.facts import allowed
 from medvae.ingest.groups import Found, series_tasks
+from medvae.ingest.moving import moving
 from medvae.ingest.notices import FROM_WORKER, Notices
 from medvae.ingest.numbering import check_names
 from medvae.ingest.pairs import Pair
@@ -90,6 +92,7 @@ def _checked(sources: Sequence[Path | Received], request: ReadRequest) -> ReadRe
             raise UsageError("--contrast takes one contrast and --channels several: give one")
         if picture_files.is_planar(modality):
             raise UsageError("--channels is for volumes: the channels of pictures are colours")
+    _check_frames(request)
     if request.workers < 1:
         raise UsageError(f"workers must be at least 1, not {request.workers}")
     subjects, labels = request.subjects, request.labels
@@ -99,6 +102,19 @@ def _checked(sources: Sequence[Path | Received], request: ReadRequest) -> ReadRe
         if not isinstance(path, Received) and not _exists(Path(path)):
             raise InputError(f"{printable(str(path))} does not exist: check the path")
     return replace(request, channels=tuple(channels), modality=modality, modalities=of_channels)
+
+
+def _check_frames(request: ReadRequest) -> None:
+    if request.frames is None:
+        return
+    if not 2 <= request.frames <= MOST_FRAMES:
+        raise UsageError(f"--frames is 2 to {MOST_FRAMES}, not {request.frames}")
+    planar = picture_files.is_planar(request.modality)
+    if request.channels or request.contrast is not None or planar:
+        raise UsageError(
+            "--frames makes the frames of a volume its channels, and goes with neither --channels "
+            "nor --contrast nor pictures: leave one out"
+        )
 
 
 def _exists(path: Path) -> bool:
@@ -143,6 +159,8 @@ class _Reading:
             steps: Iterator[Step | Case] = self._steps(scans)
             if self._options.channels:
                 steps = cases(self._steps(scans), self._options, self._notices)
+            elif self._options.frames:
+                steps = moving(self._steps(scans), self._options.frames)
             yield from self._results(steps)
             yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}

@@ -66,6 +66,7 @@ class Slice:
         space: digest of the frame of reference; empty where the header names none.
         contrasts: that its series description names, where channels are asked for.
         counted: of how many slices the header says that its scan is; 0 where it does not.
+        moment: its number or time among the phases of a moving image; None where none is named.
         scans: of each scan in a whole file what distinguishes it, and why it is not to be read.
     """
 
@@ -93,6 +94,7 @@ class Slice:
     contrasts: tuple[str, ...] = ()
     scans: tuple[tuple[str, str], ...] = ()
     counted: int = 0
+    moment: float | None = None
 
     @property
     def is_flat(self) -> bool:
@@ -137,6 +139,7 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
             for split_by, refusal in summary["scans"][:MOST_SCANS]
         ),
         int(summary["counted"]),
+        None if (moment := _numbers(summary["moment"], 1)) is None else moment[0],
     )
 
 

@@ -23,6 +23,8 @@ class Task:
         case: what files of one case share, and the contrasts (in lower case) that the file may
             be of it; where channels are asked for.
         space: as `medvae.ingest.stacking.Placed`, where the header was read already.
+        series, moment: of a DICOM series, and where in time the volume is in it, in any unit; None
+            where the header does not say it.
         study, by_table: as `medvae.ingest.records.Ingested`.
     """
 
@@ -39,6 +41,8 @@ class Task:
     space: str = ""
     study: str = ""
     by_table: bool = False
+    series: str = ""
+    moment: float | None = None
 
 
 @dataclass(frozen=True)

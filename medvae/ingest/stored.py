@@ -64,7 +64,10 @@ def checked_shape(shape: list[int], limits: Limits) -> tuple[int, int, int]:
     if min(shape) < 1:
         raise InputError(f"its size is {times(shape)}: a volume has at least one voxel an axis")
     if max(shape[3:], default=1) > 1:
-        raise InputError(f"it is a series of volumes ({times(shape)}): split it into 3-D files")
+        raise InputError(
+            f"it is a series of volumes ({times(shape)}): split it into 3-D files, or read the "
+            "frames of a moving image with --frames"
+        )
     # Python's integers cannot overflow, as a product of claimed sizes would.
     if math.prod(shape[:3]) > limits.voxels:
         raise InputError(f"it claims {times(shape)} voxels, more than the {limits.voxels} allowed")
@@ -78,6 +81,20 @@ def voxels(stream: Stream, shape: tuple[int, int, int], kind: np.dtype[Any]) -> 
         InputError: the file ends early, or goes on.
     """
     data = stream.read(math.prod(shape) * kind.itemsize)
+    stream.finish()
+    return data.view(kind).reshape(shape, order="F")
+
+
+def voxels_of_frame(
+    stream: Stream, shape: tuple[int, int, int], kind: np.dtype[Any], index: int, count: int
+) -> Voxels:
+    """As `voxels`, of one of `count` volumes that follow one another."""
+    size = math.prod(shape) * kind.itemsize
+    for _ in range(index):
+        stream.read(size)
+    data = stream.read(size)
+    for _ in range(index + 1, count):
+        stream.read(size)
     stream.finish()
     return data.view(kind).reshape(shape, order="F")
 

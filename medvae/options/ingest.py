@@ -40,6 +40,9 @@ class ReadOptions:
         channels: contrasts of one case (files of one name or folder, series of one study) that
             become the channels of one volume, in this order; a case that lacks one, or has two
             images for one, is refused.
+        frames: frames of a moving image (the fourth axis of NIfTI; phases of a DICOM series) that
+            become the channels frame01, frame02, ... of one volume: 2 to 32. Of an image with more
+            that many are taken, evenly spread; one with fewer is refused.
         orientation: three letters (such as LPS: to the left, to the back, to the head) that say
             how the axes run of files whose header does not; without it they are refused.
         label_scheme: a mapping of numbers to names, "1=name,2=name" or a file; declared.
@@ -95,6 +98,13 @@ class ReadOptions:
             "t1,t2,flair: by the words of file names, of BIDS suffixes, of dataset.json (nnU-Net), "
             "or of series descriptions. Other images are left out.",
             read=_channels,
+        ),
+    )
+    frames: int | None = field(
+        default=None,
+        metadata=flag(
+            "How many frames of a moving image (4-D NIfTI, phases of a DICOM series) become the "
+            "channels of one volume, evenly spread."
         ),
     )
     orientation: str | None = field(

@@ -18,7 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from medvae import modality as modalities
+from medvae.cine import is_cine
 from medvae.errors import UsageError
 from medvae.modality import Modality
 from medvae.modality.contrasts import bids_name
@@ -34,12 +37,16 @@ _OURS = (
     "card.json", "CARD.md", "croissant.json", "report.html", "manifest.json", "manifest.sig",
     "signer.pem", "approvals.json", "approval.json", "*.png",
 )  # fmt: skip
+# BIDS has no name for a moving image of anatomy: validators pass over it.
+CINE = "cine"
 _PUBLIC_IMAGE = "Image of a public person, resampled to the grid of the synthetic ones"
 
 
 def _names(facts: ReleaseFacts, kinds: Sequence[Modality]) -> tuple[str, ...]:
     """How the names of a volume's images end, one a channel."""
     channels = facts.data.channels
+    if is_cine(channels):
+        return (CINE,)
     if not channels:
         return (kinds[0].bids.suffix(facts.suffix),)
     pairs = list(zip(channels, kinds, strict=True))
@@ -65,6 +72,7 @@ class BidsWriter:
         self._root = root
         self._facts = facts
         self._kinds = [modalities.get(own.modality) for own in facts.data.of_channels]
+        self._is_cine = is_cine(facts.data.channels)
         # Of several modalities labels lie in the folder of the first.
         self._folder = self._kinds[0].bids.folder
         self._names = _names(facts, self._kinds)
@@ -80,6 +88,8 @@ class BidsWriter:
         channels = self._facts.data.channels
         if not channels:
             return {"format": "bids"}
+        if self._is_cine:
+            return {"format": "bids", "frames": len(channels)}
         suffixes = dict(zip(channels, self._names, strict=True))
         return {"format": "bids", "channel_suffixes": suffixes, **self._layout_of_several()}
 
@@ -111,7 +121,10 @@ class BidsWriter:
         subject = self._participants.add(volume, public=public)
         note = PUBLIC if public else SYNTHETIC
         channels = volume.voxels if volume.channels else volume.voxels[None]
-        rows = zip(self._names, self._kinds, self._displays, channels, strict=True)
+        if self._is_cine:
+            channels = np.moveaxis(channels, 0, -1)[None]
+        # One name, and so one file, of a moving image.
+        rows = zip(self._names, self._kinds, self._displays, channels, strict=not self._is_cine)
         for name, kind, display, voxels in rows:
             folder = self._root / subject / kind.bids.folder
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +136,7 @@ class BidsWriter:
             self._masks += 1
             sources = [
                 f"bids:raw:{subject}/{kind.bids.folder}/{subject}_{name}.nii.gz"
-                for name, kind in zip(self._names, self._kinds, strict=True)
+                for name, kind in zip(self._names, self._kinds, strict=not self._is_cine)
             ]
             self._add_mask(volume, subject, sources, public)
 
@@ -137,6 +150,8 @@ class BidsWriter:
             "SampleIndex": len(self._participants),
             "Units": kind.units.bids,
         }
+        if self._is_cine:
+            sidecar["NumberOfFrames"] = len(self._facts.data.channels)
         if public and self._facts.public is not None:
             images = self._facts.public
             sidecar |= {"Source": images.source, "License": images.licence}
@@ -171,6 +186,8 @@ class BidsWriter:
         self._participants.write(root)
         folders = dict.fromkeys(kind.bids.folder for kind in self._kinds if kind.bids.note)
         outside = [f"sub-*/{folder}" for folder in folders]
+        if self._is_cine and not outside:
+            outside = [f"sub-*/{self._folder}/*_{CINE}.*"]
         (root / ".bidsignore").write_text("\n".join([*_OURS, *outside]) + "\n")
         if self._masks:
             labels = root / "derivatives" / "labels"

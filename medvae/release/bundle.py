@@ -34,7 +34,7 @@ from medvae.release.check import check_sealed
 from medvae.release.croissant import croissant
 from medvae.release.dicom_writer import DicomWriter
 from medvae.release.facts import Check, GateInputs, ReleaseFacts, ReleaseResult
-from medvae.release.figures import contact_sheet, histogram, trade_off
+from medvae.release.figures import MOVING, contact_sheet, histogram, trade_off
 from medvae.release.gate import VoxelGate, check_declared, check_privacy
 from medvae.release.nnunet import NnunetWriter
 from medvae.release.png import FolderWriter
@@ -210,7 +210,11 @@ def _describe(folder: Path, card: dict[str, object], survey: Survey, writer: Wri
     slices = "" if modality.planar else ", one slice a plane"
     if writer.layout.get("channel_suffixes"):
         slices = ", one axial slice a channel"
-    subtitle = f"{len(survey.shown)} of {survey.count} {modality.noun}{slices}; synthetic"
+    shown = len(survey.shown)
+    if survey.shown[0].is_cine:
+        shown = min(shown, MOVING)
+        slices = ", frames of one axial slice"
+    subtitle = f"{shown} of {survey.count} {modality.noun}{slices}; synthetic"
     (folder / "card.json").write_bytes(json_text(card))
     (folder / "CARD.md").write_text(card_markdown(card), encoding="utf-8")
     (folder / "README.md").write_text(readme(card), encoding="utf-8")

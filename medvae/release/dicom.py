@@ -125,6 +125,28 @@ def channel_slices(
     return slices_of
 
 
+def cine_slices(volume: Volume, series: Series) -> Slices:
+    """A moving image as the slices of one series, frame by frame, each with its number in time.
+
+    Raises:
+        InputError: as `series_slices`.
+    """
+    study = hashlib.sha256(np.ascontiguousarray(volume.voxels).data).digest()
+    series = series.of_channel("", 1, study, series.limits)
+    frames = [series_slices(volume.channel(at), series) for at in range(len(volume.channels))]
+    shared = frames[0].shared
+    own: list[Dataset] = []
+    shared.NumberOfTemporalPositions = len(frames)
+    for number, frame in enumerate(frames, 1):
+        for dataset in frame.own:
+            dataset.TemporalPositionIdentifier = number
+            dataset.InstanceNumber = len(own) + 1
+            dataset.SOPInstanceUID = uid("instance", str(shared.SeriesInstanceUID), str(len(own)))
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            own.append(dataset)
+    return Slices(shared, own, frames[0].mask)
+
+
 def _upright(
     voxels: npt.NDArray[Voxel], affine: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[Voxel], npt.NDArray[np.float64]]:

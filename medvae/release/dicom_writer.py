@@ -1,7 +1,8 @@
 """A release as DICOM: for each volume a series, and a segmentation of its labels.
 
 SYNTH0001/IM00001.dcm ...          one file a slice, uncompressed, Explicit VR Little Endian
-SYNTH0001/t1/IM00001.dcm ...       of a volume with channels, one series a channel
+SYNTH0001/t1/IM00001.dcm ...       of a volume with channels, one series a channel; of a moving
+                                   image one series, with the number of each frame in time
 segmentations/SYNTH0001_SEG.dcm    its label map as DICOM SEG, over the series in space
 """
 
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from medvae.cine import is_cine
 from medvae.errors import UsageError
-from medvae.release.dicom import Series, channel_slices, series_slices
+from medvae.release.dicom import Series, channel_slices, cine_slices, series_slices
 from medvae.release.dicom_files import write_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
@@ -45,7 +47,8 @@ class DicomWriter:
         self._facts = facts
         self._participants = Participants(facts, upper=True)
         self._masks = 0
-        self.images = "SYNTH*/*/*.dcm" if facts.data.channels else "SYNTH*/*.dcm"
+        of_channels = facts.data.channels and not is_cine(facts.data.channels)
+        self.images = "SYNTH*/*/*.dcm" if of_channels else "SYNTH*/*.dcm"
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -106,7 +109,9 @@ def _write(
     """One file a slice into the new folder `folder`, and the segmentation into `path`."""
     from medvae.release.segmentation import write_segmentation
 
-    if volume.channels:
+    if volume.is_cine:
+        parts = [(folder, cine_slices(volume, series))]
+    elif volume.channels:
         several = channel_slices(volume, series, limits)
         parts = [(folder / name, slices) for name, slices in several.items()]
     else:

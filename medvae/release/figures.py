@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from medvae.cine import spread
 from medvae.release.survey import Survey, grey_or_colour, slice_of
 from medvae.volume import Volume
 
@@ -19,20 +20,25 @@ LABEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7
 PLANES = ("sagittal", "coronal", "axial")
 # What is to the left, right, bottom and top of a slice across an axis.
 SIDES = {2: tuple("LRPA"), 1: tuple("LRIS"), 0: tuple("PAIS")}
+# Frames beside one another, and moving images below one another, on a sheet.
+_COLUMNS, MOVING = 10, 6
 _INK, _GREY = "#1b1f24", "#6a737d"
 
 
 def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     """The volumes kept by the survey, one a column, the middle slice of each plane a row.
 
-    Of volumes with channels a row is the axial slice of a channel.
+    Of volumes with channels a row is the axial slice of a channel; of moving images a row is a
+    volume, and its frames are beside one another.
     """
     from matplotlib.figure import Figure
 
     sample = survey.shown
-    columns = len(sample)
     rows = _rows(sample)
+    columns = len(rows[0][2])
+    numbers = _frames_shown(sample[0]) if sample[0].is_cine else range(columns)
     heights = [max(_frame(v, axis) for v in volumes) for _, axis, volumes in rows]
+    titled = "frame {}" if sample[0].is_cine else "{:04d}"
     cell, head, side = 1.45, 0.95, 0.75
     size = (side + cell * columns + 0.15, head + cell * sum(heights) + 0.35)
     figure = Figure(figsize=size, dpi=110, facecolor="white")
@@ -46,7 +52,7 @@ def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
             axes = figure.add_subplot(grid[row, column])
             _panel(axes, volume, axis, survey.channels.get(name, survey))
             if row == 0:
-                axes.set_title(f"{column + 1:04d}", fontsize=8, color=_GREY, pad=3)
+                axes.set_title(titled.format(numbers[column] + 1), fontsize=8, color=_GREY, pad=3)
             if column == 0:
                 axes.set_ylabel(name, fontsize=8, color=_GREY)
     left, top = side / size[0], size[1]
@@ -60,10 +66,21 @@ def _rows(volumes: Sequence[Volume]) -> list[tuple[str, int, Sequence[Volume]]]:
     first = volumes[0]
     if not first.channels or first.shape[2] == 1:
         return [(name, axis, volumes) for axis, name in planes_of(first).items()]
+    if first.is_cine:
+        return [
+            (f"{number:04d}", 2, [volume.channel(at) for at in _frames_shown(first)])
+            for number, volume in enumerate(volumes[:MOVING], 1)
+        ]
     return [
         (name, 2, [volume.channel(at) for volume in volumes])
         for at, name in enumerate(first.channels)
     ]
+
+
+def _frames_shown(volume: Volume) -> list[int]:
+    """Evenly spread frames, as many as a row of the sheet holds."""
+    there = len(volume.channels)
+    return spread(min(there, _COLUMNS), there)
 
 
 def planes_of(volume: Volume) -> dict[int, str]:

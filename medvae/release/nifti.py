@@ -32,6 +32,8 @@ def nifti(
 ) -> bytes:
     """A NIfTI-1 file of voxels [X, Y, Z] (int16, uint8 or float32), in multiples of `step`.
 
+    Of [X, Y, Z, T] a moving image, whose time between frames is not stated (0).
+
     The affine is in sform and qform (a shear only in sform). `display` is the window that
     viewers open with; (0, 0) leaves it to them.
     """
@@ -42,6 +44,8 @@ def nifti(
     image.set_sform(affine, _SCANNER)
     image.set_qform(affine, _SCANNER)
     header.set_xyzt_units("mm", "sec")
+    if voxels.ndim > 3:
+        header["pixdim"][4] = 0.0
     header.set_slope_inter(step, 0.0)
     header["descrip"] = description.encode("ascii")
     header["cal_min"], header["cal_max"] = display
@@ -61,12 +65,13 @@ def write_nifti(
 ) -> list[Path]:
     """Write `stem` + suffix, and `stem_dseg` + suffix when there is a mask.
 
-    Of a volume with channels `stem_t1` + suffix and so on, one file a channel. Voxels keep their
+    Of a volume with channels `stem_t1` + suffix and so on, one file a channel; of a moving image
+    one file [X, Y, Z, T]. Voxels keep their
     type (int16 or float32); of channels of several modalities those of whole numbers are int16
     again, as in each alone. Returns the files written.
     """
-    parts = {stem: volume.voxels}
-    if volume.channels:
+    parts = {stem: np.moveaxis(volume.voxels, 0, -1) if volume.is_cine else volume.voxels}
+    if volume.channels and not volume.is_cine:
         parts = {
             f"{stem}_{name}": _alone(voxels) if volume.modalities else voxels
             for name, voxels in zip(volume.channels, volume.voxels, strict=True)

@@ -98,7 +98,9 @@ class OpenRelease:
         return data
 
     def nifti(self, path: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-        """Voxels [X, Y, Z] in the modality's units, and the affine [4, 4] to RAS in millimetres.
+        """Voxels and the affine [4, 4] to RAS in millimetres.
+
+        Voxels are [X, Y, Z], of a moving image [X, Y, Z, T], in the modality's units.
 
         Raises:
             IntegrityError: as `read`, or the file is no NIfTI image of at most 2 GiB.

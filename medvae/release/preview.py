@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from medvae.cine import spread
 from medvae.release.figures import LABEL_COLOURS, PLANES, SIDES, best_slice
 from medvae.release.survey import slice_of
 from medvae.volume import Volume
@@ -24,6 +25,8 @@ RANGE = (0.5, 99.5)
 # Panels need no more pixels than are shown.
 MOST_PIXELS = 512
 MOST_NAMED = 12
+# Of a moving image, evenly spread.
+_FRAMES = 4
 _INK, _GREY, _RED = "#1b1f24", "#6a737d", "#b31d28"
 
 
@@ -60,7 +63,8 @@ def scan_of(volume: Volume, name: str) -> Scan:
     steps = " x ".join(f"{step:.3g}" for step in volume.spacing)
     caption = [name, volume.modality, f"{size} voxels", f"{steps} mm"]
     if volume.channels:
-        caption.append(", ".join(volume.channels))
+        named = f"{len(volume.channels)} frames" if volume.is_cine else ", ".join(volume.channels)
+        caption.append(named)
     if volume.mask is not None:
         listed = ", ".join(map(str, sorted(values)[:MOST_NAMED])) or "none"
         more = ", ..." if len(values) > MOST_NAMED else ""
@@ -69,8 +73,9 @@ def scan_of(volume: Volume, name: str) -> Scan:
         caption.append("no mask")
     if volume.channels and len(axes) > 1:
         # Contrasts beside one another say more than three planes of their mean.
-        contrasts = [replace(volume, voxels=channel, channels=()) for channel in volume.voxels]
-        panels = [_panel(contrast, 2) for contrast in contrasts]
+        count = len(volume.channels)
+        shown = spread(min(count, _FRAMES), count) if volume.is_cine else range(count)
+        panels = [_panel(volume.channel(at), 2) for at in shown]
     else:
         panels = [_panel(volume, axis) for axis in axes]
     return Scan(tuple(panels), tuple(caption), frozenset(values))

@@ -137,8 +137,17 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
         "traits": traits.traits_of(header, salt),
         "person": _person(header, salt),
         "space": digest(salt, frame) if frame else "",
+        "moment": _moment(header),
         "contrasts": channel_names.of_description(description, channels) if channels else [],
     }
+
+
+def _moment(header: Dataset) -> list[float] | None:
+    """[1] the number of a phase, else its time in the cycle; None where the header names none."""
+    for name in ("TemporalPositionIdentifier", "TriggerTime"):
+        if (found := _within(floats(header, name, 1))) is not None:
+            return found
+    return None
 
 
 def _scans(data: Dataset) -> list[list[str]]:
