@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import platform
 import re
 import sys
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from typing import Any
 
 import organs.large
 import organs.scale
+import pages
 import torch
 from comparison.bench import SHOWN, Bench, in_order
 from comparison.sheet import Slices, sheet, slices
@@ -89,7 +89,7 @@ def main(
 ) -> dict[str, Any]:
     """machine, results and targets; contact sheets beside them."""
     folder = Path(os.environ.get("MEDVAE_BENCH_OUT", "bench-out/anatomy"))
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "delta": DEFAULT_DELTA}
+    machine = {"system": pages.system(), "cores": os.cpu_count(), "delta": DEFAULT_DELTA}
     if large:
         verbs = organs.large.rows(quick)
         met = [] if quick else organs.large.targets(verbs)

@@ -32,7 +32,7 @@ from attacks_crowd import crowd  # noqa: E402
 from attacks_faults import faults  # noqa: E402
 from attacks_outside import outside  # noqa: E402
 from attacks_scene import Attack, Scene, files  # noqa: E402
-from pages import table, write  # noqa: E402
+from pages import system, table, write  # noqa: E402
 
 Row = tuple[str, str, "collections.Counter[str]"]
 PARTS = ("vault", "outside", "faults", "crowd")
@@ -231,4 +231,4 @@ def machine() -> dict[str, Any]:
         ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"],
         capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
-    return {"system": platform.platform(), "python": platform.python_version(), "commit": version}
+    return {"system": system(), "python": platform.python_version(), "commit": version}

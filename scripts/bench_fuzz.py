@@ -33,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pages
 from fuzz_seeds import CANARY, Seed, seeds
 
 from medvae.errors import InputError, IntegrityError
@@ -108,7 +109,7 @@ def main(
         "unforeseen": {key: {"count": n, "first": examples[key]} for key, n in why.most_common()},
     }
     report(results)
-    machine = {"system": platform.platform(), "python": platform.python_version(), "seed": seed}
+    machine = {"system": pages.system(), "python": platform.python_version(), "seed": seed}
     return {"machine": machine, "results": results, "targets": targets(counts)}
 
 

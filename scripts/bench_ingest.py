@@ -22,6 +22,7 @@ from typing import Any
 import ingest_unconfined
 import nibabel
 import numpy as np
+import pages
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -116,7 +117,7 @@ def main(quick: bool, against: str | None = None) -> dict[str, Any]:
 def machine() -> dict[str, str]:
     """What was measured on."""
     data = "real" if os.environ.get("MEDVAE_REAL_DATA") else "synthetic"
-    system = {"system": platform.platform(), "python": platform.python_version()}
+    system = {"system": pages.system(), "python": platform.python_version()}
     return system | {"cores": str(os.cpu_count()), "data": data}
 
 

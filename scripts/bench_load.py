@@ -157,5 +157,5 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": pages.system(),
     }

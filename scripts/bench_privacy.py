@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pages
+
 HERE = Path(__file__).parent
 OUT = HERE.parent / "bench-out"
 WAYS = (
@@ -388,7 +390,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "system": platform.platform(),
+        "system": pages.system(),
         "load": os.getloadavg()[0],
         "torch": importlib.metadata.version("torch"),
     }

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pages
 import torch
 from comparison.bench import SHOWN, Bench, in_order
 from comparison.row import Row
@@ -87,7 +87,7 @@ def main(
     _bench(cohort, store, quick).run(wanted, cohort)
     results = in_order(store.results(), [row.method for row in rows(False, seeds, data)])
     _report(results, store, cohort, folder)
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "data": cohort.name}
+    machine = {"system": pages.system(), "cores": os.cpu_count(), "data": cohort.name}
     machine |= {"train": len(cohort.train), "test": len(cohort.test), "delta": DELTA, "fold": fold}
     # Forty iterations leave even real data half learnt: a gap between two such figures would
     # meet any target, so a quick run claims none.

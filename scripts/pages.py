@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 PAGES = Path(__file__).parent.parent / "docs" / "benchmarks"
 END = "<!-- end -->"
+
+
+def system() -> str:
+    """Kernel and processor, without what names one machine: such as Linux 6.18 (x86_64)."""
+    release = ".".join(platform.release().split(".")[:2])
+    return f"{platform.system()} {release} ({platform.machine()})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
