@@ -20,6 +20,8 @@ from medvae.errors import UsageError
 # Before anything is released, patients differ by so many times what public people typically do in
 # rotation, and in size and position; and so much in shape, in standard deviations of the law.
 ROTATION, SIZE, SHAPE = 2.0, 1.5, 0.45
+# In a wide field of view patients lie as the scanner has them.
+WIDE_ROTATION = 0.6
 # Fastest cosine of a deformation: of a large box not what its coefficients cannot be fitted for.
 FASTEST_PER_MM, FASTEST_PER_EDGE = 1.0 / 40.0, 5.0
 
@@ -68,7 +70,7 @@ def anatomy_of_patients(
         (pose,),
         lambda: templates.template,
         renderer,
-        _numbers(pose, renderer),
+        _numbers(pose, renderer, wide=templates.layout.wide),
         np.eye(place.SIZE),
         data.spacing,
         drawn_spacing=spacing,
@@ -89,10 +91,11 @@ def has_wide_view(data: DataConfig) -> bool:
     return Layout.public(box_of(data.size, data.spacing), 0).wide
 
 
-def _numbers(pose: Alignment, renderer: TemplateRenderer) -> Numbers:
+def _numbers(pose: Alignment, renderer: TemplateRenderer, *, wide: bool) -> Numbers:
     """Numbers round the maps, before more is released."""
     figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
     public = public_numbers([pose], [np.zeros(3)], figures)
     std = place.typical(pose.box.edge) * SIZE
-    std[place.ROTATION] *= ROTATION / SIZE
+    rotation = WIDE_ROTATION if wide else ROTATION
+    std[place.ROTATION] *= rotation / SIZE
     return replace(public, place_std=std, shape_std=np.full_like(public.shape_std, SHAPE))

@@ -87,6 +87,20 @@ def test_a_thin_label_that_a_mean_has_lost_is_as_large_as_released_again():
         assert 2 * same / ((drawn == label).sum() + (labels == label).sum()) > 0.8
 
 
+def test_a_small_label_that_a_mean_only_hints_at_is_as_large_as_released_again():
+    axes = np.stack(np.meshgrid(*[np.arange(40.0)] * 3, indexing="ij")) - 19.5
+    ball = np.sqrt((axes**2).sum(axis=0)) - 14.0
+    # Slow waves say where a label of 4 mm in the ball may be, and that nothing of it is left.
+    hint = 15.0 + 3.0 * np.sqrt(((axes - 5.0) ** 2).sum(axis=0))
+    parts = np.array([(ball < 0).mean(), 268 / 40**3])
+    moved = as_large(np.stack([ball, hint]).astype(np.float32), parts)
+    drawn = np.where(moved.min(axis=0) < 0, moved.argmin(axis=0) + 1, 0)
+    for label, part in enumerate(parts, 1):
+        assert (drawn == label).mean() == pytest.approx(part, rel=0.1)
+    middle = np.argwhere(drawn == 2).mean(axis=0) - 19.5
+    np.testing.assert_allclose(middle, 5.0, atol=1.0)
+
+
 def test_a_patient_is_placed_by_the_middle_of_the_mask_wherever_the_scanner_had_it():
     one = scan(50)
     moved = one.affine.copy()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medvae.anatomy import place
 from medvae.anatomy.drawing.pose import Pose
 from medvae.anatomy.patients import anatomy_of_patients
 from medvae.anatomy.scan import Scan
-from medvae.anatomy.templates import Templates, Tissues, box_of
-from medvae.anatomy.templates.measure import compared, registered
+from medvae.anatomy.templates import Templates, Tissues, box_of, layout
+from medvae.anatomy.templates.measure import compared, placed, registered
 from medvae.config import DataConfig
 from medvae.grid import normalise
 
@@ -95,6 +96,43 @@ def test_patients_are_registered_by_their_labels_and_their_body():
     assert shown.layout.shape == (3, 7)
     assert len(shown.distances) == 3
     assert compared(Scan(scan.image, scan.affine, None), templates) is None
+
+
+def test_in_a_wide_field_of_view_the_frame_stands_on_the_axis_of_the_body():
+    scan, _ = chest()
+    liver = scan.affine[:3, :3] @ np.argwhere(scan.mask).mean(axis=0)
+    axis = np.array([30 * 6.0, 24 * 6.0])
+    for size, middle in ((SHAPE, axis), ((20, 20, 18), liver[:2])):
+        cfg = data(size=size)
+        shown = placed(scan, Templates.public(box_of(size, SPACING), 1, Tissues.of(cfg)))
+        there = shown.layout[0, layout.MIDDLE]
+        np.testing.assert_allclose(there[:2], liver[:2] - middle, atol=3.0)
+        # Along the axis by the labels: how far a scan reaches says nothing of the anatomy.
+        np.testing.assert_allclose(there[2], 0.0, atol=4.0)
+
+
+def test_on_an_absolute_scale_what_is_known_of_tissues_is_where_patients_are_looked_for():
+    cfg = data()
+    tissues = Tissues.of(cfg)
+    absolute = anatomy_of_patients(cfg)
+    figures = dict(zip(absolute.renderer.names, absolute.numbers.figures, strict=True))
+    stds = dict(zip(absolute.renderer.names, absolute.numbers.figures_std, strict=True))
+    within = dict(zip(absolute.renderer.names, absolute.numbers.figures_within, strict=True))
+    # 150 HU round water for a mean that is not known, a third of it between patients.
+    assert stds["mean of liver"] == pytest.approx(tissues.varies)
+    assert within["mean of liver"] < 0.5 * stds["mean of liver"]
+    assert figures["mean of liver"] == tissues.soft
+    assert figures["mean of gas"] < tissues.gas
+    # In MRI a grey value says nothing before patients are looked at.
+    relative = anatomy_of_patients(data(modality="mri"))
+    np.testing.assert_array_equal(relative.numbers.figures_within, relative.numbers.figures_std)
+
+
+def test_in_a_wide_field_of_view_patients_lie_as_the_scanner_has_them():
+    wide, narrow = (anatomy_of_patients(data(size=size)) for size in (SHAPE, (20, 20, 18)))
+    rotations = [one.numbers.place_std[place.ROTATION] for one in (wide, narrow)]
+    np.testing.assert_allclose(rotations[0], 0.09)
+    np.testing.assert_allclose(rotations[1], 0.3)
 
 
 def test_drawn_volumes_have_air_round_the_body_gas_in_it_and_no_label_for_either():

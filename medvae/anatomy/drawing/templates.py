@@ -21,6 +21,11 @@ from medvae.threads import one_thread
 # How much figures differ between patients, before anything is released: means of labels and
 # quantiles of the background, and deviations within labels.
 GREY_STD, DEVIATION_STD = 0.25, 0.08
+# The same on an absolute scale, as parts of what tissues differ by (`Tissues.varies`), and how much
+# of it is left between patients where the means are known: contrast agents, fat in a liver. Gas is
+# as dark as lung, more or less.
+ABSOLUTE_STD, ABSOLUTE_DEVIATION_STD, ABSOLUTE_WITHIN = 1.0, 0.3, 0.3
+GAS_STD = 0.15
 # Finest voxels of the cells along the edge of a cube of the box's volume.
 FINEST_CELLS = 112
 # Fields within labels: width as a part of the edge, and amplitude.
@@ -57,17 +62,28 @@ class TemplateRenderer:
 
     @property
     def public_mean(self) -> Array:
-        return self._own.figures
+        figures, tissues = self._own.figures, self._tissues
+        if tissues is not None:
+            figures[: self._organs] = tissues.soft
+            if tissues.gas is not None:
+                figures[self._organs] = (tissues.gas - 1.0) / 2.0
+        return figures
 
     @property
     def public_std(self) -> Array:
+        count, tissues = len(self._labels), self._tissues
         std = np.full(len(self.names), GREY_STD)
-        std[len(self._labels) : 2 * len(self._labels)] = DEVIATION_STD
+        std[count : 2 * count] = DEVIATION_STD
+        if tissues is not None:
+            std[:] = ABSOLUTE_STD * tissues.varies
+            std[count : 2 * count] = ABSOLUTE_DEVIATION_STD * tissues.varies
+            if tissues.gas is not None:
+                std[self._organs] = GAS_STD
         return std
 
     @property
     def public_within(self) -> Array:
-        return self.public_std
+        return self.public_std * (1.0 if self._tissues is None else ABSOLUTE_WITHIN)
 
     @property
     def public_correlation(self) -> Array:

@@ -32,7 +32,7 @@ DISTANCE_STD_MM, BODY_STD_MM = 3.0, 6.0
 LEAST_SPREAD = 0.05
 # Noise makes mean distances flat and thin labels vanish; borders are moved by at most so many mm
 # until each label is as large as released.
-MOST_MOVED_MM = 10.0
+MOST_MOVED_MM = 40.0
 _ROUNDS = 6
 
 

@@ -119,11 +119,23 @@ def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
 
 
 def _to_middle(subject: Subject, templates: Templates) -> Array:
-    """[4, 4] scanner mm to a frame whose origin is the middle of all labels."""
-    inside = np.argwhere((subject.channels[: templates.organs] < 0).any(axis=0))
+    """[4, 4] scanner mm to a frame whose origin is the middle of all labels.
+
+    In a wide field of view that shows the body, its axis is that of the body: labels on one side of
+    it would leave the other side out of the frame.
+    """
+    labelled = np.asarray((subject.channels[: templates.organs] < 0).any(axis=0))
+    middle = _middle(labelled, subject.affine)
+    if templates.layout.wide and templates.tissues is not None:
+        middle[:2] = _middle(subject.channels[-1] < 0, subject.affine)[:2]
     affine = np.eye(4)
-    affine[:3, 3] = -(subject.affine[:3, :3] @ inside.mean(axis=0) + subject.affine[:3, 3])
+    affine[:3, 3] = -middle
     return affine
+
+
+def _middle(inside: npt.NDArray[np.bool_], affine: Array) -> Array:
+    """[3] scanner mm of the middle of some voxels."""
+    return np.asarray(affine[:3, :3] @ np.argwhere(inside).mean(axis=0) + affine[:3, 3])
 
 
 def _shown(subject: Subject, affine: Array, templates: Templates) -> Shown:
