@@ -254,6 +254,7 @@ class Releases:
             reference: entry of the public library that the quality score is measured against, or
                 "none"; None: the one that the model draws from, else the first one that covers
                 the labels.
+            structures: also the labels as contours (RTSTRUCT), in DICOM.
 
         Raises:
             BudgetError: the model has no finite guarantee, or none that its plan covers.

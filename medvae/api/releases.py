@@ -61,6 +61,7 @@ def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
             looks=accounted.looks,
             people=accounted.people,
             public=public,
+            structures=options.structures,
             **({"license": options.licence} if options.licence else {}),
         )
         required = approvals.requirement(tenant)

@@ -54,4 +54,11 @@ class ReleaseOptions:
             "the model's own, else one that covers the labels."
         ),
     )
+    structures: bool = field(
+        default=False,
+        metadata=flag(
+            "Also the labels as contours (DICOM RTSTRUCT), for radiotherapy; in DICOM.",
+            "--structures",
+        ),
+    )
     progress: Progress = SILENT

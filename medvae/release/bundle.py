@@ -192,6 +192,8 @@ class Writer(Protocol):
 
 
 def _writer(folder: Path, facts: ReleaseFacts, fmt: str) -> Writer:
+    if facts.structures and fmt != "dicom":
+        raise UsageError(f"--structures are DICOM, not {fmt}: add --format dicom, or leave it out")
     if fmt == "bids":
         return BidsWriter(folder, facts)
     if fmt == "dicom":

@@ -79,6 +79,9 @@ def croissant(
     ]
     if labels is not None:
         files.append(_file_set("labels", "Their label maps.", labels, encoding))
+    if "structures" in card["data"]:
+        contours = str(card["data"]["structures"])
+        files.append(_file_set("structures", "The label maps as contours.", contours, encoding))
     names = card["data"].get("modalities", [card["data"]["modality"]])
     kinds = " and ".join(name.upper() for name in names)
     public = card["data"].get("public_images")

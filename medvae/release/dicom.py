@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,16 @@ _BODY_PARTS = {
     "ABDOMEN", "BRAIN", "CHEST", "HEAD", "HEART", "LIVER", "NECK", "PANCREAS", "PELVIS",
     "PROSTATE", "SPINE", "SPLEEN", "UTERUS",
 }  # fmt: skip
+
+# Of a series: who and in which study, which what is drawn on it shares.
+OF_THE_STUDY = (
+    "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyTime", "SeriesDate",
+    "SeriesTime", "StudyDescription", "SeriesDescription", "FrameOfReferenceUID",
+    "PositionReferenceIndicator", "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
+    "BodyPartExamined", "BurnedInAnnotation",
+)  # fmt: skip
 
 
 class Series:
@@ -322,3 +332,13 @@ def decimal(value: float) -> str:
     """A DICOM decimal string: at most 16 characters."""
     text = f"{value + 0.0:.10g}"
     return "0" if text in ("-0", "0") else text[:16]
+
+
+def item(**attributes: Any) -> Dataset:
+    """An item of a sequence, by keywords."""
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset()
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    return dataset

@@ -74,6 +74,13 @@ def uid_element(keyword: str, uid: str) -> bytes:
     return element(keyword, b"UI", uid.encode("ascii"))
 
 
+def reference(shared: Dataset, source: Dataset) -> bytes:
+    """The elements that name a slice, in the order of their tags."""
+    return uid_element("ReferencedSOPClassUID", str(shared.SOPClassUID)) + uid_element(
+        "ReferencedSOPInstanceUID", str(source.SOPInstanceUID)
+    )
+
+
 def sequence(keyword: str, items: Sequence[bytes]) -> bytes:
     """The element of a sequence, from the elements of each of its items."""
     data = b"".join(_ITEM + struct.pack("<L", len(item)) + item for item in items)

@@ -4,6 +4,7 @@ SYNTH0001/IM00001.dcm ...          one file a slice, uncompressed, Explicit VR L
 SYNTH0001/t1/IM00001.dcm ...       of a volume with channels, one series a channel; of a moving
                                    image one series, with the number of each frame in time
 segmentations/SYNTH0001_SEG.dcm    its label map as DICOM SEG, over the series in space
+structures/SYNTH0001_RTSTRUCT.dcm  the same as contours, where they were asked for
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from medvae.cine import is_cine
 from medvae.errors import UsageError
-from medvae.release.dicom import Series, channel_slices, cine_slices, series_slices
+from medvae.release.dicom import Series, Slices, channel_slices, cine_slices, series_slices
 from medvae.release.dicom_files import write_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
@@ -24,13 +25,14 @@ from medvae.release.tables import Participants
 from medvae.volume import Volume
 
 _SEGMENTATIONS = "segmentations"
+_STRUCTURES = "structures"
 
 
 class DicomWriter:
     """Writes volumes one by one under `root`; `finish` writes the data set's own files.
 
     Raises:
-        UsageError: public images are to go in, too.
+        UsageError: public images are to go in, too; or contours, and there are no labels.
     """
 
     encoding = "application/dicom"
@@ -43,6 +45,10 @@ class DicomWriter:
                 "DICOM, which would need to name each person: leave out --with-public, or choose "
                 "another --format"
             )
+        if facts.structures and not facts.labels:
+            raise UsageError(
+                "--structures are contours of labels, and the model has none: leave it out"
+            )
         self._root = root
         self._facts = facts
         self._participants = Participants(facts, upper=True)
@@ -54,7 +60,10 @@ class DicomWriter:
     def layout(self) -> dict[str, Any]:
         """What the card says of the files: the numbers of segments for those of the scheme."""
         numbers = {number: place for place, number in enumerate(self._facts.labels, 1)}
-        return {"format": "dicom", **({"segment_numbers": numbers} if self._masks else {})}
+        if not self._masks:
+            return {"format": "dicom"}
+        contours = {"structures": f"{_STRUCTURES}/*_RTSTRUCT.dcm"} if self._facts.structures else {}
+        return {"format": "dicom", "segment_numbers": numbers, **contours}
 
     @property
     def labels(self) -> str | None:
@@ -67,7 +76,14 @@ class DicomWriter:
         limits = VoxelGate(self._facts.data).ranges
         series = Series(stem, self._facts.created, self._facts.body_part, limits[0])
         path = self._root / _SEGMENTATIONS / f"{stem}_SEG.dcm"
-        _write(volume, self._root / stem, series, limits, self._facts.labels, path)
+        labels = self._facts.labels
+        _, slices = _write(volume, self._root / stem, series, limits, labels, path)
+        if self._facts.structures and slices.mask is not None:
+            from medvae.release.structures import write_structures
+
+            (self._root / _STRUCTURES).mkdir(exist_ok=True)
+            contours = self._root / _STRUCTURES / f"{stem}_RTSTRUCT.dcm"
+            write_structures(contours, slices, slices.mask, labels)
         self._masks += volume.mask is not None
 
     def finish(self) -> None:
@@ -95,7 +111,8 @@ def write_dicom(
     limits = [(float(part.min()), float(part.max())) for part in parts]
     series = Series(stem.upper()[:64], "", "", limits[0])
     path = folder / f"{stem}_SEG.dcm"
-    return _write(volume, folder / stem, series, limits, labels or {}, path)
+    files, _ = _write(volume, folder / stem, series, limits, labels or {}, path)
+    return files
 
 
 def _write(
@@ -105,8 +122,11 @@ def _write(
     limits: Sequence[tuple[float, float]],
     labels: Mapping[str, str],
     path: Path,
-) -> list[Path]:
-    """One file a slice into the new folder `folder`, and the segmentation into `path`."""
+) -> tuple[list[Path], Slices]:
+    """One file a slice into the new folder `folder`, and the segmentation into `path`.
+
+    Returns the files, and the slices that the segmentation is of.
+    """
     from medvae.release.segmentation import write_segmentation
 
     if volume.is_cine:
@@ -129,4 +149,4 @@ def _write(
         path.parent.mkdir(exist_ok=True)
         write_segmentation(path, slices, mask, labels or names or {"1": "label 1"})
         files.append(path)
-    return files
+    return files, slices

@@ -221,6 +221,7 @@ class ReleaseFacts:
         public: images of public people that are released, too.
         sites: what was released of the sites (`names`, `shares`, `level`, `differences`); empty
             without sites.
+        structures: write label maps as contours (RTSTRUCT), too; in DICOM.
     """
 
     name: str
@@ -240,6 +241,7 @@ class ReleaseFacts:
     software: Mapping[str, str] = field(default_factory=dict)
     public: PublicImages | None = None
     sites: Mapping[str, Any] = field(default_factory=dict)
+    structures: bool = False
 
     def __post_init__(self) -> None:
         lines = (self.name, self.body_part, self.created, self.license, self.version)

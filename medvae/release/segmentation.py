@@ -14,13 +14,20 @@ import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.dicom import Slices, decimal, file_meta, uid
-from medvae.release.dicom_files import element, encoded, sequence, uid_element, write_object
+from medvae.release.dicom import OF_THE_STUDY, Slices, decimal, file_meta, item, uid
+from medvae.release.dicom_files import (
+    element,
+    encoded,
+    reference,
+    sequence,
+    uid_element,
+    write_object,
+)
 from medvae.release.segment_codes import Code, coded
 from medvae.release.tables import VERSION
 
@@ -29,15 +36,6 @@ if TYPE_CHECKING:
 
 STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 _LONGEST = 64
-# Of the series: who and in which study, which the segmentation shares.
-_SHARED = (
-    "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
-    "PatientIdentityRemoved", "DeidentificationMethod", "StudyInstanceUID", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyTime", "SeriesDate",
-    "SeriesTime", "StudyDescription", "SeriesDescription", "FrameOfReferenceUID",
-    "PositionReferenceIndicator", "Manufacturer", "ManufacturerModelName", "SoftwareVersions",
-    "BodyPartExamined", "BurnedInAnnotation",
-)  # fmt: skip
 _ANATOMY = Code("SCT", "91723000", "Anatomical Structure")
 _SEGMENTED = Code("DCM", "113076", "Segmentation")
 _SOURCE = Code("DCM", "121322", "Source image for image processing operation")
@@ -57,7 +55,7 @@ def write_segmentation(
     from pydicom.dataset import Dataset
 
     first, dataset = slices.shared, Dataset()
-    for keyword in _SHARED:
+    for keyword in OF_THE_STUDY:
         if keyword in first:
             setattr(dataset, keyword, first[keyword].value)
     content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
@@ -75,7 +73,7 @@ def write_segmentation(
         _segment(place, number, name) for place, (number, name) in enumerate(labels.items(), 1)
     ]
     organisation = uid("dimensions", *root)
-    dataset.DimensionOrganizationSequence = [_with(DimensionOrganizationUID=organisation)]
+    dataset.DimensionOrganizationSequence = [item(DimensionOrganizationUID=organisation)]
     dataset.DimensionIndexSequence = [
         _dimension(organisation, 0x0062000B, 0x0062000A),
         _dimension(organisation, 0x00200032, 0x00209113),
@@ -88,7 +86,7 @@ def write_segmentation(
     dataset["PixelData"].VR = "OB"
     dataset.file_meta = file_meta(STORAGE, dataset.SOPInstanceUID)
     instances = sequence(
-        "ReferencedInstanceSequence", [_reference(first, source) for source in slices.own]
+        "ReferencedInstanceSequence", [reference(first, source) for source in slices.own]
     )
     series = instances + uid_element("SeriesInstanceUID", str(first.SeriesInstanceUID))
     more = {
@@ -123,7 +121,7 @@ def _segment(place: int, number: str, name: str) -> Dataset:
     described = _code(kind)
     if side is not None:
         described.SegmentedPropertyTypeModifierCodeSequence = [_code(side)]
-    return _with(
+    return item(
         SegmentNumber=place,
         SegmentLabel=name[:_LONGEST].replace("\\", "/"),
         SegmentDescription=f"label {number} of the scheme",
@@ -154,7 +152,7 @@ def _frames(
 
 def _source(shared: Dataset, source: Dataset) -> tuple[bytes, bytes]:
     """Of a frame, what its slice says: what it was made from, and where it is."""
-    image = sequence("SourceImageSequence", [_reference(shared, source) + _purpose()])
+    image = sequence("SourceImageSequence", [reference(shared, source) + _purpose()])
     where = "\\".join(map(str, source.ImagePositionPatient)).encode("ascii")
     position = element("ImagePositionPatient", b"DS", where, b" ")
     return (
@@ -166,7 +164,7 @@ def _source(shared: Dataset, source: Dataset) -> tuple[bytes, bytes]:
 @cache
 def _purpose() -> bytes:
     return encoded(
-        _with(
+        item(
             PurposeOfReferenceCodeSequence=[_code(_SOURCE)],
             SpatialLocationsPreserved="YES",
         )
@@ -175,7 +173,7 @@ def _purpose() -> bytes:
 
 @cache
 def _derivation() -> bytes:
-    return encoded(_with(DerivationCodeSequence=[_code(_SEGMENTED)]))
+    return encoded(item(DerivationCodeSequence=[_code(_SEGMENTED)]))
 
 
 def _frame(source: tuple[bytes, bytes], place: int, index: int) -> bytes:
@@ -192,28 +190,21 @@ def _frame(source: tuple[bytes, bytes], place: int, index: int) -> bytes:
 
 @cache
 def _segment_number(place: int) -> bytes:
-    return encoded(_with(ReferencedSegmentNumber=place))
+    return encoded(item(ReferencedSegmentNumber=place))
 
 
 def _shared(first: Dataset) -> Dataset:
-    measures = _with(
+    measures = item(
         SliceThickness=first.SliceThickness,
         SpacingBetweenSlices=decimal(float(first.SliceThickness)),
         PixelSpacing=first.PixelSpacing,
     )
-    orientation = _with(ImageOrientationPatient=first.ImageOrientationPatient)
-    return _with(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
-
-
-def _reference(shared: Dataset, source: Dataset) -> bytes:
-    """The elements that name a slice."""
-    return uid_element("ReferencedSOPClassUID", str(shared.SOPClassUID)) + uid_element(
-        "ReferencedSOPInstanceUID", str(source.SOPInstanceUID)
-    )
+    orientation = item(ImageOrientationPatient=first.ImageOrientationPatient)
+    return item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
 
 
 def _dimension(organisation: str, pointer: int, group: int) -> Dataset:
-    return _with(
+    return item(
         DimensionOrganizationUID=organisation,
         DimensionIndexPointer=pointer,
         FunctionalGroupPointer=group,
@@ -221,13 +212,4 @@ def _dimension(organisation: str, pointer: int, group: int) -> Dataset:
 
 
 def _code(code: Code) -> Dataset:
-    return _with(CodeValue=code.value, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)
-
-
-def _with(**attributes: Any) -> Dataset:
-    from pydicom.dataset import Dataset
-
-    dataset = Dataset()
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
+    return item(CodeValue=code.value, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)

@@ -126,6 +126,18 @@ def test_an_interrupt_is_one_sentence(journey: Clinic, monkeypatch: pytest.Monke
     assert "interrupted" in got.err
 
 
+def test_a_release_in_dicom_has_structures_where_they_are_asked_for(
+    journey: Clinic, tmp_path: Path
+) -> None:
+    ask = ("release", "create", "first", "-n", "2", "--structures", "-o", tmp_path / "r")
+    refused = journey(*ask, ok=False)
+    assert (refused.code, "add --format dicom" in refused.err) == (2, True)
+    journey(*ask, "--format", "dicom")
+    names = {path.name for path in (tmp_path / "r" / "structures").iterdir()}
+    assert names == {"SYNTH0001_RTSTRUCT.dcm", "SYNTH0002_RTSTRUCT.dcm"}
+    assert journey("release", "verify", tmp_path / "r").json["unchanged"]
+
+
 def test_generate_writes_dicom_or_refuses(journey: Clinic, tmp_path: Path) -> None:
     import pydicom
 
