@@ -202,10 +202,15 @@ def _read(
     elif name.endswith((".mgh", ".mgz", ".mgh.gz")):
         image = mgh.read(next(own), limits, orientation)
     else:
-        image = nifti.read(own, names, limits, orientation, None if is_mask else frame)
+        asked = nifti.Asked() if is_mask else _asked(job, frame)
+        image = nifti.read(own, names, limits, orientation, asked)
     for _ in own:
         continue
     return image
+
+
+def _asked(job: dict[str, Any], frame: tuple[int, int] | None) -> nifti.Asked:
+    return nifti.Asked(frame, bool(job.get("exact")), tuple(job.get("layers") or ()))
 
 
 def _as_named(file: BinaryIO, name: str) -> BinaryIO:

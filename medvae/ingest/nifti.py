@@ -8,6 +8,7 @@ unparsed, so they cannot reach a volume.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,18 +37,49 @@ ANALYZE = (
 )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What of a 4-D image is read.
+
+    Attributes:
+        frame: (index, count) of evenly spread frames the one to read.
+        exact: the image must have so many frames.
+        layers: channels that its frames are said to be, where none was asked for.
+    """
+
+    frame: tuple[int, int] | None = None
+    exact: bool = False
+    layers: tuple[str, ...] = ()
+
+    def check(self, there: int) -> None:
+        """Refuse an image of so many frames where it is another than was asked for.
+
+        Raises:
+            InputError: so it is.
+        """
+        if self.exact and self.frame is not None and there != self.frame[1]:
+            raise InputError(
+                f"dataset.json names {self.frame[1]} channels, and it holds {there}: correct it"
+            )
+        if there > 1 and there == len(self.layers):
+            raise InputError(
+                f"it holds {there} channels ({', '.join(self.layers)}): take one with --contrast "
+                "NAME, or make them channels of one volume with --channels"
+            )
+
+
 def read(
     files: Iterator[BinaryIO],
     names: list[str],
     limits: Limits,
     orientation: str | None,
-    frame: tuple[int, int] | None = None,
+    asked: Asked | None = None,
 ) -> Image:
     """An image from its file, or from the two files of a pair, header first.
 
     Args:
         names: of the files.
-        frame: (index, count) of evenly spread frames of a 4-D image the one to read.
+        asked: what of a 4-D image to read; without it one of time points is refused.
         orientation: how axes run where a header does not say it (always of Analyze), such as LAS.
 
     Raises:
@@ -56,7 +88,9 @@ def read(
     is_pair = len(names) > 1
     stream = open_stream(next(files))
     header = _header(stream, PAIR if is_pair else SINGLE)
-    there = 1 if frame is None else _frames(header)
+    frame, there = (asked.frame if asked else None), _frames(header)
+    if asked is not None:
+        asked.check(there)
     shape, kind = _shape(header, limits, is_cine=frame is not None), _kind(header)
     if header["magic"].item()[:3] in PAIR + SINGLE:
         affine, notes = nifti_header.affine(header, shape, orientation)

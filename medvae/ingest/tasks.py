@@ -11,36 +11,26 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import bids, channel_names, facts, layouts, names, nobody, picture_files
+from medvae.ingest import (
+    bids,
+    channel_names,
+    facts,
+    fourth_axis,
+    layouts,
+    names,
+    nobody,
+    picture_files,
+    unread,
+)
 from medvae.ingest.layout_words import MODALITIES
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import EVERY_CONTRAST, Pairing
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadRequest, Step, Task
-from medvae.ingest.subject_tables import TABLES
 from medvae.ingest.subjects import Subjects, clean_subject
-from medvae.ingest.trees import ARCHIVES, File, Tree
+from medvae.ingest.trees import File, Tree
 
-# What an export writes beside its table; given with --label-scheme.
-SCHEME = "label_scheme.csv"
-SPREADSHEETS = (".xlsx", ".xls", ".ods")
-# Companions of images that are no images themselves; passed over without a word.
-COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
-PAPERS = ("readme", "license", "licence", "changes", "citation")
-DEEP_TABLE = (
-    "it is a table of subjects that is not at the top of the source: give the folder that it is "
-    "in, or the table with --subjects"
-)
-PACKED_PAIR = (".hdr.gz", ".img.gz")
-# Endings of files within a source that are not read, and why; of `ALONE` also the source itself.
-UNREAD = (
-    (PACKED_PAIR, "it is half of a NIfTI pair: put .hdr and .img side by side"),
-    (ARCHIVES, "it is an archive inside the source: give it as a source itself"),
-    (SPREADSHEETS, "it is a spreadsheet: save it as CSV, in UTF-8"),
-    ((".gz", ".7z"), "it is an archive inside the source: unpack it"),
-)
-ALONE = (PACKED_PAIR, SPREADSHEETS)
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
@@ -90,7 +80,7 @@ class Scanning:
             elif names.is_volume(name):
                 if self._bids and bids.is_other_mask(file.name):
                     self.notices.add("unread", file.source)
-                yield self._volume(file)
+                yield from self._channels_of(file, self._volume(file))
             elif step := self._beside_volumes(file, name):
                 yield step
             else:
@@ -103,18 +93,16 @@ class Scanning:
 
     def _beside_volumes(self, file: File, name: str) -> Step | None:
         """What becomes of a file that is no volume by its name; None: it may be DICOM."""
-        if "/" in file.name and PurePosixPath(name).name in TABLES:
-            return Quarantined(file.source, DEEP_TABLE)
+        if unread.is_deep_table(file.name):
+            return Quarantined(file.source, unread.DEEP_TABLE)
         if self._is_companion(file):
             return Passed()
         if name.endswith(names.HEADERS) and len(self._pairing.parts(file)) > 1:
             return self._volume(file)
         if self._pairing.holds_voxels(file):
             return Passed()
-        for endings, reason in UNREAD:
-            if name.endswith(endings) and (file.name or endings in ALONE):
-                return Quarantined(file.source, reason)
-        return None
+        reason = unread.why_unread(name, is_source=not file.name)
+        return Quarantined(file.source, reason) if reason else None
 
     def _note_labels(self) -> None:
         for labels in self._labels.values():
@@ -206,6 +194,18 @@ class Scanning:
             contrasts=tuple(sorted(contrasts)),
             several=False,
         )
+
+    def _channels_of(self, file: File, step: Step) -> Iterator[Step]:
+        """The steps of a volume file, which may hold several channels (`fourth_axis`)."""
+        image = self._pairing.layout.images.get(file.name)
+        if not isinstance(step, Task) or image is None or image.contrast or self.options.frames:
+            yield step
+        else:
+            yield from fourth_axis.layers(step, file.name, self._listed, self.options)
+
+    @cached_property
+    def _listed(self) -> tuple[str, ...]:
+        return fourth_axis.listed(self.tree)
 
     @cached_property
     def _numbered(self) -> Mapping[str, str]:
@@ -357,12 +357,7 @@ class Scanning:
         return clean_subject(picture_files.stem(names.stem(name))), True, meta
 
     def _is_companion(self, file: File) -> bool:
-        name = PurePosixPath(file.name).name.lower()
-        if not name:
-            return False
-        if "/" not in file.name and (name in (*TABLES, SCHEME) or name.startswith(PAPERS)):
-            return True
-        return name.endswith(COMPANIONS) or name == "dicomdir" or self._is_table(file)
+        return unread.is_companion(file.name) or self._is_table(file)
 
     def _is_table(self, file: File) -> bool:
         return self.table is not None and self.table.source == file.source
