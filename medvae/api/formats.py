@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from medvae.config import DataConfig
 
 # Of `generate` and of `release create`: of volumes, and of pictures. The first is the default.
-DRAWN = ("nifti", "dicom"), ("png", "nifti")
-RELEASED = ("bids", "dicom", "nnunet"), ("folder",)
+DRAWN = ("nifti", "dicom"), ("png", "nifti", "dicom")
+RELEASED = ("bids", "dicom", "nnunet"), ("folder", "dicom")
 NAMED = sorted({name for formats in (*DRAWN, *RELEASED) for name in formats})
 
 
@@ -29,7 +29,8 @@ def chosen(fmt: str | None, data: DataConfig, formats: tuple[tuple[str, ...], ..
         return fitting[0]
     if data.channels:
         # A picture is one file of three colours.
-        fitting = tuple(name for name in fitting if not (kind.planar and name == "nifti"))
+        only = ("nifti", "dicom") if kind.planar else ()
+        fitting = tuple(name for name in fitting if name not in only)
     names = [name for name in NAMED if name in (*of_volumes, *of_pictures)]
     if fmt not in names:
         raise UsageError(f"--format must be {' or '.join(names)}, not {fmt!r}")

@@ -140,6 +140,8 @@ def _series_key(slice_: Slice) -> Hashable:
 def _pieces(slices: list[Slice]) -> list[Piece]:
     if slices[0].skip:
         return [Piece(slices, refusal=slices[0].skip)]
+    if picture_files.is_planar(slices[0].modality):
+        return [Piece([slice_]) for slice_ in slices]
     return volumes(slices)
 
 
@@ -203,6 +205,11 @@ def _task(
         return Quarantined(source, piece.refusal)
     if options.modality not in (None, first.modality):
         return Quarantined(source, f"it is {first.modality}, and {options.modality} was asked for")
+    planar = picture_files.is_planar(first.modality)
+    if planar and options.modality is None:
+        return Quarantined(
+            source, f"it is a radiograph: ingest such pictures with --modality {first.modality}"
+        )
     try:
         subject, meta = _whose(source, piece, tables)
     except InputError as error:
@@ -214,15 +221,17 @@ def _task(
         "salt": salt,
         "keep_demographics": options.demographics,
         "meta": meta,
-        "kinds": _kinds(piece),
+        "kinds": [("burned", "")] if planar else _kinds(piece),
     }
+    if planar:
+        job["modality"] = first.modality
     if first.whole and not first.mosaic:
         job |= {"scan": piece.scan, "scans": len(first.scans)}
     files = tuple(slice_.file for slice_ in piece.slices)
     return Task(
         source,
         subject,
-        "series",
+        "radiograph" if planar else "series",
         files,
         job,
         weight=0 if piece.scan else len(files),

@@ -200,6 +200,10 @@ KINDS = {
         "pictures whose pixels were kept as they are",
         "names and dates that are written into a picture are not found: look at them",
     ),
+    "windowless": (
+        "radiographs without a window, of which all bits were taken",
+        "look whether they are too dark (--dry-run --sheet)",
+    ),
     "opaque": (
         "pictures with a transparency channel that hides nothing",
         "the channel was left out",
@@ -216,6 +220,7 @@ FROM_WORKER = frozenset(
     {
         "derived",
         "frames",
+        "windowless",
         "real",
         "mosaic",
         "padding",

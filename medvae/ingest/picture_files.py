@@ -9,8 +9,9 @@ from medvae import modality as modalities
 from medvae.volume import Volume
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-# What the worker needs to be able to do for pictures: no DICOM, no NIfTI.
+# What the worker needs to be able to do for pictures: no NIfTI, and no DICOM but radiographs.
 KINDS: Final = ("picture", "members", "content")
+OF_DICOM: Final = ("headers", "referred", "radiograph")
 NO_DICOMDIR: Final = "a DICOMDIR lists no pictures: give a folder of PNG, JPEG or TIFF files"
 
 
@@ -27,6 +28,11 @@ def stem(name: str) -> str:
 def is_planar(modality: str | None) -> bool:
     """Whether a modality is of pictures."""
     return modality is not None and modalities.get(modality).planar
+
+
+def kinds(modality: str) -> tuple[str, ...]:
+    """What the worker needs to be able to do for a modality of pictures."""
+    return (*KINDS, *OF_DICOM) if modalities.get(modality).dicom.read else KINDS
 
 
 def no_picture(modality: str | None) -> str:

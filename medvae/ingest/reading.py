@@ -69,7 +69,8 @@ def read(
     """
     request = _checked(sources, request)
     limits = request.limits
-    kinds = picture_files.KINDS if picture_files.is_planar(request.modality) else KINDS
+    planar = request.modality if picture_files.is_planar(request.modality) else None
+    kinds = KINDS if planar is None else picture_files.kinds(planar)
     pool = Pool(request.workers, kinds, limits, require_layers=request.require_sandbox)
     return _Reading(request, pool).run(list(sources))
 

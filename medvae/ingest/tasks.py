@@ -76,7 +76,8 @@ class Scanning:
             if isinstance(file, Quarantined):
                 yield file
             elif self._planar:
-                yield self._picture(file, name)
+                if (step := self._picture(file, name)) is not None:
+                    yield step
             elif names.is_volume(name):
                 if self._bids and bids.is_other_mask(file.name):
                     self.notices.add("unread", file.source)
@@ -229,11 +230,19 @@ class Scanning:
     def _planar(self) -> bool:
         return picture_files.is_planar(self.options.modality)
 
-    def _picture(self, file: File, name: str) -> Step:
-        """What becomes of a file where pictures were asked for."""
+    def _may_be_dicom(self, name: str) -> bool:
+        """Whether a name is one that DICOM files have: none, a number, or their own ending."""
+        suffix = PurePosixPath(name).suffix
+        return suffix in ("", ".dcm", ".dicom", ".ima") or suffix[1:].isdigit()
+
+    def _picture(self, file: File, name: str) -> Step | None:
+        """What becomes of a file where pictures were asked for; None: it may be DICOM."""
         if self._is_companion(file):
             return Passed()
         if not picture_files.is_picture(name):
+            if modalities.get(str(self.options.modality)).dicom.read and self._may_be_dicom(name):
+                self.unrecognised.append(file)
+                return None
             return Quarantined(file.source, picture_files.no_picture(self.options.modality))
         if self.masks is None and file.name in self._pairing.paired:
             return Passed()

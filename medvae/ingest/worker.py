@@ -43,6 +43,7 @@ JOBS = {
     "headers": ("medvae.ingest.dicom.headers", "headers_job"),
     "referred": ("medvae.ingest.dicom.referred", "referred_job"),
     "series": ("medvae.ingest.dicom.series", "series_job"),
+    "radiograph": ("medvae.ingest.dicom.radiograph", "radiograph_job"),
     "picture": ("medvae.ingest.pictures", "picture_job"),
     "directory": ("medvae.ingest.dicom.headers", "directory_job"),
     "members": ("medvae.ingest.inputs", "members_job"),

@@ -199,17 +199,17 @@ def _series_dataset(modality: Modality, voxels: npt.NDArray[np.int16], series: S
     dataset.StudyInstanceUID = uid("study", *root)
     dataset.SeriesInstanceUID = uid("series", *root, *own)
     dataset.FrameOfReferenceUID = uid("frame of reference", *root)
-    _say_who(dataset, series)
+    say_who(dataset, series)
     dataset.Modality = dicom.modality
     dataset.ImageType = list(dicom.image_type)
-    _say_how(dataset, dicom)
+    say_how(dataset, dicom)
     _say_pixels(dataset, voxels, modality, series.limits)
     if dicom.count_keyword:
         setattr(dataset, dicom.count_keyword, voxels.shape[2])
     return dataset
 
 
-def _say_who(dataset: Dataset, series: Series) -> None:
+def say_who(dataset: Dataset, series: Series) -> None:
     """Patient, study and series: nobody, and it says so."""
     number = "".join(c for c in series.patient if c.isdigit()) or series.patient
     dataset.PatientName = f"SYNTH^{number}"
@@ -236,7 +236,7 @@ def _say_who(dataset: Dataset, series: Series) -> None:
         dataset.Laterality = ""
 
 
-def _say_how(dataset: Dataset, dicom: Dicom) -> None:
+def say_how(dataset: Dataset, dicom: Dicom) -> None:
     """Equipment and acquisition: there was none."""
     dataset.Manufacturer = "medvae"
     dataset.ManufacturerModelName = "generative model"

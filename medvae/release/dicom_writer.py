@@ -15,17 +15,23 @@ from typing import Any
 
 import numpy as np
 
+from medvae import modality as modalities
 from medvae.cine import is_cine
 from medvae.errors import UsageError
 from medvae.release.dicom import Series, Slices, channel_slices, cine_slices, series_slices
 from medvae.release.dicom_files import write_slices
 from medvae.release.facts import ReleaseFacts
 from medvae.release.gate import VoxelGate
+from medvae.release.radiographs import radiograph
 from medvae.release.tables import Participants
 from medvae.volume import Volume
 
 _SEGMENTATIONS = "segmentations"
 _STRUCTURES = "structures"
+NO_MASKS = (
+    "DICOM SEG marks places in space, which a radiograph does not have: write label maps as png "
+    "(medvae generate), or in a release of the format folder"
+)
 
 
 class DicomWriter:
@@ -49,6 +55,8 @@ class DicomWriter:
             raise UsageError(
                 "--structures are contours of labels, and the model has none: leave it out"
             )
+        if facts.labels and modalities.get(facts.data.modality).planar:
+            raise UsageError(NO_MASKS)
         self._root = root
         self._facts = facts
         self._participants = Participants(facts, upper=True)
@@ -75,6 +83,9 @@ class DicomWriter:
         stem = self._participants.add(volume, public=public)
         limits = VoxelGate(self._facts.data).ranges
         series = Series(stem, self._facts.created, self._facts.body_part, limits[0])
+        if modalities.get(volume.modality).planar:
+            _write_radiograph(volume, self._root / stem, series)
+            return
         path = self._root / _SEGMENTATIONS / f"{stem}_SEG.dcm"
         labels = self._facts.labels
         _, slices = _write(volume, self._root / stem, series, limits, labels, path)
@@ -110,9 +121,24 @@ def write_dicom(
     )
     limits = [(float(part.min()), float(part.max())) for part in parts]
     series = Series(stem.upper()[:64], "", "", limits[0])
+    if modalities.get(volume.modality).planar:
+        return _write_radiograph(volume, folder / stem, series)
     path = folder / f"{stem}_SEG.dcm"
     files, _ = _write(volume, folder / stem, series, limits, labels or {}, path)
     return files
+
+
+def _write_radiograph(volume: Volume, folder: Path, series: Series) -> list[Path]:
+    """The one image of a radiograph. Raises UsageError: it has colours, or a label map."""
+    from pydicom import dcmwrite
+
+    if volume.mask is not None:
+        raise UsageError(NO_MASKS)
+    dataset = radiograph(volume, series)
+    folder.mkdir(parents=True)
+    path = folder / "IM00001.dcm"
+    dcmwrite(path, dataset, enforce_file_format=True)
+    return [path]
 
 
 def _write(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -93,7 +96,7 @@ def test_draws_are_png_files_and_ingest_reads_them_again(ward: Clinic, tmp_path:
         "ingest", out, "-d", "drawn", "--modality", modality_of(ward), "--class-column", "class"
     ).json
     assert (taken["volumes"], taken["quarantined"]) == (4, [])
-    for fmt, words in (("dicom", "is not written as dicom"), ("jpg", "must be")):
+    for fmt, words in (("bids", "must be"), ("jpg", "must be")):
         refused = ward("generate", "m", "-n", "1", "-o", tmp_path / fmt, "--format", fmt, ok=False)
         assert (refused.code, words in refused.err) == (2, True)
     assert (
@@ -161,3 +164,46 @@ def test_pictures_of_another_data_set_are_told_from_volumes(ward: Clinic) -> Non
     assert shown["volumes"] == 24
     refused = ward("pretrain", "-c", modality_of(ward), "--name", "p", ok=False)
     assert (refused.code, "the cosine model has none" in refused.err) == (2, True)
+
+
+def test_a_release_of_radiographs_as_dicom(ward: Clinic, tmp_path: Path) -> None:
+    out = tmp_path / "release"
+    words = ("release", "create", "m", "-n", "4", "-o", out, "--format", "dicom")
+    if modality_of(ward) == "photo":
+        refused = ward(*words, ok=False)
+        assert (refused.code, "photo is not written as dicom" in refused.err) == (2, True)
+        return
+    assert ward(*words).json["passed"] is True
+    assert ward("release", "verify", out).json["unchanged"] is True
+    files = sorted(out.glob("SYNTH*/IM00001.dcm"))
+    assert len(files) == 4
+    heads = [pydicom.dcmread(path) for path in files]
+    assert {head.SOPClassUID.name for head in heads} == {
+        "Digital X-Ray Image Storage - For Presentation"
+    }
+    assert len({head.StudyInstanceUID for head in heads}) == 4
+    assert all(head.PatientIdentityRemoved == "YES" for head in heads)
+    if shutil.which("dciodvfy"):
+        done = subprocess.run(["dciodvfy", str(files[0])], capture_output=True, check=False)
+        assert b"DXImage" in done.stderr
+        assert b"Error" not in done.stdout + done.stderr, done.stderr
+    # Another hospital reads them back, pixel by pixel.
+    drawn = tmp_path / "drawn"
+    ward("generate", "m", "-n", "2", "-o", drawn, "--seed", "3", "--format", "dicom")
+    ward("generate", "m", "-n", "2", "-o", tmp_path / "png", "--seed", "3")
+    other = Clinic(tmp_path)
+    other("tenant", "create", "other", "--recovery-out", tmp_path / "spare")
+    taken = other("ingest", drawn, "-d", "d", "--modality", "xray").json
+    assert (taken["volumes"], taken["subjects"], taken["unit"]) == (2, 2, "patient")
+    other("dataset", "export", "d", "-o", tmp_path / "export")
+    back, wanted = (
+        sorted(np.asarray(Image.open(path), np.float64).tobytes() for path in folder.glob("*.png"))
+        for folder in (tmp_path / "export", tmp_path / "png")
+    )
+    sizes = [Image.open(path).mode for path in (tmp_path / "export").glob("*.png")]
+    if sizes and sizes[0] == "I;16":
+        wanted = sorted(
+            np.rint(np.asarray(Image.open(path), np.float64) * 257).tobytes()
+            for path in (tmp_path / "png").glob("*.png")
+        )
+    assert back == wanted

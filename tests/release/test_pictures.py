@@ -99,7 +99,7 @@ def test_png_and_the_other_formats_refuse_what_they_cannot_hold(make: Make) -> N
         pixels(next(synthetic(1, DataConfig(modality="mri", size=(12, 16, 10)))))
     for fmt, words in (
         ("bids", "no names of their own for the channels red, green, blue"),
-        ("dicom", "needs volumes with one grey value"),
+        ("dicom", "photo is not written as a DICOM radiograph"),
     ):
         with pytest.raises(UsageError, match=words):
             make(PHOTO, volumes=pictures(2, PHOTO), facts=facts(PHOTO), fmt=fmt)

@@ -108,7 +108,7 @@ def frames_of(
     own = list(data.get("PerFrameFunctionalGroupsSequence") or [])
     if count > 1 and len(own) != count:
         raise InputError("it has several frames without a place for each")
-    padding = _padding(data)
+    outside = padding(data)
     pixels = decoded(data, count, None if only is None or len(only) == count else only)
     _check_sign(data, pixels)
     for at, index in enumerate(indices):
@@ -123,13 +123,23 @@ def frames_of(
             _spacing(where.numbers("PixelMeasuresSequence", "PixelSpacing", 2)),
             where.thickness(),
             *where.scale(modality),
-            padding,
+            outside,
             traits,
         )
         if is_mosaic(data):
             yield from _slices_of_mosaic(data, frame)
         else:
             yield frame
+
+
+def checked_pixels(data: Dataset, most_voxels: int) -> Voxels:
+    """[rows, columns] of an image of one frame, as stored. Raises InputError."""
+    if count_of(data) != 1:
+        raise InputError("it has several frames: give one radiograph a file")
+    _check_size(data, 1, most_voxels)
+    pixels = decoded(data, 1)
+    _check_sign(data, pixels)
+    return np.asarray(pixels[0])
 
 
 def frame_like(previous: Frame, data: Dataset, most_voxels: int) -> Frame:
@@ -380,7 +390,7 @@ def _spacing(steps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return steps
 
 
-def _padding(data: Dataset) -> tuple[int, int] | None:
+def padding(data: Dataset) -> tuple[int, int] | None:
     low = whole(data, "PixelPaddingValue")
     if low is None:
         return None

@@ -100,6 +100,9 @@ GE_COMPONENT = 0x0043_0010, "GEMS_PARM_01", 0x0043_102F
 GE_COMPONENTS = ("MAGNITUDE", "PHASE", "REAL", "IMAGINARY")
 
 
+_PLANAR = tuple(kind for kind in modalities.registered() if kind.planar)
+
+
 def modality_of(header: Dataset) -> Modality | None:
     """The modality whose images have this storage class (PS3.4 B.5), or None.
 
@@ -149,11 +152,18 @@ def why_not(header: Dataset) -> str:
         return "it says that text is burned into the picture, which may name the patient"
     if (whole(header, "SamplesPerPixel") or 1) != 1:
         return "it is a colour image: expected one grey value a voxel"
+    return _grey_scale(header)
+
+
+def _grey_scale(header: Dataset) -> str:
+    """Why the numbers are no grey values that rise with brightness; empty where they are."""
     photometric = text(header, "PhotometricInterpretation").upper()
     if photometric == "PALETTE COLOR":
         return "its numbers are those of a table of colours: expected one grey value a voxel"
     if not photometric:
         return "its header lacks PhotometricInterpretation: export it again"
+    if photometric == "MONOCHROME1" and modality_of(header) in _PLANAR:
+        return ""
     if photometric != "MONOCHROME2":
         return "its grey scale is not MONOCHROME2 (dark is low): convert it first"
     return ""
