@@ -17,7 +17,7 @@ from medvae.errors import InputError, UsageError
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.stitching import Placement
+    from medvae.stitching import Part, Placement
     from medvae.volume import Volume
 
 PathLike = str | Path
@@ -84,7 +84,7 @@ def stitch(
         file,
         beside if masks else None,
         joined.volume.shape,
-        tuple(_placement(part.name, placement) for part, placement in placed),
+        tuple(_placement(part, parts[0].volume, placement) for part, placement in placed),
     )
 
 
@@ -119,9 +119,11 @@ def _write(volume: Volume, out: Path, suffix: str) -> None:
         write_nifti(volume, out.parent, stem, suffix=suffix, description=REAL)
 
 
-def _placement(source: str, placement: Placement) -> PartPlacement:
+def _placement(part: Part, first: Volume, placement: Placement) -> PartPlacement:
+    from medvae.stitching import resampled
+
     return PartPlacement(
-        source,
+        part.name,
         tuple(tuple(round(float(value), 6) for value in row) for row in placement.matrix),
         placement.start,
         round(placement.gain, 6),
@@ -129,4 +131,5 @@ def _placement(source: str, placement: Placement) -> PartPlacement:
         round(placement.correlation, 4),
         round(placement.significance, 2),
         round(placement.overlap, 4),
+        resampled(part.volume, first, placement.matrix),
     )

@@ -52,10 +52,11 @@ def run(
         )
     note("The output shows the person that the parts show: it is not synthetic.")
     lines = [f"{result.output}: {' x '.join(map(str, result.shape))}"]
-    lines += [
-        f"{part.source}: placed from the {part.start}, correlation {part.correlation:.3f}, "
-        f"gain {part.gain:.3f}"
-        for part in result.transforms
-        if part.start != "first"
-    ]
+    for part in result.transforms:
+        if part.start != "first":
+            lines.append(
+                f"{part.source}: placed from the {part.start}, correlation {part.correlation:.3f}, "
+                f"gain {part.gain:.3f}"
+            )
+        lines += [f"  resampled: {reason}" for reason in part.resampled]
     show(result, lines)

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 import medvae
 from medvae.cli.main import run
 from medvae.errors import InputError, UsageError
-from medvae.stitching import Joined, Options, Part, join
+from medvae.stitching import Joined, Options, Part, join, resampled
 from medvae.stitching.parts import corners, translation
 from medvae.volume import Volume
 
@@ -270,3 +270,41 @@ def test_a_real_head_in_three_pieces() -> None:
         shift = np.linalg.inv(affine[:3, :3]) @ placed.matrix[:3, 3]
         np.testing.assert_allclose(shift, (0, 0, start), atol=0.2)
         assert placed.gain == pytest.approx(1 / gain, rel=0.01)
+
+
+def test_the_verb_says_what_it_resampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = body()
+    a, b = files(tmp_path, whole)
+    image = nib.load(b)
+    thin = np.asarray(image.dataobj)[::2, ::2]
+    turn = np.diag([2.0, 2.0, 1.0, 1.0])
+    coarse = nib.Nifti1Image(thin, image.affine @ turn)
+    coarse.set_sform(coarse.affine, 1)
+    nib.save(coarse, tmp_path / "c.nii.gz")
+    words = ["stitch", str(a), str(tmp_path / "c.nii.gz"), "--modality", "mri"]
+    assert run([*words, "-o", str(tmp_path / "x.nii.gz"), "--json"]) == 0
+    transforms = json.loads(capsys.readouterr().out)["transforms"]
+    assert transforms[0]["resampled"] == []
+    assert transforms[1]["resampled"] == [
+        "voxels of 3 x 3 x 2 mm became 1.5 x 1.5 x 2 mm, those of the first part"
+    ]
+    assert run([*words, "-o", str(tmp_path / "y.nii.gz")]) == 0
+    assert "resampled: voxels of 3 x 3 x 2 mm" in capsys.readouterr().out
+    plain = ["stitch", str(a), str(b), "-o", str(tmp_path / "z.nii.gz"), "--modality", "mri"]
+    assert run([*plain, "--json"]) == 0
+    assert [one["resampled"] for one in json.loads(capsys.readouterr().out)["transforms"]] == [
+        [],
+        [],
+    ]
+
+
+def test_a_turned_part_is_said_to_be_resampled() -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", 12, degrees=True).as_matrix()
+    volume = part(body()).volume
+    assert resampled(volume, volume, np.eye(4)) == ()
+    assert resampled(volume, volume, translation((0.3, -4, 7))) == ()
+    (words,) = resampled(volume, volume, turn)
+    assert words == "its axes were turned by 12.0 degrees onto the first part's"

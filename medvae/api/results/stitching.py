@@ -21,6 +21,8 @@ class PartPlacement(Result):
         correlation: of fine structure with the parts before it, in the overlap.
         significance: that in standard deviations of what chance gives.
         overlap: fraction of the part's voxels that the parts before it show as well.
+        resampled: why its voxels were interpolated: another voxel size or direction than the
+            first part's; none where it was moved alone.
     """
 
     source: str
@@ -31,6 +33,7 @@ class PartPlacement(Result):
     correlation: float
     significance: float
     overlap: float
+    resampled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
