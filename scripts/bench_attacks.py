@@ -194,19 +194,19 @@ def made(outcome: dict[str, Any]) -> str:
     )
 
 
-def row(title: str, expected: str, seen: collections.Counter[str]) -> dict[str, Any]:
+def row(title: str, expected: str, counts: collections.Counter[str]) -> dict[str, Any]:
     """One line of the outcome: an attack that should be found is held when all were.
 
     expected: "found" (at least once, and nothing passed for the truth), "silent" (it happened), or
     "no effect" (at least once, and else found).
     """
-    bad = seen["defect"] + seen["lost"] + (seen["silent"] if expected != "silent" else 0)
-    happened = seen[expected] > 0
+    bad = counts["defect"] + counts["lost"] + (counts["silent"] if expected != "silent" else 0)
+    happened = counts[expected] > 0
     return {
         "attack": title,
         "expected": expected,
-        "n": seen.total(),
-        "seen": dict(sorted(seen.items())),
+        "n": counts.total(),
+        "seen": dict(sorted(counts.items())),
         "held": bad == 0 and happened,
     }
 

@@ -43,7 +43,7 @@ def main(quick: bool) -> dict[str, Any]:
     return {"machine": machine, "results": results, "targets": []}
 
 
-def one_seed(source: Path, work: Path, seed: int, found: dict[str, list[dict[str, Any]]]) -> None:
+def one_seed(source: Path, work: Path, seed: int, results: dict[str, list[dict[str, Any]]]) -> None:
     """Add the figures of one split of the cases."""
     cases = sorted({path.name[:-12] for path in (source / "imagesTr").glob("*_0000.nii.gz")})
     np.random.default_rng(seed).shuffle(cases)
@@ -68,7 +68,7 @@ def one_seed(source: Path, work: Path, seed: int, found: dict[str, list[dict[str
         seconds = time.perf_counter() - began
         metrics = medvae(work, "evaluate", model, "--against", "held")["metrics"]
         figures = {name: metrics[name] for name in FIGURES}
-        found.setdefault(f"epsilon {epsilon:g}", []).append(figures | {"seconds": seconds})
+        results.setdefault(f"epsilon {epsilon:g}", []).append(figures | {"seconds": seconds})
 
 
 def medvae(work: Path, *words: str | Path) -> dict[str, Any]:

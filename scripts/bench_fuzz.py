@@ -143,10 +143,10 @@ def targets(counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def changed(chosen: list[Seed], seed: int, number: int) -> tuple[Seed, list[bytes]]:
+def changed(seeds: list[Seed], seed: int, number: int) -> tuple[Seed, list[bytes]]:
     """The input of one execution."""
     draw = random.Random(f"{seed}:{number}")  # noqa: S311  not for secrets
-    one = draw.choice(chosen)
+    one = draw.choice(seeds)
     files = list(one.files)
     at = draw.randrange(len(files))
     data = bytearray(files[at])
@@ -187,26 +187,26 @@ def _change(data: bytearray, draw: random.Random, others: list[bytes]) -> bytear
     return data
 
 
-def chunk(chosen: list[Seed], seed: int, first: int, count: int) -> list[tuple[int, str, str, str]]:
+def chunk(seeds: list[Seed], seed: int, first: int, count: int) -> list[tuple[int, str, str, str]]:
     """Outcomes of some executions, in a child process; a crash of it is one of them."""
     shared = mmap.mmap(-1, 8)
     with tempfile.TemporaryFile("w+") as out:
         child = os.fork()
         if not child:
-            _child(chosen, seed, range(first, first + count), shared, out)
+            _child(seeds, seed, range(first, first + count), shared, out)
         _, status = os.waitpid(child, 0)
         out.seek(0)
         found = [tuple(json.loads(line)) for line in out]
     if status:
         last = int.from_bytes(shared[:8], "little")
-        name = changed(chosen, seed, last)[0].name
+        name = changed(seeds, seed, last)[0].name
         code = os.waitstatus_to_exitcode(status)
         kind = "hang" if code == -signal.SIGALRM else "crash"
         found.append((last, name, kind, f"ended with {code}"))
     return found  # type: ignore[return-value]
 
 
-def _child(chosen: list[Seed], seed: int, numbers: range, shared: mmap.mmap, out: Any) -> None:
+def _child(seeds: list[Seed], seed: int, numbers: range, shared: mmap.mmap, out: Any) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
@@ -214,7 +214,7 @@ def _child(chosen: list[Seed], seed: int, numbers: range, shared: mmap.mmap, out
     os.dup2(quiet, 2)
     for number in numbers:
         shared[:8] = number.to_bytes(8, "little")
-        one, files = changed(chosen, seed, number)
+        one, files = changed(seeds, seed, number)
         # Not caught: a hang inside of a library would not come back to Python.
         signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH)
         outcome, detail = run(one, files)
@@ -224,10 +224,10 @@ def _child(chosen: list[Seed], seed: int, numbers: range, shared: mmap.mmap, out
     os._exit(0)
 
 
-def run(one: Seed, files: Any) -> tuple[str, str]:
+def run(seed: Seed, files: Any) -> tuple[str, str]:
     """What a job makes of files, and of what kind an exception is."""
     try:
-        detail = READERS[one.job](one, list(files))
+        detail = READERS[seed.job](seed, list(files))
     except InputError as error:
         return "refused", str(error)
     except MemoryError:
@@ -249,22 +249,22 @@ def _job(name: str) -> Callable[..., tuple[dict[str, Any], bytes]]:
     return found
 
 
-def _volume(one: Seed, files: list[bytes]) -> str:
-    is_mask = one.job == "mask"
-    image = list(one.names[:1] if is_mask else one.names)
+def _volume(seed: Seed, files: list[bytes]) -> str:
+    is_mask = seed.job == "mask"
+    image = list(seed.names[:1] if is_mask else seed.names)
     job = {
         "modality": "mri", "mask_optional": False, "meta": {}, "orientation": "LAS",
-        "image": image, "masks": [[one.names[1]]] if is_mask else [],
+        "image": image, "masks": [[seed.names[1]]] if is_mask else [],
     }  # fmt: skip
     return _checked(*_job("nifti")(job, map(io.BytesIO, files), LIMITS))
 
 
-def _picture(one: Seed, files: list[bytes]) -> str:
-    job = {"modality": "photo", "meta": {}, "image": list(one.names)}
+def _picture(seed: Seed, files: list[bytes]) -> str:
+    job = {"modality": "photo", "meta": {}, "image": list(seed.names)}
     return _checked(*_job("picture")(job, map(io.BytesIO, files), LIMITS))
 
 
-def _series(one: Seed, files: list[bytes]) -> str:
+def _series(seed: Seed, files: list[bytes]) -> str:
     told, _ = _job("headers")({"salt": SALT}, map(io.BytesIO, files), LIMITS)
     slices = []
     for summary in told["ok"]:
@@ -285,7 +285,7 @@ def _series(one: Seed, files: list[bytes]) -> str:
     return _checked(*_job("series")(job, ordered, LIMITS))
 
 
-def _members(one: Seed, files: list[bytes]) -> str:
+def _members(seed: Seed, files: list[bytes]) -> str:
     with tempfile.TemporaryFile() as file:
         file.write(files[0])
         file.seek(0)
@@ -295,7 +295,7 @@ def _members(one: Seed, files: list[bytes]) -> str:
     return ""
 
 
-def _checked(told: dict[str, Any], data: bytes) -> str:
+def _checked(answer: dict[str, Any], data: bytes) -> str:
     """What is wrong with an answer, or empty."""
     try:
         volume = Volume.from_bytes(data)
@@ -303,7 +303,7 @@ def _checked(told: dict[str, Any], data: bytes) -> str:
         return "a volume that its reader refuses"
     if not allowed(volume.meta, {}):
         return "facts that are not of the kinds that are kept"
-    if CANARY.encode() in data or CANARY in json.dumps(told):
+    if CANARY.encode() in data or CANARY in json.dumps(answer):
         return "a word of free text"
     return ""
 

@@ -238,11 +238,11 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def show(name: str, found: dict[str, Any]) -> None:
+def show(name: str, results: dict[str, Any]) -> None:
     """A table of one cohort."""
-    keys = list(dict.fromkeys(key for row in found.values() for key in row))
+    keys = list(dict.fromkeys(key for row in results.values() for key in row))
     print(f"\n{name}\n{'':12}" + "".join(f"{key[-17:]:>19}" for key in keys))
-    for row, figures in found.items():
+    for row, figures in results.items():
         cells = [figures.get(key) for key in keys]
         shown = ["" if one is None else f"{one['mean']:.3f} ({one['std']:.3f})" for one in cells]
         print(f"{row:12}" + "".join(f"{one:>19}" for one in shown))

@@ -119,14 +119,14 @@ HEADER = f"{'row':29} {'epsilon':>7} {'seed':>4} {'AUC':>6} {'Frechet':>8}" + ""
 )
 
 
-def line(found: dict[str, Any]) -> str:
+def line(result: dict[str, Any]) -> str:
     """A row of the table."""
-    none = "-" if found["method"] == REAL else "none"
-    epsilon = none if found["epsilon"] is None else f"{found['epsilon']:g}"
-    cells = [found[key] for key in ("auc", "frechet", "precision", "recall", "coverage")]
+    none = "-" if result["method"] == REAL else "none"
+    epsilon = none if result["epsilon"] is None else f"{result['epsilon']:g}"
+    cells = [result[key] for key in ("auc", "frechet", "precision", "recall", "coverage")]
     auc, frechet, *rest = ["-" if one is None else f"{one:.3f}" for one in cells]
-    start = f"{found['method']:29} {epsilon:>7} {found['seed']:>4} {auc:>6} {frechet:>8}"
-    return start + "".join(f"{one:>10}" for one in (*rest, found["seconds"]))
+    start = f"{result['method']:29} {epsilon:>7} {result['seed']:>4} {auc:>6} {frechet:>8}"
+    return start + "".join(f"{one:>10}" for one in (*rest, result["seconds"]))
 
 
 def targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ def attack(runs: int) -> dict[str, Any]:
     def told(done: int, total: int) -> None:
         print(f"end-to-end attack: training {done} of {total}", file=sys.stderr, flush=True)
 
-    found = privacy_endtoend.attack(runs, told=told)
+    found = privacy_endtoend.attack(runs, report=told)
     low, high = found["mu_interval"]
     print(
         f"end-to-end attack, {runs} trainings: mu {found['mu_found']:.2f} ({low:.2f} to {high:.2f},"

@@ -52,8 +52,8 @@ def crops(folder: Path, modality: Any, count: int) -> list[Array]:
     return found
 
 
-def psnr(one: Array, other: Array) -> float:
-    return float(10 * np.log10(4.0 / np.mean((one - np.clip(other, -1, 1)) ** 2)))
+def psnr(first: Array, other: Array) -> float:
+    return float(10 * np.log10(4.0 / np.mean((first - np.clip(other, -1, 1)) ** 2)))
 
 
 def cube(x: Array) -> Array:

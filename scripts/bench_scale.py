@@ -84,8 +84,8 @@ def main(quick: bool = False, only: str | None = None, docs: bool = False) -> di
     return outcome
 
 
-def _of_processes(found: dict[str, Any]) -> list[dict[str, Any]]:
-    rows, kills = found["processes"], found["kills"]
+def _of_processes(results: dict[str, Any]) -> list[dict[str, Any]]:
+    rows, kills = results["processes"], results["kills"]
     speed = rows[0]["seconds"] / max(rows[1]["seconds"], 1.0)
     other = sum(not one["same"] for one in rows) + kills["trainings"] - kills["same"]
     twice = sum(one["debits"] != 1 for one in rows) + kills["trainings"] - kills["one_debit"]
@@ -96,7 +96,7 @@ def _of_processes(found: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def made(found: dict[str, Any], machine: dict[str, Any]) -> str:
+def made(results: dict[str, Any], machine: dict[str, Any]) -> str:
     """What the page shows of trainings by several processes."""
     head = ["training by", "measuring patients, s", "model", "debits"]
     rows = [
@@ -106,15 +106,15 @@ def made(found: dict[str, Any], machine: dict[str, Any]) -> str:
             "the same bits" if one["same"] else "ANOTHER",
             one["debits"],
         ]
-        for one in found["processes"]
+        for one in results["processes"]
     ]
-    kills = found["kills"]
+    kills = results["kills"]
     return (
         f"{pages.table(head, rows)}\n\n"
         f"Random kills: {kills['kills']} ({kills['of_a_worker']} of a worker, the others of the "
         f"first process) in {kills['trainings']} trainings; {kills['same']} of these ended in the "
         f"same bits and {kills['one_debit']} with one debit. Seen on {machine['system']}, "
-        f"{os.cpu_count()} cores, with a load of {found['load']:.1f} by other work at the start."
+        f"{os.cpu_count()} cores, with a load of {results['load']:.1f} by other work at the start."
     )
 
 

@@ -179,9 +179,9 @@ def epoch(tenant: Tenant, volumes: int, size: int, compute: float) -> dict[str, 
     return {"memory_s": first, "vault_s": second, "ratio": second / first, "compute_s": compute}
 
 
-def target(name: str, value: float, wanted: str, met: bool) -> dict[str, Any]:
+def target(name: str, value: float, limit: str, met: bool) -> dict[str, Any]:
     """One line of the outcome."""
-    return {"name": name, "value": value, "target": wanted, "met": met}
+    return {"name": name, "value": value, "target": limit, "met": met}
 
 
 def main(quick: bool) -> dict[str, Any]:

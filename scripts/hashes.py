@@ -56,9 +56,9 @@ def groups(pyproject: Path) -> dict[str, str]:
 
 
 def _add(
-    wanted: list[str], group: str, extras: dict[str, list[str]], found: dict[str, str]
+    names: list[str], group: str, extras: dict[str, list[str]], digests: dict[str, str]
 ) -> None:
-    todo, seen = [Requirement(text) for text in wanted], set()
+    todo, seen = [Requirement(text) for text in names], set()
     while todo:
         requirement = todo.pop()
         name = canonicalize_name(requirement.name)
@@ -69,7 +69,7 @@ def _add(
         if name == OWN:
             todo += [Requirement(text) for extra in requirement.extras for text in extras[extra]]
             continue
-        found.setdefault(name, group)
+        digests.setdefault(name, group)
         further = (Requirement(text) for text in _requires(name))
         todo += [one for one in further if _applies(one, requirement.extras)]
 

@@ -89,9 +89,9 @@ def outcome(folder: Path) -> tuple[bytes, int, bool]:
     return tenant.get_named("model", MODEL), len(tenant.journal("ledger").entries()), not left
 
 
-def differing(found: bytes, expected: bytes) -> list[str]:
+def differing(artifact: bytes, expected: bytes) -> list[str]:
     """Names of the tensors of two sealed models that are not equal bit for bit."""
-    ours, theirs = Artifact.from_bytes(found).tensors, Artifact.from_bytes(expected).tensors
+    ours, theirs = Artifact.from_bytes(artifact).tensors, Artifact.from_bytes(expected).tensors
     return sorted(
         name
         for name in ours.keys() | theirs.keys()

@@ -22,8 +22,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in lines)
 
 
-def page(text: str, name: str, made: str) -> str:
-    """The page with `made` in the place of what benchmark `name` had put there.
+def page(text: str, name: str, note: str) -> str:
+    """The page with `note` in the place of what benchmark `name` had put there.
 
     Raises:
         ValueError: the page has not the two lines between which that is.
@@ -33,10 +33,10 @@ def page(text: str, name: str, made: str) -> str:
     _, ended, after = rest.partition(END)
     if not found or not ended:
         raise ValueError(f"the page has no lines {begin} and {END}")
-    return f"{before}{begin}\n{made}\n{END}{after}"
+    return f"{before}{begin}\n{note}\n{END}{after}"
 
 
-def write(name: str, made: str) -> None:
+def write(name: str, note: str) -> None:
     """Put it into docs/benchmarks/NAME.md."""
     path = PAGES / f"{name}.md"
-    path.write_text(page(path.read_text(encoding="utf-8"), name, made), encoding="utf-8")
+    path.write_text(page(path.read_text(encoding="utf-8"), name, note), encoding="utf-8")

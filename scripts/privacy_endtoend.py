@@ -95,8 +95,8 @@ def plan_of(cfg: RunConfig) -> Plan:
 
 
 @contextmanager
-def watched(seen: Seen, present: bool, one_shot: Callable[..., Array]) -> Iterator[None]:
-    """Trainings inside tell `seen` what their mechanisms release."""
+def watched(record: Seen, present: bool, one_shot: Callable[..., Array]) -> Iterator[None]:
+    """Trainings inside tell `record` what their mechanisms release."""
 
     def recorded(vectors: Iterable[Array], **arguments: Any) -> Array:
         clip, mechanism = arguments["clip"], arguments["mechanism"]
@@ -107,9 +107,9 @@ def watched(seen: Seen, present: bool, one_shot: Callable[..., Array]) -> Iterat
         others = steps[:-1] if present else steps
         known = sum(others, np.zeros(arguments["dimension"])) * lattice.grid
         std = mechanism.noise_multiplier * clip
-        seen.rest[mechanism.name] = (out * arguments["divisor"] - known) / std
+        record.rest[mechanism.name] = (out * arguments["divisor"] - known) / std
         if present:
-            seen.own[mechanism.name] = steps[-1] * lattice.grid / std
+            record.own[mechanism.name] = steps[-1] * lattice.grid / std
         return out
 
     finish, add = PatientOptimizer.add_noise, PatientOptimizer.clip_and_accumulate
@@ -128,9 +128,9 @@ def watched(seen: Seen, present: bool, one_shot: Callable[..., Array]) -> Iterat
         std, name = self._lattice.sigma, f"{self.mechanism.name} {self.noise_step}"
         # The last gradient that was added is the adversarial patient's.
         others = sums[-1] if present else total
-        seen.rest[name] = released / self._lattice.grid / std - others / std
+        record.rest[name] = released / self._lattice.grid / std - others / std
         if present:
-            seen.own[name] = (total - others) / std
+            record.own[name] = (total - others) / std
         sums.clear()
 
     with (
@@ -160,7 +160,7 @@ def _public(artifact: Artifact) -> str:
 def attack(
     runs: int,
     one_shot: Callable[..., Array] = gaussian_release,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Train `runs` times (8 or more), half of them with the adversarial patient; tell which.
 
@@ -172,7 +172,7 @@ def attack(
     worlds: tuple[list[Seen], list[Seen]] = ([], [])
     for key in range(runs):
         worlds[key % 2].append(run(bool(key % 2), key, one_shot))
-        told(key + 1, runs)
+        report(key + 1, runs)
     plan = plan_of(configuration())
     claimed = gaussian_mu(plan.mechanisms)
     assert claimed is not None
@@ -233,9 +233,9 @@ def _noise(rests: list[Array]) -> tuple[float, float]:
     return math.sqrt(power / len(values)), float(chi2.cdf(power, len(values)))
 
 
-def _score(seen: Seen, weights: dict[str, Array]) -> float:
+def _score(record: Seen, weights: dict[str, Array]) -> float:
     """The log likelihood ratio of what one run released, to first order."""
-    pairs = ((seen.rest[name], weight) for name, weight in weights.items())
+    pairs = ((record.rest[name], weight) for name, weight in weights.items())
     return sum(float(rest @ weight) for rest, weight in pairs if len(rest) == len(weight))
 
 

@@ -60,20 +60,20 @@ def _is_help(parameter: Any) -> bool:
     return parameter.name == "help"
 
 
-def _parameter(one: Any) -> str:
-    option = one.param_type_name == "option"
-    names = ", ".join(f"`{name}`" for name in (*one.opts, *one.secondary_opts))
-    shown = names if option else f"`{one.name.upper()}`"
-    if option and not one.is_flag:
-        shown += f" {_kind(one.type_descriptor.annotation)}"
-    default = one.default
-    if one.required:
+def _parameter(parameter: Any) -> str:
+    option = parameter.param_type_name == "option"
+    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+    shown = names if option else f"`{parameter.name.upper()}`"
+    if option and not parameter.is_flag:
+        shown += f" {_kind(parameter.type_descriptor.annotation)}"
+    default = parameter.default
+    if parameter.required:
         stated = "required"
     elif default in (None, "", False) or callable(default):
         stated = ""
     else:
         stated = f"`{default}`"
-    text = _flat(getattr(one, "help", None) or "")
+    text = _flat(getattr(parameter, "help", None) or "")
     return f"| {_cell(shown)} | {_cell(text)} | {_cell(stated)} |"
 
 
@@ -98,38 +98,38 @@ def python() -> str:
     return "\n".join(parts)
 
 
-def _class(name: str, one: type) -> Iterator[str]:
+def _class(name: str, kind: type) -> Iterator[str]:
     yield f"## `{name}`\n"
-    yield f"{_docstring(one)}\n"
+    yield f"{_docstring(kind)}\n"
     # A class may have its verbs from a base, which comes first.
-    for member, value in ((m, v) for base in reversed(one.__mro__) for m, v in vars(base).items()):
+    for member, value in ((m, v) for base in reversed(kind.__mro__) for m, v in vars(base).items()):
         function = value.__func__ if isinstance(value, classmethod) else value
         if inspect.isfunction(function) and not member.startswith("_"):
             yield from _function(f"{name}.{member}", function, 3)
 
 
-def _function(name: str, one: Callable[..., Any], level: int) -> Iterator[str]:
-    signature = inspect.signature(one)
+def _function(name: str, function: Callable[..., Any], level: int) -> Iterator[str]:
+    signature = inspect.signature(function)
     shown = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
     kept = str(signature.replace(parameters=shown)).replace("'", "").replace("results.", "")
     # The default of `progress` is an object, which shows its address.
     kept = re.sub(r"<medvae\.progress\.Silent object at 0x[0-9a-f]+>", "SILENT", kept)
     yield f"{'#' * level} `{name}`\n"
     yield f"```python\n{name.rpartition('.')[2]}{kept}\n```\n"
-    yield f"{_docstring(one)}\n"
+    yield f"{_docstring(function)}\n"
 
 
-def _result(name: str, one: type) -> Iterator[str]:
+def _result(name: str, kind: type) -> Iterator[str]:
     yield f"### `{name}`\n"
-    yield f"{_docstring(one)}\n"
-    if rows := [f"| `{field.name}` | `{_cell(str(field.type))}` |" for field in fields(one)]:  # type: ignore[arg-type]
+    yield f"{_docstring(kind)}\n"
+    if rows := [f"| `{field.name}` | `{_cell(str(field.type))}` |" for field in fields(kind)]:  # type: ignore[arg-type]
         yield "| field | type |\n|---|---|"
         yield "\n".join(rows) + "\n"
 
 
-def _docstring(one: object) -> str:
+def _docstring(value: object) -> str:
     """A docstring as Markdown: its sections (Args, Raises, Attributes) as lists."""
-    text = inspect.getdoc(one) or ""
+    text = inspect.getdoc(value) or ""
     lines: list[str] = []
     section = False
     for line in text.splitlines():

@@ -222,10 +222,10 @@ def run(quick: bool) -> dict[str, Any]:
     return {"sites": [measured(pair, quick) for pair in pairs(root)]}
 
 
-def targets(found: dict[str, Any]) -> list[dict[str, Any]]:
+def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Each site nearer to its own people than the model of all as one; and the reports."""
     made = []
-    for pair in found["sites"]:
+    for pair in results["sites"]:
         control = pair["pair"] == "by chance"
         told = pair["shift"]["differing"]
         for site in () if control else dict.fromkeys(row["site"] for row in pair["rows"]):

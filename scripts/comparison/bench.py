@@ -85,10 +85,10 @@ def in_order(results: list[dict[str, Any]], methods: list[str]) -> list[dict[str
 
 
 def split(
-    found: dict[str, Item], part: float, seed: int
+    items: dict[str, Item], part: float, seed: int
 ) -> tuple[dict[str, Item], dict[str, Item]]:
     """A part of the subjects and the others; never one in both."""
-    names = sorted(found)
+    names = sorted(items)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     count = round(part * len(order))
-    return {s: found[s] for s in order[:count]}, {s: found[s] for s in order[count:]}
+    return {s: items[s] for s in order[:count]}, {s: items[s] for s in order[count:]}

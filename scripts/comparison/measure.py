@@ -32,7 +32,7 @@ def features(volumes: Sequence[Gridded]) -> dict[str, np.ndarray]:
 
 
 def measure(
-    made: Sequence[Gridded],
+    volumes: Sequence[Gridded],
     real: dict[str, np.ndarray],
     test: Sequence[Gridded],
     labels: int,
@@ -45,13 +45,13 @@ def measure(
 
     compared: distances are of the first so many, for they depend on how many there are.
     """
-    row: dict[str, Any] = {"n": len(made), "n_compared": min(compared, len(made))}
-    if labels and all(v.mask is not None for v in made):
-        found = segmentation_dice(made, test, labels, iterations=iterations, seed=seed)
+    row: dict[str, Any] = {"n": len(volumes), "n_compared": min(compared, len(volumes))}
+    if labels and all(v.mask is not None for v in volumes):
+        found = segmentation_dice(volumes, test, labels, iterations=iterations, seed=seed)
         row |= {"dice": float(np.nanmean(found)), "dice_labels": [float(v) for v in found]}
-    if all(v.category is not None for v in (*made, *test)):
-        row |= _classification(made, test)
-    for name, one in features(made[:compared]).items():
+    if all(v.category is not None for v in (*volumes, *test)):
+        row |= _classification(volumes, test)
+    for name, one in features(volumes[:compared]).items():
         two = real[name]
         if name == "texture":
             # Numbers of different units: each is taken in deviations of the real ones.
@@ -74,13 +74,13 @@ def measure(
     return row
 
 
-def _classification(made: Sequence[Gridded], test: Sequence[Gridded]) -> dict[str, float]:
+def _classification(volumes: Sequence[Gridded], test: Sequence[Gridded]) -> dict[str, float]:
     """AUC of logistic regression on shells, which was chosen between real patients, and texture."""
     found = {}
     for name, extract in (("auc", shells.shells), ("auc_texture", texture.texture)):
         sides = [
             (np.stack([extract(v.image) for v in side]), [v.category for v in side])
-            for side in (made, test)
+            for side in (volumes, test)
         ]
         found[name] = classification_auc(*sides[0], *sides[1])
     return found

@@ -40,12 +40,12 @@ class Store:
                 return found
         return None
 
-    def add(self, row: Row, found: dict[str, Any], shown: Slices | None) -> dict[str, Any]:
+    def add(self, row: Row, result: dict[str, Any], slices: Slices | None) -> dict[str, Any]:
         """Keep a row, durably, with the slices to show of it."""
-        if shown is not None:
+        if slices is not None:
             with self._picture(row.described()).open("wb") as file:
-                np.savez_compressed(file, images=shown.images, masks=shown.masks)
-        whole = self._key | found | {"code": self._code}
+                np.savez_compressed(file, images=slices.images, masks=slices.masks)
+        whole = self._key | result | {"code": self._code}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(whole) + "\n")
             file.flush()

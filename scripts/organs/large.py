@@ -117,7 +117,7 @@ def _verb(top: Path, *words: str) -> dict[str, Any]:
     return row
 
 
-def targets(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def targets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every verb within `MOST_GIB`."""
     return [
         {
@@ -126,5 +126,5 @@ def targets(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "target": f"< {MOST_GIB:g}",
             "met": row["gib"] < MOST_GIB,
         }
-        for row in found
+        for row in rows
     ]

@@ -70,13 +70,13 @@ def rows(folder: Path, spacings: Sequence[float] = SPACINGS) -> list[dict[str, A
     return found
 
 
-def plot(found: Sequence[dict[str, Any]], path: Path) -> None:
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Seconds a patient and to draw one, against voxels; a line of slope 1 is linear."""
     figure, axis = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
-    voxels = np.array([row["voxels"] for row in found], float)
+    voxels = np.array([row["voxels"] for row in rows], float)
     for key, name in (("patient_seconds", "a patient"), ("draw_seconds", "one drawn")):
-        axis.plot(voxels, [row[key] for row in found], "o-", label=name)
-    axis.plot(voxels, found[0]["patient_seconds"] * voxels / voxels[0], ":", color="#888888")
+        axis.plot(voxels, [row[key] for row in rows], "o-", label=name)
+    axis.plot(voxels, rows[0]["patient_seconds"] * voxels / voxels[0], ":", color="#888888")
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("voxels of a head")
@@ -86,9 +86,9 @@ def plot(found: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def targets(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def targets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """100 heads at 2 mm in half an hour and 4 GiB; one drawn at 1 mm in 5 s and 3 GiB."""
-    at = {row["spacing"]: row for row in found}
+    at = {row["spacing"]: row for row in rows}
     two, one = at.get(2.0), at.get(1.0)
     minutes = None if two is None else (two["fixed_seconds"] + 100 * two["patient_seconds"]) / 60
     wanted = [

@@ -91,8 +91,8 @@ def _best(results: Results, epsilon: float, key: str) -> float | None:
     return max((v for v in found if v is not None), default=None)
 
 
-def _less(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
+def _less(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
 
 
 def _most(name: str, value: float | None, most: float) -> dict[str, Any]:

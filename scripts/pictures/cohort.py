@@ -50,9 +50,9 @@ class Pictures:
         image = image if len(image) > 1 else image[0]
         return [Gridded(image, None, int(self.classes[index]))]
 
-    def part(self, chosen: npt.NDArray[np.int64]) -> Pictures:
+    def part(self, indices: npt.NDArray[np.int64]) -> Pictures:
         """The pictures at these places."""
-        return replace(self, images=self.images[chosen], classes=self.classes[chosen])
+        return replace(self, images=self.images[indices], classes=self.classes[indices])
 
     def like(self, images: Images, classes: Classes) -> Pictures:
         """Other pictures on this grid, rounded to 8 bits as files hold them."""

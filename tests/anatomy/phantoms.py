@@ -66,17 +66,17 @@ def grid(spacing: tuple[float, float, float], extent: float = 150.0) -> tuple[np
     return affine, shape
 
 
-def scan(truth: Alignment, spacing: tuple[float, float, float], **given: object) -> Subject:
+def scan(truth: Alignment, spacing: tuple[float, float, float], **fields: object) -> Subject:
     """The organs of somebody who lies where `truth` says, on a scan's grid."""
     affine, shape = grid(spacing)
     maps = pull_to_subject(template(1.5).channels, truth, affine, shape)
-    return Subject(affine, maps, **given)  # type: ignore[arg-type]
+    return Subject(affine, maps, **fields)  # type: ignore[arg-type]
 
 
-def error(found: Alignment, truth: Alignment) -> float:
+def error(alignment: Alignment, truth: Alignment) -> float:
     """Root mean square, over the body in mm, of the distance between the two places of a point."""
     affine, shape = grid((4.0, 4.0, 4.0))
     places = BOX.grid(2.0).centres(CPU).numpy()
     body = pull_to_subject(template().channels, truth, affine, shape).sum(axis=0) > 0.5
-    one, other = (pull_to_subject(places, a, affine, shape)[:, body] for a in (found, truth))
+    one, other = (pull_to_subject(places, a, affine, shape)[:, body] for a in (alignment, truth))
     return float(np.sqrt(((one - other) ** 2).sum(axis=0).mean()))

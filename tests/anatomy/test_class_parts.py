@@ -31,11 +31,11 @@ def cohort(shift: float = 1.0) -> list[Measured]:
     ]
 
 
-def estimated(found: list[Measured], sigma: float = 0.0, noise: float = 0.0) -> Numbers:
+def estimated(cohort: list[Measured], sigma: float = 0.0, noise: float = 0.0) -> Numbers:
     """What the parts make of their mean vectors."""
     rng, known = np.random.default_rng(0), PUBLIC
     for part in PARTS:
-        mean = np.mean([part.measure(one, PUBLIC) for one in found], axis=0)
+        mean = np.mean([part.measure(one, PUBLIC) for one in cohort], axis=0)
         known = part.estimate(mean + noise * rng.standard_normal(len(mean)), sigma, known)
     return known
 

@@ -34,9 +34,9 @@ def cohort(library):
     return CohortAnatomy.open(library, library.entry("people"), DATA)
 
 
-def dice(one, other, label):
-    both = (one == label) & (other == label)
-    return 2.0 * both.sum() / max((one == label).sum() + (other == label).sum(), 1)
+def dice(mask, other, label):
+    both = (mask == label) & (other == label)
+    return 2.0 * both.sum() / max((mask == label).sum() + (other == label).sum(), 1)
 
 
 def own_pose(cohort, index, centre):

@@ -47,15 +47,15 @@ def test_means_and_spreads_are_those_of_all_patients():
         np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
 
 
-def with_groups(one: Numbers, kind: str, shares: list[float], offset: float) -> Numbers:
+def with_groups(numbers: Numbers, kind: str, shares: list[float], offset: float) -> Numbers:
     groups = len(shares)
     arrays = {f"{kind}_shares": np.array(shares)}
     for name in ("figures",) if kind == "site" else ("place", "shape", "figures"):
-        value = getattr(one, name)
+        value = getattr(numbers, name)
         arrays[f"{kind}_{name}"] = np.stack(
             [np.full_like(value, offset * number) for number in range(groups)]
         )
-    return Numbers.from_arrays({**one.to_arrays(), **arrays})
+    return Numbers.from_arrays({**numbers.to_arrays(), **arrays})
 
 
 @pytest.mark.parametrize(("kind", "mechanism"), [("class", CLASSES), ("site", BY_SITE)])

@@ -68,8 +68,8 @@ def people(count: int, seed: int = 0, wide: float = 1.0) -> list[Measured]:
     ]
 
 
-def mean_of(part, cohort, known=PUBLIC):
-    return np.mean([part.measure(one, known) for one in cohort], axis=0)
+def mean_of(part, cohort, numbers=PUBLIC):
+    return np.mean([part.measure(one, numbers) for one in cohort], axis=0)
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.name}-{part.dimension}")

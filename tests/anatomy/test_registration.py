@@ -28,10 +28,10 @@ AFFINE = Settings(max_frequency=0.0)
 FULL = Settings(max_frequency=1 / 50)
 
 
-def left_over(subject: Subject, found: Alignment) -> float:
+def left_over(subject: Subject, alignment: Alignment) -> float:
     """Mean absolute difference of the channels in the subject's body."""
     x, y, z = subject.channels.shape[1:]
-    maps = pull_to_subject(template().channels, found, subject.affine, (x, y, z))
+    maps = pull_to_subject(template().channels, alignment, subject.affine, (x, y, z))
     body = subject.channels.sum(axis=0) > 0.5
     return float(np.abs(maps - subject.channels)[:, body].mean())
 

@@ -35,19 +35,19 @@ def cohort(shift: float = 1.0) -> list[Measured]:
     ]
 
 
-def known_means(found: list[Measured]) -> Numbers:
+def known_means(cohort: list[Measured]) -> Numbers:
     """Numbers whose mean of all is that of the cohort."""
-    return replace(PUBLIC, figures=np.mean([one.figures for one in found], axis=0))
+    return replace(PUBLIC, figures=np.mean([one.figures for one in cohort], axis=0))
 
 
-def vectors(found: list[Measured], known: Numbers) -> list[np.ndarray]:
-    return [np.mean([part.measure(one, known) for one in found], axis=0) for part in PARTS]
+def vectors(cohort: list[Measured], numbers: Numbers) -> list[np.ndarray]:
+    return [np.mean([part.measure(one, numbers) for one in cohort], axis=0) for part in PARTS]
 
 
-def estimated(found: list[Measured], sigma: float = 0.0, noise: float = 0.0) -> Numbers:
+def estimated(cohort: list[Measured], sigma: float = 0.0, noise: float = 0.0) -> Numbers:
     """What the parts make of their mean vectors."""
-    rng, known = np.random.default_rng(0), known_means(found)
-    for part, mean in zip(PARTS, vectors(found, known), strict=True):
+    rng, known = np.random.default_rng(0), known_means(cohort)
+    for part, mean in zip(PARTS, vectors(cohort, known), strict=True):
         known = part.estimate(mean + noise * rng.standard_normal(len(mean)), sigma, known)
     return known
 

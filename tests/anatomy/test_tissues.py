@@ -44,8 +44,8 @@ def chest(window: tuple[float, float] = (-1000.0, 1000.0)) -> tuple[Scan, dict[s
     return Scan(image, np.diag([*SPACING, 1.0]), mask), {"body": body, "gas": lungs}
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (mask & other).sum() / (mask.sum() + other.sum()))
 
 
 @pytest.mark.parametrize("window", [(-1000.0, 1000.0), (-1024.0, 3071.0), (-800.0, 400.0)])

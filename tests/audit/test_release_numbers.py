@@ -147,18 +147,18 @@ class Released:
         return (x.astype(np.float64) + before) / 2
 
 
-def crossings(found: Released, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def crossings(released: Released, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Constraints `rows @ [grey, deviation] < limits` and the estimate that they are met around.
 
     Returns:
         rows [M, 2 COUNT] and limits [M], of the crossings that are certain to be linear.
     """
-    size = int(np.prod(found.shape))
-    below = np.cumsum(found.counts, axis=1)[:, :-1]
-    values = found.thresholds()
+    size = int(np.prod(released.shape))
+    below = np.cumsum(released.counts, axis=1)[:, :-1]
+    values = released.thresholds()
     rows, limits, volumes, knots = [], [], [], []
     for volume, ranks in enumerate(below):
-        crossed = np.flatnonzero((ranks > 0) & (ranks < size) & (found.counts[volume, :-1] > 0))
+        crossed = np.flatnonzero((ranks > 0) & (ranks < size) & (released.counts[volume, :-1] > 0))
         # The last voxel below a level, and the first one at it.
         for sign, rank in ((1.0, ranks[crossed] - 1), (-1.0, ranks[crossed])):
             place = (rank + 0.5) / size * intensity.LEVELS - 0.5
@@ -243,11 +243,11 @@ class Verdict:
     losses: np.ndarray
 
 
-def attack(found: Released) -> Verdict:
+def attack(released: Released) -> Verdict:
     solved = None
     for fine in (False, True):
         if solved is None:
-            solved = box(*crossings(found, found.draws(fine)))
+            solved = box(*crossings(released, released.draws(fine)))
     assert solved is not None
     cohort = Cohort()
     vectors = np.stack(
@@ -261,9 +261,9 @@ def attack(found: Released) -> Verdict:
     totals = vectors.sum(axis=0) - np.concatenate([np.zeros((1, COUNT)), vectors])
     # Models hold the shrunk numbers in float32; what was shrunk is multiplied back.
     ulp = np.spacing(np.abs(solved).max(axis=1).astype(np.float32)).astype(np.float64) / 2
-    grow = PATIENTS / intensity.shrink(np.ones(COUNT), found.sigma)
+    grow = PATIENTS / intensity.shrink(np.ones(COUNT), released.sigma)
     middle, half = solved.mean(axis=1) * grow, (np.diff(solved)[:, 0] / 2 + ulp) * grow
-    std = found.sigma * PATIENTS
+    std = released.sigma * PATIENTS
     grid, lattice = 2.0 ** (np.floor(np.log2(std)) - 20), std * 2.0**-20
     rest = middle - totals
     miss = np.abs(rest - np.rint(rest / lattice) * lattice)

@@ -57,10 +57,10 @@ def verify(hospital: Hospital, folder: Path, *words: str) -> Outcome:
     return hospital("release", "verify", folder, "--public-key", key, *words, ok=False)
 
 
-def refused(found: Outcome, word: str) -> None:
-    assert found.code == 4
-    assert (found.json["valid"], found.json["approved"]) == (False, False)
-    assert word in found.json["problems"][0]
+def refused(outcome: Outcome, word: str) -> None:
+    assert outcome.code == 4
+    assert (outcome.json["valid"], outcome.json["approved"]) == (False, False)
+    assert word in outcome.json["problems"][0]
 
 
 def test_a_release_is_valid_once_another_identity_has_approved_it(

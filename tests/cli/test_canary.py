@@ -138,9 +138,9 @@ def needles(folder: Path) -> list[bytes]:
 class Watcher(threading.Thread):
     """Reads, as long as the journey runs, what lies under a folder and what is open."""
 
-    def __init__(self, root: Path, sources: Path, wanted: list[bytes], pid: int) -> None:
+    def __init__(self, root: Path, sources: Path, words: list[bytes], pid: int) -> None:
         super().__init__(daemon=True)
-        self.root, self.wanted, self.pid = root, wanted, pid
+        self.root, self.wanted, self.pid = root, words, pid
         self.quiet = (
             str(sources),
             sys.prefix,

@@ -16,9 +16,9 @@ from tests.cli.conftest import BY_FILE, DECLARED, Clinic
 from tests.conftest import phantom
 
 
-def words_of(found: dict) -> list[bytes]:
+def words_of(result: dict) -> list[bytes]:
     """What only the comparison says: who is near, and how near."""
-    rows = found["rows"]
+    rows = result["rows"]
     return [str(row["distance"]).encode() for row in rows] + [
         row["subject"].encode() for row in rows
     ]

@@ -35,8 +35,8 @@ def cohort(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def counts(found: dict[str, object]) -> tuple[object, ...]:
-    return tuple(found[key] for key in ("volumes", "subjects", "masks", "added", "updated"))
+def counts(result: dict[str, object]) -> tuple[object, ...]:
+    return tuple(result[key] for key in ("volumes", "subjects", "masks", "added", "updated"))
 
 
 def test_masks_and_classes_that_come_later_update_the_scans(clinic: Clinic, cohort: Path) -> None:

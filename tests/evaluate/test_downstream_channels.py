@@ -11,7 +11,7 @@ from medvae.grid import Gridded
 SIZE = (10, 8, 4)
 
 
-def pairs(count: int, seed: int, shown: int) -> list[Gridded]:
+def pairs(count: int, seed: int, channel: int) -> list[Gridded]:
     """A label that one of two channels shows, and the other does not."""
     random = np.random.default_rng(seed)
     made = []
@@ -20,7 +20,7 @@ def pairs(count: int, seed: int, shown: int) -> list[Gridded]:
         at = random.integers(0, 5)
         mask[at : at + 5, 2:6] = 1
         image = 0.1 * random.standard_normal((2, *SIZE)).astype(np.float32)
-        image[shown] += mask - 0.5
+        image[channel] += mask - 0.5
         made.append(Gridded(image.astype(np.float32), mask))
     return made
 

@@ -38,11 +38,11 @@ def scan(seed: int, shape: tuple[int, int, int] = (40, 48, 36)) -> np.ndarray:
     return np.rint(500 + 200 * smooth / smooth.std() + rng.normal(0, 20, shape)).astype(np.int16)
 
 
-def is_copy(one: np.ndarray, other: np.ndarray) -> bool:
-    first, second = (unpacked(packed(blocks(v, COARSE))) for v in (one, other))
+def is_copy(image: np.ndarray, other: np.ndarray) -> bool:
+    first, second = (unpacked(packed(blocks(v, COARSE))) for v in (image, other))
     if correlation(first, second) <= MAY_BE_COPY:
         return False
-    return correlation(blocks(one, FINE), blocks(other, FINE)) > IS_COPY
+    return correlation(blocks(image, FINE), blocks(other, FINE)) > IS_COPY
 
 
 def bright_voxel(voxels: np.ndarray) -> np.ndarray:

@@ -44,9 +44,9 @@ def reason(path: Path, modality: str = "xray", **options: object) -> str:
     return found.reason
 
 
-def seen(found: Ingested) -> np.ndarray:
+def seen(item: Ingested) -> np.ndarray:
     """The picture as rows that run down, with its channels last."""
-    voxels = found.volume.voxels[..., 0]
+    voxels = item.volume.voxels[..., 0]
     return (
         np.moveaxis(voxels, 0, -1)[:, ::-1].swapaxes(0, 1) if voxels.ndim == 3 else voxels.T[::-1]
     )

@@ -156,16 +156,16 @@ def multipart(
     return body + mark + end
 
 
-def lie(liar: Lies, asked: list[Dataset], sent: bytes, **how: Any) -> None:
-    """List the study `asked` once, and answer its fetching by `sent`."""
+def lie(liar: Lies, instances: list[Dataset], sent: bytes, **how: Any) -> None:
+    """List the study of `instances` once, and answer its fetching by `sent`."""
     kind = how.pop("kind", MULTIPART)
-    found = listing(asked, how.pop("count", len(asked)))
+    found = listing(instances, how.pop("count", len(instances)))
 
     def search(request: Liar) -> None:
         request.answer(JSON, found if "offset=0" in request.path else b"[]")
 
     liar.replies["/web/studies"] = search
-    liar.replies[f"/web/studies/{study_of(asked)}"] = lambda r: r.answer(kind, sent, **how)
+    liar.replies[f"/web/studies/{study_of(instances)}"] = lambda r: r.answer(kind, sent, **how)
 
 
 def refused(clinic: Clinic, liar: Lies, code: int, words: str, *more: str) -> Outcome:

@@ -135,5 +135,5 @@ def reference(model: nn.Module, patients, clip: float, clipping: str, loss=loss)
     return total
 
 
-def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found.double() - expected).norm() / max(float(expected.norm()), 1e-12))
+def distance(gradient: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((gradient.double() - expected).norm() / max(float(expected.norm()), 1e-12))

@@ -16,9 +16,9 @@ SIGMA = 1.5 * 2.0**30
 SOURCE = NoiseSource(bytes(32))
 
 
-def direct(wanted: Wanted) -> np.ndarray:
+def direct(request: Wanted) -> np.ndarray:
     return SOURCE.discrete_gaussian(
-        wanted.count, wanted.sigma, stream=wanted.stream, step=wanted.step
+        request.count, request.sigma, stream=request.stream, step=request.step
     )
 
 

@@ -89,8 +89,8 @@ def deep_folder(path: Path, _: Path) -> None:
     (deepest / "x").write_text("x")
 
 
-def link(path: Path, kept: Path) -> None:
-    path.symlink_to(kept)
+def link(path: Path, original: Path) -> None:
+    path.symlink_to(original)
 
 
 def pipe(path: Path, _: Path) -> None:
@@ -125,12 +125,12 @@ def sparse(path: Path, _: Path) -> None:
         file.truncate(2 << 40)
 
 
-def longer(path: Path, kept: Path) -> None:
-    path.write_bytes(kept.read_bytes() + b"x")
+def longer(path: Path, original: Path) -> None:
+    path.write_bytes(original.read_bytes() + b"x")
 
 
-def zeros(path: Path, kept: Path) -> None:
-    path.write_bytes(bytes(kept.stat().st_size))
+def zeros(path: Path, original: Path) -> None:
+    path.write_bytes(bytes(original.stat().st_size))
 
 
 def device(path: Path, _: Path) -> None:
@@ -145,11 +145,11 @@ if os.geteuid() == 0:
     SPECIAL.append(device)
 
 
-def replace(path: Path, special: Special, kept: Path) -> None:
-    """Put `special` in the place of a file; the file itself goes to `kept`."""
-    path.rename(kept)
+def replace(path: Path, special: Special, original: Path) -> None:
+    """Put `special` in the place of a file; the file itself goes to `original`."""
+    path.rename(original)
     try:
-        special(path, kept)
+        special(path, original)
     except PermissionError:
         pytest.skip("this system makes no devices, not even for root")
     except OSError:
@@ -159,12 +159,12 @@ def replace(path: Path, special: Special, kept: Path) -> None:
         pytest.skip("the file system has no sparse files")
 
 
-def restore(path: Path, kept: Path) -> None:
+def restore(path: Path, original: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink()
-    kept.rename(path)
+    original.rename(path)
 
 
 def not_valid(release: Path) -> None:

@@ -41,8 +41,8 @@ def cheap_argon2(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parameters are in each file's header, so only writing needs to be told."""
     real = identity.encode
 
-    def cheap(one: identity.Identity, passphrase: str | None, role: str, *_: object) -> bytes:
-        return real(one, passphrase, role, identity.CHEAPEST)
+    def cheap(owner: identity.Identity, passphrase: str | None, role: str, *_: object) -> bytes:
+        return real(owner, passphrase, role, identity.CHEAPEST)
 
     monkeypatch.setattr(identity, "encode", cheap)
 

@@ -392,24 +392,24 @@ def image(
     return disk.marks
 
 
-def _apply(data: bytearray, one: Operation) -> None:
-    if one.kind == "truncate":
-        del data[one.offset :]
-        data.extend(bytes(one.offset - len(data)))
+def _apply(data: bytearray, operation: Operation) -> None:
+    if operation.kind == "truncate":
+        del data[operation.offset :]
+        data.extend(bytes(operation.offset - len(data)))
         return
-    if len(data) < one.offset:
-        data.extend(bytes(one.offset - len(data)))
-    data[one.offset : one.offset + len(one.data)] = one.data
+    if len(data) < operation.offset:
+        data.extend(bytes(operation.offset - len(data)))
+    data[operation.offset : operation.offset + len(operation.data)] = operation.data
 
 
-def _maybe(data: bytearray, one: Operation, rng: random.Random) -> None:
+def _maybe(data: bytearray, operation: Operation, rng: random.Random) -> None:
     fate = rng.random()
     if fate < 0.4:
         return
-    if fate < 0.6 and one.kind == "write":
-        kept = rng.randrange(0, len(one.data) // SECTOR + 1) * SECTOR
-        one = Operation("write", one.file, "", one.offset, one.data[:kept])
-    _apply(data, one)
+    if fate < 0.6 and operation.kind == "write":
+        kept = rng.randrange(0, len(operation.data) // SECTOR + 1) * SECTOR
+        operation = Operation("write", operation.file, "", operation.offset, operation.data[:kept])
+    _apply(data, operation)
 
 
 def copy(source: Path, target: Path) -> None:
