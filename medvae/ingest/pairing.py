@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -107,15 +108,32 @@ class Pairing:
             return Masks(parts, optional=True, undecided=len(files) > 1)
         tree = self.tree if self.masks is None else self.masks
         if self.masks is not None:
-            bare = PurePosixPath(file.name or file.source).name
-            for name in (file.name, file.name.partition("/")[2], bare):
-                if name and (same := self.masks.find(name)):
+            for name in _may_be_called(file.name or PurePosixPath(file.source).name):
+                if same := self.masks.find(name):
                     self._check_only(same)
+                    self._check_meant(file, name)
                     return Masks((self._beside_masks.parts(same),))
+            if self.is_bids:
+                files = bids.segmentations_for(file.name, list(_files(self.masks)))
+                parts = (self._beside_masks.parts(files[0]),) if len(files) == 1 else ()
+                return Masks(parts, undecided=len(files) > 1)
             if isinstance(self.tree, SingleFile | Pair):
                 single = self.masks.find("")
                 return Masks((self._beside_masks.parts(single),) if single else ())
         return self._named_masks(tree, self.layout.masks.get(file.name, []))
+
+    def _check_meant(self, file: File, mask: str) -> None:
+        """Refuse a mask that may be of several images and is called like none. Raises InputError."""
+        if mask != file.name and (count := self._called[mask]) > 1:
+            raise InputError(
+                f"the mask {printable(mask)} has the name of {count} images: put it into a "
+                "folder that is named like that of its image"
+            )
+
+    @cached_property
+    def _called(self) -> Counter[str]:
+        """How many images a mask may be of, by its name."""
+        return Counter(name for file in _files(self.tree) for name in _may_be_called(file.name))
 
     def _check_only(self, mask: File) -> None:
         """Refuse a mask beside one of the same name in another format. Raises InputError."""
@@ -216,6 +234,16 @@ class Pairing:
             return bool(self.of(File(self.tree, name)).files)
         except InputError:
             return True
+
+
+def _may_be_called(image: str) -> list[str]:
+    """What a mask given apart may be called: as its image, less its first folder, or all."""
+    names = (image, image.partition("/")[2], PurePosixPath(image).name)
+    return [name for name in dict.fromkeys(names) if name]
+
+
+def _files(tree: Tree) -> Iterator[File]:
+    return (file for file in tree.walk() if isinstance(file, File))
 
 
 def _several(masks: set[str]) -> str:

@@ -24,7 +24,7 @@ from medvae.ingest import (
 )
 from medvae.ingest.layout_words import MODALITIES
 from medvae.ingest.notices import Notices
-from medvae.ingest.pairing import EVERY_CONTRAST, Pairing
+from medvae.ingest.pairing import EVERY_CONTRAST, Masks, Pairing
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadRequest, Step, Task
@@ -165,7 +165,7 @@ class Scanning:
             "mask_optional": masks.optional,
             "numbers": masks.numbers,
             "meta": meta,
-            "kinds": self._kinds(file, subject, own, masks.undecided),
+            "kinds": self._kinds(file, subject, own, masks),
         }
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
@@ -266,12 +266,14 @@ class Scanning:
         files = (file, *(part for mask in masks.files for part in mask))
         return Task(file.source, subject, "picture", files, job, 1, own)
 
-    def _kinds(self, file: File, subject: str, own: bool, undecided: bool) -> list[tuple[str, str]]:
+    def _kinds(self, file: File, subject: str, own: bool, masks: Masks) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""
         kinds = {
             ("adni", ""): self._is_by_adni(file, subject),
             ("processed", ""): own and file.name in self._made,
-            ("undecided", ""): undecided,
+            ("undecided", ""): masks.undecided,
+            # Of other layouts by name alone, before a file is read (`Pairing.add_notices`).
+            ("unmasked", ""): self._bids and self.masks is not None and not masks.files,
             ("nameless", ""): self._names_no_contrast(file),
             ("apart", ", ".join(sorted(set(self._apart.values())))): own
             and file.name in self._apart,

@@ -23,6 +23,7 @@ _ENDINGS = (
     (PACKED_PAIR, "it is half of a NIfTI pair: put .hdr and .img side by side"),
     (ARCHIVES, "it is an archive inside the source: give it as a source itself"),
     (SPREADSHEETS, "it is a spreadsheet: save it as CSV, in UTF-8"),
+    ((".csv",), "it is a table that is not read: give it with --subjects if it names patients"),
     ((".gz", ".7z"), "it is an archive inside the source: unpack it"),
 )
 ALONE = (PACKED_PAIR, SPREADSHEETS)

@@ -104,6 +104,7 @@ TYPES = {
     r"DERIVED\PRIMARY\MPR\MIP THIN": "it is a projection",
     r"DERIVED\SECONDARY\MPR\AXIAL MINIP": "it is a projection",
     r"DERIVED\SECONDARY\VRT\SSD": "it is a projection",
+    r"DERIVED\PRIMARY\MNIP\ND": "it is a projection",
     r"DERIVED\PRIMARY\DIXON\FAT_FRACTION": "it is a map of fractions",
     r"DERIVED\PRIMARY\OTHER\PDFF": "it is a map of fractions",
     r"DERIVED\PRIMARY\STIFFNESS": "it is a map of stiffness",

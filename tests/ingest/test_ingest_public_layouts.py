@@ -194,3 +194,70 @@ def test_the_one_folder_of_an_archive_is_its_top(tmp_path: Path, beside: bool) -
     people = {r.subject for r in volumes.values()}
     assert set(volumes) >= {"top/x.nii", "top/y.nii"}
     assert (people == {"P1"}, len(refused)) == ((False, 1) if beside else (True, 0))
+
+
+def test_a_mask_with_the_name_of_several_images_is_given_to_none(tmp_path: Path) -> None:
+    scans(tmp_path / "i", "P1/ct.nii", "P2/ct.nii", "P3/x.nii")
+    for name in ("ct.nii", "x.nii"):
+        save(tmp_path / "l" / name, nifti(LABELS))
+    volumes, refused, _ = found(tmp_path / "i", modality="mri", labels=tmp_path / "l")
+    assert list(volumes) == ["P3/x.nii"]
+    assert volumes["P3/x.nii"].volume.mask is not None
+    assert [why.startswith("the mask ct.nii has the name of 2 images") for why in refused] == [
+        True
+    ] * 2
+
+
+def test_masks_given_for_images_of_one_name_are_found_by_their_folders(tmp_path: Path) -> None:
+    scans(tmp_path / "i", "P1/ct.nii", "P2/ct.nii")
+    save(tmp_path / "l/P1/ct.nii", nifti(LABELS))
+    volumes, refused, notes = found(tmp_path / "i", modality="mri", labels=tmp_path / "l")
+    assert refused == []
+    assert [v.volume.mask is not None for v in volumes.values()] == [True, False]
+    assert [note for note in notes if "without a mask among those of --labels" in note]
+
+
+def test_masks_given_are_found_one_folder_down(tmp_path: Path) -> None:
+    scans(tmp_path / "i", "a/P1/ct.nii", "a/P2/ct.nii")
+    for name in ("P1/ct.nii", "P2/ct.nii"):
+        save(tmp_path / "l" / name, nifti(LABELS))
+    volumes, refused, _ = found(tmp_path / "i", modality="mri", labels=tmp_path / "l")
+    assert refused == []
+    assert [v.volume.mask is not None for v in volumes.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("masks", "there", "told"),
+    [
+        (("sub-1_ses-1_dseg.nii",), True, ""),
+        (
+            ("sub-1_ses-1_desc-a_dseg.nii", "sub-1_ses-1_desc-b_dseg.nii"),
+            False,
+            "several label maps",
+        ),
+        (("sub-1_ses-2_dseg.nii",), False, "without a mask among those of --labels"),
+    ],
+)
+def test_masks_given_for_bids_are_found_by_their_entities(
+    tmp_path: Path, masks: tuple[str, ...], there: bool, told: str
+) -> None:
+    scans(tmp_path / "i", "sub-1/ses-1/anat/sub-1_ses-1_T1w.nii")
+    for name in masks:
+        save(tmp_path / "l" / name, nifti(LABELS))
+    (volume,), refused, notes = (
+        list(part) for part in found(tmp_path / "i", labels=tmp_path / "l")
+    )
+    assert refused == []
+    assert volume.endswith("_T1w.nii")
+    assert bool([n for n in notes if told and told in n]) == bool(told)
+    volumes, _, _ = found(tmp_path / "i", labels=tmp_path / "l")
+    assert (volumes[volume].volume.mask is not None) == there
+
+
+def test_another_table_is_called_one(tmp_path: Path) -> None:
+    scans(tmp_path, "x.nii")
+    save(tmp_path / "patients.csv", TABLE)
+    _, refused, _ = found(tmp_path, modality="mri")
+    assert refused == [
+        "it is a table that is not read: give it with --subjects if it names patients"
+    ]

@@ -56,7 +56,7 @@ NOT_VOLUMES = {
 # images whose intensities are not those of the modality.
 NOT_ANATOMY = (
     (
-        r"(.*[ _])?(M(AX)?[ _-]?IP|MIN[ _-]?IP|MAXIMUM|MINIMUM|VRT|SSD)([ _].*)?",
+        r"(.*[ _])?(M(AX)?[ _-]?IP|MN?IP|MIN[ _-]?IP|MAXIMUM|MINIMUM|VRT|SSD)([ _].*)?",
         "it is a projection, not a slice",
     ),
     (r"PHASE([ _]?MAP)?|P|P_[A-Z]{1,4}|SWI?_P", "it is a phase image, not a picture of anatomy"),
