@@ -123,7 +123,11 @@ class Pairing:
         return self._named_masks(tree, self.layout.masks.get(file.name, []))
 
     def _check_meant(self, file: File, mask: str) -> None:
-        """Refuse a mask that may be of several images and is called like none. Raises InputError."""
+        """Refuse a mask that may be of several images, and of none by its path.
+
+        Raises:
+            InputError: it is such a mask.
+        """
         if mask != file.name and (count := self._called[mask]) > 1:
             raise InputError(
                 f"the mask {printable(mask)} has the name of {count} images: put it into a "
