@@ -87,7 +87,7 @@ def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
     if frames:
         channels = ()
     planar = modality in modalities.names() and modalities.get(str(modality)).planar
-    classes = _classes(folder)
+    rows = _rows(folder)
     # A release of pictures has pictures of itself beside them.
     inside = folder / "images"
     if planar and inside.is_dir():
@@ -98,16 +98,12 @@ def _folder(folder: Path, beside: Manifest | None) -> Iterator[Volume]:
             if Path(item.source).suffix in _PAPERS:
                 continue
             raise UsageError(f"{item.source}: {item.reason}")
-        row = classes.get(item.subject)
-        yield (
-            item.volume
-            if row is None
-            else replace(item.volume, meta=item.volume.meta | {"class": row})
-        )
+        meta = item.volume.meta | rows.get(item.subject, {})
+        yield replace(item.volume, meta=meta)
 
 
-def _classes(folder: Path) -> dict[str, int]:
-    """Subject -> class, of a folder that `generate` or `release create` wrote."""
+def _rows(folder: Path) -> dict[str, dict[str, int | str]]:
+    """Subject -> its class and site, of a folder that `generate` or `release create` wrote."""
     for name, comma, column in (
         ("subjects.csv", ",", "subject"),
         ("participants.tsv", "\t", "participant_id"),
@@ -116,11 +112,20 @@ def _classes(folder: Path) -> dict[str, int]:
             with (folder / name).open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file, delimiter=comma))
             return {
-                str(row[column]).removeprefix("sub-"): int(row["class"])
+                str(row[column]).removeprefix("sub-"): _facts(row)
                 for row in rows
-                if str(row.get("class", "")).isdigit() and row.get(column)
+                if row.get(column)
             }
     return {}
+
+
+def _facts(row: Mapping[str, str | None]) -> dict[str, int | str]:
+    found: dict[str, int | str] = {}
+    if (number := row.get("class") or "").isdigit():
+        found["class"] = int(number)
+    if (site := row.get("site") or "n/a") != "n/a":
+        found["site"] = site
+    return found
 
 
 def evaluate(context: TenantContext, options: EvaluateOptions) -> EvaluateResult:

@@ -21,6 +21,7 @@ from medvae.evaluate.distances import frechet, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histograms, intensities
 from medvae.evaluate.restoration import restoration
+from medvae.evaluate.sites import by_site
 from medvae.grid import Gridded, to_grid
 from medvae.progress import SILENT, Progress
 from medvae.volume import Volume
@@ -61,6 +62,7 @@ class Cohort:
         histograms: [n, C, BINS] of each channel, share of each one's voxels by intensity.
         looks: of each, for the classifier: `shells` of a volume, `thumbnail` of a picture.
         correlations: [C, C] of the channels of each image that has some.
+        sites: where each was made, or None.
     """
 
     gridded: list[Gridded] = field(default_factory=list)
@@ -70,6 +72,7 @@ class Cohort:
     histograms: list[npt.NDArray[np.float64]] = field(default_factory=list)
     looks: list[Features] = field(default_factory=list)
     correlations: list[channels.Matrix] = field(default_factory=list)
+    sites: list[str | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.gridded)
@@ -123,6 +126,8 @@ def evaluate(
     figures: dict[str, dict[str, Any]] = {}
     for name in tools:
         figures |= _distances(name, fake, true, halves)
+    pairs = ((cohort.features[texture.NAME], cohort.sites) for cohort in (fake, true))
+    figures |= by_site(*next(pairs), *next(pairs), options.seed)
     figures |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
     if data.channels:
         figures |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
@@ -209,6 +214,7 @@ def _gather(
             raise InputError(f"a {what} volume cannot be used: {error}") from error
         cohort.gridded.append(gridded)
         cohort.subjects.append(subject)
+        cohort.sites.append(volume.site)
         cohort.labels.append(volume.meta.get("class", volume.meta.get("label")))
         cohort.looks.append(_look(gridded.image))
         if gridded.image.ndim == 4:

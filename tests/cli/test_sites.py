@@ -266,3 +266,19 @@ def test_of_public_people_no_site_is_known(trained: Clinic) -> None:
     refused = trained("pretrain", "-c", QUICK, "--name", "p", *named, ok=False)
     assert refused.code == 2
     assert "data.sites" in refused.err
+
+
+def test_an_evaluation_compares_each_site_with_its_own_patients(
+    trained: Clinic, tmp_path: Path
+) -> None:
+    words = ("--against", "d", "--no-downstream", "--no-baselines")
+    figure = trained("evaluate", "m", *words).json["metrics"]["site_frechet"]
+    assert set(figure["sites"]) == set(SITES)
+    for name, site in figure["sites"].items():
+        assert site["own"] > 0
+        assert set(site["others"]) == set(SITES) - {name}
+        assert site["own"] < min(site["others"].values())
+    # A folder of draws says itself of which site each is.
+    trained("generate", "m", "-n", 20, "-o", tmp_path / "drawn", "--seed", 2)
+    again = trained("evaluate", tmp_path / "drawn", *words).json["metrics"]["site_frechet"]
+    assert sum(site["draws"] for site in again["sites"].values()) == 20
