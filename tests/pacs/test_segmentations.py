@@ -68,3 +68,29 @@ def test_labels_of_a_release_come_back_at_their_place(
         (found,) = [one for one in back if same(one, source)]
         np.testing.assert_allclose(found.affine, source.affine, atol=1e-3)
         assert set(np.unique(found.mask)) == {0, 3, 7}
+
+
+@needs_orthanc
+def test_structures_of_a_release_are_stored_beside_the_segmentations(
+    clinic: Clinic, tmp_path: Path
+) -> None:
+    made = create(
+        volumes=gapped(1),
+        out=tmp_path / "release",
+        facts=facts(SCHEME, body_part="brain", structures=True),
+        sign=KEY.sign,
+        public_key=KEY.public,
+        fmt="dicom",
+    ).path
+    with orthanc(tmp_path / "store") as running:
+        sent = clinic("send", made, running.web).json
+        assert (sent["sent"], sent["failed"]) == (12, [])
+        (study,) = running.ask("/studies?expand")
+        kinds = [running.ask(f"/series/{one}")["MainDicomTags"] for one in study["Series"]]
+        assert sorted(kind["Modality"] for kind in kinds) == ["MR", "RTSTRUCT", "SEG"]
+        words = ("--modality", "mri", "--label-scheme", NAMES)
+        got = clinic("pull", running.web, "-d", "back", *words).json
+    # Both say the same of the series.
+    assert (got["volumes"], got["masks"], got["quarantined"]) == (1, 1, [])
+    (back,) = volumes(clinic, "back")
+    assert same(back, gapped(1)[0])
