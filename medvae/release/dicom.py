@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -326,6 +326,33 @@ def file_meta(storage: str, instance: str) -> FileMetaDataset:
     meta.ImplementationClassUID = UID(_IMPLEMENTATION)
     meta.ImplementationVersionName = "MEDVAE"
     return meta
+
+
+def drawn_on(
+    slices: Slices, mask: Masks, labels: Mapping[str, str], storage: str, word: str
+) -> tuple[Dataset, tuple[bytes | str, ...]]:
+    """An object of labels over a series: who, in which study, and its own UIDs.
+
+    Args:
+        storage: its SOP class.
+        word: of the kind of object, on which its UIDs depend.
+
+    Returns the object, and what further UIDs of it follow from.
+    """
+    from pydicom.dataset import Dataset
+
+    first, dataset = slices.shared, Dataset()
+    for keyword in OF_THE_STUDY:
+        if keyword in first:
+            setattr(dataset, keyword, first[keyword].value)
+    content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
+    series = str(first.SeriesInstanceUID)
+    root: tuple[bytes | str, ...] = (series, content, *labels, *labels.values())
+    dataset.SOPClassUID = storage
+    dataset.SOPInstanceUID = uid(word, *root)
+    dataset.SeriesInstanceUID = uid(f"{word} series", *root)
+    dataset.file_meta = file_meta(storage, dataset.SOPInstanceUID)
+    return dataset, root
 
 
 def decimal(value: float) -> str:

@@ -9,7 +9,6 @@ equal bytes, with no time and no random UID in them.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.dicom import OF_THE_STUDY, Slices, decimal, file_meta, item, uid
+from medvae.release.dicom import Slices, decimal, drawn_on, item, uid
 from medvae.release.dicom_files import (
     element,
     encoded,
@@ -52,22 +51,8 @@ def write_segmentation(
         mask: [X, Y, Z] numbers of the scheme, columns and rows as in the slices.
         labels: number in the mask (as text) -> name; each is a segment.
     """
-    from pydicom.dataset import Dataset
-
-    first, dataset = slices.shared, Dataset()
-    for keyword in OF_THE_STUDY:
-        if keyword in first:
-            setattr(dataset, keyword, first[keyword].value)
-    content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
-    root: tuple[bytes | str, ...] = (
-        str(first.SeriesInstanceUID),
-        content,
-        *labels,
-        *labels.values(),
-    )
-    dataset.SOPClassUID = STORAGE
-    dataset.SOPInstanceUID = uid("segmentation", *root)
-    dataset.SeriesInstanceUID = uid("segmentation series", *root)
+    first = slices.shared
+    dataset, root = drawn_on(slices, mask, labels, STORAGE, "segmentation")
     _say_what(dataset, mask.shape, first)
     dataset.SegmentSequence = [
         _segment(place, number, name) for place, (number, name) in enumerate(labels.items(), 1)
@@ -84,7 +69,6 @@ def write_segmentation(
     bits = np.packbits(pixels, bitorder="little").tobytes()
     dataset.PixelData = bits + b"\0" * (len(bits) % 2)
     dataset["PixelData"].VR = "OB"
-    dataset.file_meta = file_meta(STORAGE, dataset.SOPInstanceUID)
     instances = sequence(
         "ReferencedInstanceSequence", [reference(first, source) for source in slices.own]
     )

@@ -9,7 +9,6 @@ equal bytes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from medvae.release.dicom import OF_THE_STUDY, Slices, file_meta, item, uid
+from medvae.release.dicom import Slices, drawn_on, item
 from medvae.release.dicom_files import element, encoded, reference, sequence, write_object
 
 if TYPE_CHECKING:
@@ -42,37 +41,11 @@ def write_structures(
         mask: [X, Y, Z] numbers of the scheme, columns and rows as in the slices.
         labels: number in the mask (as text) -> name; each is a structure, also an empty one.
     """
-    from pydicom.dataset import Dataset
-
-    first, dataset = slices.shared, Dataset()
-    for keyword in OF_THE_STUDY:
-        if keyword in first:
-            setattr(dataset, keyword, first[keyword].value)
-    content = hashlib.sha256(np.ascontiguousarray(mask).data).digest()
-    root: tuple[bytes | str, ...] = (
-        str(first.SeriesInstanceUID),
-        content,
-        *labels,
-        *labels.values(),
-    )
-    dataset.SOPClassUID = STORAGE
-    dataset.SOPInstanceUID = uid("structures", *root)
-    dataset.SeriesInstanceUID = uid("structures series", *root)
-    dataset.Modality = "RTSTRUCT"
-    dataset.SeriesNumber = 3
-    dataset.InstanceNumber = 1
-    dataset.OperatorsName = ""
-    dataset.StructureSetLabel = "LABELS"
-    dataset.StructureSetDescription = "Labels generated together with the image"
-    dataset.StructureSetDate = first.ContentDate
-    dataset.StructureSetTime = first.ContentTime
-    dataset.ApprovalStatus = "UNAPPROVED"
-    dataset.ReferencedFrameOfReferenceSequence = [_frame(slices)]
-    frame = first.FrameOfReferenceUID
+    dataset = _described(slices, mask, labels)
     dataset.StructureSetROISequence = [
         item(
             ROINumber=place,
-            ReferencedFrameOfReferenceUID=frame,
+            ReferencedFrameOfReferenceUID=slices.shared.FrameOfReferenceUID,
             ROIName=name[:_LONGEST].replace("\\", "/"),
             ROIGenerationAlgorithm="AUTOMATIC",
         )
@@ -87,11 +60,27 @@ def write_structures(
         )
         for place in range(1, len(labels) + 1)
     ]
-    dataset.file_meta = file_meta(STORAGE, dataset.SOPInstanceUID)
     contours = [
         _structure(place, slices, mask == int(number)) for place, number in enumerate(labels, 1)
     ]
     write_object(path, dataset, {"ROIContourSequence": sequence("ROIContourSequence", contours)})
+
+
+def _described(slices: Slices, mask: npt.NDArray[np.uint8], labels: Mapping[str, str]) -> Dataset:
+    """Whose it is, what it is, and on which series; without any structure."""
+    first = slices.shared
+    dataset, _ = drawn_on(slices, mask, labels, STORAGE, "structures")
+    dataset.Modality = "RTSTRUCT"
+    dataset.SeriesNumber = 3
+    dataset.InstanceNumber = 1
+    dataset.OperatorsName = ""
+    dataset.StructureSetLabel = "LABELS"
+    dataset.StructureSetDescription = "Labels generated together with the image"
+    dataset.StructureSetDate = first.ContentDate
+    dataset.StructureSetTime = first.ContentTime
+    dataset.ApprovalStatus = "UNAPPROVED"
+    dataset.ReferencedFrameOfReferenceSequence = [_frame(slices)]
+    return dataset
 
 
 def _frame(slices: Slices) -> Dataset:
