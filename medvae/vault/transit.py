@@ -13,20 +13,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import ipaddress
 import json
 import os
 import re
-import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from medvae.errors import AccessError, IntegrityError, UsageError
 from medvae.vault import fileio, format
 from medvae.vault.providers import Recipient, UnwrapError
+
+if TYPE_CHECKING:
+    # Loaded where a server is asked: every command would wait for it.
+    import http.client
 
 KIND: Final = "transit"
 _TOKENS: Final = ("BAO_TOKEN", "VAULT_TOKEN")
@@ -92,6 +94,8 @@ class TransitProvider:
             raise UnwrapError from error
 
     def _ask(self, verb: str, body: dict[str, str]) -> dict[str, Any]:
+        import http.client
+
         connection = _connect(self.address)
         path = f"/v1/{self.mount}/{verb}/{self.key}"
         headers = {"X-Vault-Token": _token(), "X-Vault-Request": "true"}
@@ -170,6 +174,9 @@ def _check_address(address: str) -> None:
 
 
 def _connect(address: str) -> http.client.HTTPConnection:
+    import http.client
+    import ssl
+
     parts = urlsplit(address)
     host = parts.hostname or ""
     if parts.scheme == "http":
