@@ -22,7 +22,6 @@ from medvae.ingest.dicom.files import (
     read_dataset,
     shared_part,
 )
-from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import (
     is_doubtful,
     is_mosaic,
@@ -31,6 +30,7 @@ from medvae.ingest.dicom.kinds import (
     storage_of,
     why_not,
 )
+from medvae.ingest.dicom.pixels import count_of
 from medvae.ingest.dicom.values import floats, text, whole
 from medvae.ingest.digests import digest
 from medvae.ingest.nobody import bare, is_nobody, plain

@@ -16,9 +16,9 @@ from pydicom.dataset import Dataset
 from medvae.errors import InputError
 from medvae.ingest import facts
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset
-from medvae.ingest.dicom.frames import checked_pixels, padding
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, why_not
+from medvae.ingest.dicom.pixels import checked_pixels, padding
 from medvae.ingest.dicom.values import floats, number, text, whole
 from medvae.ingest.records import Limits
 from medvae.volume import Volume

@@ -11,8 +11,8 @@ from medvae.errors import InputError
 from medvae.ingest.dicom import contours, segments
 from medvae.ingest.dicom.dimensions import scans_of
 from medvae.ingest.dicom.files import FRAMES, IDENTITY, read_dataset
-from medvae.ingest.dicom.frames import count_of
 from medvae.ingest.dicom.kinds import marks_of
+from medvae.ingest.dicom.pixels import count_of
 from medvae.ingest.dicom.values import text, wholes
 from medvae.ingest.records import Limits
 

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from medvae.errors import InputError
-from medvae.ingest.dicom.frames import decoded
+from medvae.ingest.dicom.pixels import decoded
 from medvae.ingest.dicom.values import floats, text, whole
 from medvae.ingest.records import Limits
 from medvae.ingest.stored import FROM_LPS

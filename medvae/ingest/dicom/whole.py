@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 
 from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.files import read_dataset
-from medvae.ingest.dicom.frames import count_of
+from medvae.ingest.dicom.pixels import count_of
 
 
 @dataclass
