@@ -11,6 +11,21 @@ from scipy.spatial.distance import cdist
 Features = npt.NDArray[np.float64]
 
 
+# A number that varies less than this among real images is taken to be the same in all.
+LEAST_DEVIATION = 1e-4
+
+
+def in_deviations(synthetic: Features, real: Features) -> tuple[Features, Features]:
+    """Numbers of different units, each in deviations of the real ones.
+
+    One that is the same in all real images (the darkest quantile before a black background) has
+    no deviation: it stays in its own unit, where the least difference would count beyond measure.
+    """
+    centre, deviation = real.mean(axis=0), real.std(axis=0)
+    scale = np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
+    return (synthetic - centre) / scale, (real - centre) / scale
+
+
 def frechet(first: Features, second: Features) -> float:
     """Squared Frechet distance between Gaussians fitted to the two sets (Heusel et al. 2017).
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from medvae.config import MAX_LABELS, DataConfig
 from medvae.errors import InputError
 from medvae.evaluate import channels, network, pictures, shells, texture
-from medvae.evaluate.distances import frechet, manifold, mmd, spread
+from medvae.evaluate.distances import frechet, in_deviations, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.evaluate.intensities import histograms, intensities
 from medvae.evaluate.restoration import restoration
@@ -126,8 +126,8 @@ def evaluate(
     figures: dict[str, dict[str, Any]] = {}
     for name in tools:
         figures |= _distances(name, fake, true, halves)
-    pairs = ((cohort.features[texture.NAME], cohort.sites) for cohort in (fake, true))
-    figures |= by_site(*next(pairs), *next(pairs), options.seed)
+    ours, two = in_deviations(fake.features[texture.NAME], true.features[texture.NAME])
+    figures |= by_site(ours, fake.sites, two, true.sites, options.seed)
     figures |= intensities(np.stack(fake.histograms), np.stack(true.histograms), halves, data)
     if data.channels:
         figures |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
@@ -249,9 +249,7 @@ def _distances(
         extra["slices"] = network.SLICES if rows > 1 else "the whole picture"
         short = "efficientnet"
     else:
-        # Numbers of different units: each is taken in deviations of the real ones.
-        centre, scale = two.mean(axis=0), two.std(axis=0) + 1e-9
-        ours, two = (ours - centre) / scale, (two - centre) / scale
+        ours, two = in_deviations(ours, two)
         short = "texture"
     first, second = two[by_row], two[~by_row]
     fakes, trues = _by_volume(ours, rows), _by_volume(two, rows)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvae.evaluate.distances import frechet, manifold, mmd, spread
+from medvae.evaluate.distances import frechet, in_deviations, manifold, mmd, spread
 
 Features = npt.NDArray[np.float64]
 
@@ -105,3 +105,12 @@ def test_manifold_with_a_single_outlier_in_the_real_set() -> None:
 def test_spread_of_a_square() -> None:
     corners = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]])
     assert spread(corners) == pytest.approx((4 * 1 + 2 * 2**0.5) / 6)
+
+
+def test_a_number_that_real_images_share_stays_in_its_own_unit() -> None:
+    real = np.column_stack([np.random.default_rng(0).normal(0, 5, 40), np.full(40, -1.0)])
+    made = np.column_stack([np.random.default_rng(1).normal(0, 5, 40), np.full(40, -0.98)])
+    ours, theirs = in_deviations(made, real)
+    assert theirs[:, 0].std() == pytest.approx(1.0)
+    np.testing.assert_allclose(ours[:, 1], 0.02)
+    assert frechet(ours, theirs) < 0.5
