@@ -22,7 +22,6 @@ from medvae.ingest import (
     picture_files,
     unread,
 )
-from medvae.ingest.layout_words import MODALITIES
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import EVERY_CONTRAST, Masks, Pairing
 from medvae.ingest.processed import processed
@@ -157,7 +156,7 @@ class Scanning:
         image_files = self._pairing.parts(file)
         job = {
             "modality": modality,
-            "named": _modality_in(file.name or file.source),
+            "named": channel_names.modality_in(file.name or file.source),
             "image": _bare(image_files),
             "masks": [_bare(mask) for mask in masks.files],
             "orientation": self.options.orientation,
@@ -398,9 +397,3 @@ def _name(file: File) -> str:
 def _bare(files: tuple[File, ...]) -> list[str]:
     """The names of files without their folders."""
     return [PurePosixPath(file.name or file.source).name for file in files]
-
-
-def _modality_in(name: str) -> str | None:
-    """The modality that a file's name says, to be compared with a guess."""
-    modalities_named = {MODALITIES[token] for token in layouts.tokens(name) if token in MODALITIES}
-    return modalities_named.pop() if len(modalities_named) == 1 else None
