@@ -137,7 +137,7 @@ def resolve(tenant: Tenant, ref: str) -> str:
         raise NotFoundError(f"tenant {tenant.name} has no data set {name!r}; it has: {has}")
     if not at:
         return f"{name}@{max(versions)}"
-    if not version.isdigit() or int(version) not in versions:
+    if not (version.isdecimal() and len(version) <= 9 and int(version) in versions):
         has = ", ".join(str(v) for v in sorted(versions))
         raise NotFoundError(f"data set {name} has no version {version!r}; it has: {has}")
     return f"{name}@{int(version)}"

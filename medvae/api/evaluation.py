@@ -121,7 +121,7 @@ def _rows(folder: Path) -> dict[str, dict[str, int | str]]:
 
 def _facts(row: Mapping[str, str | None]) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
-    if (number := row.get("class") or "").isdigit():
+    if (number := row.get("class") or "").isdecimal() and len(number) <= 9:
         found["class"] = int(number)
     if (site := row.get("site") or "n/a") != "n/a":
         found["site"] = site

@@ -122,7 +122,7 @@ class Journal:
             UsageError: `anchor` is not what `head` gives.
         """
         count, _, link = anchor.partition(":")
-        if not count.isdigit() or len(link) != 2 * len(GENESIS):
+        if not (count.isdecimal() and len(count) <= 18) or len(link) != 2 * len(GENESIS):
             raise UsageError(f"{anchor!r} is not a journal's head: expected COUNT:HEX")
         with self._session.read_tx() as (connection, keys):
             records = scan(connection, keys).journals.get(index(keys, self.name), [])

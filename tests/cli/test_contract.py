@@ -52,6 +52,10 @@ def test_ingest_counts_patients_not_files(journey: Clinic) -> None:
     # Other tests of the shared journey may have ingested data sets of their own.
     listed = [one["dataset"] for one in journey("dataset", "list").json["datasets"]]
     assert "phantoms" in listed
+    for version in ("9", "\u00b2", "9" * 5000, "-1", "x"):
+        refused = journey("dataset", "show", f"phantoms@{version}", ok=False)
+        assert refused.code == 7
+        assert "has no version" in refused.err
 
 
 def test_ingesting_the_same_files_again_makes_no_new_version(clinic: Clinic, scans: Path) -> None:

@@ -14,6 +14,7 @@ from test_ingest_dicom_odd import COUNT, GRID, RADIUS, body, scan
 from test_ingest_dicom_series import each_a_series
 
 from medvae.ingest import Ingested, Quarantined, read
+from medvae.ingest.dicom.traits import traits_of
 
 Make = Callable[[], list[Dataset]]
 
@@ -98,6 +99,13 @@ def test_scans_of_one_place_come_apart_by_what_distinguishes_them(
 def test_a_value_of_another_owner_distinguishes_nothing(tmp_path: Path) -> None:
     slices = private(0x43, "ELSCINT1", 0x39, "IS", ([0, 8, 0, 0], [800, 8, 0, 0]))
     assert "where another one is" in refusal(write(tmp_path / "d", slices))
+
+
+@pytest.mark.parametrize("value", [b"\xb2\\8", b"9" * 5000, b""])
+def test_a_b_value_that_is_no_number_stops_nothing(value: bytes) -> None:
+    data = Dataset()
+    data.private_block(0x43, "GEMS_PARM_01", create=True).add_new(0x39, "UN", value)
+    assert traits_of(data, b"s" * 32)
 
 
 TYPES = {

@@ -71,7 +71,8 @@ def test_a_tail_cut_off_is_found_by_reading_verify_and_an_anchor(tenant: Tenant)
 
 
 def test_heads_that_are_none(tenant: Tenant) -> None:
-    for text in ("", "1", "x:00", "1:00", "-1:" + "0" * 64):
+    zeros = ":" + "0" * 64
+    for text in ("", "1", "x:00", "1:00", "-1" + zeros, "\u00b2" + zeros, "9" * 5000 + zeros):
         with pytest.raises(UsageError):
             tenant.journal("ledger").check(text)
 

@@ -93,7 +93,7 @@ def _sign(csa: dict[str, list[str]], normal: npt.NDArray[np.float64]) -> int:
 
 def _whole(csa: dict[str, list[str]], name: str) -> int:
     values = csa.get(name, [])
-    return int(values[0]) if values and values[0].isdigit() and len(values[0]) < 6 else 0
+    return int(values[0]) if values and values[0].isdecimal() and len(values[0]) < 6 else 0
 
 
 def _csa(header: Dataset) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def _b_value(header: Dataset, salt: bytes) -> str:
         value = private_number(header, *SIEMENS_B_VALUE)
     if value is None and (stored := private_bytes(header, *GE_B_VALUE)):
         first = stored.decode("latin-1").partition("\\")[0].strip(" \0")
-        value = int(first) % GE_ADDED if first.isdigit() else None
+        value = int(first) % GE_ADDED if first.isdecimal() and len(first) <= 12 else None
     if value is None:
         return _hidden(salt, private_bytes(header, *UNITED_B_VALUE).hex())
     return _rounded(value, 0)
