@@ -154,6 +154,6 @@ FOREIGN = {
 def test_other_enhanced_images_are_refused_by_what_they_are(tmp_path: Path) -> None:
     for end, what in FOREIGN.items():
         folder = write(tmp_path / end, [scan(STORAGE + end)])
-        assert refusal(folder) == f"it is {what}: expected MR, CT or PT image storage"
+        assert refusal(folder) == f"it is {what}: expected MR, CT, PT or DX image storage"
     own = write(tmp_path / "own", [scan("1.3.46.670589.11.0.0.12.1")])
     assert "of a class that DICOM does not know, such as a vendor's own" in refusal(own)

@@ -317,7 +317,7 @@ HONEST: dict[str, Any] = {
     "doubtful": False, "key": "k", "study": "s", "series": "r", "alike": "a", "size": [4, 4, 1],
     "spacing": [1, 1], "orientation": [1, 0, 0, 0, 1, 0], "position": [0, 0, 0],
     "thickness": [1], "traits": [""] * len(TRAITS), "person": [""] * 6, "space": "",
-    "contrasts": [], "scans": [], "counted": 0,
+    "contrasts": [], "scans": [], "counted": 0, "moment": None,
 }  # fmt: skip
 
 
@@ -337,6 +337,7 @@ HONEST: dict[str, Any] = {
             ("person", None),
             ("contrasts", None),
             ("whole", True),
+            ("moment", [float("nan")]),
         )
     ],
 )
