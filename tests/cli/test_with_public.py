@@ -173,7 +173,9 @@ def test_a_public_person_who_was_ingested_since_stops_the_release(
         *("ingest", folder / "images", "--labels", folder / "labels", "-d", "late"),
         *("--modality", "mri", "--label-scheme", SCHEME, "--files-are-patients"),
     )
-    refused = hospital(*WORDS, "-o", tmp_path / "out", ok=False)
-    assert refused.code == 2
-    assert "ingested patient" in refused.err
-    assert not (tmp_path / "out").exists()
+    # Compared with nobody, too: the images themselves are looked at.
+    for words in (WORDS, (*WORDS, "--reference", "none")):
+        refused = hospital(*words, "-o", tmp_path / "out", ok=False)
+        assert refused.code == 2
+        assert "ingested patient" in refused.err
+        assert not (tmp_path / "out").exists()
