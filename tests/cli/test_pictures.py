@@ -123,11 +123,12 @@ def test_a_bundle_of_monai_draws_the_same_pictures(ward: Clinic, tmp_path: Path)
 
 def test_a_release_verifies_and_is_evaluated_and_audited(ward: Clinic, tmp_path: Path) -> None:
     out = tmp_path / "release"
-    made = ward("release", "create", "m", "-n", "8", "-o", out).json
+    # Among few pictures one class may be missing, and then no classification can be measured.
+    made = ward("release", "create", "m", "-n", "24", "-o", out).json
     assert made["passed"] is True
     checked = ward("release", "verify", out, "--public-key", out / "signer.pem").json
     assert checked["valid"] is True
-    assert len(list((out / "images").glob("*.png"))) == 8
+    assert len(list((out / "images").glob("*.png"))) == 24
     card = json.loads((out / "card.json").read_text())
     assert card["model"]["statistics"] == "cosines"
     assert any("slow waves" in limit for limit in card["known_limits"])
