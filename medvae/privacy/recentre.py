@@ -61,8 +61,9 @@ def recentred_release(
     """The noised mean of per-patient vectors, by the mechanisms `centre` and `rest`.
 
     Formal guarantee: one run of `centre`, then one of `rest`, composed adaptively. A patient's
-    vector enters the second as its difference from the released centre, clipped to RADIUS * clip;
-    a missing patient adds nothing to either sum.
+    vector enters the second as its difference from the released centre, clipped to RADIUS * clip.
+    A patient who is missing, or whose vector is zero (blank scans), adds nothing to either sum: less
+    the centre, blank scans would be up to 2 * RADIUS * clip from that patient's own.
 
     Args:
         vectors: as in `gaussian_release`; kept in memory, [patients, dimension] float64.
@@ -85,7 +86,7 @@ def recentred_release(
     )
     point = shrunk(first, centre.noise_multiplier * clip / divisor)
     differences = gaussian_release(
-        (vector - point for vector in arrays),
+        (vector - point if vector.any() else vector for vector in arrays),
         clip=RADIUS * clip,
         mechanism=rest,
         divisor=divisor,

@@ -89,7 +89,7 @@ def sentences(privacy: PrivacyFacts, figures: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"The comparison is with the same training in which this {unit}'s scans were blank. But "
+        f"The comparison is with the same training in which this {unit} contributed nothing. But "
         f"for a chance of {probability:g}, no attacker's odds that the {unit} took part grow by "
         f"more than a factor of e^{loss:g} ({_posterior(loss)}). Of all {unit}s who took part, an "
         f"attacker who knows everything else finds at most {_found(figures, 0.01)} at 1% false "

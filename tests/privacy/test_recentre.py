@@ -91,6 +91,21 @@ def test_the_second_release_is_of_clipped_differences() -> None:
     assert np.linalg.norm(moved) < 2 * (1.0 + RADIUS) / 120
 
 
+@pytest.mark.parametrize("nothing", [0.0, -0.0, np.nan, np.inf])
+def test_a_patient_with_blank_scans_moves_the_sums_no_more_than_a_missing_one(nothing) -> None:
+    """Under one keystream: whoever replaces a patient by blank scans replaces him by nothing."""
+    mechanisms = [Mechanism(name, 1.0, 1, 0.5) for name in ("x.centre", "x")]
+    constants = {"clip": 1.0, "centre": mechanisms[0], "rest": mechanisms[1], "dimension": 60}
+    others = cohort(shared=0.95)
+
+    def released(vectors: np.ndarray) -> np.ndarray:
+        source = NoiseSource(bytes(32))
+        return recentred_release(vectors, divisor=float(PATIENTS), noise=source, **constants)
+
+    blank = np.vstack([others, np.full((1, DIMENSION), nothing)])
+    assert np.array_equal(released(blank), released(others))
+
+
 def test_planned_noise_is_the_noise_that_is_added() -> None:
     shares = [*requests("x", 0.5, 8.0, PATIENTS), ("y", 0.5)]
     plan = make_plan(
