@@ -201,33 +201,17 @@ def _figures(
     }
 
 
-def looks(tenant: Tenant, patients: frozenset[str]) -> dict[str, int]:
-    """How often figures on any of `patients` were looked at, by verb, from the audit log.
+def looks(tenant: Tenant) -> dict[str, int]:
+    """How often figures on patients of the tenant were looked at, by verb, from the audit log.
 
-    A look at a data set that is gone, or that an older log does not name by its version,
-    counts: it may have held them.
+    Whoever the patients were: the count of looks at data sets that share one with a model's would
+    reveal to the readers of its card which data sets do.
     """
     counts = {"evaluate": 0, "audit": 0}
-    shares: dict[str, bool] = {}
     for event in tenant.events():
-        if event["event"] not in counts or event["outcome"] != "success":
-            continue
-        label = str(event["details"].get("dataset"))
-        if label not in shares:
-            shares[label] = _shares(tenant, label, patients)
-        counts[event["event"]] += shares[label]
+        if event["event"] in counts and event["outcome"] == "success":
+            counts[event["event"]] += 1
     return counts
-
-
-def _shares(tenant: Tenant, label: str, patients: frozenset[str]) -> bool:
-    """Whether a data set holds any of these patients, or cannot be shown not to."""
-    if "@" not in label:
-        return True
-    try:
-        manifest = datasets.load(tenant, label)
-    except NotFoundError:
-        return True
-    return not patients.isdisjoint(datasets.subjects(manifest))
 
 
 def audit(

@@ -18,7 +18,7 @@ from medvae.progress import SILENT, Progress
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
     from medvae.model import Artifact
-    from medvae.release import Account, GateInputs, Looks, People, ReleaseFacts, VerifyResult
+    from medvae.release import Account, GateInputs, Looks, ReleaseFacts, VerifyResult
     from medvae.vault import Tenant
 
 
@@ -59,7 +59,6 @@ def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
             debited=accounted.debited,
             account=accounted.account,
             looks=accounted.looks,
-            people=accounted.people,
             public=public,
             structures=options.structures,
             **({"license": options.licence} if options.licence else {}),
@@ -130,17 +129,17 @@ class _Accounted:
     debited: bool | None = None
     account: Account | None = None
     looks: Looks | None = None
-    people: People | None = None
 
 
 def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
-    """What ledger and audit log say of the patients behind a model, and behind those it goes on
-    from.
+    """What ledger and audit log say of the trainings behind a model, and of those it goes on from.
+
+    Whatever is in it goes on the card, so nothing of it says who took part in which training.
     """
     from medvae.api.accounts import ledger
     from medvae.api.evaluation import looks
     from medvae.privacy import Plan
-    from medvae.release import Account, Looks, People
+    from medvae.release import Account, Looks
 
     run = models.run_of(tenant, name)
     if run is None:
@@ -151,16 +150,11 @@ def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
         # A name that has no run, or one of another plan, is a run that nothing was debited for.
         record = models.run_of(tenant, earlier["name"]) or {**run, "id": ""}
         runs.append((record, Plan.from_json(earlier["plan"])))
-    charged = [book.charged(record["id"]) for record, _ in runs]
-    patients = frozenset[str]().union(*charged)
-    spent = book.spent(sorted(patients))
+    most = book.most()
     return _Accounted(
         debited=all(book.holds(record["id"], plan) for record, plan in runs),
-        account=Account(spent.spent, spent.delta, spent.events),
-        looks=Looks(**looks(tenant, patients)),
-        people=None
-        if len(runs) == 1
-        else People(len(patients), len(patients) < sum(len(subjects) for subjects in charged)),
+        account=Account(most.spent, most.delta, most.events),
+        looks=Looks(**looks(tenant)),
     )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medvae.api.context import TenantContext
     from medvae.api.crew import Crew
     from medvae.config import RunConfig
+    from medvae.model import Artifact
     from medvae.privacy import Plan
     from medvae.vault import Tenant
 
@@ -203,7 +204,8 @@ def train(context: TenantContext, options: TrainOptions) -> TrainResult:
     one transaction the model in and the secret and checkpoint out.
 
     Raises:
-        BudgetError: the plan would pass the tenant's limit for one of the patients.
+        BudgetError: the plan would pass the tenant's limit for one of the patients, or with the
+            trainings behind `init`.
         UsageError: the run exists (and `resume` was not asked), or was made differently; fewer
             than 20 patients without `small_cohort`; as `crew.gathered`.
         IntegrityError: a volume of the data set is damaged, or another process does not fit.
@@ -290,6 +292,7 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
     pick(context.device)
     constants = continuing.constants(options.init, init)
     planned = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
+    _check_ancestry(tenant, options.init, init, planned)
     ledger(tenant).check(planned, datasets.subjects(manifest))
     damage = integrity.verify(tenant, label, False, progress).damaged
     if damage:
@@ -313,6 +316,30 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
         tenant.put("run-secret", secrets.token_bytes(32), name=options.name)
     tenant.record("train", model=options.name, dataset=label, epsilon=planned.epsilon)
     return run
+
+
+def _check_ancestry(
+    tenant: Tenant, name: str | None, earlier: Artifact | None, planned: Plan
+) -> None:
+    """Refuse what could never be released, before it is paid for.
+
+    A release states the composition of all trainings behind its model, whoever took part in which.
+
+    Raises:
+        BudgetError: it would be above the tenant's limit.
+    """
+    from medvae import privacy
+    from medvae.train import continuing
+
+    past = [privacy.Plan.from_json(one["plan"]) for one in continuing.ancestry(earlier, "")]
+    mechanisms = [mechanism for plan in (planned, *past) for mechanism in plan.mechanisms]
+    cost = privacy.epsilon(mechanisms, planned.delta)
+    if past and cost > tenant.epsilon_limit:
+        raise BudgetError(
+            f"with the trainings behind --init {name} the model would have epsilon {cost:.4g}, "
+            f"above the limit {tenant.epsilon_limit:g} of tenant {tenant.name}, and could not be "
+            "released; lower --epsilon, or train without --init"
+        )
 
 
 def _resume(tenant: Tenant, options: TrainOptions) -> RunRecord:

@@ -155,16 +155,27 @@ class Ledger:
         touched = {index for history in histories for index in history}
         return Spent(self.limit, worst, max(self.limit - worst, 0.0), len(touched), self.delta)
 
+    def most(self) -> Spent:
+        """What no patient has lost more than, whoever took part in what.
+
+        All debits composed, as if one patient were charged with each: a figure of the plans alone,
+        so that a release may state it. What the most exposed patient lost (`spent`) says who is in
+        several data sets. Never above the limit, which every debit at this delta was held against.
+
+        Raises:
+            IntegrityError: the journal holds a record that cannot be read.
+        """
+        entries = self._read()
+        cost = self._cost(entries, tuple(range(len(entries))))
+        if all(entry.delta == self.delta for entry in entries):
+            cost = min(cost, self.limit)
+        left = max(self.limit - cost, 0.0)
+        return Spent(self.limit, cost, left, len(entries), self.delta)
+
     def holds(self, run_id: str, plan: Plan) -> bool:
         """Whether exactly this plan was debited for this run."""
         digest = plan.digest().hex()
         return any(entry.run == run_id and entry.plan == digest for entry in self._read())
-
-    def charged(self, run_id: str) -> frozenset[str]:
-        """Pseudonyms of the patients whom this run was charged to; empty for an unknown run."""
-        return frozenset(
-            subject for entry in self._read() if entry.run == run_id for subject in entry.subjects
-        )
 
     def history(self, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The debits that touch any of `subjects` (None: all), oldest first, as JSON values."""

@@ -62,8 +62,8 @@ def recentred_release(
 
     Formal guarantee: one run of `centre`, then one of `rest`, composed adaptively. A patient's
     vector enters the second as its difference from the released centre, clipped to RADIUS * clip.
-    A patient who is missing, or whose vector is zero (blank scans), adds nothing to either sum: less
-    the centre, blank scans would be up to 2 * RADIUS * clip from that patient's own.
+    A patient who is missing, or whose vector is zero (blank scans), adds nothing to either sum:
+    less the centre, blank scans would be up to 2 * RADIUS * clip from that patient's own.
 
     Args:
         vectors: as in `gaussian_release`; kept in memory, [patients, dimension] float64.

@@ -6,7 +6,6 @@ verify   folder (+ public key) -> valid or not, and what is wrong
 
 from medvae.release.bundle import create
 from medvae.release.check import VerifyResult, verify
-from medvae.release.continued import People
 from medvae.release.dicom_writer import write_dicom
 from medvae.release.facts import (
     Account,
@@ -32,7 +31,6 @@ __all__ = [
     "GateInputs",
     "Looks",
     "OpenRelease",
-    "People",
     "PrivacyFacts",
     "PublicImages",
     "Recall",

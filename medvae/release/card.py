@@ -119,11 +119,11 @@ def looks_note(privacy: PrivacyFacts) -> str:
     assert privacy.looks is not None
     evaluate, audit = privacy.looks.evaluate, privacy.looks.audit
     before = (
-        "neither evaluate nor audit was run on these patients before this release"
+        "neither evaluate nor audit was run on patients of this tenant before this release"
         if evaluate + audit == 0
         else f"before this release, evaluate was run {_times(evaluate)} and audit "
-        f"{_times(audit)} on these patients, and whatever was chosen by their figures is not "
-        "covered by the guarantee"
+        f"{_times(audit)} on patients of this tenant, and whatever was chosen by their figures is "
+        "not covered by the guarantee"
     )
     return (
         "configuration, model, seed and number of volumes were not chosen by figures on these "
@@ -180,9 +180,9 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "per_patient_limit": privacy.tenant_limit,
         "lost_in_all": {
             **asdict(privacy.account),
-            "note": f"what the most exposed {privacy.unit} has lost at this tenant up to the "
-            "signing of this release, all trainings composed; accounts of other tenants are not "
-            "linked to it",
+            "note": f"no {privacy.unit} has lost more at this tenant up to the signing of this "
+            "release: all its trainings composed, whoever took part in which, and at most the "
+            "limit; accounts of other tenants are not linked to it",
         },
         "looks": asdict(privacy.looks),
         "interpretation": sentences(privacy, figures),
@@ -228,11 +228,9 @@ def _composition(privacy: PrivacyFacts) -> str:
         for past in privacy.continues
     )
     who = (
-        f"a {privacy.unit} may be in several of these trainings, so the mechanisms above are those "
-        "of all of them, composed"
-        if privacy.overlap
-        else f"no {privacy.unit} is in two of these trainings, so the mechanisms above are those "
-        "of the costliest one"
+        f"the mechanisms above are those of all of these trainings, composed, because a "
+        f"{privacy.unit} may be in several (nothing here says whether one is); who is in one alone "
+        "has lost that one's epsilon"
     )
     return (
         f"the training went on from {names}, and each had a plan that was fixed and debited before "
@@ -246,8 +244,9 @@ def _summary(privacy: PrivacyFacts) -> str:
         if privacy.unit == "patient"
         else "the level of the file (no patient identifiers were given)"
     )
+    people = f"{'at most ' if privacy.continues else ''}{privacy.patients} {privacy.unit}s"
     return (
-        f"Everything in this release that depends on the {privacy.patients} {privacy.unit}s was "
+        f"Everything in this release that depends on the {people} was "
         f"computed under ({privacy.epsilon:g}, {privacy.delta:g})-differential privacy at {level}."
     )
 

@@ -187,10 +187,11 @@ def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
         "unit of privacy": privacy["unit"],
         "neighbouring relation": privacy["neighbouring_relation"],
         f"{privacy['unit_kind']}s": str(privacy["patients"]),
-        "lost in all": f"epsilon {lost['epsilon']:.4g} at delta {lost['delta']:g}, "
+        "lost in all": f"at most epsilon {lost['epsilon']:.4g} at delta {lost['delta']:g}, "
         f"{lost['debits']} debit{'' if lost['debits'] == 1 else 's'}: {lost['note']}",
         "limit in all": "none stated" if limit is None else f"epsilon {limit:g}",
-        "looks at these patients before": f"evaluate {looks['evaluate']}, audit {looks['audit']}",
+        "looks at the tenant's patients before": f"evaluate {looks['evaluate']}, "
+        f"audit {looks['audit']}",
         "trust model": privacy["trust_model"],
         "composition": privacy["composition"],
         **_continues(privacy.get("continues", [])),

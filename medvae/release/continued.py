@@ -1,4 +1,8 @@
-"""What a release states of a model whose training went on from earlier private ones."""
+"""What a release states of a model whose training went on from earlier private ones.
+
+It never says whether a patient is in several of these trainings, nor how many are: that is a fact
+of the patients, and no noise was added to it.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +15,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class People:
-    """Who is behind a model.
-
-    Attributes:
-        count: patients (or files) of all trainings that made it, each once.
-        overlap: one of them is in several of these trainings.
-    """
-
-    count: int
-    overlap: bool
-
-
-@dataclass(frozen=True)
 class Worst:
     """What the patient who may have lost most lost by the plans behind a model."""
 
@@ -32,8 +23,8 @@ class Worst:
     planned: float | None
 
 
-def worst_of(plans: Sequence[Plan], target: float | None, overlap: bool) -> Worst:
-    """Of several plans on different patients the costliest, else their composition.
+def worst_of(plans: Sequence[Plan], target: float | None) -> Worst:
+    """The composition of all plans, whoever the patients are: one of them may be in each training.
 
     target: epsilon that the first plan was made for; the others carry theirs.
     """
@@ -43,10 +34,8 @@ def worst_of(plans: Sequence[Plan], target: float | None, overlap: bool) -> Wors
         earlier_plan.constants.get("privacy", {}).get("epsilon") for earlier_plan in plans[1:]
     ]
     targets = [target, *earlier]
-    if not overlap or len(plans) == 1:
-        costliest = max(range(len(plans)), key=lambda number: plans[number].epsilon)
-        plan = plans[costliest]
-        return Worst(plan.mechanisms, plan.epsilon, targets[costliest])
+    if len(plans) == 1:
+        return Worst(plans[0].mechanisms, plans[0].epsilon, target)
     mechanisms = tuple(mechanism for plan in plans for mechanism in plan.mechanisms)
     targets_known = [value for value in targets if value is not None]
     planned = sum(targets_known) if len(targets_known) == len(targets) else None

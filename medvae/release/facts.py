@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import IntegrityError, UsageError
-from medvae.release.continued import People, shown, worst_of
+from medvae.release.continued import shown, worst_of
 
 _LONGEST = 200
 
@@ -40,11 +40,11 @@ def _today() -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """What the most exposed patient behind a model has lost at this tenant, at signing time.
+    """What no patient has lost more than at this tenant, at signing time (`Ledger.most`).
 
     Attributes:
         epsilon, delta: of all debits together; accounts of other tenants are not linked.
-        debits: how many trainings were charged to these patients.
+        debits: how many trainings the tenant was charged for, whoever the patients were.
     """
 
     epsilon: float
@@ -54,10 +54,11 @@ class Account:
 
 @dataclass(frozen=True)
 class Looks:
-    """How often figures on the patients behind a model were looked at before a release.
+    """How often figures on patients of the tenant were looked at before a release.
 
     Attributes:
-        evaluate, audit: calls of these verbs on a data set that shares a patient with them.
+        evaluate, audit: calls of these verbs, whoever the patients were: calls on data sets that
+            share a patient with the model's would say which do.
     """
 
     evaluate: int
@@ -86,9 +87,8 @@ class PrivacyFacts:
         account: see `Account`; None (nobody looked) is refused.
         looks: see `Looks`; None (nobody counted) is refused.
         continues: the models that the training went on from, the nearest first, each with name,
-            epsilon, delta, patients and plan_digest. Then epsilon and mechanisms are of the patient
-            who may have lost most, and patients are those of all of them.
-        overlap: whether a patient may be in several of these trainings.
+            epsilon, delta, patients and plan_digest. Then epsilon and mechanisms are of all
+            trainings together, and who is in several counts among the patients of each.
     """
 
     training: Training
@@ -107,7 +107,6 @@ class PrivacyFacts:
     account: Account | None = None
     looks: Looks | None = None
     continues: tuple[Mapping[str, Any], ...] = ()
-    overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.training not in get_args(Training):
@@ -122,12 +121,8 @@ class PrivacyFacts:
         tenant_limit: float | None = None,
         account: Account | None = None,
         looks: Looks | None = None,
-        people: People | None = None,
     ) -> PrivacyFacts:
         """From a sealed model's own facts: its kind, its format and its plan.
-
-        people: of all trainings that the model goes on from; None: of this one alone, or nobody
-            looked, and then one patient may be in all of them.
 
         Raises:
             IntegrityError: the kind is unknown, or the plan is not one or was changed.
@@ -149,15 +144,14 @@ class PrivacyFacts:
         promised = facts.get("config", {}).get("privacy", {})
         earlier = facts.get("continues", [])
         plans = [plan, *(Plan.from_json(training["plan"]) for training in earlier)]
-        people = people or People(sum(own_plan.patients for own_plan in plans), len(plans) > 1)
-        worst = worst_of(plans, promised.get("epsilon"), people.overlap)
+        worst = worst_of(plans, promised.get("epsilon"))
         second = second_opinion(worst.mechanisms, plan.delta)
         return cls(
             training="private",
             epsilon=worst.epsilon,
             delta=plan.delta,
             planned_epsilon=worst.planned,
-            patients=people.count,
+            patients=sum(own_plan.patients for own_plan in plans),
             unit=promised.get("unit"),
             mechanisms=tuple(asdict(mechanism) for mechanism in worst.mechanisms),
             accountant=accountant_name(worst.mechanisms),
@@ -172,7 +166,6 @@ class PrivacyFacts:
                 shown(training["name"], its)
                 for training, its in zip(earlier, plans[1:], strict=True)
             ),
-            overlap=people.overlap,
         )
 
 
@@ -274,7 +267,6 @@ class ReleaseFacts:
         tenant_limit: float | None = None,
         account: Account | None = None,
         looks: Looks | None = None,
-        people: People | None = None,
         **more: Any,
     ) -> ReleaseFacts:
         """From a sealed model's facts; only what is named here is taken over.
@@ -285,7 +277,6 @@ class ReleaseFacts:
             name: title (default: by modality).
             debited, tenant_limit, account: what the tenant's ledger says.
             looks: what the tenant's audit log says.
-            people: see `PrivacyFacts.from_model`.
             more: other attributes of `ReleaseFacts` (suffix, body_part, license, ...).
 
         Raises:
@@ -302,7 +293,6 @@ class ReleaseFacts:
             tenant_limit=tenant_limit,
             account=account,
             looks=looks,
-            people=people,
         )
         model = {"kind": facts["kind"], **facts.get("model", {})}
         anatomy = facts.get("anatomy")

@@ -20,6 +20,7 @@ from tests.cli.conftest import QUICK, Clinic
 
 FEW = ("--set", "atlas.samples=2", "--set", "atlas.steps=1", "--small-cohort")
 SCHEME = ",".join(f"{number}={name}" for number, name in NAMES.items())
+MRI = ("--modality", "mri", "--label-scheme", SCHEME)
 CORE = 3
 FIRST, SECOND = range(10), range(8, 16)
 
@@ -41,7 +42,7 @@ def cohort(folder: Path, seeds: Sequence[int], core: float = 0.0) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Clinic:
-    """A first model, and one that goes on from it with patients of whom four are in both."""
+    """A first model, and one that goes on from it with patients of whom two are in both."""
     made = Clinic(tmp_path_factory.mktemp("continued"))
     made(
         *("tenant", "create", "clinic", "--recovery-out", made.root / "spare"),
@@ -51,7 +52,7 @@ def trained(tmp_path_factory) -> Clinic:
     for name, seeds in (("d", FIRST), ("e", SECOND)):
         made(
             *("ingest", cohort(made.root / name, seeds, core=0.3), "-d", name),
-            *("--modality", "mri", "--label-scheme", SCHEME),
+            *MRI,
         )
     made("train", "-c", QUICK, "-d", "d", "--name", "first", *FEW, "--epsilon", "12")
     done = made(
@@ -76,16 +77,27 @@ def test_a_patient_in_both_has_lost_the_composition(trained: Clinic) -> None:
     assert plans[1].constants["continues"]["name"] == "first"
 
 
-def test_card_names_the_earlier_model_and_counts_every_patient_once(
-    trained: Clinic, tmp_path: Path
+@pytest.mark.parametrize(("model", "shared"), [("second", 2), ("apart", 0)])
+def test_a_card_says_the_same_whether_or_not_a_patient_is_in_both(
+    trained: Clinic, tmp_path: Path, model: str, shared: int
 ) -> None:
+    patients = SECOND
+    if not shared:
+        patients = range(20, 28)
+        folder = cohort(trained.root / "h", patients)
+        trained("ingest", folder, "-d", "h", *MRI)
+        asked = ("train", "-c", QUICK, "-d", "h", "--name", model, *FEW, "--epsilon", "8")
+        trained(*asked, "--init", "first")
+    assert len({*FIRST} & {*patients}) == shared
     out = tmp_path / "release"
-    made = trained("release", "create", "second", "-n", "2", "-o", out, "--seed", "1").json
-    plans = [plan_of(trained, name) for name in ("second", "first")]
+    made = trained("release", "create", model, "-n", "2", "-o", out, "--seed", "1").json
+    plans = [plan_of(trained, name) for name in (model, "first")]
     both = epsilon([one for plan in plans for one in plan.mechanisms], plans[0].delta)
     assert made["epsilon"] == pytest.approx(both, rel=1e-6)
     privacy = json.loads((out / "card.json").read_text())["privacy"]
-    assert privacy["patients"] == len({*FIRST, *SECOND})
+    assert privacy["patients"] == len(FIRST) + len(patients)
+    assert f"at most {privacy['patients']} patients" in privacy["summary"]
+    assert "nothing here says whether one is" in privacy["composition"]
     (earlier,) = privacy["continues"]
     assert (earlier["name"], earlier["patients"]) == ("first", 10)
     assert earlier["epsilon"] == plans[1].epsilon
@@ -96,6 +108,18 @@ def test_card_names_the_earlier_model_and_counts_every_patient_once(
     assert epsilon(mechanisms, plans[0].delta) == pytest.approx(both, rel=1e-6)
     assert "goes on from first" in (out / "CARD.md").read_text()
     assert trained("release", "verify", out).json["unchanged"]
+
+
+def test_what_could_not_be_released_is_refused_before_it_is_paid_for(trained: Clinic) -> None:
+    """Though each patient of the data set has only this training to pay for."""
+    trained("ingest", cohort(trained.root / "i", range(80, 84)), "-d", "i", *MRI)
+    before = trained("budget").json
+    asked = ("train", "-c", QUICK, "-d", "i", "--name", "dear", *FEW, "--epsilon", "49")
+    got = trained(*asked, "--init", "first", ok=False)
+    assert got.code == 6
+    assert "above the limit 50" in got.err
+    assert got.err.strip().count("\n") == 0
+    assert trained("budget").json == before
 
 
 def core_grey(clinic: Clinic, name: str, out: Path) -> float:
@@ -112,7 +136,7 @@ def core_grey(clinic: Clinic, name: str, out: Path) -> float:
 def test_what_noise_hides_of_new_patients_is_the_earlier_models(trained: Clinic) -> None:
     """So small an epsilon says nothing: public people alone would not have the bright core."""
     folder = cohort(trained.root / "f", range(40, 46), core=0.3)
-    trained("ingest", folder, "-d", "f", "--modality", "mri", "--label-scheme", SCHEME)
+    trained("ingest", folder, "-d", "f", *MRI)
     asked = ("-c", QUICK, "-d", "f", *FEW, "--epsilon", "0.05")
     trained("train", *asked, "--name", "alone")
     trained("train", *asked, "--name", "on", "--init", "second")
@@ -128,7 +152,7 @@ def test_what_noise_hides_of_new_patients_is_the_earlier_models(trained: Clinic)
 def test_a_resumed_run_has_the_same_bits(trained: Clinic) -> None:
     """Of the run's checkpoint, before the model is sealed: here, of a second process, too."""
     folder = cohort(trained.root / "g", range(60, 64))
-    trained("ingest", folder, "-d", "g", "--modality", "mri", "--label-scheme", SCHEME)
+    trained("ingest", folder, "-d", "g", *MRI)
     models = []
     from medvae.api import runs
 

@@ -1,4 +1,4 @@
-"""A release's card counts how often figures on its patients were looked at, and what they lost."""
+"""What a release's card says of all patients of a tenant: looks at them, and what they lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def statement(clinic: Clinic, out: Path) -> dict[str, Any]:
     return card["privacy"]
 
 
-def test_looks_are_counted_and_those_at_strangers_are_not(journey: Clinic, tmp_path: Path) -> None:
+def test_looks_are_counted_whoever_the_patients_were(journey: Clinic, tmp_path: Path) -> None:
     before = statement(journey, tmp_path / "before")["looks"]
     journey("evaluate", "first", "--against", "phantoms", "-n", "2", "--no-downstream")
     # A folder's volumes beside the patients are a look at them too.
@@ -42,11 +42,11 @@ def test_looks_are_counted_and_those_at_strangers_are_not(journey: Clinic, tmp_p
         nib.save(image, tmp_path / "strangers" / f"{index}.nii.gz")
     journey("ingest", tmp_path / "strangers", "-d", "strangers", *BY_FILE)
     journey("evaluate", "first", "--against", "strangers", "-n", "2", "--no-downstream")
-    assert statement(journey, tmp_path / "again")["looks"] == after["looks"]
-    # What cannot be shown to be of others counts.
+    # Were it not counted, the card of a data set that shares one patient with these would say so.
+    again = statement(journey, tmp_path / "again")["looks"]
+    assert again == {"evaluate": after["looks"]["evaluate"] + 1, "audit": after["looks"]["audit"]}
     journey("dataset", "delete", "strangers", "--yes")
-    gone = statement(journey, tmp_path / "gone")["looks"]
-    assert gone["evaluate"] == after["looks"]["evaluate"] + 1
+    assert statement(journey, tmp_path / "gone")["looks"] == again
 
 
 def test_evaluations_name_model_and_data_set_in_the_trail(journey: Clinic) -> None:
@@ -56,11 +56,10 @@ def test_evaluations_name_model_and_data_set_in_the_trail(journey: Clinic) -> No
     assert (last["model"], last["dataset"]) == ("first", "phantoms@1")
 
 
-def test_the_card_says_what_the_most_exposed_patient_has_lost(
-    journey: Clinic, tmp_path: Path
-) -> None:
+def test_the_card_says_what_nobody_has_lost_more_than(journey: Clinic, tmp_path: Path) -> None:
     card = statement(journey, tmp_path / "release")
-    spent = journey("budget", "-d", "phantoms").json
-    assert card["lost_in_all"]["epsilon"] == pytest.approx(spent["spent"])
-    assert card["lost_in_all"]["delta"] == spent["delta"]
-    assert card["lost_in_all"]["debits"] == len(spent["events"])
+    budget = journey("budget").json
+    assert card["lost_in_all"]["epsilon"] >= budget["spent"] - 1e-9
+    assert card["lost_in_all"]["epsilon"] <= budget["limit"]
+    assert card["lost_in_all"]["delta"] == budget["delta"]
+    assert card["lost_in_all"]["debits"] == len(budget["events"])

@@ -143,6 +143,22 @@ def test_the_limit_is_each_patients() -> None:
     book.debit("r2", plan_of(2, ONE), ["S3", "S4"], "e@1")
 
 
+@pytest.mark.parametrize("second", [["a", "b"], ["b", "c"], ["c", "d"]])
+def test_what_nobody_lost_more_than_says_not_who_took_part(second: list[str]) -> None:
+    ledger = Ledger(Memory(), 20.0, delta=DELTA)
+    one = Mechanism("x", 1.0, 1, 1.0)
+    plan = plan_of(2, one)
+    ledger.debit("r1", plan, ["a", "b"], "d@1")
+    ledger.debit("r2", plan, second, "e@1")
+    most = ledger.most()
+    assert (most.spent, most.events) == (epsilon([one, one], DELTA), 2)
+    assert most.spent >= ledger.spent().spent
+    # However many trainings of others there were, the limit held for each patient.
+    for number in range(20):
+        ledger.debit(f"s{number}", plan, [f"p{number}", f"q{number}"], "f@1")
+    assert ledger.most().spent == 20.0
+
+
 def test_every_account_is_at_the_tenants_delta() -> None:
     journal = Memory()
     book = Ledger(journal, 50.0, delta=1e-6)

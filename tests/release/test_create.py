@@ -146,8 +146,8 @@ def test_mu_where_every_patient_is_in_every_step(make: Make) -> None:
 @pytest.mark.parametrize(
     ("looks", "says"),
     [
-        (Looks(0, 0), "neither evaluate nor audit was run on these patients"),
-        (Looks(3, 1), "evaluate was run 3 times and audit once on these patients, and whatever"),
+        (Looks(0, 0), "neither evaluate nor audit was run on patients of this tenant"),
+        (Looks(3, 1), "evaluate was run 3 times and audit once on patients of this tenant, and"),
     ],
 )
 def test_the_card_says_how_often_patients_were_looked_at(
