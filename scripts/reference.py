@@ -91,11 +91,25 @@ def python() -> str:
     parts += _class("medvae.api.Link", api.Link)
     parts.append("## Results\n")
     parts.append("All are frozen and have `to_json()`. Fields of a base class come first.\n")
-    for name in results.__all__:
-        one = getattr(results, name)
+    shared = {name: getattr(results, name) for name in results.__all__}
+    for name, one in (shared | _own_results()).items():
         if is_dataclass(one) and isinstance(one, type):
             parts += _result(name, one)
     return "\n".join(parts)
+
+
+def _own_results() -> dict[str, Any]:
+    """Results that stand beside the work of their verb, and not in `medvae.api.results`."""
+    owners = [*api.Session.__mro__, *_NOUNS]
+    verbs = [member for owner in owners for member in vars(owner).values()]
+    verbs += [getattr(api, name) for name in api.__all__]
+    kinds: dict[str, Any] = {}
+    for verb in filter(inspect.isfunction, verbs):
+        name = str(inspect.signature(verb).return_annotation)
+        kind = inspect.unwrap(verb).__globals__.get(name)
+        if isinstance(kind, type) and issubclass(kind, results.Result) and is_dataclass(kind):
+            kinds[name] = kind
+    return dict(sorted(kinds.items()))
 
 
 def _class(name: str, kind: type) -> Iterator[str]:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from medvae import modality as modalities
 from medvae.errors import UsageError
+from medvae.options.generate import DRAWN
+from medvae.options.release import RELEASED
 
 if TYPE_CHECKING:
     from medvae.config import DataConfig
 
-# Of `generate` and of `release create`: of volumes, and of pictures. The first is the default.
-DRAWN = ("nifti", "dicom"), ("png", "nifti", "dicom")
-RELEASED = ("bids", "dicom", "nnunet"), ("folder", "dicom")
 NAMED = sorted({name for formats in (*DRAWN, *RELEASED) for name in formats})
 
 

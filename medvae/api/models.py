@@ -11,7 +11,7 @@ from medvae import space
 from medvae.api import one_scan
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, bytes_of, filling, fresh_folder, new_file
-from medvae.api.formats import DRAWN, chosen
+from medvae.api.formats import chosen
 from medvae.api.records import CompressionNote, CompressionRecord, RunRecord
 from medvae.api.results import (
     Compression,
@@ -25,7 +25,7 @@ from medvae.api.results import (
     Reconstruction,
 )
 from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
-from medvae.options.generate import GenerateOptions
+from medvae.options.generate import DRAWN, GenerateOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

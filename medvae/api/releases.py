@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvae.api import approvals, models, public_images
-from medvae.api.formats import RELEASED, chosen
+from medvae.api.formats import chosen
 from medvae.api.release_book import Entry, record_of
 from medvae.api.results import GateCheck, ReleaseCheck, ReleaseResult
 from medvae.errors import MedvaeError
 from medvae.options.generate import GenerateOptions
-from medvae.options.release import ReleaseOptions
+from medvae.options.release import RELEASED, ReleaseOptions
 from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -1,42 +1,16 @@
-"""The table of verbs."""
+"""The table of verbs, made of the files in `medvae/cli/verbs`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import typer
 
-from medvae.cli import (
-    anatomy,
-    audit,
-    budget,
-    config,
-    dataset,
-    decode,
-    demo,
-    doctor,
-    encode,
-    evaluate,
-    generate,
-    ingest,
-    keys,
-    listen,
-    log,
-    model,
-    plan,
-    pretrain,
-    pull,
-    reconstruct,
-    release,
-    repair,
-    send,
-    stitch,
-    subject,
-    tenant,
-    train,
-    verify,
-)
+from medvae.cli import verbs
 from medvae.cli.output import show
 from medvae.cli.settings import GLOBALS_HELP
 
@@ -55,14 +29,41 @@ def build() -> Callable[..., Any]:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_top)
-    single = (doctor, demo, ingest, pull, listen, verify, repair, plan, pretrain, train, budget)
-    for module in single:
-        app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
-    for group in (config, tenant, keys, dataset, anatomy, subject, model, release, log):
-        app.add_typer(group.app, name=group.__name__.rpartition(".")[2])
-    for module in (generate, stitch, encode, decode, reconstruct, evaluate, audit, send):
-        app.command(module.__name__.rpartition(".")[2], epilog=GLOBALS_HELP)(module.run)
+    modules = _modules()
+    for name in journey({name: module.AFTER for name, module in modules.items()}):
+        module = modules[name]
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, epilog=GLOBALS_HELP)(module.run)
     return typer.main.get_command(app)
+
+
+def journey(after: Mapping[str, str | None]) -> list[str]:
+    """Names in an order in which each stands behind the one that it is after.
+
+    Of several after the same one, those that fewer follow come first: a new verb stands directly
+    behind the one that it names, and what stood there comes next.
+
+    Raises:
+        ValueError: a name is after one that does not exist, or after itself by a detour.
+    """
+
+    def line(name: str | None) -> list[str]:
+        followers = sorted(follower for follower in after if after[follower] == name)
+        parts = sorted(([follower, *line(follower)] for follower in followers), key=len)
+        return [each for part in parts for each in part]
+
+    names = line(None)
+    if lost := sorted(set(after) - set(names)):
+        raise ValueError(f"AFTER of {', '.join(lost)} names no file that leads back to the first")
+    return names
+
+
+def _modules() -> dict[str, ModuleType]:
+    """The files of `medvae/cli/verbs` by their names."""
+    names = [module.name for module in pkgutil.iter_modules(verbs.__path__)]
+    return {name: importlib.import_module(f"{verbs.__name__}.{name}") for name in names}
 
 
 def _top(

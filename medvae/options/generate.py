@@ -10,6 +10,8 @@ from medvae.options.flags import PathLike, argument, flag
 from medvae.progress import SILENT, Progress
 
 MAX_VOLUMES = 1_000_000
+# Formats of volumes, and of pictures. The first is the default.
+DRAWN = ("nifti", "dicom"), ("png", "nifti", "dicom")
 
 MODEL = argument("model", "Name of a model.")
 NUMBER = flag("Number of volumes.", "-n")

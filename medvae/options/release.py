@@ -9,6 +9,9 @@ from medvae.options.flags import PathLike, flag
 from medvae.options.generate import CLASS, FOLDER, MODEL, NUMBER, SEED, SITE
 from medvae.progress import SILENT, Progress
 
+# Formats of volumes, and of pictures. The first is the default.
+RELEASED = ("bids", "dicom", "nnunet"), ("folder", "dicom")
+
 
 @dataclass(frozen=True)
 class ReleaseOptions:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
-from medvae.cli.audit import _lines
+from medvae.cli.verbs.audit import _lines
 from medvae.privacy.audit import audit_engine
 from tests.cli.conftest import DECLARED, Clinic
 from tests.conftest import phantom

@@ -6,6 +6,8 @@ from medvae.cli.output import note, show
 from medvae.cli.settings import settings
 from medvae.cli.words import Model, NewNifti, Scan
 
+AFTER = "decode"
+
 
 def run(model: Model, source: Scan, out: NewNifti) -> None:
     """Encode and decode one scan, on its own grid and with its own geometry."""

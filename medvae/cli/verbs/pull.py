@@ -15,6 +15,8 @@ from medvae.space import words
 if TYPE_CHECKING:
     from medvae.api.results import IngestResult, Pulled
 
+AFTER = "ingest"
+
 Ca = Annotated[
     Path | None,
     typer.Option(help="PEM file of the authority that signed the archive's certificate."),

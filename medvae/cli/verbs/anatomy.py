@@ -16,6 +16,8 @@ from medvae.errors import IntegrityError
 if TYPE_CHECKING:
     from medvae.api.results import AnatomyList
 
+AFTER = "dataset"
+
 app = typer.Typer(
     help="Public anatomy: people whose data are public, for the model to start from.",
     no_args_is_help=True,

@@ -9,7 +9,8 @@ import typer
 
 from medvae.cli.output import note
 from medvae.cli.progress import progress
-from medvae.cli.pull import (
+from medvae.cli.settings import settings
+from medvae.cli.verbs.pull import (
     Dataset,
     Demographics,
     MemoryLimit,
@@ -18,7 +19,8 @@ from medvae.cli.pull import (
     Workers,
     show_received,
 )
-from medvae.cli.settings import settings
+
+AFTER = "pull"
 
 
 def run(

@@ -9,6 +9,8 @@ from medvae.cli.settings import settings
 from medvae.options.flags import arguments
 from medvae.options.train import PretrainOptions
 
+AFTER = "plan"
+
 
 @flags(PretrainOptions)
 def run(options: PretrainOptions) -> None:

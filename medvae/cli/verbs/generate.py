@@ -9,6 +9,8 @@ from medvae.cli.settings import settings
 from medvae.options.flags import arguments
 from medvae.options.generate import GenerateOptions
 
+AFTER = "budget"
+
 
 @flags(GenerateOptions)
 def run(options: GenerateOptions) -> None:

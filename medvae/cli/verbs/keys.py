@@ -12,6 +12,8 @@ from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
 
+AFTER = "tenant"
+
 app = typer.Typer(help="Keys: epochs, recovery, recipients.", no_args_is_help=True)
 
 

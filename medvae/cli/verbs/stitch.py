@@ -10,6 +10,8 @@ import typer
 from medvae.cli.output import note, show
 from medvae.cli.progress import progress
 
+AFTER = "generate"
+
 
 def run(
     parts: Annotated[

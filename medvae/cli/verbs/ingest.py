@@ -15,6 +15,8 @@ from medvae.options.ingest import IngestOptions
 if TYPE_CHECKING:
     from medvae.api.results import IngestResult
 
+AFTER = "demo"
+
 
 @flags(IngestOptions)
 def run(options: IngestOptions) -> None:

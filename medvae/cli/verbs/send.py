@@ -9,8 +9,10 @@ import typer
 
 from medvae.cli.output import plural, show
 from medvae.cli.progress import progress
-from medvae.cli.pull import Address, Aet, Ca, ClientCert, ClientKey, Plaintext, Timeout
+from medvae.cli.verbs.pull import Address, Aet, Ca, ClientCert, ClientKey, Plaintext, Timeout
 from medvae.errors import AccessError
+
+AFTER = "audit"
 
 MOST_SHOWN = 5
 

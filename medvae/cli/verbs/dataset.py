@@ -14,6 +14,8 @@ from medvae.cli.words import NewFolder, NewPicture
 from medvae.errors import UsageError
 from medvae.options.flags import names_of
 
+AFTER = "keys"
+
 app = typer.Typer(help="Data sets: immutable, versioned, by patient.", no_args_is_help=True)
 
 Ref = Annotated[str, typer.Argument(help="Data set, as name or name@version.")]

@@ -9,6 +9,8 @@ import typer
 
 from medvae.cli.output import objects, show, table
 
+AFTER = "send"
+
 app = typer.Typer(help="Configurations: presets, and what each key means.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Name of a preset.")]
 

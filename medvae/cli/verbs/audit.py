@@ -15,6 +15,8 @@ from medvae.errors import UsageError
 if TYPE_CHECKING:
     from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
 
+AFTER = "evaluate"
+
 
 def run(
     model: Annotated[str | None, typer.Argument(help="Name of a model.")] = None,

@@ -9,6 +9,8 @@ import typer
 from medvae.cli.output import objects, show, table
 from medvae.cli.settings import settings
 
+AFTER = "train"
+
 
 def run(
     dataset: Annotated[

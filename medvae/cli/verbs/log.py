@@ -14,6 +14,8 @@ from medvae.errors import IntegrityError
 if TYPE_CHECKING:
     from medvae.api.results import Event
 
+AFTER = "release"
+
 app = typer.Typer(help="The audit log.", invoke_without_command=True)
 
 

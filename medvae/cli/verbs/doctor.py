@@ -6,6 +6,8 @@ from medvae.cli.output import show, table
 from medvae.cli.settings import settings
 from medvae.errors import MedvaeError
 
+AFTER = None
+
 
 def run() -> int:
     """Check the machine, its accelerator, versions, the cryptography and the accountant."""

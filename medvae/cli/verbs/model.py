@@ -17,6 +17,8 @@ from medvae.space import words
 if TYPE_CHECKING:
     from medvae.api.results import Compression, Nearest
 
+AFTER = "subject"
+
 app = typer.Typer(help="Models: the sealed results of training.", no_args_is_help=True)
 
 # Characters of a pseudonym by which a person distinguishes patients.

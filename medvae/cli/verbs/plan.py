@@ -14,6 +14,8 @@ from medvae.space import words
 if TYPE_CHECKING:
     from medvae.api.results import Coverage, PlanResult
 
+AFTER = "repair"
+
 
 @flags(PlanOptions)
 def run(options: PlanOptions) -> None:

@@ -12,6 +12,8 @@ from medvae.cli.settings import settings
 from medvae.cli.words import Model, Scan
 from medvae.space import words
 
+AFTER = "stitch"
+
 
 def run(
     model: Model,

@@ -10,6 +10,8 @@ from medvae.cli.output import plural, show
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
 
+AFTER = "anatomy"
+
 app = typer.Typer(help="Patients, by their id in the source.", no_args_is_help=True)
 
 

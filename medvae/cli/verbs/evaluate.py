@@ -14,6 +14,8 @@ from medvae.options.flags import arguments
 if TYPE_CHECKING:
     from medvae.api.results import EvaluateResult
 
+AFTER = "reconstruct"
+
 
 def _sites(result: EvaluateResult) -> list[str]:
     """A line a site: whether its draws are nearer to its own patients than those of all sites."""

@@ -11,6 +11,8 @@ from medvae.cli.output import note, show
 from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 
+AFTER = "doctor"
+
 
 def run(
     out: Annotated[

@@ -12,6 +12,8 @@ from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
 from medvae.space import words
 
+AFTER = "verify"
+
 
 def run(
     gc: Annotated[

@@ -11,6 +11,8 @@ from medvae.cli.progress import progress
 from medvae.cli.settings import settings
 from medvae.errors import IntegrityError
 
+AFTER = "listen"
+
 
 def run(
     dataset: Annotated[

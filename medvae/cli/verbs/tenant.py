@@ -12,6 +12,8 @@ from medvae.cli.output import note, objects, show, table
 from medvae.cli.settings import settings
 from medvae.errors import UsageError
 
+AFTER = "config"
+
 # Characters below which a passphrase is called short (as `keys add --passphrase` refuses it).
 SHORT = 20
 

@@ -9,6 +9,8 @@ from medvae.cli.settings import settings
 from medvae.options.flags import arguments
 from medvae.options.train import TrainOptions
 
+AFTER = "pretrain"
+
 
 @flags(TrainOptions)
 def run(options: TrainOptions) -> None:

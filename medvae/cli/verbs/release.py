@@ -15,6 +15,8 @@ from medvae.errors import IntegrityError
 from medvae.options.flags import arguments
 from medvae.options.release import ReleaseOptions
 
+AFTER = "model"
+
 app = typer.Typer(help="Releases: signed folders of synthetic volumes.", no_args_is_help=True)
 
 

@@ -11,6 +11,8 @@ from medvae.cli.output import show
 from medvae.cli.settings import settings
 from medvae.cli.words import NewNifti
 
+AFTER = "encode"
+
 
 def run(
     model: Annotated[str, typer.Argument(help="Name of the model that encoded the scan.")],
