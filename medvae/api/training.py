@@ -161,7 +161,7 @@ def pretrain(context: TenantContext, options: PretrainOptions) -> PretrainResult
     """The public stage, sealed under a name.
 
     Raises:
-        UsageError: a model of that name exists.
+        UsageError: a model of that name exists, or the anatomy entry shows an ingested patient.
     """
     from medvae import train as stage
 
@@ -172,6 +172,7 @@ def pretrain(context: TenantContext, options: PretrainOptions) -> PretrainResult
         raise UsageError("pretrain trains a network, and the cosine model has none: train it")
     _new_model(tenant, name)
     cfg = anatomy_choice.for_public(tenant, cfg)
+    anatomy_choice.check(tenant, cfg)
     anatomy = anatomy_choice.of_run(tenant, cfg)
     with tenant.writer():
         keep = TenantCheckpoint(tenant, f"pretrain:{name}")

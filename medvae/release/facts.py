@@ -74,7 +74,7 @@ class PrivacyFacts:
             debited mechanism), "public" (no patient was read), or "unprotected" (trained on
             patients without differential privacy: never released).
         epsilon, delta: the guarantee of the whole plan, all stages composed.
-        planned_epsilon: the target that the plan was made and debited for.
+        planned_epsilon: the target that the plan was made and debited for; None is refused.
         patients: N, public under zero-out adjacency.
         unit: who is protected: the "patient" with all volumes, or the single "file" where no
             patient identifiers were given. None (never recorded) is refused.
@@ -83,7 +83,8 @@ class PrivacyFacts:
         cross_check: a second accountant's epsilon; `cross_check_note` says whose, and its error.
         plan_digest: hex digest of the plan that the ledger debited.
         debited: whether the ledger holds the whole plan. Anything but True is refused.
-        tenant_limit: the largest epsilon that one patient may spend at this tenant.
+        tenant_limit: the largest epsilon that one patient may spend at this tenant; None is
+            refused.
         account: see `Account`; None (nobody looked) is refused.
         looks: see `Looks`; None (nobody counted) is refused.
         continues: the models that the training went on from, the nearest first, each with name,

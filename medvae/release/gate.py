@@ -66,7 +66,12 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
             "released; train one with a finite epsilon (medvae train --epsilon)"
         )
     epsilon, delta = _guarantee(privacy)
-    planned = privacy.planned_epsilon if privacy.planned_epsilon is not None else epsilon
+    planned = privacy.planned_epsilon
+    if planned is None or privacy.tenant_limit is None:
+        raise BudgetError(
+            "nobody says what epsilon the model's plan was made for, or what limit its tenant has, "
+            "so that nothing shows that it kept to them; release it with medvae release create"
+        )
     limits = {
         "the plan's target": planned,
         "the tenant's limit": privacy.tenant_limit,

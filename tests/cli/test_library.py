@@ -238,6 +238,12 @@ def test_an_entry_that_shows_a_patient_is_refused_before_the_debit(clinic, tmp_p
     assert refused.code == 2
     assert "ingested patient" in refused.err
     assert clinic("budget").json["spent"] == 0
+    # Nor are they public people of whom a model could be made without a budget.
+    named = ("--set", "anatomy.library=people", "--set", "pretrain.steps=1")
+    refused = clinic("pretrain", "-c", QUICK, "--name", "public", *named, ok=False)
+    assert refused.code == 2
+    assert "ingested patient" in refused.err
+    assert clinic("model", "list").json["models"] == []
 
 
 def test_an_audit_attacks_the_released_numbers(trained, tmp_path):
