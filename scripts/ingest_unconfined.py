@@ -9,6 +9,7 @@ reading process run in a thread of the parent: no process is forked, and nothing
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -59,7 +60,7 @@ def _one(way: str, scans: Path, modality: str) -> dict[str, float]:
 
 def _patch() -> None:
     """Have the jobs answered by a thread of this process."""
-    from medvae.ingest import sandbox, worker
+    from medvae.ingest import first, sandbox, worker
 
     class Unconfined(sandbox.Sandbox):
         def start(self) -> None:
@@ -68,7 +69,7 @@ def _patch() -> None:
             self._sock, theirs = socket.socketpair()
             KEPT.append(self._sock)
             self._process = sandbox.Worker(os.getpid(), ())
-            jobs = {name: worker._load(*worker.JOBS[name]) for name in self._kinds.split(",")}
+            jobs = {name: worker._load(*worker.JOBS[name]) for name in self._kinds}
             threading.Thread(target=worker._answer_jobs, args=(theirs, jobs), daemon=True).start()
 
         def _await_ready(self) -> socket.socket:
@@ -84,6 +85,7 @@ def _patch() -> None:
 
     warnings.simplefilter("ignore")  # as the reading process does
     sandbox.Sandbox = Unconfined  # type: ignore[misc]
+    first.started = contextlib.nullcontext  # type: ignore[assignment]
     # It would limit the processor time of all of this process.
     worker.confine.allow_cpu = lambda seconds: None
 

@@ -15,6 +15,7 @@ from medvae.progress import SILENT, Progress
 if TYPE_CHECKING:
     from medvae.api.declaration import Scheme
     from medvae.api.links import Link
+    from medvae.ingest.first import First
     from medvae.vault import Tenant, Vault
 
 
@@ -40,10 +41,17 @@ class Arrivals:
         missing, which is a note otherwise. `dry_run`: store nothing, and list what would be stored;
         `sheet`: a new .png of it, which shows patients.
         """
+        from medvae.ingest.first import started
+
+        # Ahead of what this process itself has to load: both get ready at the same time.
+        with started() as first:
+            return self._ingest(options, first)
+
+    def _ingest(self, options: IngestOptions, first: First) -> results.IngestResult:
         from medvae.api import intake
 
         paths = [Path(source) for source in options.sources]
-        return intake.ingest(self.tenant, paths, options)
+        return intake.ingest(self.tenant, paths, options, first)
 
     def pull(
         self,

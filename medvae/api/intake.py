@@ -24,6 +24,7 @@ from medvae.volume import Volume
 
 if TYPE_CHECKING:
     from medvae.ingest import Ingested, Quarantined, Received
+    from medvae.ingest.first import First
     from medvae.vault import Tenant
 
 
@@ -43,12 +44,15 @@ def ingest(
     tenant: Tenant,
     sources: Sequence[Path | Received],
     options: IngestOptions,
+    first: First | None = None,
 ) -> IngestResult:
     """Read, de-identify, seal; good files are kept and bad ones listed.
 
     A volume is stored once: what an interrupted ingest has sealed is found again by its
     keyed digest, so that running it again goes on where it stopped. A scan that the data set
     holds takes its old entry's place, with the mask, class and label of either.
+
+    `first`: as of `medvae.ingest.steps.ReadRequest`.
 
     Raises:
         NothingUsableError: nothing was usable (exit 3); the vault stays as it was.
@@ -61,7 +65,7 @@ def ingest(
     datasets.check_name(dataset)
     declared = declaration.parse(options.label_scheme, options.classes, options.sites)
     if options.dry_run:
-        return _dry_run(tenant, sources, options, declared)
+        return _dry_run(tenant, sources, options, declared, first)
     if options.sheet is not None:
         raise UsageError("--sheet goes with --dry-run; see medvae dataset preview for afterwards")
     with tenant.writer():
@@ -71,7 +75,7 @@ def ingest(
             state.stored = Stored(tenant)
             state.before = datasets.newest_entries(tenant, dataset)
             scheme = _scheme(tenant, dataset, declared)
-            _take(tenant, _read(tenant, sources, options, scheme, state.notes), state)
+            _take(tenant, _read(tenant, sources, options, scheme, state.notes, first), state)
             if not state.entries:
                 raise nothing(sources, state.quarantined)
             manifest, added, updated = datasets.add_version(
@@ -108,6 +112,7 @@ def _dry_run(
     sources: Sequence[Path | Received],
     options: IngestOptions,
     declared: Declaration,
+    first: First | None,
 ) -> IngestResult:
     """What an ingest would take; nothing is stored. Raises as `ingest`."""
     dataset, sheet = options.dataset, None if options.sheet is None else Path(options.sheet)
@@ -115,7 +120,7 @@ def _dry_run(
         new_picture(sheet)
     scheme, notes = _scheme(tenant, dataset, declared), list[str]()
     before = set(datasets.newest_entries(tenant, dataset))
-    items = _read(tenant, sources, options, scheme, notes)
+    items = _read(tenant, sources, options, scheme, notes, first)
     rehearsal_of_items = rehearsal.rehearse(tenant, items, before, sheet is not None)
     if not rehearsal_of_items.rows:
         raise nothing(sources, rehearsal_of_items.refused)
@@ -155,6 +160,7 @@ def _read(
     options: IngestOptions,
     scheme: dict[str, str] | None,
     notes: list[str],
+    first: First | None,
 ) -> Iterable[Ingested | Quarantined]:
     from medvae import ingest as stage
 
@@ -165,6 +171,7 @@ def _read(
         **options.reading() | {"site_column": site_column},
         scheme=scheme,
         key=tenant.derive("studies"),
+        first=first,
         notes=notes.append,
         progress=options.progress,
     )

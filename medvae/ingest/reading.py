@@ -71,7 +71,13 @@ def read(
     limits = request.limits
     planar = request.modality if picture_files.is_planar(request.modality) else None
     kinds = KINDS if planar is None else picture_files.kinds(planar)
-    pool = Pool(request.workers, kinds, limits, require_layers=request.require_sandbox)
+    pool = Pool(
+        request.workers,
+        kinds,
+        limits,
+        require_layers=request.require_sandbox,
+        first=request.first,
+    )
     return _Reading(request, pool).run(list(sources))
 
 

@@ -1,20 +1,18 @@
 """The reader's side of the worker processes: start, feed, time, replace.
 
 A worker reads of one folder or one archive, and is then ended: the next is a fresh copy of a
-process that has seen no data. In a folder it reads a few small files, one large, or the headers
-of one patient; in an archive all, which its descriptor gives it anyway. What a worker sends back
-is checked like any untrusted input, and is no larger than its input can unpack to.
+process that has seen no data, made while the one before was reading. In a folder it reads a few
+small files, one large, or the headers of one patient; in an archive all, which its descriptor gives
+it anyway. What a worker sends back is checked like any untrusted input, and is no larger than its
+input can unpack to.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,17 +22,13 @@ from typing import Any, Protocol
 
 from medvae.errors import AccessError, InputError, MedvaeError
 from medvae.ingest import confine, wire
-from medvae.ingest.environment import environment
+from medvae.ingest.first import NOT_STARTED, First
 from medvae.ingest.records import Limits, WorkerDiedError, printable
 
 # Voxels as float32, a mask, and room for the header.
 BYTES_PER_VOXEL = 5
 START_SECONDS = 300.0
-# What ends a worker gets that long to say how it ended.
-END_SECONDS = 10.0
 GRACE_SECONDS = 0.2
-# The first process kills the worker itself, which takes the longer the more memory it has.
-STOP_SECONDS = 2.0
 # To copy a process takes as long as to read a file of 100 KiB, so small ones share a worker.
 SHARED_JOBS = 16
 SHARED_BYTES = 4 << 20
@@ -49,7 +43,6 @@ NOT_HERE = (
     "this system does not offer: read them on one that does (medvae doctor names what is there), "
     "or leave out --require-sandbox"
 )
-NOT_STARTED = "the process that reads scans cannot be started: install medvae again"
 
 
 class Source(Protocol):
@@ -76,19 +69,29 @@ class Worker:
 
 
 class Sandbox:
-    """One worker process at a time (not for use by two threads at a time)."""
+    """One worker process at a time (not for use by two threads at a time).
+
+    The next one is made while it works, and waits.
+    """
 
     def __init__(
-        self, kinds: Sequence[str], limits: Limits, *, require_layers: bool = False
+        self,
+        kinds: Sequence[str],
+        limits: Limits,
+        *,
+        require_layers: bool = False,
+        first: First | None = None,
     ) -> None:
-        self._kinds = ",".join(kinds)
+        """`first`: one that was started ahead; it ends with the sandbox."""
+        self._kinds = list(kinds)
         self._require_layers = require_layers
         self._limits = limits
-        # The process that is forked, our end of its socket; the worker, our end of its own.
-        self._first: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        # The process that is forked; the worker, our end of its socket, and of the next one's.
+        self._ahead = first
+        self._first: First | None = None
         self._process: Worker | None = None
         self._sock: socket.socket | None = None
+        self._next: socket.socket | None = None
         # What the worker has read of, how many jobs and bytes, whose headers; "" before its first.
         self._origin = ""
         self._jobs = self._given = 0
@@ -99,42 +102,22 @@ class Sandbox:
 
     def start(self) -> None:
         """Start a worker if there is none; returns at once, it gets ready meanwhile."""
-        if self._first is not None and self._first.poll() is not None:
+        if self._first is not None and self._first.is_gone:
             self.stop()  # the system ended it, for want of memory perhaps
         if self._first is None:
-            self._load()
+            self._first, self._ahead = self._ahead or First(), None
+            self._first.load(self._kinds, self._limits.memory)
         if self._sock is None:
-            self._fork()
+            self._take()
 
-    def _load(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-P", "-m", "medvae.ingest.worker", str(theirs.fileno())]
-            try:
-                self._first = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                    [*command, str(self._limits.memory), self._kinds],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # parsers print what they read
-                    pass_fds=[theirs.fileno()],
-                    env=environment(),
-                    cwd="/",
-                    start_new_session=True,
-                )
-            except OSError as error:
-                ours.close()
-                raise MedvaeError(NOT_STARTED) from error
-        self._control = ours
-
-    def _fork(self) -> None:
-        """Ask for a worker; the one before is ended first."""
-        assert self._control is not None
-        ours, theirs = socket.socketpair()
-        self._sock, self._process = ours, None
+    def _take(self) -> None:
+        """Take the worker that waits, or ask for one; nobody has read with it."""
+        assert self._first is not None
+        self._sock = self._first.fork() if self._next is None else self._next
+        self._next = None
+        self._process = None
         self._origin, self._jobs, self._given = "", 0, 0
         self._patients, self._whole = set(), None
-        with theirs, contextlib.suppress(OSError):  # a first process that is gone: noticed next
-            wire.send_files(self._control, {"fork": True}, [theirs.fileno()])
 
     def layers(self) -> tuple[str, ...]:
         """What holds the worker beside rlimits: "landlock", "seccomp", both or neither.
@@ -171,6 +154,8 @@ class Sandbox:
         try:
             sock.settimeout(self._limits.wall_seconds)
             wire.send(sock, request)
+            if self._next is None and self._first is not None:
+                self._next = self._first.fork()
             gone: list[InputError] = []
             head, body = self._serve(sock, name, files, deadline, gone)
         except TimeoutError as error:
@@ -207,13 +192,10 @@ class Sandbox:
         """A worker that has loaded its modules; to fail here is no fault of any input."""
         self.start()
         assert self._sock is not None
-        assert self._control is not None
         if self._process is None:
-            deadline = time.monotonic() + START_SECONDS
             try:
-                forked, _ = wire.receive(self._control, 0, deadline)
-                ready, _ = wire.receive(self._sock, 0, deadline)
-                worker = Worker(int(forked["pid"]), tuple(map(str, ready["layers"])))
+                ready, _ = wire.receive(self._sock, 0, time.monotonic() + START_SECONDS)
+                worker = Worker(int(ready["pid"]), tuple(map(str, ready["layers"])))
                 if self._require_layers and (lacks := confine.missing(worker.layers)):
                     raise AccessError(f"scans may only be read under {lacks}, which {NOT_HERE}")
                 self._process = worker
@@ -272,23 +254,23 @@ class Sandbox:
         return "it made the reading process crash, as only damaged or hostile files do"
 
     def _renew(self) -> None:
-        """Let the worker go, and have the next one get ready meanwhile."""
+        """Let the worker go, and take the next one."""
+        assert self._first is not None
         if self._sock is not None:
             self._sock.close()
-        self._fork()
+            self._first.drop()
+        self._take()
 
     def _end(self, grace: float) -> int:
         """End the worker; its exit code, or minus the signal that ended it."""
+        assert self._first is not None
         if self._sock is not None:
             self._sock.close()
             self._sock = None
         self._process = None
         try:
-            assert self._control is not None
-            wire.send(self._control, {"end": grace})
-            ended, _ = wire.receive(self._control, 0, time.monotonic() + END_SECONDS)
-            return int(ended["status"])
-        except (wire.ClosedError, OSError, KeyError):
+            return self._first.end(grace)
+        except (wire.ClosedError, OSError):
             self.stop()
             return 0
 
@@ -296,42 +278,41 @@ class Sandbox:
         """Kill the worker; may be called by another thread than the one that uses it."""
         first = self._first
         if first is not None:
-            _kill_group(first)
+            first.kill()
 
     def stop(self) -> None:
         """End the worker, whatever it is doing; one that is still starting at once.
 
         One that has worked is waited for, so that its time and memory count as its parents'.
         """
-        for sock in (self._sock, self._control):
+        for sock in (self._sock, self._next):
             if sock is not None:
                 sock.close()
-        self._sock, self._control, self._process = None, None, None
+        self._sock, self._next, self._process = None, None, None
         if self._first is not None:
-            if self._has_worked:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._first.wait(timeout=STOP_SECONDS)
-            _kill_group(self._first)
-            self._first.wait()
+            self._first.stop(gently=self._has_worked)
             self._first = None
-
-
-def _kill_group(first: subprocess.Popen[bytes]) -> None:
-    """Kill the first process and all that it forked: they share its group, and cannot leave it."""
-    if first.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(first.pid, signal.SIGKILL)
 
 
 class Pool:
     """Several sandboxes that threads borrow."""
 
     def __init__(
-        self, workers: int, kinds: Sequence[str], limits: Limits, *, require_layers: bool = False
+        self,
+        workers: int,
+        kinds: Sequence[str],
+        limits: Limits,
+        *,
+        require_layers: bool = False,
+        first: First | None = None,
     ) -> None:
+        """`first`: as of `Sandbox`, for one of them."""
         self._limits = limits
         self._require_layers = require_layers
-        self._all = [Sandbox(kinds, limits, require_layers=require_layers) for _ in range(workers)]
+        self._all = [
+            Sandbox(kinds, limits, require_layers=require_layers, first=None if number else first)
+            for number in range(workers)
+        ]
         self._free: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         for sandbox in self._all:
             self._free.put(sandbox)

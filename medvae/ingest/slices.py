@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvae.ingest.placed import Traits
 from medvae.ingest.records import printable
 from medvae.ingest.subjects import clean_subject
-from medvae.ingest.trees import File
+
+if TYPE_CHECKING:
+    from medvae.ingest.trees import File
 
 # What distinguishes images of one place, in the order in which it is tried.
 TRAITS = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medvae.ingest.first import First
 from medvae.ingest.records import DEFAULT_LIMITS, Limits, Quarantined
 from medvae.ingest.trees import File
 from medvae.options.ingest import ReadOptions
@@ -66,6 +67,8 @@ class ReadRequest(ReadOptions):
         key: 32 secret bytes for the digests by which studies are compared; the same key gives the
             same `Ingested.study` in another reading. Without it a key of this reading alone.
         limits: what a file may be.
+        first: a process that was started ahead (`medvae.ingest.first.started`); without it one is
+            started.
         notes: receives, once a read, what the user should know (such as a guessed modality).
         progress: gets the number of files done, of all files found.
     """
@@ -75,5 +78,6 @@ class ReadRequest(ReadOptions):
     modalities: tuple[str, ...] = ()
     key: bytes | None = None
     limits: Limits = DEFAULT_LIMITS
+    first: First | None = None
     notes: Callable[[str], None] | None = None
     progress: Progress = SILENT

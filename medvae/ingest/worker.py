@@ -1,24 +1,27 @@
 """The reading processes: one that has loaded the parsers, and its copies that parse.
 
-Started by `sandbox.Sandbox` as `python -m medvae.ingest.worker FD MEMORY KINDS`. The first
+Started by `first.First` as `python -m medvae.ingest.worker FD`. The first
 process loads the modules, never sees a byte of anybody's and is forked for each source, so
 that a copy that is taken over by one patient's file meets no other's. All that parses foreign
-bytes runs in the copies and nowhere else. A copy confines itself, says {"ready": true,
+bytes runs in the copies and nowhere else. A copy confines itself, says {"pid": n,
 "layers": [...]}, and answers every job with one frame: {"ok": ...} or {"refused": one
 sentence}; anything unforeseen in a parser becomes a sentence naming the kind of error only,
 since an error's own text may quote a patient.
 
 | the reader asks | the first process |
 |---|---|
-| {"fork": true} and a descriptor | ends the copy before, forks one that serves it: {"pid": n} |
-| {"end": seconds} | gives the copy so long to end, then kills it: {"status": n} |
-| closes the socket | ends, and the copy with it |
+| {"kinds": [...], "memory": n}, once | loads the modules, confines itself |
+| {"fork": true} and a descriptor | forks a copy that serves it |
+| {"drop": true} | kills the oldest copy |
+| {"end": seconds} | gives the oldest copy so long to end, then kills it: {"status": n} |
+| closes the socket | ends, and the copies with it |
 """
 
 from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import os
 import signal
 import socket
@@ -51,49 +54,76 @@ JOBS = {
 }
 
 
-# Optional parts of the libraries that are not used: a network client, a second decoder in
+# Optional parts of the libraries that are not used: network clients, a second decoder in
 # C++, viewers, and Pillow where no pictures are read. Left out, they neither cost start-up time
 # nor widen what can be attacked.
-UNUSED = ("gdcm", "requests", "PIL", "matplotlib", "pandas", "h5py", "scipy")
+UNUSED = ("gdcm", "requests", "ssl", "tqdm", "PIL", "matplotlib", "pandas", "h5py", "scipy")
 
 
 def main(arguments: list[str]) -> int:
     """Fork workers until the socket closes."""
     control = socket.socket(fileno=int(arguments[0]))
-    kinds = arguments[2].split(",")
+    # Every reader needs it: loaded before it is known what else is.
+    importlib.import_module("numpy")
+    copies: list[int] = []
+    try:
+        wanted, _ = wire.receive(control, most_body=0)
+        jobs, layers = _prepared(wanted["kinds"], int(wanted["memory"]))
+        while True:
+            request, _ = wire.receive(control, most_body=0)
+            if "fork" in request:
+                (descriptor,) = wire.receive_files(control, 1)
+                copies.append(_forked(control, descriptor, jobs, layers))
+            elif "drop" in request:
+                _end(copies, 0.0)
+            else:
+                wire.send(control, {"status": _end(copies, float(request["end"]))})
+    except wire.ClosedError:
+        while copies:
+            _end(copies, 0.0)
+        return 0
+
+
+def _prepared(kinds: list[str], memory: int) -> tuple[dict[str, Job], list[str]]:
+    """The jobs of some kinds, loaded, and the layers that hold this process from now on."""
     used = {"PIL"} if "picture" in kinds else set()
     sys.modules.update(dict.fromkeys(set(UNUSED) - used))  # type: ignore[arg-type]
+    _leave_package_out("nibabel")
     jobs = {name: _load(*JOBS[name]) for name in kinds}
     warnings.simplefilter("ignore")
-    layers = confine.confine_but_for_forking(int(arguments[1]))
+    layers = confine.confine_but_for_forking(memory)
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, every page
-    first, copy = os.getpid(), 0
-    while True:
-        try:
-            request, _ = wire.receive(control, most_body=0)
-        except wire.ClosedError:
-            _end(copy, 0.0)
-            return 0
-        if "fork" in request:
-            _end(copy, 0.0)
-            (descriptor,) = wire.receive_files(control, 1)
-            copy = os.fork()
-            if copy == 0:
-                control.close()
-                _serve(first, socket.socket(fileno=descriptor), jobs, layers)
-            os.close(descriptor)
-            wire.send(control, {"pid": copy})
-        else:
-            status, copy = _end(copy, float(request["end"])), 0
-            wire.send(control, {"status": status})
+    return jobs, layers
 
 
-def _end(copy: int, grace: float) -> int:
-    """End the copy, and nobody else: its exit code, or minus the signal that ended it."""
-    if not copy:
+def _leave_package_out(name: str) -> None:
+    """Have modules of a package imported without what the package itself imports.
+
+    Of nibabel only a few are used, and it would load every format that it can read.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is not None and name not in sys.modules:
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+
+
+def _forked(
+    control: socket.socket, descriptor: int, jobs: dict[str, Job], layers: list[str]
+) -> int:
+    """A new copy, which serves the socket of a descriptor; its process id."""
+    first, copy = os.getpid(), os.fork()
+    if copy == 0:
+        control.close()
+        _serve(first, socket.socket(fileno=descriptor), jobs, layers)
+    os.close(descriptor)
+    return copy
+
+
+def _end(copies: list[int], grace: float) -> int:
+    """End the oldest copy, and nobody else: its exit code, or minus the signal that ended it."""
+    if not copies:
         return 0
-    until = time.monotonic() + grace
+    copy, until = copies.pop(0), time.monotonic() + grace
     while time.monotonic() < until:
         ended, status = os.waitpid(copy, os.WNOHANG)
         if ended:
@@ -107,7 +137,7 @@ def _serve(first: int, sock: socket.socket, jobs: dict[str, Job], layers: list[s
     """In the copy: serve jobs until the socket closes."""
     try:
         confine.die_with(first)
-        wire.send(sock, {"ready": True, "layers": layers + confine.forbid_calls()})
+        wire.send(sock, {"pid": os.getpid(), "layers": layers + confine.forbid_calls()})
         _answer_jobs(sock, jobs)
     finally:
         os._exit(1)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from ingest_makers import nifti, save, series, write
 
+from medvae.ingest import Ingested, first, read, wire
 from medvae.ingest import sandbox as sandboxes
-from medvae.ingest import wire
 from medvae.ingest.records import Limits
 from medvae.ingest.sandbox import Sandbox
 
@@ -90,6 +93,58 @@ def test_headers_share_a_process_as_long_as_they_are_of_one_patient(
     assert one.pids == two.pids == three.pids == four.pids == other.pids
     # Two patients were in one batch; what reads a volume has read no headers before.
     assert len({one.pids[0], last.pids[0], after.pids[0]}) == 3
+
+
+def copies_of(sandbox: Sandbox) -> set[int]:
+    """The two copies that there are to be, once the one before is gone and the next is made."""
+    assert sandbox._first is not None
+    first, until = sandbox._first._process.pid, time.monotonic() + 10
+    while time.monotonic() < until:
+        found = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+        if len(found) == 2:
+            return set(map(int, found))
+    raise AssertionError(f"{len(found)} copies")
+
+
+def test_the_next_process_is_made_while_one_works_and_the_one_before_is_ended(
+    tmp_path: Path,
+) -> None:
+    path = save(tmp_path / "a.nii", GOOD)
+    sandbox = Sandbox(["nifti"], Limits())
+    waiting: set[int] = set()
+    try:
+        for origin in "abcd":
+            file = Seen(path, sandbox, origin)
+            sandbox.run("nifti", [file], **NIFTI_JOB)
+            found = copies_of(sandbox)
+            assert file.pids[0] in found
+            # The one that waited has read; another one waits now.
+            assert not waiting or waiting == set(file.pids)
+            waiting = found - set(file.pids)
+    finally:
+        sandbox.stop()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in found)
+
+
+def test_a_process_that_was_started_ahead_is_the_one_that_is_copied(tmp_path: Path) -> None:
+    save(tmp_path / "a.nii", GOOD)
+    with first.started() as ahead:
+        (result,) = read([tmp_path / "a.nii"], modality="mri", first=ahead)
+        assert isinstance(result, Ingested)
+        assert ahead.is_gone
+    with first.started() as unused:
+        assert not unused.is_gone
+    assert unused.is_gone
+
+
+def test_a_process_loads_no_network_client_and_no_format_that_is_not_read() -> None:
+    code = (
+        "import sys; from medvae.ingest import reading, worker; "
+        "worker._prepared(list(reading.KINDS), 1 << 30); print(*(m for m in sys.modules "
+        "if sys.modules[m] and m in ('ssl', 'tqdm', 'nibabel.gifti', 'nibabel.nifti1')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["nibabel.nifti1"]
 
 
 def test_the_first_process_that_dies_is_replaced(tmp_path: Path) -> None:
