@@ -168,12 +168,13 @@ class Volume:
             raise ValueError(f"expected voxels {self.voxels.shape}, got {voxels.shape}")
         return replace(self, voxels=voxels)
 
-    def to_bytes(self) -> bytearray:
+    def to_bytes(self, *, reuse: bool = False) -> bytearray:
         """The form that is sealed: safetensors, with the facts as its JSON metadata.
 
-        Voxels are copied once, whatever the order of their axes in memory.
+        Voxels are copied once, whatever the order of their axes in memory; with `reuse` not at
+        all, where the volume was read from such bytes: it returns these.
         """
-        arrays = {"voxels": self.voxels, "affine": self.affine.astype(np.float64)}
+        arrays = {"voxels": self.voxels, "affine": self.affine.astype(np.float64, copy=False)}
         if self.mask is not None:
             arrays["mask"] = self.mask.astype(np.uint8, copy=False)
         header: dict[str, Any] = {"modality": self.modality, "meta": self.meta}
@@ -184,7 +185,7 @@ class Volume:
         facts = json.dumps(header, sort_keys=True)
         # One key alone: several are written in an order that changes from run to run, and
         # equal volumes must give equal bytes.
-        return tensors.packed(arrays, {"facts": facts})
+        return tensors.packed(arrays, {"facts": facts}, reuse=reuse)
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray) -> Volume:

@@ -87,3 +87,43 @@ DAMAGED = {
 def test_damage_is_found(name: str) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, IndexError)):
         tensors.unpacked(DAMAGED[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(67, 70, 61), (3, 67, 70, 61)])
+def test_a_large_array_in_another_order_is_copied_whole(kind: str, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 200, shape).astype(kind)
+    order = (*range(len(shape) - 3), *(len(shape) - n for n in (1, 2, 3)))
+    turned = np.ascontiguousarray(values.transpose(order)).transpose(order)[..., ::-1, :, :]
+    assert turned.nbytes >= tensors.LARGE
+    assert turned.strides[-1] != turned.itemsize
+    packed = tensors.packed({"voxels": turned}, {})
+    np.testing.assert_array_equal(tensors.unpacked(packed)[0]["voxels"], values[..., ::-1, :, :])
+
+
+def test_bytes_that_hold_an_array_are_given_back_where_nothing_of_them_would_change() -> None:
+    arrays = ONE | {"mask": np.ones((2, 3, 4), np.uint8)}
+    data = tensors.packed(arrays, {"facts": "a"})
+    found, facts = tensors.unpacked(data)
+    assert tensors.packed(found, facts, reuse=True) is data
+    assert tensors.packed(found, facts) is not data
+    for others, texts in (
+        (found, {"facts": "b"}),
+        (found | {"affine": np.eye(4)}, facts),
+        (found | {"voxels": found["voxels"][::-1]}, facts),
+        ({name: array for name, array in found.items() if name != "mask"}, facts),
+        (tensors.unpacked(bytes(data))[0], facts),
+    ):
+        again = tensors.packed(others, texts, reuse=True)
+        assert again is not data
+        assert again == tensors.packed(others, texts)
+
+
+def test_bytes_in_another_form_of_the_same_arrays_are_not_given_back() -> None:
+    data = tensors.packed(ONE, {"facts": "a"})
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].rstrip(b" ").replace(b":[", b": [", 1)
+    header += b" " * (-len(header) % 8)
+    other = bytearray(len(header).to_bytes(8, "little") + header + data[8 + size :])
+    found, facts = tensors.unpacked(other)
+    assert tensors.packed(found, facts, reuse=True) == data

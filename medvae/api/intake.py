@@ -209,7 +209,7 @@ def _keep(tenant: Tenant, item: Ingested, state: _IngestState) -> None:
 
 def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> VolumeEntry:
     """Store a volume under its keyed digest; returns its line of the manifest."""
-    data = volume.to_bytes()
+    data = volume.to_bytes(reuse=True)
     digest = tenant.digest(data, "volume")
     stored = tenant.find("volume", digest) or tenant.put("volume", data, name=digest)
     entry: VolumeEntry = {

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from medvae import ingest
+from medvae.ingest import likeness
 from medvae.ingest.likeness import (
     COARSE,
     EXTREME,
@@ -162,3 +163,26 @@ def test_no_two_people_are_taken_for_one(real_data: Path, name: str) -> None:
         for other in second
     )
     assert largest < MAY_BE_COPY
+
+
+@pytest.mark.parametrize("edge", [COARSE, FINE])
+@pytest.mark.parametrize("shape", [(35, 51, 33), (9, 8, 40), (64, 32, 70)])
+def test_blocks_of_whole_numbers_are_those_of_the_same_fractions(
+    shape: tuple[int, int, int], edge: int
+) -> None:
+    draw = np.random.default_rng(0)
+    for voxels in (
+        draw.integers(-32768, 32768, shape).astype(np.int16),
+        draw.gamma(2, 50, shape).astype(np.int16),
+        draw.integers(0, 256, shape).astype(np.uint8),
+    ):
+        fractions = blocks(voxels.astype(np.float64), edge)
+        np.testing.assert_allclose(blocks(voxels, edge), fractions, rtol=0, atol=1e-7)
+        assert np.abs(fractions).max() > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 250, 251, 1001])
+def test_ends_of_whole_numbers_are_the_quantiles(count: int) -> None:
+    values = np.random.default_rng(count).integers(-9, 9, count).astype(np.int16) ** 3
+    ends = (EXTREME, 1 - EXTREME)
+    np.testing.assert_allclose(likeness._quantiles(values), np.quantile(values, ends), rtol=1e-12)
