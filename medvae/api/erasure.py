@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medvae.api import datasets, nearest
+from medvae.api import charged, datasets, nearest
 from medvae.api.accounts import ledger
 from medvae.api.models import compression_of
 from medvae.api.records import Manifest
@@ -36,9 +36,9 @@ def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
             if at
             else [f"{name}@{v}" for v in datasets.version_numbers(tenant, name)]
         )
-        for label in doomed:
-            del manifests[label]
+        lost_entries = [e for label in doomed for e in manifests.pop(label)["volumes"]]
         with tenant.transaction():
+            charged.keep(tenant, lost_entries)
             for label in doomed:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
             nearest.forget(tenant, doomed)
@@ -50,7 +50,8 @@ def delete(tenant: Tenant, ref: str) -> DatasetDeletion:
 def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
     """Remove a patient from every version of every data set.
 
-    The ledger keeps the patient's events under the pseudonym (a budget is never refunded);
+    The ledger keeps the patient's events under the pseudonym (a budget is never refunded), and
+    keyed digests of the scans that they were for (`charged`);
     the models that were trained on the patient are named, for the steward to decide on.
 
     Raises:
@@ -69,7 +70,9 @@ def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
         if not changed:
             raise NotFoundError(f"no data set of tenant {tenant.name} holds patient {source_id!r}")
         models = _models_of(tenant, pseudonym)
+        erased = [e for m in manifests.values() for e in m["volumes"] if e["subject"] == pseudonym]
         with tenant.transaction():
+            charged.keep(tenant, erased)
             for label in changed:
                 tenant.delete("dataset", datasets.object_of(tenant, label))
                 if remaining[label]["volumes"]:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from medvae.api import datasets
+from medvae.api import charged, datasets
 from medvae.api.copies import contrasts_of
 
 if TYPE_CHECKING:
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Holder:
-    """Under whom a scan is stored, in which data set; `own`: as a file of its own."""
+    """Under whom a scan is stored, in which data set; `own`: as a file of its own.
+
+    charged: a training was charged to this account, so no other may be opened for the scan.
+    """
 
     pseudonym: str
     own: bool
     dataset: str = ""
+    charged: bool = False
 
 
 @dataclass
@@ -35,7 +39,8 @@ class Owners:
     """The scans that a tenant holds, and those of the ingest that goes on.
 
     Attributes:
-        held: keyed digest of voxels -> who holds them.
+        held: keyed digest of voxels -> who holds them, or was charged for them before they were
+            deleted.
         scans: pseudonym -> keyed digests of its scans.
         studies: keyed digest of a DICOM study -> who holds its first scan.
         fresh: keyed digests of the scans of this ingest.
@@ -55,10 +60,14 @@ class Owners:
 
     @classmethod
     def of(cls, tenant: Tenant) -> Owners:
-        """The scans of all data sets."""
-        owners = cls()
+        """The scans of all data sets, and those of charged patients that were deleted."""
+        owners, accounts = cls(), charged.patients(tenant)
+        for voxels, (pseudonym, own) in charged.scans(tenant).items():
+            owners.held[voxels] = Holder(pseudonym, own, charged=True)
+            owners.scans.setdefault(pseudonym, set()).add(voxels)
         for label, entry in datasets.labelled_entries(tenant):
-            holder = Holder(entry["subject"], bool(entry.get("own_subject")), label)
+            subject, own = entry["subject"], bool(entry.get("own_subject"))
+            holder = Holder(subject, own, label, subject in accounts)
             owners.held[entry["voxels"]] = holder
             owners.scans.setdefault(entry["subject"], set()).add(entry["voxels"])
             if study := entry.get("study"):
@@ -146,6 +155,13 @@ def _other_study(owner: Holder) -> str:
 
 
 def _elsewhere(owner: Holder, holder: Holder) -> str:
+    if owner.charged:
+        whose = "a file of no known patient" if owner.own else "another patient"
+        how = "without a table, as before" if owner.own else "under that patient's name"
+        return (
+            f"a training was charged to the account of {whose} for the same voxels, and under "
+            f"another name they would have a second account: ingest the file {how}, or leave it out"
+        )
     if owner.own and not holder.own and owner.dataset:
         name = owner.dataset.partition("@")[0]
         return (

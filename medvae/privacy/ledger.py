@@ -177,6 +177,10 @@ class Ledger:
         digest = plan.digest().hex()
         return any(entry.run == run_id and entry.plan == digest for entry in self._read())
 
+    def subjects(self) -> frozenset[str]:
+        """Pseudonyms of all patients ever charged."""
+        return frozenset(subject for entry in self._read() for subject in entry.subjects)
+
     def history(self, subjects: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """The debits that touch any of `subjects` (None: all), oldest first, as JSON values."""
         patients = None if subjects is None else frozenset(subjects)
