@@ -12,14 +12,25 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medvae.api import Session
+from medvae.api import Session, send_release
 from medvae.api.namespaces import Releases
 from medvae.cli.app import build
 from medvae.cli.flags import flags
 from medvae.ingest import read
 from medvae.ingest.steps import ReadRequest
+from medvae.options.archives import ListenOptions, PullOptions, SendOptions
 from medvae.options.evaluate import EvaluateOptions
-from medvae.options.flags import KEY, PathLike, argument, arguments, flag, takes
+from medvae.options.flags import (
+    GROUP,
+    KEY,
+    PathLike,
+    argument,
+    arguments,
+    called_with,
+    flag,
+    group,
+    takes,
+)
 from medvae.options.generate import GenerateOptions
 from medvae.options.ingest import IngestOptions, ReadOptions
 from medvae.options.release import ReleaseOptions
@@ -34,7 +45,24 @@ VERBS: dict[str, tuple[Any, Any]] = {
     "generate": (GenerateOptions, Session.generate),
     "evaluate": (EvaluateOptions, Session.evaluate),
     "release create": (ReleaseOptions, Releases.create),
+    "pull": (PullOptions, Session.pull),
+    "listen": (ListenOptions, Session.listen),
+    "send": (SendOptions, send_release),
 }
+# For programs alone.
+NO_FLAG = {
+    "pull": {"progress", "classes"},
+    "listen": {"progress", "classes", "ready"},
+}
+
+
+@dataclass(frozen=True)
+class Oven:
+    """What a group of flags becomes."""
+
+    heat: float = 200.0
+    stone: PathLike | None = None
+    door: str = "left"
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,9 @@ class BakeOptions:
     )
     steam: bool = field(default=False, metadata=flag("Wet.", "--steam"))
     fan: bool = field(default=True, metadata=flag("Moving."))
+    oven: Oven | None = field(
+        default=None, metadata=group(heat=flag("Degrees.", "--degrees"), stone=flag("Flat."))
+    )
     progress: Progress = SILENT
 
 
@@ -77,11 +108,17 @@ def test_a_line_becomes_a_value_of_the_class() -> None:
         turns=[1, 2],
         steam=True,
         fan=False,
+        oven=Oven(),
     )
 
 
+def test_flags_of_a_group_become_one_value() -> None:
+    assert baked("a", "-n", "rye", "--degrees", "250").oven == Oven(250.0)
+    assert baked("a", "-n", "rye", "--stone", "s").oven == Oven(stone=Path("s"))
+
+
 def test_what_a_line_does_not_name_is_the_default_of_the_field() -> None:
-    assert baked("a", "-n", "rye") == BakeOptions([Path("a")], "rye")
+    assert baked("a", "-n", "rye") == BakeOptions([Path("a")], "rye", oven=Oven())
 
 
 def test_a_word_that_cannot_be_read_is_a_usage_error_with_its_sentence() -> None:
@@ -102,11 +139,23 @@ def test_a_method_takes_the_fields_as_arguments() -> None:
     loaf = Kitchen().bake(["a"], "rye", hours=3)
     assert loaf == BakeOptions(["a"], "rye", hours=3)
     assert Kitchen.bake.__doc__ == "Bake."
-    with pytest.raises(TypeError, match="oven"):
-        Kitchen().bake(["a"], "rye", oven=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="yeast"):
+        Kitchen().bake(["a"], "rye", yeast=1)  # type: ignore[call-arg]
     listener = Silent()
     assert Kitchen().bake(**arguments(loaf, listener)).progress is listener
     assert arguments(loaf)["progress"] is SILENT
+
+
+def test_a_function_takes_the_fields_as_arguments() -> None:
+    @called_with(BakeOptions)
+    def bake(options: BakeOptions) -> BakeOptions:
+        """Bake."""
+        return options
+
+    assert bake(["a"], name="rye", hours=3) == BakeOptions(["a"], "rye", hours=3)
+    assert bake.__doc__ == "Bake."
+    with pytest.raises(TypeError, match="yeast"):
+        bake(["a"], "rye", yeast=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -116,11 +165,16 @@ def test_the_line_and_python_ask_what_the_class_says(verb: str) -> None:
     for word in verb.split():
         command = command.commands[word]  # type: ignore[attr-defined]
     on_line = {one.help for one in command.params if one.name != "help"}  # type: ignore[attr-defined]
-    described = [one for one in fields(options) if KEY in one.metadata]
-    assert on_line == {one.metadata[KEY].text for one in described}
-    assert {one.name for one in fields(options)} - {one.name for one in described} <= {"progress"}
-    asked = inspect.signature(options).parameters
-    assert dict(list(inspect.signature(method).parameters.items())[1:]) == dict(asked)
+    described = {one.name: one.metadata for one in fields(options) if one.metadata}
+    texts = {metadata[KEY].text for metadata in described.values() if KEY in metadata}
+    for metadata in described.values():
+        texts |= {part.text for part in metadata.get(GROUP, {}).values()}
+    assert on_line == texts
+    silent = {one.name for one in fields(options)} - set(described)
+    assert silent <= NO_FLAG.get(verb, {"progress"})
+    asked = list(inspect.signature(options).parameters.items())
+    parameters = list(inspect.signature(method).parameters.items())
+    assert [one for one in parameters if one[0] != "self"] == asked
 
 
 def test_reading_takes_every_option_of_reading() -> None:

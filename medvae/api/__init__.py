@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from medvae.api.doctor import examine
     from medvae.api.evaluation import audit_engine
     from medvae.api.follower import follow as follow_training
-    from medvae.api.links import Link
     from medvae.api.opened import Release
     from medvae.api.presets import config_text, configs, copy_config, explain_config
     from medvae.api.releases import verify as verify_release
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         tenants,
     )
     from medvae.api.tenancy import open_session as open
+    from medvae.options.archives import Link
 
 __all__ = [
     "Link",

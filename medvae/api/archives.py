@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medvae.api import datasets, declaration, intake, moving
-from medvae.api.links import Link, access_of
+from medvae.api.links import access_of
 from medvae.api.results import Pulled, PullResult
 from medvae.errors import MedvaeError, NotFoundError, UsageError
-from medvae.options.ingest import IngestOptions
+from medvae.options.archives import PullOptions, ingesting
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
 GIB = 1024**3
 
 
-@dataclass(frozen=True)
-class PullRequest:
-    """Which studies to fetch (see `Session.pull`)."""
-
-    studies: tuple[str, ...]
-    patient: str
-    modality: str | None
-    dates: str
-    limit: int | None
-    memory_limit: float
-    move: int | None = None
-    bind: str = "127.0.0.1"
-
-
 def modality_of(name: str | None) -> str | None:
     """The modality of an ingest, by its own name or by DICOM's code (CT, MR, PT)."""
     from medvae.pacs.wanted import CODES, NAMES
@@ -43,13 +28,7 @@ def modality_of(name: str | None) -> str | None:
     return None if name is None else NAMES.get(CODES.get(name.lower(), ""))
 
 
-def pull(
-    tenant: Tenant,
-    address: str,
-    order: PullRequest,
-    link: Link,
-    options: IngestOptions,
-) -> PullResult:
+def pull(tenant: Tenant, options: PullOptions) -> PullResult:
     """Fetch, check and ingest; nothing is stored unless every study came whole.
 
     Raises:
@@ -63,11 +42,11 @@ def pull(
 
     datasets.check_name(options.dataset)
     declaration.parse(options.label_scheme, options.classes)
-    peer, query = peers.parse(address), _wanted(order)
-    access = access_of(link)
-    hold = hold_of(order.memory_limit)
+    peer, query = peers.parse(options.peer), _wanted(options)
+    access = access_of(options.link)
+    hold = hold_of(options.memory_limit)
     try:
-        with moving.destination_of(order.move, order.bind, peer, access, hold) as destination:
+        with moving.destination_of(options.move, options.bind, peer, access, hold) as destination:
             archive = archive_of(peer, access, destination)
             try:
                 more = _receive(archive, query, hold, options.progress)
@@ -78,17 +57,19 @@ def pull(
         pulled = count(hold)
         tenant.record("pull", peer=peer.label, **vars(pulled))
         sources = sources_of(peer.host, hold)
-        done = intake.ingest(tenant, sources, options)
+        done = intake.ingest(tenant, sources, ingesting(options, modality_of(options.modality)))
     finally:
         hold.close()
     notes = (f"more studies match than the {len(sources)} of --limit",) if more else ()
     return PullResult(**(vars(done) | {"notes": (*notes, *done.notes)}), pulled=pulled)
 
 
-def _wanted(order: PullRequest) -> Wanted:
+def _wanted(options: PullOptions) -> Wanted:
     from medvae.pacs.wanted import Wanted
 
-    return Wanted.of(order.studies, order.patient, order.modality, order.dates, order.limit)
+    return Wanted.of(
+        tuple(options.studies), options.patient, options.modality, options.dates, options.limit
+    )
 
 
 def _receive(archive: Archive, query: Wanted, hold: Hold, progress: Progress) -> bool:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvae.api import results
+from medvae.options.archives import ListenOptions, PullOptions
 from medvae.options.flags import takes
 from medvae.options.ingest import IngestOptions
-from medvae.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from medvae.api.declaration import Scheme
-    from medvae.api.links import Link
     from medvae.ingest.first import First
     from medvae.vault import Tenant, Vault
 
@@ -53,27 +50,8 @@ class Arrivals:
         paths = [Path(source) for source in options.sources]
         return intake.ingest(self.tenant, paths, options, first)
 
-    def pull(
-        self,
-        peer: str,
-        dataset: str,
-        *,
-        studies: Sequence[str] = (),
-        patient: str = "",
-        modality: str | None = None,
-        dates: str = "",
-        limit: int | None = None,
-        memory_limit: float = 4.0,
-        move: int | None = None,
-        bind: str = "127.0.0.1",
-        link: Link | None = None,
-        demographics: bool = False,
-        label_scheme: Scheme | None = None,
-        classes: int | None = None,
-        workers: int = 1,
-        require_sandbox: bool = False,
-        progress: Progress = SILENT,
-    ) -> results.PullResult:
+    @takes(PullOptions)
+    def pull(self, options: PullOptions) -> results.PullResult:
         """Fetch studies from an image archive (PACS) and ingest them; all of them or none.
 
         `peer`: the https:// address of a DICOMweb service, or AETITLE@HOST:PORT (DIMSE, which
@@ -90,46 +68,12 @@ class Arrivals:
         must have signed. Credentials are taken from MEDVAE_PACS_USER and MEDVAE_PACS_PASSWORD,
         or MEDVAE_PACS_TOKEN. The rest as in `ingest`.
         """
-        from medvae.api import archives, links
+        from medvae.api import archives
 
-        order = archives.PullRequest(
-            tuple(studies), patient, modality, dates, limit, memory_limit, move, bind
-        )
-        options = IngestOptions(
-            (),
-            dataset,
-            modality=archives.modality_of(modality),
-            demographics=demographics,
-            label_scheme=label_scheme,
-            classes=classes,
-            workers=workers,
-            require_sandbox=require_sandbox,
-            progress=progress,
-        )
-        return archives.pull(self.tenant, peer, order, link or links.Link(), options)
+        return archives.pull(self.tenant, options)
 
-    def listen(
-        self,
-        dataset: str,
-        port: int,
-        *,
-        bind: str = "127.0.0.1",
-        aet: str = "MEDVAE",
-        allow: Sequence[str] = (),
-        studies: int | None = None,
-        seconds: float | None = None,
-        settle: float = 5.0,
-        associations: int = 8,
-        memory_limit: float = 4.0,
-        link: Link | None = None,
-        demographics: bool = False,
-        label_scheme: Scheme | None = None,
-        classes: int | None = None,
-        workers: int = 1,
-        require_sandbox: bool = False,
-        ready: Callable[[str], object] | None = None,
-        progress: Progress = SILENT,
-    ) -> results.ListenResult:
+    @takes(ListenOptions)
+    def listen(self, options: ListenOptions) -> results.ListenResult:
         """Receive what archives and scanners send by DIMSE (C-STORE), then ingest it, all or none.
 
         It ends when `studies` have come whole and nobody has been sending for `settle` seconds,
@@ -141,19 +85,6 @@ class Arrivals:
         beyond this machine it is TLS or `plaintext`. `ready` is called with the address. The
         rest as in `pull`.
         """
-        from medvae.api import links, listening
+        from medvae.api import listening
 
-        order = listening.ListenRequest(
-            port, bind, aet, tuple(allow), studies, seconds, settle, associations, memory_limit
-        )
-        options = IngestOptions(
-            (),
-            dataset,
-            demographics=demographics,
-            label_scheme=label_scheme,
-            classes=classes,
-            workers=workers,
-            require_sandbox=require_sandbox,
-            progress=progress,
-        )
-        return listening.listen(self.tenant, order, link or links.Link(), options, ready)
+        return listening.listen(self.tenant, options)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from medvae.api import archives, datasets, declaration, intake
-from medvae.api.links import Link, access_of
+from medvae.api.links import access_of
 from medvae.api.results import ListenResult
 from medvae.errors import InputError, UsageError
-from medvae.options.ingest import IngestOptions
+from medvae.options.archives import ListenOptions, ingesting
 
 if TYPE_CHECKING:
     from medvae.pacs.listener import Listener
@@ -22,28 +20,7 @@ if TYPE_CHECKING:
 STEP = 0.1
 
 
-@dataclass(frozen=True)
-class ListenRequest:
-    """Where to listen and when to end (see `Session.listen`)."""
-
-    port: int
-    bind: str
-    aet: str
-    allow: tuple[str, ...]
-    studies: int | None
-    seconds: float | None
-    settle: float
-    associations: int
-    memory_limit: float
-
-
-def listen(
-    tenant: Tenant,
-    order: ListenRequest,
-    link: Link,
-    options: IngestOptions,
-    ready: Callable[[str], object] | None,
-) -> ListenResult:
+def listen(tenant: Tenant, options: ListenOptions) -> ListenResult:
     """Receive and ingest.
 
     Raises:
@@ -55,14 +32,14 @@ def listen(
 
     datasets.check_name(options.dataset)
     declaration.parse(options.label_scheme, options.classes)
-    how = _listening(order, link)
-    hold = archives.hold_of(order.memory_limit)
+    how = _listening(options)
+    hold = archives.hold_of(options.memory_limit)
     try:
         listener = Listener(how, hold)
         try:
-            if ready is not None:
-                ready(f"{how.aet}@{how.host}:{listener.port}")
-            _wait(listener, order)
+            if options.ready is not None:
+                options.ready(f"{how.aet}@{how.host}:{listener.port}")
+            _wait(listener, options)
         except KeyboardInterrupt:
             # What has come whole is ingested; a second Ctrl-C ends that, too.
             pass
@@ -77,18 +54,18 @@ def listen(
                 f"no study came whole{partly}: check that the sender calls {how.aet} at port "
                 f"{listener.port}, and its own log"
             )
-        done = intake.ingest(tenant, archives.sources_of(how.aet, hold), options)
+        done = intake.ingest(tenant, archives.sources_of(how.aet, hold), ingesting(options))
     finally:
         hold.close()
     notes = tuple(_notes(left, listener.refused))
     return ListenResult(**(vars(done) | {"notes": (*notes, *done.notes)}), received=received)
 
 
-def _wait(listener: Listener, order: ListenRequest) -> None:
+def _wait(listener: Listener, options: ListenOptions) -> None:
     began = time.monotonic()
-    while order.seconds is None or time.monotonic() - began < order.seconds:
+    while options.seconds is None or time.monotonic() - began < options.seconds:
         whole, quiet = listener.poll()
-        if order.studies is not None and whole >= order.studies and quiet >= order.settle:
+        if options.studies is not None and whole >= options.studies and quiet >= options.settle:
             return
         time.sleep(STEP)
 
@@ -100,29 +77,35 @@ def _notes(left: list[str], refused: int) -> list[str]:
     return notes
 
 
-def _listening(order: ListenRequest, link: Link) -> Listening:
+def _listening(options: ListenOptions) -> Listening:
     """How to listen. Raises UsageError, AccessError."""
     from medvae.pacs import peers
     from medvae.pacs.service import Listening
 
-    if not 0 <= order.port < 65536:
-        raise UsageError(f"--port must be 0 to 65535, not {order.port}")
-    for name, number in (("studies", order.studies), ("associations", order.associations)):
+    if not 0 <= options.port < 65536:
+        raise UsageError(f"--port must be 0 to 65535, not {options.port}")
+    for name, number in (("studies", options.studies), ("associations", options.associations)):
         if number is not None and number < 1:
             raise UsageError(f"--{name} must be at least 1, not {number}")
-    for name, time_ in (("seconds", order.seconds), ("settle", order.settle)):
+    for name, time_ in (("seconds", options.seconds), ("settle", options.settle)):
         if time_ is not None and not time_ > 0:
             raise UsageError(f"--{name} must be above 0, not {time_:g}")
-    access = access_of(link)
+    access = access_of(options.link)
     secured = access.certificate is not None or access.key is not None or access.ca is not None
     if secured and access.plaintext:
         raise UsageError("--plaintext goes without TLS: leave out --cert, --key and --ca")
-    if not (secured or access.plaintext or peers.is_loopback(order.bind)):
+    if not (secured or access.plaintext or peers.is_loopback(options.bind)):
         raise UsageError(
-            f"--bind {order.bind} would receive patients' data in the clear: give --cert and "
+            f"--bind {options.bind} would receive patients' data in the clear: give --cert and "
             "--key, or --plaintext where the network is safe"
         )
     tls = peers.server_tls(access) if secured else None
     return Listening(
-        order.bind, order.port, order.aet, order.allow, order.associations, access.silence, tls
+        options.bind,
+        options.port,
+        options.aet,
+        tuple(options.allow),
+        options.associations,
+        access.silence,
+        tls,
     )

@@ -18,7 +18,8 @@ from medvae.progress import SILENT, Progress
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
     from medvae.model import Artifact
-    from medvae.release import Account, GateInputs, Looks, ReleaseFacts, VerifyResult
+    from medvae.release import Account, GateInputs, Looks, PublicImages, ReleaseFacts, VerifyResult
+    from medvae.release import ReleaseResult as Written
     from medvae.vault import Tenant
 
 
@@ -30,57 +31,9 @@ def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
         UsageError: the folder is taken, the format is unknown, or the public people that quality
             is measured against cannot be used (see `quality.meter`).
     """
-    from medvae import release
-    from medvae.api import quality
-
-    tenant, name, out = context.tenant, options.model, Path(options.out)
+    tenant, name = context.tenant, options.model
     try:
-        artifact = models.load_outgoing(tenant, name)
-        if options.recipient:
-            release.one_line(options.recipient, "--recipient")
-        fmt = chosen(options.fmt, artifact.config().data, RELEASED)
-        drawing = GenerateOptions(
-            name, options.n, out, seed=options.seed, category=options.category, site=options.site
-        )
-        seed, drawn = models.draw(context, artifact, drawing)
-        accounted = _accounted(tenant, name, artifact)
-        people, public = None, None
-        if options.with_public:
-            people, public = public_images.of_model(tenant, name, artifact)
-        facts = release.ReleaseFacts.from_model(
-            artifact.facts,
-            n=options.n,
-            seed=seed,
-            name=options.title or None,
-            tenant_limit=tenant.epsilon_limit,
-            suffix=options.suffix,
-            body_part=options.body_part,
-            label_names=tuple(options.label_names),
-            debited=accounted.debited,
-            account=accounted.account,
-            looks=accounted.looks,
-            public=public,
-            structures=options.structures,
-            **({"license": options.licence} if options.licence else {}),
-        )
-        required = approvals.requirement(tenant)
-        entered = record_of(facts, name, fmt)
-        book = Entry(tenant, entered, out, options.recipient, required is not None)
-        images = () if people is None else public_images.on_grid(people, facts.data)
-        written = release.create(
-            drawn,
-            out,
-            facts=facts,
-            sign=book.signer(),
-            public_key=tenant.public_key(),
-            gate=_gate(facts),
-            fmt=fmt,
-            public=images,
-            approvals=required,
-            meter=quality.meter(tenant, artifact, facts.data, options.reference, options.progress),
-            progress=options.progress,
-        )
-        book.finish()
+        written, status = _create(context, options)
     except MedvaeError as error:
         tenant.record("release", outcome="failure", model=name, reason=type(error).__name__)
         raise
@@ -92,6 +45,87 @@ def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
         release=written.id,
         recipient=options.recipient,
     )
+    return _result(written, name, status)
+
+
+def _create(context: TenantContext, options: ReleaseOptions) -> tuple[Written, str]:
+    """Generate, gate, write, describe, sign; the folder, and where the release stands now."""
+    from medvae import release
+    from medvae.api import quality
+
+    tenant, name, out = context.tenant, options.model, Path(options.out)
+    artifact = models.load_outgoing(tenant, name)
+    if options.recipient:
+        release.one_line(options.recipient, "--recipient")
+    fmt = chosen(options.fmt, artifact.config().data, RELEASED)
+    seed, drawn = models.draw(context, artifact, _drawing(options))
+    accounted = _accounted(tenant, name, artifact)
+    people, public = None, None
+    if options.with_public:
+        people, public = public_images.of_model(tenant, name, artifact)
+    facts = _facts(tenant, artifact, options, seed, accounted, public)
+    required = approvals.requirement(tenant)
+    book = Entry(tenant, record_of(facts, name, fmt), out, options.recipient, required is not None)
+    written = release.create(
+        drawn,
+        out,
+        facts=facts,
+        sign=book.signer(),
+        public_key=tenant.public_key(),
+        gate=_gate(facts),
+        fmt=fmt,
+        public=() if people is None else public_images.on_grid(people, facts.data),
+        approvals=required,
+        meter=quality.meter(tenant, artifact, facts.data, options.reference, options.progress),
+        progress=options.progress,
+    )
+    book.finish()
+    return written, "released" if required is None else "awaiting approval"
+
+
+def _drawing(options: ReleaseOptions) -> GenerateOptions:
+    """What to draw."""
+    return GenerateOptions(
+        options.model,
+        options.n,
+        options.out,
+        seed=options.seed,
+        category=options.category,
+        site=options.site,
+    )
+
+
+def _facts(
+    tenant: Tenant,
+    artifact: Artifact,
+    options: ReleaseOptions,
+    seed: int,
+    accounted: _Accounted,
+    public: PublicImages | None,
+) -> ReleaseFacts:
+    """What the card says of the model, of its patients' accounts, and in the user's words."""
+    from medvae.release import ReleaseFacts
+
+    return ReleaseFacts.from_model(
+        artifact.facts,
+        n=options.n,
+        seed=seed,
+        name=options.title or None,
+        tenant_limit=tenant.epsilon_limit,
+        suffix=options.suffix,
+        body_part=options.body_part,
+        label_names=tuple(options.label_names),
+        debited=accounted.debited,
+        account=accounted.account,
+        looks=accounted.looks,
+        public=public,
+        structures=options.structures,
+        **({"license": options.licence} if options.licence else {}),
+    )
+
+
+def _result(written: Written, name: str, status: str) -> ReleaseResult:
+    """What was written, as a program reads it."""
     return ReleaseResult(
         release=written.path,
         report=written.report,
@@ -107,7 +141,7 @@ def create(context: TenantContext, options: ReleaseOptions) -> ReleaseResult:
         n=written.volumes,
         public=written.public,
         id=written.id,
-        status="released" if required is None else "awaiting approval",
+        status=status,
         scores=written.scores,
     )
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from medvae.api.context import PathLike
-from medvae.api.links import Link, access_of
+from medvae.api.links import access_of
 from medvae.api.results import SendResult, Unsent
 from medvae.errors import IntegrityError, MedvaeError, UsageError
-from medvae.progress import SILENT, Progress
+from medvae.options.archives import SendOptions
+from medvae.options.flags import called_with
+from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +32,8 @@ class Sink(Protocol):
         """Store files; SOP instance UID of each that was not taken -> why."""
 
 
-def send(
-    folder: PathLike,
-    peer: str,
-    *,
-    public_key: PathLike | None = None,
-    link: Link | None = None,
-    progress: Progress = SILENT,
-) -> SendResult:
+@called_with(SendOptions)
+def send(options: SendOptions) -> SendResult:
     """Store the DICOM files of a release in an image archive; needs no vault.
 
     The release is verified first, and each file once more as it is read for sending. Nothing
@@ -58,12 +53,29 @@ def send(
     """
     from medvae.pacs import peers
     from medvae.pacs.archive import archive_of
+
+    root, there = Path(options.folder), peers.parse(options.peer)
+    sink = archive_of(there, access_of(options.link))
+    signer, listed = _verified(root, options)
+    names = [name for name in listed if name.endswith(DICOM)]
+    if not names:
+        raise UsageError(f"{root} holds no DICOM: create the release with --format dicom")
+    failed = _stored(sink, root, names, listed, options.progress)
+    return SendResult(
+        release=root,
+        peer=there.label,
+        sent=len(names) - len(failed),
+        failed=tuple(failed),
+        signer=signer,
+    )
+
+
+def _verified(root: Path, options: SendOptions) -> tuple[str, Mapping[str, Entry]]:
+    """The signer of a release, and its files as they were signed. Raises as `send`."""
     from medvae.release import check
 
-    root, there = Path(folder), peers.parse(peer)
-    sink = archive_of(there, access_of(link or Link()))
-    trusted = None if public_key is None else check.read_key(Path(public_key))
-    checked, listed = check.check_files(root, trusted, progress)
+    trusted = None if options.public_key is None else check.read_key(Path(options.public_key))
+    checked, listed = check.check_files(root, trusted, options.progress)
     if not checked.unchanged or checked.valid is False:
         problem = checked.problems[0] if checked.problems else "it is not as it was signed"
         if checked.unchanged:
@@ -71,9 +83,21 @@ def send(
         raise IntegrityError(
             f"{root} is not sent, since it is no release that is as it was signed: {problem}"
         )
-    names = [name for name in listed if name.endswith(DICOM)]
-    if not names:
-        raise UsageError(f"{root} holds no DICOM: create the release with --format dicom")
+    return checked.signer or "", listed
+
+
+def _stored(
+    sink: Sink,
+    root: Path,
+    names: list[str],
+    listed: Mapping[str, Entry],
+    progress: Progress,
+) -> list[Unsent]:
+    """Store files; those that were not taken, with the reason.
+
+    Raises:
+        AccessError: as soon as the archive fails before it has taken a file.
+    """
     progress.start("send", len(names))
     failed: list[Unsent] = []
     done = 0
@@ -92,13 +116,7 @@ def send(
         done += len(batch)
         progress.advance(done)
     progress.finish()
-    return SendResult(
-        release=root,
-        peer=there.label,
-        sent=len(names) - len(failed),
-        failed=tuple(failed),
-        signer=checked.signer or "",
-    )
+    return failed
 
 
 def _batches(root: Path, names: list[str], listed: Mapping[str, Entry]) -> Iterator[list[Instance]]:

@@ -26,6 +26,7 @@ from medvae.api.results import (
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from medvae.options.flags import PathLike
 from medvae.options.train import PlanOptions, PretrainOptions, TrainOptions
+from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
@@ -91,12 +92,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
     cfg = _config(options.config, options.overrides, options.epsilon)
     manifest = datasets.load(tenant, options.dataset)
     patients = datasets.subjects(manifest)
-    _within_limit(tenant, cfg.privacy.epsilon)
-    _check_cohort(manifest, options.small_cohort)
-    unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
-    copies.check_template(tenant, cfg)
-    anatomy_choice.check(tenant, cfg)
-    below = unsettled.atlas.alone_below if _alone(unsettled, cfg) else None
+    written, cfg = cfg, _resolved(tenant, cfg, manifest, options.small_cohort)
     planned = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
     return PlanResult(
@@ -106,7 +102,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         stages=_stages(planned),
         dataset=f"{manifest['name']}@{manifest['version']}",
         patients=len(patients),
-        atlas_alone_below=below,
+        atlas_alone_below=written.atlas.alone_below if _alone(written, cfg) else None,
         anatomy=cfg.anatomy.library if cfg.anatomy.used else None,
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
         cost=cost.estimate(cfg, planned, len(manifest["volumes"])),
@@ -114,6 +110,21 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         coverage=coverage(manifest["volumes"], cfg.data),
         sites=cfg.data.sites or (),
     )
+
+
+def _resolved(tenant: Tenant, cfg: RunConfig, manifest: Manifest, small_cohort: bool) -> RunConfig:
+    """The configuration with what follows from the data set's declarations and the public library.
+
+    Raises:
+        UsageError: the cohort is too small, or the template or library cannot be used.
+        BudgetError: epsilon is above the tenant's limit.
+    """
+    _within_limit(tenant, cfg.privacy.epsilon)
+    _check_cohort(manifest, small_cohort)
+    resolved = settle.resolve(tenant, cfg, manifest)
+    copies.check_template(tenant, resolved)
+    anatomy_choice.check(tenant, resolved)
+    return resolved
 
 
 def _alone(written: RunConfig, settled: RunConfig) -> bool:
@@ -272,20 +283,11 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
     from medvae.train import continuing
 
     tenant, progress = context.tenant, options.progress
-    if tenant.find("run", options.name) is not None:
-        raise UsageError(
-            f"run {options.name!r} was begun already: go on with it by --resume, which spends "
-            "nothing more (another --name would be charged again)"
-        )
+    _new_run(tenant, options.name)
     _new_model(tenant, options.name)
     manifest = datasets.load(tenant, options.dataset)
-    label = f"{manifest['name']}@{manifest['version']}"
-    _within_limit(tenant, cfg.privacy.epsilon)
-    _check_cohort(manifest, options.small_cohort)
-    unsettled, cfg = cfg, settle.resolve(tenant, cfg, manifest)
-    copies.check_template(tenant, cfg)
-    anatomy_choice.check(tenant, cfg)
-    if _alone(unsettled, cfg):
+    written, cfg = cfg, _resolved(tenant, cfg, manifest, options.small_cohort)
+    if _alone(written, cfg):
         progress.start("budget", 1)
         progress.finish("all of it for the atlas (atlas.alone_below)")
     init = runs.init(tenant, options.init, cfg)
@@ -295,6 +297,20 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
     planned = make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
     _check_ancestry(tenant, options.init, init, planned)
     ledger(tenant).check(planned, datasets.subjects(manifest))
+    label = f"{manifest['name']}@{manifest['version']}"
+    _check_undamaged(tenant, label, progress)
+    return _sealed_run(tenant, options, label, planned, cfg)
+
+
+def _new_run(tenant: Tenant, name: str) -> None:
+    if tenant.find("run", name) is not None:
+        raise UsageError(
+            f"run {name!r} was begun already: go on with it by --resume, which spends "
+            "nothing more (another --name would be charged again)"
+        )
+
+
+def _check_undamaged(tenant: Tenant, label: str, progress: Progress) -> None:
     damage = integrity.verify(tenant, label, False, progress).damaged
     if damage:
         first = damage[0]
@@ -302,6 +318,12 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
             f"data set {label} is damaged: object {first.object}: {first.reason}; "
             "nothing was spent (see medvae verify)"
         )
+
+
+def _sealed_run(
+    tenant: Tenant, options: TrainOptions, label: str, planned: Plan, cfg: RunConfig
+) -> RunRecord:
+    """The run's record and its secret, both in the vault."""
     run: RunRecord = {
         "id": f"{options.name}#{secrets.token_hex(8)}",
         "name": options.name,

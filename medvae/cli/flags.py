@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
-from medvae.options.flags import KEY, Flag
+from medvae.options.flags import GROUP, KEY, Flag
 
 Options = TypeVar("Options")
 Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A flag or argument of a verb.
+
+    Attributes:
+        name: of its field.
+        flag: what the field says of it.
+        parameter: as typer reads it.
+        group: the field that holds a value of the class of this field; None: it is the verb's own.
+    """
+
+    name: str
+    flag: Flag
+    parameter: inspect.Parameter
+    group: str | None = None
 
 
 def flags(
@@ -24,21 +41,15 @@ def flags(
 
     Fields without a flag are left at their default.
     """
-    hints = get_type_hints(options)
-    # The order of the signature: what can stand without its name comes first.
-    order = list(inspect.signature(options).parameters)
-    by_name = {field.name: field for field in fields(options)}  # type: ignore[arg-type]
-    asked = [by_name[name] for name in order if KEY in by_name[name].metadata]
-    words = {_word(field): field for field in asked}
+    asked = list(_asked(options))
 
     def decorate(verb: Callable[[Options], Answer]) -> Callable[..., Answer]:
         def run(**line: Any) -> Answer:
-            values = {words[word].name: value for word, value in line.items()}
-            return verb(options(**_read(values, by_name)))
+            return verb(_value(options, asked, line))
 
         run.__name__, run.__doc__ = verb.__name__, verb.__doc__
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [_parameter(word, field, hints[field.name]) for word, field in words.items()]
+            [one.parameter for one in asked]
         )
         run.__annotations__ = {}
         return run
@@ -46,24 +57,30 @@ def flags(
     return decorate
 
 
-def _word(field: Field[Any]) -> str:
-    """What typer calls the field, which help shows of an argument."""
-    return _flag(field).argument or field.name
+def _asked(options: type[Any]) -> Iterator[_Asked]:
+    """In the order of the signature: what can stand without its name comes first."""
+    hints = get_type_hints(options)
+    by_name = {field.name: field for field in fields(options)}
+    for name in inspect.signature(options).parameters:
+        field = by_name[name]
+        if KEY in field.metadata:
+            flag = field.metadata[KEY]
+            yield _Asked(name, flag, _parameter(field, flag, hints[name]))
+        described: Mapping[str, Flag] = field.metadata.get(GROUP, {})
+        if described:
+            kind = _one(hints[name])
+            own, inside = get_type_hints(kind), {field.name: field for field in fields(kind)}
+            for part, flag in described.items():
+                yield _Asked(part, flag, _parameter(inside[part], flag, own[part]), name)
 
 
-def _flag(field: Field[Any]) -> Flag:
-    described: Flag = field.metadata[KEY]
-    return described
-
-
-def _parameter(word: str, field: Field[Any], hint: object) -> inspect.Parameter:
+def _parameter(field: Field[Any], flag: Flag, hint: object) -> inspect.Parameter:
     """A parameter as typer reads it."""
-    described = _flag(field)
-    kind, plain = _kind(hint, described)
+    kind, plain = _kind(hint, flag)
     info = (
-        typer.Option(*described.names, help=described.text)
-        if described.argument is None
-        else typer.Argument(help=described.text)
+        typer.Option(*flag.names, help=flag.text)
+        if flag.argument is None
+        else typer.Argument(help=flag.text)
     )
     default = field.default
     if default is MISSING:
@@ -73,16 +90,17 @@ def _parameter(word: str, field: Field[Any], hint: object) -> inspect.Parameter:
     else:
         default, shown = None, kind | None
     return inspect.Parameter(
-        word,
+        # What typer calls the field, which help shows of an argument.
+        flag.argument or field.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=default,
         annotation=Annotated[shown, info],
     )
 
 
-def _kind(hint: object, described: Flag) -> tuple[Any, bool]:
+def _kind(hint: object, flag: Flag) -> tuple[Any, bool]:
     """The type of the words on the line, and whether the field's own default is of it."""
-    if described.read is not None:
+    if flag.read is not None:
         return str, False
     for part in (hint, *get_args(hint)):
         if get_origin(part) is Sequence:
@@ -98,15 +116,21 @@ def _one(hint: object) -> Any:
     return types[0]
 
 
-def _read(values: dict[str, Any], by_name: dict[str, Field[Any]]) -> dict[str, Any]:
-    """The values of the fields that the line names."""
-    options = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        read = _flag(by_name[name]).read
-        try:
-            options[name] = value if read is None else read(value)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-    return options
+def _value(options: type[Options], asked: Sequence[_Asked], line: Mapping[str, Any]) -> Options:
+    """The value that a line stands for; what it does not name is left at its default."""
+    values: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {one.group: {} for one in asked if one.group}
+    for one in asked:
+        value = line[one.parameter.name]
+        if value is not None:
+            own = values if one.group is None else groups[one.group]
+            own[one.name] = _read(value, one.flag)
+    kinds = get_type_hints(options)
+    return options(**values, **{name: _one(kinds[name])(**own) for name, own in groups.items()})
+
+
+def _read(value: Any, flag: Flag) -> Any:
+    try:
+        return value if flag.read is None else flag.read(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

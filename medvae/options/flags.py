@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
 PathLike = str | os.PathLike[str]
-# Where the metadata of a field hold what is said here.
-KEY = "medvae.flag"
+# Where the metadata of a field hold its flag, or the flags of the fields of its own class.
+KEY, GROUP = "medvae.flag", "medvae.flags"
 
 Owner = TypeVar("Owner")
 Asked = TypeVar("Asked")
@@ -50,6 +50,14 @@ def flag(text: str, *names: str, read: Callable[[str], object] | None = None) ->
 def argument(word: str, text: str) -> Mapping[str, Flag]:
     """Metadata of a field that the command line takes without a flag."""
     return {KEY: Flag(text, (), word)}
+
+
+def group(**flags: Mapping[str, Flag]) -> Mapping[str, Mapping[str, Flag]]:
+    """Metadata of a field whose value is of a class of its own: a flag for each of its fields.
+
+    flags: in the order of help, by the names of those fields; others are left at their default.
+    """
+    return {GROUP: {name: metadata[KEY] for name, metadata in flags.items()}}
 
 
 def names_of(text: str) -> list[str]:
@@ -98,3 +106,21 @@ class takes(Generic[P, Asked]):  # noqa: N801 - a decorator
         signature = own.replace(parameters=[owner, *asked.parameters.values()])
         called.__signature__ = signature  # type: ignore[attr-defined]
         return called
+
+
+def called_with(
+    options: Callable[P, Asked],
+) -> Callable[[Callable[[Asked], Answer]], Callable[P, Answer]]:
+    """As `takes`, of a function of one value of an options class."""
+
+    def decorate(function: Callable[[Asked], Answer]) -> Callable[P, Answer]:
+        @functools.wraps(function)
+        def called(*values: P.args, **named: P.kwargs) -> Answer:
+            return function(options(*values, **named))
+
+        asked, own = inspect.signature(options), inspect.signature(function)
+        signature = own.replace(parameters=list(asked.parameters.values()))
+        called.__signature__ = signature  # type: ignore[attr-defined]
+        return called
+
+    return decorate
