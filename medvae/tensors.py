@@ -112,8 +112,8 @@ def _is_turned(array: npt.NDArray[Any]) -> bool:
 def _copy_turned(array: npt.NDArray[Any], place: npt.NDArray[Any]) -> None:
     """Copy [X, Y, Z] whose axes lie in the opposite order in memory.
 
-    A plane is copied as it is stored, then turned in strips as wide as a cache line: of what is read
-    and written nothing is fetched twice, which takes a third of the time.
+    A plane is copied as it is stored, then turned in strips as wide as a cache line: of what is
+    read and written nothing is fetched twice, which takes a third of the time.
     """
     step = max(1, CACHE_LINE // array.itemsize)
     for y in range(array.shape[1]):
