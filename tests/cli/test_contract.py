@@ -84,6 +84,17 @@ def test_train_spends_what_it_says(journey: Clinic) -> None:
     assert len(budget["events"]) == 1
 
 
+def test_figures_of_patients_say_that_they_are_not_for_release(journey: Clinic) -> None:
+    planned = journey("plan", "-c", QUICK, "-d", "phantoms").json
+    for figures in (
+        journey("budget").json,
+        journey("dataset", "show", "phantoms").json,
+        planned["coverage"],
+        journey("evaluate", "first", "--against", "phantoms", "-n", "2", "--no-downstream").json,
+    ):
+        assert figures["releasable"] is False
+
+
 def test_resuming_a_finished_run_costs_nothing(journey: Clinic) -> None:
     before = journey("budget").json
     again = journey("train", "-c", QUICK, "-d", "phantoms", "--name", "first", "--resume").json

@@ -168,7 +168,7 @@ class Extent(Result):
 
 @dataclass(frozen=True)
 class DatasetDetail(DatasetInfo):
-    """A data set with its geometry; figures of private data.
+    """A data set with its geometry: figures of private data, so `releasable` is False.
 
     Attributes:
         versions: all that are stored.
@@ -181,6 +181,7 @@ class DatasetDetail(DatasetInfo):
     volumes_per_subject: Mapping[int, int]
     shape: Extent
     spacing: Extent
+    releasable: bool = False
 
 
 @dataclass(frozen=True)

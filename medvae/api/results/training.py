@@ -45,7 +45,7 @@ class Cost(Result):
 
 @dataclass(frozen=True)
 class Coverage(Result):
-    """What the grid shows of a cohort's labels. These are figures of private data: not for release.
+    """What the grid shows of a cohort's labels: figures of private data, so `releasable` is False.
 
     Attributes:
         volumes: with labels; beyond: those whose labels reach beyond the grid.
@@ -59,6 +59,7 @@ class Coverage(Result):
     grid_mm: tuple[float, ...]
     size: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    releasable: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,11 @@ class Debit(Result):
 
 @dataclass(frozen=True)
 class Budget(BudgetState):
-    """Spent and left at the tenant's delta, and the debits that make it up, oldest first."""
+    """Spent and left at the tenant's delta, and the debits that make it up, oldest first.
+
+    They say who took part in several trainings, without noise: `releasable` is False.
+    """
 
     delta: float
     events: tuple[Debit, ...]
+    releasable: bool = False
