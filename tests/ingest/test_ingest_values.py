@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage
 
 from medvae.ingest.dicom import values
-from medvae.tensors import AT_ONCE, packed, unpacked
+from medvae.tensors import CACHE_LINE, LARGE, packed, unpacked
 
 FOLDER = Path(pydicom.__file__).parent / "data/test_files"
 SAMPLES = [path for path in sorted(FOLDER.glob("*.dcm")) if path.stat().st_size < 1 << 20]
@@ -88,7 +88,9 @@ def test_what_is_not_there_is_nothing(name: str) -> None:
     assert values.state(data, name) is values.State.ABSENT
 
 
-@pytest.mark.parametrize("shape", [(5, 6, 1), (3, 4, AT_ONCE), (7, 2, 3 * AT_ONCE + 1)])
+@pytest.mark.parametrize(
+    "shape", [(5, 6, 1), (CACHE_LINE, 2, LARGE // 128), (CACHE_LINE // 2 + 1, 3, LARGE // 128)]
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_are_packed_whatever_the_order_of_their_axes(
     shape: tuple[int, ...], order: str
