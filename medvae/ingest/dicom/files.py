@@ -111,6 +111,7 @@ OF_META = frozenset(map(Tag, ("MediaStorageSOPClassUID", "TransferSyntaxUID")))
 DEMOGRAPHICS: list[str | int] = ["PatientAge", "PatientSex"]
 
 
+CHARACTER_SET = Tag("SpecificCharacterSet")
 # What differs from slice to slice of one scan.
 VARYING = frozenset(
     map(
@@ -126,11 +127,14 @@ def shared_part(data: Dataset) -> tuple[object, ...] | None:
     Files of which it is equal have all else in common. None where it cannot be compared cheaply: an
     element was decoded already, or holds items. To be asked before any value of `data` is.
     """
-    stored, varying = [], []
+    stored: list[tuple[object, ...]] = []
+    varying = []
     for tag, element in data.items():
-        if not isinstance(element, RawDataElement):
+        if tag == CHARACTER_SET and not isinstance(element, RawDataElement):
+            stored.append((tag, element.VR, str(element.value)))  # pydicom looks at it itself
+        elif not isinstance(element, RawDataElement):
             return None
-        if tag in VARYING:
+        elif tag in VARYING:
             varying.append(tag)
         else:
             stored.append((tag, element.VR, element.value))
@@ -160,7 +164,7 @@ def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = Fa
         InputError: not DICOM, damaged, or compressed beyond bounds; an element is there twice.
     """
     _check_deflated(file)
-    elements: list[Any] = _as_tags(tuple(tags))
+    elements: list[Any] = as_tags(tuple(tags))
     try:
         return read_partial(file, _Watch(elements, pixels), force=True, specific_tags=elements)
     except (InvalidDicomError, EOFError) as error:
@@ -191,7 +195,7 @@ class _Watch:
 
 
 @functools.cache
-def _as_tags(tags: tuple[str | int, ...]) -> list[BaseTag]:
+def as_tags(tags: tuple[str | int, ...]) -> list[BaseTag]:
     """As pydicom would look them up again for each file."""
     return [Tag(tag) for tag in tags]
 

@@ -31,6 +31,7 @@ from medvae.ingest.dicom.kinds import (
     why_not,
 )
 from medvae.ingest.dicom.pixels import count_of
+from medvae.ingest.dicom.repeated import Repeated, repeated
 from medvae.ingest.dicom.values import floats, text, whole
 from medvae.ingest.digests import digest
 from medvae.ingest.nobody import bare, is_nobody, plain
@@ -59,23 +60,30 @@ def headers_job(
 
 @dataclass
 class _Known:
-    """The summary of the last slice, and what it has in common with others."""
+    """The summary of the last slice, what it has in common with others, and how to read these."""
 
     shared: tuple[object, ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    repeated: Repeated | None = None
 
 
 def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) -> dict[str, Any]:
     try:
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
+        if known.repeated is not None:
+            if (header := known.repeated.read(file)) is not None:
+                return _next_slice(header, salt, known.facts)
+            file.seek(0)
         header = read_dataset(file, FIRST_PASS)
         shared = shared_part(header)
         if shared is not None and shared == known.shared:
+            known.repeated = repeated(file, header, FIRST_PASS, pixels=False)
             return _next_slice(header, salt, known.facts)
         facts = summary(header, salt, channels)
         is_slice = not facts["marks"] and not facts["whole"]
         known.shared, known.facts = (shared, facts) if is_slice else (None, {})
+        known.repeated = None
         if marks_of(header):
             file.seek(0)
             facts["refers"] = _references(read_dataset(file, REFERENCES), salt)

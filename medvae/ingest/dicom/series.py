@@ -18,6 +18,7 @@ from medvae.ingest.dicom.frames import Frame, frame_like, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import is_mosaic, modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
+from medvae.ingest.dicom.repeated import Repeated, repeated
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
     Voxels,
@@ -63,10 +64,18 @@ def series_job(
     modality: Modality | None = None
     known: tuple[object, ...] | None = None
     room = limits.voxels
+    next_by: Repeated | None = None
     for file in islice(files, job["images"]):
+        data = None if next_by is None else next_by.read(file)
+        if data is not None:
+            frames.append(frame_like(frames[-1], data, room))
+            room -= frames[-1].pixels.size
+            continue
+        file.seek(0)
         data = whole.opened(file, tags) if "scan" in job else read_dataset(file, tags, pixels=True)
         shared = None if "scan" in job else shared_part(data)
         if shared is not None and shared == known:
+            next_by = repeated(file, data, tags, pixels=True)
             frames.append(frame_like(frames[-1], data, room))
             room -= frames[-1].pixels.size
             continue
@@ -76,7 +85,7 @@ def series_job(
         assert modality is not None, "why_not has refused it"
         notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
-        known = None if is_mosaic(data) else shared
+        known, next_by = None if is_mosaic(data) else shared, None
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else data if "scan" in job else _without_pixels(data)
     if first is None or modality is None:
