@@ -24,7 +24,7 @@ def main() -> NoReturn:
     # Registered first, so called last.
     atexit.register(_ignore_signals)
     try:
-        # Before anything is loaded: the default of SIGTERM ends a process without a word.
+        # Before anything is loaded: the default of SIGTERM ends a process silently.
         signal.signal(signal.SIGTERM, _as_interrupt)
         sys.unraisablehook = _raise_later
         from medvae.cli import main as command_line
@@ -55,9 +55,10 @@ def _leave() -> NoReturn:
 
 
 def _ignore_signals() -> None:
-    """The command is done: Python gives signals back to the system while it takes itself down.
+    """Ignore signals once the command is done.
 
-    One that came then would end a process whose work is stored by the signal, without a word.
+    While Python shuts down, signals have the system's handlers again: one that arrived then would
+    silently end a process whose work is stored, and give it the exit code of a failure.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -359,7 +359,7 @@ class RunConfig(Section):
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs).
 
-        Of a resolved configuration: what `alone_below` decides is in the shares.
+        Call it on a resolved configuration, whose shares hold what `alone_below` decided.
         """
         values = self.model_dump(mode="json", exclude={"compute": True, "atlas": {"alone_below"}})
         # Where a file is stored is nobody's business but the user's; its digest says which it is.

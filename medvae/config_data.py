@@ -60,7 +60,7 @@ class DataConfig(Section):
         "(default there: 0 to 20). MRI has no window.",
     )
     percentiles: tuple[float, float] = Field(
-        default=(0.5, 99.5), description="Of MRI: percentiles of a volume that become -1 and 1."
+        default=(0.5, 99.5), description="MRI: percentiles of a volume that become -1 and 1."
     )
     labels: Annotated[int, Field(ge=-1, le=MAX_LABELS)] = Field(
         default=-1,
@@ -205,9 +205,9 @@ class DataConfig(Section):
 
     @property
     def of_channels(self) -> tuple[DataConfig, ...]:
-        """Of each channel the configuration of a volume that it alone makes: modality, window.
+        """For each channel, the configuration of a volume of that channel alone: modality, window.
 
-        Of a grid without channels the configuration itself.
+        Without channels, the configuration itself.
         """
         if not self.channels:
             return (self,)

@@ -134,9 +134,9 @@ class Volume:
 
     @property
     def grey(self) -> npt.NDArray[Any]:
-        """[X, Y, Z] the mean over channels; the voxels themselves where there are none.
+        """[X, Y, Z] mean over channels; the voxels themselves where there are no channels.
 
-        Of channels of several modalities the first: their units have no mean.
+        The first channel where modalities differ: values in different units have no mean.
         """
         if self.modalities:
             return np.asarray(self.voxels[0])

@@ -75,7 +75,7 @@ def markdown(table: list[dict[str, Any]]) -> str:
         f" at equal budget; {KEYS} noise keys. Made by `scripts/bench privacy --docs`. The rule was"
         " chosen on `mri_hippocampus` and written down before `mri_cardiac_acdc` was looked at.",
         "",
-        "Of three statistics released apart or by one joint mechanism (`medvae/privacy/joint.py`);"
+        "Three statistics released apart or by one joint mechanism (`medvae/privacy/joint.py`);"
         " ratios are to one release apart.",
         "",
         "| cohort | patients | statistic | numbers | apart | apart, around a centre | ratio |"

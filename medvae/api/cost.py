@@ -66,7 +66,7 @@ def stored_bytes(cfg: RunConfig) -> int:
 
 
 def _of_cosines(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
-    """Of images that are read once and measured once a mechanism."""
+    """Cost of the cosine model: each image is read once, and measured once a mechanism."""
     import numpy as np
 
     from medvae.train.cosines import basis_of

@@ -84,10 +84,11 @@ def erase_subject(tenant: Tenant, source_id: str) -> SubjectErasure:
 
 
 def _manifests(tenant: Tenant, stored: Stored) -> dict[str, Manifest]:
-    """Every version of every data set by its label; all that they list is stored.
+    """The manifest of each version of each data set, by its label.
 
     Raises:
-        IntegrityError: a listed volume is not stored: what is deleted then is not all there is.
+        IntegrityError: a manifest lists a volume that is not stored, so that an erasure would be
+            incomplete.
     """
     labels = [label for label in stored.get("dataset", {}).values() if label is not None]
     manifests = {label: datasets.load(tenant, label) for label in sorted(labels)}

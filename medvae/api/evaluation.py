@@ -67,7 +67,7 @@ def _synthetic(
 def _undeclared(manifest: Manifest) -> str | None:
     """The one modality of a data set, where a file does not show that it is of this modality.
 
-    Of channels of several modalities these, as `--modality` has them.
+    For channels of several modalities, their names with commas, as in `--modality`.
     """
     modality_names = {datasets.modalities_in(entry) for entry in manifest["volumes"]}
     (names,) = modality_names if len(modality_names) == 1 else ((),)

@@ -260,7 +260,8 @@ class Releases:
             BudgetError: the model has no finite guarantee, or none that its plan covers.
             UsageError: the folder is taken, the format is unknown, or public images were asked
                 for that there are not, that a patient is among, or whose licence is not known to
-                let changed images be passed on; or a patient is among the people of `reference`.
+                permit redistribution of modified images; or a patient is among the people of
+                `reference`.
         """
         from medvae.api import releases
 

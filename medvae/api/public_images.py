@@ -22,8 +22,8 @@ def of_model(tenant: Tenant, name: str, artifact: Artifact) -> tuple[CohortAnato
     """The entry that a model draws people of, and what a release says of its images.
 
     Raises:
-        UsageError: the model has no entry with images, its licence is not known to let changed
-            images be passed on, or the entry shows an ingested patient.
+        UsageError: the model has no entry with images, its licence is not known to permit
+            redistribution of modified images, or the entry shows an ingested patient.
         NotFoundError: the library lacks the entry.
         IntegrityError: the entry is damaged.
     """

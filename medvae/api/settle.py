@@ -129,7 +129,7 @@ def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
 
 
 def _modalities(data: DataConfig, manifest: Manifest) -> tuple[str, ...]:
-    """Of each channel its modality, where those of the data set are of several."""
+    """The modality of each channel, where the data set has channels of several."""
     name = manifest["name"]
     if {entry["modality"] for entry in manifest["volumes"]} != {data.modality}:
         return data.modalities  # The cohort refuses this configuration.

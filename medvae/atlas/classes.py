@@ -185,7 +185,7 @@ class ClassCode:
         return Classes(shares, np.stack(images), np.stack(deformations), np.stack(greys))
 
     def _std_err(self, share: float, noise_std: float) -> float:
-        """Of a class's mean less the sum over classes, which has the noise of all rows."""
+        """Standard error of a class's mean, less the sum over classes with the noise of all."""
         own = (1.0 / max(share, MIN_SHARE) - 1.0) ** 2
         return float(noise_std * np.sqrt(own + self.count - 1))
 

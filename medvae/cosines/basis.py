@@ -63,7 +63,7 @@ class Basis:
 
     @property
     def planes(self) -> int:
-        """Of channels and labels."""
+        """Number of planes: channels and labels."""
         return self.channels + self.labels
 
     def __len__(self) -> int:
@@ -173,7 +173,7 @@ class Basis:
     def strongest(self, power: Array, count: int) -> npt.NDArray[np.int64]:
         """Places of the `count` coefficients of largest power [F], ascending.
 
-        Of coefficients of one band the slower first.
+        Within a band, lower frequencies come first.
         """
         order = np.lexsort((np.arange(len(self)), self.radius, -power))
         return np.sort(order[:count])

@@ -245,7 +245,7 @@ class ClassSeconds:
 
 
 def mean_clip(count: int) -> float:
-    """Of so many standardised coefficients."""
+    """Clip of the mean of `count` standardised coefficients."""
     return MEAN_REACH * float(np.sqrt(count))
 
 

@@ -1,7 +1,7 @@
 """Correlation between the planes of an image, by octave: what makes contrasts and labels fit.
 
-Of red, green and blue the public opponent basis leaves little of it. Of MRI contrasts no public
-basis is known: at every wave number the coefficients of one channel plane say much of another's.
+The public opponent basis removes most of it between red, green and blue. No public basis is known
+for MRI contrasts: at every wave number, one channel's coefficients predict much of another's.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ class Network:
         self._model = imagenet.load()
 
     def features(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Of an image [X, Y, Z] in [-1, 1], or of a picture [C, X, Y, 1].
+        """Features of an image [X, Y, Z] in [-1, 1], or of a picture [C, X, Y, 1].
 
-        Of channels that are not three, the mean is shown.
+        The network sees three channels as colours, and the mean of any other number of them.
         """
         import torch
 

@@ -136,7 +136,7 @@ def no_scan(name: str) -> str:
 def participants(data: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
     """participants.tsv: subject -> its `age` and `sex` columns, and who is there in two ways.
 
-    Of the latter neither is kept.
+    Neither age nor sex is kept where the table states a subject in two ways.
 
     Raises:
         InputError: it is no table in UTF-8 with the column `participant_id`, or has a column twice.

@@ -158,7 +158,7 @@ def numbered(data: bytes) -> dict[str, str]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, refused where a key is there twice: the last would win without a word."""
+    """A JSON object, refused where a key occurs twice: json would keep the last one silently."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise InputError("dataset.json has a key twice: keep one")
     return dict(pairs)

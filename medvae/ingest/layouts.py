@@ -183,7 +183,7 @@ def is_of_freesurfer(name: str, there: set[str]) -> bool:
 
 
 def _meant(images: list[Image], mask: str) -> list[Image]:
-    """Of scans with the same tokens, such as A and a or x-1 and x_1, that which a mask is named by.
+    """Images that a mask names, among those with the same tokens (A and a, x-1 and x_1).
 
     The contrasts of a case are all meant, unless a mask has the name of one.
     """

@@ -85,9 +85,9 @@ def _least(voxels: npt.NDArray[Any]) -> float:
 
 
 def _range(voxels: npt.NDArray[Any]) -> tuple[float, float]:
-    """What all voxels but the `EXTREME` ones lie between; everything where these are all there is.
+    """Range of all voxels but the `EXTREME` ones; unbounded where there are no others.
 
-    Of a mask every voxel counts, and of a large scan every nth is looked at.
+    In a mask every voxel counts; in a large scan every nth is read.
     """
     everything = -np.inf, np.inf
     if voxels.dtype.kind == "b":

@@ -1,8 +1,8 @@
 """NRRD (Nearly Raw Raster Data, http://teem.sourceforge.net/nrrd/format.html), also detached and
 as 3D Slicer writes segmentations; runs in the confined worker only.
 
-Of the key/value pairs only those that 3D Slicer needs to number segments are looked at; content,
-comments and the rest are passed over, so they cannot reach a volume.
+The reader uses only those key/value pairs by which 3D Slicer numbers segments. It skips content,
+comments and all other pairs, so that they cannot reach a volume.
 """
 
 from __future__ import annotations

@@ -255,9 +255,9 @@ def _several(masks: set[str]) -> str:
 
 
 def _image_names(tree: Tree, planar: bool) -> list[str]:
-    """The names of volumes, of pairs that of the header; FreeSurfer's own results are left out.
+    """Names of volumes (for a pair, of its header) without FreeSurfer's own results.
 
-    Of pictures where they are wanted.
+    planar: names of pictures instead.
     """
     image_names = [file.name for file in tree.walk() if isinstance(file, File) and file.name]
     if planar:

@@ -38,7 +38,7 @@ class Image:
         names: number -> name of what a label map shows, where its header says so.
         space: the space of the affine where the header states it: "scanner", also of what was
             aligned with such an image, or "template"; else empty.
-        shows: what its header says that it holds, where that is no scan; else empty.
+        shows: what its header declares it to be, where that is not a scan; else empty.
         notes: kinds of `medvae.ingest.notices` that its header is of.
     """
 

@@ -9,7 +9,7 @@ from medvae.ingest.trees import ARCHIVES
 
 # What an export writes beside its table; given with --label-scheme.
 SCHEME = "label_scheme.csv"
-# Companions of images that are no images themselves; passed over without a word.
+# Companions of images that are no images themselves; skipped silently.
 COMPANIONS = (".json", ".tsv", ".bval", ".bvec", ".bvals", ".bvecs")
 PAPERS = ("readme", "license", "licence", "changes", "citation")
 SPREADSHEETS = (".xlsx", ".xls", ".ods")

@@ -100,7 +100,7 @@ def _prepared(kinds: list[str], memory: int) -> tuple[dict[str, Job], list[str]]
 def _leave_package_out(name: str) -> None:
     """Have modules of a package imported without what the package itself imports.
 
-    Of nibabel only a few are used, and it would load every format that it can read.
+    Few modules of nibabel are used, and its package would load every format that it can read.
     """
     spec = importlib.util.find_spec(name)
     if spec is not None and name not in sys.modules:

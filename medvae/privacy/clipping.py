@@ -139,7 +139,7 @@ class PatientOptimizer(DPOptimizer):  # type: ignore[misc]
         self.zero_grad(set_to_none=True)
 
     def commitment(self) -> bytes:
-        """Of the noise: see `NoiseSource.commitment`."""
+        """Commitment to the noise: see `NoiseSource.commitment`."""
         return self._noise.commitment()
 
     def sums(self) -> list[torch.Tensor]:

@@ -107,7 +107,7 @@ def write_dicom(
 ) -> list[Path]:
     """Write one synthetic volume as the series `folder`/`stem`/IM*.dcm; returns the files.
 
-    Of a volume with channels `folder`/`stem`/t1/IM*.dcm and so on, one series a channel.
+    A volume with channels becomes one series a channel: `folder`/`stem`/t1/IM*.dcm and so on.
 
     A mask becomes `folder`/`stem`_SEG.dcm, the last of them. labels: number in the mask (as text)
     -> name; what is in the mask where nothing is declared.

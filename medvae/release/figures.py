@@ -28,8 +28,8 @@ _INK, _GREY = "#1b1f24", "#6a737d"
 def contact_sheet(survey: Survey, title: str, subtitle: str) -> bytes:
     """The volumes kept by the survey, one a column, the middle slice of each plane a row.
 
-    Of volumes with channels a row is the axial slice of a channel; of moving images a row is a
-    volume, and its frames are beside one another.
+    For volumes with channels, a row is the axial slice of a channel. For moving images, a row is a
+    volume with its frames side by side.
     """
     from matplotlib.figure import Figure
 

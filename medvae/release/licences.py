@@ -19,7 +19,7 @@ _NAMES = {re.sub(r"[^a-z0-9.]", "", name.lower()): name for name in _REDISTRIBUT
 
 
 def redistributable(licence: str, what: str) -> str:
-    """The SPDX name of a licence under which changed images may be passed on.
+    """The SPDX name of a licence that permits the redistribution of modified images.
 
     Case, spaces and hyphens do not matter: "CC BY 4.0" is CC-BY-4.0. A licence without its version
     is not recognised.
@@ -27,13 +27,13 @@ def redistributable(licence: str, what: str) -> str:
     what: whose licence it is; begins the message.
 
     Raises:
-        UsageError: it is not known to allow that.
+        UsageError: the licence is not known to permit it.
     """
     identifier = _NAMES.get(re.sub(r"[\s_-]", "", licence.lower()))
     if identifier is None:
         raise UsageError(
-            f"{what} has the licence {licence!r}, which is not one of the SPDX licences known to "
-            "let changed images be passed on (such as CC0-1.0, CC-BY-4.0, CC-BY-SA-4.0); release "
-            "without --with-public, or add the entry again under its SPDX name"
+            f"{what} has the licence {licence!r}, which is not among the SPDX licences that are "
+            "known to permit redistribution of modified images (CC0-1.0, CC-BY-4.0, CC-BY-SA-4.0, "
+            "...); release without --with-public, or add the entry again under its SPDX name"
         )
     return identifier

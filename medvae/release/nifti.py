@@ -65,10 +65,9 @@ def write_nifti(
 ) -> list[Path]:
     """Write `stem` + suffix, and `stem_dseg` + suffix when there is a mask.
 
-    Of a volume with channels `stem_t1` + suffix and so on, one file a channel; of a moving image
-    one file [X, Y, Z, T]. Voxels keep their
-    type (int16 or float32); of channels of several modalities those of whole numbers are int16
-    again, as in each alone. Returns the files written.
+    A volume with channels becomes one file a channel (`stem_t1` + suffix and so on), a moving image
+    one file [X, Y, Z, T]. Voxels keep their type (int16 or float32). Where channels are of several
+    modalities, those with whole numbers are written as int16. Returns the files written.
     """
     parts = {stem: np.moveaxis(volume.voxels, 0, -1) if volume.is_cine else volume.voxels}
     if volume.channels and not volume.is_cine:

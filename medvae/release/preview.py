@@ -50,9 +50,9 @@ class Scan:
 
 
 def scan_of(volume: Volume, name: str) -> Scan:
-    """The slices that show most of the labels, or the middle ones; of a picture the picture.
+    """The slices that show most of the labels, or the middle ones; a picture as it is.
 
-    Of a volume with channels the axial slice of each.
+    A volume with channels is shown by the axial slice of each.
 
     Args:
         name: what the volume is called beside its panels.

@@ -135,7 +135,7 @@ def _frames(
 
 
 def _source(shared: Dataset, source: Dataset) -> tuple[bytes, bytes]:
-    """Of a frame, what its slice says: what it was made from, and where it is."""
+    """Elements of a frame that its slice gives: the source image, and the position."""
     image = sequence("SourceImageSequence", [reference(shared, source) + _purpose()])
     where = "\\".join(map(str, source.ImagePositionPatient)).encode("ascii")
     position = element("ImagePositionPatient", b"DS", where, b" ")

@@ -129,7 +129,7 @@ def _to_mm(slices: Slices, index: int) -> npt.NDArray[np.float64]:
 
 
 def _points(inside: npt.NDArray[np.bool_], to_mm: npt.NDArray[np.float64]) -> Iterator[list[bytes]]:
-    """Of each contour of a slice its points, as "x\\\\y\\\\z" in mm."""
+    """Yields the points of each contour of a slice, as "x\\\\y\\\\z" in mm."""
     contours = []
     for line in _lines(inside):
         places = np.round(np.column_stack([line, np.ones(len(line))]) @ to_mm, 3)

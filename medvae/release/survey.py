@@ -66,7 +66,7 @@ def grey_or_colour(
 ) -> npt.NDArray[np.uint8]:
     """A slice for the screen: [rows, columns], or [rows, columns, 3] of red, green and blue.
 
-    Of other channels their mean is shown. low, high: what becomes black and white; between them
+    Other channels are shown by their mean. low, high: what becomes black and white; between them
     the part of the way is raised to `exponent`.
     """
     channels = volume.voxels if _is_colour(volume) else volume.grey[None]

@@ -119,5 +119,5 @@ def _spread(image: npt.NDArray[np.float64], mask: npt.NDArray[np.float64]) -> fl
 
 
 def _scaled(image: Array) -> npt.NDArray[np.float64]:
-    """Of unit spread, so that rounding is known."""
+    """Scales an image to unit standard deviation, so that the size of rounding errors is known."""
     return np.asarray(image, np.float64) / max(float(np.std(image)), 1e-12)

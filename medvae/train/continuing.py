@@ -122,7 +122,7 @@ def continued(
 def ancestry(earlier: Artifact | None, name: str) -> list[dict[str, Any]]:
     """The private models that a training goes on from, the nearest first: facts for its card.
 
-    Of each: name, epsilon, delta, patients, digest of the model and its plan.
+    Each has name, epsilon, delta, patients, and the digests of the model and its plan.
     """
     if earlier is None or not earlier.facts.get("private", True):
         return []

@@ -109,7 +109,7 @@ def _release(
     model: CosineModel,
     progress: Progress,
 ) -> CosineModel:
-    """`model` with what one joint mechanism over all patients adds."""
+    """Runs one joint mechanism over all patients; returns `model` with its estimates."""
     joined = joint.joined(parts)
 
     def vectors() -> Iterator[Array]:

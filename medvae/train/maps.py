@@ -64,7 +64,7 @@ def _vectors(
     progress: Progress,
     title: str,
 ) -> list[Array]:
-    """Of each patient of this process a vector [dimension]: the mean over the volumes, zeros
+    """A vector [dimension] for each patient of this process: the mean over the volumes, zeros
     without any.
     """
     # Built once, and not by every thread of the pool.

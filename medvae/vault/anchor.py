@@ -23,7 +23,10 @@ def make(session: Session) -> str:
         session.index(connection)
         newest = heads.last(connection)
     if newest is None:
-        raise IntegrityError(f"the catalogue of tenant {session.name} has lost its heads")
+        raise IntegrityError(
+            f"the catalogue of tenant {session.name} has lost its chain of commits: restore it "
+            "from a backup"
+        )
     facts = {
         "medvae": "anchor",
         "tenant": session.name,

@@ -18,7 +18,7 @@ SETTING = "approver"
 
 
 class Approvals:
-    """Of one open tenant.
+    """The approvals of one open tenant.
 
     Attributes:
         required: approvals that a release needs: 0 or 1, fixed when the tenant was made.

@@ -267,7 +267,10 @@ class Session:
                 )
             newest = heads.last(connection)
             if newest is None:
-                raise IntegrityError(f"the catalogue of tenant {self.name} has lost its heads")
+                raise IntegrityError(
+                    f"the catalogue of tenant {self.name} has lost its chain of commits: restore "
+                    "it from a backup"
+                )
             heads.open_state(self.keys, newest, heads.previous(connection))
 
     def close(self) -> None:

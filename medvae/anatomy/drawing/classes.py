@@ -132,7 +132,7 @@ class ClassRenderer:
 
     @property
     def shading_std(self) -> float:
-        """Of a coefficient, publicly; 0 where there is no shading."""
+        """Public standard deviation of a shading coefficient; 0 where there is no shading."""
         return float(self._expected.std.shading.max(initial=0.0))
 
     @property

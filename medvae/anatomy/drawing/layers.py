@@ -54,7 +54,7 @@ class Layers:
         *,
         absolute: bool,
     ) -> Layers:
-        """Of an image [X, Y, Z] in [-1, 1]; NaN for what it does not show.
+        """Layers of an image [X, Y, Z] in [-1, 1]; NaN for what it does not show.
 
         inside: [X, Y, Z] voxels that count as background where they are not labelled.
         """

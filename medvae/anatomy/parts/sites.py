@@ -92,7 +92,7 @@ class Apart:
 
     @classmethod
     def of(cls, released: Array, sigma: float, shares: Array) -> Apart:
-        """Of sums [S * F] over all patients, divided by their number; shares: [S]."""
+        """From released sums [S * F] over all patients, divided by their number; shares: [S]."""
         sums = released.reshape(len(shares), -1)
         common = sums.sum(axis=0)
         # A site's own sum is in `common`, too: noise of 1 / share - 1 of it, and 1 of each other.

@@ -111,12 +111,12 @@ class Templates:
 
     @cached_property
     def coarse(self) -> LabelWaves:
-        """Of distances of patients who are placed by the middle of their masks."""
+        """Waves of distances, for patients who are aligned by the centres of their masks."""
         return self._waves(COARSE, COARSE_LAW)
 
     @cached_property
     def fine(self) -> LabelWaves:
-        """Of distances."""
+        """Waves of distances, with full detail."""
         return self._waves(FINE, FINE_LAW)
 
     def _waves(self, fastest: float, law: tuple[float, float]) -> LabelWaves:
@@ -130,12 +130,12 @@ class Templates:
 
     @cached_property
     def pictures(self) -> Waves:
-        """Of the mean picture."""
+        """Waves of the mean image."""
         return Waves(self.box, IMAGE, IMAGE_LAW)
 
     @cached_property
     def squares(self) -> Waves:
-        """Of its mean square."""
+        """Waves of the mean squared image."""
         return Waves(self.box, SQUARE, IMAGE_LAW)
 
     @cached_property

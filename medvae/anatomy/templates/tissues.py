@@ -55,7 +55,7 @@ class Tissues:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the maps, the body last."""
+        """Names of the maps, the body last."""
         return ("body",) if self.gas is None else ("gas", "body")
 
     def shown(self, scan: Scan) -> tuple[Mask, ...]:

@@ -174,7 +174,7 @@ def read_dataset(file: BinaryIO, tags: Sequence[str | int], *, pixels: bool = Fa
 class _Watch:
     """Stops the reading before pixels that are not wanted, and at an element that is there twice.
 
-    The last one would win without a word: a second patient, a second scale.
+    pydicom would silently keep the last one: a second patient, a second scale.
     """
 
     def __init__(self, tags: Sequence[BaseTag], pixels: bool) -> None:

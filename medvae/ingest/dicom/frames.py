@@ -143,7 +143,7 @@ class _Lookup:
         raise InputError(f"its header lacks {name}, so its place in space is unknown")
 
     def thickness(self) -> float | None:
-        """Of the slice, millimetres, where it is there."""
+        """Slice thickness in mm; None where the header does not state it."""
         places = self._places("PixelMeasuresSequence")
         return next((t for place in places if (t := number(place, "SliceThickness"))), None)
 

@@ -113,8 +113,8 @@ def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str
 def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[str, Any]:
     """What the first pass keeps of a file that is DICOM (see `medvae.ingest.slices.Slice`).
 
-    Of the series description only words that name a known contrast, or one of `channels`, and
-    only where there are such.
+    The series description is reduced to words that name a known contrast or one of `channels`,
+    and left out where it has none.
     """
     frame, description = text(header, "FrameOfReferenceUID"), text(header, "SeriesDescription")
     modality = modality_of(header)

@@ -1,8 +1,8 @@
 """What the decoders of JPEG and JPEG-LS do not see, and a fault that they stop at.
 
-Of a frame that is cut off they make up the rest, without a word. And in a sequential scan every
-coefficient is sent at once, so that its header has to say 0 to 63 (ITU-T T.81, B.2.3): some writers
-of JPEG Extended with 12 bits leave the end at 0.
+They fill in the rest of a truncated frame without an error. In a sequential scan every coefficient
+is sent at once, so its header must state 0 to 63 (ITU-T T.81, B.2.3), but some writers of JPEG
+Extended with 12 bits leave the end at 0.
 """
 
 from __future__ import annotations

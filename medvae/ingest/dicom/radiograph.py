@@ -84,7 +84,7 @@ def _shown(data: Dataset, limits: Limits) -> tuple[Pixels, list[str]]:
 def _of_interest(
     data: Dataset, values: Pixels, slope: float, intercept: float
 ) -> tuple[Pixels, list[str]]:
-    """Values as parts 0 to 1 of what the header says is to be seen; without a word of all bits."""
+    """Values scaled to 0 to 1 by the window of the header; by all stored bits if it has none."""
     centre, width = _first(data, "WindowCenter"), _first(data, "WindowWidth")
     if centre is not None and width is not None:
         return windowed(values, centre, width, text(data, "VOILUTFunction").upper()), []
