@@ -82,7 +82,7 @@ def _summary(tenant: Tenant, name: str) -> ModelInfo:
     return ModelInfo(
         model=name,
         private=run is not None,
-        epsilon=0.0 if run is None else run.get("epsilon"),
+        epsilon=0.0 if run is None else run.get("model_epsilon", run.get("epsilon")),
         delta=0.0 if run is None else run.get("delta"),
         dataset=None if run is None else run["dataset"],
         finished=None if run is None else run.get("finished"),

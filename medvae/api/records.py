@@ -92,7 +92,8 @@ class RunRecord(TypedDict):
         init: the public model that it started from; None: the shipped weights.
         plan: the plan's JSON text. `config`: the configuration, as JSON.
         begun, finished: ISO 8601. `state`: "running" or "done".
-        epsilon, delta, steps, seconds: of a run that is done.
+        epsilon, delta, steps, seconds: of a run that is done. `model_epsilon`: of all trainings
+            behind its model; earlier versions do not say it.
     """
 
     id: str
@@ -105,6 +106,7 @@ class RunRecord(TypedDict):
     state: str
     finished: NotRequired[str]
     epsilon: NotRequired[float]
+    model_epsilon: NotRequired[float]
     delta: NotRequired[float]
     steps: NotRequired[int]
     seconds: NotRequired[float]

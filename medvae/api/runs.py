@@ -77,6 +77,7 @@ def finish(tenant: Tenant, run: RunRecord, artifact: Artifact, seconds: float) -
         "state": "done",
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "epsilon": plan["epsilon"],
+        "model_epsilon": artifact.facts["epsilon"],
         "delta": plan["delta"],
         "steps": sum(mechanism["steps"] for mechanism in plan["mechanisms"]),
         "seconds": round(seconds, 1),

@@ -351,13 +351,11 @@ def _check_ancestry(
     Raises:
         BudgetError: it would be above the tenant's limit.
     """
-    from medvae import privacy
     from medvae.train import continuing
 
-    past = [privacy.Plan.from_json(one["plan"]) for one in continuing.ancestry(earlier, "")]
-    mechanisms = [mechanism for plan in (planned, *past) for mechanism in plan.mechanisms]
-    cost = privacy.epsilon(mechanisms, planned.delta)
-    if past and cost > tenant.epsilon_limit:
+    ancestors = continuing.ancestry(earlier, "")
+    cost = continuing.composed(planned, ancestors)
+    if ancestors and cost > tenant.epsilon_limit:
         raise BudgetError(
             f"with the trainings behind --init {name} the model would have epsilon {cost:.4g}, "
             f"above the limit {tenant.epsilon_limit:g} of tenant {tenant.name}, and could not be "

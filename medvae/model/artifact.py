@@ -37,7 +37,7 @@ class Artifact:
         tensors: "part.name" to tensor, part one of `PARTS`; all finite.
         facts: JSON values: format, kind ("public": no patient was seen; "private": under the
             plan's guarantee; "unprotected": without, never to be released), private (a
-            patient was seen), epsilon and delta (of the plan, 0 where public), config
+            patient was seen), epsilon and delta (of all plans behind it, 0 where public), config
             (`RunConfig.public()`), model (what `load_model` needs), plan (or None), and what
             stages wish to state. None of them is a figure of patients without noise.
     """

@@ -8,7 +8,7 @@ ledger keeps by patient.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from medvae.config import RunConfig
 from medvae.errors import IntegrityError, UsageError
 from medvae.model import Artifact
 from medvae.model.artifact import FORMAT
-from medvae.privacy import Plan
+from medvae.privacy import Plan, epsilon
 
 # What both configurations must agree in: a number means the same only then.
 _SAME = ("data", "model", "anatomy")
@@ -117,6 +117,12 @@ def continued(
         )
     before = sum(ancestor["patients"] for ancestor in ancestry(earlier, ""))
     return Continued(model.numbers, patients / (patients + before), cohort.bands)
+
+
+def composed(plan: Plan, ancestors: Sequence[Mapping[str, Any]]) -> float:
+    """Epsilon of a patient who was in the training of `plan` and in all that it goes on from."""
+    plans = [plan, *(Plan.from_json(ancestor["plan"]) for ancestor in ancestors)]
+    return epsilon([one for each in plans for one in each.mechanisms], plan.delta)
 
 
 def ancestry(earlier: Artifact | None, name: str) -> list[dict[str, Any]]:

@@ -173,7 +173,9 @@ def train(
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     artifact = _artifact(cfg, plan, model, prior, atlas, people)
     ancestors = continuing.ancestry(init, plan.constants.get("continues", {}).get("name", ""))
-    artifact.facts |= {"continues": ancestors} if ancestors else {}
+    if ancestors:
+        both = continuing.composed(plan, ancestors)
+        artifact.facts |= {"continues": ancestors, "epsilon": both}
     return artifact
 
 

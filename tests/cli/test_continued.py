@@ -94,6 +94,10 @@ def test_a_card_says_the_same_whether_or_not_a_patient_is_in_both(
     plans = [plan_of(trained, name) for name in (model, "first")]
     both = epsilon([one for plan in plans for one in plan.mechanisms], plans[0].delta)
     assert made["epsilon"] == pytest.approx(both, rel=1e-6)
+    assert trained("model", "show", model).json["epsilon"] == pytest.approx(both, rel=1e-6)
+    trained("model", "export", model, "-o", tmp_path / "open", "--format", "safetensors")
+    stated = json.loads((tmp_path / "open" / "model.json").read_text())
+    assert stated["epsilon"] == pytest.approx(both, rel=1e-6)
     privacy = json.loads((out / "card.json").read_text())["privacy"]
     assert privacy["patients"] == len(FIRST) + len(patients)
     assert f"at most {privacy['patients']} patients" in privacy["summary"]

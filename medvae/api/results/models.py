@@ -16,7 +16,8 @@ class ModelInfo(Result):
 
     Attributes:
         private: whether patients were involved.
-        epsilon, delta: for each patient; 0 of a public model, None of an unfinished run's.
+        epsilon, delta: for each patient, by all trainings behind it; 0 of a public model, None of
+            an unfinished run's.
         dataset: as name@version; None of a public model.
         source: the model that a compressed one was made from.
         weights: "fp32", "bf16" or "int8".
