@@ -25,7 +25,7 @@ from medvae.anatomy.templates import (
 )
 from medvae.anatomy.templates.maps import as_large
 from medvae.anatomy.templates.measure import centred, similarity
-from medvae.anatomy.templates.waves import Waves
+from medvae.anatomy.templates.waves import LabelWaves, Waves
 from medvae.config import DataConfig
 from medvae.volume import Volume
 from tests.anatomy.cohorts import scan
@@ -65,10 +65,46 @@ def test_slow_waves_come_first_and_weigh_least():
 
 def test_without_noise_all_is_kept_and_noise_alone_is_nothing():
     waves, wanted = random_waves()
-    np.testing.assert_allclose(waves.above_noise(wanted * waves.weights, 0.0), wanted)
+    for own in wanted:
+        np.testing.assert_allclose(waves.above_noise(own * waves.weights, 0.0, 1.0)[0], own)
     noise = np.random.default_rng(2).standard_normal((20, len(waves)))
-    kept = waves.above_noise(noise, 1.0)
+    kept = np.concatenate([waves.above_noise(own, 1.0, 1.0) for own in noise])
     assert (kept**2).sum() < 0.05 * (noise**2).sum()
+
+
+@pytest.mark.parametrize("sigma", [0.003, 0.03, 0.3, 3.0])
+def test_the_error_is_below_that_of_the_noise_and_of_knowing_nothing(sigma):
+    labels = LabelWaves(tuple(Waves(BOX, 3.0, (2.0, 3.0)) for _ in range(4)))
+    random, reach = np.random.default_rng(3), 1.0
+    deviation = np.sqrt(np.concatenate([waves.likely(reach) for waves in labels.own]))
+    error = nothing = noisy = 0.0
+    for _ in range(20):
+        # Patients of whom one label has four times the power of another.
+        wanted = random.standard_normal(len(labels)) * deviation
+        wanted *= np.repeat([0.5, 1.0, 1.0, 0.5], len(labels) // 4)
+        noise = sigma * random.standard_normal(len(labels))
+        kept = labels.weighted(labels.above_noise(wanted + noise, sigma, reach))
+        error += float(((kept - wanted) ** 2).sum())
+        nothing, noisy = nothing + float((wanted**2).sum()), noisy + float((noise**2).sum())
+    assert error < 1.02 * min(nothing, noisy)
+
+
+def test_a_label_that_noise_hides_is_seen_by_the_power_that_all_labels_have():
+    labels = LabelWaves(tuple(Waves(BOX, 3.0, (2.0, 3.0)) for _ in range(6)))
+    random, sigma, count = np.random.default_rng(4), 0.05, 40
+    deviation = np.sqrt(np.concatenate([waves.likely(1.0) for waves in labels.own]))
+    together = alone = 0.0
+    for _ in range(count):
+        wanted = random.standard_normal(len(labels)) * deviation
+        released = wanted + sigma * random.standard_normal(len(labels))
+        kept = labels.weighted(labels.above_noise(released, sigma, 1.0))
+        own = [
+            waves.above_noise(row, sigma, 1.0)[0] * waves.weights
+            for waves, row in zip(labels.own, np.split(released, 6), strict=True)
+        ]
+        together += float(((kept - wanted) ** 2).sum())
+        alone += float(((np.concatenate(own) - wanted) ** 2).sum())
+    assert together < alone
 
 
 def test_a_thin_label_that_a_mean_has_lost_is_as_large_as_released_again():

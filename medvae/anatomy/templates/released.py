@@ -14,7 +14,7 @@ from medvae.anatomy.templates.parts import FINE_MAPS, MapMechanism, steps
 # What `anatomy.library` says in place of the name of an entry, and the digest that stands for this
 # way of drawing: another version of it would draw other volumes.
 LIBRARY: Final = "patients"
-DIGEST: Final = hashlib.sha256(b"medvae: mean maps of patients, 3").hexdigest()
+DIGEST: Final = hashlib.sha256(b"medvae: mean maps of patients, 4").hexdigest()
 
 
 @dataclass(frozen=True)

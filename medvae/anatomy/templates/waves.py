@@ -14,8 +14,10 @@ from medvae.anatomy.registration.geometry import Array, Box, BoxGrid
 
 # Voxels of the maps' grid along the edge of a cube of the box's volume.
 VOXELS_PER_EDGE = 56
-# How many standard deviations of the power of noise may be chance.
-CHANCE = 2.5
+# As so many coefficients of a label's band the same band of all labels counts, where its power is
+# looked at. The error of mean maps of 30 abdomens, 30 heads, 44 hearts and 98 hippocampi changes by
+# 1% between 10 and 30 at epsilon 8.
+COMMON = 30.0
 
 
 @dataclass(frozen=True)
@@ -89,25 +91,14 @@ class Waves:
             target[...] = idctn(flat.reshape(shape), norm="ortho")
         return maps
 
-    def above_noise(self, released: Array, sigma: float) -> Array:
-        """[C, K] coefficients of released weighted ones [C, K].
+    def above_noise(self, released: Array, sigma: float, reach: float) -> Array:
+        """[1, K] coefficients of released weighted ones [K] (see `LabelWaves.above_noise`)."""
+        return LabelWaves((self,)).above_noise(released, sigma, reach)
 
-        Each band keeps the part of its power that noise does not explain.
-
-        Positive-part James-Stein (1961) in each band of each channel; a band is zero where noise
-        alone would be as strong once in some hundred times.
-
-        sigma: noise deviation of each weighted coefficient; 0: none.
-        """
-        bands, shrunk = self.bands, np.zeros_like(released)
-        for band in np.unique(bands):
-            in_band = bands == band
-            size = int(in_band.sum())
-            power, expected = (released[:, in_band] ** 2).sum(axis=1), size * sigma**2
-            enough = power > expected * (1.0 + CHANCE * np.sqrt(2.0 / size))
-            part = np.where(enough, 1.0 - expected / np.maximum(power, 1e-300), 0.0)
-            shrunk[:, in_band] = released[:, in_band] * part[:, None]
-        return np.asarray(shrunk / self.weights)
+    def likely(self, reach: float) -> Array:
+        """[K] variances of weighted coefficients whose norm is `reach`, by the law."""
+        falling = self.weights**-2.0
+        return np.asarray(reach**2 * falling / falling.sum())
 
 
 @dataclass(frozen=True)
@@ -148,15 +139,43 @@ class LabelWaves:
             ]
         )
 
-    def above_noise(self, released: Array, sigma: float) -> Array:
-        """[L, K] coefficients of released weighted ones [len(self)] (see `Waves.above_noise`)."""
-        ends = np.cumsum([len(waves) for waves in self.own])[:-1]
+    def above_noise(self, released: Array, sigma: float, reach: float) -> Array:
+        """[L, K] coefficients of released weighted ones [len(self)].
+
+        Each band of a label keeps the part of its power that noise does not explain (empirical
+        Bayes): the power of a band is its own together with that of the same band of all labels,
+        which counts as `COMMON` coefficients, since labels are of one kind and noise hides some of
+        them. Nothing is kept beyond what is likely of labels of norm `reach`: where noise is much
+        larger, its chance power would be taken for a shape.
+
+        sigma: noise deviation of each weighted coefficient; 0: none.
+        reach: of a label's weighted coefficients, the norm that patients have.
+        """
+        if sigma == 0.0:
+            kept = np.ones(len(self))
+        else:
+            power = self._power(released**2)
+            explained = np.maximum(1.0 - sigma**2 / np.maximum(power, 1e-300), 0.0)
+            likely = np.concatenate([waves.likely(reach) for waves in self.own])
+            kept = np.minimum(explained, likely / (likely + sigma**2))
+        rows = np.split(released * kept, self._ends)
         return self._padded(
-            [
-                waves.above_noise(part[None], sigma)[0]
-                for waves, part in zip(self.own, np.split(released, ends), strict=True)
-            ]
+            [row / waves.weights for row, waves in zip(rows, self.own, strict=True)]
         )
+
+    def _power(self, squares: Array) -> Array:
+        """[len(self)] mean square of each coefficient's band, from those of all labels."""
+        bands = np.concatenate([waves.bands for waves in self.own])
+        label = np.repeat(np.arange(len(self.own)), [len(waves) for waves in self.own])
+        common = np.bincount(bands, squares) / np.maximum(np.bincount(bands), 1)
+        group = label * (int(bands.max()) + 1) + bands
+        own, count = np.bincount(group, squares), np.bincount(group)
+        return np.asarray((COMMON * common[bands] + own[group]) / (COMMON + count[group]))
+
+    @property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Where each label but the last ends in a vector of all labels."""
+        return np.cumsum([len(waves) for waves in self.own])[:-1]
 
     def _padded(self, rows: Sequence[Array]) -> Array:
         padded = np.zeros((len(self.own), max(len(waves) for waves in self.own)))
