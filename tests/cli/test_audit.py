@@ -6,15 +6,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 
 from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
 from medvae.cli.verbs.audit import _lines
 from medvae.privacy.audit import audit_engine
 from tests.cli.conftest import DECLARED, Clinic
 from tests.conftest import phantom
-
-pytestmark = pytest.mark.xdist_group("journey")
 
 
 def test_membership_is_measured_against_patients_that_the_model_never_saw(

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
@@ -29,7 +28,6 @@ from medvae.ingest import Ingested, read
 from tests.cli.conftest import QUICK
 from tests.conftest import phantom
 
-pytestmark = pytest.mark.xdist_group("journey")
 CANARY = "Zebrafinch7731"
 SHAPE = (16, 24, 16)
 

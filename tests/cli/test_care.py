@@ -12,8 +12,6 @@ import pytest
 from medvae import api
 from tests.cli.conftest import DECLARED, Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 @pytest.fixture
 def stocked(clinic: Clinic, scans: Path) -> Clinic:

@@ -10,8 +10,6 @@ import pytest
 
 from tests.cli.conftest import DECLARED, QUICK, Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Clinic:

@@ -11,8 +11,6 @@ import pytest
 from medvae.cli.main import run
 from tests.cli.conftest import DECLARED, QUICK, Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 @pytest.fixture(scope="module")
 def smaller(journey: Clinic) -> Clinic:

@@ -15,8 +15,6 @@ import pytest
 
 from tests.cli.conftest import BY_FILE, DECLARED, QUICK, Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 def test_tenant_create_writes_a_private_identity_and_a_recovery_key(clinic: Clinic) -> None:
     identity = clinic.root / "key"

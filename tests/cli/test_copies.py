@@ -12,8 +12,6 @@ import pytest
 from tests.cli.conftest import DECLARED, QUICK, Clinic
 from tests.conftest import phantom
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 def other_voxel(voxels: np.ndarray) -> np.ndarray:
     changed = voxels.copy()

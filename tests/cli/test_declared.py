@@ -17,8 +17,6 @@ from medvae import api
 from medvae.api import datasets
 from tests.cli.conftest import BY_FILE, QUICK, Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 SCHEME = ("--label-scheme", "47=outer,48=inner")
 
 

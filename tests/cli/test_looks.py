@@ -8,12 +8,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pytest
 
 from tests.cli.conftest import BY_FILE, Clinic
 from tests.conftest import phantom
-
-pytestmark = pytest.mark.xdist_group("journey")
 
 
 def statement(clinic: Clinic, out: Path) -> dict[str, Any]:

@@ -28,7 +28,6 @@ def files(root: Path) -> Iterator[Path]:
     return (path for path in root.rglob("*") if path.is_file())
 
 
-@pytest.mark.xdist_group("journey")
 def test_it_is_sealed_and_nothing_outside_holds_it(journey: Clinic, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     (tmp_path / "in").mkdir()
@@ -64,7 +63,6 @@ def test_it_is_sealed_and_nothing_outside_holds_it(journey: Clinic, tmp_path: Pa
     assert (added.code, "nearest.json" in added.err + added.out) == (4, True)
 
 
-@pytest.mark.xdist_group("journey")
 def test_nothing_that_a_release_is_made_of_reads_it(
     journey: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

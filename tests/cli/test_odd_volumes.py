@@ -15,8 +15,6 @@ from medvae.volume import Volume
 from tests.cli.conftest import DECLARED, QUICK, Clinic
 from tests.conftest import phantom
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 COARSE = ("--set", "data.spacing=[4, 4, 4]", "--set", "data.size=[8, 8, 8]")
 
 

@@ -12,8 +12,6 @@ from medvae import api
 from medvae.model import Artifact
 from tests.cli.conftest import Clinic
 
-pytestmark = pytest.mark.xdist_group("journey")
-
 
 @pytest.fixture(scope="module")
 def old(journey: Clinic) -> Clinic:

@@ -23,7 +23,7 @@ from tests.anatomy.cohorts import SPACING, picture
 from tests.anatomy.conftest import person, write
 from tests.cli.conftest import QUICK, Clinic
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("workers")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PATIENTS = 5
