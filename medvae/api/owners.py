@@ -88,11 +88,14 @@ class Owners:
         """Who the scan is to be stored under.
 
         A file that names no patient is known again by its voxels, wherever it is now; another
-        file of the same name is another subject.
+        file of the same name is another subject. A pseudonym that the tenant gave, as an export
+        has it, is that patient's and not that of a new one.
         """
         owner = self.held.get(voxels)
         if item.own_subject and owner is not None and owner.own and voxels not in self.fresh:
             return owner
+        if item.subject in self.scans and not item.own_subject:
+            return Holder(item.subject, own=False)
         pseudonym = tenant.pseudonym(item.subject)
         others = self.scans.get(pseudonym, set()) - {voxels}
         if item.own_subject and others and not item.several:

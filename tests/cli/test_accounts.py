@@ -87,6 +87,20 @@ def test_a_patient_who_was_erased_has_no_second_account_either(
     assert "charged" in refused.err
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_export_comes_back_to_the_accounts_that_it_came_from(
+    clinic: Clinic, scans: Path, tmp_path: Path, deleted: bool
+) -> None:
+    clinic("ingest", scans, "-d", "d", *DECLARED)
+    charge(clinic, "d")
+    clinic("dataset", "export", "d", "-o", tmp_path / "out")
+    if deleted:
+        clinic("dataset", "delete", "d", "--yes")
+    again = clinic("ingest", tmp_path / "out", "-d", "e", "--modality", "mri").json
+    assert (again["subjects"], again["volumes"], again["quarantined"]) == (10, 12, [])
+    assert clinic("budget", "-d", "e").json["spent"] > 5.9
+
+
 def test_scans_that_nobody_was_charged_for_are_forgotten(
     clinic: Clinic, scans: Path, tmp_path: Path
 ) -> None:
