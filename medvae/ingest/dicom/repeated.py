@@ -99,7 +99,7 @@ def _element(head: bytes, at: int, implicit: bool) -> Element | None:
 
 
 def _end(head: bytes, one: Element, implicit: bool, depth: int) -> int:
-    """Where an element ends; behind the head where that cannot be told."""
+    """Where an element ends; behind the head where it cannot be determined."""
     if one.size != UNKNOWN:
         return one.at + one.size
     if depth > DEEPEST or not (_holds_items(one.tag) if implicit else one.kind == b"SQ"):
