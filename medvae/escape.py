@@ -5,6 +5,8 @@ from __future__ import annotations
 
 def escaped(text: str) -> str:
     """Control and unpaired characters as escapes: nobody forges a line or leads the terminal."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from medvae.api import datasets, declaration, owners, rehearsal
+from medvae.api import datasets, declaration, owners
 from medvae.api.copies import Stored, note_likeness, voxel_digest
 from medvae.api.coverage import label_boxes
 from medvae.api.owners import Holder, Owners
@@ -115,6 +115,8 @@ def _dry_run(
     first: First | None,
 ) -> IngestResult:
     """What an ingest would take; nothing is stored. Raises as `ingest`."""
+    from medvae.api import rehearsal
+
     dataset, sheet = options.dataset, None if options.sheet is None else Path(options.sheet)
     if sheet is not None:
         new_picture(sheet)

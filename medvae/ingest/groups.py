@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,8 +131,9 @@ def _slice(file_found: Found, summary: Any) -> Slice:
 
 def _series_key(slice_: Slice) -> Hashable:
     """What files of one series share; without a SeriesInstanceUID, the folder and the scan."""
-    folder = str(PurePosixPath(slice_.file.source).parent)
-    scan = slice_.series or (slice_.study, slice_.alike, folder)
+    scan: Hashable = slice_.series
+    if not scan:
+        scan = slice_.study, slice_.alike, str(PurePosixPath(slice_.file.source).parent)
     return slice_.subject, scan, slice_.modality, slice_.skip
 
 
@@ -168,28 +168,19 @@ def _is_partial(piece: Piece) -> bool:
 def _summaries(
     batch: Sequence[Found], pool: Pool, salt: str, channels: Sequence[str]
 ) -> Iterator[tuple[Found, dict[str, Any]]]:
-    """A summary of each file; where a batch brings the worker down, one file at a time."""
-    good = []
-    for file_found in batch:
-        try:
-            os.close(file_found.file.open())
-            good.append(file_found)
-        except InputError as error:
-            yield file_found, {"refused": str(error)}
-    if not good:
-        return
+    """A summary of each file; one at a time where one cannot be opened or ends the worker."""
     try:
-        files = [file_found.file for file_found in good]
+        files = [file_found.file for file_found in batch]
         answer, _ = pool.run("headers", files, salt=salt, channels=list(channels))
         summaries = answer["ok"]
-        if not isinstance(summaries, list) or len(summaries) != len(good):
+        if not isinstance(summaries, list) or len(summaries) != len(batch):
             raise InputError(NO_HEADER)
-        yield from zip(good, summaries, strict=True)
+        yield from zip(batch, summaries, strict=True)
     except (InputError, WorkerDiedError) as error:
-        if len(good) == 1:
-            yield good[0], {"refused": str(error)}
+        if len(batch) == 1:
+            yield batch[0], {"refused": str(error)}
             return
-        for file_found in good:
+        for file_found in batch:
             yield from _summaries([file_found], pool, salt, channels)
 
 

@@ -126,7 +126,6 @@ class Folder:
         yield from self._walk("", 0)
 
     def _walk(self, folder: str, depth: int) -> Iterator[File | Quarantined]:
-        here = PurePosixPath(folder)
         if depth > MOST_DEPTH:
             yield Quarantined(File(self, folder).source, "folders are nested too deeply")
             return
@@ -139,7 +138,7 @@ class Folder:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            name = str(here / entry.name)
+            name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_symlink() and _is_folder(entry):
                 yield Quarantined(File(self, name).source, "it is a link to a folder: not followed")
             elif entry.is_dir(follow_symlinks=False):
