@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medvae.api import Session, send_release
+from medvae.api import Session, send_release, stitch
 from medvae.api.namespaces import Releases
 from medvae.cli.app import build
 from medvae.cli.flags import flags
@@ -34,6 +34,7 @@ from medvae.options.flags import (
 from medvae.options.generate import GenerateOptions
 from medvae.options.ingest import IngestOptions, ReadOptions
 from medvae.options.release import ReleaseOptions
+from medvae.options.stitch import StitchOptions
 from medvae.options.train import PlanOptions, PretrainOptions, TrainOptions
 from medvae.progress import SILENT, Progress, Silent
 
@@ -48,6 +49,7 @@ VERBS: dict[str, tuple[Any, Any]] = {
     "pull": (PullOptions, Session.pull),
     "listen": (ListenOptions, Session.listen),
     "send": (SendOptions, send_release),
+    "stitch": (StitchOptions, stitch),
 }
 # For programs alone.
 NO_FLAG = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,27 +13,19 @@ from medvae.api import one_scan
 from medvae.api.files import REAL, bytes_of, new_file
 from medvae.api.results import PartPlacement, StitchResult
 from medvae.errors import InputError, UsageError
-from medvae.progress import SILENT, Progress
+from medvae.options.flags import called_with
+from medvae.options.stitch import StitchOptions
 
 if TYPE_CHECKING:
-    from medvae.stitching import Part, Placement
+    from medvae.stitching import Freedom, Part, Placement
     from medvae.volume import Volume
 
-PathLike = str | Path
 _VOLUMES = (".nii.gz", ".nii")
 _PICTURE = ".png"
 
 
-def stitch(
-    sources: Sequence[PathLike],
-    out: PathLike,
-    *,
-    labels: Sequence[PathLike] = (),
-    modality: str | None = None,
-    transform: str = "rigid",
-    match: bool | None = None,
-    progress: Progress = SILENT,
-) -> StitchResult:
+@called_with(StitchOptions)
+def stitch(options: StitchOptions) -> StitchResult:
     """Join overlapping volumes or pictures; needs no vault.
 
     Args:
@@ -51,41 +42,60 @@ def stitch(
         InputError: a part cannot be read, is of another modality, or does not overlap the others
             by more than chance.
     """
-    from medvae.stitching import FREEDOMS, Options, Part, join
+    from medvae.stitching import Options, join
 
-    paths, masks, file = (
-        [Path(source) for source in sources],
-        [Path(source) for source in labels],
-        Path(out),
-    )
-    freedom = next((freedom_name for freedom_name in FREEDOMS if freedom_name == transform), None)
-    if freedom is None:
-        raise UsageError(f"--transform must be one of {', '.join(FREEDOMS)}, not {transform!r}")
-    if masks and len(masks) != len(paths):
-        raise UsageError(f"--labels names {len(masks)} files for {len(paths)} parts: give one each")
+    freedom, file = _freedom(options), Path(options.out)
     suffix = _suffix(file)
     new_file(file)
     beside = file.with_name(f"{file.name.removesuffix(suffix)}_dseg{suffix}")
-    if masks:
+    if options.labels:
         new_file(beside)
-    parts = [Part(str(path), one_scan.read(path, modality)) for path in paths]
-    for number, path in enumerate(masks):
-        volume = replace(parts[number].volume, mask=_mask(path, parts[number].volume))
-        parts[number] = Part(parts[number].name, volume)
-    if (parts[0].volume.shape[2] == 1 and suffix != _PICTURE) or (
-        parts[0].volume.shape[2] > 1 and suffix == _PICTURE
-    ):
+    parts = _parts(options)
+    first = parts[0].volume
+    if (first.shape[2] == 1) != (suffix == _PICTURE):
         raise UsageError(f"{file} does not fit: volumes are written as .nii.gz, pictures as .png")
-    joined = join(parts, Options(freedom, match), progress)
+    joined = join(parts, Options(freedom, options.match), options.progress)
     with space.writing(file, bytes_of(joined.volume)):
         _write(joined.volume, file, suffix)
     placed = zip(parts, joined.placements, strict=True)
     return StitchResult(
         file,
-        beside if masks else None,
+        beside if options.labels else None,
         joined.volume.shape,
-        tuple(_placement(part, parts[0].volume, placement) for part, placement in placed),
+        tuple(_placement(part, first, placement) for part, placement in placed),
     )
+
+
+def _freedom(options: StitchOptions) -> Freedom:
+    """What registration may do; the options fit one another. Raises UsageError."""
+    from medvae.stitching import FREEDOMS
+
+    if not options.sources:
+        raise UsageError("stitch joins at least two parts, and none was given")
+    freedom = next((name for name in FREEDOMS if name == options.transform), None)
+    if freedom is None:
+        raise UsageError(
+            f"--transform must be one of {', '.join(FREEDOMS)}, not {options.transform!r}"
+        )
+    if options.labels and len(options.labels) != len(options.sources):
+        raise UsageError(
+            f"--labels names {len(options.labels)} files for {len(options.sources)} parts: "
+            "give one each"
+        )
+    return freedom
+
+
+def _parts(options: StitchOptions) -> list[Part]:
+    """The parts, each with its label map where there are some. Raises InputError."""
+    from medvae.stitching import Part
+
+    paths = [Path(source) for source in options.sources]
+    parts = [Part(str(path), one_scan.read(path, options.modality)) for path in paths]
+    for number, path in enumerate(options.labels):
+        volume = parts[number].volume
+        volume = replace(volume, mask=_mask(Path(path), volume))
+        parts[number] = Part(parts[number].name, volume)
+    return parts
 
 
 def _suffix(out: Path) -> str:

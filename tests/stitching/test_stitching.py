@@ -235,6 +235,11 @@ def test_the_verb_refuses_in_a_sentence(
     assert not list(tmp_path.glob("w*"))
 
 
+def test_no_part_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="at least two parts, and none"):
+        medvae.stitch([], tmp_path / "out.nii.gz")
+
+
 def test_pictures_are_joined_by_what_they_show(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = np.stack(
