@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from medvae.errors import MedvaeError
 from medvae.privacy import NoiseSource, Plan, gaussian_release
 from medvae.privacy.ranks import ALONE, Ranks, share
 from medvae.privacy.recentre import centre_name, recentred_release, sigma_of
@@ -17,7 +18,10 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PlannedRelease:
-    """Each call is one mechanism of the plan; a second call for a name adds the same noise.
+    """Each call is one mechanism of the plan, each mechanism once.
+
+    Its noise is a function of the run's key and its name, so that of two releases the difference
+    would be that of two sums, without noise.
 
     Attributes:
         ranks: processes of which each calls with vectors of its own patients (`mine`) alone.
@@ -26,6 +30,7 @@ class PlannedRelease:
     plan: Plan
     noise: NoiseSource
     ranks: Ranks = field(default=ALONE)
+    _begun: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def mine(self) -> Sequence[int]:
         """The patients, by index, whose vectors this process gives."""
@@ -34,7 +39,14 @@ class PlannedRelease:
     def __call__(
         self, name: str, vectors: Iterable[Array], *, clip: float, dimension: int
     ) -> Array:
-        """[dimension] the noisy mean over the public N; see `gaussian_release` and `recentre`."""
+        """[dimension] the noisy mean over the public N; see `gaussian_release` and `recentre`.
+
+        Raises:
+            MedvaeError: the mechanism was begun before.
+        """
+        if name in self._begun:
+            raise MedvaeError(f"mechanism {name} was released already, and its noise hides one sum")
+        self._begun.add(name)
         mechanism, divisor = self.plan.mechanism(name), float(self.plan.patients)
         if self._recentred(name):
             return recentred_release(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from medvae.errors import MedvaeError
 from medvae.privacy import (
     Mechanism,
     NoiseSource,
@@ -120,6 +121,23 @@ def test_planned_noise_is_the_noise_that_is_added() -> None:
         out = release(name, vectors, clip=1.0, dimension=2000)
         assert (out - vectors[0]).std() == pytest.approx(release.sigma(name, 1.0), rel=0.06)
     assert release.sigma("x", 1.0) < 0.65 * release.sigma("y", 1.0)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_mechanism_is_released_once(name: str) -> None:
+    shares = [*requests("x", 0.5, 8.0, PATIENTS), ("y", 0.5)]
+    plan = make_plan(
+        [StageRequest(name, share, 1.0, 1) for name, share in shares],
+        patients=PATIENTS,
+        epsilon=8.0,
+        delta=1e-5,
+    )
+    release = PlannedRelease(plan, NoiseSource(bytes(32)))
+    vectors = cohort(shared=0.5)
+    release(name, vectors, clip=1.0, dimension=DIMENSION)
+    with pytest.raises(MedvaeError, match="was released already"):
+        release(name, vectors[1:], clip=1.0, dimension=DIMENSION)
+    release("y" if name == "x" else "x", vectors, clip=1.0, dimension=DIMENSION)
 
 
 def test_a_centre_that_may_be_noise_alone_is_no_centre() -> None:
