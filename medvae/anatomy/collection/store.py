@@ -1,4 +1,4 @@
-"""The library's folder: entries that are there whole or not at all, and the check of them.
+"""The library's folder: stores each entry whole or not at all, and verifies entries.
 
     anatomy/NAME/entry.json               what the entry says, with its digest
     anatomy/NAME/0001.safetensors.gz ...  one person a file
