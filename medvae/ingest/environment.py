@@ -16,6 +16,8 @@ def environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        # A volume in pages of 2 MiB instead of 4 KiB: 500 times fewer page faults (glibc 2.35).
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         # Slices are freed one by one as the volume fills: glibc would keep them.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 17),
     }
