@@ -63,6 +63,7 @@ UNUSED = ("gdcm", "requests", "ssl", "tqdm", "PIL", "matplotlib", "pandas", "h5p
 def main(arguments: list[str]) -> int:
     """Fork workers until the socket closes."""
     control = socket.socket(fileno=int(arguments[0]))
+    gc.disable()  # what modules are made of stays: to look for garbage in it takes a while
     # Every reader needs it: loaded before it is known what else is.
     importlib.import_module("numpy")
     copies: list[int] = []
@@ -94,6 +95,7 @@ def _prepared(kinds: list[str], memory: int) -> tuple[dict[str, Job], list[str]]
     layers = confine.confine_but_for_forking(memory)
     gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, every page
+    gc.enable()
     return jobs, layers
 
 
