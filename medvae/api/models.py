@@ -24,7 +24,7 @@ from medvae.api.results import (
     ModelInfo,
     Reconstruction,
 )
-from medvae.errors import BudgetError, InputError, NotFoundError, UsageError
+from medvae.errors import BudgetError, InputError, IntegrityError, NotFoundError, UsageError
 from medvae.options.generate import DRAWN, GenerateOptions
 
 if TYPE_CHECKING:
@@ -308,7 +308,10 @@ def decode(context: TenantContext, name: str, source: Path, out: Path) -> Decodi
         data = source.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from error
-    volume = stage(artifact, data, device=str(pick(context.device)))
+    try:
+        volume = stage(artifact, data, device=str(pick(context.device)))
+    except IntegrityError as error:
+        raise IntegrityError(f"{source}: {error}") from error
     _write_scan(volume, out)
     context.tenant.record("decode", model=name)
     return Decoding(name, out, tuple(volume.shape))

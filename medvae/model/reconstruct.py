@@ -112,7 +112,10 @@ def decode(artifact: Artifact, data: bytes, *, device: str = "cpu") -> Volume:
         affine = tensors["affine"].numpy()
         return Volume(voxels, affine, facts["modality"], mask, facts["meta"])
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
-        raise IntegrityError(f"stored bytes are no latents of this model: {error}") from error
+        raise IntegrityError(
+            "it holds no latents of this model, or they were changed: decode what medvae encode "
+            "wrote with the same model"
+        ) from error
 
 
 def _in_units(
