@@ -18,7 +18,7 @@ def environment() -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         # A volume in pages of 2 MiB instead of 4 KiB: 500 times fewer page faults (glibc 2.35).
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-        # Large slices are freed one by one as the volume fills: glibc would keep them. Of small ones
-        # (256 x 256 at 16 bits) the memory is used again, without a page fault for each 4 KiB.
+        # Large slices are freed one by one as the volume fills: glibc would keep them. Memory of
+        # small ones (256 x 256 at 16 bits) is used again, without a page fault for each 4 KiB.
         "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
     }
