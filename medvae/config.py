@@ -101,10 +101,10 @@ class AnatomyConfig(Section):
     library: Annotated[str, Field(min_length=1)] = Field(
         default="auto",
         description="The entry of the public library (medvae anatomy list) that shows the "
-        "cohort's region; auto: the one entry that covers the declared labels, and where there is "
-        "none patients, if the cohort has labels and data.spacing, else none; "
-        "patients: mean maps of the patients' own labels and pictures; none: an atlas of the "
-        "patients, in voxels.",
+        "cohort's region (label maps, for scans without labels, too); auto: the one entry that "
+        "covers the declared labels, and where there is none patients, if the cohort has labels "
+        "and data.spacing, else none; patients: mean maps of the patients' own labels and "
+        "pictures; none: an atlas of the patients, in voxels.",
     )
     labels: dict[str, list[str]] = Field(
         default={},

@@ -287,13 +287,14 @@ def drawn_volume(
     """`from_grid` on any grid: `affine` [4, 4] takes voxel indices to mm.
 
     image: [X, Y, Z], or [C, X, Y, Z] where the grid has channels.
+    mask: left out where the cohort has no labels.
     """
     facts = {"class": category, "site": site}
     meta = {key: value for key, value in facts.items() if value is not None}
     parts = image if data.channels else image[None]
     values = [_in_units(part, own) for part, own in zip(parts, data.of_channels, strict=True)]
     voxels = np.stack(values) if data.channels else values[0]
-    numbers = None if mask is None else to_numbers(mask, data)
+    numbers = None if mask is None or not data.label_numbers else to_numbers(mask, data)
     return Volume(voxels, affine, data.modality, numbers, meta, data.channels, data.modalities)
 
 

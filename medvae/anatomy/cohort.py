@@ -78,7 +78,7 @@ class CohortAnatomy:
             UsageError: the entry does not cover the cohort (see `check_covers`).
             IntegrityError: a file of the entry is damaged.
         """
-        matched = check_covers(entry, data, declared)
+        matched = check_covers(entry, data, declared, named=True)
         aligned = library.aligned(entry)
         group = aligned.group
         opener = _of_images if entry.kind == "images" else _of_labels
@@ -175,7 +175,7 @@ class CohortAnatomy:
             subject = self._subject(scan)
             if subject is None:
                 return None
-            pose = register(subject, self.template, self._settings)
+            pose = register(subject, self.template, self._settings_of(scan))
             figures = self.renderer.measure(scan, pose)
             placed = place.place_of(pose.affine, scan.centre)
         except MemoryError:
@@ -237,6 +237,14 @@ class CohortAnatomy:
         if self.maps is None:
             return Settings(max_frequency=fastest)
         return Settings(max_frequency=fastest, angles=self.maps.fine.angles)
+
+    def _settings_of(self, scan: Scan) -> Settings:
+        """Of a patient; one without labels is taken to be as upright as the scanner has patients.
+
+        Grey values alone fit a region that is turned nearly as well, and then nothing is right.
+        """
+        labelled = scan.mask is not None and bool(scan.mask.any())
+        return self._settings if labelled else replace(self._settings, angles=(0.0,))
 
     def _subject(self, scan: Scan) -> Subject | None:
         """What is compared with the template; None where nothing is labelled that should be."""
@@ -304,16 +312,23 @@ def cohort_labels(data: DataConfig) -> tuple[str, ...]:
 
 
 def check_covers(
-    entry: Entry, data: DataConfig, declared: Mapping[str, Sequence[str]] | None = None
+    entry: Entry,
+    data: DataConfig,
+    declared: Mapping[str, Sequence[str]] | None = None,
+    *,
+    named: bool = False,
 ) -> tuple[tuple[int, ...], ...]:
     """For each label of the cohort, the entry's label numbers.
+
+    named: somebody says that the entry shows the cohort's region. Label maps of a whole region are
+        then enough to read scans without masks by; nothing else says that they fit.
 
     Raises:
         UsageError: the cohort has no labels, or the entry lacks one of them.
     """
     scheme = {int(number): name for number, name in (data.label_scheme or {}).items()}
     names = {number: scheme[number] for number in data.label_numbers if number in scheme}
-    if not names:
+    if not names and (entry.kind != "labels" or not named):
         raise UsageError(
             f"the anatomy entry {entry.name} needs a cohort with labels; declare them (medvae "
             "dataset declare --label-scheme) and ingest masks, or set anatomy.library to none"

@@ -35,13 +35,13 @@ def class_template(renderer: ClassRenderer) -> Template:
 def class_subject(scan: Scan, count: int, template: Template) -> Subject:
     """A patient's shares of each label, and the image, in voxels that are fine enough.
 
-    count: how many labels the cohort has. Without a mask the image alone is compared.
+    count: how many labels the cohort has. Without a mask, or labels, the image alone is compared.
     """
     finest = template.box.edge * FINEST
     factors = sampling.factors_for(scan.affine, scan.image.shape, finest)
     image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0].numpy()
     affine = sampling.thinned_affine(scan.affine, factors)
-    if scan.mask is None:
+    if scan.mask is None or not count:
         # NaN would make every voxel unknown: nothing is labelled, and channels show nothing.
         return Subject(affine, np.zeros((count, *image.shape), np.float32), image)
     index = {number: number - 1 for number in range(1, count + 1)}

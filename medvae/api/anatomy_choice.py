@@ -64,13 +64,21 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
         return cfg.with_library(entry_name, DIGEST)
     entry = library.entry(entry_name)
-    check_covers(entry, cfg.data, cfg.anatomy.labels)
+    check_covers(entry, cfg.data, cfg.anatomy.labels, named=cfg.anatomy.library == entry_name)
     if cfg.anatomy.digest not in ("", entry.digest):
         raise UsageError(
             f"the anatomy entry {entry_name} is not the one that anatomy.digest stands for; put "
             "that entry back"
         )
     return cfg.with_library(entry_name, entry.digest)
+
+
+def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:
+    """Entries that a resolved configuration without labels or anatomy could name."""
+    if cfg.anatomy.used or cfg.cosines.share > 0 or cfg.data.label_numbers:
+        return ()
+    library = library_of(tenant)
+    return tuple(name for name in library.names() if _covers(library, name, cfg, named=True))
 
 
 def _without_entry(cfg: RunConfig) -> str:
@@ -112,11 +120,11 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     return choose(tenant, cfg)
 
 
-def _covers(library: Library, name: str, cfg: RunConfig) -> bool:
+def _covers(library: Library, name: str, cfg: RunConfig, *, named: bool = False) -> bool:
     from medvae.anatomy.cohort import check_covers
 
     try:
-        check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
+        check_covers(library.entry(name), cfg.data, cfg.anatomy.labels, named=named)
     except UsageError:
         return False
     return True

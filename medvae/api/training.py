@@ -109,6 +109,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         unit=cfg.privacy.unit or "patient",
         coverage=coverage(manifest["volumes"], cfg.data),
         sites=cfg.data.sites or (),
+        anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
     )
 
 

@@ -14,10 +14,12 @@ from medvae.anatomy.drawing import OutputGrid, Pose, pose
 from medvae.anatomy.drawing.layers import QUANTILES, Layers
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.scan import Scan, scan_of
+from medvae.api import add_anatomy
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
-from tests.anatomy.cohorts import NAMES, add_people, scan
+from tests.anatomy.cohorts import NAMES, SCHEME, SPACING, add_people, scan
+from tests.anatomy.conftest import person, write
 
 DATA = DataConfig(label_scheme=NAMES, labels=4)
 
@@ -232,3 +234,28 @@ def test_what_fails_on_a_patients_voxels_counts_as_none_but_a_lack_of_memory_doe
     monkeypatch.setattr("medvae.anatomy.cohort.register", failing(MemoryError()))
     with pytest.raises(MemoryError):
         cohort.measure(scan(34))
+
+
+def test_an_image_alone_places_a_patient_as_a_mask_does(tmp_path):
+    for seed in range(3):
+        write(tmp_path / "maps" / f"p{seed}.nii.gz", *person(20 + seed, SPACING))
+    add_anatomy(
+        tmp_path / "maps", "region", licence="free", source="made up", label_scheme=SCHEME,
+        vault=tmp_path / "vault",
+    )  # fmt: skip
+    library = Library(tmp_path / "vault")
+    entry = library.entry("region")
+    bare = CohortAnatomy.open(library, entry, DataConfig())
+    labelled = CohortAnatomy.open(library, entry, DataConfig(label_scheme=NAMES, labels=4))
+    with pytest.raises(UsageError, match="needs a cohort with labels"):
+        check_covers(entry, DataConfig())
+    for seed in range(3):
+        own = scan(70 + seed, 0.7)
+        without = bare.measure(replace(own, mask=None))
+        wanted = labelled.measure(own)
+        assert without is not None
+        assert wanted is not None
+        off = (without.place - wanted.place) / labelled.numbers.place_std
+        assert np.abs(off).max() < 1.5
+        # What is learnt of the labels' volumes is nothing, and no number is kept for it.
+        assert len(without.figures) < len(wanted.figures)

@@ -297,7 +297,7 @@ class ClassRenderer:
         grid = OutputGrid(affine @ change, (x, y, z))
         shares = pull_to_subject(self.shares, alignment, grid.affine, grid.shape)
         sizes = np.full(self.components.labels, np.nan)
-        if scan.mask is not None:
+        if scan.mask is not None and self.components.labels:
             # The mask gives the tissues that a voxel is likely to be.
             numbers = {number: number for number in range(self.components.labels + 1)}
             own, of_own = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)

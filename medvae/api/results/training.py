@@ -77,6 +77,8 @@ class PlanResult(Result):
             the cohort, or the configuration wants none.
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
         sites: names of those whose grey values are learnt apart.
+        anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
+            where the user names one in `anatomy.library`: nothing says that they show its region.
     """
 
     epsilon: float
@@ -92,6 +94,7 @@ class PlanResult(Result):
     unit: str = "patient"
     coverage: Coverage | None = None
     sites: tuple[str, ...] = ()
+    anatomy_if_named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,15 @@ def _anatomy(result: PlanResult) -> list[str]:
             "Images are drawn from means and covariances of few cosines of each class; what is "
             "finer has the power of its band."
         ]
+    if result.anatomy_if_named:
+        names = " or ".join(result.anatomy_if_named)
+        return [
+            "These scans have no labels, so nothing says which entry of the public anatomy library "
+            "shows their region: an atlas is made of the patients alone, whose volumes are blurred "
+            f"and of low resolution. Where {names} shows it, name it (--set anatomy.library="
+            f"{result.anatomy_if_named[0]}); to have labels drawn, too, declare them first by the "
+            "entry's names (medvae dataset declare --label-scheme)."
+        ]
     return [
         "No entry of the public anatomy library covers this cohort: an atlas is made of the "
         "patients alone, whose volumes are blurred and of low resolution. With labels and "
