@@ -19,6 +19,30 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 
+def check_modality(data: DataConfig, manifest: Manifest) -> None:
+    """Refuse a configuration of another modality, or other channels, than the data set's volumes.
+
+    Raises:
+        UsageError: names what the data set holds and what the configuration expects.
+    """
+    expected = data.modalities or (data.modality,)
+    kinds = {datasets.modalities_in(entry) for entry in manifest["volumes"]}
+    if kinds != {expected}:
+        have = " and ".join(", ".join(names) for names in sorted(kinds))
+        first = " to the first of them" if any(len(names) > 1 for names in kinds) else ""
+        raise UsageError(
+            f"data set {manifest['name']} holds {have}, the configuration expects "
+            f"{', '.join(expected)}; choose the other configuration or set data.modality{first}"
+        )
+    channels = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
+    if channels != {data.channels}:
+        have = " and ".join(", ".join(names) or "none" for names in sorted(channels))
+        raise UsageError(
+            f"the volumes of data set {manifest['name']} have the channels {have}, and the "
+            f"configuration expects {', '.join(data.channels) or 'none'}"
+        )
+
+
 class SealedPatients:
     """The patients of a data set on the model's grid, opened when they are asked for.
 
@@ -40,28 +64,10 @@ class SealedPatients:
             grouped[entry["subject"]].append(entry)
         self.subjects = sorted(grouped)
         self._entries = [grouped[subject] for subject in self.subjects]
-        self._check_modality(manifest)
+        check_modality(data, manifest)
         x, y, z = data.size
         expected = len(manifest["volumes"]) * x * y * z * (4 * max(len(data.channels), 1) + 1)
         self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
-
-    def _check_modality(self, manifest: Manifest) -> None:
-        expected = self._data.modalities or (self._data.modality,)
-        kinds = {datasets.modalities_in(entry) for entry in manifest["volumes"]}
-        if kinds != {expected}:
-            have = " and ".join(", ".join(names) for names in sorted(kinds))
-            first = " to the first of them" if any(len(names) > 1 for names in kinds) else ""
-            raise UsageError(
-                f"data set {manifest['name']} holds {have}, the configuration expects "
-                f"{', '.join(expected)}; choose the other configuration or set data.modality{first}"
-            )
-        channels = {tuple(entry.get("channels", ())) for entry in manifest["volumes"]}
-        if channels != {self._data.channels}:
-            have = " and ".join(", ".join(names) or "none" for names in sorted(channels))
-            raise UsageError(
-                f"the volumes of data set {manifest['name']} have the channels {have}, and the "
-                f"configuration expects {', '.join(self._data.channels) or 'none'}"
-            )
 
     def __len__(self) -> int:
         return len(self.subjects)

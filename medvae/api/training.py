@@ -14,7 +14,7 @@ from medvae.api import anatomy_choice, copies, cost, crew, datasets, integrity, 
 from medvae.api.accounts import ledger
 from medvae.api.coverage import coverage, cut_off
 from medvae.api.device import pick
-from medvae.api.patients import SealedPatients, TenantCheckpoint
+from medvae.api.patients import SealedPatients, TenantCheckpoint, check_modality
 from medvae.api.records import Manifest, RunRecord
 from medvae.api.results import (
     BudgetState,
@@ -117,12 +117,14 @@ def _resolved(tenant: Tenant, cfg: RunConfig, manifest: Manifest, small_cohort: 
     """The configuration with what follows from the data set's declarations and the public library.
 
     Raises:
-        UsageError: the cohort is too small, or the template or library cannot be used.
+        UsageError: the cohort is too small or of another modality, or the template or library
+            cannot be used.
         BudgetError: epsilon is above the tenant's limit.
     """
     _within_limit(tenant, cfg.privacy.epsilon)
     _check_cohort(manifest, small_cohort)
     resolved = settle.resolve(tenant, cfg, manifest)
+    check_modality(resolved.data, manifest)
     copies.check_template(tenant, resolved)
     anatomy_choice.check(tenant, resolved)
     return resolved

@@ -74,9 +74,10 @@ def test_a_plan_says_what_pictures_are_learnt_by(ward: Clinic) -> None:
 
 def test_another_kind_of_configuration_is_refused_before_anything_is_spent(ward: Clinic) -> None:
     for words in (("-c", "mri"), ("-c", "photo" if modality_of(ward) == "xray" else "xray")):
-        refused = ward("train", *words, "-d", "cohort", "--name", "x", ok=False)
-        assert refused.code == 2
-        assert "the configuration expects" in refused.err
+        for verb in (("plan",), ("train", "--name", "x")):
+            refused = ward(*verb, *words, "-d", "cohort", ok=False)
+            assert refused.code == 2
+            assert "the configuration expects" in refused.err
     refused = ward("train", "-c", modality_of(ward), "-d", "cohort", "--name", "x", "--init", "m",
                    ok=False)  # fmt: skip
     assert refused.code == 2
