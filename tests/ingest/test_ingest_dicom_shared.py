@@ -98,12 +98,15 @@ def with_one_odd(name: str) -> list[bytes]:
         slices[2].file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     elif name == "absent":
         del slices[2].RescaleIntercept
+    elif name == "times":
+        for number, data in enumerate(slices):
+            data.TriggerTime, data.AcquisitionTime = 40.0 * number, f"1015{number:02d}"
     elif name:
         setattr(slices[2], name, ODD[name])
     return stored(slices)
 
 
-@pytest.mark.parametrize("name", ["", "transfer syntax", "absent", *ODD])
+@pytest.mark.parametrize("name", ["", "transfer syntax", "absent", "times", *ODD])
 def test_every_slice_is_read_as_it_would_be_alone(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

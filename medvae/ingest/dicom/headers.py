@@ -106,6 +106,7 @@ def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str
     times = traits.times_of(header, salt)
     return facts | {
         "position": _within(floats(header, "ImagePositionPatient", 3)),
+        "moment": _moment(header),
         "traits": [*facts["traits"][: -len(times)], *times],
     }
 
