@@ -52,6 +52,9 @@ def marked(
             refused.append(Quarantined(mark.file.source, reason))
         else:
             own.setdefault(at, []).append(mark)
+            step, space = steps[at], pieces[at].slices[0].space
+            if isinstance(step, Task) and mark.space and space and mark.space != space:
+                step.job["kinds"].append(("framed", ""))
     return [_with(step, own.get(at, []), scheme) for at, step in enumerate(steps)] + refused
 
 

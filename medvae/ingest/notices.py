@@ -48,6 +48,10 @@ KINDS = {
     ),
     "real": ("volumes that are the real part of complex images", "their zero is not air"),
     "mosaic": ("volumes taken out of Siemens mosaics", "their slices are as the header says"),
+    "framed": (
+        "volumes whose segmentation names another frame of reference than their images",
+        "check that it marks the right anatomy",
+    ),
     "upright": (
         "volumes scanned with a tilted gantry, whose slices were shifted upright",
         "they are interpolated",

@@ -27,6 +27,7 @@ TRAITS = (
     "series number",
     "frame of reference",
     "acquisition number",
+    "slice thickness",
     "trigger time",
     "acquisition time",
 )

@@ -41,6 +41,7 @@ NO_PICTURES = {
     "DERIVED\\SECONDARY\\AXIAL\\CT_PERFUSION\\CBF": "perfusion",
     "DERIVED\\PRIMARY\\RCBV": "perfusion",
     "DERIVED\\PRIMARY\\PERFUSION\\RELCBF": "perfusion",
+    "DERIVED\\PRIMARY\\GBP\\NONE": "perfusion",
     "DERIVED\\PRIMARY\\PERFUSION_ASL": "computed from other images",
     "DERIVED\\PRIMARY\\DIFFUSION\\ADC\\ND": "diffusion",
     "DERIVED\\PRIMARY\\DIFFUSION\\FA": "diffusion",

@@ -240,6 +240,27 @@ def test_fractions_of_nothing_that_is_said_are_refused(tmp_path: Path) -> None:
         assert words in both(save(tmp_path / str(number), [made]))[1]
 
 
+@pytest.mark.parametrize(("own", "told"), [("1.2.77", False), ("1.2.78", True), ("", False)])
+@pytest.mark.parametrize("kind", ["segments", "contours"])
+def test_another_frame_of_reference_is_told(
+    tmp_path: Path, kind: str, own: str, told: bool
+) -> None:
+    images = series(FrameOfReferenceUID="1.2.77")
+    if kind == "segments":
+        made = segmentation(images[0], {1: ("a", parts()[0])})
+        made.FrameOfReferenceUID = own
+    else:
+        made = structures(images[0], {1: ("a", [rectangle((-0.4, -0.4), (3.4, 4.4), 2)])})
+        made.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = own
+    notes: list[str] = []
+    write(tmp_path / "ct", images)
+    made.save_as(tmp_path / "mark.dcm", enforce_file_format=True)
+    (result,) = read([tmp_path], notes=notes.append)
+    assert isinstance(result, Ingested)
+    assert result.volume.mask is not None
+    assert any("another frame of reference" in note for note in notes) == told
+
+
 def test_what_cannot_be_a_label_map_is_refused_and_the_scan_is_kept(tmp_path: Path) -> None:
     liver, _ = parts()
     image = series()[0]

@@ -121,6 +121,17 @@ def test_mri_needs_no_scale(tmp_path: Path) -> None:
     assert np.array_equal(volume.voxels, as_volume(RAW))
 
 
+def test_slices_of_a_scale_among_others_without_one_are_refused(tmp_path: Path) -> None:
+    slices = series(modality="MR")
+    for data in slices[::2]:
+        data.RescaleSlope, data.RescaleIntercept = 2.5, 0
+    reason = refusal(write(tmp_path / "mr", slices))
+    assert reason.startswith("2 of its 5 slices lack the RescaleSlope that the others have")
+    for data in slices[::2]:
+        data.RescaleSlope = 1
+    assert np.array_equal(one(write(tmp_path / "one", slices)).volume.voxels, as_volume(RAW))
+
+
 def test_an_unreadable_scale_of_mri_is_refused_all_the_same(tmp_path: Path) -> None:
     folder = changed(
         tmp_path / "mr", lambda data: spelled(data, "RescaleSlope", "one"), modality="MR"

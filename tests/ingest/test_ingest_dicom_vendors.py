@@ -80,6 +80,15 @@ SPLIT: dict[str, tuple[Make, str]] = {
         lambda: private(0x19, "GEMS_ACQU_01", 0xBB, "DS", ("0.6", "0.8")),
         "direction of diffusion",
     ),
+    "b-value of Philips": (
+        lambda: private(0x2001, "Philips Imaging DD 001", 0x03, "FL", (0.0, 800.0)),
+        "b-value",
+    ),
+    "direction of Philips": (
+        lambda: private(0x2005, "Philips MR Imaging DD 001", 0xB1, "FL", (0.6, 0.8)),
+        "direction of diffusion",
+    ),
+    "thickness": (lambda: twice(SliceThickness=(2.5, 5.0)), "slice thickness"),
 }
 
 
@@ -94,6 +103,20 @@ def test_scans_of_one_place_come_apart_by_what_distinguishes_them(
         expected = (body(seed) - 1024).transpose(2, 1, 0)[::-1, ::-1]
         assert any(np.array_equal(one.volume.voxels, expected) for one in volumes)
     assert [one for one in notes if f"distinguished by {by}:" in one], notes
+
+
+def test_thick_slices_between_thin_ones_are_a_scan_of_their_own(tmp_path: Path) -> None:
+    thin, thick = scan(0), scan(1)[::3]
+    for data in thick:
+        data.SliceThickness, data.SOPInstanceUID = 7.5, data.SOPInstanceUID + ".1"
+        data.ImagePositionPatient = [
+            *data.ImagePositionPatient[:2],
+            data.ImagePositionPatient[2] + 1,
+        ]
+    volumes, refused, notes = found(write(tmp_path / "d", thin + thick))
+    assert refused == []
+    assert sorted(one.volume.voxels.shape[2] for one in volumes) == [len(thick), len(thin)]
+    assert [one for one in notes if "distinguished by slice thickness:" in one]
 
 
 def test_a_value_of_another_owner_distinguishes_nothing(tmp_path: Path) -> None:

@@ -42,6 +42,15 @@ def references(data: Dataset) -> list[tuple[str, str]]:
     ]
 
 
+def space(data: Dataset) -> str:
+    """The UID of the frame of reference that its contours are in; empty where none is named."""
+    named = {
+        text(frame, "FrameOfReferenceUID")
+        for frame in data.get("ReferencedFrameOfReferenceSequence") or []
+    }
+    return named.pop() if len(named) == 1 else ""
+
+
 def sources(data: Dataset) -> list[Dataset]:
     """The images that its contours name as what they were drawn on."""
     return [

@@ -39,6 +39,7 @@ DIMENSIONS = (
     ("tube voltage", "CTXRayDetailsSequence", "KVP"),
     ("kernel", "CTReconstructionSequence", "ConvolutionKernel"),
     ("acquisition number", CONTENT, "FrameAcquisitionNumber"),
+    ("slice thickness", "PixelMeasuresSequence", "SliceThickness"),
     ("acquisition time", CONTENT, "FrameAcquisitionDateTime"),
 )
 TYPES = ("frame type", "signal component")

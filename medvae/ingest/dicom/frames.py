@@ -44,6 +44,7 @@ class Frame:
         thickness: millimetres, or None.
         padding: lowest and highest stored value that means "outside the image", or None.
         traits: what distinguishes it from other frames (`dimensions.traits`).
+        is_scaled: the header gives the slope; without one it is 1.
     """
 
     pixels: Voxels
@@ -55,6 +56,7 @@ class Frame:
     intercept: float
     padding: tuple[int, int] | None
     traits: tuple[str, ...] = ()
+    is_scaled: bool = True
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
@@ -90,15 +92,18 @@ def frames_of(
         where, traits = _Lookup(data, *groups), dimensions.traits(groups)
         if reason := dimensions.why_not(traits):
             raise InputError(reason)
+        slope, intercept = where.scale(modality)
         frame = Frame(
             pixels[at if len(pixels) < count else index],
             where.numbers("PlanePositionSequence", "ImagePositionPatient", 3),
             _directions(where.numbers("PlaneOrientationSequence", "ImageOrientationPatient", 6)),
             _spacing(where.numbers("PixelMeasuresSequence", "PixelSpacing", 2)),
             where.thickness(),
-            *where.scale(modality),
+            1.0 if slope is None else slope,
+            intercept,
             outside,
             traits,
+            slope is not None,
         )
         if is_mosaic(data):
             yield from _slices_of_mosaic(data, frame)
@@ -147,8 +152,8 @@ class _Lookup:
         places = self._places("PixelMeasuresSequence")
         return next((t for place in places if (t := number(place, "SliceThickness"))), None)
 
-    def scale(self, modality: Modality) -> tuple[float, float]:
-        """Slope and intercept; what is absent or empty is 1 and 0. Raises InputError."""
+    def scale(self, modality: Modality) -> tuple[float | None, float]:
+        """Slope, None where it is absent or empty, and intercept, else 0. Raises InputError."""
         if not self._is_in_unit(modality):
             return self._mapped(modality)
         scales: dict[str, float] = {}
@@ -167,7 +172,7 @@ class _Lookup:
                     f"its header lacks {name}, so the unit of its intensities is unknown: "
                     "export it again with its rescale values"
                 )
-        return scales.get("RescaleSlope", 1.0), scales.get("RescaleIntercept", 0.0)
+        return scales.get("RescaleSlope"), scales.get("RescaleIntercept", 0.0)
 
     def _is_in_unit(self, modality: Modality) -> bool:
         """Whether the rescaled numbers are in the modality's unit, as the header names it."""

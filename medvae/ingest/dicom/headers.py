@@ -86,7 +86,10 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) ->
         known.repeated = None
         if marks_of(header):
             file.seek(0)
-            facts["refers"] = _references(read_dataset(file, REFERENCES), salt)
+            marks = read_dataset(file, REFERENCES)
+            facts["refers"] = _references(marks, salt)
+            if frame := contours.space(marks):
+                facts["space"] = digest(salt, frame)
         elif facts["whole"] and not facts["skip"]:
             file.seek(0)
             facts["scans"] = _scans(read_dataset(file, IDENTITY + FRAMES))

@@ -65,7 +65,7 @@ NOT_ANATOMY = (
     (r"(VELOCITY|FLOW)[ _]?MAP", "it is a map of velocities"),
     (
         r"(REL?_?|R)?(CBF|CBV|MTT|TTP|TMAX|TTD|TTS)([ _]?MAP)?|(CT_?)?PERFUSION[ _]?MAPS?"
-        r"|PERMEABILITY|K_?TRANS|P[BE]V",
+        r"|PERMEABILITY|K_?TRANS|P[BE]V|[GP]BP",
         "it is a map of perfusion",
     ),
     (

@@ -96,6 +96,7 @@ def series_job(
         notes.add("single")
     if _is_sparse(frames):
         notes.add("sparse")
+    _check_scales(frames)
     voxels, padded = _voxels(frames, modality)
     if padded:
         notes.add("padding")
@@ -275,6 +276,17 @@ def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
         leaning: Places = np.outer(along - along[0], lean)
         shift = leaning @ across / first.spacing[::-1]
     return step, shift, along if uneven else None
+
+
+def _check_scales(frames: list[Frame]) -> None:
+    """Refuse slices of several scales, some of which the header does not give."""
+    unscaled = sum(not frame.is_scaled for frame in frames)
+    scales = {(frame.slope, frame.intercept) for frame in frames}
+    if len(scales) > 1 and 0 < unscaled < len(frames):
+        raise InputError(
+            f"{unscaled} of its {len(frames)} slices lack the RescaleSlope that the others have, "
+            "so that their intensities cannot be compared: export it again with its rescale values"
+        )
 
 
 def _voxels(frames: list[Frame], modality: Modality) -> tuple[Voxels, bool]:

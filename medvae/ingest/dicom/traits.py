@@ -12,6 +12,8 @@ SIEMENS = 0x0019_0010, "SIEMENS MR HEADER"
 GE = 0x0043_0010, "GEMS_PARM_01"
 GE_SCAN = 0x0019_0010, "GEMS_ACQU_01"
 UNITED = 0x0065_0010, "Image Private Header"
+PHILIPS = 0x2001_0010, "Philips Imaging DD 001"
+PHILIPS_MR = 0x2005_0010, "Philips MR Imaging DD 001"
 # A vendor's own elements: owner, place.
 SIEMENS_B_VALUE = (*SIEMENS, 0x0019_100C)
 # The first of several numbers, to which GE adds a multiple of 100,000.
@@ -20,8 +22,11 @@ DIRECTIONS = (
     (*SIEMENS, 0x0019_100E),
     *((*GE_SCAN, place) for place in (0x0019_10BB, 0x0019_10BC, 0x0019_10BD)),
     (*UNITED, 0x0065_1037),
+    (*PHILIPS, 0x2001_1004),
+    *((*PHILIPS_MR, place) for place in (0x2005_10B0, 0x2005_10B1, 0x2005_10B2)),
 )
-UNITED_B_VALUE = (*UNITED, 0x0065_1009)
+# Compared as they are stored.
+OTHER_B_VALUES = ((*UNITED, 0x0065_1009), (*PHILIPS, 0x2001_1003))
 # Read in the first pass only, beside what every pass reads.
 TAGS: list[str | int] = [
     "DiffusionGradientOrientation",
@@ -29,7 +34,7 @@ TAGS: list[str | int] = [
     *sorted(
         {
             tag
-            for owner, _, place in (GE_B_VALUE, UNITED_B_VALUE, *DIRECTIONS)
+            for owner, _, place in (GE_B_VALUE, *OTHER_B_VALUES, *DIRECTIONS)
             for tag in (owner, place)
         }
         - {0x0019_0010, 0x0043_0010}
@@ -52,6 +57,7 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
         _rounded(number(header, "SeriesNumber"), 0),
         _hidden(salt, text(header, "FrameOfReferenceUID")),
         _rounded(number(header, "AcquisitionNumber"), 0),
+        _rounded(number(header, "SliceThickness"), 1),
         *times_of(header, salt),
     ]
 
@@ -72,7 +78,8 @@ def _b_value(header: Dataset, salt: bytes) -> str:
         first = stored.decode("latin-1").partition("\\")[0].strip(" \0")
         value = int(first) % GE_ADDED if first.isdecimal() and len(first) <= 12 else None
     if value is None:
-        return _hidden(salt, private_bytes(header, *UNITED_B_VALUE).hex())
+        stored_values = (private_bytes(header, *place).hex() for place in OTHER_B_VALUES)
+        return _hidden(salt, "".join(stored_values))
     return _rounded(value, 0)
 
 
