@@ -12,6 +12,8 @@ import struct
 import time
 from typing import Any
 
+from medvae import memory
+
 LENGTHS = struct.Struct("<QQ")
 # JSON grows up to thirtyfold in memory, so long lists go into the body.
 MOST_HEAD = 1024**2
@@ -36,7 +38,7 @@ def receive(
     most_body: int,
     deadline: float | None = None,
     most_head: int = MOST_HEAD,
-) -> tuple[dict[str, Any], bytearray]:
+) -> tuple[dict[str, Any], memoryview]:
     """Receive one frame.
 
     Args:
@@ -52,7 +54,7 @@ def receive(
         raise ClosedError
     text = _exactly(sock, head_size, deadline)
     try:
-        head = json.loads(text)
+        head = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:
         raise ClosedError from error
     if not isinstance(head, dict):
@@ -60,9 +62,8 @@ def receive(
     return head, _exactly(sock, body_size, deadline)
 
 
-def _exactly(sock: socket.socket, size: int, deadline: float | None) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
+def _exactly(sock: socket.socket, size: int, deadline: float | None) -> memoryview:
+    data = view = memory.fresh(size)
     while view:
         if deadline is not None:
             left = deadline - time.monotonic()

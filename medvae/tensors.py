@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from medvae import memory
+
 # Name in the format -> type of the array; the widest types come first in a file.
 TYPES = {"F64": "<f8", "F32": "<f4", "I16": "<i2", "U8": "|u1"}
 NAMES = {np.dtype(kind): name for name, kind in TYPES.items()}
@@ -28,11 +30,11 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def packed(
     arrays: Mapping[str, npt.NDArray[Any]], metadata: Mapping[str, str], *, reuse: bool = False
-) -> bytearray:
+) -> memoryview:
     """The file that holds arrays of `TYPES` and texts, equal for equal contents.
 
     Args:
-        reuse: of arrays that `unpacked` found in a bytearray, give that one where it is this file.
+        reuse: give the bytes that `unpacked` found the arrays in, where they are this file.
 
     Raises:
         ValueError: an array of another type.
@@ -55,12 +57,12 @@ def packed(
     found = _held(arrays, places, start, at) if reuse else None
     if found is not None and found[:start] == preamble:
         return found
-    data = bytearray(start + at)
+    data = memory.fresh(start + at)
     data[:start] = preamble
     for name in order:
         first, last = places[name]
         array = arrays[name]
-        place = np.frombuffer(memoryview(data)[start + first : start + last], array.dtype)
+        place = np.frombuffer(data[start + first : start + last], array.dtype)
         _copy(array, place.reshape(array.shape))
     return data
 
@@ -70,11 +72,13 @@ def _held(
     places: dict[str, tuple[int, int]],
     start: int,
     size: int,
-) -> bytearray | None:
-    """The bytearray of `start` + `size` bytes that has every array at its place, if one has."""
+) -> memoryview | None:
+    """The memory of `start` + `size` bytes that has every array at its place, if one has."""
     owners = [_owner(array) for array in arrays.values()]
-    whole = owners[0] if owners else None
-    if whole is None or len(whole) != start + size or any(one is not whole for one in owners):
+    if not owners or owners[0] is None or any(one is not owners[0] for one in owners):
+        return None
+    whole = memoryview(owners[0])  # type: ignore[arg-type]
+    if len(whole) != start + size:
         return None
     begin = np.frombuffer(whole, np.uint8).ctypes.data + start
     for name, array in arrays.items():
@@ -83,14 +87,16 @@ def _held(
     return whole
 
 
-def _owner(array: npt.NDArray[Any]) -> bytearray | None:
-    """The bytearray that an array is stored in, if there is one."""
+def _owner(array: npt.NDArray[Any]) -> object:
+    """The bytes that an array is stored in, if it is in a part of such."""
     owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, memoryview):
-        owner = owner.obj
-    return owner if isinstance(owner, bytearray) else None
+    while isinstance(owner, np.ndarray | memoryview):
+        inside = owner.base if isinstance(owner, np.ndarray) else owner.obj
+        if inside is None:
+            break
+        owner = inside
+    is_bytes = isinstance(owner, np.ndarray) and owner.dtype == np.uint8 and owner.ndim == 1
+    return owner if is_bytes or isinstance(owner, bytearray) else None
 
 
 def _copy(array: npt.NDArray[Any], place: npt.NDArray[Any]) -> None:
@@ -122,7 +128,7 @@ def _copy_turned(array: npt.NDArray[Any], place: npt.NDArray[Any]) -> None:
             place[x : x + step, y] = plane[:, x : x + step].T
 
 
-def unpacked(data: bytes | bytearray) -> tuple[Arrays, dict[str, str]]:
+def unpacked(data: bytes | bytearray | memoryview) -> tuple[Arrays, dict[str, str]]:
     """The arrays and texts of `packed`; arrays are in `data` where that may be written to.
 
     Raises:

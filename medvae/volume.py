@@ -168,7 +168,7 @@ class Volume:
             raise ValueError(f"expected voxels {self.voxels.shape}, got {voxels.shape}")
         return replace(self, voxels=voxels)
 
-    def to_bytes(self, *, reuse: bool = False) -> bytearray:
+    def to_bytes(self, *, reuse: bool = False) -> memoryview:
         """The form that is sealed: safetensors, with the facts as its JSON metadata.
 
         Voxels are copied once, whatever the order of their axes in memory; with `reuse` not at
@@ -188,11 +188,11 @@ class Volume:
         return tensors.packed(arrays, {"facts": facts}, reuse=reuse)
 
     @classmethod
-    def from_bytes(cls, data: bytes | bytearray) -> Volume:
+    def from_bytes(cls, data: bytes | bytearray | memoryview) -> Volume:
         """Read back `to_bytes`.
 
         Args:
-            data: the voxels of a volume that is read from a bytearray stay where they are in it.
+            data: the voxels of a volume stay where they are in bytes that may be written to.
 
         Raises:
             IntegrityError: the bytes are not a volume.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load, save
 
-from medvae import tensors
+from medvae import memory, tensors
 
 KINDS = ["<f8", "<f4", "<i2", "|u1"]
 ARRAYS = st.dictionaries(
@@ -42,8 +42,9 @@ def test_the_order_of_axes_in_memory_does_not_matter() -> None:
     assert tensors.packed(turned, {}) == tensors.packed(plain, {})
 
 
-def test_arrays_stay_where_they_are_in_a_bytearray_and_can_be_changed_always() -> None:
-    data = tensors.packed(ONE, {})
+@pytest.mark.parametrize("zeros", [0, memory.LARGE])
+def test_arrays_stay_where_they_are_and_can_be_changed_always(zeros: int) -> None:
+    data = tensors.packed(ONE | {"zeros": np.zeros(zeros, np.uint8)}, {})
     array = tensors.unpacked(data)[0]["voxels"]
     array[0, 0, 0] = 77
     assert tensors.unpacked(data)[0]["voxels"][0, 0, 0] == 77
@@ -101,12 +102,15 @@ def test_a_large_array_in_another_order_is_copied_whole(kind: str, shape: tuple[
     np.testing.assert_array_equal(tensors.unpacked(packed)[0]["voxels"], values[..., ::-1, :, :])
 
 
-def test_bytes_that_hold_an_array_are_given_back_where_nothing_of_them_would_change() -> None:
-    arrays = ONE | {"mask": np.ones((2, 3, 4), np.uint8)}
+@pytest.mark.parametrize("edge", [4, memory.LARGE // 6])
+def test_bytes_that_hold_an_array_are_given_back_where_nothing_of_them_would_change(
+    edge: int,
+) -> None:
+    arrays = ONE | {"mask": np.ones((2, 3, edge), np.uint8)}
     data = tensors.packed(arrays, {"facts": "a"})
     found, facts = tensors.unpacked(data)
-    assert tensors.packed(found, facts, reuse=True) is data
-    assert tensors.packed(found, facts) is not data
+    assert tensors.packed(found, facts, reuse=True).obj is data.obj
+    assert tensors.packed(found, facts).obj is not data.obj
     for others, texts in (
         (found, {"facts": "b"}),
         (found | {"affine": np.eye(4)}, facts),
@@ -115,14 +119,14 @@ def test_bytes_that_hold_an_array_are_given_back_where_nothing_of_them_would_cha
         (tensors.unpacked(bytes(data))[0], facts),
     ):
         again = tensors.packed(others, texts, reuse=True)
-        assert again is not data
+        assert again.obj is not data.obj
         assert again == tensors.packed(others, texts)
 
 
 def test_bytes_in_another_form_of_the_same_arrays_are_not_given_back() -> None:
     data = tensors.packed(ONE, {"facts": "a"})
     size = int.from_bytes(data[:8], "little")
-    header = data[8 : 8 + size].rstrip(b" ").replace(b":[", b": [", 1)
+    header = bytes(data[8 : 8 + size]).rstrip(b" ").replace(b":[", b": [", 1)
     header += b" " * (-len(header) % 8)
     other = bytearray(len(header).to_bytes(8, "little") + header + data[8 + size :])
     found, facts = tensors.unpacked(other)

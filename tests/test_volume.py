@@ -93,7 +93,7 @@ def test_what_reads_one_grey_value_refuses_channels():
 
 
 def test_stored_bytes_with_wrong_channels_are_damage():
-    wrong = colour().to_bytes().replace(b"green", b"red\\\\")
+    wrong = bytes(colour().to_bytes()).replace(b"green", b"red\\\\")
     with pytest.raises(IntegrityError):
         Volume.from_bytes(wrong)
 

@@ -12,8 +12,6 @@ import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
 from medvae.api.records import Declaration, Manifest, VolumeEntry
 from medvae.api.results import Declared
 from medvae.config_names import checked_sites
@@ -95,10 +93,10 @@ def _file(path: Path) -> Unchecked:
         text = data.decode("utf-8-sig")
         if path.suffix.lower() in _TABLES:
             return _table(path, text)
-        content = _UniqueKeys(text).get_single_data()
+        content = _of_yaml(text)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
+    except (UnicodeDecodeError, _NoYamlError, csv.Error) as error:
         raise ValueError(f"{path} is not a table or mapping in UTF-8") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds no mapping of numbers to names")
@@ -125,16 +123,32 @@ def _pairs(pairs: Iterable[Sequence[str]]) -> Mapping[str, str]:
     return names
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML (and so JSON) where a key that is there twice is an error, not the last value."""
+class _NoYamlError(Exception):
+    """A text is no YAML."""
 
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, object]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        if len(set(keys)) < len(keys):
-            raise ValueError("a label is named twice")
-        return super().construct_mapping(node, deep=deep)
+
+def _of_yaml(text: str) -> object:
+    """What YAML (and so JSON) holds; a key that is there twice is an error, not the last value.
+
+    Raises:
+        _NoYamlError: it is none.
+        ValueError: a key is there twice.
+    """
+    import yaml  # here: most commands read no such file
+
+    class UniqueKeys(yaml.SafeLoader):
+        def construct_mapping(
+            self, node: yaml.MappingNode, deep: bool = False
+        ) -> dict[Hashable, object]:
+            keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+            if len(set(keys)) < len(keys):
+                raise ValueError("a label is named twice")
+            return super().construct_mapping(node, deep=deep)
+
+    try:
+        return UniqueKeys(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise _NoYamlError from error
 
 
 def result(declared: Declaration) -> Declared:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,8 +15,12 @@ from medvae.cli.output import show
 from medvae.cli.settings import GLOBALS_HELP
 
 
-def build() -> Callable[..., Any]:
-    """The whole command line, in the order of the journey."""
+def build(line: Sequence[str] = ()) -> Callable[..., Any]:
+    """The command line, in the order of the journey.
+
+    line: the words that it is to read. Where the first one is a verb, the others are left out:
+        to load them takes longer than to load the one.
+    """
     app = typer.Typer(
         name="medvae",
         help="Synthetic medical volumes that can be shared: patient-level differential privacy, "
@@ -29,9 +33,7 @@ def build() -> Callable[..., Any]:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_top)
-    modules = _modules()
-    for name in journey({name: module.AFTER for name, module in modules.items()}):
-        module = modules[name]
+    for name, module in _modules(line[0] if line else None).items():
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
@@ -60,10 +62,15 @@ def journey(after: Mapping[str, str | None]) -> list[str]:
     return names
 
 
-def _modules() -> dict[str, ModuleType]:
-    """The files of `medvae/cli/verbs` by their names."""
+def _modules(only: str | None) -> dict[str, ModuleType]:
+    """The files of `medvae/cli/verbs` by their names, in order; the one that is asked for alone."""
     names = [module.name for module in pkgutil.iter_modules(verbs.__path__)]
-    return {name: importlib.import_module(f"{verbs.__name__}.{name}") for name in names}
+    if only in names:
+        names = [only]
+    modules = {name: importlib.import_module(f"{verbs.__name__}.{name}") for name in names}
+    if len(names) == 1:
+        return modules
+    return {name: modules[name] for name in journey({n: m.AFTER for n, m in modules.items()})}
 
 
 def _top(

@@ -33,7 +33,8 @@ def run(argv: list[str]) -> int:
     """
     previous = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        outcome = build()(hoist(argv), prog_name="medvae", standalone_mode=False)
+        line = hoist(argv)
+        outcome = build(line)(line, prog_name="medvae", standalone_mode=False)
         if outcome == INTERRUPTED:
             # typer turns Ctrl-C into this code and says nothing.
             raise KeyboardInterrupt

@@ -48,7 +48,7 @@ class OverlapError(Exception):
 
 def volume_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytearray]:
+) -> tuple[dict[str, Any], memoryview]:
     """Job: an image and the masks that follow it -> {"ok": facts} and a volume's bytes.
 
     `job["image"]`: the names of the image's files, header first. `job["masks"]`: those of each

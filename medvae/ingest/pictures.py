@@ -57,7 +57,7 @@ Pixels = npt.NDArray[Any]
 
 def picture_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytearray]:
+) -> tuple[dict[str, Any], memoryview]:
     """Job: a picture -> {"ok": facts} and the bytes of a volume [X, Y, 1], or of its channels.
 
     `job["masks"]`: how many label maps follow it; `job["numbers"]`: a label for each, which is then

@@ -131,7 +131,7 @@ class Sandbox:
 
     def run(
         self, name: str, files: Sequence[Source], **job: Any
-    ) -> tuple[dict[str, Any], bytearray]:
+    ) -> tuple[dict[str, Any], memoryview]:
         """Have the worker do one job.
 
         Returns:
@@ -214,7 +214,7 @@ class Sandbox:
         files: Sequence[Source],
         deadline: float,
         gone: list[InputError],
-    ) -> tuple[dict[str, Any], bytearray]:
+    ) -> tuple[dict[str, Any], memoryview]:
         """Hand over files as it asks for them, until it answers; `gone`: those that cannot be."""
         waiting = iter(files)
         before = self._given
@@ -328,7 +328,7 @@ class Pool:
 
     def run(
         self, name: str, files: Sequence[Source], **job: Any
-    ) -> tuple[dict[str, Any], bytearray]:
+    ) -> tuple[dict[str, Any], memoryview]:
         """`Sandbox.run` on the next free one."""
         with self.borrow() as sandbox:
             return sandbox.run(name, files, **job)

@@ -182,7 +182,7 @@ def _is_overlapping(stack: Sequence[Placed]) -> bool:
     in several passes are as thin as the steps.
     """
     thinnest = float(np.nanmin([*thicknesses(stack), np.inf]))
-    return thinnest > stacks.GAP * float(np.median(np.diff(along_normal(stack))))
+    return thinnest > stacks.GAP * stacks.median(np.diff(along_normal(stack)))
 
 
 def _overlap(stack: Sequence[P], parts: Sequence[Sequence[P]]) -> bool:

@@ -23,6 +23,17 @@ MOST_NAMED = 3
 MOST_BLOCKS, LEAST_OF_A_BLOCK = 3, 4
 
 
+def median(values: Positions) -> float:
+    """The median of finite numbers [N]; NaN of none.
+
+    `np.median` loads numpy.ma, which takes a process that reads one series as long as 20 slices.
+    """
+    ordered = np.sort(values)
+    if not ordered.size:
+        return float("nan")
+    return float((ordered[(ordered.size - 1) // 2] + ordered[ordered.size // 2]) / 2)
+
+
 def same_place(along: Positions) -> float:
     """Millimetres below which two slices are at one place.
 
@@ -31,7 +42,7 @@ def same_place(along: Positions) -> float:
     """
     steps = np.diff(along)
     apart = steps[steps > ROUNDING]
-    return max(ROUNDING, SAME_POSITION * float(np.median(apart)) if apart.size else 0.0)
+    return max(ROUNDING, SAME_POSITION * median(apart) if apart.size else 0.0)
 
 
 def clashes(along: Positions) -> int:
@@ -60,10 +71,10 @@ def problem(along: Positions, thickness: Positions | None = None) -> str:
             f"{near} of its slices are within {steps.min():.2g} mm of another one: several "
             "acquisitions in one series, to be split first"
         )
-    median = float(np.median(steps))
-    gaps = np.flatnonzero(steps > GAP * median)
-    if gaps.size and _are_missing(steps, gaps, median, thickness):
-        missing = int(np.rint(steps[gaps] / median - 1).sum())
+    usual = median(steps)
+    gaps = np.flatnonzero(steps > GAP * usual)
+    if gaps.size and _are_missing(steps, gaps, usual, thickness):
+        missing = int(np.rint(steps[gaps] / usual - 1).sum())
         where = ", ".join(str(gap + 1) for gap in gaps[:MOST_NAMED])
         more = " and others" if gaps.size > MOST_NAMED else ""
         are = "slice is" if missing == 1 else "slices are"
@@ -72,7 +83,7 @@ def problem(along: Positions, thickness: Positions | None = None) -> str:
             f"{where}{more}): export it again"
         )
     even = np.linspace(along[0], along[-1], len(along))
-    if gaps.size or np.abs(along - even).max() > UNEVEN * median:
+    if gaps.size or np.abs(along - even).max() > UNEVEN * usual:
         return (
             f"its slices are not evenly spaced ({steps.min():.3g} to {steps.max():.3g} mm apart): "
             "resample it first"
@@ -95,7 +106,7 @@ def _pairs(steps: Positions) -> int:
     between = int((~low).sum())
     if between < MOST_BLOCKS and low.sum() >= LEAST_OF_A_BLOCK * (between + 1):
         return 0
-    usual = float(np.median(steps[~low]))
+    usual = median(steps[~low])
     # Long runs of small steps are blocks of slices with gaps between them.
     lengths = np.zeros(len(steps) + 1)
     for index, step in enumerate(steps):
@@ -104,10 +115,10 @@ def _pairs(steps: Positions) -> int:
 
 
 def _are_missing(
-    steps: Positions, gaps: npt.NDArray[np.intp], median: float, thickness: Positions | None
+    steps: Positions, gaps: npt.NDArray[np.intp], usual: float, thickness: Positions | None
 ) -> bool:
     """Whether gaps are whole numbers of steps that no thicker slice fills."""
-    times = steps[gaps] / median
+    times = steps[gaps] / usual
     if np.abs(times - np.rint(times)).max() > UNEVEN:
         return False
     if thickness is None:

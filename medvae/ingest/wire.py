@@ -37,16 +37,17 @@ def pack_names(names: Iterable[str]) -> bytes:
     return "\0".join(name.replace("\0", "") for name in names).encode("utf-8", "surrogatepass")
 
 
-def unpack_names(body: bytes | bytearray, most: int) -> list[str]:
+def unpack_names(body: bytes | memoryview, most: int) -> list[str]:
     """The names of such a body.
 
     Raises:
         ClosedError: they are no text, or more than `most`.
     """
-    if body.count(b"\0") >= most:
+    text = bytes(body)
+    if text.count(b"\0") >= most:
         raise ClosedError
     try:
-        return bytes(body).decode("utf-8", "surrogatepass").split("\0") if body else []
+        return text.decode("utf-8", "surrogatepass").split("\0") if text else []
     except UnicodeDecodeError as error:
         raise ClosedError from error
 

@@ -29,6 +29,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 from medvae.errors import InputError
@@ -36,7 +37,7 @@ from medvae.ingest import confine, wire
 from medvae.ingest.inputs import Inputs
 from medvae.ingest.records import Limits
 
-Answer = tuple[dict[str, Any], bytes | bytearray]
+Answer = tuple[dict[str, Any], bytes | memoryview]
 Job = Callable[[dict[str, Any], Iterator[BinaryIO], Limits], Answer]
 
 # Job name -> module and function; only the modules of the kinds asked for are imported,
@@ -58,6 +59,9 @@ JOBS = {
 # C++, viewers, and Pillow where no pictures are read. Left out, they neither cost start-up time
 # nor widen what can be attacked.
 UNUSED = ("gdcm", "requests", "ssl", "tqdm", "PIL", "matplotlib", "pandas", "h5py", "scipy")
+# What libraries import by name without asking whether it is there, and use in functions that are
+# not called: an empty module.
+HOLLOW = ("urllib.request",)
 
 
 def main(arguments: list[str]) -> int:
@@ -89,11 +93,11 @@ def _prepared(kinds: list[str], memory: int) -> tuple[dict[str, Job], list[str]]
     """The jobs of some kinds, loaded, and the layers that hold this process from now on."""
     used = {"PIL"} if "picture" in kinds else set()
     sys.modules.update(dict.fromkeys(set(UNUSED) - used))  # type: ignore[arg-type]
+    sys.modules.update({name: ModuleType(name) for name in HOLLOW if name not in sys.modules})
     _leave_package_out("nibabel")
     jobs = {name: _load(*JOBS[name]) for name in kinds}
     warnings.simplefilter("ignore")
     layers = confine.confine_but_for_forking(memory)
-    gc.collect()
     gc.freeze()  # a collection in a copy would touch, and so copy, every page
     gc.enable()
     return jobs, layers

@@ -142,7 +142,7 @@ class Link:
             self._drain()
             raise self.lost() from error
 
-    def receive(self, key: str, most: int = 0) -> tuple[dict[str, Any], bytearray]:
+    def receive(self, key: str, most: int = 0) -> tuple[dict[str, Any], memoryview]:
         """The next frame, which must have `key`, with a body of at most `most` bytes.
 
         Raises:

@@ -62,6 +62,21 @@ def test_a_verb_that_would_not_be_shown_is_an_error(circle: dict[str, str]) -> N
         journey({"a": None, **circle})
 
 
+def test_a_verb_loads_no_other_one() -> None:
+    code = (
+        "import sys; from medvae.cli.main import run; run(['doctor', '--json']); "
+        "print([name for name in sys.modules if name.startswith('medvae.cli.verbs.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['medvae.cli.verbs.doctor']"
+
+
+@pytest.mark.parametrize("line", [[], ["--help"], ["no-verb"], ["ingest-all"]])
+def test_a_line_without_a_verb_knows_all_of_them(line: list[str]) -> None:
+    assert list(build(line).commands) == list(build().commands)  # type: ignore[attr-defined]
+    assert list(build(["ingest"]).commands) == ["ingest"]  # type: ignore[attr-defined]
+
+
 def test_help_loads_no_library_that_it_does_not_need() -> None:
     """Nor does the API before a verb of it is asked for."""
     code = (

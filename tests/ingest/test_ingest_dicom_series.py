@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from ingest_makers import refusal, series, slice_of, voxels, write
 from pydicom.dataset import Dataset
 
@@ -15,7 +19,7 @@ from medvae.ingest.groups import Found, series_tasks
 from medvae.ingest.notices import Notices
 from medvae.ingest.records import DEFAULT_LIMITS
 from medvae.ingest.slices import TRAITS
-from medvae.ingest.stacks import clashes, most_at_one_place, problem
+from medvae.ingest.stacks import clashes, median, most_at_one_place, problem
 from medvae.ingest.steps import ReadRequest, Task
 from medvae.ingest.trees import SingleFile
 
@@ -358,3 +362,9 @@ def test_an_honest_worker_is_believed(tmp_path: Path) -> None:
     (step,) = series_tasks(found, pool, ReadRequest(), Notices())
     assert isinstance(step, Task)
     assert step.subject == "A"
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 9), elements=st.floats(-1e6, 1e6)))
+def test_the_median_is_that_of_numpy(values: npt.NDArray[np.float64]) -> None:
+    assert median(values) == np.median(values)
+    assert np.isnan(median(values[:0]))

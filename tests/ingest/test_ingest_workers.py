@@ -95,13 +95,13 @@ def test_headers_share_a_process_as_long_as_they_are_of_one_patient(
     assert len({one.pids[0], last.pids[0], after.pids[0]}) == 3
 
 
-def copies_of(sandbox: Sandbox) -> set[int]:
-    """The two copies that there are to be, once the one before is gone and the next is made."""
+def copies_of(sandbox: Sandbox, before: int) -> set[int]:
+    """The two copies that there are to be, once the one `before` is gone and the next is made."""
     assert sandbox._first is not None
     first, until = sandbox._first._process.pid, time.monotonic() + 10
     while time.monotonic() < until:
         found = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        if len(found) == 2:
+        if len(found) == 2 and str(before) not in found:
             return set(map(int, found))
     raise AssertionError(f"{len(found)} copies")
 
@@ -112,15 +112,17 @@ def test_the_next_process_is_made_while_one_works_and_the_one_before_is_ended(
     path = save(tmp_path / "a.nii", GOOD)
     sandbox = Sandbox(["nifti"], Limits())
     waiting: set[int] = set()
+    before = 0
     try:
         for origin in "abcd":
             file = Seen(path, sandbox, origin)
             sandbox.run("nifti", [file], **NIFTI_JOB)
-            found = copies_of(sandbox)
+            found = copies_of(sandbox, before)
             assert file.pids[0] in found
             # The one that waited has read; another one waits now.
             assert not waiting or waiting == set(file.pids)
             waiting = found - set(file.pids)
+            before = file.pids[0]
     finally:
         sandbox.stop()
     assert not any(Path(f"/proc/{pid}").exists() for pid in found)
@@ -141,10 +143,33 @@ def test_a_process_loads_no_network_client_and_no_format_that_is_not_read() -> N
     code = (
         "import sys; from medvae.ingest import reading, worker; "
         "worker._prepared(list(reading.KINDS), 1 << 30); print(*(m for m in sys.modules "
-        "if sys.modules[m] and m in ('ssl', 'tqdm', 'nibabel.gifti', 'nibabel.nifti1')))"
+        "if sys.modules[m] and m in "
+        "('ssl', 'tqdm', 'http.client', 'nibabel.gifti', 'nibabel.nifti1')))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["nibabel.nifti1"]
+
+
+def test_a_copy_loads_nothing_to_read_a_series(tmp_path: Path) -> None:
+    """What the first process has not loaded, each copy of it would have to load."""
+    write(tmp_path, series(12, InstanceNumber=None))
+    code = f"""
+import sys
+from pathlib import Path
+from medvae.ingest import reading, worker
+from medvae.ingest.records import Limits
+files = [path.open("rb") for path in sorted(Path({str(tmp_path)!r}).iterdir())]
+jobs, _ = worker._prepared(list(reading.KINDS), 1 << 30)
+before = set(sys.modules)
+heads, _ = jobs["headers"]({{"salt": "00" * 32}}, iter(files), Limits())
+[file.seek(0) for file in files]
+job = dict(keys=[heads["ok"][0]["key"]], salt="00" * 32, images=len(files), meta={{}})
+job |= dict(keep_demographics=False, mark_keys=[], scheme=None)
+_, volume = jobs["series"](job, iter(files), Limits())
+print(len(volume) > 100, *set(sys.modules) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["True"]
 
 
 def test_the_first_process_that_dies_is_replaced(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ Pixels = npt.NDArray[np.float64]
 
 def radiograph_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytearray]:
+) -> tuple[dict[str, Any], memoryview]:
     """Job: one file -> {"ok": {"notes": [kind, ...]}} and the bytes of a volume [X, Y, 1].
 
     Raises:

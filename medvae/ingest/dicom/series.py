@@ -33,6 +33,7 @@ from medvae.ingest.stacks import (
     SAME_SPACING,
     UNEVEN,
     is_only_uneven,
+    median,
     problem,
     same_place,
 )
@@ -50,7 +51,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def series_job(
     job: dict[str, Any], files: Iterator[BinaryIO], limits: Limits
-) -> tuple[dict[str, Any], bytearray]:
+) -> tuple[dict[str, Any], memoryview]:
     """Job: the files of one volume -> {"ok": {"notes": [kind, ...]}} and the volume's bytes.
 
     Each file's key must be one of `keys`; the kinds are those of `medvae.ingest.notices`. Objects
@@ -124,7 +125,7 @@ def _is_sparse(frames: list[Frame]) -> bool:
     if len(frames) < 2 or len(thickness) < len(frames):
         return False
     along = [float(frame.position @ frames[0].normal) for frame in frames]
-    return bool(np.median(np.diff(along)) >= FAR_APART * float(np.median(thickness)))
+    return median(np.diff(along)) >= FAR_APART * median(np.array(thickness))
 
 
 def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
@@ -263,11 +264,11 @@ def _steps(frames: list[Frame]) -> tuple[Places, Places | None, Places | None]:
     if uneven and not (is_only_uneven(along, thickness) and can_be_evened(along)):
         raise InputError(uneven)
     dimensions.check_one_scan(along, [frame.traits for frame in frames])
-    median = float(np.median(np.diff(along)))
+    usual = median(np.diff(along))
     step: Places = (positions[-1] - positions[0]) / (len(frames) - 1)
     within = positions - positions[0] - np.outer(along - along[0], first.normal)
     lean = within[-1] / (along[-1] - along[0])
-    if np.abs(within - np.outer(along - along[0], lean)).max() > UNEVEN * median:
+    if np.abs(within - np.outer(along - along[0], lean)).max() > UNEVEN * usual:
         raise InputError("its slices are shifted against one another: resample it first")
     shift = None
     if (tilt := float(np.sqrt(lean @ lean))) > TILT:
