@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import PurePosixPath
 
 from medvae import modality as modalities
-from medvae.errors import InputError
+from medvae.ingest.layout_words import CONTRASTS
 from medvae.ingest.names import NIFTI, stem
 from medvae.ingest.trees import File, Tree
 from medvae.modality import Modality
@@ -23,7 +21,6 @@ OTHER_MASKS = ("mask", "msk", "seg", "roi")
 MAPS = ("MTsat",)
 # Entities that a segmentation has and its scan has not.
 OF_SEGMENTATIONS = ("space", "label", "desc", "atlas", "seg", "res", "den", "hemi")
-MOST_PARTICIPANTS = 1 << 24
 
 
 def is_nifti(name: str) -> bool:
@@ -87,6 +84,11 @@ def may_be(name: str, modality: str) -> bool:
     return modality in [candidate.name for candidate in _modalities(name)]
 
 
+def is_weighted(name: str) -> bool:
+    """Whether the suffix is one that only MRI has, such as T1w."""
+    return _suffix(PurePosixPath(name).name).lower() in CONTRASTS
+
+
 def modality_of(name: str) -> str | None:
     """From the suffix, where one modality alone has it; else from the folder.
 
@@ -131,34 +133,6 @@ def no_scan(name: str) -> str:
         return f"it is a quantitative map ({_suffix(own)}), not a scan"
     part = re.search(r"_part-(phase|real|imag)_", own)
     return f"it is the {part.group(1)} part of a complex image, not a scan" if part else ""
-
-
-def participants(data: bytes) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """participants.tsv: subject -> its `age` and `sex` columns, and who is there in two ways.
-
-    Neither age nor sex is kept where the table states a subject in two ways.
-
-    Raises:
-        InputError: it is no table in UTF-8 with the column `participant_id`, or has a column twice.
-    """
-    try:
-        text = data[:MOST_PARTICIPANTS].decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t")
-        columns = [(column or "").strip().lower() for column in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError("it is not a table in UTF-8") from error
-    if columns.count("participant_id") != 1 or max(map(columns.count, ("age", "sex"))) > 1:
-        raise InputError("it needs the column participant_id once, and each other at most once")
-    people: dict[str, dict[str, str]] = {}
-    differ = set()
-    for row in rows:
-        person = str(row["participant_id"] or "").removeprefix("sub-")
-        said = {key: str(row.get(key) or "") for key in ("age", "sex")}
-        if people.setdefault(person, said) != said:
-            differ.add(person)
-    return {person: said for person, said in people.items() if person not in differ}, differ
 
 
 def _suffix(name: str) -> str:

@@ -20,7 +20,20 @@ NUMBERS: dict[str, tuple[float, float, int]] = {
     "kvp": (20.0, 300.0, 0),
 }
 SEXES = ("M", "F", "O")
+# Whole words: the first letter of a word of another language may be that of the other sex.
+SEX_WORDS = {
+    "male": "M",
+    "man": "M",
+    "boy": "M",
+    "female": "F",
+    "woman": "F",
+    "girl": "F",
+    "other": "O",
+}
 OLDEST = 90
+# How many there are in a year (PS3.5 6.2, AS).
+AGE_UNITS = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+ABOVE = re.compile(r"\s*(?:>=?|≥)\s*(\d{2,3})\s*Y?\s*|\s*(\d{2,3})\s*Y?\s*[+]\s*")
 
 KERNELS = ("soft", "sharp", "other")
 SOFT = ("STANDARD", "SOFT", "SMOOTH", "BODY", "BRAIN")
@@ -82,22 +95,23 @@ def kernel_class(text: str) -> str:
 
 
 def age_group(text: str) -> str | None:
-    """A ten-year group ("40-49", from 90 on "90+") for "045Y", "45" or "18M"; None if unclear."""
-    match = re.fullmatch(r"\s*(\d{1,3})(?:[.,]\d+)?\s*([YMWD]?)\s*", text)
-    if not match:
+    """A ten-year group ("40-49", from 90 on "90+") for "045Y", "45", "18M", "89+"; else None."""
+    if above := ABOVE.fullmatch(text):
+        # Data sets often have one value for all ages above 89.
+        return f"{OLDEST}+" if int(above.group(1) or above.group(2)) >= OLDEST - 1 else None
+    match = re.fullmatch(r"\s*(\d{1,5})(?:[.,]\d+)?\s*([YMWD]?)\s*", text)
+    if not match or (len(match.group(1)) > 3 and match.group(2) in ("", "Y")):
         return None
-    years = int(match.group(1)) if match.group(2) in ("", "Y") else 0
-    if match.group(2) == "M":
-        years = int(match.group(1)) // 12
+    years = int(int(match.group(1)) / AGE_UNITS[match.group(2) or "Y"])
     if years >= OLDEST:
         return f"{OLDEST}+"
     return f"{years // 10 * 10}-{years // 10 * 10 + 9}"
 
 
 def sex(text: str) -> str | None:
-    """M, F or O; None for anything else."""
-    letter = text.strip().upper()[:1]
-    return letter if letter in SEXES else None
+    """M, F or O for a letter or an English word; None for anything else."""
+    word = text.strip().lower()
+    return word.upper() if word.upper() in SEXES else SEX_WORDS.get(word)
 
 
 def demographics(age: str, sex_text: str) -> dict[str, str]:

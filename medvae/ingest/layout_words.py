@@ -16,9 +16,13 @@ MASK_FOLDERS = frozenset(
         "labelsts",
         "labelsval",
         "labelsva",
+        "lbl",
+        "lbls",
+        "annotations",
         "rois",
         "gt",
         "groundtruth",
+        "ground_truth",
     }
 )
 IMAGE_FOLDERS = frozenset(
@@ -83,6 +87,7 @@ MODALITIES = {
     "mri": "mri",
     "flair": "mri",
 }
+# Of MRI alone.
 CONTRASTS = frozenset(
     {
         "t1",

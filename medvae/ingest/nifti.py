@@ -166,6 +166,11 @@ def _header(stream: Stream, marks: tuple[bytes, bytes]) -> Nifti1Header:
 
 def _shape(header: Nifti1Header, limits: Limits, *, is_cine: bool) -> tuple[int, int, int]:
     dims = _dims(header)
+    if max(dims[4:], default=1) > 1:
+        sizes = stored.times(dims)
+        raise InputError(
+            f"it has several values a voxel ({sizes}): expected one grey value a voxel"
+        )
     return stored.checked_shape(dims[:3] + dims[4:] if is_cine else dims, limits)
 
 
@@ -178,7 +183,9 @@ def _dims(header: Nifti1Header) -> list[int]:
     dims = [int(d) for d in header["dim"]]
     if not 1 <= dims[0] <= 7:
         raise InputError("its number of dimensions is impossible: the header is damaged")
-    return dims[1 : dims[0] + 1]
+    sizes = dims[1 : dims[0] + 1]
+    # A size of 0 behind the three of space counts as 1, as in the reference library of the format.
+    return sizes[:3] + [size or 1 for size in sizes[3:]]
 
 
 def _kind(header: Nifti1Header) -> np.dtype[Any]:

@@ -144,6 +144,14 @@ KINDS = {
         "participants with two ages or sexes in participants.tsv",
         "neither was kept",
     ),
+    "described": (
+        "files participants.json that are no description of columns in UTF-8",
+        "no age or sex was kept",
+    ),
+    "aged": (
+        "files participants.json whose unit of age is not years, months, weeks or days",
+        "no age was kept",
+    ),
     "orphan": ("masks of --labels without an image", "compare the names"),
     "structures": (
         "volumes with masks of single structures, numbered {detail} in one label map",
@@ -181,6 +189,10 @@ KINDS = {
     "nameless": (
         "images whose names say no contrast, though one was asked for with --contrast",
         "they were taken: leave those of other contrasts out",
+    ),
+    "misnamed": (
+        "images whose names say {detail}, though --modality says otherwise",
+        "they were read as --modality says: leave out those that are of another",
     ),
     "contrast": ("images of another contrast than --contrast", "they were left out"),
     "channel": ("images that are none of the --channels", "they were left out"),

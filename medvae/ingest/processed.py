@@ -14,8 +14,9 @@ from medvae.ingest.names import stem
 
 SPM = re.compile(r"[rmwsau]{0,4}(c[1-6])?")
 BEHIND = re.compile(
-    r"[-_. ]*(inverse)?(brain|bet|stripped|skull-?stripped|warped|registered|reg|coreg|resampled"
-    r"|n4|bias-?corr(ected)?|denoised|norm(ali[sz]ed)?|smooth(ed)?|restore|defaced|prob(s|ability"
+    r"[-_. ]*(inverse)?(brain|bet|strip(ped)?|skull-?strip(ped)?|(pre-?)?proc(essed)?|pp"
+    r"|warped|registered|reg|coreg|resampled"
+    r"|n4|bias(-?corr(ected)?)?|denoised|norm(ali[sz]ed)?|smooth(ed)?|restore|defaced|prob(s|ability"
     r"|seg)?|posteriors?|pve([-_][0-9])?|softmax|dist(ance)?|sdf|jac(obian)?|copy)([-_][0-9])?"
 )
 

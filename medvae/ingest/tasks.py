@@ -24,6 +24,7 @@ from medvae.ingest import (
 )
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import EVERY_CONTRAST, Masks, Pairing
+from medvae.ingest.participants import people
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadRequest, Step, Task
@@ -55,7 +56,7 @@ class Scanning:
 
     def __post_init__(self) -> None:
         self._bids = bids.is_dataset(self.tree, self.tree.top())
-        self._people = self._participants()
+        self._people = people(self.tree, self.notices) if self.options.demographics else {}
         self._labels: dict[str, set[str]] = {}
         self._suffixes: set[str] = set()
         self._pairing = Pairing(
@@ -267,6 +268,7 @@ class Scanning:
 
     def _kinds(self, file: File, subject: str, own: bool, masks: Masks) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""
+        named, asked = channel_names.modality_in(_name(file)), self.options.modality
         kinds = {
             ("adni", ""): self._is_by_adni(file, subject),
             ("processed", ""): own and file.name in self._made,
@@ -274,6 +276,7 @@ class Scanning:
             # Of other layouts by name alone, before a file is read (`Pairing.add_notices`).
             ("unmasked", ""): self._bids and self.masks is not None and not masks.files,
             ("nameless", ""): self._names_no_contrast(file),
+            ("misnamed", named or ""): None not in (named, asked) and named != asked,
             ("apart", ", ".join(sorted(set(self._apart.values())))): own
             and file.name in self._apart,
         }
@@ -338,6 +341,8 @@ class Scanning:
                 several = " (of several channels one each)" if self.options.channels else ""
                 return f"say that its intensities are {units} with --modality {named}{several}"
             return ""
+        if bids.is_weighted(file.name) and modality != "mri":
+            return f"it is a {bids.suffix(file.name)} image, and {modality} was asked for"
         if bids.may_be(file.name, modality):
             return ""
         return f"it is in a folder for {named}, and {modality} was asked for"
@@ -371,22 +376,6 @@ class Scanning:
 
     def _is_table(self, file: File) -> bool:
         return self.table is not None and self.table.source == file.source
-
-    def _participants(self) -> dict[str, dict[str, str]]:
-        """Ages and sexes of a BIDS data set, only if they were asked for."""
-        table_file = self.tree.find("participants.tsv")
-        if not self.options.demographics or table_file is None:
-            return {}
-        try:
-            people, differ = bids.participants(
-                self.tree.read(table_file.name, bids.MOST_PARTICIPANTS)
-            )
-        except InputError:
-            self.notices.add("participants", table_file.source)
-            return {}
-        for participant in differ:
-            self.notices.add("participant", printable(participant))
-        return people
 
 
 def _name(file: File) -> str:

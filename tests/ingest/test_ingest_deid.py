@@ -146,7 +146,9 @@ def test_reasons_do_not_quote_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "group"),
     [("045Y", "40-49"), ("9Y", "0-9"), ("018M", "0-9"), ("130Y", "90+"), ("90", "90+"),
-     ("47.5", "40-49"), ("003D", "0-9"), ("", None), ("CANARY", None), ("-4", None)],
+     ("47.5", "40-49"), ("003D", "0-9"), ("", None), ("CANARY", None), ("-4", None),
+     ("89+", "90+"), (">89", "90+"), ("90+", "90+"), ("80+", None), ("520W", "0-9"),
+     ("1500W", "20-29"), ("12000D", "30-39"), ("19500", None)],
 )  # fmt: skip
 def test_age_becomes_a_group(text: str, group: str | None) -> None:
     assert age_group(text) == group
@@ -158,6 +160,8 @@ def test_facts_are_bounded_numbers_and_fixed_words() -> None:
     assert number("kvp", "nan") is None
     assert number("kvp", "CANARY") is None
     assert {sex("M"), sex("female"), sex("o "), sex("CANARY")} == {"M", "F", "O", None}
+    # A woman in Spanish, a girl in German, a man in Swahili.
+    assert [sex(word) for word in ("Mujer", "Mädchen", "Mwanaume", "W", "1")] == [None] * 5
     kernels = ["B31f", "H60s", "Br64d", "FC03", "FC52", "STANDARD", "BONEPLUS", "A", "L", "CANARY"]
     assert [kernel_class(k) for k in kernels] == [
         "soft", "sharp", "sharp", "soft", "sharp", "soft", "sharp", "soft", "sharp", "other",

@@ -63,6 +63,8 @@ RIGHT: dict[str, tuple[Files, list[int] | None]] = {
     "nii that is gz": ({"x.nii": gzip.compress(SCAN)}, None),
     "gz that is nii": ({"x.nii.gz": SCAN}, None),
     "fourth axis of 1": ({"x.nii": nifti(head()[..., None])}, None),
+    "fourth axis of 0": ({"x.nii": patched(nifti(head()[..., None]), 48, bytes(2))}, None),
+    "fifth axis of 1": ({"x.nii": nifti(head()[..., None, None])}, None),
     "capital endings": ({"X.NII": SCAN}, None),
     "long name": ({"é" * 100 + ".nii": SCAN}, None),
     "name of a command": ({"-rf $(x) '.nii": SCAN}, None),
@@ -95,6 +97,9 @@ TOLD: dict[str, tuple[Files, str]] = {
     "a map of probability": ({"x.nii": nifti(PROBABILITY)}, "fractions from 0 to 1"),
     "grey matter of SPM": ({"c1.nii": SCAN, "mc1.nii": nifti(head(1))}, "results of processing"),
     "brain of FSL": ({"s.nii": SCAN, "s_brain.nii": nifti(head(1))}, "results of processing"),
+    "bias of a scan": ({"s.nii": SCAN, "s_bias.nii": nifti(head(1))}, "results of processing"),
+    "stripped": ({"s.nii": SCAN, "s_strip.nii": nifti(head(1))}, "results of processing"),
+    "CT by name": ({"P1_CT.nii": SCAN}, "names say ct, though --modality says otherwise"),
     "warped by ANTs": ({"s.nii": SCAN, "sWarped.nii": nifti(head(1))}, "results of processing"),
 }
 # What is refused: files -> which one, and why.
@@ -116,7 +121,7 @@ REFUSED: dict[str, tuple[Files, str, str]] = {
     "bzip2": ({"x.nii.bz2": b"BZh91AY"}, "x.nii.bz2", "compressed by bzip2"),
     "spreadsheet": ({"people.xlsx": b"PK\3\4"}, "people.xlsx", "spreadsheet"),
     "four times": ({"x.nii": nifti(np.stack([head()] * 4, -1))}, "x.nii", "series of volumes"),
-    "vectors": ({"x.nii": nifti(np.zeros((*SHAPE, 1, 3), np.float32))}, "x.nii", "series"),
+    "vectors": ({"x.nii": nifti(np.zeros((*SHAPE, 1, 3), np.float32))}, "x.nii", "values a voxel"),
     "128 bits": ({"x.nii": patched(SCAN, 70, struct.pack("<h", 1536))}, "x.nii", "128 bits"),
     "nothing finite": ({"x.nii": nifti(np.full(SHAPE, np.nan, "f4"))}, "x.nii", "finite number"),
     "axis of 0": ({"x.nii": patched(SCAN, 44, bytes(2))}, "x.nii", "20 x 0 x 18"),

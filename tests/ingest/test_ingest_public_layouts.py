@@ -100,6 +100,25 @@ def test_every_scan_of_a_layout_is_read_with_its_mask(tmp_path: Path, name: str)
             assert np.array_equal(mask > 0, inside)
 
 
+def test_scans_of_another_modality_by_name_are_told(tmp_path: Path) -> None:
+    for name, values in (("P1/ct", CT), ("P1/mr", head()), ("P2/ct", CT + 1), ("P2/mr", head(1))):
+        save(tmp_path / f"{name}.nii", nifti(values.astype(np.int16)))
+    _, _, notes = found(tmp_path, modality="ct")
+    (told,) = [note for note in notes if "though --modality says otherwise" in note]
+    assert told.startswith("images whose names say mri")
+    assert ": 2, such as " in told
+
+
+def test_a_bids_image_that_only_mri_has_is_no_ct(tmp_path: Path) -> None:
+    scans(tmp_path, "sub-1/anat/sub-1_T1w.nii", "sub-2/anat/sub-2_FLAIR.nii")
+    save(tmp_path / "sub-3/anat/sub-3_ct.nii", nifti(CT))
+    volumes, refused, _ = found(tmp_path, modality="ct")
+    assert list(volumes) == ["sub-3/anat/sub-3_ct.nii"]
+    assert sorted(refused) == [
+        f"it is a {suffix} image, and ct was asked for" for suffix in ("FLAIR", "T1w")
+    ]
+
+
 def scans(root: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         save(root / name, nifti(head(number)))

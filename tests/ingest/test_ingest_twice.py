@@ -142,6 +142,38 @@ def test_participants(tmp_path: Path, table: bytes, meta: dict[str, str], note: 
     assert bool(note) == ("participants.tsv" in notes)
 
 
+MONTHS = '{"Age": {"Units": "months"}, "sex": {"Levels": {"1": "male", "2": "female"}}}'
+
+
+@pytest.mark.parametrize(
+    ("age", "sex", "described", "meta", "note"),
+    [
+        ("36", "2", MONTHS, {"age_group": "0-9", "sex": "F"}, ""),
+        ("360", "1", MONTHS, {"age_group": "30-39", "sex": "M"}, ""),
+        ("45", "M", '{"age": {"Units": "years"}}', {"age_group": "40-49", "sex": "M"}, ""),
+        ("45", "M", '{"age": {"Units": "n/a"}}', {"age_group": "40-49", "sex": "M"}, ""),
+        ("600", "F", '{"age": {"Units": "weeks"}}', {"age_group": "10-19", "sex": "F"}, ""),
+        ("45", "F", '{"age": {"Units": "decades"}}', {"sex": "F"}, "no age was kept"),
+        ("45", "F", '{"age": {"Units": "years or months"}}', {"sex": "F"}, "no age was kept"),
+        ("45", "F", '{"age": ', {}, "no age or sex was kept"),
+        ("45", "F", "[1]", {}, "no age or sex was kept"),
+        ("45", "M", '{"sex": {"Levels": {"M": "missing"}}}', {"age_group": "40-49"}, ""),
+    ],
+)
+def test_participants_are_read_as_they_are_described(
+    tmp_path: Path, age: str, sex: str, described: str, meta: dict[str, str], note: str
+) -> None:
+    files = {
+        "sub-1/anat/sub-1_T1w.nii": A,
+        "participants.tsv": PEOPLE + f"sub-1\t{age}\t{sex}\n".encode(),
+        "participants.json": described.encode(),
+    }
+    (volume,), notes = noted(folder(tmp_path, files), demographics=True)
+    assert volume.volume.meta == meta
+    assert note in notes
+    assert bool(note) == ("participants.json" in notes)
+
+
 @pytest.mark.parametrize(
     "names", [b'{"0": "T1", "0": "T2", "1": "T1"}', b'{"0": "T1", "00": "T2", "1": "T1"}']
 )
