@@ -118,20 +118,22 @@ def check_scan(voxels: Voxels) -> None:
         )
 
 
-def check_ct(voxels: Voxels) -> bool:
+def check_ct(voxels: Voxels, found: tuple[float, float]) -> bool:
     """Whether a CT image reaches below soft tissue, as Hounsfield units nearly always do.
+
+    Args:
+        found: `normalise.ends` of the voxels.
 
     Raises:
         InputError: the numbers cannot be Hounsfield units.
     """
-    inside = finite(voxels)
-    low, high = float(inside.min()), float(inside.max())
+    low, high = found
     if high - low < LEAST_RANGE_HU:
         raise InputError(
             f"its intensities run from {low:g} to {high:g}, which cannot be Hounsfield units: "
             "convert it back to them first"
         )
-    if _below_air(inside) > MOST_BELOW_AIR:
+    if low < AIR and _below_air(finite(voxels)) > MOST_BELOW_AIR:
         raise InputError(
             f"its intensities run from {low:g} to {high:g} and many are below air (-1000), which "
             "cannot be Hounsfield units; it may be a phase map"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import posixpath
 import secrets
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
 from medvae.errors import InputError
 from medvae.ingest import channel_names, picture_files, wire
+from medvae.ingest.ahead import in_order
 from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
 from medvae.ingest.persons import TWO_PATIENTS, Persons
 from medvae.ingest.received import ReceivedTree
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
-from medvae.ingest.slices import Slice, is_single, slice_of
+from medvae.ingest.slices import Known, Slice, is_single, slice_of
 from medvae.ingest.splitting import Piece, joined, volumes
 from medvae.ingest.steps import ReadRequest, Step, Task
 from medvae.ingest.subjects import Subjects
@@ -56,21 +59,20 @@ def series_tasks(
     tables: Tables = {}
     series: dict[Hashable, list[Slice]] = {}
     marks: list[Slice] = []
-    for start in range(0, len(files), wire.BATCH):
-        batch = files[start : start + wire.BATCH]
-        for file_found, summary in _summaries(batch, pool, salt, options.channels):
-            try:
-                new = _slice(file_found, summary)
-            except InputError as error:
-                yield Quarantined(file_found.file.source, str(error))
-                continue
-            if isinstance(file_found.file.tree, ReceivedTree):
-                file_found.file.tree.check(new, salt)
-            if new.marks:
-                marks.append(new)
-                continue
-            tables[id(new)] = file_found.table
-            series.setdefault(_series_key(new), []).append(new)
+    known = Known()
+    for file_found, summary in _looked_at(files, pool, salt, options):
+        try:
+            new = _slice(file_found, summary, known)
+        except InputError as error:
+            yield Quarantined(file_found.file.source, str(error))
+            continue
+        if isinstance(file_found.file.tree, ReceivedTree):
+            file_found.file.tree.check(new, salt)
+        if new.marks:
+            marks.append(new)
+            continue
+        tables[id(new)] = file_found.table
+        series.setdefault(_series_key(new), []).append(new)
     pieces = joined([piece for slices in series.values() for piece in _pieces(slices)])
     shared = _folders_in_common(pieces)
     steps = [
@@ -111,7 +113,21 @@ def _uncontested(
     return step
 
 
-def _slice(file_found: Found, summary: Any) -> Slice:
+def _looked_at(
+    files: Sequence[Found], pool: Pool, salt: str, options: ReadRequest
+) -> Iterator[tuple[Found, dict[str, Any]]]:
+    """A summary of each file, in order; the next files are looked at meanwhile."""
+
+    def look(start: int) -> list[tuple[Found, dict[str, Any]]]:
+        batch = files[start : start + wire.BATCH]
+        return list(_summaries(batch, pool, salt, options.channels))
+
+    jobs = (partial(look, start) for start in range(0, len(files), wire.BATCH))
+    for batch in in_order(jobs, options.workers, pool.interrupt):
+        yield from batch
+
+
+def _slice(file_found: Found, summary: Any, known: Known) -> Slice:
     if not isinstance(summary, dict):
         raise InputError(NO_HEADER)
     if reason := summary.get("refused"):
@@ -124,7 +140,7 @@ def _slice(file_found: Found, summary: Any) -> Slice:
             raise InputError(f"it is {printable(str(looks))}")
         raise InputError(HALF if pair else NOT_DICOM)
     try:
-        return slice_of(file_found.file, summary)
+        return slice_of(file_found.file, summary, known)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(NO_HEADER) from error
 
@@ -133,7 +149,7 @@ def _series_key(slice_: Slice) -> Hashable:
     """What files of one series share; without a SeriesInstanceUID, the folder and the scan."""
     scan: Hashable = slice_.series
     if not scan:
-        scan = slice_.study, slice_.alike, str(PurePosixPath(slice_.file.source).parent)
+        scan = slice_.study, slice_.alike, _folder(slice_)
     return slice_.subject, scan, slice_.modality, slice_.skip
 
 
@@ -226,7 +242,7 @@ def _task(
         files,
         job,
         weight=0 if piece.scan else len(files),
-        case=(subject, first.study or str(PurePosixPath(first.file.source).parent)),
+        case=(subject, first.study or _folder(first)),
         contrasts=_contrasts(first, options),
         space=first.space,
         study=first.study or first.series,
@@ -272,13 +288,18 @@ def _whose(source: str, piece: Piece, tables: Tables) -> tuple[str, dict[str, An
     return row.subject, table.kept(row)
 
 
+def _folder(slice_: Slice) -> str:
+    """The folder of a slice's file, in the words of messages."""
+    return posixpath.dirname(slice_.file.source) or "."
+
+
 def _folders_in_common(pieces: list[Piece]) -> set[str]:
     """Folders that hold files of more than one volume."""
     counts: dict[str, int] = {}
     common = set()
     for number, piece in enumerate(pieces):
         for slice_ in piece.slices:
-            folder = str(PurePosixPath(slice_.file.source).parent)
+            folder = _folder(slice_)
             if counts.setdefault(folder, number) != number:
                 common.add(folder)
     return common
@@ -292,7 +313,7 @@ def _source(piece: Piece, number: int, shared: set[str]) -> str:
         return f"{first} (scan {piece.scan + 1} of {len(scans)})"
     if len(piece.slices) == 1:
         return first
-    folders = {str(PurePosixPath(slice_.file.source).parent) for slice_ in piece.slices}
+    folders = {_folder(slice_) for slice_ in piece.slices}
     folder = min(folders, key=len)
     if len(folders) == 1 and not folders & shared:
         return folder

@@ -16,6 +16,7 @@ from medvae.ingest.normalise import (
     Affine,
     checked,
     closest_canonical,
+    ends,
     plausible,
     rescaled,
 )
@@ -73,9 +74,10 @@ def volume_job(
         raise InputError(
             f"its name says {job['named']} and its numbers {modality}: say which with --modality"
         )
-    plausible(voxels, modality)
+    found = ends(voxels)
+    plausible(found, modality)
     if modality == "ct":
-        notes += [] if contents.check_ct(voxels) else ["soft"]
+        notes += [] if contents.check_ct(voxels, found) else ["soft"]
     elif not job.get("labels") and contents.is_negative(voxels):
         notes.append("negative")
     mask, note = None, ""

@@ -128,19 +128,27 @@ def finite(voxels: Voxels) -> Voxels:
     return voxels if voxels.dtype.kind in "iu" else voxels[np.isfinite(voxels)]
 
 
-def plausible(voxels: Voxels, modality: str) -> None:
+def ends(voxels: Voxels) -> tuple[float, float]:
+    """The lowest and the highest finite voxel; NaN where none is finite."""
+    inside = finite(voxels)
+    return (float(inside.min()), float(inside.max())) if inside.size else (np.nan, np.nan)
+
+
+def plausible(found: tuple[float, float], modality: str) -> None:
     """Refuse intensities that cannot be in the modality's units.
+
+    Args:
+        found: `ends` of the voxels.
 
     Raises:
         InputError: the lowest or the highest finite voxel is out of the modality's range.
     """
     kind = modalities.get(modality)
-    if kind.plausible is None:
+    if kind.plausible is None or np.isnan(found[0]):
         return
     low, high = kind.plausible
-    inside = finite(voxels)
-    if inside.size and not low <= inside.min() <= inside.max() <= high:
+    if not low <= found[0] <= found[1] <= high:
         raise InputError(
-            f"its intensities run from {inside.min():g} to {inside.max():g}, which cannot be "
+            f"its intensities run from {found[0]:g} to {found[1]:g}, which cannot be "
             f"{kind.units.words}: convert it first"
         )

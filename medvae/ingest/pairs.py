@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medvae.ingest import names
 from medvae.ingest.records import Limits, Quarantined
@@ -34,9 +34,12 @@ class Neighbours:
 
     def _voxels_of(self, header: File) -> list[File]:
         """What may be the voxels of a header; of names that differ in case the one like its own."""
+        wanted = names.voxel_names(header.name)
+        if not wanted:
+            return []
         own = names.stem(header.name)
         voxel_files = []
-        for name in names.voxel_names(header.name):
+        for name in wanted:
             there = self._named.get(name, [])
             if len(there) > 1:
                 there = [file for file in there if file.name.startswith(own)]
@@ -49,7 +52,7 @@ class Neighbours:
         return file.name in self._voxels
 
     def _look(self, file: File) -> None:
-        folder = str(PurePosixPath(file.name).parent)
+        folder = file.name.rpartition("/")[0] or "."
         if self._folder != folder:
             self._folder = folder
             self._files = self._tree.beside(folder)

@@ -217,9 +217,9 @@ class Sandbox:
     ) -> tuple[dict[str, Any], memoryview]:
         """Hand over files as it asks for them, until it answers; `gone`: those that cannot be."""
         waiting = iter(files)
-        before = self._given
+        before, packed = self._given, any(file.member is not None for file in files)
         while True:
-            most = self._largest_reply(name, files, self._given - before)
+            most = self._largest_reply(name, packed, self._given - before)
             head, body = wire.receive(sock, most, deadline, REPLY + HEAD_PER_FILE * len(files))
             if "next" not in head:
                 return head, body
@@ -238,12 +238,15 @@ class Sandbox:
                 for descriptor in descriptors:
                     os.close(descriptor)
 
-    def _largest_reply(self, name: str, files: Sequence[Source], size: int) -> int:
-        """Bytes that the answer to a job can need which was given so many bytes of files."""
+    def _largest_reply(self, name: str, packed: bool, size: int) -> int:
+        """Bytes that the answer to a job can need which was given so many bytes of files.
+
+        packed: some of the files are in an archive.
+        """
         if name in LISTING:
             return NAMES_BYTES
         most = self._limits.voxels * BYTES_PER_VOXEL + REPLY
-        if any(file.member is not None for file in files):
+        if packed:
             return most  # what packs a tar archive has no such bound
         return min(most, size * MOST_GROWTH + SMALL_REPLY)
 

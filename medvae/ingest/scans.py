@@ -169,8 +169,10 @@ def _interleaves_scans(stack: list[P], at: int, name: str, traits: Traits) -> bo
 
 def _is_interleaved(stack: list[P], at: int) -> bool:
     """Whether images alike in a trait are even stacks, with images between those of the others."""
+    if len({image.traits[at] for image in stack}) < 2:
+        return False
     parts = parted(stack, _trait(at))
-    if len(parts) < 2 or not _overlap(stack, parts):
+    if not _overlap(stack, parts):
         return False
     return all(len(part) > 1 and is_stack(part) for part in parts)
 

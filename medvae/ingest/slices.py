@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medvae.ingest.placed import Traits
@@ -44,6 +44,8 @@ FARTHEST = 1e6
 MOST_REFERENCES = 64
 MOST_CONTRASTS = 32
 MOST_SCANS = 10_000
+# What slices that have all else in common differ in.
+OWN = ("position", "moment", "traits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +107,39 @@ class Slice:
         return not self.whole and not self.mosaic
 
 
-def slice_of(file: File, summary: dict[str, Any]) -> Slice:
+@dataclass
+class Known:
+    """The last summary that was checked, but for what `OWN` names, and its slice."""
+
+    facts: dict[str, Any] | None = None
+    slice_: Slice | None = None
+
+
+def slice_of(file: File, summary: dict[str, Any], known: Known) -> Slice:
     """A file's summary, as the worker sends it, checked like any other input.
+
+    What is the same as in the summary before, as it is of most slices, was checked there.
 
     Raises:
         KeyError, TypeError, ValueError: it is not what a worker that works sends.
     """
+    own = {name: summary[name] for name in OWN}
+    facts = {name: value for name, value in summary.items() if name not in OWN}
+    if known.slice_ is None or facts != known.facts:
+        known.slice_, known.facts = _checked(file, summary), facts
+        return known.slice_
+    moment = _numbers(own["moment"], 1)
+    return replace(
+        known.slice_,
+        file=file,
+        position=_numbers(own["position"], 3),
+        traits=_traits(own["traits"]),
+        moment=None if moment is None else moment[0],
+    )
+
+
+def _checked(file: File, summary: dict[str, Any]) -> Slice:
+    """A summary of which nothing was checked before. Raises as `slice_of`."""
     thickness = _numbers(summary["thickness"], 1)
     if summary["whole"] and not summary["scans"]:
         raise ValueError
@@ -131,7 +160,7 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
         _numbers(summary["orientation"], 6),
         _numbers(summary["position"], 3),
         None if thickness is None else thickness[0],
-        tuple(_short(trait) for _, trait in zip(TRAITS, summary["traits"], strict=True)),
+        _traits(summary["traits"]),
         tuple(_short(fact) for _, fact in zip(PERSON, summary["person"], strict=True)),
         _short(summary["marks"]),
         tuple(_short(reference) for reference in summary["refers"][:MOST_REFERENCES]),
@@ -149,6 +178,10 @@ def slice_of(file: File, summary: dict[str, Any]) -> Slice:
 def is_single(slices: list[Slice]) -> bool:
     """Whether these are one slice and no more."""
     return len(slices) == 1 and slices[0].is_flat
+
+
+def _traits(values: Any) -> tuple[str, ...]:
+    return tuple(_short(trait) for _, trait in zip(TRAITS, values, strict=True))
 
 
 def _short(text: Any) -> str:

@@ -184,7 +184,7 @@ class Folder:
                 raise InputError("it is a link that cannot be followed") from None
 
     def _open_unlinked(self, name: str) -> int:
-        parts = PurePosixPath(name).parts
+        parts = [part for part in name.split("/") if part not in ("", ".")]
         if not parts or ".." in parts or name.startswith("/"):
             raise InputError("its name leads out of the source")
         folder = _open(self._root, FOLDER, None)

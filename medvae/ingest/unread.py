@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
+from medvae.ingest.names import last
 from medvae.ingest.subject_tables import TABLES
 from medvae.ingest.trees import ARCHIVES
 
@@ -31,7 +30,7 @@ ALONE = (PACKED_PAIR, SPREADSHEETS)
 
 def is_companion(name: str) -> bool:
     """Whether a file of this name belongs to images and is none itself."""
-    own = PurePosixPath(name).name.lower()
+    own = last(name).lower()
     if own and "/" not in name and (own in (*TABLES, SCHEME) or own.startswith(PAPERS)):
         return True
     return own.endswith(COMPANIONS) or own == "dicomdir"
@@ -39,7 +38,7 @@ def is_companion(name: str) -> bool:
 
 def is_deep_table(name: str) -> bool:
     """Whether a file is called like a table of subjects, in a folder where none is looked for."""
-    return "/" in name and PurePosixPath(name).name.lower() in TABLES
+    return "/" in name and last(name).lower() in TABLES
 
 
 def why_unread(name: str, *, is_source: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,19 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest.dicom.files import CONTENT, IDENTITY, read_dataset, shared_part
 from medvae.ingest.dicom.repeated import Repeated, repeated
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nibabel warns of its reader of Siemens headers
+    from medvae.ingest.dicom import headers
+    from medvae.ingest.dicom.following import Following
+    from medvae.ingest.dicom.frames import Frame, frame_like, frames_of
     from medvae.ingest.dicom.headers import FIRST_PASS
 
+SALT = bytes(32)
 FORMS = {"explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian}
 PASSES: dict[str, tuple[Sequence[str | int], bool]] = {
     "headers": (FIRST_PASS, False),
@@ -78,18 +83,21 @@ def test_the_next_slices_are_read_as_pydicom_reads_them(
             np.testing.assert_array_equal(found.pixel_array, expected.pixel_array)
 
 
+@pytest.mark.parametrize("unknown_length", [True, False])
 @pytest.mark.parametrize("which", PASSES)
 @pytest.mark.parametrize("form", FORMS)
 def test_whatever_is_changed_is_read_as_pydicom_reads_it_or_left_to_pydicom(
-    form: str, which: str
+    form: str, which: str, unknown_length: bool
 ) -> None:
     tags, pixels = PASSES[which]
-    first, other, _ = files(FORMS[form])
+    first, other, _ = files(FORMS[form], unknown_length)
     before = known(first, tags, pixels)
     assert before is not None
+    assert before.read(io.BytesIO(other)) is not None
+    assert bool(before._forms) is not unknown_length
     shared = shared_part(read_dataset(io.BytesIO(first), tags, pixels=pixels))
     draw, taken, left = np.random.default_rng(0), 0, 0
-    for _ in range(3000):
+    for _ in range(1500):
         changed = mutated(other, draw)
         found = before.read(io.BytesIO(changed))
         if found is None:
@@ -99,7 +107,43 @@ def test_whatever_is_changed_is_read_as_pydicom_reads_it_or_left_to_pydicom(
         expected = read_dataset(io.BytesIO(changed), tags, pixels=pixels)
         assert shared_part(found) == shared_part(expected) == shared
         assert contents(found) == contents(expected)
-    assert min(taken, left) > 200
+    assert min(taken, left) > 100
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_taken_of_a_slice_is_what_its_data_set_gives(form: str) -> None:
+    first, other, _ = files(FORMS[form], unknown_length=False)
+    of_headers, of_pixels = (known(first, *PASSES[which]) for which in ("headers", "pixels"))
+    assert of_headers is not None
+    assert of_pixels is not None
+    header, data = (read_dataset(io.BytesIO(first), tags, pixels=p) for tags, p in PASSES.values())
+    last = headers._Known(facts=headers.summary(header, SALT), repeated=of_headers)
+    (frame,) = frames_of(data, 10**6, modalities.get("ct"))
+    following, draw, equal = Following(of_pixels, data), np.random.default_rng(1), 0
+    for _ in range(1000):
+        changed = mutated(other, draw)
+        if (found := of_headers.varying(io.BytesIO(changed))) is not None:
+            theirs = read_dataset(io.BytesIO(changed), FIRST_PASS)
+            assert headers._following_slice(found, SALT, last) == headers._next_slice(
+                theirs, SALT, last.facts
+            )
+        data_set = of_pixels.read(io.BytesIO(changed))
+        ours = outcome(lambda opened: following.frame(opened, frame, 10**6), io.BytesIO(changed))
+        if data_set is None:
+            assert ours == "None"
+            continue
+        assert ours == outcome(lambda data: frame_like(frame, data, 10**6), data_set)
+        equal += not ours.startswith("its")
+    assert equal > 100
+
+
+def outcome(read: Callable[[Any], Frame | None], given: object) -> str:
+    """A frame in words, or what is wrong with it."""
+    try:
+        frame = read(given)
+        return "None" if frame is None else f"{frame.position} {frame.pixels.tobytes().hex()}"
+    except InputError as error:
+        return str(error)
 
 
 def mutated(file: bytes, draw: np.random.Generator) -> bytes:

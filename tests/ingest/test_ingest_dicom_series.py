@@ -314,6 +314,9 @@ class Lying:
     def run(self, *_: Any, **__: Any) -> tuple[dict[str, Any], bytearray]:
         return {"ok": self.answer}, bytearray()
 
+    def interrupt(self) -> None:
+        """It has no process."""
+
 
 HONEST: dict[str, Any] = {
     "subject": "A", "modality": "mri", "skip": "", "marks": "", "refers": [], "whole": False,
@@ -325,25 +328,29 @@ HONEST: dict[str, Any] = {
 }  # fmt: skip
 
 
+LIES = [
+    {name: value}
+    for name, value in (
+        ("size", [float("inf"), 1, 1]),
+        ("size", None),
+        ("position", [0, 0]),
+        ("position", [1e300, 0, 0]),
+        ("position", [float("nan"), 0, 0]),
+        ("thickness", 3),
+        ("traits", [""]),
+        ("traits", None),
+        ("person", None),
+        ("contrasts", None),
+        ("whole", True),
+        ("moment", [float("nan")]),
+    )
+]
+
+
 @pytest.mark.parametrize(
     "answer",
     [None, [], [None], ["text"], [{}], [{"foreign": 0}], [HONEST, HONEST]]
-    + [
-        [HONEST | {name: value}]
-        for name, value in (
-            ("size", [float("inf"), 1, 1]),
-            ("size", None),
-            ("position", [0, 0]),
-            ("position", [1e300, 0, 0]),
-            ("position", [float("nan"), 0, 0]),
-            ("thickness", 3),
-            ("traits", [""]),
-            ("person", None),
-            ("contrasts", None),
-            ("whole", True),
-            ("moment", [float("nan")]),
-        )
-    ],
+    + [[HONEST | lie] for lie in LIES],
 )
 def test_a_worker_that_was_taken_over_cannot_break_the_reader(tmp_path: Path, answer: Any) -> None:
     (tmp_path / "x").write_bytes(b"x")
@@ -353,6 +360,17 @@ def test_a_worker_that_was_taken_over_cannot_break_the_reader(tmp_path: Path, an
     (step,) = series_tasks(found, pool, options, Notices())
     assert isinstance(step, Quarantined)
     assert step.reason == "the reading process did not answer with a header"
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_behind_an_honest_answer_is_found(tmp_path: Path, lie: dict[str, Any]) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    found = [Found(SingleFile(tmp_path / "x", DEFAULT_LIMITS).file, None)] * 2
+    pool: Any = Lying([HONEST, HONEST | lie])
+    refused, step = series_tasks(found, pool, ReadRequest(), Notices())
+    assert isinstance(refused, Quarantined)
+    assert refused.reason == "the reading process did not answer with a header"
+    assert isinstance(step, Task)
 
 
 def test_an_honest_worker_is_believed(tmp_path: Path) -> None:

@@ -200,14 +200,13 @@ def test_a_head_above_its_bound_is_refused_before_it_is_read(over: int, accepted
                 wire.receive(ours, 0, None, len(text) - over)
 
 
-def test_a_reply_is_no_larger_than_its_input_can_unpack_to(tmp_path: Path) -> None:
+def test_a_reply_is_no_larger_than_its_input_can_unpack_to() -> None:
     sandbox = Sandbox(["nifti"], Limits())
-    plain, member = Seen(tmp_path, sandbox, "a"), Seen(tmp_path, sandbox, "a", member="m")
     most = Limits().voxels * sandboxes.BYTES_PER_VOXEL + sandboxes.REPLY
-    assert sandbox._largest_reply("nifti", [plain], 0) == sandboxes.SMALL_REPLY
-    assert sandbox._largest_reply("nifti", [plain], 10**9) == most
-    assert sandbox._largest_reply("nifti", [member], 0) == most
-    assert sandbox._largest_reply("members", [plain], 10**9) == sandboxes.NAMES_BYTES
+    assert sandbox._largest_reply("nifti", False, 0) == sandboxes.SMALL_REPLY
+    assert sandbox._largest_reply("nifti", False, 10**9) == most
+    assert sandbox._largest_reply("nifti", True, 0) == most
+    assert sandbox._largest_reply("members", False, 10**9) == sandboxes.NAMES_BYTES
 
 
 def test_names_are_packed_in_order_and_counted() -> None:

@@ -31,8 +31,14 @@ from medvae.ingest.dicom.kinds import (
     why_not,
 )
 from medvae.ingest.dicom.pixels import count_of
-from medvae.ingest.dicom.repeated import Repeated, repeated
-from medvae.ingest.dicom.values import floats, text, whole
+from medvae.ingest.dicom.repeated import (
+    ACQUISITION_TIME,
+    POSITION,
+    TRIGGER_TIME,
+    Repeated,
+    repeated,
+)
+from medvae.ingest.dicom.values import floats, floats_in, text, text_in, whole
 from medvae.ingest.digests import digest
 from medvae.ingest.nobody import bare, is_nobody, plain
 from medvae.ingest.records import Limits
@@ -60,11 +66,15 @@ def headers_job(
 
 @dataclass
 class _Known:
-    """The summary of the last slice, what it has in common with others, and how to read these."""
+    """The summary of the last slice, what it has in common with others, and how to read these.
+
+    `has_phase`: whether it has the number of a phase.
+    """
 
     shared: tuple[object, ...] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     repeated: Repeated | None = None
+    has_phase: bool = False
 
 
 def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) -> dict[str, Any]:
@@ -72,13 +82,14 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) ->
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
         if known.repeated is not None:
-            if (header := known.repeated.read(file)) is not None:
-                return _next_slice(header, salt, known.facts)
+            if (found := known.repeated.varying(file)) is not None:
+                return _following_slice(found, salt, known)
             file.seek(0)
         header = read_dataset(file, FIRST_PASS)
         shared = shared_part(header)
         if shared is not None and shared == known.shared:
             known.repeated = repeated(file, header, FIRST_PASS, pixels=False)
+            known.has_phase = _phase(header) is not None
             return _next_slice(header, salt, known.facts)
         facts = summary(header, salt, channels)
         is_slice = not facts["marks"] and not facts["whole"]
@@ -102,6 +113,27 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) ->
         return {"refused": "it needs more memory than one file is allowed"}
     except Exception as error:  # noqa: BLE001  a parser's errors cannot be listed
         return {"refused": f"it is damaged or not what it claims ({type(error).__name__})"}
+
+
+def _following_slice(
+    found: dict[int, tuple[int, bytes]], salt: bytes, known: _Known
+) -> dict[str, Any]:
+    """`_next_slice` of what was found in a file that repeats the one before."""
+    assert known.repeated is not None
+    if not known.repeated.is_plain:
+        return _next_slice(known.repeated.dataset(found), salt, known.facts)
+    place, trigger, time = (
+        found[tag][1] if tag in found else b"" for tag in (POSITION, TRIGGER_TIME, ACQUISITION_TIME)
+    )
+    facts, triggered = known.facts, floats_in(trigger, 1)
+    times = traits.times(None if triggered is None else triggered[0], text_in(time), salt)
+    # The number of a phase, which comes before its time, is the same in both.
+    moment = facts["moment"] if known.has_phase else _within(triggered)
+    return facts | {
+        "position": _within(floats_in(place, 3)),
+        "moment": moment,
+        "traits": [*facts["traits"][: -len(times)], *times],
+    }
 
 
 def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str, Any]:
@@ -156,10 +188,12 @@ def summary(header: Dataset, salt: bytes, channels: Sequence[str] = ()) -> dict[
 
 def _moment(header: Dataset) -> list[float] | None:
     """[1] the number of a phase, else its time in the cycle; None where the header names none."""
-    for name in ("TemporalPositionIdentifier", "TriggerTime"):
-        if (found := _within(floats(header, name, 1))) is not None:
-            return found
-    return None
+    phase = _phase(header)
+    return _within(floats(header, "TriggerTime", 1)) if phase is None else phase
+
+
+def _phase(header: Dataset) -> list[float] | None:
+    return _within(floats(header, "TemporalPositionIdentifier", 1))
 
 
 def _scans(data: Dataset) -> list[list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -142,19 +144,45 @@ def _plain(data: Dataset, syntax: UID, count: int, only: Sequence[int] | None) -
 
     As pydicom decodes them, without what it looks up for each file.
     """
+    layout = layout_of(data, count) if syntax in NATIVE else None
+    return None if layout is None else layout.pixels(data.PixelData, only)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How pixels are stored that nothing compresses.
+
+    Attributes:
+        kind: the type of numpy of a stored number.
+        shape: frames, rows and columns.
+        unused: how many of its highest bits mean nothing.
+        is_sign_said: whether the header says if numbers are signed.
+    """
+
+    kind: str
+    shape: tuple[int, int, int]
+    unused: int
+    is_sign_said: bool
+
+    def pixels(self, stored: object, only: Sequence[int] | None = None) -> Voxels | None:
+        """[N, rows, columns] of the stored bytes; None where these are of another size."""
+        size = math.prod(self.shape) * np.dtype(self.kind).itemsize
+        if not isinstance(stored, bytes) or len(stored) not in (size, size + size % 2):
+            return None
+        values = np.frombuffer(memoryview(stored)[:size], self.kind).reshape(self.shape)
+        values = values if only is None else values[list(only)]
+        return (values << self.unused) >> self.unused if self.unused else values
+
+
+def layout_of(data: Dataset, count: int) -> Layout | None:
+    """The layout of `count` frames in little endian; None of an unusual one."""
     bits, stored = whole(data, "BitsAllocated"), whole(data, "BitsStored")
-    sign = {0: "u", 1: "i"}.get(whole(data, "PixelRepresentation") or 0)
-    is_usual = bits in (8, 16, 32) and stored is not None and 1 <= stored <= bits
-    if syntax not in NATIVE or not is_usual or sign is None or bits is None or stored is None:
+    said = whole(data, "PixelRepresentation")
+    sign = {0: "u", 1: "i"}.get(said or 0)
+    if bits not in (8, 16, 32) or stored is None or not 1 <= stored <= bits or sign is None:
         return None
     shape = (count, int(data.Rows), int(data.Columns))
-    pixels, size = data.PixelData, shape[0] * shape[1] * shape[2] * bits // 8
-    if not isinstance(pixels, bytes) or len(pixels) not in (size, size + size % 2):
-        return None
-    values = np.frombuffer(memoryview(pixels)[:size], f"<{sign}{bits // 8}").reshape(shape)
-    values = values if only is None else values[list(only)]
-    unused = bits - stored
-    return (values << unused) >> unused if unused else values
+    return Layout(f"<{sign}{bits // 8}", shape, bits - stored, said in (0, 1))
 
 
 def _transfer_syntax(data: Dataset) -> UID:

@@ -14,16 +14,18 @@ from medvae.errors import InputError
 from medvae.ingest import contents, facts
 from medvae.ingest.dicom import dimensions, whole
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset, shared_part
+from medvae.ingest.dicom.following import Following
 from medvae.ingest.dicom.frames import Frame, frame_like, frames_of
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import is_mosaic, modality_of, notes_of, why_not
 from medvae.ingest.dicom.marks import labels_of
-from medvae.ingest.dicom.repeated import Repeated, repeated
+from medvae.ingest.dicom.repeated import repeated
 from medvae.ingest.dicom.values import number, text
 from medvae.ingest.normalise import (
     Voxels,
     checked,
     closest_canonical,
+    ends,
     plausible,
     rescaled,
 )
@@ -65,18 +67,19 @@ def series_job(
     modality: Modality | None = None
     known: tuple[object, ...] | None = None
     room = limits.voxels
-    next_by: Repeated | None = None
+    following: Following | None = None
     for file in islice(files, job["images"]):
-        data = None if next_by is None else next_by.read(file)
-        if data is not None:
-            frames.append(frame_like(frames[-1], data, room))
-            room -= frames[-1].pixels.size
+        next_frame = None if following is None else following.frame(file, frames[-1], room)
+        if next_frame is not None:
+            frames.append(next_frame)
+            room -= next_frame.pixels.size
             continue
         file.seek(0)
         data = whole.opened(file, tags) if "scan" in job else read_dataset(file, tags, pixels=True)
         shared = None if "scan" in job else shared_part(data)
         if shared is not None and shared == known:
             next_by = repeated(file, data, tags, pixels=True)
+            following = None if next_by is None else Following(next_by, data)
             frames.append(frame_like(frames[-1], data, room))
             room -= frames[-1].pixels.size
             continue
@@ -86,7 +89,7 @@ def series_job(
         assert modality is not None, "why_not has refused it"
         notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
-        known, next_by = None if is_mosaic(data) else shared, None
+        known, following = None if is_mosaic(data) else shared, None
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else data if "scan" in job else _without_pixels(data)
     if first is None or modality is None:
@@ -112,8 +115,9 @@ def series_job(
     voxels, affine = brought_upright(voxels, stack, modality.dicom.padding)
     mask = None if mask is None else closest_canonical(mask, affine)[0]
     voxels, affine = closest_canonical(voxels, affine)
-    plausible(voxels, modality.name)
-    _check_content(voxels, modality, notes)
+    found = ends(voxels)
+    plausible(found, modality.name)
+    _check_content(voxels, found, modality, notes)
     meta = describe(first, modality) | job["meta"]
     volume = Volume(voxels, affine, modality.name, mask, meta)
     return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
@@ -124,14 +128,20 @@ def _is_sparse(frames: list[Frame]) -> bool:
     thickness = [frame.thickness for frame in frames if frame.thickness]
     if len(frames) < 2 or len(thickness) < len(frames):
         return False
-    along = [float(frame.position @ frames[0].normal) for frame in frames]
+    normal = frames[0].normal
+    along = [float(frame.position @ normal) for frame in frames]
     return median(np.diff(along)) >= FAR_APART * median(np.array(thickness))
 
 
-def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
-    """Refuse what is no scan by its voxels, as of volumes of other formats. Raises InputError."""
+def _check_content(
+    voxels: Voxels, found: tuple[float, float], modality: Modality, notes: set[str]
+) -> None:
+    """Refuse what is no scan by its voxels, as of volumes of other formats. Raises InputError.
+
+    found: their `ends`.
+    """
     if voxels.size >= contents.LEAST_VOXELS:
-        if voxels.min() == voxels.max():
+        if found[0] == found[1] and voxels.min() == voxels.max():
             raise InputError(contents.CONSTANT)
         if contents.is_label_map(voxels):
             raise InputError(
@@ -139,7 +149,7 @@ def _check_content(voxels: Voxels, modality: Modality, notes: set[str]) -> None:
             )
     if modality.name != "ct":
         notes.update(["negative"] if contents.is_negative(voxels) else [])
-    elif not contents.check_ct(voxels):
+    elif not contents.check_ct(voxels, found):
         notes.add("soft")
 
 
@@ -194,6 +204,8 @@ def in_order(frames: list[Frame]) -> list[Frame]:
     for frame in frames:
         if frame.pixels.shape != first.pixels.shape:
             raise InputError("its slices differ in size")
+        if frame.orientation is first.orientation and frame.spacing is first.spacing:
+            continue  # of a slice that repeats the first one's header
         if np.abs(frame.orientation - first.orientation).max() > SAME_DIRECTION:
             raise InputError("its slices differ in direction")
         if np.abs(frame.spacing - first.spacing).max() > SAME_SPACING * first.spacing.max():

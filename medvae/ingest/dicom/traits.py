@@ -64,10 +64,12 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
 
 def times_of(header: Dataset, salt: bytes) -> list[str]:
     """The last of the traits, which differ from slice to slice of one scan."""
-    return [
-        _rounded(number(header, "TriggerTime"), 0),
-        _hidden(salt, text(header, "AcquisitionTime")),
-    ]
+    return times(number(header, "TriggerTime"), text(header, "AcquisitionTime"), salt)
+
+
+def times(trigger: float | None, acquisition: str, salt: bytes) -> list[str]:
+    """`times_of` of values that were read."""
+    return [_rounded(trigger, 0), _hidden(salt, acquisition)]
 
 
 def _b_value(header: Dataset, salt: bytes) -> str:

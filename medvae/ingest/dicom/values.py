@@ -144,6 +144,20 @@ def _numbers(data: Dataset, name: str, count: int) -> tuple[State, list[float] |
     if value is None:
         # Empty, or such that pydicom cannot decode it: what is stored shows which.
         value = item.value
+    return _parsed(value, count)
+
+
+def floats_in(stored: bytes, count: int) -> list[float] | None:
+    """`floats` of an element whose value is stored as text."""
+    return _parsed(stored, count)[1]
+
+
+def text_in(stored: bytes) -> str:
+    """`text` of an element of `PLAIN_TEXT`."""
+    return stored.decode("latin-1").strip(" \0")[:LONGEST]
+
+
+def _parsed(value: Any, count: int) -> tuple[State, list[float] | None]:
     if isinstance(value, bytes):
         value = value.decode("latin-1").strip(" \0")
     if isinstance(value, str):
