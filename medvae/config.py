@@ -111,6 +111,11 @@ class AnatomyConfig(Section):
         description="Label of the cohort -> labels of the entry that it stands for, where names "
         "do not match.",
     )
+    contrast: Literal["t1", "t2", "pd", "flair"] = Field(
+        default="t1",
+        description="Contrast of the cohort's MRI, where the entry is label maps: what grey values "
+        "are expected of tissues before any patient is measured.",
+    )
     share: Share = Field(
         default=0.0,
         description="Its part of the budget; 0: all of the budget where a library is used.",

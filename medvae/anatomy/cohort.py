@@ -15,6 +15,7 @@ from medvae.anatomy.collection import AlignedEntry, Entry, Library
 from medvae.anatomy.drawing import OutputGrid, Renderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
+from medvae.anatomy.drawing.sequences import Contrast
 from medvae.anatomy.matching import match
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.organs import distance_subject, distance_template
@@ -67,12 +68,14 @@ class CohortAnatomy:
         data: DataConfig,
         declared: Mapping[str, Sequence[str]] | None = None,
         spacing: tuple[float, float, float] | None = None,
+        contrast: Contrast = "t1",
     ) -> CohortAnatomy:
         """Make an entry ready for a cohort.
 
         declared: cohort label -> the entry's labels that it stands for, where names do not match.
         spacing: [3] voxel size of drawn volumes, in mm, over the extent of the entry's people;
             None: as `grid` says.
+        contrast: of the cohort's MRI: what grey values are expected of the entry's label maps.
 
         Raises:
             UsageError: the entry does not cover the cohort (see `check_covers`).
@@ -81,7 +84,7 @@ class CohortAnatomy:
         matched = check_covers(entry, data, declared, named=True)
         aligned = library.aligned(entry)
         group = aligned.group
-        opener = _of_images if entry.kind == "images" else _of_labels
+        opener = _of_images if entry.kind == "images" else partial(_of_labels, contrast=contrast)
         make_template, renderer, person = opener(library, entry, data, matched, aligned)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
@@ -145,6 +148,21 @@ class CohortAnatomy:
             raise IntegrityError("the units of the model's shading are those of no version")
         units = {"figures_std": renderer.public_std, "figures_within": renderer.public_within}
         return replace(self, renderer=renderer, numbers=replace(self.numbers, **units))
+
+    @property
+    def knows_contrast(self) -> bool:
+        """Whether the grey values that are expected are those of a contrast."""
+        renderer = self.renderer
+        return isinstance(renderer, ClassRenderer) and renderer.related is not None
+
+    def with_earlier_greys(self) -> CohortAnatomy:
+        """The same for a model from before contrasts were known."""
+        renderer = self.renderer
+        if not isinstance(renderer, ClassRenderer) or renderer.related is None:
+            return self
+        renderer = renderer.with_earlier_greys()
+        numbers = replace(self.numbers, figures=renderer.public_mean)
+        return replace(self, renderer=renderer, numbers=numbers)
 
     @cached_property
     def template(self) -> Template:
@@ -292,6 +310,7 @@ def _of_labels(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     aligned: AlignedEntry,
+    contrast: Contrast,
 ) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
     """Template and renderer of label maps of a whole region; there is nobody's image."""
     absolute = modalities.get(data.modality).scaling.absolute
@@ -301,6 +320,7 @@ def _of_labels(
         entry.label_scheme,
         own,
         window=data.window if absolute else None,
+        contrast=contrast,
     )
     return partial(class_template, renderer), renderer, None
 

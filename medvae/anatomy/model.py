@@ -32,6 +32,7 @@ _MAPS: Final = "maps."
 _EARLIER: Final = "earlier."
 _SHAPE_SHARE: Final = "shape_share"
 _SHADING_STD: Final = "shading_std"
+_CONTRAST: Final = "knows_contrast"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class AnatomyModel:
             **{f"{_EARLIER}{name}": values for name, values in self._earlier().items()},
             _SHAPE_SHARE: np.array(self.shape_share),
             _SHADING_STD: np.array(self.cohort.shading_std),
+            _CONTRAST: np.array(float(self.cohort.knows_contrast)),
         }
 
     @classmethod
@@ -81,6 +83,8 @@ class AnatomyModel:
         earlier = Numbers.from_arrays(before) if before else None
         cohort = cohort.with_figures(len(numbers.figures))
         cohort = cohort.with_shading(float(arrays.get(_SHADING_STD, shading.EARLIER_STD)))
+        if not float(arrays.get(_CONTRAST, 0.0)):
+            cohort = cohort.with_earlier_greys()
         return cls(cohort, numbers, released, share, earlier)
 
     @property

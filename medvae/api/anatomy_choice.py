@@ -191,7 +191,9 @@ def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
             "entry back"
         )
     anatomy = cfg.anatomy
-    return CohortAnatomy.open(library, entry, cfg.data, anatomy.labels, anatomy.spacing)
+    return CohortAnatomy.open(
+        library, entry, cfg.data, anatomy.labels, anatomy.spacing, anatomy.contrast
+    )
 
 
 def of_model(tenant: Tenant, artifact: Artifact) -> CohortAnatomy | None:

@@ -209,7 +209,10 @@ def fit_anatomy(
     model = AnatomyModel(cohort, centre, maps, earlier=before)
     count = None if cohort.entry is None else _coefficients(centre, bands, release)
     classes, sites = cohort.data.classes, len(cohort.data.sites or ())
-    planned = [(MEANS, mean_parts(centre, bands, count)), (SPREADS, spread_parts(centre, bands))]
+    # Of a model that is trained on, what goes together is how its patients differ: not known.
+    related = cohort.renderer.related if earlier is None else None
+    means = mean_parts(centre, bands, count, related=related)
+    planned = [(MEANS, means), (SPREADS, spread_parts(centre, bands))]
     if classes > 0:
         planned.append((CLASSES, class_parts(centre, bands, classes)))
     if sites:

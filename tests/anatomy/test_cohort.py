@@ -48,6 +48,12 @@ def own_pose(cohort, index, centre):
     return Pose(replace(found, affine=placed), found)
 
 
+def test_figures_of_images_go_together_as_in_its_people(cohort):
+    related = cohort.renderer.related
+    np.testing.assert_array_equal(related.covariance, cohort.renderer.public_correlation)
+    assert set(related.kinds) == {0}
+
+
 def test_a_public_person_in_the_own_pose_and_greys_is_the_own_scan(library, cohort):
     maps = library.person(cohort.entry, 1)
     volume = Volume(maps.image, maps.affine, "mri", maps.labels.astype(np.uint8))

@@ -11,7 +11,10 @@ import torch
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.collection import Library
 from medvae.anatomy.drawing import OutputGrid, Pose, volumes
+from medvae.anatomy.drawing.contrasts import greys
+from medvae.anatomy.drawing.expected import ALIKE
 from medvae.anatomy.drawing.shading import EARLIER_STD, EARLIER_WITHIN_STD, STD
+from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.api import add_anatomy
@@ -147,12 +150,15 @@ def test_older_numbers_draw_people_as_large_as_they_are(renderer, group):
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory, label_maps) -> CohortAnatomy:
+def library(tmp_path_factory, label_maps) -> Library:
     vault = tmp_path_factory.mktemp("volumes") / "vault"
     add_anatomy(
         label_maps, "bodies", licence="CC0", source="made up", label_scheme=BODIES, vault=vault
     )
-    library = Library(vault)
+    return Library(vault)
+
+
+def opened(library: Library, **options) -> CohortAnatomy:
     data = DataConfig.model_validate(
         {
             "modality": "mri",
@@ -163,7 +169,12 @@ def cohort(tmp_path_factory, label_maps) -> CohortAnatomy:
         }
     )
     declared = {"core": ["Left-Core", "Right-Core"]}
-    return CohortAnatomy.open(library, library.entry("bodies"), data, declared)
+    return CohortAnatomy.open(library, library.entry("bodies"), data, declared, **options)
+
+
+@pytest.fixture(scope="module")
+def cohort(library) -> CohortAnatomy:
+    return opened(library)
 
 
 def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
@@ -172,7 +183,7 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     arrays = AnatomyModel(cohort, cohort.numbers).to_arrays()
     for name in ("figures", "figures_std", "figures_within"):
         arrays[name] = arrays[name][:older]
-    del arrays["shape_share"], arrays["shading_std"]
+    del arrays["shape_share"], arrays["shading_std"], arrays["knows_contrast"]
     model = AnatomyModel.read(cohort, arrays)
     # Audits divide what it released by the shares that it was released with.
     assert model.shape_share == model.to_arrays()["shape_share"] == EARLIER_SHAPE_SHARE
@@ -182,6 +193,14 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     assert (model.cohort.numbers.figures_std[lobes] == EARLIER_STD).all()
     assert (model.cohort.numbers.figures_within[lobes] == EARLIER_WITHIN_STD).all()
     assert model.to_arrays()["shading_std"] == EARLIER_STD
+    # Nor did it know of contrasts, by which grey values go together.
+    older_renderer = model.cohort.renderer
+    known, _ = textbook(older_renderer.components.names)
+    assert older_renderer.related is None
+    assert model.to_arrays()["knows_contrast"] == 0.0
+    for figures in (older_renderer.public_mean, model.cohort.numbers.figures):
+        np.testing.assert_array_equal(figures[: len(known)], known)
+    np.testing.assert_array_equal(np.unique(older_renderer.public_correlation), [0.0, ALIKE, 1.0])
     image, mask = model.draw(np.random.default_rng(0))
     assert np.isfinite(image).all()
     assert (mask == 1).any()
@@ -189,8 +208,20 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     assert len(again.cohort.renderer.names) == older + 1
     assert again.shape_share == SHAPE_SHARE
     assert again.cohort.shading_std == STD
+    assert again.to_arrays()["knows_contrast"] == 1.0
+    assert again.cohort.renderer.related is not None
     with pytest.raises(IntegrityError, match="no version"):
         AnatomyModel.read(cohort, again.to_arrays() | {"shading_std": np.array(0.2)})
+
+
+def test_the_contrast_says_what_greys_to_expect(library, cohort):
+    of_t2 = opened(library, contrast="t2")
+    names = cohort.renderer.components.names
+    for made, contrast in ((cohort, "t1"), (of_t2, "t2")):
+        expected = greys(names, contrast).mean
+        np.testing.assert_array_equal(made.numbers.figures[: len(names)], expected)
+        np.testing.assert_array_equal(made.renderer.tissue_means, expected)
+    assert (of_t2.numbers.figures != cohort.numbers.figures).any()
 
 
 def test_numbers_of_another_anatomy_are_refused(cohort):

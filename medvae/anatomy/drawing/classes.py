@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from medvae.anatomy.drawing.lattice import Lattice
 from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.mixture import fit
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
+from medvae.anatomy.drawing.sequences import Contrast
 from medvae.anatomy.drawing.shading import Shading
 from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.drawing.texture import (
@@ -36,6 +37,7 @@ from medvae.anatomy.drawing.texture import (
 from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
 from medvae.anatomy.registration.geometry import Array, affine_points
 from medvae.anatomy.registration.subject import Maps, class_shares
+from medvae.anatomy.related import Related
 from medvae.anatomy.scan import Scan
 from medvae.threads import one_thread
 
@@ -75,6 +77,7 @@ class ClassRenderer:
         scheme: Mapping[int, str],
         matched: Sequence[Sequence[int]],
         window: tuple[float, float] | None = None,
+        contrast: Contrast | None = "t1",
     ) -> None:
         """Args:
         person: reads public person i.
@@ -82,6 +85,7 @@ class ClassRenderer:
         scheme: the entry's label number -> name.
         matched: for each cohort label, the entry's label numbers (see `matching.match`).
         window: of a CT, in Hounsfield units; None: MRI.
+        contrast: of an MRI; None: as in models from before contrasts were known.
         """
         self.group = group = aligned.group
         some = [person(index) for index in range(min(SURVEYED, len(group.alignments)))]
@@ -99,7 +103,8 @@ class ClassRenderer:
         self._textures[large] = np.arange(len(large))
         self._textured = [self.components.names[at] for at in large] + ["smaller structures"]
         counts = len(self._textured), len(self._shading.waves)
-        self._expected = Expected.of(self.components, self._textures, *counts, window)
+        expected = partial(Expected.of, self.components, self._textures, *counts, window)
+        self._expected, self._make_expected = expected(contrast), expected
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
 
     @cached_property
@@ -130,6 +135,12 @@ class ClassRenderer:
         renderer._expected = self._expected.with_earlier_shading()
         return renderer
 
+    def with_earlier_greys(self) -> ClassRenderer:
+        """The same with the grey values that were expected before contrasts were known."""
+        renderer = copy(self)
+        renderer._expected = self._expected.with_greys_of(self._make_expected(None))
+        return renderer
+
     @property
     def shading_std(self) -> float:
         """Public standard deviation of a shading coefficient; 0 where there is no shading."""
@@ -150,6 +161,10 @@ class ClassRenderer:
     @property
     def public_correlation(self) -> Array:
         return self._expected.correlation
+
+    @property
+    def related(self) -> Related | None:
+        return self._expected.related
 
     @property
     def tissue_means(self) -> Array:

@@ -13,6 +13,7 @@ from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.registration import Alignment, sampling, signed_distances
 from medvae.anatomy.registration.geometry import Array, transform
+from medvae.anatomy.related import Related
 from medvae.anatomy.scan import Scan
 from medvae.threads import one_thread
 
@@ -81,6 +82,10 @@ class ImageRenderer:
     @property
     def public_correlation(self) -> Array:
         return self._correlation
+
+    @property
+    def related(self) -> Related:
+        return Related(self._correlation, np.zeros(len(self._mean), np.intp))
 
     def of_given_labels(self, figures: Array) -> Array:
         return figures

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.related import Related
 from medvae.anatomy.scan import Scan
 
 
@@ -43,6 +44,10 @@ class Renderer(Protocol):
     @property
     def public_correlation(self) -> Array:
         """[F, F] correlation between people; the identity where nothing is known of it."""
+
+    @property
+    def related(self) -> Related | None:
+        """How the figures of cohorts' means go together; None where nothing is known of it."""
 
     def of_given_labels(self, figures: Array) -> Array:
         """[F] figures for a picture of labels that are given, whatever size they have."""

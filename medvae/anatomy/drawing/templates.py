@@ -89,6 +89,10 @@ class TemplateRenderer:
     def public_correlation(self) -> Array:
         return np.eye(len(self.names))
 
+    @property
+    def related(self) -> None:
+        return None
+
     def of_given_labels(self, figures: Array) -> Array:
         return figures
 

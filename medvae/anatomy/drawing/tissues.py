@@ -63,6 +63,22 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], float, float], ...]] = tuple(
 )
 
 
+def words(name: str) -> str:
+    """A structure's name in lower case: atlases write Left-Cerebral-White-Matter."""
+    return re.sub(r"[-_]+", " ", name.lower())
+
+
+def of_white(name: str) -> float:
+    """Signal of a structure in a T1-weighted MRI, relative to white matter."""
+    in_middle = 1.0 / (_WHITE_MATTER + 1.0)
+    return next((found for pattern, found, _ in _TABLE if pattern.search(words(name))), in_middle)
+
+
+def is_unsure(name: str) -> bool:
+    """Whether the signal of a structure depends on fat, flow or partial voxels."""
+    return bool(_UNSURE.search(words(name)))
+
+
 def textbook(
     names: Sequence[str], window: tuple[float, float] | None = None
 ) -> tuple[Array, Array]:
@@ -72,16 +88,14 @@ def textbook(
     """
     means, stds = np.zeros(len(names)), np.full(len(names), UNKNOWN_STD)
     for at, name in enumerate(names):
-        # Atlases write Left-Cerebral-White-Matter and Soft_Nonbrain_Tissue.
-        words = re.sub(r"[-_]+", " ", name.lower())
         for pattern, signal, hounsfield in _TABLE:
-            if pattern.search(words):
+            if pattern.search(words(name)):
                 if window is None:
                     means[at] = (_WHITE_MATTER + 1.0) * signal - 1.0
                 else:
                     low, high = window
                     means[at] = 2.0 * (hounsfield - low) / (high - low) - 1.0
-                if not _UNSURE.search(words):
+                if not is_unsure(name):
                     stds[at] = AIR_STD if name == AIR else KNOWN_STD
                 break
     return np.clip(means, -1.0, 1.0), stds

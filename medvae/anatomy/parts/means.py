@@ -11,6 +11,7 @@ from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts.base import Measured, toward_zero
 from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.related import Related
 
 # Public people have a norm of about the square root of the dimension; patients of another scanner
 # differ from them by more than they do from one another: by 1.9 and 1.1 times that in figures and
@@ -83,9 +84,15 @@ class MeanShape:
 
 @dataclass(frozen=True)
 class MeanFigures:
-    """Mean of what the renderer measures; what a volume does not show counts as public."""
+    """Mean of what the renderer measures; what a volume does not show counts as public.
+
+    Attributes:
+        public: deviations are from its figures, in its standard deviations.
+        related: how figures go together; None: as if they did not.
+    """
 
     public: Numbers
+    related: Related | None = None
     name: str = "figures"
     share: float = 0.30
 
@@ -103,9 +110,15 @@ class MeanFigures:
 
     def estimate(self, released: Array, sigma: float, numbers: Numbers) -> Numbers:
         public = self.public
-        change = toward_zero(released, sigma) * public.figures_std
+        if self.related is None:
+            shrunk = toward_zero(released, sigma)
+            doubt = np.full_like(released, sigma**2 / (1.0 + sigma**2))
+        else:
+            shrunk, unknown = self.related.estimate(released, sigma)
+            # No more is drawn than public people alone would be.
+            doubt = np.minimum(unknown, 1.0)
+        change = shrunk * public.figures_std
         # What noise leaves unknown of the mean is drawn from its posterior.
-        doubt = sigma**2 / (1.0 + sigma**2)
         rest = public.figures_std**2 - public.figures_within**2
         std = np.sqrt(public.figures_within**2 + rest * doubt)
         return replace(numbers, figures=public.figures + change, figures_std=std)

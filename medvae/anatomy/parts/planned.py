@@ -11,6 +11,7 @@ from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, C
 from medvae.anatomy.parts.means import SHAPE_SHARE, MeanFigures, MeanPlace, MeanShape
 from medvae.anatomy.parts.sites import SiteFigures, SiteShares
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
+from medvae.anatomy.related import Related
 
 MEANS: Final = "anatomy-means"
 SPREADS: Final = "anatomy-spreads"
@@ -19,15 +20,20 @@ BY_SITE: Final = "anatomy-by-site"
 
 
 def mean_parts(
-    public: Numbers, bands: Bands, count: int | None, shape_share: float = SHAPE_SHARE
+    public: Numbers,
+    bands: Bands,
+    count: int | None,
+    shape_share: float = SHAPE_SHARE,
+    related: Related | None = None,
 ) -> list[Part]:
     """What `MEANS` releases.
 
     count: coefficients of the shape along each axis; None: not its mean, which is zero round
         maps that are the patients' own means.
     shape_share: part of the budget that the shape has beside the others.
+    related: how figures go together, to read a release by; None: as if they did not.
     """
-    parts: list[Part] = [MeanPlace(public), MeanFigures(public)]
+    parts: list[Part] = [MeanPlace(public), MeanFigures(public, related)]
     if count is None:
         return parts
     return [*parts, MeanShape(public, bands, count, share=shape_share)]
