@@ -66,6 +66,11 @@ class _Last:
 _last = _Last()
 
 
+def find_likeness(volume: Volume) -> None:
+    """What `note_likeness` and `Stored.copies` need of a volume, which they then find at once."""
+    _last.packed(volume.grey)
+
+
 def note_likeness(entry: VolumeEntry, volume: Volume) -> None:
     """Add what a manifest keeps of a volume to compare it by; contrasts also each by itself."""
     entry["likeness"] = _last.packed(volume.grey)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from medvae import memory
 from medvae.api import datasets, declaration, owners
-from medvae.api.copies import Stored, note_likeness, voxel_digest
+from medvae.api.copies import Stored, find_likeness, note_likeness, voxel_digest
 from medvae.api.coverage import label_boxes
 from medvae.api.owners import Holder, Owners
 from medvae.api.preview import new_picture
@@ -191,15 +193,20 @@ def _take(tenant: Tenant, items: Iterable[Ingested | Quarantined], state: _Inges
 
 def _keep(tenant: Tenant, item: Ingested, state: _IngestState) -> None:
     """Seal a volume, unless it or a copy of it is known as another subject's."""
-    voxels = voxel_digest(tenant, item.volume.voxels)
+    voxels, data, digest = _digests(tenant, item.volume)
     holder = state.owners.holder(tenant, item, voxels)
     if reason := state.owners.refusal(item, holder, voxels, state.stored):
         state.quarantined.append(Refused(item.source, reason))
         return
     state.owners.keep(item, voxels, holder)
     before = state.before.get((voxels, holder.pseudonym))
-    volume = item.volume if before is None else owners.updated(tenant, item.volume, before)
-    entry = _seal(tenant, volume, voxels, holder)
+    volume = item.volume
+    if before is not None:
+        volume = owners.updated(tenant, item.volume, before)
+        data = volume.to_bytes(reuse=True)
+        digest = tenant.digest(data, "volume")
+    stored = tenant.find("volume", digest) or tenant.put("volume", data, name=digest)
+    entry = _entry(volume, stored, digest, voxels, holder)
     if before is not None:
         state.owners.compare(before, entry)
     if item.study:
@@ -209,11 +216,23 @@ def _keep(tenant: Tenant, item: Ingested, state: _IngestState) -> None:
         state.stored.add(entry)
 
 
-def _seal(tenant: Tenant, volume: Volume, voxels: str, holder: Holder) -> VolumeEntry:
-    """Store a volume under its keyed digest; returns its line of the manifest."""
+def _digests(tenant: Tenant, volume: Volume) -> tuple[str, memoryview, str]:
+    """The keyed digest of the voxels, the bytes to be sealed, and their keyed digest.
+
+    Of a large volume both at a time, and its likeness, which is needed next.
+    """
     data = volume.to_bytes(reuse=True)
-    digest = tenant.digest(data, "volume")
-    stored = tenant.find("volume", digest) or tenant.put("volume", data, name=digest)
+    if len(data) < memory.LARGE:
+        return voxel_digest(tenant, volume.voxels), data, tenant.digest(data, "volume")
+    with ThreadPoolExecutor(2, thread_name_prefix="digests") as threads:
+        voxels = threads.submit(voxel_digest, tenant, volume.voxels)
+        whole = threads.submit(tenant.digest, data, "volume")
+        find_likeness(volume)
+        return voxels.result(), data, whole.result()
+
+
+def _entry(volume: Volume, stored: str, digest: str, voxels: str, holder: Holder) -> VolumeEntry:
+    """The line of the manifest of a volume that is stored under its keyed digest."""
     entry: VolumeEntry = {
         "object": stored,
         "digest": digest,

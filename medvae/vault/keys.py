@@ -42,8 +42,7 @@ class Keys:
 
     def mac(self, purpose: str, data: bytes | bytearray | memoryview) -> bytes:
         """HMAC-SHA256 of `data` under the key of `purpose`."""
-        # Not hmac.digest, which keeps other threads waiting as long as it takes for a volume.
-        return hmac.new(self.derive(purpose), data, hashlib.sha256).digest()
+        return hmac.digest(self.derive(purpose), data, hashlib.sha256)
 
     def signer(self) -> Ed25519PrivateKey:
         """The key that signs releases and audit checkpoints."""

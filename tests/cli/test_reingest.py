@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medvae import memory
 from tests.cli.conftest import BY_FILE, Clinic
 
 SCHEME = "label_scheme.csv"
@@ -55,6 +56,22 @@ def test_masks_and_classes_that_come_later_update_the_scans(clinic: Clinic, coho
     assert counts(again) == (3, 3, 3, 0, 0)
     assert again["version"] == 3
     assert clinic("plan", "-c", "quick", "-d", "d").json["patients"] == 3
+
+
+def test_large_scans_are_known_by_the_digests_of_small_ones(
+    clinic: Clinic, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic("ingest", cohort / "i", "-d", "d", *BY_FILE)
+    before = clinic("verify").json["objects"]
+    monkeypatch.setattr(memory, "LARGE", 1)
+    again = clinic("ingest", cohort / "i", "-d", "d", *BY_FILE).json
+    assert counts(again) == (3, 3, 0, 0, 0)
+    masks = ("--labels", cohort / "m", "--label-scheme", "1=organ")
+    assert counts(clinic("ingest", cohort / "i", "-d", "e", *BY_FILE).json) == (3, 3, 0, 3, 0)
+    # The volumes are those that are stored: the second data set adds its own list alone.
+    assert clinic("verify").json["objects"] == before + 1
+    updated = clinic("ingest", cohort / "i", "-d", "d", *BY_FILE, *masks).json
+    assert counts(updated) == (3, 3, 3, 0, 3)
 
 
 def test_a_change_of_what_a_stored_scan_is_is_told(clinic: Clinic, cohort: Path) -> None:
