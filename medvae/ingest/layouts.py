@@ -242,7 +242,9 @@ def _images(
     for case, members in cases.items():
         names_of = {contrast for _, _, contrast in members}
         several = len(names_of) == len(members) > 1 and "" not in names_of
-        several = bool(channels) or (several and _channels(names_of))
+        # A mask of the case, not of one of them, says that they are one patient's.
+        several = several and (_channels(names_of) or (_labels(case[0]), case[1]) in labelled)
+        several = bool(channels) or several
         for name, own, contrast in members:
             word = "" if contrast.isdigit() else contrast
             yield (
@@ -259,11 +261,17 @@ def _contrast(
         return words[-1]
     folder = PurePosixPath(name).parent
     if folder.name.lower() in IMAGE_FOLDERS and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):
-        labels = str(folder.parent / folder.name.lower().replace("images", "labels")).lower()
+        labels = _labels(str(folder))
         # img_0003 with a mask of that name is a patient, not a channel.
         if not {(labels, own), ("", own)} & labelled:
             return own[-1]
     return ""
+
+
+def _labels(folder: str) -> str:
+    """The folder of label maps beside one of images, in lower case."""
+    path = PurePosixPath(folder)
+    return str(path.parent / path.name.lower().replace("images", "labels")).lower()
 
 
 def _channels(contrasts: set[str]) -> bool:

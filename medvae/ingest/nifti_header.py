@@ -25,6 +25,8 @@ UNITS = {
 }
 MOST_METRES, LEAST_MM, MOST_MICROMETRES = 0.1, 0.1, 10.0
 SAME_PLACE = 0.5
+# What rounding to 32 bits, twice, leaves of the square of a quaternion's first part.
+ROUNDED_QUATERNION = -1e-5
 # Part of a voxel's size by which pixdim and sform may differ.
 SAME_SIZE = 0.01
 DISAGREE = "its two descriptions of orientation (sform and qform) disagree: correct one"
@@ -91,6 +93,7 @@ def affine(
     steps = np.abs(steps)
     header["pixdim"][1:4] = steps
     notes = []
+    header.quaternion_threshold = ROUNDED_QUATERNION
     try:
         matrix = np.array(header.get_best_affine(), dtype=np.float64)
         if sform > 0 and qform > 0:

@@ -51,12 +51,14 @@ class Traits:
         of_scans: those that no two passes of one scan differ in.
         of_passes: those that number the passes of one scan.
         apart: those that say that images are of two stacks, wherever these are.
+        timed: those that are times in a cycle, which may differ from place to place.
     """
 
     names: tuple[str, ...]
     of_scans: frozenset[str]
     of_passes: frozenset[str]
     apart: frozenset[str] = frozenset()
+    timed: frozenset[str] = frozenset({"trigger time"})
 
 
 def along_normal(images: Sequence[Placed]) -> stacks.Positions:

@@ -28,6 +28,8 @@ MOST_OF_A_LOCALIZER = 20
 OTHER_VIEW = np.cos(np.radians(30))
 # So many other slices of a series show that a single one is a stray.
 FEWEST_OF_A_STACK = 3
+# So many images of a place whose times are even to this part of a step are phases of a cycle.
+FEWEST_PHASES, UNEVEN_PHASES = 3, 0.1
 
 
 @dataclass
@@ -148,7 +150,42 @@ def _split(stack: list[P], traits: Traits) -> list[Scan[P]]:
             for scan in result:
                 scan.split_by = scan.split_by or name
             return result
+    for at, name in enumerate(traits.names):
+        if name in traits.timed and (phases := _phases(stack, at)):
+            return [Scan(phase, split_by=name) for phase in phases]
     return [Scan(stack)]
+
+
+def _phases(stack: list[P], at: int) -> list[list[P]]:
+    """Images of a cycle whose times differ from place to place: the first ones, the second, ...
+
+    Args:
+        stack: by place.
+        at: the trait that is the time, in milliseconds.
+
+    Returns:
+        Nothing where places have different numbers of images, or times that are of no cycle.
+    """
+    along = along_normal(stack)
+    ends = np.flatnonzero(np.diff(along) > stacks.same_place(along)) + 1
+    places = [stack[a:b] for a, b in pairwise([0, *ends.tolist(), len(stack)])]
+    count = len(places[0])
+    if count < FEWEST_PHASES or any(len(place) != count for place in places):
+        return []
+    try:
+        times = np.array([[float(image.traits[at]) for image in place] for place in places])
+    except ValueError:
+        return []
+    order = np.argsort(times, axis=1)
+    steps = np.diff(np.take_along_axis(times, order, axis=1), axis=1)
+    even = steps.mean(axis=1, keepdims=True)
+    # Times are rounded to milliseconds.
+    if (steps <= 0).any() or (np.abs(steps - even) > 1.0 + UNEVEN_PHASES * even).any():
+        return []
+    phases = [
+        [place[own[n]] for place, own in zip(places, order, strict=True)] for n in range(count)
+    ]
+    return phases if all(is_stack(phase) for phase in phases) else []
 
 
 def _trait(at: int) -> Callable[[Placed], str]:

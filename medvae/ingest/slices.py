@@ -24,6 +24,7 @@ TRAITS = (
     "inversion time",
     "flip angle",
     "kernel",
+    "tube voltage",
     "series number",
     "frame of reference",
     "acquisition number",

@@ -44,6 +44,8 @@ def looks_like(file: BinaryIO) -> str:
         head = _unpacked(head)
         if head.startswith(b"\x1f\x8b"):
             return "compressed twice: unpack it once"
+    if head[344:347] == b"ni1":
+        return "the header of a NIfTI pair: put its .img file beside it"
     if head[344:347] in NIFTI_MARKS or head[4:7] in NIFTI_MARKS:
         return f"NIfTI: name it {'.nii.gz' if packed else '.nii'}"
     names = (what for offset, mark, what in MARKS if head.startswith(mark, offset))

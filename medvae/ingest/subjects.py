@@ -150,6 +150,8 @@ class Subjects:
         for name, row in self.rows.items():
             if name not in self.met:
                 reason = f"line {row.line} names {printable(name)!r}, which is not there"
+                if name.startswith("/") or re.match("[A-Za-z]:/", name):
+                    reason += ": write its path from the source on, not from the root of the disk"
                 yield Quarantined(self.source, reason)
 
 

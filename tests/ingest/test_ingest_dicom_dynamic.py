@@ -77,6 +77,48 @@ def test_each_scan_of_a_place_is_a_volume_and_told(tmp_path: Path, shift: float)
         assert any(f"distinguished by {trait}: 2" in note for note in notes)
 
 
+PHASES = 4
+# Delay in milliseconds of slice and phase -> whether they are phases of a cycle.
+CYCLES: dict[str, tuple[Callable[[int, int], float], bool]] = {
+    "each place at its own rate": (lambda s, p: 3.0 * s + (30 + s) * p, True),
+    "rounded": (lambda s, p: float(round(33.3 * p + 0.4 * s)), True),
+    "at odd times": (lambda s, p: 7.0 * s + (0, 30, 90, 100)[p], False),
+    "at one time twice": (lambda s, p: 7.0 * s + (0, 30, 30, 60)[p], False),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_phases_that_each_place_counts_anew_are_volumes_in_their_order(
+    tmp_path: Path, name: str
+) -> None:
+    delay, is_cycle = CYCLES[name]
+    stacks = [voxels((SLICES, 20, 18), seed=phase) + 1000 * phase for phase in range(PHASES)]
+    slices = [
+        slice_of(
+            index * PHASES + phase,
+            stacks[phase][index],
+            modality="MR",
+            position=(0.0, 0.0, STEP * index),
+            TriggerTime=delay(index, phase),
+        )
+        for index in range(SLICES)
+        for phase in range(PHASES)
+    ]
+    write(tmp_path / "heart", slices)
+    taken, refused, notes = by_patient(tmp_path)
+    assert bool(taken) == is_cycle
+    if not is_cycle:
+        assert "18 of its slices are where another one is" in refused["heart"]
+        return
+    assert len(taken["heart"]) == PHASES
+    for found, stack in zip(sorted(taken["heart"], key=np.min), stacks, strict=True):
+        assert np.array_equal(found, stack.transpose(2, 1, 0)[::-1, ::-1])
+    assert any("distinguished by trigger time: 4" in note for note in notes)
+    frames = [one for one in read([tmp_path], frames=PHASES) if isinstance(one, Ingested)]
+    assert [one.volume.voxels.shape[0] for one in frames] == [PHASES]
+    assert np.array_equal(frames[0].volume.voxels[1], stacks[1].transpose(2, 1, 0)[::-1, ::-1])
+
+
 def test_thin_slices_of_two_time_points_are_not_one_scan(tmp_path: Path) -> None:
     change = APART["time-point"][1]
     write(tmp_path / "thin", dynamic("thin", change, shift=STEP / 2, thick=STEP / 2))

@@ -56,6 +56,7 @@ def private(block: int, owner: str, at: int, kind: str, values: tuple[Any, Any])
 SPLIT: dict[str, tuple[Make, str]] = {
     "kernel": (lambda: twice(ConvolutionKernel=("B30f", "B70f")), "kernel"),
     "kernels": (lambda: twice(ConvolutionKernel=(["Br36", "3"], ["Br36", "5"])), "kernel"),
+    "voltage": (lambda: twice(KVP=(80, 140)), "tube voltage"),
     "number": (lambda: twice(SeriesNumber=(3, 4)), "series number"),
     "frame": (lambda: twice(FrameOfReferenceUID=("1.2.9", "1.2.8")), "frame of reference"),
     "direction": (
@@ -108,7 +109,7 @@ def test_scans_of_one_place_come_apart_by_what_distinguishes_them(
 def test_thick_slices_between_thin_ones_are_a_scan_of_their_own(tmp_path: Path) -> None:
     thin, thick = scan(0), scan(1)[::3]
     for data in thick:
-        data.SliceThickness, data.SOPInstanceUID = 7.5, data.SOPInstanceUID + ".1"
+        data.SliceThickness, data.SOPInstanceUID = 7.5, data.SOPInstanceUID[:-2] + "99"
         data.ImagePositionPatient = [
             *data.ImagePositionPatient[:2],
             data.ImagePositionPatient[2] + 1,

@@ -41,6 +41,23 @@ def test_qfac_that_is_not_set_counts_as_one(tmp_path: Path, qfac: float) -> None
     assert volume.spacing == pytest.approx((1.5, 2.0, 2.5))
 
 
+@pytest.mark.parametrize(("factor", "good"), [(1 + 4e-7, True), (1 - 4e-7, True), (1.01, False)])
+def test_a_quaternion_may_be_rounded(tmp_path: Path, factor: float, good: bool) -> None:
+    turned = AFFINE.copy()
+    turned[:3, :3] = np.diag([-1.0, 1.0, -1.0]) @ turned[:3, :3]
+    image = nibabel.Nifti1Image(voxels(SHAPE), turned)
+    image.set_sform(None, 0)
+    image.set_qform(turned, 1)
+    parts = np.array([image.header[f"quatern_{part}"] for part in "bcd"]) * factor
+    path = save(tmp_path / "x.nii", patched(image.to_bytes(), 256, parts.astype("<f4").tobytes()))
+    if good:
+        assert np.allclose(
+            one(path, modality="mri").volume.affine[:3, :3], AFFINE[:3, :3], atol=5e-3
+        )
+    else:
+        assert "orientation cannot be computed" in refusal(path, modality="mri")
+
+
 @pytest.mark.parametrize("axes", [(1,), (2, 3), (1, 2, 3)])
 def test_negative_voxel_sizes_count_by_their_size_beside_an_sform(
     tmp_path: Path, axes: tuple[int, ...]

@@ -63,6 +63,14 @@ def test_cells_that_name_nobody_are_refused(tmp_path: Path, cell: str, why: str)
     assert reason.startswith(why.format(tmp_path / "subjects.csv"))
 
 
+@pytest.mark.parametrize("folder", ["/data/", "C:\\data\\"])
+def test_a_whole_path_in_a_table_is_named_as_that(tmp_path: Path, folder: str) -> None:
+    volumes, refused, _ = by_table(tmp_path, f"filename,subject\n{folder}x.nii,P1\ny.nii,P2\n")
+    assert [r.subject for r in volumes] == ["P2"]
+    assert "does not name it" in refused[0]
+    assert refused[1].endswith("write its path from the source on, not from the root of the disk")
+
+
 @pytest.mark.parametrize(("word", "noted"), [("unknown", True), ("0", True), ("P0", False)])
 def test_words_for_nobody_get_a_note(tmp_path: Path, word: str, noted: bool) -> None:
     _, refused, notes = by_table(tmp_path, f"filename,subject\nx.nii,{word}\ny.nii,{word}\n")

@@ -171,6 +171,16 @@ def test_numbers_of_patients_are_no_channels(tmp_path: Path) -> None:
     assert len({r.subject for r in taken(tmp_path, modality="mri")}) == 3
 
 
+def test_numbers_with_a_gap_are_channels_where_a_mask_is_of_their_case(tmp_path: Path) -> None:
+    for n in (0, 2):
+        save(tmp_path / f"imagesTr/p_000{n}.nii.gz", scan(n))
+    save(tmp_path / "labelsTr/p.nii.gz", nifti(block()))
+    with pytest.raises(UsageError, match="several contrasts a case"):
+        list(read([tmp_path], modality="mri"))
+    volume = one(tmp_path, modality="mri", contrast="0002").volume
+    assert volume.mask is not None
+
+
 @pytest.mark.parametrize("values", [[1], [255], [1, 2], list(range(1, 148))])
 def test_a_label_map_alone_is_no_patient(tmp_path: Path, values: list[int]) -> None:
     """By its content: its name says nothing."""

@@ -113,6 +113,7 @@ REFUSED: dict[str, tuple[Files, str, str]] = {
     "web page": ({"x.nii.gz": b"<!DOCTYPE html>"}, "x.nii.gz", "failed download"),
     "pointer": ({"x.nii.gz": b"version https://git-lfs"}, "x.nii.gz", "Git LFS"),
     "DICOM as nii": ({"x.nii": bytes(128) + b"DICM" + bytes(99)}, "x.nii", "it is DICOM"),
+    "header of a pair": ({"x.hdr": patched(SCAN, 344, b"ni1")}, "x.hdr", "put its .img file"),
     "nii as DICOM": ({"x.dcm": SCAN}, "x.dcm", "it is NIfTI: name it .nii"),
     "nii.gz without an ending": ({"x": gzip.compress(SCAN)}, "x", "it is NIfTI: name it .nii.gz"),
     "NRRD as mha": ({"x.mha": b"NRRD0004\n"}, "x.mha", "it is NRRD"),

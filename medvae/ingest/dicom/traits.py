@@ -31,6 +31,7 @@ OTHER_B_VALUES = ((*UNITED, 0x0065_1009), (*PHILIPS, 0x2001_1003))
 TAGS: list[str | int] = [
     "DiffusionGradientOrientation",
     "ConvolutionKernel",
+    "KVP",
     *sorted(
         {
             tag
@@ -54,6 +55,7 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
         _rounded(number(header, "InversionTime"), 1),
         _rounded(number(header, "FlipAngle"), 1),
         _hidden(salt, text(header, "ConvolutionKernel")),
+        _rounded(number(header, "KVP"), 0),
         _rounded(number(header, "SeriesNumber"), 0),
         _hidden(salt, text(header, "FrameOfReferenceUID")),
         _rounded(number(header, "AcquisitionNumber"), 0),
