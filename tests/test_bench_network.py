@@ -88,7 +88,7 @@ def test_detail_is_filled_up_to_the_released_power(people: cohort.Pictures) -> N
     filled = over.filled(flat, model, 0)
 
     def powers(part: cohort.Pictures) -> np.ndarray:
-        values = np.stack([model.basis.analyse(image[..., None]) for image in part.images])
+        values = np.stack([model.analyse(image[0][..., None]) for image in part.images])
         centred = (
             values - np.stack([values[part.classes == own].mean(0) for own in (0, 1)])[part.classes]
         )

@@ -182,28 +182,32 @@ class Means:
         arrays = {k: v.numpy() for k, v in artifact.part("cosines").items()}
         model = CosineModel.read(basis, arrays)
         public = Numbers.public(basis, self._data.classes)
-        joints: dict[str, tuple[list[CosinePart], Joint]] = {}
-        # A model of an earlier version has no gains.
+        joints: dict[str, tuple[list[CosinePart], Joint, CosineModel]] = {}
+        # A model of an earlier version has no gains, and no shares of grey values.
         for name in (mechanism for mechanism, _ in mechanisms(basis) if mechanism in self._planned):
             parts = parts_of_cosines(name, basis, public, partial(sigma_of, self._plan))
             own, noisy = joined(parts), model.released[name]
-            sigma = sigma_of(self._plan, name, own.clip)
+            sigma, before = sigma_of(self._plan, name, own.clip), CosineModel(basis, public)
             for part in parts:
                 piece = own.split(noisy)[part.name]
                 public = part.estimate(piece, own.sigma(part.name, sigma), public)
             # Products of many coefficients of many patients may exceed the memory.
             if own.dimension * self.patients <= MAX_NUMBERS:
-                joints[name] = parts, own
+                joints[name] = parts, own, before
                 self._add(name, noisy, own.clip, exact=True)
         if not np.allclose(public.covariance, model.numbers.covariance, rtol=1e-3, atol=1e-9):
             raise IntegrityError("the model's numbers do not follow from what was released")
 
         def measure(volume: Gridded) -> dict[str, Array]:
-            values = basis.analyse(volume.image, volume.mask)
-            return {
-                name: own.join({p.name: p.measure(values, volume.category) for p in parts})
-                for name, (parts, own) in joints.items()
-            }
+            analysed: dict[int, Array] = {}
+            found = {}
+            for name, (parts, own, before) in joints.items():
+                scored = len(before.numbers.marginals)
+                if scored not in analysed:
+                    analysed[scored] = before.analyse(volume.image, volume.mask)
+                vectors = {p.name: p.measure(analysed[scored], volume.category) for p in parts}
+                found[name] = own.join(vectors)
+            return found
 
         self._measures.append(measure)
 

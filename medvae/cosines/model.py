@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.cosines.basis import Array, Basis
+from medvae.cosines.borders import bordered
+from medvae.cosines.marginals import to_grey, to_scores
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.planes import mixing
 
@@ -37,6 +39,16 @@ class CosineModel:
         count = len(self.numbers.shares)
         return count if count > 1 else 0
 
+    def analyse(
+        self, image: npt.NDArray[np.floating], mask: npt.NDArray[np.integer] | None = None
+    ) -> Array:
+        """[F] coefficients of an image as statistics measure them: of its scores, where it has."""
+        return self.basis.analyse(to_scores(image, self.numbers.marginals), mask)
+
+    def image(self, coefficients: Array) -> Array:
+        """Invert `analyse`, of the image alone: [X, Y, Z] or [C, X, Y, Z]."""
+        return to_grey(self.basis.synthesise(coefficients), self.numbers.marginals)
+
     def pick(self, random: np.random.Generator) -> int | None:
         """A class, drawn as often as released; None where there are none."""
         return int(random.choice(self.classes, p=self.numbers.shares)) if self.classes else None
@@ -53,11 +65,15 @@ class CosineModel:
         """One image of a class, [X, Y, Z] or [C, X, Y, Z] within [-1, 1], and its labels [X, Y, Z].
 
         What is finer than the kept coefficients has the released power of its band, the released
-        correlation between planes, and the signs of chance. Each band has a gain of its own.
+        correlation between planes, and the signs that borders have. Each band has a gain of its
+        own.
         """
         values = self.coefficients(random, category or 0)
-        image = np.clip(self.basis.synthesise(values), -1.0, 1.0).astype(np.float32)
-        return image, self.basis.mask(values)
+        mask = self.basis.mask(values)
+        if len(self.numbers.borders):
+            rounds = int(self.numbers.borders[0])
+            values = bordered(self.basis, values, self.numbers.kept, rounds)
+        return np.clip(self.image(values), -1.0, 1.0).astype(np.float32), mask
 
     def coefficients(self, random: np.random.Generator, category: int) -> Array:
         """[F] coefficients of one image of a class."""

@@ -25,6 +25,9 @@ class Numbers:
             was not measured, and planes are independent.
         gains: [B, B] covariance of the log power of the bands, beyond chance; empty where it was
             not measured, and all images have the same power.
+        marginals: [L] share of pixels at or below each of `marginals.LEVELS`; empty where it was
+            not measured, and coefficients are of the grey values themselves.
+        borders: [1] rounds of sharpening (`borders.bordered`); empty: draws have no borders.
     """
 
     shares: Array
@@ -34,6 +37,8 @@ class Numbers:
     covariance: Array
     planes: Array = field(default_factory=lambda: np.zeros((0, 1, 1)))
     gains: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    marginals: Array = field(default_factory=lambda: np.zeros(0))
+    borders: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def public(cls, basis: Basis, classes: int) -> Numbers:
@@ -68,12 +73,13 @@ class Numbers:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
-        # Models of earlier versions lack the latter.
-        present = [name for name in _NAMES if name in arrays or name not in ("planes", "gains")]
+        present = [name for name in _NAMES if name in arrays or name not in _LATER]
         fields = {name: np.asarray(arrays[name]) for name in present}
         places = fields.pop("kept").astype(np.int64)
         return cls(kept=places, **{k: v.astype(np.float64) for k, v in fields.items()})
 
 
 LEAST_LEFT = 0.1
-_NAMES = ("shares", "power", "means", "kept", "covariance", "planes", "gains")
+# Models of earlier versions lack these.
+_LATER = ("planes", "gains", "marginals", "borders")
+_NAMES = ("shares", "power", "means", "kept", "covariance", *_LATER)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from medvae.cosines.basis import Basis
 from medvae.cosines.gains import BandGains
+from medvae.cosines.marginals import Marginals
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import (
     GAINS,
@@ -28,6 +29,9 @@ from medvae.cosines.planes import PlaneCorrelations
 
 # Of the budget, in order of release: products are the most numbers by far.
 SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.76, GAINS: 0.05}
+# Of the whole budget, before them.
+MARGINALS: Final = "cosines-marginals"
+MARGINALS_SHARE: Final = 0.05
 # Means are released of coefficients as long as the noise of a class's mean is below this part of
 # their scale; there is no more to say of an image in means than this many.
 MEAN_NOISE: Final = 0.25
@@ -45,11 +49,15 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     """(name, share of the budget) in order of release; the shares sum to 1.
 
     Contrasts have no gains: measured, these cost their channel planes more than they are worth.
+    Shares of grey values are those of one channel.
     """
     if basis.related:
         products = SHARES[SECONDS] + SHARES[GAINS]
         return [(POWERS, SHARES[POWERS]), (MEANS, SHARES[MEANS]), (SECONDS, products)]
-    return list(SHARES.items())
+    if basis.channels > 1:
+        return list(SHARES.items())
+    rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in SHARES.items()]
+    return [(MARGINALS, MARGINALS_SHARE), *rest]
 
 
 def parts_of(name: str, basis: Basis, state: Numbers, sigma: Sigma) -> list[Part]:
@@ -58,6 +66,8 @@ def parts_of(name: str, basis: Basis, state: Numbers, sigma: Sigma) -> list[Part
     state: what was released before.
     sigma: noise deviation of each coordinate of a mechanism's result, of its name and clip.
     """
+    if name == MARGINALS:
+        return [Marginals(basis)]
     if name == POWERS:
         classes = len(state.shares)
         powers = BandPowers(basis)

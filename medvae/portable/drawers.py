@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.cosines.basis import Basis
+from medvae.cosines.borders import FAINTEST, sharpened
+from medvae.cosines.marginals import curve
 from medvae.cosines.model import CosineModel
 from medvae.errors import UsageError
 from medvae.grid import public_limits
@@ -139,6 +141,11 @@ class _CosineDrawer(nn.Module):
     gain_root: Tensor | None
     gain_centre: Tensor
     band: Tensor
+    band_of_image: Tensor
+    kept_of_image: Tensor
+    widths: Tensor
+    known_grey: Tensor
+    known_scores: Tensor | None
 
     def __init__(self, model: CosineModel, data: DataConfig) -> None:
         super().__init__()
@@ -158,6 +165,19 @@ class _CosineDrawer(nn.Module):
             self.register_buffer(f"waves{axis}", _waves(n))
         self.register_buffer("across", _waves(model.basis.channels))
         self.units = _Units(data)
+        self._borders(model)
+
+    def _borders(self, model: CosineModel) -> None:
+        """What `CosineModel` has beyond waves: rounds of sharpening, and grey values of scores."""
+        numbers, count = model.numbers, self.channels * math.prod(model.basis.size)
+        self.rounds = int(numbers.borders[0]) if len(numbers.borders) else 0
+        band = model.basis.band[:count]
+        self.register_buffer("band_of_image", torch.from_numpy(band))
+        self.register_buffer("kept_of_image", torch.from_numpy(numbers.kept[numbers.kept < count]))
+        self.register_buffer("widths", torch.from_numpy(np.bincount(band).astype(np.float64)))
+        grey, scores = curve(numbers.marginals) if len(numbers.marginals) else (None, None)
+        for name, values in (("known_grey", grey), ("known_scores", scores)):
+            self.register_buffer(name, None if values is None else torch.from_numpy(values))
 
     def forward(self, numbers: Tensor) -> Tensor:
         """[1, 1 + F + D + B]: a class, and standard normals, to [1, C, X, Y, Z].
@@ -167,19 +187,49 @@ class _CosineDrawer(nn.Module):
         own = numbers[0, 0].long()
         count = self.spread.shape[0]
         values = self._related(numbers[0, 1 : 1 + count]) * self.spread
-        rest = 1 + count + len(self.kept)
+        rest = 1 + count + self.kept.shape[0]
         slow = self.roots[own] @ numbers[0, 1 + count : rest]
         values = values.index_copy(0, self.kept, slow)
         if self.gain_root is not None:
             gains = self.gain_root @ numbers[0, rest:]
             values = values * torch.exp(self.gain_centre + gains[self.band])
-        waves = (self.means[own] + values).reshape(self.shape)[: self.channels] * self.scale
-        image = torch.einsum(
-            "cxyz,cd,xi,yj,zk->dijk",
-            waves, self.across, self.waves0, self.waves1, self.waves2,
-        )  # fmt: skip
-        volume: Tensor = self.units(image[None])
+        planes = (self.means[own] + values).reshape(self.shape)[: self.channels]
+        image = self._transformed(self._bordered(planes), back=True)
+        volume: Tensor = self.units(self._grey(image)[None])
         return volume
+
+    def _bordered(self, planes: Tensor) -> Tensor:
+        """[C, X, Y, Z] waves with borders, as `borders.bordered` has them."""
+        wanted, still = self._by_band(planes**2), self.kept_of_image
+        kept = planes.reshape(-1)[still]
+        for _ in range(self.rounds):
+            found = self._transformed(sharpened(self._transformed(planes, back=True)))
+            power = self._by_band(found**2).clamp_min(FAINTEST)
+            ratio = torch.sqrt(wanted / power)[self.band_of_image]
+            sharp = (found.reshape(-1) * ratio).index_copy(0, still, kept)
+            planes = sharp.reshape(planes.shape)
+        return planes
+
+    def _transformed(self, values: Tensor, back: bool = False) -> Tensor:
+        """[C, X, Y, Z] an image's waves, or `back` the image of waves."""
+        equation = "cxyz,cd,xi,yj,zk->dijk" if back else "dijk,cd,xi,yj,zk->cxyz"
+        image = torch.einsum(equation, values, self.across, self.waves0, self.waves1, self.waves2)
+        return image * self.scale if back else image / self.scale
+
+    def _by_band(self, values: Tensor) -> Tensor:
+        """[B] the mean of [C, X, Y, Z] in each band."""
+        total = torch.zeros_like(self.widths).index_add(0, self.band_of_image, values.reshape(-1))
+        return total / self.widths
+
+    def _grey(self, scores: Tensor) -> Tensor:
+        """Grey values of scores, as `marginals.to_grey` has them."""
+        if self.known_scores is None:
+            return scores
+        known, grey = self.known_scores, self.known_grey
+        last = known.shape[0] - 2
+        place = (torch.searchsorted(known, scores.contiguous()) - 1).clamp(0, last)
+        slope = (grey[1:] - grey[:-1]) / (known[1:] - known[:-1])
+        return (grey[place] + slope[place] * (scores - known[place])).clamp(-1.0, 1.0)
 
     def _related(self, normals: Tensor) -> Tensor:
         """[F] correlated between channel planes, as `CosineModel` has them."""

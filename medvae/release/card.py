@@ -296,10 +296,13 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
     if facts.data.labels:
         limits.append("Labels were generated with the images; no person has checked them.")
     if facts.model.get("statistics") == "cosines":
-        limits.append(
-            "Images are drawn from means and covariances of their slow waves: sharp borders are "
-            "blurred, and what is finer is noise of the right strength, not structure."
+        finer = (
+            "what is finer has the right strength, and its borders are made up."
+            if facts.model.get("borders")
+            else "sharp borders are blurred, and what is finer is noise of the right strength, "
+            "not structure."
         )
+        limits.append(f"Images are drawn from means and covariances of their slow waves: {finer}")
     if facts.public is not None:
         limits.append(
             f"{facts.public.count} images are not synthetic: they show public people "

@@ -9,6 +9,7 @@ mechanism uses what those before it released (adaptive composition, accounted fo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from medvae.config import DataConfig, RunConfig
 from medvae.cosines.basis import Array, Basis
+from medvae.cosines.borders import ROUNDS, ROUNDS_OF_CONTRASTS
 from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import Part
@@ -82,6 +84,8 @@ def facts(model: CosineModel) -> dict[str, Any]:
         "statistics": "cosines",
         "coefficients": len(model.basis),
         "with_covariance": len(model.numbers.kept),
+        "histogram": len(model.numbers.marginals) > 0,
+        "borders": len(model.numbers.borders) > 0,
         "classes": model.classes,
     }
 
@@ -91,9 +95,12 @@ def fit(
 ) -> CosineModel:
     """Measure every patient once a mechanism, and release the cohort's numbers."""
     basis = basis_of(cfg.data)
-    state = Numbers.public(basis, cfg.data.classes)
+    rounds = ROUNDS_OF_CONTRASTS if basis.related else ROUNDS
+    state = replace(Numbers.public(basis, cfg.data.classes), borders=np.array([float(rounds)]))
     model = CosineModel(basis, state)
-    for name, _ in mechanisms(basis):
+    planned = {mechanism.name for mechanism in release.plan.mechanisms}
+    # A run that an earlier version began has no shares of grey values in its plan.
+    for name in (own for own, _ in mechanisms(basis) if own in planned):
         parts = parts_of(name, basis, model.numbers, release.sigma)
         progress.start(title_of(name), len(release.mine()))
         model = _release(name, parts, patients, release, model, progress)
@@ -114,7 +121,7 @@ def _release(
 
     def vectors() -> Iterator[Array]:
         for done, index in enumerate(release.mine(), 1):
-            yield patient_vector(parts, joined, model.basis, patients.volumes(index))
+            yield patient_vector(parts, joined, model, patients.volumes(index))
             progress.advance(done)
             release.ranks.check()
 
@@ -127,12 +134,12 @@ def _release(
 
 
 def patient_vector(
-    parts: Sequence[Part], joined: joint.Joint, basis: Basis, images: Sequence[Gridded]
+    parts: Sequence[Part], joined: joint.Joint, model: CosineModel, images: Sequence[Gridded]
 ) -> Array:
     """[dimension] of one patient: the mean over the images, zeros where there are none."""
     if not images:
         return np.zeros(joined.dimension)
-    analysed = [(basis.analyse(image.image, image.mask), image.category) for image in images]
+    analysed = [(model.analyse(image.image, image.mask), image.category) for image in images]
     return joined.join(
         {
             part.name: np.mean([part.measure(values, own) for values, own in analysed], axis=0)

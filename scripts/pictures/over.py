@@ -80,12 +80,12 @@ def _of_draws(
 def filled(samples: Pictures, model: CosineModel, seed: int) -> Pictures:
     """Samples with finer detail: each band's power as released, as far as it lacks some."""
     basis, random = model.basis, np.random.default_rng([seed, 6])
-    values = np.stack([basis.analyse(image[..., None]) for image in samples.images])
+    values = np.stack([model.analyse(image.reshape(-1, *basis.size)) for image in samples.images])
     lacking = _lacking(values, samples, model)
     drawn = np.empty_like(samples.images)
     for image, own, category in zip(drawn, values, samples.classes, strict=True):
         fine = model.coefficients(random, int(category)) - model.numbers.means[category]
-        image[:] = basis.synthesise(own + lacking[category] * fine).reshape(image.shape)
+        image[:] = model.image(own + lacking[category] * fine).reshape(image.shape)
     return samples.like(drawn, samples.classes)
 
 

@@ -63,7 +63,9 @@ def modality_of(ward: Clinic) -> str:
 
 def test_a_plan_says_what_pictures_are_learnt_by(ward: Clinic) -> None:
     plan = ward("plan", "-c", modality_of(ward), "-d", "cohort", *SMALL).json
-    assert [stage["name"] for stage in plan["stages"]] == [
+    names = [stage["name"] for stage in plan["stages"]]
+    assert names[:-4] == (["cosines-marginals"] if modality_of(ward) == "xray" else [])
+    assert names[-4:] == [
         "cosines-powers",
         "cosines-means",
         "cosines-seconds",

@@ -61,7 +61,7 @@ def _anatomy(result: PlanResult) -> list[str]:
     if any(stage.name.startswith("cosines") for stage in result.stages):
         return [
             "Images are drawn from means and covariances of few cosines of each class; what is "
-            "finer has the power of its band."
+            "finer has the power of its band, and borders that are made up."
         ]
     if result.anatomy_if_named:
         names = " or ".join(result.anatomy_if_named)
