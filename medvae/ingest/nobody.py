@@ -22,7 +22,8 @@ def plain(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Letters and digits alone, without leading zeros."""
+    """Letters and digits alone, without leading zeros and the .0 of a spreadsheet's number."""
+    text = re.sub(r"^(\d+)[.]0+$", r"\1", text)
     return "".join(c for c in text if c.isalnum()).lstrip("0")
 
 

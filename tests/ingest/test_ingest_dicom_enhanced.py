@@ -149,6 +149,19 @@ def test_a_localizer_of_three_planes_in_one_image_is_refused(tmp_path: Path) -> 
     assert refused["planes"] == "its slices are in 3 planes, as those of a localizer are"
 
 
+@pytest.mark.parametrize("word", ["LOCALIZER", "PROJECTION IMAGE", "MIP"])
+def test_frames_that_are_no_slices_are_left_out_by_their_type(tmp_path: Path, word: str) -> None:
+    groups = {TYPE: {"FrameType": ["ORIGINAL", "PRIMARY", word, "NONE"]}}
+    write(tmp_path / "all", [image("all", lambda s, _: groups)])
+    write(tmp_path / "one", [image("one", lambda s, _: groups if s else {})])
+    taken, refused, _ = by_patient(tmp_path)
+    assert "all" not in taken
+    assert len(taken["one"]) == 1
+    expected = "localizer" if word == "LOCALIZER" else "projection"
+    assert expected in refused["all"]
+    assert expected in refused["one"]
+
+
 def test_phase_beside_magnitude_is_left_out_and_told(tmp_path: Path) -> None:
     parts = "MAGNITUDE", "PHASE"
     data = image("both", lambda s, _: {TYPE: {"ComplexImageComponent": parts[s]}})

@@ -137,7 +137,8 @@ def test_without_a_class_the_meta_information_and_then_the_modality_say_it(
 @pytest.mark.parametrize(
     ("description", "doubtful"),
     [("MIP", True), ("t2_tse ADC", True), ("3-plane loc", True), ("CBF_map", True),
-     ("Scout", True), ("arterial phase", False), ("phase map", True),
+     ("Scout", True), ("dADC(10^-6)", True), ("eADC", True), ("relCBF", True), ("rCBV", True),
+     ("R2* map", True), ("arterial phase", False), ("phase map", True),
      ("t1_mprage_sag", False), ("Abdomen 5.0 B30f", False),
      ("family", False), ("", False)],
 )  # fmt: skip

@@ -364,6 +364,17 @@ def test_contours_are_filled_and_holes_are_cut(tmp_path: Path) -> None:
     assert "share voxels" in both(save(tmp_path, [made]))[1]
 
 
+def test_points_beside_contours_mark_nothing(tmp_path: Path) -> None:
+    image, liver = series()[0], rectangle((-0.4, -0.4), (3.4, 4.4), 2)
+    made = structures(image, {1: ("Liver", [liver]), 2: ("ISO", [[11.0, 22.0, 35.0]])})
+    plain = one(save(tmp_path / "plain", [structures(image, {1: ("Liver", [liver])})])).volume
+    contour = made.ROIContourSequence[1].ContourSequence[0]
+    contour.ContourGeometricType = "POINT"
+    assert np.array_equal(one(save(tmp_path / "points", [made])).volume.mask, plain.mask)
+    contour.ContourGeometricType = "OPEN_PLANAR"
+    assert "not closed and planar" in both(save(tmp_path / "open", [made]))[1]
+
+
 def test_contours_that_are_nowhere_or_damaged_are_refused(tmp_path: Path) -> None:
     image = series()[0]
     cases = {

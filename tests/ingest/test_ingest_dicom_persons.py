@@ -113,6 +113,15 @@ def test_an_id_that_stands_for_nobody_is_told(tmp_path: Path, patient: str) -> N
     assert [n.partition(",")[0] for n in notes] == ["patients whose PatientID stands for nobody"]
 
 
+def test_an_id_that_a_spreadsheet_made_a_fraction_is_told(tmp_path: Path) -> None:
+    for number, patient in enumerate(("0012345", "12345.0", "12345.5")):
+        scan(tmp_path, number, patient, PatientName=f"N{number}")
+    _, refused, notes = results(tmp_path)
+    assert refused == []
+    (note,) = notes
+    assert note.startswith("patients whose PatientIDs differ in spelling only: 2, such as")
+
+
 @pytest.mark.parametrize(
     "other", ["p-001", "P001", "P 001", "P-001^^^HOSP", "\uff30-\uff10\uff10\uff11"]
 )

@@ -105,6 +105,8 @@ def planes(
             continue
         slices: dict[int, npt.NDArray[np.bool_]] = {}
         for contour in structure.get("ContourSequence") or []:
+            if _kind(contour) == "POINT":
+                continue  # a marker or an isocentre encloses nothing
             points = _points(contour, inverse)
             points[:, 2] = stack.slices_at(points[:, 2])
             left -= len(points)
@@ -117,10 +119,13 @@ def planes(
             yield number, (slice(None), slice(None), at), inside
 
 
+def _kind(contour: Dataset) -> str:
+    return text(contour, "ContourGeometricType").upper()
+
+
 def _points(contour: Dataset, inverse: Affine) -> npt.NDArray[np.float64]:
     """[N, 3] in voxels of the series."""
-    kind = text(contour, "ContourGeometricType").upper()
-    if kind not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
+    if _kind(contour) not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
         raise InputError("it has contours that are not closed and planar: leave these out")
     try:
         flat = np.array([float(value) for value in contour.ContourData], np.float64)

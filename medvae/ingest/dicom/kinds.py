@@ -90,7 +90,8 @@ _DERIVED_CONTRAST = re.compile(r"T1|T2|T2_STAR|PROTON_DENSITY|VELOCITY")
 REAL = re.compile(r"R|R_[A-Z]{1,4}|REAL")
 # Words of a series description that name something else than a scan of anatomy.
 DOUBTFUL = re.compile(
-    r"(^|[^a-z])(mip|minip|adc|fa|colfa|cbf|cbv|mtt|ttp|tmax|perfusion|phase ?(map|image)|pha"
+    r"(^|[^a-z])(mip|minip|[de]?adc|fa|colfa|(rel?[ _]?|r)?(cbf|cbv|mtt)|ttp|tmax|perfusion"
+    r"|k ?trans|phase ?(map|image)|pha|qsm|r2[*]|t2[*] ?map"
     r"|b0 ?map|field ?map|localizer|loc|scout|survey|surview|topogram|plan scan|3.?plane"
     r"|t[12] ?map|b1 ?map|fat ?frac(tion)?|pdff|stiffness|elastogra\w+|mre|subtraction"
     r"|projections?|vrt|3d ?render\w*)([^a-z]|$)"
@@ -139,11 +140,7 @@ def why_not(header: Dataset) -> str:
         return _foreign(storage_of(header))
     if reason := _contradiction(header):
         return reason
-    words = image_type(header)
-    for word, reason in NOT_VOLUMES.items():
-        if any(word in w for w in words):
-            return reason
-    if reason := no_anatomy(words):
+    if reason := no_anatomy(image_type(header)):
         return reason
     if (parts := whole(header, "InConcatenationTotalNumber") or 1) > 1:
         number = whole(header, "InConcatenationNumber") or "?"
@@ -204,6 +201,9 @@ def is_doubtful(header: Dataset) -> bool:
 
 def no_anatomy(words: list[str]) -> str:
     """Why words of ImageType name no picture of anatomy; empty where they may name one."""
+    for part, reason in NOT_VOLUMES.items():
+        if any(part in word for word in words):
+            return reason
     # The first two words are ORIGINAL or DERIVED, PRIMARY or SECONDARY.
     for word in words[2:]:
         for pattern, what in _NOT_ANATOMY:
