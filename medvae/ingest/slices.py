@@ -36,7 +36,8 @@ TRAITS = (
 OF_PASSES = TRAITS.index("acquisition number")
 BY = Traits(
     TRAITS,
-    of_scans=frozenset({"echo number", "b-value", "time point"}),
+    # Writers give slices of one scan several image types (with NORM and without).
+    of_scans=frozenset({*TRAITS[1 : TRAITS.index("series number")], "slice thickness"}),
     of_passes=frozenset({"acquisition number"}),
 )
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")

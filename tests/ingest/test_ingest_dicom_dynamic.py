@@ -58,6 +58,10 @@ APART: dict[str, tuple[str, Change]] = {
     "b-value": ("b-value", lambda t: {"DiffusionBValue": 1000.0 * t}),
     "echo-number": ("echo number", lambda t: {"EchoNumbers": t + 1}),
     "echo-time": ("echo time", lambda t: {"EchoTime": 5.0 + 30 * t}),
+    "inversion": ("inversion time", lambda t: {"InversionTime": 100.0 + 800 * t}),
+    "flip-angle": ("flip angle", lambda t: {"FlipAngle": 5.0 + 25 * t}),
+    "kernel": ("kernel", lambda t: {"ConvolutionKernel": ("B30f", "B70f")[t]}),
+    "voltage": ("tube voltage", lambda t: {"KVP": 80 + 60 * t}),
     "trigger-time": ("trigger time", lambda t: {"TriggerTime": 300.0 * t}),
     "acquisition-time": ("acquisition time", lambda t: {"AcquisitionTime": f"12000{t}.5"}),
 }
@@ -119,22 +123,28 @@ def test_phases_that_each_place_counts_anew_are_volumes_in_their_order(
     assert np.array_equal(frames[0].volume.voxels[1], stacks[1].transpose(2, 1, 0)[::-1, ::-1])
 
 
-def test_thin_slices_of_two_time_points_are_not_one_scan(tmp_path: Path) -> None:
-    change = APART["time-point"][1]
-    write(tmp_path / "thin", dynamic("thin", change, shift=STEP / 2, thick=STEP / 2))
-    taken, _, _ = by_patient(tmp_path)
-    assert [one.shape[2] for one in taken["thin"]] == [SLICES, SLICES]
+OF_PASSES = ("trigger-time", "acquisition-time")
+
+
+def test_thin_slices_between_those_of_another_scan_are_not_one_scan(tmp_path: Path) -> None:
+    for name in APART.keys() - set(OF_PASSES):
+        slices = dynamic(name, APART[name][1], shift=STEP / 2, thick=STEP / 2)
+        write(tmp_path / name, slices)
+    taken, refused, _ = by_patient(tmp_path)
+    assert refused == {}
+    assert [[one.shape[2] for one in volumes] for volumes in taken.values()] == [
+        [SLICES, SLICES]
+    ] * (len(APART) - len(OF_PASSES))
 
 
 def test_passes_of_one_scan_at_two_times_are_one_volume(tmp_path: Path) -> None:
     """Odd slices first, then even ones, without a gap: each pass has a time of its own."""
-    for name, (_, change) in APART.items():
-        if name in ("trigger-time", "acquisition-time", "echo-time"):
-            slices = dynamic(name, change, shift=STEP / 2, thick=STEP / 2)
-            write(tmp_path / name, slices)
+    for name in OF_PASSES:
+        slices = dynamic(name, APART[name][1], shift=STEP / 2, thick=STEP / 2)
+        write(tmp_path / name, slices)
     taken, refused, notes = by_patient(tmp_path)
     assert (refused, notes) == ({}, [])
-    assert [[one.shape[2] for one in volumes] for volumes in taken.values()] == [[12]] * 3
+    assert [[one.shape[2] for one in volumes] for volumes in taken.values()] == [[12]] * 2
 
 
 def test_frames_are_told_apart_where_their_ranges_overlap_by_more_than_half() -> None:

@@ -44,7 +44,7 @@ DIMENSIONS = (
 )
 TYPES = ("frame type", "signal component")
 # Frames of one scan may differ in those from here on.
-OF_SCANS = frozenset(name for name, _, _ in DIMENSIONS[:12])
+OF_SCANS = frozenset({*(name for name, _, _ in DIMENSIONS[:12]), "tube voltage", "kernel"})
 # What the writer of an image counts, in dimensions of its own; one of them counts places.
 MOST_INDICES = 8
 BY = Traits(
