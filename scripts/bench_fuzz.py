@@ -40,7 +40,7 @@ from medvae.errors import InputError, IntegrityError
 from medvae.ingest.facts import allowed
 from medvae.ingest.inputs import opened
 from medvae.ingest.records import Limits
-from medvae.ingest.slices import slice_of
+from medvae.ingest.slices import Known, slice_of
 from medvae.ingest.worker import JOBS
 from medvae.volume import Volume
 
@@ -266,11 +266,11 @@ def _picture(seed: Seed, files: list[bytes]) -> str:
 
 def _series(seed: Seed, files: list[bytes]) -> str:
     told, _ = _job("headers")({"salt": SALT}, map(io.BytesIO, files), LIMITS)
-    slices = []
+    slices, known = [], Known()
     for summary in told["ok"]:
         if summary.get("refused") or summary.get("foreign") or summary.get("skip"):
             raise InputError("refused in the first pass")
-        slices.append(slice_of(None, summary))  # type: ignore[arg-type]
+        slices.append(slice_of(None, summary, known))  # type: ignore[arg-type]
     images = [s for s in slices if not s.marks]
     marks = [s for s in slices if s.marks]
     if not images:
@@ -303,7 +303,7 @@ def _checked(answer: dict[str, Any], data: bytes) -> str:
         return "a volume that its reader refuses"
     if not allowed(volume.meta, {}):
         return "facts that are not of the kinds that are kept"
-    if CANARY.encode() in data or CANARY in json.dumps(answer):
+    if CANARY.encode() in bytes(data) or CANARY in json.dumps(answer):
         return "a word of free text"
     return ""
 

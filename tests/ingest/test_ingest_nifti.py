@@ -114,7 +114,7 @@ REFUSED = {
     "complex": (nifti(np.zeros((3, 3, 3), np.complex64)), "complex"),
     "unknown type": (patched(GOOD, 70, b"\x39\x30"), "type"),
     "disagree": (nifti(change=disagree), "disagree"),
-    "pair": (patched(GOOD, 344, b"ni1\0"), "separate"),
+    "pair": (patched(GOOD, 344, b"ni1\0"), "separate|header of a NIfTI pair"),
     "no magic": (patched(GOOD, 344, b"XXXX"), "mark"),
     "dim 0": (patched(GOOD, 40, b"\x09\0"), "dimensions"),
     "claims 32767^3": (patched(GOOD, 42, b"\xff\x7f" * 3), "allowed"),

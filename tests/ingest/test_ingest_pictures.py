@@ -98,7 +98,7 @@ def test_the_orientation_of_a_camera_is_applied_and_its_facts_are_dropped(tmp_pa
     found = taken(path)
     np.testing.assert_array_equal(seen(found), np.rot90(GREY, -1))
     assert b"JANE" in path.read_bytes()
-    assert b"JANE" not in found.volume.to_bytes()
+    assert b"JANE" not in bytes(found.volume.to_bytes())
 
 
 def test_an_opaque_alpha_is_left_out_and_a_transparent_one_refused(tmp_path: Path) -> None:
