@@ -9,7 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 from ingest_makers import is_sentence
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medvae.ingest import Ingested, Quarantined, read
@@ -34,6 +36,10 @@ def save(path: Path, **changes: Any) -> Path:
     for name, value in changes.items():
         if value is None:
             delattr(head, name)
+        elif isinstance(value, str) and name.startswith(("Rescale", "Window")):
+            # As writers leave it, which pydicom would refuse to write as a number.
+            head[name] = DataElement(Tag(name), "LO", value)
+            head[name].VR = "DS"
         else:
             setattr(head, name, value)
     head.file_meta = FileMetaDataset()
@@ -102,6 +108,11 @@ def test_without_a_window_all_bits_are_taken_and_a_note_says_so(tmp_path: Path) 
     np.testing.assert_allclose(rows(path), STORED / 4095.0 * 255, atol=1e-3)
 
 
+def test_a_decimal_comma_in_a_window_is_a_point(tmp_path: Path) -> None:
+    commas = {"WindowCenter": "600,0", "WindowWidth": "801,0", "RescaleIntercept": "0,0"}
+    assert np.array_equal(rows(save(tmp_path / "a.dcm", **commas)), rows(save(tmp_path / "b.dcm")))
+
+
 def test_two_views_of_a_study_are_two_pictures_of_one_patient(tmp_path: Path) -> None:
     study, series = generate_uid(), generate_uid()
     for number, name in enumerate("ab"):
@@ -121,6 +132,9 @@ def test_two_views_of_a_study_are_two_pictures_of_one_patient(tmp_path: Path) ->
         ({"PixelData": STORED.tobytes()[:-20]}, ""),
         ({"PixelData": b"\1\0" * STORED.size}, "all its pixels are the same"),
         ({"RescaleSlope": 0}, "scale is 0"),
+        ({"RescaleSlope": "two"}, "its RescaleSlope cannot be read"),
+        ({"RescaleIntercept": "1.2.3"}, "its RescaleIntercept cannot be read"),
+        ({"WindowCenter": "middle"}, "its WindowCenter cannot be read"),
         ({"PatientID": None}, "no PatientID"),
     ],
 )

@@ -19,7 +19,7 @@ from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_data
 from medvae.ingest.dicom.headers import file_key
 from medvae.ingest.dicom.kinds import modality_of, why_not
 from medvae.ingest.dicom.pixels import checked_pixels, padding
-from medvae.ingest.dicom.values import floats, number, text, whole
+from medvae.ingest.dicom.values import floats, floats_in, text, whole
 from medvae.ingest.records import Limits
 from medvae.volume import Volume
 
@@ -68,7 +68,7 @@ def radiograph_job(
 def _shown(data: Dataset, limits: Limits) -> tuple[Pixels, list[str]]:
     """[rows, columns] 0 to 255, and kinds of `notices`."""
     stored = checked_pixels(data, limits.voxels)
-    slope, intercept = (number(data, f"Rescale{name}") for name in ("Slope", "Intercept"))
+    slope, intercept = _first(data, "RescaleSlope"), _first(data, "RescaleIntercept")
     slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if not (np.isfinite([slope, intercept]).all() and slope):
         raise InputError("its intensity scale is 0 or not a finite number")
@@ -134,14 +134,16 @@ def _through(item: Dataset, values: Pixels) -> Pixels:
 
 
 def _first(data: Dataset, name: str) -> float | None:
-    """The first of several windows; None where there is none or no number."""
-    value = data.get(name)
-    many = value if isinstance(value, (list, tuple)) or hasattr(value, "__iter__") else [value]
-    try:
-        found = float(next(iter(many)))
-    except (TypeError, ValueError, StopIteration):
-        return None
-    return found if np.isfinite(found) else None
+    """The first number of an element, as of several windows; None where there is none.
+
+    Raises:
+        InputError: what is there is no number.
+    """
+    stored = text(data, name).partition("\\")[0].strip()
+    values = floats_in(stored.encode("latin-1", "replace"), 1)
+    if stored and values is None:
+        raise InputError(f"its {name} cannot be read: expected a number")
+    return values[0] if values else None
 
 
 def _spacing(data: Dataset) -> tuple[float, float]:
