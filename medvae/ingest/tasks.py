@@ -32,6 +32,10 @@ from medvae.ingest.subjects import Subjects, clean_subject
 from medvae.ingest.trees import File, Tree
 
 ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
+MASK_ALONE = (
+    "it is named like a label map, and no scan beside it has a name that fits: put it into labels/ "
+    "beside images/, give its folder with --labels, or, with scans of DICOM, as DICOM SEG"
+)
 # Folders of a BIDS data set that hold no source images.
 NOT_SOURCE = ("derivatives", "code", "stimuli")
 
@@ -151,6 +155,8 @@ class Scanning:
             masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
+        if own and not self.options.files_are_patients and self._is_named_mask(file):
+            return Quarantined(file.source, MASK_ALONE)
         if self._bids:
             self._suffixes.add(bids.suffix(file.name))
         modality = self.options.modality or (bids.modality_of(file.name) if self._bids else None)
@@ -312,6 +318,10 @@ class Scanning:
         if not bids.is_scan(file.name):
             return f"it is not in a folder of scans ({bids.scan_folders()})"
         return bids.no_scan(file.name) or self._other_modality(file)
+
+    def _is_named_mask(self, file: File) -> bool:
+        """Whether a file has the name of a label map, and no scan has one that fits."""
+        return bool(file.name) and not self._bids and file.name not in self._pairing.layout.images
 
     def _is_left_out(self, file: File) -> bool:
         """Whether a file is a mask of an image, or of a contrast that was not asked for."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ingest_makers import AFFINE, is_sentence, nifti, one, refusal, save, taken
+from ingest_makers import AFFINE, is_sentence, nifti, one, refusal, save, series, taken, write
 
 from medvae.errors import UsageError
 from medvae.ingest import Ingested, Quarantined, read
@@ -194,6 +194,19 @@ def test_a_label_map_alone_is_no_patient(tmp_path: Path, values: list[int]) -> N
     save(tmp_path / "organ.nii.gz", nifti(mask))
     assert "label map" in refusal(tmp_path, modality="ct")
     assert "label map" in refusal(tmp_path)
+
+
+def test_a_label_map_beside_dicom_costs_no_scan(tmp_path: Path) -> None:
+    """Nobody has to say that files are patients: the one that names none is no scan by its name."""
+    write(tmp_path / "ct", series())
+    save(tmp_path / "seg.nii.gz", nifti(block()))
+    found = list(read([tmp_path], files_are_patients=False))
+    assert [one.subject for one in found if isinstance(one, Ingested)] == ["PAT-1"]
+    (refused,) = [one.reason for one in found if isinstance(one, Quarantined)]
+    assert is_sentence(refused).startswith("it is named like a label map")
+    save(tmp_path / "scan.nii.gz", scan())
+    with pytest.raises(UsageError, match=r"scan\.nii\.gz names no patient"):
+        list(read([tmp_path], files_are_patients=False))
 
 
 def test_an_empty_mask_is_no_patient(tmp_path: Path) -> None:
