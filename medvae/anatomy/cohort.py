@@ -89,6 +89,9 @@ class CohortAnatomy:
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
+        if isinstance(renderer, ClassRenderer) and renderer.related is not None:
+            rest = renderer.public_std**2 - renderer.public_within**2
+            numbers = numbers.with_error(np.sqrt(rest), np.inf)
         places = [
             place.place_of(pose.affine, at)
             for pose, at in zip(group.alignments, centres, strict=True)
@@ -161,7 +164,8 @@ class CohortAnatomy:
         if not isinstance(renderer, ClassRenderer) or renderer.related is None:
             return self
         renderer = renderer.with_earlier_greys()
-        numbers = replace(self.numbers, figures=renderer.public_mean)
+        numbers = self.numbers.with_error(np.zeros_like(self.numbers.figures), 0.0)
+        numbers = replace(numbers, figures=renderer.public_mean)
         return replace(self, renderer=renderer, numbers=numbers)
 
     @cached_property

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy
-from medvae.anatomy.drawing import OutputGrid, Pose, shading
+from medvae.anatomy.drawing import OutputGrid, Pose, Renderer, shading
 from medvae.anatomy.drawing.given import repainted
 from medvae.anatomy.numbers import Numbers, around
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
@@ -33,6 +33,7 @@ _EARLIER: Final = "earlier."
 _SHAPE_SHARE: Final = "shape_share"
 _SHADING_STD: Final = "shading_std"
 _CONTRAST: Final = "knows_contrast"
+_GREYS_APART: Final = "greys_apart"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class AnatomyModel:
         released: mechanism -> its noisy vector, before anything was made of it; audits compare
             patients with it. Empty in a public model.
         shape_share: part of the budget that the mean shape had in the joint vector of means.
+        greys_apart: how many grey values had a part of their own in it; 0: none.
         earlier: numbers of the model that the training went on from, which patients' vectors are
             measured around; None: around public people.
     """
@@ -54,6 +56,7 @@ class AnatomyModel:
     released: Mapping[str, Array] = field(default_factory=dict)
     shape_share: float = SHAPE_SHARE
     earlier: Numbers | None = None
+    greys_apart: int = 0
 
     def to_arrays(self) -> dict[str, Array]:
         """Numbers and releases by name, for a model file."""
@@ -68,6 +71,7 @@ class AnatomyModel:
             _SHAPE_SHARE: np.array(self.shape_share),
             _SHADING_STD: np.array(self.cohort.shading_std),
             _CONTRAST: np.array(float(self.cohort.knows_contrast)),
+            _GREYS_APART: np.array(float(self.greys_apart)),
         }
 
     @classmethod
@@ -85,7 +89,8 @@ class AnatomyModel:
         cohort = cohort.with_shading(float(arrays.get(_SHADING_STD, shading.EARLIER_STD)))
         if not float(arrays.get(_CONTRAST, 0.0)):
             cohort = cohort.with_earlier_greys()
-        return cls(cohort, numbers, released, share, earlier)
+        apart = int(arrays.get(_GREYS_APART, 0.0))
+        return cls(cohort, numbers, released, share, earlier, apart)
 
     @property
     def centre(self) -> Numbers:
@@ -120,7 +125,7 @@ class AnatomyModel:
         person, second = (int(random.integers(len(people))) for _ in range(2))
         placed = _normal(random, numbers.place, numbers.place_std, self.cohort.place_correlation)
         renderer = self.cohort.renderer
-        figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
+        figures = _figures(random, numbers, renderer)
         grid = grid or self.cohort.grid()
         if self.cohort.data.spacing is None:
             # The entry's whole box: patients' field of view decides nothing but its jitter.
@@ -155,7 +160,7 @@ class AnatomyModel:
         numbers = self.numbers.of_class(category).of_site(site)
         person = int(random.integers(len(self.cohort.people)))
         renderer = self.cohort.renderer
-        figures = _normal(random, numbers.figures, numbers.figures_std, renderer.public_correlation)
+        figures = _figures(random, numbers, renderer)
         figures = renderer.of_given_labels(figures)
         x, y, z = labels.labels.shape
         grid = OutputGrid(labels.affine, (x, y, z))
@@ -190,6 +195,11 @@ def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
         for name, values in arrays.items()
         if name.startswith(prefix)
     }
+
+
+def _figures(random: np.random.Generator, numbers: Numbers, renderer: Renderer) -> Array:
+    correlation = renderer.correlation_of(numbers)
+    return _normal(random, numbers.figures, numbers.figures_std, correlation)
 
 
 def _normal(random: np.random.Generator, mean: Array, std: Array, correlation: Array) -> Array:

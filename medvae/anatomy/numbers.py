@@ -24,6 +24,10 @@ class Numbers:
         figures, figures_std: [F] what the entry's renderer measures.
         figures_within: [F] how much people of one cohort differ, publicly; where the mean is known,
             `figures_std` is near it.
+        figures_error: [F] how much of `figures_std` is the error of the mean; empty where that is
+            not distinguished from what people differ by.
+        figures_noise: [F] noise deviation of the released mean, in public deviations; infinite
+            where nothing was released. Empty with `figures_error`.
         class_shares: [C] how often each class is; empty where the cohort has no classes.
         class_place, class_shape, class_figures: [C, ...] what each class adds to the means.
         site_shares: [S] how much of the cohort each site has; empty where it has no sites.
@@ -37,12 +41,23 @@ class Numbers:
     figures: Array
     figures_std: Array
     figures_within: Array
+    figures_error: Array = field(default_factory=lambda: np.zeros(0))
+    figures_noise: Array = field(default_factory=lambda: np.zeros(0))
     class_shares: Array = field(default_factory=lambda: np.zeros(0))
     class_place: Array = field(default_factory=lambda: np.zeros(0))
     class_shape: Array = field(default_factory=lambda: np.zeros(0))
     class_figures: Array = field(default_factory=lambda: np.zeros(0))
     site_shares: Array = field(default_factory=lambda: np.zeros(0))
     site_figures: Array = field(default_factory=lambda: np.zeros(0))
+
+    def with_error(self, error: Array, noise: Array | float) -> Numbers:
+        """The same where [F] `error` of the figures' deviations is that of their mean.
+
+        Without any error it is not distinguished.
+        """
+        if not error.any():
+            return replace(self, figures_error=np.zeros(0), figures_noise=np.zeros(0))
+        return replace(self, figures_error=error, figures_noise=noise + np.zeros_like(error))
 
     @property
     def classes(self) -> int:
@@ -93,20 +108,22 @@ class Numbers:
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         stored_names = _ALWAYS | (_OF_CLASSES if self.classes else set())
         stored_names |= _OF_SITES if self.sites else set()
+        stored_names |= _OF_ERROR if len(self.figures_error) else set()
         return {name: values for name, values in arrays.items() if name in stored_names}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Numbers:
         """Read back `to_arrays`. KeyError where one is missing."""
         names = set(_ALWAYS)
-        for optional in (_OF_CLASSES, _OF_SITES):
+        for optional in (_OF_CLASSES, _OF_SITES, _OF_ERROR):
             names |= optional if optional & set(arrays) else set()
         return cls(**{name: np.asarray(arrays[name]) for name in names})
 
 
 _OF_CLASSES = {"class_shares", "class_place", "class_shape", "class_figures"}
 _OF_SITES = {"site_shares", "site_figures"}
-_ALWAYS = {attribute.name for attribute in fields(Numbers)} - _OF_CLASSES - _OF_SITES
+_OF_ERROR = {"figures_error", "figures_noise"}
+_ALWAYS = {each.name for each in fields(Numbers)} - _OF_CLASSES - _OF_SITES - _OF_ERROR
 
 
 def around(numbers: Numbers) -> Numbers:
@@ -114,7 +131,8 @@ def around(numbers: Numbers) -> Numbers:
 
     People differ from them by what was released, no longer by what is known publicly.
     """
-    return replace(numbers, figures_within=numbers.figures_std)
+    known = numbers.with_error(np.zeros_like(numbers.figures), 0.0)
+    return replace(known, figures_within=numbers.figures_std)
 
 
 def _within(std: Array, shares: Array, changes: Array) -> Array:

@@ -151,7 +151,14 @@ class Means:
             if name in maps:
                 self._add(name, released, maps[name][1].clip, exact=True)
                 continue
-            parts = parts_of(name, len(released), model.centre, cohort.bands, model.shape_share)
+            parts = parts_of(
+                name,
+                len(released),
+                model.centre,
+                cohort.bands,
+                model.shape_share,
+                model.greys_apart,
+            )
             own = joined(parts)
             joints[name] = (parts, own)
             self._add(name, released, own.clip, exact=True)

@@ -206,12 +206,13 @@ def fit_anatomy(
     measurements = list(_measured(cohort, patients, release, workers, progress))
     centre, bands = cohort.numbers if earlier is None else earlier.known, cohort.bands
     before = None if earlier is None else earlier.numbers
-    model = AnatomyModel(cohort, centre, maps, earlier=before)
-    count = None if cohort.entry is None else _coefficients(centre, bands, release)
+    apart = cohort.renderer.greys_apart
+    model = AnatomyModel(cohort, centre, maps, earlier=before, greys_apart=apart)
+    count = None if cohort.entry is None else _coefficients(centre, bands, release, apart)
     classes, sites = cohort.data.classes, len(cohort.data.sites or ())
     # Of a model that is trained on, what goes together is how its patients differ: not known.
     related = cohort.renderer.related if earlier is None else None
-    means = mean_parts(centre, bands, count, related=related)
+    means = mean_parts(centre, bands, count, related=related, greys=apart)
     planned = [(MEANS, means), (SPREADS, spread_parts(centre, bands))]
     if classes > 0:
         planned.append((CLASSES, class_parts(centre, bands, classes)))
@@ -286,7 +287,7 @@ def _vector(
     )
 
 
-def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease) -> int:
+def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease, greys: int) -> int:
     """How many coefficients an axis are released: as many as noise leaves something of.
 
     Public: N, the plan's noise and the dimension decide.
@@ -294,7 +295,7 @@ def _coefficients(public: Numbers, bands: Bands, release: PlannedRelease) -> int
     ends = np.cumsum(np.bincount(bands.of, minlength=bands.count))
     largest = int(ends[0])
     for count in (int(end) for end in ends[1:]):
-        joined = joint.joined(mean_parts(public, bands, count))
+        joined = joint.joined(mean_parts(public, bands, count, greys=greys))
         sigma = joined.sigma("shape", release.sigma(MEANS, joined.clip))
         if sigma <= MOST_NOISE:
             largest = count

@@ -11,10 +11,12 @@ import torch
 from medvae.anatomy.collection import AlignedEntry, Group, PersonMaps, align
 from medvae.anatomy.drawing import OutputGrid, Pose
 from medvae.anatomy.drawing.classes import ClassRenderer
+from medvae.anatomy.drawing.expected import SCANNER
 from medvae.anatomy.drawing.soft import SoftLabels
 from medvae.anatomy.drawing.texture import field, patches
 from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.matching import match
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import register
 from medvae.anatomy.registration.geometry import affine_points
@@ -91,6 +93,25 @@ def test_sides_are_one_tissue_and_shares_sum_to_one(renderer):
         assert numbers.shape == (len(renderer.names),)
     assert (renderer.public_std > 0).all()
     assert renderer.public_correlation.shape == (len(renderer.names),) * 2
+
+
+def test_people_of_one_scanner_are_alike_and_what_is_not_known_is_as_contrasts_are(renderer):
+    count, std = renderer.greys_apart, renderer.public_std
+    public = public_numbers_of(renderer)
+    for noise in (0.0, 0.5, np.inf):
+        matrix = renderer.correlation_of(public.with_error(0.9 * std, noise))
+        np.testing.assert_allclose(np.diag(matrix), 1.0)
+        assert np.linalg.eigvalsh(matrix)[0] > -1e-9
+    # All of the deviation is what people differ by, or none of it is.
+    exact = renderer.correlation_of(public.with_error(1e-9 * std, 0.5))[:count, :count]
+    np.testing.assert_allclose(exact[~np.eye(count, dtype=bool)], SCANNER, atol=1e-6)
+    unknown = renderer.correlation_of(public.with_error(std, np.inf))
+    np.testing.assert_allclose(unknown, renderer.public_correlation, atol=1e-6)
+
+
+def public_numbers_of(renderer: ClassRenderer) -> Numbers:
+    figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
+    return Numbers(np.zeros(12), np.ones(12), np.zeros((3, 1)), np.ones((3, 1)), *figures)
 
 
 def test_the_template_has_a_channel_a_cohort_label(renderer, people):

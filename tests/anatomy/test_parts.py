@@ -9,7 +9,7 @@ import pytest
 
 from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
-from medvae.anatomy.numbers import Numbers
+from medvae.anatomy.numbers import Numbers, around
 from medvae.anatomy.parts import (
     EARLIER_SHAPE_SHARE,
     SHAPE_SHARE,
@@ -26,6 +26,7 @@ from medvae.anatomy.parts import (
 from medvae.anatomy.parts import MEANS as MEANS_MECHANISM
 from medvae.anatomy.parts.base import toward_common, toward_zero
 from medvae.anatomy.registration import CosineBasis
+from medvae.anatomy.related import Related
 from medvae.privacy import joint
 from tests.anatomy.phantoms import BOX
 
@@ -46,6 +47,8 @@ PARTS = [
     MeanShape(PUBLIC, BANDS, K),
     MeanShape(PUBLIC, BANDS, 9),
     MeanFigures(PUBLIC),
+    MeanFigures(PUBLIC, Related(np.eye(F), np.zeros(F, int)), stop=3, name="greys"),
+    MeanFigures(PUBLIC, start=3),
     PlaceSpread(PUBLIC),
     ShapeSpread(PUBLIC, BANDS),
     FiguresSpread(PUBLIC),
@@ -201,14 +204,51 @@ def test_what_noise_leaves_unknown_of_a_mean_is_drawn():
     np.testing.assert_allclose(after, doubtful)
 
 
+@pytest.mark.parametrize("related", [None, Related(np.eye(F), np.arange(F) // 3)])
+def test_a_part_of_the_figures_leaves_the_others_as_they_are(related):
+    public = replace(PUBLIC, figures_within=0.4 * PUBLIC.figures_std)
+    public = public.with_error(0.9 * public.figures_std, np.inf)
+    parts = [
+        MeanFigures(public, related, stop=3, name="greys"),
+        MeanFigures(public, related, start=3),
+    ]
+    cohort = people(5)
+    vectors = [mean_of(part, cohort) for part in parts]
+    whole = mean_of(MeanFigures(public, related), cohort)
+    np.testing.assert_array_equal(np.concatenate(vectors), whole)
+    numbers = parts[1].estimate(np.full(F - 3, 3.0), 0.5, public)
+    np.testing.assert_array_equal(numbers.figures[:3], public.figures[:3])
+    np.testing.assert_array_equal(numbers.figures_std[:3], public.figures_std[:3])
+    assert (numbers.figures[3:] != public.figures[3:]).all()
+    both = parts[0].estimate(np.full(3, 3.0), 0.1, numbers)
+    np.testing.assert_array_equal(both.figures[3:], numbers.figures[3:])
+    assert (both.figures[:3] != public.figures[:3]).all()
+    noise = [np.inf] * F if related is None else [0.1] * 3 + [0.5] * (F - 3)
+    np.testing.assert_array_equal(both.figures_noise, noise)
+
+
+def test_what_is_not_known_of_a_mean_is_stored_beside_it():
+    told = PUBLIC.with_error(0.5 * PUBLIC.figures_std, 0.7)
+    again = Numbers.from_arrays(told.to_arrays())
+    np.testing.assert_array_equal(again.figures_error, told.figures_error)
+    np.testing.assert_array_equal(again.figures_noise, np.full(F, 0.7))
+    assert not len(Numbers.from_arrays(PUBLIC.to_arrays()).figures_error)
+    # Whoever trains on measures around it; how people differ is then all that there is.
+    assert not len(around(told).figures_error)
+    assert not len(told.with_error(np.zeros(F), 0.7).figures_noise)
+
+
+@pytest.mark.parametrize("greys", [0, 3])
 @pytest.mark.parametrize("share", [SHAPE_SHARE, EARLIER_SHAPE_SHARE])
-def test_a_released_vector_is_read_back_by_the_shares_that_it_was_released_with(share):
+def test_a_released_vector_is_read_back_by_the_shares_that_it_was_released_with(share, greys):
     """Audits of models of any version compare patients with what those models released."""
-    parts = mean_parts(PUBLIC, BANDS, 9, share)
+    parts = mean_parts(PUBLIC, BANDS, 9, share, greys=greys)
     own = joint.joined(parts)
     vectors = {part.name: np.full(part.dimension, 0.1) for part in parts}
     released = own.join(vectors)
-    again = joint.joined(parts_of(MEANS_MECHANISM, len(released), PUBLIC, BANDS, share))
+    read = parts_of(MEANS_MECHANISM, len(released), PUBLIC, BANDS, share, greys)
+    assert [part.name for part in read] == [part.name for part in parts]
+    again = joint.joined(read)
     for name, values in again.split(released).items():
         assert np.allclose(values, vectors[name])
     other = joint.joined(parts_of(MEANS_MECHANISM, len(released), PUBLIC, BANDS, 0.5))

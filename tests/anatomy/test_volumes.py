@@ -183,7 +183,9 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     arrays = AnatomyModel(cohort, cohort.numbers).to_arrays()
     for name in ("figures", "figures_std", "figures_within"):
         arrays[name] = arrays[name][:older]
-    del arrays["shape_share"], arrays["shading_std"], arrays["knows_contrast"]
+    today = {"shape_share", "shading_std", "knows_contrast", "greys_apart"}
+    for name in today | {"figures_error", "figures_noise"}:
+        del arrays[name]
     model = AnatomyModel.read(cohort, arrays)
     # Audits divide what it released by the shares that it was released with.
     assert model.shape_share == model.to_arrays()["shape_share"] == EARLIER_SHAPE_SHARE
@@ -197,6 +199,11 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     older_renderer = model.cohort.renderer
     known, _ = textbook(older_renderer.components.names)
     assert older_renderer.related is None
+    assert model.greys_apart == 0
+    assert not len(model.cohort.numbers.figures_error)
+    np.testing.assert_array_equal(
+        older_renderer.correlation_of(model.numbers), older_renderer.public_correlation
+    )
     assert model.to_arrays()["knows_contrast"] == 0.0
     for figures in (older_renderer.public_mean, model.cohort.numbers.figures):
         np.testing.assert_array_equal(figures[: len(known)], known)

@@ -34,6 +34,7 @@ from medvae.anatomy.drawing.texture import (
     field,
     patches,
 )
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
 from medvae.anatomy.registration.geometry import Array, affine_points
 from medvae.anatomy.registration.subject import Maps, class_shares
@@ -161,6 +162,17 @@ class ClassRenderer:
     @property
     def public_correlation(self) -> Array:
         return self._expected.correlation
+
+    @property
+    def greys_apart(self) -> int:
+        return 0 if self.related is None else len(self._expected.mean.means)
+
+    def correlation_of(self, numbers: Numbers) -> Array:
+        if not len(numbers.figures_error) or self.related is None:
+            return self._expected.correlation
+        return self._expected.correlation_of(
+            numbers.figures_std, numbers.figures_error, numbers.figures_noise
+        )
 
     @property
     def related(self) -> Related | None:

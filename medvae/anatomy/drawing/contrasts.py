@@ -30,11 +30,11 @@ from medvae.anatomy.registration.geometry import Array
 COUNT: Final = 4096
 # How much logarithms of relaxation times differ between people and publications; those of grey
 # tissues all at once; and of proton densities.
-T1_STD, GREY_T1_STD, DENSITY_STD = 0.07, 0.05, 0.03
+T1_STD, GREY_T1_STD, DENSITY_STD = 0.05, 0.05, 0.03
 # Tissues that relax slower than this part of grey matter differ with it.
 AS_GREY = 0.8
 # Of the logarithm of the scale: how bright the brightest part of an image is differs.
-SCALE_STD = 0.2
+SCALE_STD = 0.25
 # What is brightest in a T1-weighted image, relative to white matter, where little fat is seen.
 OVER_WHITE = 1.4
 # Part of the fat's signal that is left where it is suppressed, and how often it is.
@@ -45,7 +45,7 @@ WALLS, WALLS_STD = 0.25, 0.6
 FATTY = 0.05, 0.35
 # What the equations leave out (magnetisation transfer, borders of masks), on the scale of [0, 1];
 # the same of fat, blood and mixtures; and of the logarithm where no relaxation is known (bone).
-REST_STD, UNSURE_REST_STD, UNKNOWN_STD = 0.057, 0.15, 0.3
+REST_STD, UNSURE_REST_STD, UNKNOWN_STD = 0.02, 0.25, 0.3
 # At most this part of a tissue's variance is common with others.
 COMMON = 0.97
 
@@ -94,9 +94,9 @@ class _Tissues:
         self._walls = random.beta(2.0, 8.0, COUNT) * WALLS / 0.2
         if contrast == "t1":
             white = OVER_WHITE * self._white
-            is_fat = random.random(COUNT)
-            # Between the two, for the part of fat in the field of view differs.
-            brightest = white ** (1.0 - is_fat) * np.maximum(white, self._fat) ** is_fat
+            # Nearer to it, for little of a field of view is fat.
+            share = 0.5 * random.random(COUNT)
+            brightest = white ** (1.0 - share) * np.maximum(white, self._fat) ** share
         else:
             brightest = np.max([self._white, self._grey, self._fat, fluid], axis=0)
         self.brightest: Array = np.asarray(brightest)

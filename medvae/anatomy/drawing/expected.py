@@ -25,6 +25,8 @@ DEVIATION, DIVIDED_DEVIATION, AIR_DEVIATION = 0.06, 0.15, 0.005
 DEVIATION_STD, AIR_DEVIATION_STD = 0.05, 0.01
 # Correlation between people of the grey values of tissues, and of their deviations.
 ALIKE = 0.6
+# The same of grey values of one scanner and contrast: what differs is the scale of the image.
+SCANNER = 0.9
 # The kinds of figures from which on they are not alike (see `Expected._kinds`).
 _SHADING: Final = 2
 
@@ -110,6 +112,28 @@ class Expected:
             count = len(self.greys.mean)
             matrix[:count, :count] = self.greys.correlation
         return np.asarray(matrix)
+
+    def correlation_of(self, std: Array, error: Array, noise: Array) -> Array:
+        """[F, F] of figures of deviation [F] `std`, of which [F] `error` is that of the mean.
+
+        People of one cohort are brighter or darker in all tissues at once; what is not known of
+        the cohort is as tissues go together in a contrast.
+
+        noise: [F] see `Numbers.figures_noise`.
+        """
+        assert self.greys is not None
+        assert self.related is not None
+        alike = replace(self, greys=None).correlation
+        count = len(self.greys.mean)
+        own = np.where(np.eye(count) > 0.0, 1.0, SCANNER)
+        alike[:count, :count] = own
+        unknown = self.related.unknown(noise)
+        scale = np.sqrt(np.maximum(np.diag(unknown), 1e-12))
+        within = np.sqrt(np.maximum(std**2 - error**2, 0.0))
+        covariance = alike * np.outer(within, within)
+        covariance += unknown * np.outer(error / scale, error / scale)
+        total = np.sqrt(np.maximum(np.diag(covariance), 1e-24))
+        return np.asarray(covariance / np.outer(total, total))
 
     @property
     def related(self) -> Related | None:

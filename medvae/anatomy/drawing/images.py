@@ -11,6 +11,7 @@ import torch
 
 from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment, sampling, signed_distances
 from medvae.anatomy.registration.geometry import Array, transform
 from medvae.anatomy.related import Related
@@ -82,6 +83,13 @@ class ImageRenderer:
     @property
     def public_correlation(self) -> Array:
         return self._correlation
+
+    @property
+    def greys_apart(self) -> int:
+        return 0
+
+    def correlation_of(self, numbers: Numbers) -> Array:
+        return self.public_correlation
 
     @property
     def related(self) -> Related:

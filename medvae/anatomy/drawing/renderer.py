@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.related import Related
@@ -44,6 +45,13 @@ class Renderer(Protocol):
     @property
     def public_correlation(self) -> Array:
         """[F, F] correlation between people; the identity where nothing is known of it."""
+
+    @property
+    def greys_apart(self) -> int:
+        """How many figures, from the first on, are grey values that are released apart; 0: none."""
+
+    def correlation_of(self, numbers: Numbers) -> Array:
+        """[F, F] of the figures of people of a cohort of which these numbers were released."""
 
     @property
     def related(self) -> Related | None:

@@ -40,10 +40,10 @@ def protocols(contrast: Contrast, count: int, random: np.random.Generator) -> Pr
 
 
 def _t1_weighted(is_high: npt.NDArray[np.bool_], random: np.random.Generator) -> Signal:
-    """Spoiled gradient echo, MP-RAGE or spin echo, one as often as another."""
+    """MP-RAGE as often as spoiled gradient echo and spin echo together."""
     spin_echo = _spin_echo(repetition=(400.0, 700.0), echo=(8.0, 15.0))
-    kinds = [made(is_high, random) for made in (_spoiled, _prepared, spin_echo)]
-    kind = random.integers(len(kinds), size=len(is_high))
+    kinds = [made(is_high, random) for made in (_prepared, _spoiled, spin_echo)]
+    kind = random.choice(3, p=[0.5, 0.25, 0.25], size=len(is_high))
 
     def signal(t1: Array, t2: float) -> Array:
         of_kinds = np.stack([np.broadcast_to(each(t1, t2), kind.shape) for each in kinds])

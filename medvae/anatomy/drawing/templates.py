@@ -12,6 +12,7 @@ from medvae.anatomy.drawing.cells import cells
 from medvae.anatomy.drawing.layers import Layers, figure_names, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.drawing.texture import field
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment, sampling
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan
@@ -88,6 +89,13 @@ class TemplateRenderer:
     @property
     def public_correlation(self) -> Array:
         return np.eye(len(self.names))
+
+    @property
+    def greys_apart(self) -> int:
+        return 0
+
+    def correlation_of(self, numbers: Numbers) -> Array:
+        return self.public_correlation
 
     @property
     def related(self) -> None:

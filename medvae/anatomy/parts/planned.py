@@ -8,7 +8,7 @@ from medvae.anatomy.bands import Bands
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts.base import Part
 from medvae.anatomy.parts.classes import ClassFigures, ClassPlace, ClassShape, ClassShares
-from medvae.anatomy.parts.means import SHAPE_SHARE, MeanFigures, MeanPlace, MeanShape
+from medvae.anatomy.parts.means import OTHERS_SHARE, SHAPE_SHARE, MeanFigures, MeanPlace, MeanShape
 from medvae.anatomy.parts.sites import SiteFigures, SiteShares
 from medvae.anatomy.parts.spreads import FiguresSpread, PlaceSpread, ShapeSpread
 from medvae.anatomy.related import Related
@@ -25,6 +25,7 @@ def mean_parts(
     count: int | None,
     shape_share: float = SHAPE_SHARE,
     related: Related | None = None,
+    greys: int = 0,
 ) -> list[Part]:
     """What `MEANS` releases.
 
@@ -32,8 +33,16 @@ def mean_parts(
         maps that are the patients' own means.
     shape_share: part of the budget that the shape has beside the others.
     related: how figures go together, to read a release by; None: as if they did not.
+    greys: how many of the figures, from the first on, are grey values with a part of their own.
     """
-    parts: list[Part] = [MeanPlace(public), MeanFigures(public, related)]
+    parts: list[Part] = [MeanPlace(public)]
+    if greys:
+        parts += [
+            MeanFigures(public, related, stop=greys, name="greys"),
+            MeanFigures(public, related, start=greys, share=OTHERS_SHARE),
+        ]
+    else:
+        parts += [MeanFigures(public, related)]
     if count is None:
         return parts
     return [*parts, MeanShape(public, bands, count, share=shape_share)]
@@ -62,9 +71,14 @@ def site_parts(public: Numbers, sites: int) -> list[Part]:
 
 
 def parts_of(
-    name: str, dimension: int, public: Numbers, bands: Bands, shape_share: float
+    name: str,
+    dimension: int,
+    public: Numbers,
+    bands: Bands,
+    shape_share: float,
+    greys: int = 0,
 ) -> list[Part]:
-    """What mechanism `name` released in a vector [dimension]; shape_share: see `mean_parts`."""
+    """What mechanism `name` released in a vector [dimension]; the rest as in `mean_parts`."""
     if name == SPREADS:
         return spread_parts(public, bands)
     if name == CLASSES:
@@ -74,4 +88,4 @@ def parts_of(
         size = sum(part.dimension for part in site_parts(public, 1))
         return site_parts(public, dimension // size)
     left = dimension - sum(part.dimension for part in mean_parts(public, bands, None))
-    return mean_parts(public, bands, left // 3 or None, shape_share)
+    return mean_parts(public, bands, left // 3 or None, shape_share, greys=greys)
