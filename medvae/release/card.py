@@ -50,6 +50,8 @@ def make_card(
             "body_part": facts.body_part,
             "grid": list(data.size),
             "spacing_mm": list(data.spacing or (1.0, 1.0, 1.0)),
+            # Without data.spacing a voxel has the size that its scan had, which differs.
+            "spacing_known": data.spacing is not None or bool(facts.model.get("anatomy")),
             **_units(data),
             "labels": facts.labels,
             "classes": class_note(facts),

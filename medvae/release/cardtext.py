@@ -82,6 +82,13 @@ def _public(data: dict[str, Any]) -> str:
     )
 
 
+def voxel_size(data: dict[str, Any]) -> str:
+    """What a card's section `data` says of the edges of a voxel, in words."""
+    if not data.get("spacing_known", True):
+        return "unknown size, 1 mm in the files"
+    return " x ".join(f"{edge:g}" for edge in data["spacing_mm"]) + " mm"
+
+
 def readme(card: dict[str, Any]) -> str:
     """README.md of the data set (BIDS wants one), with the head that Hugging Face reads."""
     data = card["data"]
@@ -94,8 +101,7 @@ def readme(card: dict[str, Any]) -> str:
     return (
         f"{head(card)}\n# {_plain(card['name'])}\n\n{_notice(card)}\n\n"
         f"{data['volumes']} synthetic {images}{body}{masks}, "
-        f"{' x '.join(str(n) for n in data['grid'])} voxels of "
-        f"{' x '.join(f'{s:g}' for s in data['spacing_mm'])} mm.{note}\n\n"
+        f"{' x '.join(str(n) for n in data['grid'])} voxels of {voxel_size(data)}.{note}\n\n"
         f"{_public(data)}"
         f"{card['privacy']['summary']}\n\n{how}"
         "`report.html` shows the images and the evidence, `CARD.md` (`card.json`) says what the "

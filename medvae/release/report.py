@@ -15,7 +15,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.modality import Modality
-from medvae.release.cardtext import as_shown, privacy_rows
+from medvae.release.cardtext import as_shown, privacy_rows, voxel_size
 from medvae.release.charts import advantage_chart, attack_chart, histogram_chart
 from medvae.release.scores import score_text
 from medvae.release.sites import sentence
@@ -109,7 +109,7 @@ def _tiles(card: dict[str, Any]) -> str:
         (
             "grid",
             "×".join(str(n) for n in data["grid"]),
-            " × ".join(f"{s:g}" for s in data["spacing_mm"]) + " mm",
+            voxel_size(data).replace(" x ", " × "),
         ),
     ]
     public = data.get("public_images")

@@ -9,6 +9,8 @@ from medvae.release.sprites import Sprite
 
 # What is at the ends of a panel, by the letter there.
 _PLACES = ("left", "right", "bottom", "top")
+# In CSS pixels. A panel is at most so high, and no wider than its proportions then allow.
+MOST_HEIGHT = 420
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 KEYS = (
     "Drag in a picture to move the crosshair, or use the sliders with the arrow keys. With the "
@@ -38,7 +40,8 @@ def sprite_rules(sheets: list[list[Sprite]]) -> str:
         for sprite in sheet:
             where = f".viewer[data-volume='{index}'] .{sprite.plane}"
             place = sprite.middle / max(sprite.frames - 1, 1) * 100
-            rules.append(f"{where}{{aspect-ratio:{sprite.aspect:.4f}}}")
+            widest = f"max-width:{MOST_HEIGHT * sprite.aspect:.0f}px"
+            rules.append(f"{where}{{aspect-ratio:{sprite.aspect:.4f};{widest}}}")
             shared = (
                 f"background-size:100% {sprite.frames * 100}%;background-position-y:{place:.4f}%"
             )

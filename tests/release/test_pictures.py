@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from medvae.release.figures import contact_sheet, planes_of
 from medvae.release.png import pixels, png
 from medvae.release.sprites import sprites
 from medvae.release.survey import Survey, grey_or_colour
+from medvae.release.viewer import MOST_HEIGHT
 from medvae.volume import Volume
 from tests.release.made import facts, synthetic
 
@@ -135,3 +137,28 @@ def test_a_sheet_has_a_row_for_each_contrast_and_one_for_a_colour_picture() -> N
     assert [name for name, _, _ in figures._rows([picture])] == ["picture"]
     grey = Volume(values[0], np.eye(4), "mri")
     assert [name for name, _, _ in figures._rows([grey])] == ["axial", "coronal", "sagittal"]
+
+
+@pytest.mark.parametrize("size", [(16, 8, 1), (8, 24, 1)])
+def test_a_picture_keeps_its_proportions_in_the_report(
+    make: Make, size: tuple[int, int, int]
+) -> None:
+    data = XRAY.model_copy(update={"size": size})
+    page = made(make, data).report.read_text()
+    (rule,) = re.findall(r"data-volume='0'\] \.picture\{(.*?)\}", page)
+    ratio, widest = re.fullmatch(r"aspect-ratio:([\d.]+);max-width:(\d+)px", rule).groups()  # type: ignore[union-attr]
+    assert float(ratio) == pytest.approx(size[0] / size[1], abs=1e-3)
+    # A height that is limited by itself would stretch the picture.
+    assert float(widest) / float(ratio) <= MOST_HEIGHT + 1
+    assert "max-height" not in page.split(".panel{")[1].split("}")[0]
+
+
+@pytest.mark.parametrize("spacing", [None, (0.2, 0.2, 1.0)])
+def test_a_pixel_of_unknown_size_is_said_to_be_so(
+    make: Make, spacing: tuple[float, float, float] | None
+) -> None:
+    folder = made(make, XRAY.model_copy(update={"spacing": spacing})).path
+    for name in ("README.md", "report.html"):
+        text = (folder / name).read_text()
+        assert ("unknown size, 1 mm in the files" in text) == (spacing is None)
+        assert ("0.2 x 0.2 x 1 mm" in text.replace("×", "x")) == (spacing is not None)
