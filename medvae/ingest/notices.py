@@ -47,6 +47,10 @@ KINDS = {
         "check that they show anatomy as a scanner does",
     ),
     "real": ("volumes that are the real part of complex images", "their zero is not air"),
+    "attenuated": (
+        "volumes of PET whose header does not name a correction for attenuation",
+        "uptake in the middle of the body is too low: leave them out",
+    ),
     "mosaic": ("volumes taken out of Siemens mosaics", "their slices are as the header says"),
     "framed": (
         "volumes whose segmentation names another frame of reference than their images",
@@ -239,6 +243,7 @@ FROM_WORKER = frozenset(
         "windowless",
         "real",
         "mosaic",
+        "attenuated",
         "padding",
         "soft",
         "overlap",

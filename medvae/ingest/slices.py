@@ -37,7 +37,7 @@ OF_PASSES = TRAITS.index("acquisition number")
 BY = Traits(
     TRAITS,
     # Writers give slices of one scan several image types (with NORM and without).
-    of_scans=frozenset({*TRAITS[1 : TRAITS.index("series number")], "slice thickness"}),
+    of_scans=frozenset({*TRAITS[1:OF_PASSES], "slice thickness"}),
     of_passes=frozenset({"acquisition number"}),
 )
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")

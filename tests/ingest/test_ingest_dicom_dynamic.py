@@ -58,6 +58,8 @@ APART: dict[str, tuple[str, Change]] = {
     "b-value": ("b-value", lambda t: {"DiffusionBValue": 1000.0 * t}),
     "echo-number": ("echo number", lambda t: {"EchoNumbers": t + 1}),
     "echo-time": ("echo time", lambda t: {"EchoTime": 5.0 + 30 * t}),
+    "frame": ("frame of reference", lambda t: {"FrameOfReferenceUID": f"1.2.{t + 3}"}),
+    "number": ("series number", lambda t: {"SeriesNumber": t + 3}),
     "inversion": ("inversion time", lambda t: {"InversionTime": 100.0 + 800 * t}),
     "flip-angle": ("flip angle", lambda t: {"FlipAngle": 5.0 + 25 * t}),
     "kernel": ("kernel", lambda t: {"ConvolutionKernel": ("B30f", "B70f")[t]}),

@@ -58,6 +58,22 @@ def uptake() -> np.ndarray:
     return scaled[::-1].transpose(2, 1, 0)[::-1, ::-1]
 
 
+@pytest.mark.parametrize(
+    ("corrections", "told"),
+    [(["DECY", "ATTN", "SCAT"], False), (["DECY", "NORM"], True), ("DECY", True), ("", False)],
+)
+def test_pet_without_correction_for_attenuation_is_told(
+    tmp_path: Path, corrections: list[str] | str, told: bool
+) -> None:
+    slices = series(modality="MR", Units="GML", RescaleSlope=0.01, RescaleIntercept=0)
+    for data in slices:
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = PLAIN
+        data.Modality, data.CorrectedImage = "PT", corrections
+    notes: list[str] = []
+    one(write(tmp_path / "pet", slices), notes=notes.append)
+    assert any("correction for attenuation" in note for note in notes) == told
+
+
 @pytest.mark.parametrize("storage", [ENHANCED, CONVERTED])
 @pytest.mark.parametrize("place", ["top", "shared", "frame"])
 def test_an_enhanced_image_of_uptake_values_is_read(

@@ -93,6 +93,7 @@ CONTENT: list[str | int] = [
     "RescaleType",
     "Units",
     "SUVType",
+    "CorrectedImage",
     "RealWorldValueMappingSequence",
     "ModalityLUTSequence",
     "SpacingBetweenSlices",

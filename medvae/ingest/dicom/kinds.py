@@ -174,6 +174,9 @@ def notes_of(header: Dataset) -> list[str]:
         notes.append("real")
     if is_mosaic(header):
         notes.append("mosaic")
+    corrections = text(header, "CorrectedImage").upper().split("\\")
+    if corrections != [""] and "ATTN" not in corrections:
+        notes.append("attenuated")
     return notes
 
 
