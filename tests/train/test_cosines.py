@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from medvae.audit.means import Means
 from medvae.config import RunConfig
 from medvae.config_files import load_config
+from medvae.cosines.marginals import LEVELS
 from medvae.errors import UsageError
 from medvae.generate import generate
 from medvae.grid import Gridded
@@ -169,3 +171,22 @@ def test_less_budget_gives_fewer_coefficients() -> None:
 def test_pictures_are_learnt_by_cosines_alone(change: dict[str, float], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         load_config("photo", [f"{key}={value}" for key, value in change.items()])
+
+
+def test_of_enough_people_all_statistics_are_of_scores_of_grey_values() -> None:
+    cfg, cohort = configuration("xray"), Cohort(400, 1)
+    assert trained(Cohort(30, 1), cfg).facts["model"]["histogram"] is False
+    artifact = trained(cohort, cfg)
+    assert artifact.facts["model"]["histogram"] is True
+    assert artifact.facts["model"]["borders"] is True
+    drawn = np.concatenate([v.voxels.ravel() for v in generate(artifact, 300, 1)]) / 127.5 - 1.0
+    real = np.concatenate([one.image.ravel() for own in cohort.held for one in own])
+    for level in LEVELS:
+        assert np.mean(drawn <= level) == pytest.approx(np.mean(real <= level), abs=0.08)
+    # An audit measures a patient as the release did: means of all differ from it by noise alone.
+    means = Means(artifact, plan_of(cfg, len(cohort)))
+    vectors = [means.vectors(one) for own in cohort.held for one in own]
+    for name, mean in means.by_name.items():
+        clipped = [own[name] * min(1.0, mean.clip / np.linalg.norm(own[name])) for own in vectors]
+        error = (np.mean(clipped, axis=0) - mean.released) / mean.sigma
+        assert np.sqrt(np.mean(error**2)) < 1.8, name
