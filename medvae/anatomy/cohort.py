@@ -168,6 +168,17 @@ class CohortAnatomy:
         numbers = replace(numbers, figures=renderer.public_mean)
         return replace(self, renderer=renderer, numbers=numbers)
 
+    @property
+    def has_splines(self) -> bool:
+        """Whether it draws images, and these by cubic splines."""
+        return isinstance(self.renderer, ImageRenderer) and self.renderer.order > 1
+
+    def with_linear_images(self) -> CohortAnatomy:
+        """The same for a model from before images were interpolated by cubic splines."""
+        if not isinstance(self.renderer, ImageRenderer):
+            return self
+        return replace(self, renderer=self.renderer.with_linear_images())
+
     @cached_property
     def template(self) -> Template:
         """What a patient is registered to. Ask for it once before several threads do."""

@@ -34,6 +34,7 @@ _SHAPE_SHARE: Final = "shape_share"
 _SHADING_STD: Final = "shading_std"
 _CONTRAST: Final = "knows_contrast"
 _GREYS_APART: Final = "greys_apart"
+_SPLINES: Final = "splines"
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class AnatomyModel:
             _SHADING_STD: np.array(self.cohort.shading_std),
             _CONTRAST: np.array(float(self.cohort.knows_contrast)),
             _GREYS_APART: np.array(float(self.greys_apart)),
+            _SPLINES: np.array(float(self.cohort.has_splines)),
         }
 
     @classmethod
@@ -89,6 +91,8 @@ class AnatomyModel:
         cohort = cohort.with_shading(float(arrays.get(_SHADING_STD, shading.EARLIER_STD)))
         if not float(arrays.get(_CONTRAST, 0.0)):
             cohort = cohort.with_earlier_greys()
+        if not float(arrays.get(_SPLINES, 0.0)):
+            cohort = cohort.with_linear_images()
         apart = int(arrays.get(_GREYS_APART, 0.0))
         return cls(cohort, numbers, released, share, earlier, apart)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medvae.anatomy import place
 from medvae.anatomy.cohort import CohortAnatomy, check_covers
@@ -67,6 +68,53 @@ def test_a_public_person_in_the_own_pose_and_greys_is_the_own_scan(library, coho
     )
     assert np.abs(image - own.image).mean() < 0.02
     assert min(dice(mask, own.mask, label) for label in range(1, 5)) > 0.97
+
+
+def roughness(image):
+    """What a Gaussian of one voxel takes away, inside of the image."""
+    fine = image - ndimage.gaussian_filter(image, 1.0)
+    return float(fine[3:-3, 3:-3, 3:-3].std())
+
+
+def test_between_voxels_an_image_keeps_its_noise(library, cohort):
+    """Linear interpolation of neighbours half a voxel away takes most of it."""
+    maps = library.person(cohort.entry, 1)
+    own = scan_of(Volume(maps.image, maps.affine, "mri", maps.labels.astype(np.uint8)), DATA)
+    between = own.affine.copy()
+    between[:3, 3] += between[:3, :3].sum(axis=1) / 2.0 - own.centre
+    coarse = between @ np.diag([2.0, 2.0, 2.0, 1.0])
+    figures = cohort.renderer.measure(own, cohort.people[1])
+    pose = own_pose(cohort, 1, own.centre)
+
+    def drawn(renderer, affine, shape):
+        grid = OutputGrid(affine, shape)
+        return renderer.draw(1, pose, grid, figures, np.random.default_rng(0))[0]
+
+    shape = tuple(n - 1 for n in own.image.shape)
+    fine, linear = (
+        roughness(drawn(renderer, between, shape))
+        for renderer in (cohort.renderer, cohort.renderer.with_linear_images())
+    )
+    known = roughness(own.image)
+    assert fine > 0.8 * known
+    assert linear < 0.6 * known
+    # A coarser voxel shows the mean of its place, and so less noise than a point of it.
+    half = tuple(n // 2 for n in own.image.shape)
+    apart = roughness(drawn(cohort.renderer, between, shape)[::2, ::2, ::2])
+    assert roughness(drawn(cohort.renderer, coarse, half)) < 0.9 * apart
+
+
+def test_a_model_of_an_earlier_version_draws_as_it_did(cohort):
+    arrays = AnatomyModel(cohort, cohort.numbers).to_arrays()
+    assert arrays["splines"] == 1.0
+    del arrays["splines"]
+    older = AnatomyModel.read(cohort, arrays)
+    assert older.to_arrays()["splines"] == 0.0
+    again = AnatomyModel.read(cohort, older.to_arrays())
+    first, second = (model.draw(np.random.default_rng(4))[0] for model in (older, again))
+    np.testing.assert_array_equal(first, second)
+    today = AnatomyModel(cohort, cohort.numbers).draw(np.random.default_rng(4))[0]
+    assert roughness(today) > roughness(first)
 
 
 def test_drawn_volumes_do_not_depend_on_slabs(cohort, monkeypatch):
