@@ -23,7 +23,7 @@ STORAGE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, e
 def test_a_refusal_of_the_system(
     number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refused() -> None:
+    def refused(line: list[str]) -> None:
         raise OSError(number, os.strerror(number), "/media/stick")
 
     monkeypatch.setattr(main, "build", refused)
