@@ -118,7 +118,7 @@ def test_a_bids_folder_of_pet_must_be_declared_and_holds_no_mri(tmp_path: Path) 
         for modality in (None, "pet", "mri")
     }
     assert reasons[None] == ["say that its intensities are SUV (g/ml) with --modality pet"]
-    assert reasons["pet"] == ["it is in a folder for mri, and pet was asked for"]
+    assert reasons["pet"] == ["it is a T1w image, and pet was asked for"]
     assert reasons["mri"] == ["it is in a folder for pet, and mri was asked for"]
 
 
