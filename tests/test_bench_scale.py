@@ -14,28 +14,36 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_scale  # noqa: E402
 import pages  # noqa: E402
+import scale_memory  # noqa: E402
+import scale_processes  # noqa: E402
 import scale_sites  # noqa: E402
+import scale_training  # noqa: E402
 
 KILLS = {"kills": 20, "trainings": 5, "same": 5, "one_debit": 5, "of_a_worker": 9}
 
 
-def found(seconds: float = 50.0, same: bool = True, debits: int = 1, **kills: int) -> Any:
-    rows = [
-        {"way": "1 process", "seconds": 100.0, "same": True, "debits": 1},
-        {"way": "2 processes", "seconds": seconds, "same": same, "debits": debits},
-    ]
-    return {"processes": rows, "load": 0.5, "kills": KILLS | kills}
+PARTS = {"measure maps": 0.6, "measure anatomy": 0.3, scale_training.BETWEEN: 0.1}
+ONE = {"way": "1 process", "seconds": 100.0, "busiest": 90.0, "same": True, "debits": 1}
+
+
+def found(
+    seconds: float = 50.0, busiest: float = 45.0, same: bool = True, debits: int = 1, **kills: int
+) -> Any:
+    two = {"way": "2 processes", "seconds": seconds, "busiest": busiest, "same": same}
+    rows = [one | {"parts": PARTS} for one in (ONE, two | {"debits": debits})]
+    return {"processes": rows, "load": 0.5, "ceiling": 1.9, "kills": KILLS | kills}
 
 
 @pytest.mark.parametrize(
     ("outcome", "met"),
     [
-        (found(), [True, True, True]),
-        (found(seconds=60.0), [False, True, True]),
-        (found(same=False), [True, False, True]),
-        (found(debits=2), [True, True, False]),
-        (found(same=True, one_debit=4), [True, True, False]),
-        (found(debits=0), [True, True, False]),
+        (found(), [True, True, True, True]),
+        (found(seconds=60.0), [False, True, True, True]),
+        (found(busiest=60.0), [True, False, True, True]),
+        (found(same=False), [True, True, False, True]),
+        (found(debits=2), [True, True, True, False]),
+        (found(same=True, one_debit=4), [True, True, True, False]),
+        (found(debits=0), [True, True, True, False]),
     ],
 )
 def test_trainings_are_held_against_the_targets(outcome: Any, met: list[bool]) -> None:
@@ -45,13 +53,52 @@ def test_trainings_are_held_against_the_targets(outcome: Any, met: list[bool]) -
 def test_a_model_that_differs_after_a_kill_is_a_missed_target() -> None:
     outcome = found()
     outcome["kills"]["same"] = 4
-    assert [one["met"] for one in bench_scale._of_processes(outcome)] == [True, False, True]
+    met = [one["met"] for one in bench_scale._of_processes(outcome)]
+    assert met == [True, True, False, True]
 
 
 def test_the_page_has_a_place_for_the_table() -> None:
     page = (pages.PAGES / "scale.md").read_text(encoding="utf-8")
     made = bench_scale.made(found(same=False), {"system": "here"})
-    assert "| 2 processes | 50 | ANOTHER | 1 |" in pages.page(page, "scale", made)
+    assert "| 2 processes | 50.0 | 45.0 | 90% | 10% | ANOTHER | 1 |" in pages.page(
+        page, "scale", made
+    )
+
+
+def test_turns_keep_the_least_of_each_clock_and_whatever_was_wrong() -> None:
+    slow = ONE | {"seconds": 120.0, "busiest": 80.0}
+    assert scale_processes._better(slow, ONE) == ONE | {"busiest": 80.0}
+    assert scale_processes._better(ONE, slow | {"same": False})["same"] is False
+    assert scale_processes._better(slow | {"debits": 2}, ONE)["debits"] == 2
+
+
+def test_a_clock_tells_stages_from_what_is_between_them() -> None:
+    rows = [
+        {"stage": "check volumes", "seconds": 9.0, "processor": [9.0]},
+        {"stage": "measure maps", "seconds": 3.0, "processor": [2.0, 1.0]},
+        {"stage": scale_training.BETWEEN, "seconds": 1.0, "processor": [0.5, 1.0]},
+        {"stage": "measure anatomy", "seconds": 5.0, "processor": [4.0, 5.0]},
+        {"stage": scale_training.BETWEEN, "seconds": 1.0, "processor": [0.5, 0.0]},
+        {"stage": "VAE on drawn volumes", "seconds": 9.0, "processor": [9.0, 0.0]},
+    ]
+    told = scale_training.statistics(rows)
+    assert told["seconds"] == 10.0
+    assert told["processor"] == [7.0, 7.0]
+    wanted = {"measure maps": 0.3, "measure anatomy": 0.5, scale_training.BETWEEN: 0.2}
+    assert told["parts"] == pytest.approx(wanted)
+    with pytest.raises(ValueError, match="no stage measures patients"):
+        scale_training.statistics(rows[:1])
+
+
+def test_memory_that_grows_with_the_cohort_is_a_missed_target() -> None:
+    bounded = [
+        {"kind": "cosines", "volumes": 10, "worker": 3 * 10**8},
+        {"kind": "cosines", "volumes": 1010, "worker": 3 * 10**8 + 10**8},
+    ]
+    assert scale_memory.growth(bounded, "cosines") == 1e5
+    assert [one["met"] for one in scale_memory.targets({"memory": bounded})] == [True]
+    bounded[1]["worker"] = 10**9
+    assert [one["met"] for one in scale_memory.targets({"memory": bounded})] == [False]
 
 
 def of_sites(name: str, own: float, differing: int) -> dict[str, Any]:

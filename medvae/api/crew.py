@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from medvae.api.records import RunRecord
     from medvae.config import RunConfig
     from medvae.privacy.ranks import Link, Ranks
+    from medvae.privacy.turns import SharedCount
     from medvae.vault import Tenant
 
 MOST_WORKERS = 256
@@ -107,6 +108,7 @@ class Crew:
     def __init__(self, links: Sequence[Link]) -> None:
         self._links = links
         self._threads: int | None = None
+        self._turns: SharedCount | None = None
         self._shown = False
 
     @property
@@ -126,6 +128,7 @@ class Crew:
         import torch
 
         from medvae.privacy.ranks import ALONE, FirstRank
+        from medvae.privacy.turns import SharedCount
 
         if not self._links:
             return ALONE
@@ -139,7 +142,10 @@ class Crew:
             link.send({"job": shared | {"rank": rank}})
         for link in self._links:
             _unwrap_until_ready(tenant, link, job["state"])
-        return FirstRank(self._links, patients)
+        self._turns = SharedCount.fresh()
+        for link in self._links:
+            link.give(self._turns.descriptor)
+        return FirstRank(self._links, patients, self._turns)
 
     def go(self) -> None:
         """The run is debited: each process may measure patients for it."""
@@ -147,7 +153,10 @@ class Crew:
             link.send({"go": True})
 
     def restore(self) -> None:
-        """Give this process the threads back that it had before it shared the cores."""
+        """Give this process back what it had before it shared the cores and the patients."""
+        if self._turns is not None:
+            self._turns.close()
+            self._turns = None
         if self._threads is not None:
             import torch
 
@@ -199,8 +208,10 @@ def _awaited(own: Launched, listener: socket.socket, progress: Progress) -> Iter
             sock, name = own.accept(listener), f"rank process {number} of {own.count}"
             links.append(Link(sock, name, pid=peer(sock), notify=partial(notify, progress)))
         crew = Crew(links)
-        yield crew
-        crew.restore()
+        try:
+            yield crew
+        finally:
+            crew.restore()
     finally:
         for link in links:
             link.close()

@@ -107,6 +107,7 @@ def _work(link: Link, job: crew.Job) -> None:
     from medvae.config import RunConfig
     from medvae.privacy import Plan
     from medvae.privacy.ranks import OtherRank
+    from medvae.privacy.turns import SharedCount
 
     torch.set_num_threads(job["threads"])
     tenant = _open(link, job)
@@ -119,21 +120,22 @@ def _work(link: Link, job: crew.Job) -> None:
     saved = TenantCheckpoint(tenant, run["name"]).load()
     state = crew.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
     link.send({"step": "ready", "state": state})
-    ranks = OtherRank(link, job["rank"], job["count"], plan.patients)
-    patients.check(SILENT, ranks)
-    # Nothing is measured for a run that is not debited.
-    link.receive("go")
-    stage.train(
-        cfg,
-        plan,
-        patients,
-        key=key,
-        init=init,
-        anatomy=anatomy,
-        checkpoint=_Given(saved),
-        device=job["device"],
-        ranks=ranks,
-    )
+    with contextlib.closing(SharedCount(link.given())) as turns:
+        ranks = OtherRank(link, job["rank"], job["count"], plan.patients, turns)
+        patients.check(SILENT, ranks)
+        # Nothing is measured for a run that is not debited.
+        link.receive("go")
+        stage.train(
+            cfg,
+            plan,
+            patients,
+            key=key,
+            init=init,
+            anatomy=anatomy,
+            checkpoint=_Given(saved),
+            device=job["device"],
+            ranks=ranks,
+        )
 
 
 def _open(link: Link, job: crew.Job) -> Tenant:

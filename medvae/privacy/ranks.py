@@ -25,6 +25,7 @@ from medvae import frames
 from medvae.errors import AccessError, IntegrityError, MedvaeError
 from medvae.idle import Watch
 from medvae.privacy.discrete import Integers
+from medvae.privacy.turns import SharedCount, Turns
 
 Item = TypeVar("Item")
 
@@ -74,6 +75,9 @@ class Ranks(Protocol):
     def same(self, data: bytes) -> bytes:
         """What the first rank gives, at every rank; what the others give is not looked at."""
 
+    def turns(self, count: int) -> Turns:
+        """Numbers below `count`, each given to one rank alone: one at a time, to whoever asks."""
+
     def check(self) -> None:
         """At the first rank: raise what another rank has failed with, if one has."""
 
@@ -93,6 +97,9 @@ class Alone:
 
     def same(self, data: bytes) -> bytes:
         return data
+
+    def turns(self, count: int) -> Turns:
+        return Turns.every(count, 0, 1)
 
     def check(self) -> None:
         return None
@@ -203,6 +210,38 @@ class Link:
             "and nothing is spent twice: end that process and go on with --resume"
         )
 
+    def give(self, descriptor: int) -> None:
+        """Give the other end a descriptor of an open file. AccessError if it is gone."""
+        try:
+            with self._limited():
+                socket.send_fds(self._sock, [b"."], [descriptor])
+        except TimeoutError as error:
+            raise self._stuck(GIVE_UP) from error
+        except OSError as error:
+            self._drain()
+            raise self.lost() from error
+
+    def given(self) -> int:
+        """The descriptor that the other end gives; the caller closes it.
+
+        Raises:
+            AccessError: the other end is gone.
+            IntegrityError: it sent something else.
+        """
+        self._wait()
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._sock, 1, 1)
+        except OSError as error:
+            raise self.lost() from error
+        if not data:
+            raise self.lost()
+        if len(descriptors) != 1:
+            raise IntegrityError(
+                f"{self._name} sent no descriptor: the processes do not run one version; nothing "
+                "was released, start the training again with --resume"
+            )
+        return descriptors[0]
+
     def fail(self, error: BaseException) -> None:
         """Send the other end why this one stops; quiet where it is gone."""
         is_ours = isinstance(error, MedvaeError)
@@ -264,14 +303,32 @@ def failure(head: dict[str, Any], name: str) -> MedvaeError:
     return kinds[head["code"]](text)
 
 
-class FirstRank:
-    """`Ranks` as the first one sees them; `links` lead to ranks 1, 2, ... in order."""
+class _Sharing:
+    """What ranks that share a count have in common; without one, turns are fixed."""
 
-    rank = 0
+    def __init__(self, rank: int, count: int, patients: int, shared: SharedCount | None) -> None:
+        self.rank, self.count, self.patients = rank, count, patients
+        self._shared, self._rounds = shared, 0
 
-    def __init__(self, links: Sequence[Link], patients: int) -> None:
-        self.count = 1 + len(links)
-        self.patients = patients
+    def turns(self, count: int) -> Turns:
+        # All ranks ask in the same order, so the number of a round is the same at each.
+        number, shared = self._rounds, self._shared
+        self._rounds += 1
+        if shared is None:
+            return Turns.every(count, self.rank, self.count)
+        return Turns(count, lambda: shared.take(number))
+
+
+class FirstRank(_Sharing):
+    """`Ranks` as the first one sees them; `links` lead to ranks 1, 2, ... in order.
+
+    shared: the count that all of these were given, too.
+    """
+
+    def __init__(
+        self, links: Sequence[Link], patients: int, shared: SharedCount | None = None
+    ) -> None:
+        super().__init__(0, 1 + len(links), patients, shared)
         self._links = links
 
     def collect(
@@ -307,11 +364,13 @@ class FirstRank:
             link.check()
 
 
-class OtherRank:
+class OtherRank(_Sharing):
     """`Ranks` as another than the first one sees them."""
 
-    def __init__(self, link: Link, rank: int, count: int, patients: int) -> None:
-        self.rank, self.count, self.patients = rank, count, patients
+    def __init__(
+        self, link: Link, rank: int, count: int, patients: int, shared: SharedCount | None = None
+    ) -> None:
+        super().__init__(rank, count, patients, shared)
         self._link = link
 
     def collect(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
 
@@ -52,8 +51,8 @@ from medvae.config import RunConfig
 from medvae.grid import crop_or_pad
 from medvae.privacy import NoiseSource, Plan, joint, recentre
 from medvae.progress import Progress
-from medvae.threads import one_thread
 from medvae.train.maps import release_maps
+from medvae.train.measuring import measured
 from medvae.train.release import PlannedRelease
 from medvae.train.scans import Scans
 from medvae.train.stages import Stages
@@ -236,22 +235,14 @@ def _measured(
     """What the volumes of each patient of this process show, without those that show nothing."""
 
     def measure_patient(index: int) -> list[Measured]:
-        measured_scans = (cohort.measure(scan) for scan in patients.scans(index))
-        return [measured for measured in measured_scans if measured is not None]
+        shown = (cohort.measure(scan) for scan in patients.scans(index))
+        return [volume for volume in shown if volume is not None]
 
     progress.start("prepare the library", 1)
     # Built once, and not by every thread of the pool.
     _ = cohort.template
     progress.finish()
-    mine = release.mine()
-    progress.start("measure anatomy", len(mine))
-    # Held to one thread from outside: the threads of the pool must not set it by turns.
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, measured in enumerate(pool.map(measure_patient, mine), 1):
-            yield measured
-            progress.advance(done)
-            release.ranks.check()
-    progress.finish()
+    return measured(measure_patient, release, workers, progress, "measure anatomy")
 
 
 def _release(

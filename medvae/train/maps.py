@@ -8,8 +8,6 @@ composition, accounted for in the plan).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from medvae.anatomy.cohort import CohortAnatomy
@@ -18,7 +16,7 @@ from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.templates import MapMechanism, ReleasedMaps, Templates, steps
 from medvae.privacy import joint
 from medvae.progress import Progress
-from medvae.threads import one_thread
+from medvae.train.measuring import measured
 from medvae.train.release import PlannedRelease
 from medvae.train.scans import Scans
 
@@ -67,21 +65,11 @@ def _vectors(
     """A vector [dimension] for each patient of this process: the mean over the volumes, zeros
     without any.
     """
-    # Built once, and not by every thread of the pool.
-    _ = mechanism.state.template
+    mechanism.prepare()
 
     def patient_vector(index: int) -> Array:
         by_part = [mechanism.vectors(scan) for scan in patients.scans(index)]
         joined_vectors = [joined.join(vectors) for vectors in by_part if vectors is not None]
         return np.mean(joined_vectors, axis=0) if joined_vectors else np.zeros(joined.dimension)
 
-    mine = release.mine()
-    progress.start(title, len(mine))
-    vectors = []
-    with one_thread(), ThreadPoolExecutor(workers) as pool:
-        for done, vector in enumerate(pool.map(patient_vector, mine), 1):
-            vectors.append(vector)
-            progress.advance(done)
-            release.ranks.check()
-    progress.finish()
-    return vectors
+    return list(measured(patient_vector, release, workers, progress, title))

@@ -12,6 +12,7 @@ from medvae.errors import MedvaeError
 from medvae.privacy import NoiseSource, Plan, gaussian_release
 from medvae.privacy.ranks import ALONE, Ranks, share
 from medvae.privacy.recentre import centre_name, recentred_release, sigma_of
+from medvae.privacy.turns import Turns
 
 Array = npt.NDArray[np.float64]
 
@@ -35,6 +36,10 @@ class PlannedRelease:
     def mine(self) -> Sequence[int]:
         """The patients, by index, whose vectors this process gives."""
         return share(self.ranks, range(self.plan.patients))
+
+    def turns(self) -> Turns:
+        """The same, taken one at a time by whichever process is free; a new round each call."""
+        return self.ranks.turns(self.plan.patients)
 
     def __call__(
         self, name: str, vectors: Iterable[Array], *, clip: float, dimension: int

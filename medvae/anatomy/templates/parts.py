@@ -301,6 +301,14 @@ class MapMechanism:
             return cls(name, state, parts, registered)
         raise ValueError(f"no mechanism of the maps is called {name}")
 
+    def prepare(self) -> None:
+        """Build what patients are registered to, once and not in every thread that asks for it.
+
+        Nothing where they are placed by the middle of their masks.
+        """
+        if self.show is registered:
+            _ = self.state.template
+
     def vectors(self, scan: Scan) -> dict[str, Array] | None:
         """By part, the vector of one volume; None where it shows nothing, whatever is wrong."""
         try:
