@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from medvae import space
-from medvae.api import anatomy_choice, copies, cost, crew, datasets, integrity, runs, settle
+from medvae.api import (
+    anatomy_choice,
+    copies,
+    cost,
+    crew,
+    datasets,
+    expected,
+    integrity,
+    runs,
+    settle,
+)
 from medvae.api.accounts import ledger
 from medvae.api.coverage import coverage, cut_off
 from medvae.api.device import pick
@@ -110,6 +120,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         coverage=coverage(manifest["volumes"], cfg.data),
         sites=cfg.data.sites or (),
         anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
+        expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
     )
 
 

@@ -71,6 +71,7 @@ def test_plan_names_every_stage_and_spends_nothing(journey: Clinic) -> None:
         re.split("[.-]", s["name"])[0] for s in planned["stages"]
     }
     assert all(stage["noise_multiplier"] > 0 for stage in planned["stages"])
+    assert planned["expected"]["page"] == "docs/benchmarks/utility.md"
     assert journey("budget").json == before
 
 

@@ -63,6 +63,27 @@ class Coverage(Result):
 
 
 @dataclass(frozen=True)
+class Expected(Result):
+    """The benchmark's row that is most like a plan, by patients times epsilon. Public.
+
+    Attributes:
+        cohort: what it shows; page: where the row and its history are.
+        patients, epsilon: the row's own.
+        figure: what was measured of draws, and of real patients beside them.
+        without_patients: the same of draws that need no patient; None: there are none.
+    """
+
+    cohort: str
+    page: str
+    patients: int
+    epsilon: float
+    figure: str
+    draws: float
+    real: float
+    without_patients: float | None
+
+
+@dataclass(frozen=True)
 class PlanResult(Result):
     """What a training would spend, before anything is spent.
 
@@ -79,6 +100,7 @@ class PlanResult(Result):
         sites: names of those whose grey values are learnt apart.
         anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
             where the user names one in `anatomy.library`: nothing says that they show its region.
+        expected: what the model is likely to be worth; None: nothing like it was measured.
     """
 
     epsilon: float
@@ -95,6 +117,7 @@ class PlanResult(Result):
     coverage: Coverage | None = None
     sites: tuple[str, ...] = ()
     anatomy_if_named: tuple[str, ...] = ()
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True)

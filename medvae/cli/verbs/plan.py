@@ -12,7 +12,7 @@ from medvae.options.train import PlanOptions
 from medvae.space import words
 
 if TYPE_CHECKING:
-    from medvae.api.results import Coverage, PlanResult
+    from medvae.api.results import Coverage, Expected, PlanResult
 
 AFTER = "repair"
 
@@ -38,6 +38,7 @@ def _lines(result: PlanResult) -> list[str]:
         *_anatomy(result),
         *_sites(result.sites),
         *_coverage(result.coverage),
+        *_expected(result.expected),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
         f"About {duration(cost.seconds)} and {words(cost.memory_bytes)} of memory here.",
@@ -86,6 +87,19 @@ def _sites(sites: tuple[str, ...]) -> list[str]:
     return [
         f"Grey values are learnt apart of the sites {', '.join(sites)}, as declared; how large "
         "each is stays private."
+    ]
+
+
+def _expected(row: Expected | None) -> list[str]:
+    """What such models were worth on the cohort of the benchmarks that is most like this one."""
+    if row is None:
+        return []
+    without = row.without_patients
+    others = "" if without is None else f", of what needs no patient {without:.3g}"
+    return [
+        f"Most like it by patients times epsilon among what was measured: {row.cohort}, "
+        f"{row.patients:,} people, epsilon {row.epsilon:g}; {row.figure} is {row.draws:.3g}, of "
+        f"real people {row.real:.3g}{others} ({row.page}). Your cohort may differ from it."
     ]
 
 

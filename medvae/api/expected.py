@@ -1,0 +1,121 @@
+"""What a training is likely to be worth: the measured cohort that is most like it.
+
+Public: rows of docs/benchmarks, and the plan's own patients, epsilon and kind of model. Nothing of
+the cohort is read but how many patients it has, which the plan says too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from medvae.api import anatomy_choice
+from medvae.api.results import Expected
+
+if TYPE_CHECKING:
+    from medvae.config import RunConfig
+    from medvae.vault import Tenant
+
+_AUC: Final = "AUC of a classifier trained on them"
+_DICE: Final = "Dice of a network trained on them"
+_APART: Final = "largest error of a correlation between two channels"
+
+
+class Row(NamedTuple):
+    """A row of a benchmark: `draws` beside `real` people, and what needs no patient, where seen."""
+
+    cohort: str
+    page: str
+    patients: int
+    epsilon: float
+    figure: str
+    draws: float
+    real: float
+    without_patients: float | None = None
+
+
+_RADIOGRAPHS: Final = ("radiographs of 28 x 28, two classes", "network.md")
+_NODULES: Final = ("slices of lung nodules of 32 x 32, two classes", "network.md")
+_SKIN: Final = ("photographs of skin of 64 x 48, three classes", "images.md")
+_CONTRASTS: Final = ("four contrasts of 32 x 32 x 32 round a tumour", "contrasts.md")
+_HEARTS: Final = ("short-axis hearts with a library of 35 people", "anatomy.md")
+_HEADS: Final = ("heads at 2 mm with a library of 20 label maps", "anatomy.md")
+_MAPS: Final = ("short-axis hearts without a library", "anatomy.md")
+_CROPS: Final = ("hippocampus crops on a public template", "utility.md")
+_BARE: Final = ("hippocampus crops without a template", "utility.md")
+
+ROWS: Final[dict[str, tuple[Row, ...]]] = {
+    "pictures": (
+        Row(*_RADIOGRAPHS, 3525, 8.0, _AUC, 0.986, 0.991),
+        Row(*_RADIOGRAPHS, 3525, 3.0, _AUC, 0.986, 0.991),
+        Row(*_RADIOGRAPHS, 3525, 1.0, _AUC, 0.929, 0.991),
+        Row(*_SKIN, 112, 8.0, _AUC, 0.686, 0.693),
+        Row(*_SKIN, 112, 3.0, _AUC, 0.597, 0.693),
+        Row(*_SKIN, 112, 1.0, _AUC, 0.505, 0.693),
+    ),
+    "contrasts": (
+        Row(*_CONTRASTS, 113, 8.0, _APART, 0.18, 0.15),
+        Row(*_CONTRASTS, 113, 3.0, _APART, 0.34, 0.15),
+    ),
+    "library": (
+        Row(*_HEADS, 67, 8.0, _DICE, 0.687, 0.739, 0.409),
+        Row(*_HEADS, 67, 3.0, _DICE, 0.622, 0.739, 0.409),
+        Row(*_HEADS, 67, 1.0, _DICE, 0.514, 0.739, 0.409),
+    ),
+    "images": (
+        Row(*_HEARTS, 44, 8.0, _DICE, 0.666, 0.694, 0.645),
+        Row(*_HEARTS, 44, 3.0, _DICE, 0.663, 0.694, 0.645),
+        Row(*_HEARTS, 44, 1.0, _DICE, 0.626, 0.694, 0.645),
+    ),
+    "maps": (Row(*_MAPS, 44, 8.0, _DICE, 0.568, 0.694),),
+    "template": (
+        Row(*_CROPS, 98, 8.0, _DICE, 0.794, 0.851, 0.244),
+        Row(*_CROPS, 98, 3.0, _DICE, 0.759, 0.851, 0.244),
+        Row(*_CROPS, 98, 1.0, _DICE, 0.745, 0.851, 0.244),
+    ),
+    "atlas": (
+        Row(*_BARE, 98, 8.0, _DICE, 0.809, 0.851),
+        Row(*_BARE, 98, 3.0, _DICE, 0.692, 0.851),
+        Row(*_BARE, 98, 1.0, _DICE, 0.357, 0.851),
+    ),
+}
+
+
+def of_plan(tenant: Tenant, cfg: RunConfig, patients: int, epsilon: float) -> Expected:
+    """The row for a resolved configuration; the library is looked at, no patient is."""
+    named = cfg.anatomy.public and cfg.cosines.share == 0
+    images = named and anatomy_choice.library_of(tenant).entry(cfg.anatomy.library).kind == "images"
+    return expected(kind_of(cfg, has_images=images), patients, epsilon)
+
+
+def expected(kind: str, patients: int, epsilon: float) -> Expected:
+    """The row of this kind whose epsilon times patients is nearest, by ratio.
+
+    Noise of a mean is about one over that product: it decides what is left of a statistic.
+    """
+    strength = math.log(patients * epsilon)
+    row = min(ROWS[kind], key=lambda one: abs(math.log(one.patients * one.epsilon) - strength))
+    return Expected(
+        cohort=row.cohort,
+        page=f"docs/benchmarks/{row.page}",
+        patients=row.patients,
+        epsilon=row.epsilon,
+        figure=row.figure,
+        draws=row.draws,
+        real=row.real,
+        without_patients=row.without_patients,
+    )
+
+
+def kind_of(cfg: RunConfig, *, has_images: bool = False) -> str:
+    """Which rows are of models like this one.
+
+    has_images: whether the public people of the library have images, not label maps alone.
+    """
+    if cfg.cosines.share > 0:
+        return "contrasts" if cfg.data.size[2] > 1 else "pictures"
+    if cfg.anatomy.used:
+        if cfg.anatomy.library == "patients":
+            return "maps"
+        return "images" if has_images else "library"
+    return "atlas" if cfg.atlas.public == "none" else "template"
