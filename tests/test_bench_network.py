@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def test_no_patient_trains_and_tests_in_either_split(people: cohort.Pictures) ->
     assert len(train) + len(test) == len(people)
     assert not keys(inner) & keys(development)
     assert not (keys(inner) | keys(development)) & keys(test)
+
+
+@pytest.mark.skipif("MEDVAE_REAL_DATA" not in os.environ, reason="needs MEDVAE_REAL_DATA")
+@pytest.mark.parametrize(("name", "counts"), [("xray_hannover", 40), ("ct_lung_nodule", 372)])
+def test_other_cohorts_have_one_picture_of_each_person(name: str, counts: int) -> None:
+    found, pictures = cohort.load(None, name)
+    assert found == name
+    assert len({image.tobytes() for image in pictures.images}) == len(pictures) == counts
+    assert np.bincount(pictures.classes).min() > 0.2 * counts
+    assert -1.0 <= pictures.images.min() < -0.5 < 0.5 < pictures.images.max() <= 1.0
+    few = cohort.load(30, name)[1]
+    assert len(few) == 30
 
 
 def test_pictures_of_patients_are_nearer_than_what_has_no_shape(people: cohort.Pictures) -> None:

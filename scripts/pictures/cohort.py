@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bench_images
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from medvae.config_data import DataConfig
-from medvae.grid import Gridded
+from medvae.grid import Gridded, to_grid
+from medvae.ingest import Ingested, read
+from medvae.volume import Volume
 
 Images = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
@@ -60,7 +65,7 @@ class Pictures:
         return replace(self, images=(levels / 127.5 - 1.0).astype(np.float32), classes=classes)
 
 
-def load(count: int | None) -> tuple[str, Pictures]:
+def load(count: int | None, cohort: str = REAL) -> tuple[str, Pictures]:
     """(name, pictures): of `MEDVAE_REAL_DATA`, or made up where it is not set.
 
     count: how many at most, taken at random; None: all.
@@ -68,13 +73,59 @@ def load(count: int | None) -> tuple[str, Pictures]:
     root = os.environ.get("MEDVAE_REAL_DATA")
     if not root:
         return "made up", made_up(count or 4000, seed=0)
-    case = bench_images.CASES[REAL]
-    volumes = bench_images.opened(Path(root) / REAL, case)
-    names = sorted(volumes)
-    np.random.default_rng(0).shuffle(names)
+    pictures = _READERS[cohort](Path(root) / cohort)
+    order = np.sort(np.random.default_rng(0).permutation(len(pictures))[:count])
+    return cohort, pictures.part(order)
+
+
+def _listed(folder: Path) -> Pictures:
+    """A cohort of pictures whose table names a class for each, one picture a patient."""
+    case = bench_images.CASES[folder.name]
+    volumes = bench_images.opened(folder, case)
     data = bench_images.configuration(case, 1.0)
-    images, classes = bench_images.Cohort(sorted(names[:count]), volumes, data).arrays()
-    return REAL, Pictures(images, classes, data.data)
+    return Pictures(*bench_images.Cohort(sorted(volumes), volumes, data).arrays(), data.data)
+
+
+def _radiographs(folder: Path) -> Pictures:
+    """`xray_hannover`: the first radiograph of each person, and sex as the class."""
+    cfg = bench_images.configuration(bench_images.Case("", "xray", (32, 32, 1), 2, False), 1.0)
+    table = folder / "subjects.csv"
+    first: dict[str, tuple[Gridded, bool]] = {}
+    with table.open(encoding="utf-8") as file:
+        sexes = {row["subject"]: row["sex"] == "f" for row in csv.DictReader(file)}
+    images = [folder / "images" if (folder / "images").exists() else folder]
+    for item in read(images, modality="xray", subjects=table):
+        if isinstance(item, Ingested) and item.subject not in first:
+            first[item.subject] = to_grid(item.volume, cfg.data), sexes[item.subject]
+    pictures = np.stack([own.image.reshape(1, 32, 32) for own, _ in first.values()])
+    return Pictures(pictures, np.array([sex for _, sex in first.values()], np.int64), cfg.data)
+
+
+def _nodules(folder: Path) -> Pictures:
+    """`ct_lung_nodule`: the middle slice of one nodule of each person, benign or malignant."""
+    cfg = bench_images.configuration(bench_images.Case("", "xray", (32, 32, 1), 2, False), 1.0)
+    grid = DataConfig(
+        modality="ct", size=(32, 32, 16), spacing=(1.0, 1.0, 1.0), labels=0, classes=2
+    )
+    first: dict[str, tuple[Gridded, int]] = {}
+    with (folder / "subjects.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["subject"] not in first:
+                image = nib.load(folder / "images" / row["filename"])
+                affine = np.asarray(image.affine, np.float64)
+                volume = Volume(np.asarray(image.dataobj), affine, "ct", None, {})
+                first[row["subject"]] = to_grid(volume, grid), int(row["malignant"])
+    slices = np.stack([own.image[None, :, :, 8] for own, _ in first.values()])
+    return Pictures(slices, np.array([own for _, own in first.values()], np.int64), cfg.data)
+
+
+_READERS: dict[str, Callable[[Path], Pictures]] = {
+    REAL: _listed,
+    "rgb_skin": _listed,
+    "xray_hannover": _radiographs,
+    "ct_lung_nodule": _nodules,
+}
+COHORTS = tuple(_READERS)
 
 
 def made_up(count: int, seed: int) -> Pictures:
