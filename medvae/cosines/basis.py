@@ -46,12 +46,15 @@ class Basis:
         channels: how many values a voxel has.
         related: correlations between planes are measured: no public basis makes them independent.
         labels: how many labels are drawn; their planes follow those of the channels.
+        absolute: several channels, each on a public scale (CT, PET), so that a grey value means
+            the same in every patient.
     """
 
     size: Size
     channels: int = 1
     related: bool = False
     labels: int = 0
+    absolute: bool = False
 
     @classmethod
     def of(cls, data: DataConfig) -> Basis:
@@ -59,7 +62,9 @@ class Basis:
         colours = modalities.get(data.modality).channels
         labels = max(data.labels, 0)
         related = data.channels != colours or labels > 0
-        return cls(data.size, max(len(data.channels), 1), related, labels)
+        own = [modalities.get(kind.modality).scaling.absolute for kind in data.of_channels]
+        absolute = len(own) > 1 and data.channels != colours and all(own)
+        return cls(data.size, max(len(data.channels), 1), related, labels, absolute)
 
     @property
     def planes(self) -> int:

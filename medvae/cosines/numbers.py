@@ -25,7 +25,8 @@ class Numbers:
             was not measured, and planes are independent.
         gains: [B, B] covariance of the log power of the bands, beyond chance; empty where it was
             not measured, and all images have the same power.
-        marginals: [L] share of pixels at or below each of `marginals.LEVELS`; empty where it was
+        marginals: [L], or [C, L] of several channels: share of pixels at or below each of
+            `marginals.LEVELS`; empty where it was
             not measured, and coefficients are of the grey values themselves.
         borders: [1] rounds of sharpening (`borders.bordered`); empty: draws have no borders.
     """

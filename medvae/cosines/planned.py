@@ -49,14 +49,15 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     """(name, share of the budget) in order of release; the shares sum to 1.
 
     Contrasts have no gains: measured, these cost their channel planes more than they are worth.
-    Shares of grey values are those of one channel.
+    Grey values have shares in images of one channel without labels, and in channels on public
+    scales; in colours and in contrasts that are scaled by patient they gained nothing.
     """
+    shares = dict(SHARES)
     if basis.related:
-        products = SHARES[SECONDS] + SHARES[GAINS]
-        return [(POWERS, SHARES[POWERS]), (MEANS, SHARES[MEANS]), (SECONDS, products)]
-    if basis.channels > 1:
-        return list(SHARES.items())
-    rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in SHARES.items()]
+        shares[SECONDS] += shares.pop(GAINS)
+    if not basis.absolute and (basis.related or basis.channels > 1):
+        return list(shares.items())
+    rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in shares.items()]
     return [(MARGINALS, MARGINALS_SHARE), *rest]
 
 

@@ -175,9 +175,10 @@ class _CosineDrawer(nn.Module):
         self.register_buffer("band_of_image", torch.from_numpy(band))
         self.register_buffer("kept_of_image", torch.from_numpy(numbers.kept[numbers.kept < count]))
         self.register_buffer("widths", torch.from_numpy(np.bincount(band).astype(np.float64)))
-        grey, scores = curve(numbers.marginals) if len(numbers.marginals) else (None, None)
-        for name, values in (("known_grey", grey), ("known_scores", scores)):
-            self.register_buffer(name, None if values is None else torch.from_numpy(values))
+        curves = [curve(own) for own in np.atleast_2d(numbers.marginals) if len(own)]
+        for at, name in enumerate(("known_grey", "known_scores")):
+            rows = [torch.from_numpy(both[at]) for both in curves]
+            self.register_buffer(name, torch.stack(rows) if rows else None)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """[1, 1 + F + D + B]: a class, and standard normals, to [1, C, X, Y, Z].
@@ -225,11 +226,13 @@ class _CosineDrawer(nn.Module):
         """Grey values of scores, as `marginals.to_grey` has them."""
         if self.known_scores is None:
             return scores
-        known, grey = self.known_scores, self.known_grey
-        last = known.shape[0] - 2
-        place = (torch.searchsorted(known, scores.contiguous()) - 1).clamp(0, last)
-        slope = (grey[1:] - grey[:-1]) / (known[1:] - known[:-1])
-        return (grey[place] + slope[place] * (scores - known[place])).clamp(-1.0, 1.0)
+        greys = []
+        for channel in range(self.channels):
+            own, known, grey = scores[channel], self.known_scores[channel], self.known_grey[channel]
+            place = (torch.searchsorted(known, own.contiguous()) - 1).clamp(0, len(known) - 2)
+            slope = (grey[1:] - grey[:-1]) / (known[1:] - known[:-1])
+            greys.append(grey[place] + slope[place] * (own - known[place]))
+        return torch.stack(greys).clamp(-1.0, 1.0)
 
     def _related(self, normals: Tensor) -> Tensor:
         """[F] correlated between channel planes, as `CosineModel` has them."""

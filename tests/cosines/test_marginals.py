@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medvae.config_data import DataConfig
 from medvae.cosines.basis import Basis
 from medvae.cosines.marginals import DEVIATION, LEVELS, MOST_NOISE, Marginals, to_grey, to_scores
 from medvae.cosines.model import CosineModel
@@ -80,7 +81,43 @@ def test_draws_have_the_shares_and_without_them_they_have_not() -> None:
     np.testing.assert_allclose(scored.image(scored.analyse(image)), image, atol=1e-6)
 
 
-def test_shares_are_a_mechanism_of_grey_images_alone() -> None:
+def test_each_channel_has_shares_of_its_own() -> None:
+    basis = Basis(BASIS.size, 2, related=True, absolute=True)
+    part, public = Marginals(basis), Numbers.public(basis, 0)
+    both = np.stack([images(300), -0.5 * images(300)], axis=1)
+    mean = np.mean([part.measure(basis.analyse(one), None) for one in both], axis=0)
+    found = part.estimate(mean, 0.0, public).marginals
+    assert found.shape == (2, len(LEVELS))
+    np.testing.assert_allclose(found[0], SHARES, atol=0.01)
+    wanted = [(both[:, 1] <= level).mean() for level in LEVELS]
+    np.testing.assert_allclose(found[1], np.clip(wanted, 0.002, 0.998), atol=0.002)
+    model = CosineModel(basis, replace(public, marginals=found))
+    np.testing.assert_allclose(model.image(model.analyse(both[0])), both[0], atol=1e-6)
+    black = part.measure(basis.analyse(np.full((2, *BASIS.size), -1.0)), None)
+    assert np.linalg.norm(black) == pytest.approx(part.clip)
+
+
+def test_channels_on_public_scales_have_shares_and_contrasts_and_colours_have_none() -> None:
+    kinds = {
+        ("ct", ("ct", "pet"), ("ct", "pet")): True,
+        ("ct", ("arterial", "venous"), ()): True,
+        ("mri", ("t1", "t2"), ()): False,
+        ("photo", ("red", "green", "blue"), ()): False,
+        ("ct", (), ()): True,
+    }
+    for (modality, channels, modalities), scored in kinds.items():
+        data = DataConfig(
+            modality=modality,
+            channels=channels,
+            modalities=modalities,
+            size=(16, 16, 1 if modality == "photo" else 8),
+        )
+        planned = mechanisms(Basis.of(data))
+        assert (MARGINALS in dict(planned)) is scored, channels
+        assert sum(dict(planned).values()) == pytest.approx(1.0)
+
+
+def test_shares_are_a_mechanism_of_grey_images_and_of_public_scales() -> None:
     assert mechanisms(BASIS)[0][0] == MARGINALS
     assert sum(share for _, share in mechanisms(BASIS)) == pytest.approx(1.0)
     (part,) = parts_of(MARGINALS, BASIS, PUBLIC, lambda *_: 1.0)
