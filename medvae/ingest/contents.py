@@ -29,6 +29,8 @@ AIR = -1100.0
 MOST_BELOW_AIR = 0.05
 TISSUE = -200.0
 LEAST_RANGE_HU = 50.0
+# From air to bone.
+LEAST_DEPTH_HU = 1200.0
 # Standardised uptake values and normalised MRI are both fractions in this range.
 SUV_LIKE = (1.0, 100.0)
 PHASE_EDGE = 0.02
@@ -36,6 +38,8 @@ PHASE_EDGE = 0.02
 FULL, MANY_FULL = 0.98, 0.02
 # Of the largest magnitude: what is below minus this is negative; of all voxels: so many are many.
 NEGATIVE, MANY_NEGATIVE = 0.05, 0.01
+# Of unsigned 16 bits, numbers below 0 are the last quarter; magnitudes thin out before the middle.
+WRAPPED, END = (16384.0, 49152.0), 65536.0
 # A scan of many values shows them in few slices.
 _EACH = 16
 # Floating numbers that are read in the wrong byte order are nearly always beyond these.
@@ -115,6 +119,28 @@ def check_scan(voxels: Voxels) -> None:
         raise InputError(
             "it is a label map, not a scan: name it after its scan (x_seg.nii.gz beside "
             "x.nii.gz), put it into labels/ beside images/, or give its folder with --labels"
+        )
+
+
+def check_wrapped(voxels: Voxels, found: tuple[float, float]) -> None:
+    """Refuse numbers below 0 that were stored as large ones: none lie between them and the others.
+
+    Args:
+        found: `normalise.ends` of the voxels.
+
+    Raises:
+        InputError: several values are near the end of 16 bits, and none is in the middle.
+    """
+    if not (found[0] >= 0 and WRAPPED[1] < found[1] < END):
+        return
+    inside = finite(voxels)
+    if ((inside >= WRAPPED[0]) & (inside < WRAPPED[1])).any():
+        return
+    if np.unique(inside[inside >= WRAPPED[1]]).size > 1:
+        raise InputError(
+            f"its intensities run from {found[0]:g} to {found[1]:g} and none is between "
+            f"{WRAPPED[0]:g} and {WRAPPED[1]:g}, as where numbers below 0 are called unsigned: "
+            "correct its header"
         )
 
 

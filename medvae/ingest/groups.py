@@ -10,16 +10,19 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from medvae.errors import InputError
 from medvae.ingest import channel_names, picture_files, wire
 from medvae.ingest.ahead import in_order
 from medvae.ingest.marking import marked
 from medvae.ingest.notices import Notices
+from medvae.ingest.passes import FEWEST_OF_A_PASS, clock
 from medvae.ingest.persons import TWO_PATIENTS, Persons
 from medvae.ingest.received import ReceivedTree
 from medvae.ingest.records import Quarantined, WorkerDiedError, printable
 from medvae.ingest.sandbox import Pool
-from medvae.ingest.slices import Known, Slice, is_single, slice_of
+from medvae.ingest.slices import TRAITS, Known, Slice, is_single, slice_of
 from medvae.ingest.splitting import Piece, joined, volumes
 from medvae.ingest.steps import ReadRequest, Step, Task
 from medvae.ingest.subjects import Subjects
@@ -175,10 +178,20 @@ def _kinds(piece: Piece) -> list[tuple[str, str]]:
 
 
 def _is_partial(piece: Piece) -> bool:
-    """Whether a series has fewer slices than its header counts: a part of it was not given."""
+    """Whether a series has fewer slices than its headers count: a part of it was not given."""
+    if piece.split_by or not all(slice_.is_flat for slice_ in piece.slices):
+        return False
     counted = min(slice_.counted for slice_ in piece.slices)
-    flat = all(slice_.is_flat for slice_ in piece.slices)
-    return flat and not piece.split_by and len(piece.slices) < counted
+    return len(piece.slices) < counted or _numbers_are_left_out(piece.slices)
+
+
+def _numbers_are_left_out(slices: list[Slice]) -> bool:
+    """Whether instance numbers leave out every second one, or more: evenly, as no gap shows it."""
+    numbers = clock([slice_.traits[TRAITS.index("instance number")] for slice_ in slices])
+    if numbers is None or len(slices) < FEWEST_OF_A_PASS:
+        return False
+    steps = np.diff(np.sort(numbers))
+    return bool(steps[0] > 1 and (steps == steps[0]).all())
 
 
 def _summaries(
@@ -247,9 +260,17 @@ def _task(
         space=first.space,
         study=first.study or first.series,
         series=first.series,
-        moment=float(piece.scan) if first.whole and not first.mosaic else first.moment,
+        moment=_moment(piece),
         by_table=any(tables[id(slice_)] is not None for slice_ in piece.slices),
     )
+
+
+def _moment(piece: Piece) -> float | None:
+    """Where in time a volume is in its series (`Task.moment`)."""
+    first = piece.slices[0]
+    if first.whole and not first.mosaic:
+        return float(piece.scan)
+    return first.moment if piece.moment is None else piece.moment
 
 
 def _contrasts(first: Slice, options: ReadRequest) -> tuple[str, ...]:

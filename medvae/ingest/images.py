@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from medvae import modality as modalities
 from medvae.errors import InputError
-from medvae.ingest import contents, metaimage, mgh, nifti, nrrd
+from medvae.ingest import contents, metaimage, mgh, nifti, nrrd, people
 from medvae.ingest.grids import on_axes_of
 from medvae.ingest.normalise import (
     Affine,
@@ -27,8 +27,6 @@ from medvae.ingest.sniffing import looks_like
 from medvae.ingest.stored import Image
 from medvae.volume import Volume
 
-# Voxel sizes of people's scans: beyond them another unit than the millimetre is likely.
-USUAL_MM = (0.05, 20.0)
 # Label maps that were resampled or scaled are whole numbers to so much.
 NEARLY_WHOLE = 1e-3
 NIFTI = (".nii", ".nii.gz", ".hdr", ".img")
@@ -76,6 +74,7 @@ def volume_job(
         )
     found = ends(voxels)
     plausible(found, modality)
+    contents.check_wrapped(voxels, found)
     if modality == "ct":
         notes += [] if contents.check_ct(voxels, found) else ["soft"]
     elif not job.get("labels") and contents.is_negative(voxels):
@@ -104,7 +103,7 @@ def _notes(voxels: npt.NDArray[Any], affine: Affine) -> list[str]:
     kinds = {
         "holes": contents.clear(voxels),
         "sheared": is_sheared(affine),
-        "sizes": spacing.min() < USUAL_MM[0] or spacing.max() > USUAL_MM[1],
+        "sizes": people.is_unusual(spacing.tolist(), voxels.shape),
         "single": min(voxels.shape) == 1,
     }
     return [kind for kind, holds in kinds.items() if holds]

@@ -23,13 +23,14 @@ from medvae.ingest.layout_words import (
     MASK_FOLDERS,
     MASK_WORDS,
     RAW,
+    is_among,
 )
 from medvae.ingest.names import stem, twins
 
 # Words of a folder of images, beside other words.
 _IMAGES = frozenset({"images", "image", "imgs", "volumes", "scans"})
 _CHANNEL = re.compile(r"\d{4}")
-_GLUED = re.compile(r"([a-z]+)(\d+)")
+_GLUED = re.compile(r"([^\W\d_]+)(\d+)")
 
 Tokens = tuple[str, ...]
 Case = tuple[str, Tokens]
@@ -149,7 +150,7 @@ def tokens(name: str) -> Tokens:
 def _unglued(part: str) -> tuple[str, ...]:
     """A part of a name, in two where a number is glued to a word: img0001 and label0001 are one."""
     glued = None if part in CONTRASTS else _GLUED.fullmatch(part)
-    if glued and glued.group(1) in MASK_WORDS | IMAGE_WORDS:
+    if glued and is_among(glued.group(1), MASK_WORDS | IMAGE_WORDS):
         return glued.groups()
     return (part,)
 
@@ -198,9 +199,9 @@ def _meant(images: list[Image], mask: str) -> list[Image]:
 def _is_mask(name: str, folders: Collection[str]) -> bool:
     path = PurePosixPath(name)
     return (
-        any(part.lower() in MASK_FOLDERS for part in path.parts[:-1])
+        any(is_among(part, MASK_FOLDERS) for part in path.parts[:-1])
         or any(str(folder) in folders for folder in path.parents)
-        or any(token in MASK_WORDS for token in tokens(name))
+        or any(is_among(token, MASK_WORDS) for token in tokens(name))
     )
 
 
@@ -260,7 +261,7 @@ def _contrast(
     if words := [token for token in own if token in CONTRASTS or token in channels]:
         return words[-1]
     folder = PurePosixPath(name).parent
-    if folder.name.lower() in IMAGE_FOLDERS and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):
+    if is_among(folder.name, IMAGE_FOLDERS) and len(own) > 1 and _CHANNEL.fullmatch(own[-1]):
         labels = _labels(str(folder))
         # img_0003 with a mask of that name is a patient, not a channel.
         if not {(labels, own), ("", own)} & labelled:
@@ -338,7 +339,7 @@ class _Index:
         parts = PurePosixPath(name).parts[:-1]
         folders = [("/".join(parts) or ".", False)]
         for place, part in enumerate(parts):
-            if part.lower() in MASK_FOLDERS or "/".join(parts[: place + 1]) in self._masks:
+            if is_among(part, MASK_FOLDERS) or "/".join(parts[: place + 1]) in self._masks:
                 head, tail = parts[:place], parts[place + 1 :]
                 folders.append(("/".join(head + tail) or ".", False))
                 folders += [
@@ -362,7 +363,7 @@ def _is_beside(folder: Tokens, head: Tokens, tail: Tokens, masks: str) -> bool:
         return False
     images = folder[place].lower()
     parts = [end for end in ("tr", "ts", "val", "va") if masks == f"labels{end}"]
-    if images in IMAGE_FOLDERS:
+    if is_among(images, IMAGE_FOLDERS):
         return not parts or images == f"images{parts[0]}"
     return _named_alike(images, masks)
 
@@ -371,18 +372,18 @@ def _named_alike(images: str, masks: str) -> bool:
     """Whether folders such as train-images and train-labels differ in these words alone."""
     image, mask = tokens(images), tokens(masks)
     own = tuple(token for token in image if token not in _IMAGES)
-    other = tuple(token for token in mask if token not in MASK_FOLDERS)
+    other = tuple(token for token in mask if not is_among(token, MASK_FOLDERS))
     return len(own) < len(image) and len(other) < len(mask) and own == other
 
 
 def _plain(own: Tokens) -> Tokens:
-    return tuple(token for token in own if token not in IMAGE_WORDS)
+    return tuple(token for token in own if not is_among(token, IMAGE_WORDS))
 
 
 def _without_word(own: Tokens) -> Tokens:
     """Tokens of a label map without the last word that says that it is one."""
     for place in range(len(own) - 1, -1, -1):
-        if own[place] in MASK_WORDS:
+        if is_among(own[place], MASK_WORDS):
             return own[:place] + own[place + 1 :]
     return own
 

@@ -11,8 +11,8 @@ from medvae.ingest.records import Quarantined
 from medvae.ingest.steps import Passed, Step, Task
 
 UNORDERED = (
-    "its phases do not say in which order they are (TemporalPositionIdentifier or TriggerTime): "
-    "export it with one of the two"
+    "its phases do not say in which order they are (TemporalPositionIdentifier, TriggerTime or "
+    "AcquisitionTime): export it with one of them"
 )
 
 

@@ -11,7 +11,7 @@ KINDS = {
         "check that each is a scan",
     ),
     "interleaved": (
-        "volumes in which slices of several acquisition numbers alternate",
+        "volumes in which slices of several acquisitions or runs of instance numbers alternate",
         "check that each is one scan",
     ),
     "named": (
@@ -39,7 +39,7 @@ KINDS = {
         "check that they are no phase images, no CT and not normalised",
     ),
     "partial": (
-        "volumes with fewer slices than their header counts",
+        "volumes with fewer slices than their headers count",
         "check that the whole series was given",
     ),
     "derived": (
@@ -80,7 +80,7 @@ KINDS = {
         "check their intensities",
     ),
     "sizes": (
-        "volumes with voxels smaller than 0.05 mm or larger than 20 mm",
+        "volumes whose voxels or field of view are of another size than those of people's scans",
         "check the unit of length in their headers",
     ),
     "fraction": (

@@ -52,6 +52,8 @@ class Traits:
         of_passes: those that number the passes of one scan.
         apart: those that say that images are of two stacks, wherever these are.
         timed: those that are times in a cycle, which may differ from place to place.
+        clocks: those that are times of day, in seconds.
+        counters: those that number images; no two images of a scan have one in common.
     """
 
     names: tuple[str, ...]
@@ -59,6 +61,8 @@ class Traits:
     of_passes: frozenset[str]
     apart: frozenset[str] = frozenset()
     timed: frozenset[str] = frozenset({"trigger time"})
+    clocks: frozenset[str] = frozenset()
+    counters: frozenset[str] = frozenset()
 
 
 def along_normal(images: Sequence[Placed]) -> stacks.Positions:

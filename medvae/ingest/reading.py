@@ -168,7 +168,10 @@ class _Reading:
                 steps = cases(self._steps(scans), self._options, self._notices)
             elif self._options.frames:
                 steps = moving(self._steps(scans), self._options.frames)
-            yield from self._results(steps)
+            usable = False
+            for result in self._results(steps):
+                usable = usable or isinstance(result, Ingested)
+                yield result
             yield from self._unmarked
             tables = {id(s.table): s.table for s in scans if isinstance(s, Scanning) and s.table}
             for table in tables.values():
@@ -179,7 +182,8 @@ class _Reading:
                     self._notices.add("placeholder", table.source, f"line {line}")
             if lacks:
                 self._notes(f"this system lacks {lacks} to confine the reading process with")
-            self._progress.finish()
+            if usable:
+                self._progress.finish()
             self._summarise()
         finally:
             self._pool.stop()

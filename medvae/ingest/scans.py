@@ -10,6 +10,7 @@ from typing import Generic
 import numpy as np
 
 from medvae.ingest import stacks
+from medvae.ingest.passes import clock, of_a_cycle, one_after_another, runs
 from medvae.ingest.placed import (
     P,
     Placed,
@@ -28,8 +29,6 @@ MOST_OF_A_LOCALIZER = 20
 OTHER_VIEW = np.cos(np.radians(30))
 # So many other slices of a series show that a single one is a stray.
 FEWEST_OF_A_STACK = 3
-# So many images of a place whose times are even to this part of a step are phases of a cycle.
-FEWEST_PHASES, UNEVEN_PHASES = 3, 0.1
 
 
 @dataclass
@@ -40,12 +39,14 @@ class Scan(Generic[P]):
         split_by: what distinguishes it from the others; empty where there are none.
         refusal: why it is not to be read; empty where it is.
         interleaved: images of several passes alternate in it.
+        moment: where in time it is among the others, in any unit; None where that is not known.
     """
 
     images: list[P]
     split_by: str = ""
     refusal: str = ""
     interleaved: bool = False
+    moment: float | None = None
 
 
 def scans(images: Sequence[P], traits: Traits) -> list[Scan[P]]:
@@ -136,56 +137,73 @@ def _split(stack: list[P], traits: Traits) -> list[Scan[P]]:
     if any(image.position is None or image.orientation is None for image in stack):
         return [Scan(stack)]
     stack = sorted(stack, key=_order(stack))
-    names = list(enumerate(traits.names))
+    names = [(at, name) for at, name in enumerate(traits.names) if name not in traits.counters]
     if is_stack(stack):
         names = [(at, name) for at, name in names if _interleaves_scans(stack, at, name, traits)]
         if not names:
-            passes = (at for at, name in enumerate(traits.names) if name in traits.of_passes)
-            return [Scan(stack, interleaved=any(_is_interleaved(stack, at) for at in passes))]
+            return _of_runs(stack, traits) if _is_overlapping(stack) else [_whole(stack, traits)]
     for at, name in names:
         parts = parted(stack, _trait(at))
         apart = name in traits.apart or _overlap(stack, parts)
         if len(parts) > 1 and apart and _is_better(stack, parts):
-            result = [scan for part in parts for scan in _split(part, traits)]
-            for scan in result:
-                scan.split_by = scan.split_by or name
-            return result
+            return _of_parts(parts, at, name, traits)
+    return _of_passes(stack, traits) or _of_runs(stack, traits)
+
+
+def _of_parts(parts: list[list[P]], at: int, name: str, traits: Traits) -> list[Scan[P]]:
+    """The scans of images of several values of a trait."""
+    result = []
+    moments = clock([part[0].traits[at] for part in parts]) if name in traits.clocks else None
+    for number, part in enumerate(parts):
+        for scan in _split(part, traits):
+            scan.split_by = scan.split_by or name
+            if scan.moment is None and moments is not None:
+                scan.moment = float(moments[number])
+            result.append(scan)
+    return result
+
+
+def _whole(stack: list[P], traits: Traits) -> Scan[P]:
+    """An even stack of one scan, and whether it was made in several passes."""
+    alternate = any(
+        _is_interleaved(stack, at)
+        for at, name in enumerate(traits.names)
+        if name in traits.of_passes
+    )
+    counted = any(
+        _are_scans(stack, runs(stack, at))
+        for at, name in enumerate(traits.names)
+        if name in traits.counters
+    )
+    return Scan(stack, interleaved=alternate or counted)
+
+
+def _of_passes(stack: list[P], traits: Traits) -> list[Scan[P]]:
+    """Scans of the same places, distinguished by the order of their images; none of others."""
+    for names, passes_of in (
+        (traits.timed, of_a_cycle),
+        (traits.clocks | traits.counters, one_after_another),
+    ):
+        for at, name in enumerate(traits.names):
+            passes = passes_of(stack, at) if name in names else []
+            if passes and all(is_stack(one) for one in passes):
+                return [Scan(one, name, moment=float(n)) for n, one in enumerate(passes)]
+    return []
+
+
+def _of_runs(stack: list[P], traits: Traits) -> list[Scan[P]]:
+    """Scans between one another's places, distinguished by the order of their images; else one."""
     for at, name in enumerate(traits.names):
-        if name in traits.timed and (phases := _phases(stack, at)):
-            return [Scan(phase, split_by=name) for phase in phases]
-    return [Scan(stack)]
+        if name in traits.counters | traits.clocks:
+            found = runs(stack, at)
+            if _are_scans(stack, found):
+                return [Scan(one, name, moment=float(n)) for n, one in enumerate(found)]
+    return [_whole(stack, traits) if is_stack(stack) else Scan(stack)]
 
 
-def _phases(stack: list[P], at: int) -> list[list[P]]:
-    """Images of a cycle whose times differ from place to place: the first ones, the second, ...
-
-    Args:
-        stack: by place.
-        at: the trait that is the time, in milliseconds.
-
-    Returns:
-        Nothing where places have different numbers of images, or times that are of no cycle.
-    """
-    along = along_normal(stack)
-    ends = np.flatnonzero(np.diff(along) > stacks.same_place(along)) + 1
-    places = [stack[a:b] for a, b in pairwise([0, *ends.tolist(), len(stack)])]
-    count = len(places[0])
-    if count < FEWEST_PHASES or any(len(place) != count for place in places):
-        return []
-    try:
-        times = np.array([[float(image.traits[at]) for image in place] for place in places])
-    except ValueError:
-        return []
-    order = np.argsort(times, axis=1)
-    steps = np.diff(np.take_along_axis(times, order, axis=1), axis=1)
-    even = steps.mean(axis=1, keepdims=True)
-    # Times are rounded to milliseconds.
-    if (steps <= 0).any() or (np.abs(steps - even) > 1.0 + UNEVEN_PHASES * even).any():
-        return []
-    phases = [
-        [place[own[n]] for place, own in zip(places, order, strict=True)] for n in range(count)
-    ]
-    return phases if all(is_stack(phase) for phase in phases) else []
+def _are_scans(stack: list[P], parts: list[list[P]]) -> bool:
+    """Whether parts are even stacks that lie between one another."""
+    return len(parts) > 1 and _overlap(stack, parts) and all(is_stack(part) for part in parts)
 
 
 def _trait(at: int) -> Callable[[Placed], str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # What distinguishes images of one place, in the order in which it is tried.
 TRAITS = (
     "image type",
+    "processing",
     "echo number",
     "echo time",
     "b-value",
@@ -23,6 +24,8 @@ TRAITS = (
     "time point",
     "inversion time",
     "flip angle",
+    "sequence",
+    "contrast agent",
     "kernel",
     "tube voltage",
     "series number",
@@ -31,14 +34,18 @@ TRAITS = (
     "slice thickness",
     "trigger time",
     "acquisition time",
+    "content time",
+    "instance number",
 )
 # Those before this one distinguish scans; slices of one scan may differ in the others.
 OF_PASSES = TRAITS.index("acquisition number")
 BY = Traits(
     TRAITS,
-    # Writers give slices of one scan several image types (with NORM and without).
-    of_scans=frozenset({*TRAITS[1:OF_PASSES], "slice thickness"}),
+    # Writers give slices of one scan several words of processing (with NORM and without).
+    of_scans=frozenset({*TRAITS[:OF_PASSES], "slice thickness"} - {"processing"}),
     of_passes=frozenset({"acquisition number"}),
+    clocks=frozenset({"acquisition time", "content time"}),
+    counters=frozenset({"instance number"}),
 )
 PERSON = ("name", "birth date", "sex", "issuer", "spelling", "placeholder")
 # Numbers beyond this are damage; `nan` is beyond it, too.

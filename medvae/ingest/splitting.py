@@ -19,8 +19,9 @@ class Piece:
             series is one volume.
         refusal: why it is not to be read; empty where it is.
         joined: it is put together from series of one slice each.
-        interleaved: slices of several acquisition numbers alternate in it.
+        interleaved: slices of several acquisition numbers, or runs of numbers, alternate in it.
         scan: which of the scans of its one file it is (`Slice.scans`).
+        moment: as `medvae.ingest.scans.Scan`.
     """
 
     slices: list[Slice]
@@ -29,6 +30,7 @@ class Piece:
     joined: bool = False
     interleaved: bool = False
     scan: int = 0
+    moment: float | None = None
 
 
 def volumes(series: Sequence[Slice]) -> list[Piece]:
@@ -42,7 +44,13 @@ def volumes(series: Sequence[Slice]) -> list[Piece]:
         for at, (split_by, refusal) in enumerate(file.scans)
     ]
     return pieces + [
-        Piece(scan.images, scan.split_by, scan.refusal, interleaved=scan.interleaved)
+        Piece(
+            scan.images,
+            scan.split_by,
+            scan.refusal,
+            interleaved=scan.interleaved,
+            moment=scan.moment,
+        )
         for scan in scans(flat, BY)
     ]
 

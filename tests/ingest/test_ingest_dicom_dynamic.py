@@ -106,6 +106,8 @@ def test_phases_that_each_place_counts_anew_are_volumes_in_their_order(
             modality="MR",
             position=(0.0, 0.0, STEP * index),
             TriggerTime=delay(index, phase),
+            # One number for all: times alone tell the phases apart.
+            InstanceNumber=1,
         )
         for index in range(SLICES)
         for phase in range(PHASES)
@@ -143,10 +145,97 @@ def test_passes_of_one_scan_at_two_times_are_one_volume(tmp_path: Path) -> None:
     """Odd slices first, then even ones, without a gap: each pass has a time of its own."""
     for name in OF_PASSES:
         slices = dynamic(name, APART[name][1], shift=STEP / 2, thick=STEP / 2)
+        for data in slices:
+            data.InstanceNumber = int(data.ImagePositionPatient[2] / (STEP / 2)) + 1
         write(tmp_path / name, slices)
     taken, refused, notes = by_patient(tmp_path)
     assert (refused, notes) == ({}, [])
     assert [[one.shape[2] for one in volumes] for volumes in taken.values()] == [[12]] * 2
+
+
+# Pass and slice -> what an image has: only the order of these tells the passes apart.
+ORDERS: dict[str, Callable[[int, int], dict[str, Any]]] = {
+    "instance number": lambda t, i: {"InstanceNumber": SLICES * t + i + 1},
+    "instance number down": lambda t, i: {"InstanceNumber": SLICES * t + (i if t else 5 - i)},
+    "acquisition time": lambda t, i: {"AcquisitionTime": f"10{t}0{i:02d}.{17 * i:03d}"},
+    "acquisition time at night": lambda t, i: {"AcquisitionTime": f"{(23, 0)[t]:02d}59{i:02d}.5"},
+}
+BY_PLACE = {
+    "instance number by place": lambda t, i: {"InstanceNumber": TIMES * i + t + 1},
+    "content time": lambda t, i: {"ContentTime": f"10{t}0{i:02d}.5"},
+    "content time by place": lambda t, i: {"ContentTime": f"10{i:02d}0{t}"},
+}
+
+
+def ordered(order: Callable[[int, int], dict[str, Any]], **more: float) -> list[Dataset]:
+    """`dynamic`, its passes told apart by an order alone; number 1 where that is of times."""
+    slices = dynamic("ordered", lambda t: {}, **more)
+    for number, data in enumerate(slices):
+        for name, value in ({"InstanceNumber": 1} | order(*divmod(number, SLICES))).items():
+            setattr(data, name, value)
+    return slices
+
+
+@pytest.mark.parametrize("order", ORDERS | BY_PLACE)
+def test_passes_of_one_place_are_told_apart_by_their_order(tmp_path: Path, order: str) -> None:
+    write(tmp_path / "x", ordered((ORDERS | BY_PLACE)[order]))
+    taken, refused, notes = by_patient(tmp_path)
+    assert refused == {}
+    first, second = sorted(taken["x"], key=np.max)
+    assert first.shape == second.shape == (18, 20, SLICES)
+    assert first.max() < 1000 <= second.min()
+    named = " ".join(order.split()[:2])
+    assert any(f"distinguished by {named}: 2" in note for note in notes)
+    (moving,) = (one for one in read([tmp_path], frames=TIMES) if isinstance(one, Ingested))
+    assert [one.min() >= 1000 for one in moving.volume.voxels] == [False, True]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shift", [STEP / 2, STEP / 4])
+def test_passes_between_one_another_are_told_apart_by_their_order(
+    tmp_path: Path, order: str, shift: float
+) -> None:
+    write(tmp_path / "x", ordered(ORDERS[order], shift=shift))
+    taken, refused, _ = by_patient(tmp_path)
+    assert refused == {}
+    first, second = sorted(taken["x"], key=np.max)
+    assert first.max() < 1000 <= second.min()
+
+
+def test_numbers_that_run_twice_along_one_thin_scan_are_told(tmp_path: Path) -> None:
+    slices = ordered(ORDERS["instance number"], shift=STEP / 2, thick=STEP / 2)
+    write(tmp_path / "x", slices)
+    taken, refused, notes = by_patient(tmp_path)
+    assert refused == {}
+    assert [one.shape[2] for one in taken["x"]] == [2 * SLICES]
+    assert any("runs of instance numbers alternate" in note for note in notes)
+
+
+def test_numbers_in_no_order_tell_no_passes_apart(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).permutation(2 * SLICES)
+    # Where two are first at one place, and last at another, no pass follows the other.
+    slices = ordered(lambda t, i: {"InstanceNumber": int(numbers[SLICES * t + i])})
+    write(tmp_path / "x", slices)
+    taken, refused, _ = by_patient(tmp_path)
+    assert (taken, "where another one is" in refused["x"]) == ({}, True)
+
+
+def test_kinds_of_image_that_alternate_in_thin_slices_are_two_volumes(tmp_path: Path) -> None:
+    def of_kind(time: int) -> dict[str, Any]:
+        return {"ImageType": ["DERIVED", "PRIMARY", "DIXON", ("W", "F")[time]]}
+
+    def of_filter(time: int) -> dict[str, Any]:
+        return {"ImageType": ["ORIGINAL", "PRIMARY", "M", ("ND", "NORM")[time]]}
+
+    for name, kind in (("kind", of_kind), ("filter", of_filter)):
+        slices = dynamic(name, kind, shift=STEP / 2, thick=STEP / 2)
+        for number, data in enumerate(slices):
+            data.InstanceNumber = 2 * (number % SLICES) + number // SLICES
+        write(tmp_path / name, slices)
+    taken, refused, _ = by_patient(tmp_path)
+    assert refused == {}
+    assert [one.shape[2] for one in taken["kind"]] == [SLICES, SLICES]
+    assert [one.shape[2] for one in taken["filter"]] == [2 * SLICES]
 
 
 def test_frames_are_told_apart_where_their_ranges_overlap_by_more_than_half() -> None:

@@ -80,10 +80,16 @@ SEVERAL: dict[str, tuple[str, Describe]] = {
             "CardiacSynchronizationSequence": {"NominalCardiacTriggerDelayTime": 9.0 * s}
         },
     ),
+    "moment": (
+        "acquisition time",
+        lambda s, place: {
+            CONTENT: {"FrameAcquisitionDateTime": f"2020010112{s}0{place:02d}.5+0100"}
+        },
+    ),
     "own": ("dimension", lambda s, place: {CONTENT: {"DimensionIndexValues": [place + 1, s + 1]}}),
 }
 # Whose scans may lie between one another without being passes of one.
-BETWEEN = [name for name in SEVERAL if name not in ("heart", "own")]
+BETWEEN = [name for name in SEVERAL if name not in ("heart", "own", "moment")]
 
 
 @pytest.mark.parametrize("step", [0.0, STEP / 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,31 @@ def test_a_compression_that_is_not_supported_is_named(
     data.file_meta.TransferSyntaxUID = syntax
     data.save_as(tmp_path / "x.dcm", implicit_vr=False, little_endian=True)
     assert words in refusal(tmp_path / "x.dcm")
+
+
+# 8 x 6 numbers of 12 bits as a codestream of high-throughput JPEG 2000 (ISO/IEC 15444-15).
+HIGH_THROUGHPUT = (
+    "/0//UQApQAAAAAAGAAAACAAAAAAAAAAAAAAABgAAAAgAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB"
+    "/1wAEyCIkJCQkJCQkJCQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAFoAAf+TwAAmg/YFB3QAAADA"
+    "ABNAABMAjP4CB3QAdvADh3QAwAATQAATgDH+AMt0AB7ogQDDVADAACpgABVAmBgM5pfhC3UAmmvW/MAhAIy2AP/Z"
+)
+NUMBERS = np.arange(48).reshape(8, 6) * 77 % 4096
+
+
+@pytest.mark.parametrize("syntax", ["201", "202", "203"])
+def test_high_throughput_jpeg_2000_is_read(tmp_path: Path, syntax: str) -> None:
+    (data,) = series(1, (8, 6), PixelRepresentation=0)
+    frame = base64.b64decode(HIGH_THROUGHPUT)
+    data.PixelData = encapsulate([frame])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.4.{syntax}"
+    data.save_as(tmp_path / "x.dcm", implicit_vr=False, little_endian=True)
+    pixels = one(tmp_path / "x.dcm").volume.voxels[::-1, ::-1, 0].T
+    assert np.array_equal(pixels, NUMBERS - 1024)
+    data.PixelData = encapsulate([frame[:120]])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(tmp_path / "x.dcm", implicit_vr=False, little_endian=True)
+    assert "cannot be decoded: damaged or truncated" in refusal(tmp_path / "x.dcm")
 
 
 def jpeg_of_12_bits(name: str) -> bytes:

@@ -68,6 +68,21 @@ def test_what_is_computed_into_another_unit_is_refused_by_name(words: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("made", "what"),
+    [("DF", "a digitised film"), ("SI", "a scanned picture"), ("WSD", ""), ("DI", ""), ("", "")],
+)
+def test_a_picture_of_a_picture_is_refused_and_what_a_workstation_wrote_is_not(
+    made: str, what: str
+) -> None:
+    data = slice_of(0, voxels((4, 4)), ConversionType=made)
+    assert what in why_not(data)
+    assert bool(why_not(data)) == bool(what)
+    data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"  # computed radiography, of which films are
+    data.Modality = "CR"
+    assert why_not(data) == ""
+
+
+@pytest.mark.parametrize(
     ("number", "refused", "note"), [(0, "", False), (1, "phase", False), (2, "", True),
                                     (3, "imaginary", False), (9, "", False)],
 )  # fmt: skip

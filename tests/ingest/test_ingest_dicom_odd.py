@@ -85,10 +85,33 @@ REFUSED: dict[str, tuple[Callable[[], list[Dataset]], str]] = {
     "parametric map": (lambda: of_class(STORAGE + "30", Modality="MR"), "a parametric map"),
     "dose": (lambda: of_class(STORAGE + "481.2", Modality="RTDOSE"), "a radiotherapy object"),
     "screen copy": (lambda: of_class(STORAGE + "7"), "a secondary capture"),
+    "numbers below 0 called unsigned": (
+        lambda: scan(
+            stack=np.abs(body()) - 40,
+            modality="MR",
+            PixelRepresentation=0,
+            ImageType=["ORIGINAL"] * 3,
+        ),
+        "where numbers below 0 are called unsigned",
+    ),
     "out of range": (lambda: scan(RescaleSlope=100), "cannot be Hounsfield units"),
 }
 TOLD: dict[str, tuple[Callable[[], list[Dataset]], int, str]] = {
     "half a series": (lambda: scan(ImagesInAcquisition=2 * COUNT), 1, "fewer slices than"),
+    "every second number": (
+        lambda: scan(InstanceNumber=lambda i: 2 * i + 1),
+        1,
+        "fewer slices than",
+    ),
+    "centimetres": (
+        lambda: scan(
+            PixelSpacing=[0.08, 0.08],
+            SliceThickness=0.25,
+            position=lambda i: (0.0, 0.0, 0.25 * i),
+        ),
+        1,
+        "of another size than those of people",
+    ),
     "no air": (lambda: scan(stack=body() + 1024), 1, "without a voxel below -200 HU"),
     "flipped in turn": (
         lambda: scan(orientation=lambda i: (1, 0, 0, 0, 1, 0) if i % 2 else (-1, 0, 0, 0, 1, 0)),

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.valuerep import VR
 
+from medvae.ingest import Ingested, Quarantined, read
 from medvae.ingest.normalise import rescaled
 
 RAW = voxels((5, 6, 4)).astype(int)
@@ -62,6 +63,35 @@ def test_the_intercept_holds_whatever_the_slope_looks_like(tmp_path: Path, value
 def test_a_decimal_comma_is_a_decimal_point(tmp_path: Path, value: str, expected: float) -> None:
     folder = changed(tmp_path / "ct", lambda data: spelled(data, "RescaleIntercept", value))
     assert np.allclose(one(folder).volume.voxels, as_volume(RAW + expected))
+
+
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [("-1,024", True), ("1,024", True), ("-1,000", True), ("0,125", False), ("-1024,000", False)],
+)
+def test_a_comma_that_may_group_thousands_is_refused(
+    tmp_path: Path, value: str, refused: bool
+) -> None:
+    folder = changed(tmp_path / "ct", lambda data: spelled(data, "RescaleIntercept", value))
+    (result,) = read([folder])
+    assert isinstance(result, Quarantined) == refused
+    if refused:
+        assert f"RescaleIntercept {value} is" in refusal(folder)
+
+
+@pytest.mark.parametrize(("bits", "slope", "read_"), [(8, 1, False), (8, 8, True), (12, 1, True)])
+def test_ct_of_too_few_bits_for_hounsfield_units_is_refused(
+    tmp_path: Path, bits: int, slope: int, read_: bool
+) -> None:
+    slices = series(size=(20, 18), BitsStored=bits, HighBit=bits - 1, PixelRepresentation=0)
+    for data in slices:
+        data.RescaleSlope = slope
+        stored = np.frombuffer(data.PixelData, "<u2") % 2**bits
+        data.PixelData = stored.astype("<u2").tobytes()
+    (result,) = read([write(tmp_path / "ct", slices)])
+    assert isinstance(result, Ingested) == read_
+    if not read_:
+        assert "8 bits, which hold 256 HU" in refusal(tmp_path / "ct")
 
 
 def test_a_decimal_comma_is_read_in_geometry_too(tmp_path: Path) -> None:

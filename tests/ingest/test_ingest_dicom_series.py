@@ -161,7 +161,7 @@ def test_one_scan_in_two_passes_is_one_volume_and_told(tmp_path: Path) -> None:
     slices = changed(series(8, modality="MR"), "AcquisitionNumber", lambda index: index % 2)
     volumes, refused, notes = results(write(tmp_path / "mr", slices))
     assert ([v.volume.shape[2] for v in volumes], refused) == ([8], [])
-    assert notes[0].startswith("volumes in which slices of several acquisition numbers alternate")
+    assert notes[0].startswith("volumes in which slices of several acquisitions or runs")
 
 
 @pytest.mark.parametrize("shift", [0.04, 0.1])

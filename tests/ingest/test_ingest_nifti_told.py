@@ -87,6 +87,11 @@ TOLD = {
     "one slice": (nifti(voxels((20, 30, 1))), "single"),
     "metres as mm": (nifti(voxels(SHAPE), np.diag([0.0015, 0.002, 0.0025, 1])), "sizes"),
     "cm as mm": (nifti(voxels(SHAPE), np.diag([20.5, 1, 1, 1])), "sizes"),
+    # Fields of view of a head of 256 mm, a trunk of 500 mm, and of a trunk whose mm are cm.
+    "head in cm": (nifti(voxels((64, 64, 9)), np.diag([0.34, 0.34, 0.5, 1])), "sizes"),
+    "fine head in cm": (nifti(voxels((256, 256, 4)), np.diag([0.1, 0.1, 0.1, 1])), "sizes"),
+    "trunk in cm": (nifti(voxels((512, 512, 2)), np.diag([0.098, 0.098, 0.5, 1])), "sizes"),
+    "mm as cm": (nifti(voxels((128, 128, 4)), np.diag([9.0, 9.0, 10.0, 1])), "sizes"),
 }
 SILENT = {
     "pixdim 0.5% off": edited(sized(1.5, 2.0, 2.51)),
@@ -95,6 +100,11 @@ SILENT = {
     "scale not set": edited(fields(scl_slope=np.nan, scl_inter=np.nan)),
     "fractions": nifti(FRACTIONS),
     "the smallest voxels": nifti(voxels(SHAPE), np.diag([0.05, 0.05, 20.0, 1])),
+    "teeth": nifti(voxels((500, 500, 2)), np.diag([0.08, 0.08, 0.08, 1]) * 2),
+    "an ear": nifti(voxels((400, 400, 2)), np.diag([0.2, 0.2, 0.4, 1])),
+    "a crop of a hippocampus": nifti(voxels((35, 51, 35))),
+    "a small crop": nifti(voxels((32, 32, 32)), np.diag([0.7, 0.7, 0.7, 1])),
+    "from head to foot": nifti(voxels((9, 9, 440)), np.diag([4.0, 4.0, 5.0, 1])),
     "dimensionless": edited(fields(intent_code=1011)),
 }
 REFUSED = {

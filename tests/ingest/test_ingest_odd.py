@@ -79,6 +79,8 @@ RIGHT: dict[str, tuple[Files, list[int] | None]] = {
     "labels nearly whole": (mask(LABELS * np.float32(0.9999)), [0, 1, 2]),
     "labels of 255 over 255": (mask(BALL * 255, 1 / 255), [0, 1]),
     "empty mask": (mask(LABELS * 0), [0]),
+    "mask in German": ({"x.nii.gz": SCAN, "x_Maske.nii.gz": MASK}, [0, 1, 2]),
+    "mask in decomposed Spanish": ({"x.nii.gz": SCAN, "x_ma\u0301scara.nii.gz": MASK}, [0, 1, 2]),
     "mask in front": ({"x.nii.gz": SCAN, "seg_x.nii.gz": MASK}, [0, 1, 2]),
     "mask of another ending": ({"x.nii": SCAN, "x_seg.nii.gz": gzip.compress(MASK)}, [0, 1, 2]),
 }
@@ -146,7 +148,7 @@ REFUSED: dict[str, tuple[Files, str, str]] = {
     ),
     **{
         f"mask named {name}": ({"x.nii.gz": SCAN, name: MASK}, name, "it is a label map")
-        for name in ("x_tumor.nii.gz", "xSeg.nii.gz", "x_Maske.nii.gz", "x_Mask_v2.nii.gz")
+        for name in ("x_tumor.nii.gz", "xSeg.nii.gz", "x_Mask_v2.nii.gz")
     },
 }
 

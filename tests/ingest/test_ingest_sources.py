@@ -29,6 +29,7 @@ from ingest_makers import (
 
 from medvae.errors import InputError, UsageError
 from medvae.ingest import Ingested, Limits, Quarantined, read
+from medvae.progress import Silent
 
 GOOD = nifti()
 MASK = nifti((voxels() % 3).astype(np.uint8))
@@ -443,6 +444,22 @@ def test_more_workers_give_the_same_in_the_same_order(tmp_path: Path) -> None:
     ]
     assert one_by_one == together
     assert len(together) == 12
+
+
+def test_nothing_is_called_done_where_nothing_is_usable(tmp_path: Path) -> None:
+    class Listener(Silent):
+        finished = 0
+
+        def finish(self, note: str = "") -> None:
+            self.finished += 1
+
+    listener = Listener()
+    (tmp_path / "x.dcm").write_bytes(b"no scan")
+    list(read([tmp_path], progress=listener))
+    assert listener.finished == 0
+    save(tmp_path / "x.nii", nifti())
+    list(read([tmp_path], modality="mri", progress=listener))
+    assert listener.finished == 1
 
 
 def test_progress_counts_every_file(tmp_path: Path) -> None:

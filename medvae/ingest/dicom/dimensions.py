@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,6 +53,7 @@ BY = Traits(
     of_scans=OF_SCANS,
     of_passes=frozenset({"acquisition number"}),
     apart=frozenset({"stack"}),
+    clocks=frozenset({"acquisition time"}),
 )
 # Of an image of one frame, which has no functional groups.
 NONE = ("",) * len(BY.names)
@@ -119,7 +121,18 @@ def traits(groups: Sequence[Dataset]) -> tuple[str, ...]:
         return NONE
     indices = _value(groups, CONTENT, "DimensionIndexValues").split("\\")
     indices = (indices + [""] * MOST_INDICES)[:MOST_INDICES]
-    return (*(_value(groups, group, name) for _, group, name in DIMENSIONS), *indices)
+    *own, moment = (_value(groups, group, name) for _, group, name in DIMENSIONS)
+    return (*own, _seconds(moment), *indices)
+
+
+def _seconds(moment: str) -> str:
+    """A date and time in seconds; as it is where it is none."""
+    try:
+        read = datetime.datetime.strptime(moment[:14], "%Y%m%d%H%M%S")
+        fraction = float(f"0{moment[14:].partition('+')[0].partition('-')[0]}")
+    except ValueError:
+        return moment
+    return f"{(read - datetime.datetime(1900, 1, 1)).total_seconds() + fraction:.3f}"
 
 
 def why_not(traits: Sequence[str]) -> str:

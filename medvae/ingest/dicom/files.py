@@ -38,6 +38,7 @@ IDENTITY: list[str | int] = [
     "ImageType",
     "ComplexImageComponent",
     "BurnedInAnnotation",
+    "ConversionType",
     "PhotometricInterpretation",
     "SamplesPerPixel",
     "Rows",
@@ -117,7 +118,15 @@ CHARACTER_SET = Tag("SpecificCharacterSet")
 VARYING = frozenset(
     map(
         Tag,
-        ("SOPInstanceUID", "ImagePositionPatient", "AcquisitionTime", "TriggerTime", "PixelData"),
+        (
+            "SOPInstanceUID",
+            "ImagePositionPatient",
+            "AcquisitionTime",
+            "ContentTime",
+            "InstanceNumber",
+            "TriggerTime",
+            "PixelData",
+        ),
     )
 )
 

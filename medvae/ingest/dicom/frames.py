@@ -14,7 +14,7 @@ from medvae.ingest.dicom import dimensions
 from medvae.ingest.dicom.kinds import is_mosaic
 from medvae.ingest.dicom.mosaic import tiles_of
 from medvae.ingest.dicom.pixels import TOO_LARGE, check_sign, check_size, count_of, decoded, padding
-from medvae.ingest.dicom.values import State, floats, number, state, text
+from medvae.ingest.dicom.values import State, floats, groups_thousands, number, state, text
 from medvae.ingest.normalise import Voxels
 from medvae.modality.base import Modality
 
@@ -160,6 +160,11 @@ class _Lookup:
         for place in self._places("PixelValueTransformationSequence"):
             for name in SCALE:
                 value = number(place, name)
+                if name == "RescaleIntercept" and groups_thousands(place, name):
+                    raise InputError(
+                        f"its {name} {text(place, name)} is {value:g} with a decimal comma and a "
+                        "thousand times that without: correct the header"
+                    )
                 if value is not None:
                     scales[name] = value
                 elif state(place, name) is State.UNREADABLE:

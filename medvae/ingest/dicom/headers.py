@@ -33,6 +33,8 @@ from medvae.ingest.dicom.kinds import (
 from medvae.ingest.dicom.pixels import count_of
 from medvae.ingest.dicom.repeated import (
     ACQUISITION_TIME,
+    CONTENT_TIME,
+    INSTANCE_NUMBER,
     POSITION,
     TRIGGER_TIME,
     Repeated,
@@ -122,18 +124,26 @@ def _following_slice(
     assert known.repeated is not None
     if not known.repeated.is_plain:
         return _next_slice(known.repeated.dataset(found), salt, known.facts)
-    place, trigger, time = (
-        found[tag][1] if tag in found else b"" for tag in (POSITION, TRIGGER_TIME, ACQUISITION_TIME)
+    facts, triggered = known.facts, floats_in(_value(found, TRIGGER_TIME), 1)
+    counted = floats_in(_value(found, INSTANCE_NUMBER), 1)
+    times = traits.times(
+        None if triggered is None else triggered[0],
+        text_in(_value(found, ACQUISITION_TIME)),
+        text_in(_value(found, CONTENT_TIME)),
+        None if counted is None else counted[0],
+        salt,
     )
-    facts, triggered = known.facts, floats_in(trigger, 1)
-    times = traits.times(None if triggered is None else triggered[0], text_in(time), salt)
     # The number of a phase, which comes before its time, is the same in both.
     moment = facts["moment"] if known.has_phase else _within(triggered)
     return facts | {
-        "position": _within(floats_in(place, 3)),
+        "position": _within(floats_in(_value(found, POSITION), 3)),
         "moment": moment,
         "traits": [*facts["traits"][: -len(times)], *times],
     }
+
+
+def _value(found: dict[int, tuple[int, bytes]], tag: int) -> bytes:
+    return found[tag][1] if tag in found else b""
 
 
 def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,15 @@ OTHERS = (
     ("1.2.840.10008.5.1.4.1.1.9", "a waveform"),
     ("1.2.840.10008.1.3.10", "a DICOMDIR"),
 )
+# ConversionType (PS3.3 C.8.6.1) of pictures of pictures; workstations, which have others, write
+# the grey values of scanners, too.
+CONVERTED = {
+    "DF": "a digitised film",
+    "DV": "a digitised video",
+    "SD": "a scanned document",
+    "SI": "a scanned picture",
+    "DRW": "a drawing",
+}
 # Objects that mark a series: segmentations, label maps of segments, contours.
 MARKS = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segments",
@@ -142,6 +151,8 @@ def why_not(header: Dataset) -> str:
         return reason
     if reason := no_anatomy(image_type(header)):
         return reason
+    if reason := _converted(header):
+        return reason
     if (parts := whole(header, "InConcatenationTotalNumber") or 1) > 1:
         number = whole(header, "InConcatenationNumber") or "?"
         return f"it is part {number} of {parts} of one image: join them to one file first"
@@ -150,6 +161,14 @@ def why_not(header: Dataset) -> str:
     if (whole(header, "SamplesPerPixel") or 1) != 1:
         return "it is a colour image: expected one grey value a voxel"
     return _grey_scale(header)
+
+
+def _converted(header: Dataset) -> str:
+    """Why an image was made from a picture of the scanner's; empty where it was not."""
+    made = CONVERTED.get(text(header, "ConversionType").upper())
+    if made is None or modality_of(header) in _PLANAR:
+        return ""
+    return f"it is {made}, whose grey values are not those of the scanner: give the original"
 
 
 def _grey_scale(header: Dataset) -> str:

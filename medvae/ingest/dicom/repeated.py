@@ -47,7 +47,14 @@ PIXEL_DATA = 0x7FE0_0010
 FREE = frozenset({*map(int, VARYING), META_LENGTH, *PIXELS})
 # Of what varies and is read by itself: value representations that are plain text.
 POSITION, TRIGGER_TIME, ACQUISITION_TIME = 0x0020_0032, 0x0018_1060, 0x0008_0032
-PLAIN = {POSITION: b"DS", TRIGGER_TIME: b"DS", ACQUISITION_TIME: b"TM"}
+CONTENT_TIME, INSTANCE_NUMBER = 0x0008_0033, 0x0020_0013
+PLAIN = {
+    POSITION: b"DS",
+    TRIGGER_TIME: b"DS",
+    ACQUISITION_TIME: b"TM",
+    CONTENT_TIME: b"TM",
+    INSTANCE_NUMBER: b"IS",
+}
 # Lengths of values that are known of a scan: numbers of slices grow by a digit, times hardly.
 MOST_FORMS = 8
 # Bytes that the head of the next file may have more, and the longest head.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from medvae.errors import InputError
-from medvae.ingest import contents, facts
+from medvae.ingest import contents, facts, people
 from medvae.ingest.dicom import dimensions, whole
 from medvae.ingest.dicom.files import CONTENT, DEMOGRAPHICS, IDENTITY, read_dataset, shared_part
 from medvae.ingest.dicom.following import Following
@@ -89,6 +89,7 @@ def series_job(
         assert modality is not None, "why_not has refused it"
         notes.update(notes_of(data))
         frames.extend(frames_of(data, room, modality, _frames_of_scan(job, data)))
+        _check_depth(data, frames[-1], modality)
         known, following = None if is_mosaic(data) else shared, None
         room = limits.voxels - len(frames) * frames[0].pixels.size
         first = first if first is not None else data if "scan" in job else _without_pixels(data)
@@ -96,10 +97,7 @@ def series_job(
         raise InputError("it has no files")
     frames = in_order(frames)
     stack = geometry(frames)
-    if "scan" in job and len(frames) == 1:
-        notes.add("single")
-    if _is_sparse(frames):
-        notes.add("sparse")
+    notes.update(_notes_of_stack("scan" in job, frames, stack))
     _check_scales(frames)
     voxels, padded = _voxels(frames, modality)
     if padded:
@@ -107,11 +105,8 @@ def series_job(
     mask, unmarked = _mask(job, files, limits, voxels.shape, stack, notes)
     if mask is not None and not job["scheme"]:
         notes.add("segments")
-    if not stack.is_upright:
-        notes.update(["upright"] if stack.shift is not None else [])
-        notes.update(["evened"] if stack.along is not None else [])
-        if mask is not None:
-            mask, _ = brought_upright(mask, stack, 0, labels=True)
+    if not stack.is_upright and mask is not None:
+        mask, _ = brought_upright(mask, stack, 0, labels=True)
     voxels, affine = brought_upright(voxels, stack, modality.dicom.padding)
     mask = None if mask is None else closest_canonical(mask, affine)[0]
     voxels, affine = closest_canonical(voxels, affine)
@@ -120,7 +115,20 @@ def series_job(
     _check_content(voxels, found, modality, notes)
     meta = describe(first, modality) | job["meta"]
     volume = Volume(voxels, affine, modality.name, mask, meta)
+    if people.is_unusual(volume.spacing, volume.shape):
+        notes.add("sizes")
     return {"ok": {"notes": sorted(notes), "unmarked": unmarked}}, volume.to_bytes()
+
+
+def _notes_of_stack(is_whole: bool, frames: list[Frame], stack: Stack) -> list[str]:
+    """Kinds of `notices` of slices in order; `is_whole`: of one file."""
+    kinds = {
+        "single": is_whole and len(frames) == 1,
+        "sparse": _is_sparse(frames),
+        "upright": stack.shift is not None,
+        "evened": stack.along is not None,
+    }
+    return [kind for kind, holds in kinds.items() if holds]
 
 
 def _is_sparse(frames: list[Frame]) -> bool:
@@ -147,10 +155,21 @@ def _check_content(
             raise InputError(
                 "it is a label map, not a scan: give it as DICOM SEG, or as NIfTI with its scan"
             )
+    contents.check_wrapped(voxels, found)
     if modality.name != "ct":
         notes.update(["negative"] if contents.is_negative(voxels) else [])
     elif not contents.check_ct(voxels, found):
         notes.add("soft")
+
+
+def _check_depth(data: Dataset, frame: Frame, modality: Modality) -> None:
+    """Refuse CT of so few bits that they hold no Hounsfield units of a body. Raises InputError."""
+    bits = number(data, "BitsStored")
+    if modality.name == "ct" and bits and 0 < abs(frame.slope) * 2**bits < contents.LEAST_DEPTH_HU:
+        raise InputError(
+            f"its pixels have {bits:g} bits, which hold {abs(frame.slope) * 2**bits:g} HU, less "
+            "than there are from air to bone: it is a picture of a window; give the original"
+        )
 
 
 def _frames_of_scan(job: dict[str, Any], data: Dataset) -> tuple[int, ...] | None:

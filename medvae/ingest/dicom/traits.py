@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 from pydicom.dataset import Dataset
 
 from medvae.ingest.dicom.kinds import image_type
 from medvae.ingest.dicom.values import number, private_bytes, private_number, text
 from medvae.ingest.digests import digest
 
+# Words of ImageType that say how an image was processed, not what it shows.
+PROCESSING = frozenset({"M", "ND", "NORM", "DIS2D", "DIS3D", "FM", "FIL", "ADD", "MFSPLIT", "SH"})
+# PS3.5 6.2, TM; colons are of ACR-NEMA.
+TIME = re.compile(r"(\d{2}):?(?:(\d{2}):?(?:(\d{2}(?:\.\d{1,6})?))?)?")
 SIEMENS = 0x0019_0010, "SIEMENS MR HEADER"
 GE = 0x0043_0010, "GEMS_PARM_01"
 GE_SCAN = 0x0019_0010, "GEMS_ACQU_01"
@@ -32,6 +38,11 @@ TAGS: list[str | int] = [
     "DiffusionGradientOrientation",
     "ConvolutionKernel",
     "KVP",
+    "ScanningSequence",
+    "SequenceName",
+    "ContrastBolusAgent",
+    "ContentTime",
+    "InstanceNumber",
     *sorted(
         {
             tag
@@ -45,8 +56,10 @@ TAGS: list[str | int] = [
 
 def traits_of(header: Dataset, salt: bytes) -> list[str]:
     """A value for each of `medvae.ingest.slices.TRAITS`; words only as keyed digests."""
+    words = set(image_type(header))
     return [
-        digest(salt, *sorted(image_type(header))),
+        digest(salt, *sorted(words - PROCESSING)),
+        digest(salt, *sorted(words & PROCESSING)),
         _rounded(number(header, "EchoNumbers"), 0),
         _rounded(number(header, "EchoTime"), 2),
         _b_value(header, salt),
@@ -54,6 +67,8 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
         _rounded(number(header, "TemporalPositionIdentifier"), 0),
         _rounded(number(header, "InversionTime"), 1),
         _rounded(number(header, "FlipAngle"), 1),
+        _hidden(salt, _sequence(header)),
+        _hidden(salt, text(header, "ContrastBolusAgent")),
         _hidden(salt, text(header, "ConvolutionKernel")),
         _rounded(number(header, "KVP"), 0),
         _rounded(number(header, "SeriesNumber"), 0),
@@ -66,12 +81,40 @@ def traits_of(header: Dataset, salt: bytes) -> list[str]:
 
 def times_of(header: Dataset, salt: bytes) -> list[str]:
     """The last of the traits, which differ from slice to slice of one scan."""
-    return times(number(header, "TriggerTime"), text(header, "AcquisitionTime"), salt)
+    return times(
+        number(header, "TriggerTime"),
+        text(header, "AcquisitionTime"),
+        text(header, "ContentTime"),
+        number(header, "InstanceNumber"),
+        salt,
+    )
 
 
-def times(trigger: float | None, acquisition: str, salt: bytes) -> list[str]:
+def times(
+    trigger: float | None, acquired: str, content: str, counted: float | None, salt: bytes
+) -> list[str]:
     """`times_of` of values that were read."""
-    return [_rounded(trigger, 0), _hidden(salt, acquisition)]
+    return [
+        _rounded(trigger, 0),
+        _time_of_day(acquired, salt),
+        _time_of_day(content, salt),
+        _rounded(counted, 0),
+    ]
+
+
+def _time_of_day(value: str, salt: bytes) -> str:
+    """Seconds since a time of day that only the key gives; a digest of what is no time."""
+    if (read := TIME.fullmatch(value)) is None:
+        return _hidden(salt, value)
+    hours, minutes, seconds = (float(part or 0) for part in read.groups())
+    hidden = int(digest(salt, "time of day")[:8], 16) % 86400
+    return f"{hidden + 3600 * hours + 60 * minutes + seconds:.3f}"
+
+
+def _sequence(header: Dataset) -> str:
+    """The pulse sequence, by which some writers alone distinguish scans of one series."""
+    names = [text(header, name) for name in ("ScanningSequence", "SequenceName")]
+    return "\n".join(names) if any(names) else ""
 
 
 def _b_value(header: Dataset, salt: bytes) -> str:

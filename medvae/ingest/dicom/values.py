@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import struct
 from enum import Enum
 from typing import Any
@@ -24,6 +25,10 @@ PLAIN_NUMBERS = {
     "FL": ("f", 4),
     "FD": ("d", 8),
 }
+
+
+# One to three digits, and three behind a comma: 0,125 and 1024,000 are decimals alone.
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 class State(Enum):
@@ -63,6 +68,11 @@ def floats(data: Dataset, name: str, count: int) -> list[float] | None:
     writers under some locales leave it there.
     """
     return _numbers(data, name, count)[1]
+
+
+def groups_thousands(data: Dataset, name: str) -> bool:
+    """Whether a number may be written with a comma between thousands: -1,024 is two numbers."""
+    return GROUPED.fullmatch(text(data, name)) is not None
 
 
 def number(data: Dataset, name: str) -> float | None:
