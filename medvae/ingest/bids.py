@@ -13,6 +13,8 @@ from medvae.modality import Modality
 
 SUBJECT = re.compile(r"^sub-([A-Za-z0-9]+)$")
 NAMED = re.compile(r"^sub-([A-Za-z0-9]+)_")
+# Folders of a data set that hold no scans of it, and what it was made of.
+NO_SCANS, SOURCE = ("derivatives", "code", "stimuli"), "sourcedata"
 # Suffixes in anat/ that are not scans.
 NOT_SCANS = ("dseg", "probseg", "mask", "defacemask")
 # Suffixes of masks that people mean as label maps, or as something else.
@@ -50,6 +52,11 @@ def is_of_two(name: str) -> bool:
     named = NAMED.match(PurePosixPath(name).name)
     folders = {m.group(1) for part in PurePosixPath(name).parts[:-1] if (m := SUBJECT.match(part))}
     return len(folders | ({named.group(1)} if named else set())) > 1
+
+
+def is_source(name: str) -> bool:
+    """Whether a file is of what a data set was made of: of the same people, under other names."""
+    return name.partition("/")[0] == SOURCE
 
 
 def is_scan(name: str) -> bool:

@@ -186,6 +186,10 @@ KINDS = {
         "BIDS data sets with scans of several suffixes ({detail})",
         "take one with --contrast, or make them channels with --channels",
     ),
+    "before": (
+        "files in sourcedata/ of BIDS data sets, of which the scans were made",
+        "they were left out: to read them instead, give that folder alone",
+    ),
     "unread": (
         "masks of BIDS data sets that are no segmentations (_dseg)",
         "they were left out: name those that are meant _dseg",

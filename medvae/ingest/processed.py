@@ -17,7 +17,7 @@ BEHIND = re.compile(
     r"[-_. ]*(inverse)?(brain|bet|strip(ped)?|skull-?strip(ped)?|(pre-?)?proc(essed)?|pp"
     r"|warped|registered|reg|coreg|resampled"
     r"|n4|bias(-?corr(ected)?)?|denoised|norm(ali[sz]ed)?|smooth(ed)?|restore|defaced|prob(s|ability"
-    r"|seg)?|posteriors?|pve([-_][0-9])?|softmax|dist(ance)?|sdf|jac(obian)?|copy)([-_][0-9])?"
+    r"|seg)?|posteriors?|(fast[-_])?(pve|seg)([-_][0-9])?|to[-_](std|mni|standard)[-_a-z0-9]*|softmax|dist(ance)?|sdf|jac(obian)?|copy)([-_][0-9])?"
 )
 
 

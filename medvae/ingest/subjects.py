@@ -213,7 +213,8 @@ def _add(
 ) -> None:
     name = (row["filename"] or "").strip().replace("\\", "/").removeprefix("./").rstrip("/")
     name = unicodedata.normalize("NFC", name)
-    subject = clean_subject(row["subject"] or "")
+    # ="0012" is how people keep spreadsheets from dropping zeros.
+    subject = clean_subject(re.sub(r'^\s*="([^"]*)"\s*$', r"\1", row["subject"] or ""))
     if not name and not subject:
         return
     label = _label(row.get(label_column.lower()) or "") if label_column else None

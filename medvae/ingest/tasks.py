@@ -36,8 +36,6 @@ MASK_ALONE = (
     "it is named like a label map, and no scan beside it has a name that fits: put it into labels/ "
     "beside images/, give its folder with --labels, or, with scans of DICOM, as DICOM SEG"
 )
-# Folders of a BIDS data set that hold no source images.
-NOT_SOURCE = ("derivatives", "code", "stimuli")
 
 
 @dataclass
@@ -79,6 +77,9 @@ class Scanning:
             name = (file.name or file.source).lower() if isinstance(file, File) else ""
             if isinstance(file, Quarantined):
                 yield file
+            elif self._bids and bids.is_source(file.name):
+                self.notices.add("before", file.source)
+                yield Passed()
             elif self._planar:
                 if (step := self._picture(file, name)) is not None:
                     yield step
@@ -140,7 +141,8 @@ class Scanning:
     def _names_no_patient(self, file: File) -> bool:
         name = file.name or file.source
         is_image = picture_files.is_picture if self._planar else names.is_volume
-        if self.table is not None or not is_image(name):
+        before = self._bids and bids.is_source(file.name)
+        if self.table is not None or before or not is_image(name):
             return False
         step = self._picture(file, name) if self._planar else self._volume(file)
         return isinstance(step, Task) and step.own_subject
@@ -327,7 +329,7 @@ class Scanning:
         """Whether a file is a mask of an image, or of a contrast that was not asked for."""
         if self._bids:
             top = file.name.partition("/")[0]
-            if top in NOT_SOURCE or bids.is_segmentation(file.name):
+            if top in bids.NO_SCANS or bids.is_segmentation(file.name):
                 return True
             other = bids.suffix(file.name).lower() if bids.is_scan(file.name) else ""
         else:

@@ -99,6 +99,11 @@ TOLD: dict[str, tuple[Files, str]] = {
     "a map of probability": ({"x.nii": nifti(PROBABILITY)}, "fractions from 0 to 1"),
     "grey matter of SPM": ({"c1.nii": SCAN, "mc1.nii": nifti(head(1))}, "results of processing"),
     "brain of FSL": ({"s.nii": SCAN, "s_brain.nii": nifti(head(1))}, "results of processing"),
+    "fast of FSL": ({"s.nii": SCAN, "s_fast_pve_0.nii": nifti(head(1))}, "results of processing"),
+    "standard of FSL": (
+        {"s.nii": SCAN, "s_to_std_sub.nii": nifti(head(1))},
+        "results of processing",
+    ),
     "bias of a scan": ({"s.nii": SCAN, "s_bias.nii": nifti(head(1))}, "results of processing"),
     "stripped": ({"s.nii": SCAN, "s_strip.nii": nifti(head(1))}, "results of processing"),
     "CT by name": ({"P1_CT.nii": SCAN}, "names say ct, though --modality says otherwise"),
@@ -106,6 +111,11 @@ TOLD: dict[str, tuple[Files, str]] = {
 }
 # What is refused: files -> which one, and why.
 REFUSED: dict[str, tuple[Files, str, str]] = {
+    "numbers below 0 called unsigned": (
+        {"x.nii": nifti((head().astype(int) - 40).astype(np.uint16))},
+        "x.nii",
+        "where numbers below 0 are called unsigned",
+    ),
     "uint64 beyond": ({"x.nii": of_kind(np.uint64, add=2**60)}, "x.nii", "no scanner gives"),
     "gz twice": ({"x.nii.gz": gzip.compress(gzip.compress(SCAN))}, "x.nii.gz", "compressed twice"),
     "gz cut": ({"x.nii.gz": gzip.compress(SCAN)[:-99]}, "x.nii.gz", "cut short"),
@@ -218,6 +228,7 @@ TABLES = {
     "blank lines": "\n\nfilename,subject\na.nii,P1\n\nd/b.nii,P2\n",
     "no endings": "filename,subject\na,P1\nb,P2\n",
     "semicolons": "filename;subject\na.nii;P1\nb.nii;P2\n",
+    "formulas of a spreadsheet": 'filename,subject\na.nii,"=""P1"""\nb.nii,"=""P2"""\n',
     "classes of a spreadsheet": "filename,subject,class\na.nii,P1,1.0\nb.nii,P2,0.0\n",
 }
 

@@ -284,6 +284,17 @@ def test_bids(tmp_path: Path) -> None:
     assert all(r.volume.meta == {} for r in read([tmp_path]) if isinstance(r, Ingested))
 
 
+def test_what_a_bids_data_set_was_made_of_is_left_out_and_told(tmp_path: Path) -> None:
+    write(bids(tmp_path / "x") / "sourcedata/sub-01", series())
+    save(tmp_path / "x/sourcedata/sub-01/anat/sub-01_T1w.nii.gz", nifti(voxels(seed=3)))
+    notes: list[str] = []
+    results = list(read([tmp_path / "x"], notes=notes.append))
+    assert [r.subject for r in results if isinstance(r, Ingested)] == ["01", "01", "02"]
+    assert [note for note in notes if note.startswith("files in sourcedata/")] != []
+    alone = [one for one in read([tmp_path / "x/sourcedata"]) if isinstance(one, Ingested)]
+    assert sorted(one.subject for one in alone) == ["01", "PAT-1"]
+
+
 def zipped(root: Path) -> Path:
     path = root.parent / f"{root.name}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
