@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_contrasts  # noqa: E402
+from contrasts import prediction  # noqa: E402
 
 
 def test_figures_are_means_over_splits() -> None:
@@ -18,12 +21,41 @@ def test_figures_are_means_over_splits() -> None:
         pairs = {"a b": {"synthetic": value, "real": 2 * value}}
         figures = {name: {"value": value, "real": value / 2} for name in bench_contrasts.FIGURES}
         figures["channel_correlation"]["pairs"] = pairs
+        figures[bench_contrasts.PREDICTION] = {"value": 1.2 * value, "real": value} | {
+            "without_others": 3 * value
+        }
         return {"seconds": 10 * value, **figures}
 
     found = bench_contrasts.summary([row(1.0), row(3.0)])
     assert found["seconds"] == pytest.approx(20.0)
     assert found["texture_frechet"] == {"value": 2.0, "real": 1.0}
     assert found["pairs"] == {"a b": {"synthetic": 2.0, "real": 4.0}}
+    (target,) = bench_contrasts.targets({"epsilon 8": found})
+    assert target["value"] == pytest.approx(0.2)
+    assert not target["met"]
+
+
+def test_a_channel_is_predicted_by_what_relates_it_to_the_others() -> None:
+    random = np.random.default_rng(0)
+    waves = random.normal(size=(30, 3, 20, 20, 20)).astype(np.float32)
+    volumes = np.concatenate([waves, waves[:, :1] - waves[:, 1:2]], axis=1) / 3.0
+    train, test, unrelated = volumes[:20], volumes[20:], volumes[:20].copy()
+    unrelated[:, -1] = unrelated[::-1, -1]
+    alone = prediction.without_others(train, test)
+    assert prediction.error(train, test, 0, steps=200) < 0.4 * alone
+    assert prediction.error(unrelated, test, 0, steps=60) > 0.9 * alone
+
+
+def test_the_channels_of_a_person_are_read_in_their_order(tmp_path: Path) -> None:
+    for person in ("b", "a"):
+        for place, name in enumerate(("t1", "flair")):
+            values = np.arange(64.0).reshape(4, 4, 4) * (-1.0) ** place
+            values = values if person == "a" else values[::-1]
+            nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / f"{person}_{name}.nii.gz")
+    read = prediction.people(tmp_path, ["_t1", "_flair"])
+    assert read.shape == (2, 2, 4, 4, 4)
+    assert read[0, 0, 3, 3, 3] > 0.9 > -0.9 > read[0, 1, 3, 3, 3]
+    assert read[1, 1, 0, 3, 3] < -0.9
 
 
 def test_it_runs_the_command_line(tmp_path: Path) -> None:
