@@ -16,6 +16,7 @@ from medvae.anatomy.drawing import OutputGrid, Renderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
 from medvae.anatomy.drawing.sequences import Contrast
+from medvae.anatomy.drawing.templates import TemplateRenderer
 from medvae.anatomy.matching import match
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.organs import distance_subject, distance_template
@@ -178,6 +179,17 @@ class CohortAnatomy:
         if not isinstance(self.renderer, ImageRenderer):
             return self
         return replace(self, renderer=self.renderer.with_linear_images())
+
+    @property
+    def measures_draws(self) -> bool:
+        """Whether it draws mean maps, and measures the grey values of each draw."""
+        return isinstance(self.renderer, TemplateRenderer) and self.renderer.measures_draws
+
+    def with_one_reference(self) -> CohortAnatomy:
+        """The same for a model from before the grey values of each draw were measured."""
+        if not isinstance(self.renderer, TemplateRenderer):
+            return self
+        return replace(self, renderer=self.renderer.with_one_reference())
 
     @cached_property
     def template(self) -> Template:

@@ -35,6 +35,7 @@ _SHADING_STD: Final = "shading_std"
 _CONTRAST: Final = "knows_contrast"
 _GREYS_APART: Final = "greys_apart"
 _SPLINES: Final = "splines"
+_MEASURES_DRAWS: Final = "measures_draws"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class AnatomyModel:
             _CONTRAST: np.array(float(self.cohort.knows_contrast)),
             _GREYS_APART: np.array(float(self.greys_apart)),
             _SPLINES: np.array(float(self.cohort.has_splines)),
+            _MEASURES_DRAWS: np.array(float(self.cohort.measures_draws)),
         }
 
     @classmethod
@@ -93,6 +95,8 @@ class AnatomyModel:
             cohort = cohort.with_earlier_greys()
         if not float(arrays.get(_SPLINES, 0.0)):
             cohort = cohort.with_linear_images()
+        if not float(arrays.get(_MEASURES_DRAWS, 0.0)):
+            cohort = cohort.with_one_reference()
         apart = int(arrays.get(_GREYS_APART, 0.0))
         return cls(cohort, numbers, released, share, earlier, apart)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ GAS_STD = 0.15
 FINEST_CELLS = 112
 # Fields within labels: width as a part of the edge, and amplitude.
 WITHIN = ((0.03, 0.5), (0.12, 0.85))
+# Voxels along the box's edge where the grey values of a draw are measured before it is painted.
+ALONG = 56.0
 # The seed of the picture that stands for all where its grey values are looked at.
 REFERENCE = 0
 
@@ -54,8 +57,14 @@ class TemplateRenderer:
         self._organs, self._labels = len(labels), (*labels, *hidden)
         self._distances = sampling.side_by_side(torch.from_numpy(templates.sharp))
         self._picture = sampling.side_by_side(torch.from_numpy(templates.picture()))
-        grid = self._box.grid(self._box.edge / 56.0)
-        self._own = self._reference(OutputGrid(grid.affine, grid.shape))
+        self._own = self._reference()
+        self.measures_draws = True
+
+    def with_one_reference(self) -> TemplateRenderer:
+        """The same for models from before the grey values of each draw were measured."""
+        renderer = copy(self)
+        renderer.measures_draws = False
+        return renderer
 
     @property
     def names(self) -> Sequence[str]:
@@ -133,12 +142,16 @@ class TemplateRenderer:
         image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
         with one_thread():
             noise = self._noise(softness, random)
+            own = self._own
+            if self.measures_draws:
+                coarse = pose.template_points(grid.thinned(self._box.edge / ALONG))
+                own = self._layers(coarse, noise, softness)
             for where, slab in grid.slabs():
                 points = pose.template_points(slab)
                 values, distances, parts = self._at(points, noise, softness)
                 body = self._body(distances, parts, softness)
                 # What is round the body is as dark as the window shows.
-                image[where] = body * (self._own.repaint(values, parts, layers) + 1.0) - 1.0
+                image[where] = body * (own.repaint(values, parts, layers) + 1.0) - 1.0
                 mask[where] = _labels(distances[: self._organs])
         return image, mask
 
@@ -194,22 +207,35 @@ class TemplateRenderer:
         )
         return sampling.side_by_side(torch.from_numpy(np.stack([beside, within])))
 
-    def _reference(self, grid: OutputGrid) -> Layers:
-        """Layers of a picture in the template's own frame; what it lacks is middle grey."""
+    def _reference(self) -> Layers:
+        """Layers of a picture in the template's own frame; deviations that it lacks are public."""
         random = np.random.Generator(np.random.Philox(key=[REFERENCE, 0]))
-        softness = float(grid.spacing.min())
-        points = self._box.grid(self._box.edge / 56.0).centres(torch.device("cpu"))
+        grid = self._box.grid(self._box.edge / ALONG)
+        softness = float(OutputGrid(grid.affine, grid.shape).spacing.min())
         with one_thread():
-            values, distances, parts = self._at(points, self._noise(softness, random), softness)
-        labels = np.where(parts.max(axis=0) > 0.5, parts.argmax(axis=0) + 1, 0).astype(np.uint8)
-        inside = self._body(distances, parts, softness) > 0.5
-        layers = Layers.measure(
-            np.clip(values, -1.0, 1.0), labels, inside, len(self._labels), absolute=False
-        )
-        own = layers.figures
-        std = np.full(len(own), 0.0)
+            points = grid.centres(torch.device("cpu"))
+            own = self._measured(points, self._noise(softness, random), softness)
+        std = np.zeros(len(own))
         std[len(self._labels) : 2 * len(self._labels)] = 0.1
         return Layers.of(np.where(np.isfinite(own), own, std), len(self._labels))
+
+    def _layers(self, points: torch.Tensor, noise: torch.Tensor, softness: float) -> Layers:
+        """Layers of a draw before it is painted; those of the reference for what it lacks.
+
+        A draw's cells are brighter or darker as a whole than another's. Painted by the reference,
+        they would add that to what patients differ by, and it is not theirs.
+        """
+        own = self._measured(points, noise, softness)
+        own = np.where(np.isfinite(own), own, self._own.figures)
+        return Layers.of(own, len(self._labels))
+
+    def _measured(self, points: torch.Tensor, noise: torch.Tensor, softness: float) -> Array:
+        """[F] figures of the picture at points [3, X, Y, Z]; NaN for what it does not show."""
+        values, distances, parts = self._at(points, noise, softness)
+        labels = np.where(parts.max(axis=0) > 0.5, parts.argmax(axis=0) + 1, 0).astype(np.uint8)
+        inside = self._body(distances, parts, softness) > 0.5
+        image = np.clip(values, -1.0, 1.0)
+        return Layers.measure(image, labels, inside, len(self._labels), absolute=False).figures
 
 
 def _labels(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
