@@ -224,7 +224,8 @@ def _interleaves_scans(stack: list[P], at: int, name: str, traits: Traits) -> bo
 
 def _is_interleaved(stack: list[P], at: int) -> bool:
     """Whether images alike in a trait are even stacks, with images between those of the others."""
-    if len({image.traits[at] for image in stack}) < 2:
+    # Each of them has to have several images.
+    if not 1 < len({image.traits[at] for image in stack}) <= len(stack) // 2:
         return False
     parts = parted(stack, _trait(at))
     if not _overlap(stack, parts):

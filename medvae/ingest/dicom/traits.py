@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from pydicom.dataset import Dataset
@@ -107,8 +108,12 @@ def _time_of_day(value: str, salt: bytes) -> str:
     if (read := TIME.fullmatch(value)) is None:
         return _hidden(salt, value)
     hours, minutes, seconds = (float(part or 0) for part in read.groups())
-    hidden = int(digest(salt, "time of day")[:8], 16) % 86400
-    return f"{hidden + 3600 * hours + 60 * minutes + seconds:.3f}"
+    return f"{_midnight(salt) + 3600 * hours + 60 * minutes + seconds:.3f}"
+
+
+@functools.lru_cache
+def _midnight(salt: bytes) -> int:
+    return int(digest(salt, "time of day")[:8], 16) % 86400
 
 
 def _sequence(header: Dataset) -> str:
