@@ -8,12 +8,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_contrasts  # noqa: E402
-from contrasts import prediction  # noqa: E402
+from contrasts import made, prediction  # noqa: E402
 
 
 def test_figures_are_means_over_splits() -> None:
@@ -59,7 +60,26 @@ def test_the_channels_of_a_person_are_read_in_their_order(tmp_path: Path) -> Non
 
 
 def test_it_runs_the_command_line(tmp_path: Path) -> None:
-    made = bench_contrasts.medvae(
+    answered = bench_contrasts.medvae(
         tmp_path, "tenant", "create", "bench", "--recovery-out", tmp_path / "spare"
     )
-    assert made["tenant"] == "bench"
+    assert answered["tenant"] == "bench"
+
+
+def test_bodies_and_hearts_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+    ct, pet = made.body(np.random.default_rng(0))
+    assert ct.shape == pet.shape == made.BODY
+    assert ct[0, 0, 12] == pytest.approx(-1000, abs=60)
+    assert ct[16, 10, 12] > 100  # the spine
+    assert pet.max() > 3.0
+    assert pet[0, 0, 12] < 0.1
+    beating = made.heart(np.random.default_rng(0))
+    assert beating.shape == (*made.HEART, made.PHASES)
+    bright = (beating > 600).sum(axis=(0, 1, 2))
+    assert bright.min() < 0.7 * bright.max()
+    for folder in ("held", "drawn"):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            made.write_body(tmp_path / folder, number)
+    made.sheet([tmp_path / "held", tmp_path / "drawn"], tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").size == (3 * (3 * 32 + 2), 4 * (3 * 32 + 2))
