@@ -14,7 +14,7 @@ from typing import Any
 import scale_processes
 
 # Volumes, by what is trained; what `--quick` takes.
-SIZES = {"cosines": (10, 100, 1000), "anatomy": (10, 100)}
+SIZES = {"cosines": (10, 100, 1000), "anatomy": (10, 60)}
 QUICK = {"cosines": (10, 40), "anatomy": (5, 10)}
 COSINES = (
     *("data.size=[24, 24, 16]", "data.spacing=[6, 6, 9]", "data.modality=mri"),
