@@ -27,7 +27,7 @@ def show(outcome: dict[str, Any]) -> None:
     for target in outcome["targets"]:
         value = target["value"]
         seen = "not run" if value is None else f"{value:.4g}"
-        verdict = "met" if target["met"] else "MISSED"
+        verdict = "met" if target["met"] else "MISSED" if value is not None else "-"
         print(f"{target['name']:{width}}  {seen:>12}  {target['target']!s:>12}  {verdict}")
 
 

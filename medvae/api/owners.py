@@ -131,7 +131,9 @@ class Owners:
         """What the user should know of the scans that were kept."""
         lines = []
         if self.twice:
-            lines.append(f"{self.twice} scans were given more than once and count once")
+            given = "1 scan was" if self.twice == 1 else f"{self.twice} scans were"
+            once = "counts" if self.twice == 1 else "count"
+            lines.append(f"{given} given more than once and {once} once")
         lines += [
             f"the {what} was changed of scans that were stored before: {count}; check it"
             for what, count in sorted(self.changed.items())

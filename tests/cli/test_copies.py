@@ -59,7 +59,7 @@ def test_near_copies_are_one_patients(clinic: Clinic, scans: Path, copied: Path)
     taken = clinic("ingest", copied, "-d", "d", *DECLARED).json
     # Two of them differ in their headers alone: they are one scan.
     assert (taken["quarantined"], taken["added"]) == ([], len(CHANGES) - 1)
-    assert "1 scans were given more than once and count once" in taken["notes"]
+    assert "1 scan was given more than once and counts once" in taken["notes"]
     assert taken["subjects"] == first["subjects"]
 
 
