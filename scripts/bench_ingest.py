@@ -86,12 +86,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against", choices=["dcm2niix"], help="compare voxels, places and processor time instead"
     )
     parser.add_argument("--sandbox", action="store_true", help="what the sandbox costs, alone")
+    parser.add_argument(
+        "--cases", action="store_true", help="how odd data beside the real scans come out, alone"
+    )
 
 
-def main(quick: bool, against: str | None = None, sandbox: bool = False) -> dict[str, Any]:
+def main(
+    quick: bool, against: str | None = None, sandbox: bool = False, cases: bool = False
+) -> dict[str, Any]:
     """Run all; see the module's text for what is measured."""
     if against:
         return compared(quick)
+    if cases:
+        import ingest_cases
+
+        found = ingest_cases.summary()
+        return {"machine": machine(), "results": found, "targets": ingest_cases.targets(found)}
     rounds = 3 if quick else 7
     real = os.environ.get("MEDVAE_REAL_DATA")
     results: dict[str, Any] = {}
