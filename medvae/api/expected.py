@@ -70,7 +70,7 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_HEARTS, 44, 3.0, _DICE, 0.663, 0.694, 0.645),
         Row(*_HEARTS, 44, 1.0, _DICE, 0.626, 0.694, 0.645),
     ),
-    "maps": (Row(*_MAPS, 44, 8.0, _DICE, 0.568, 0.694),),
+    "maps": (Row(*_MAPS, 44, 8.0, _DICE, 0.622, 0.694),),
     "template": (
         Row(*_CROPS, 98, 8.0, _DICE, 0.794, 0.851, 0.244),
         Row(*_CROPS, 98, 3.0, _DICE, 0.759, 0.851, 0.244),
