@@ -13,7 +13,7 @@ from medvae.api.results import Coverage
 from medvae.config_names import MAX_LABELS
 
 if TYPE_CHECKING:
-    from medvae.config import DataConfig
+    from medvae.config import DataConfig, RunConfig
 
 Array = npt.NDArray[np.float64]
 
@@ -90,9 +90,22 @@ def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
     )
 
 
-def cut_off(volumes: list[VolumeEntry], data: DataConfig) -> str:
+def of_run(volumes: list[VolumeEntry], cfg: RunConfig) -> Coverage | None:
+    """`coverage` of what a run draws.
+
+    None also where draws have the extent of the library's people: patients are measured on the
+    whole of their scans then, and the grid is that of the network, which sees parts of draws.
+    """
+    anatomy = cfg.anatomy
+    extent = anatomy.spacing is not None or cfg.data.spacing is None
+    if anatomy.used and anatomy.public and extent:
+        return None
+    return coverage(volumes, cfg.data)
+
+
+def cut_off(volumes: list[VolumeEntry], cfg: RunConfig) -> str:
     """What a training says of labels beyond the grid; empty where none are."""
-    covered = coverage(volumes, data)
+    covered = of_run(volumes, cfg)
     if covered is None or not covered.beyond:
         return ""
     return (

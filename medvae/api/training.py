@@ -22,7 +22,7 @@ from medvae.api import (
     settle,
 )
 from medvae.api.accounts import ledger
-from medvae.api.coverage import coverage, cut_off
+from medvae.api.coverage import cut_off, of_run
 from medvae.api.device import pick
 from medvae.api.patients import SealedPatients, TenantCheckpoint, check_modality
 from medvae.api.records import Manifest, RunRecord
@@ -117,7 +117,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
         cost=cost.estimate(cfg, planned, len(manifest["volumes"])),
         unit=cfg.privacy.unit or "patient",
-        coverage=coverage(manifest["volumes"], cfg.data),
+        coverage=of_run(manifest["volumes"], cfg),
         sites=cfg.data.sites or (),
         anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
         expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
@@ -289,7 +289,7 @@ def _train(
     )
     others.end()
     run = runs.finish(tenant, run, artifact, time.monotonic() - began)
-    return runs.result(run, runs.notes_of(unusable, cut_off(manifest["volumes"], cfg.data)))
+    return runs.result(run, runs.notes_of(unusable, cut_off(manifest["volumes"], cfg)))
 
 
 def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> RunRecord:

@@ -9,8 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medvae.api.coverage import coverage, label_boxes
-from medvae.config import DataConfig
+from medvae.api.coverage import coverage, cut_off, label_boxes, of_run
+from medvae.config import DataConfig, RunConfig
+from medvae.config_files import load_config
 from tests.cli.conftest import BY_FILE, QUICK, Clinic
 
 SPACING = (2.0, 2.0, 8.0)
@@ -92,6 +93,23 @@ def test_the_proposed_grid_shows_the_labels_and_keeps_thick_slices() -> None:
     assert all(edge % 8 == 0 for edge in found.size)
     # 40 voxels of 2 mm and 10 mm on either side.
     assert found.size == (56, 56, 16)
+
+
+def test_draws_as_large_as_the_public_people_are_cut_off_by_no_grid() -> None:
+    lines = [line(mask_of((10, 10, 1), (50, 50, 9)))]
+    named = load_config(QUICK, []).with_library("heads", "0" * 64)
+
+    def declared(
+        anatomy: tuple[float, float, float] | None, own: tuple[float, float, float] | None
+    ) -> RunConfig:
+        entry = named.anatomy.model_copy(update={"spacing": anatomy})
+        return named.model_copy(update={"anatomy": entry, "data": grid((32, 32, 8), spacing=own)})
+
+    assert of_run(lines, declared(SPACING, SPACING)) is None
+    assert cut_off(lines, declared(None, None)) == ""
+    # Draws of that size and spacing, though of the library's people.
+    assert of_run(lines, declared(None, SPACING)).beyond == 1
+    assert "reach beyond the grid" in cut_off(lines, declared(None, SPACING))
 
 
 def test_plan_and_train_tell_what_the_grid_cuts_off(tmp_path: Path) -> None:

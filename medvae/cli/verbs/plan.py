@@ -95,11 +95,11 @@ def _expected(row: Expected | None) -> list[str]:
     if row is None:
         return []
     without = row.without_patients
-    others = "" if without is None else f", of what needs no patient {without:.3g}"
+    others = "" if without is None else f", draws without any patient {without:.3g}"
     return [
-        f"Most like it by patients times epsilon among what was measured: {row.cohort}, "
-        f"{row.patients:,} people, epsilon {row.epsilon:g}; {row.figure} is {row.draws:.3g}, of "
-        f"real people {row.real:.3g}{others} ({row.page}). Your cohort may differ from it."
+        f"What to expect: {row.figure}: draws {row.draws:.3g}, real people {row.real:.3g}{others}. "
+        f"Measured on {row.cohort} ({row.patients:,} people, epsilon {row.epsilon:g}), the "
+        f"nearest to your cohort in patients times epsilon; yours may differ ({row.page})."
     ]
 
 
