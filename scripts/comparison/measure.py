@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from medvae.evaluate import network, shells, texture
-from medvae.evaluate.distances import frechet, manifold, mmd, spread
+from medvae.evaluate.distances import frechet, in_deviations, manifold, mmd, spread
 from medvae.evaluate.downstream import classification_auc, segmentation_dice
 from medvae.grid import Gridded
-
-# Numbers of texture are of the order of 1.
-LEAST_SCALE = 1e-6
 
 
 @cache
@@ -54,11 +51,7 @@ def measure(
     for name, one in features(volumes[:compared]).items():
         two = real[name]
         if name == "texture":
-            # Numbers of different units: each is taken in deviations of the real ones.
-            centre, scale = two.mean(axis=(0, 1)), two.std(axis=(0, 1))
-            # One that all real volumes share has no deviation to be taken in.
-            varying = scale > LEAST_SCALE
-            one, two = ((side - centre)[..., varying] / scale[varying] for side in (one, two))
+            one, two = in_deviations(one, two)
         flat, flat_real = one.reshape(-1, one.shape[-1]), two.reshape(-1, two.shape[-1])
         by_volume, by_real = one.reshape(len(one), -1), two.reshape(len(two), -1)
         shape = manifold(by_volume, by_real)
