@@ -34,6 +34,10 @@ SPLIT = {MEAN: 0.5, COVARIANCE: 0.35, SHELL: 0.15}
 # With an atlas as the residual prior, the scale of the residual is not needed.
 SPLIT_ON_ATLAS = {MEAN: 0.55, COVARIANCE: 0.45}
 
+# Public: how much the ratio of a shell to its expectation of 1 is expected to differ from it.
+RATIO_STD = 1.0
+LEAST_RATIO = 0.02
+
 Array = npt.NDArray[np.float64]
 # A patient's coordinates [volumes, D] by the patient's index.
 Coordinates = Callable[[int], Tensor]
@@ -216,7 +220,11 @@ def _shells(
     cfg: PriorConfig,
     sigma: float,
 ) -> Array:
-    """[D] std of coordinates: the public ones, scaled by the measured ratio of each shell."""
+    """[D] std of coordinates: the public ones, scaled by the ratio of each shell.
+
+    The ratio is the posterior mean, for in a cohort of a few patients noise alone would make it a
+    hundred, and every volume black and white.
+    """
     group = shells(len(mean)).numpy()
     count = np.maximum(np.bincount(group, minlength=SHELLS), 1)
     clip = cfg.clip * float(np.sqrt(SHELLS))
@@ -227,4 +235,6 @@ def _shells(
             yield np.sqrt(np.bincount(group, weights=square, minlength=SHELLS) / count)
 
     noisy = noisy_mean(SHELL, vectors(), clip, SHELLS)
-    return np.asarray(public.std * np.maximum(noisy, 0.02)[group])
+    known = RATIO_STD**2 / (RATIO_STD**2 + (sigma * clip) ** 2)
+    ratio = 1.0 + known * (noisy - 1.0)
+    return np.asarray(public.std * np.maximum(ratio, LEAST_RATIO)[group])
