@@ -9,7 +9,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError, UsageError
-from medvae.ingest import layouts
+from medvae.ingest import layout_names
 from medvae.ingest.layout_words import CONTRASTS, MODALITIES
 from medvae.ingest.records import printable
 from medvae.modality.contrasts import BIDS_NAMES
@@ -82,7 +82,7 @@ def modality_of(channel: str) -> str | None:
 
 def modality_in(name: str) -> str | None:
     """The modality that a file's name says, to be compared with a guess."""
-    named = {MODALITIES[token] for token in layouts.tokens(name) if token in MODALITIES}
+    named = {MODALITIES[token] for token in layout_names.tokens(name) if token in MODALITIES}
     return named.pop() if len(named) == 1 else None
 
 

@@ -122,38 +122,38 @@ def check_scan(voxels: Voxels) -> None:
         )
 
 
-def check_wrapped(voxels: Voxels, found: tuple[float, float]) -> None:
+def check_wrapped(voxels: Voxels, extremes: tuple[float, float]) -> None:
     """Refuse numbers below 0 that were stored as large ones: none lie between them and the others.
 
     Args:
-        found: `normalise.ends` of the voxels.
+        extremes: `normalise.ends` of the voxels.
 
     Raises:
         InputError: several values are near the end of 16 bits, and none is in the middle.
     """
-    if not (found[0] >= 0 and WRAPPED[1] < found[1] < END):
+    if not (extremes[0] >= 0 and WRAPPED[1] < extremes[1] < END):
         return
     inside = finite(voxels)
     if ((inside >= WRAPPED[0]) & (inside < WRAPPED[1])).any():
         return
     if np.unique(inside[inside >= WRAPPED[1]]).size > 1:
         raise InputError(
-            f"its intensities run from {found[0]:g} to {found[1]:g} and none is between "
+            f"its intensities run from {extremes[0]:g} to {extremes[1]:g} and none is between "
             f"{WRAPPED[0]:g} and {WRAPPED[1]:g}, as where numbers below 0 are called unsigned: "
             "correct its header"
         )
 
 
-def check_ct(voxels: Voxels, found: tuple[float, float]) -> bool:
+def check_ct(voxels: Voxels, extremes: tuple[float, float]) -> bool:
     """Whether a CT image reaches below soft tissue, as Hounsfield units nearly always do.
 
     Args:
-        found: `normalise.ends` of the voxels.
+        extremes: `normalise.ends` of the voxels.
 
     Raises:
         InputError: the numbers cannot be Hounsfield units.
     """
-    low, high = found
+    low, high = extremes
     if high - low < LEAST_RANGE_HU:
         raise InputError(
             f"its intensities run from {low:g} to {high:g}, which cannot be Hounsfield units: "

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from medvae.errors import InputError
 from medvae.ingest import channel_names, names
-from medvae.ingest.layouts import tokens
+from medvae.ingest.layout_names import tokens
 from medvae.ingest.pairing import EVERY_CONTRAST
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import ReadRequest, Step, Task
@@ -26,7 +26,7 @@ def listed(tree: Tree) -> tuple[str, ...]:
         numbered = channel_names.numbered(tree.read(sidecar.name, channel_names.MOST_JSON))
     except InputError:
         # Other programs have a file of that name; where channels are asked for by number, it is
-        # refused (`tasks.Scanning`).
+        # refused (`file_channels`).
         return ()
     ordered = tuple(f"{at:04d}" for at in range(len(numbered)))
     if len(numbered) < 2 or set(ordered) != set(numbered):

@@ -220,16 +220,10 @@ def _task(
     tables: Tables,
     salt: str,
 ) -> Task | Quarantined:
+    if reason := _refusal(piece, options):
+        return Quarantined(source, reason)
     first = piece.slices[0]
-    if piece.refusal:
-        return Quarantined(source, piece.refusal)
-    if options.modality not in (None, first.modality):
-        return Quarantined(source, f"it is {first.modality}, and {options.modality} was asked for")
     planar = picture_files.is_planar(first.modality)
-    if planar and options.modality is None:
-        return Quarantined(
-            source, f"it is a radiograph: ingest such pictures with --modality {first.modality}"
-        )
     try:
         subject, meta = _whose(source, piece, tables)
     except InputError as error:
@@ -263,6 +257,18 @@ def _task(
         moment=_moment(piece),
         by_table=any(tables[id(slice_)] is not None for slice_ in piece.slices),
     )
+
+
+def _refusal(piece: Piece, options: ReadRequest) -> str:
+    """Why a volume is not read, by its headers alone; empty where it is."""
+    modality = piece.slices[0].modality
+    if piece.refusal:
+        return piece.refusal
+    if options.modality not in (None, modality):
+        return f"it is {modality}, and {options.modality} was asked for"
+    if picture_files.is_planar(modality) and options.modality is None:
+        return f"it is a radiograph: ingest such pictures with --modality {modality}"
+    return ""
 
 
 def _moment(piece: Piece) -> float | None:

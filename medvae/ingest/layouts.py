@@ -8,54 +8,33 @@ volume-7, seg beside image, and contrasts as BraTS and nnU-Net name them.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from medvae.ingest import picture_files
+from medvae.ingest.layout_index import CaseIndex
+from medvae.ingest.layout_names import (
+    Case,
+    Image,
+    Mask,
+    Tokens,
+    folder_of,
+    named_alike,
+    own_name,
+    tokens,
+    without_mask_word,
+)
 from medvae.ingest.layout_words import (
     CONTRASTS,
-    DERIVED,
     FREESURFER,
     IMAGE_FOLDERS,
-    IMAGE_WORDS,
     MASK_FOLDERS,
     MASK_WORDS,
-    RAW,
     is_among,
 )
-from medvae.ingest.names import stem, twins
+from medvae.ingest.names import twins
 
-# Words of a folder of images, beside other words.
-_IMAGES = frozenset({"images", "image", "imgs", "volumes", "scans"})
 _CHANNEL = re.compile(r"\d{4}")
-_GLUED = re.compile(r"([^\W\d_]+)(\d+)")
-
-Tokens = tuple[str, ...]
-Case = tuple[str, Tokens]
-
-
-@dataclass(frozen=True)
-class Image:
-    """A scan: its name in the tree, its case (folder and tokens), and its contrast or "".
-
-    `named`: the contrast that its name says, also where its case has no other.
-    """
-
-    name: str
-    tokens: Tokens
-    case: Case
-    contrast: str = ""
-    named: str = ""
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A label map of a scan; `structure`: what it shows, where it is one of several."""
-
-    name: str
-    structure: str = ""
 
 
 @dataclass
@@ -103,7 +82,6 @@ def arrange(
             contrast, one of these or a known one, has it, whether its case has others or not.
         planar: the files are pictures, which have no contrasts.
     """
-    layout = Layout()
     names = list(names)
     folders = _mask_folders(names) if masks is None else set()
     mask_names = [n for n in names if _is_mask(n, folders)] if masks is None else list(masks)
@@ -111,24 +89,21 @@ def arrange(
     scans = [name for name in names if name not in not_scans]
     # The folder of masks given apart has no place in the tree.
     labelled = {
-        (_parent(name).lower() if masks is None else "", tokens(name)) for name in mask_names
+        (folder_of(name).lower() if masks is None else "", tokens(name)) for name in mask_names
     }
-    images = (
-        (
-            Image(scan_name, tokens(scan_name), (_parent(scan_name), tokens(scan_name)))
-            for scan_name in scans
-        )
-        if planar
-        else _images(scans, labelled, channels)
-    )
-    for image in images:
-        layout.images[image.name] = image
+    images = _pictures(scans) if planar else _images(scans, labelled, channels)
+    layout = Layout({image.name: image for image in images})
     layout.twins = twins(layout.images)
     for image in layout.images.values():
         if image.contrast:
             layout.contrasts.setdefault(image.case, {})[image.contrast] = image.name
-    index = _Index(layout.images.values(), folders, anywhere=masks is not None)
-    for name in mask_names:
+    _pair(layout, mask_names, CaseIndex(layout.images.values(), folders, masks is not None))
+    return layout
+
+
+def _pair(layout: Layout, masks: Iterable[str], index: CaseIndex) -> None:
+    """Fill in `masks` and `alone` of a layout whose images are known."""
+    for name in masks:
         case, structure = index.scan_of(name)
         if case is None:
             if index.beside_images(name):
@@ -137,22 +112,6 @@ def arrange(
         for image in _meant(index.of_case(case), name):
             layout.masks.setdefault(image.name, []).append(Mask(name, structure))
     _single_structure(layout)
-    return layout
-
-
-def tokens(name: str) -> Tokens:
-    """A file name without its ending in lower-case parts."""
-    bare = unicodedata.normalize("NFC", _stem(name)).lower()
-    parts = [part for part in re.split(r"[-_. ]+", bare) if part]
-    return tuple(own for part in parts for own in _unglued(part))
-
-
-def _unglued(part: str) -> tuple[str, ...]:
-    """A part of a name, in two where a number is glued to a word: img0001 and label0001 are one."""
-    glued = None if part in CONTRASTS else _GLUED.fullmatch(part)
-    if glued and is_among(glued.group(1), MASK_WORDS | IMAGE_WORDS):
-        return glued.groups()
-    return (part,)
 
 
 def contrasts_apart(images: Iterable[Image]) -> dict[str, str]:
@@ -189,10 +148,10 @@ def _meant(images: list[Image], mask: str) -> list[Image]:
     The contrasts of a case are all meant, unless a mask has the name of one.
     """
     if any(image.contrast for image in images):
-        own_tokens = {tokens(mask), _without_word(tokens(mask))}
+        own_tokens = {tokens(mask), without_mask_word(tokens(mask))}
         return [image for image in images if image.tokens in own_tokens] or images
-    own = _stem(mask)
-    exact = [image for image in images if _stem(image.name) in own]
+    own = own_name(mask)
+    exact = [image for image in images if own_name(image.name) in own]
     return exact or images
 
 
@@ -215,17 +174,13 @@ def _mask_folders(names: Iterable[str]) -> set[str]:
         str(PurePosixPath(parent) / masks)
         for parent, folders in inside.items()
         for masks in folders
-        if any(_named_alike(images, masks) for images in folders)
+        if any(named_alike(images, masks) for images in folders)
     }
 
 
-def _stem(name: str) -> str:
-    """A file's own name without the ending of its format, of a volume's or a picture's."""
-    return picture_files.stem(stem(PurePosixPath(name).name))
-
-
-def _parent(name: str) -> str:
-    return str(PurePosixPath(name).parent)
+def _pictures(names: Iterable[str]) -> Iterable[Image]:
+    """Pictures, each a case of its own, without a contrast."""
+    return (Image(name, tokens(name), (folder_of(name), tokens(name))) for name in names)
 
 
 def _images(
@@ -239,7 +194,7 @@ def _images(
         rest = list(own)
         if contrast:
             del rest[len(rest) - 1 - rest[::-1].index(contrast)]
-        cases.setdefault((_parent(name), tuple(rest)), []).append((name, own, contrast))
+        cases.setdefault((folder_of(name), tuple(rest)), []).append((name, own, contrast))
     for case, members in cases.items():
         names_of = {contrast for _, _, contrast in members}
         several = len(names_of) == len(members) > 1 and "" not in names_of
@@ -251,7 +206,7 @@ def _images(
             yield (
                 Image(name, own, case, contrast, word)
                 if several and contrast
-                else Image(name, own, (_parent(name), own), "", word)
+                else Image(name, own, (folder_of(name), own), "", word)
             )
 
 
@@ -282,114 +237,6 @@ def _channels(contrasts: set[str]) -> bool:
         len(numbered) == len(contrasts) <= 16
         and numbered == [f"{n:04d}" for n in range(len(numbered))]
     )
-
-
-class _Index:
-    """Scans by folder and by the tokens that a label map of theirs may have."""
-
-    def __init__(self, images: Iterable[Image], masks: set[str], anywhere: bool) -> None:
-        self._anywhere = anywhere
-        self._masks = masks
-        self._cases: dict[Case, list[Image]] = {}
-        self._by: dict[str, dict[Tokens, set[Case]]] = {}
-        for image in images:
-            self._cases.setdefault(image.case, []).append(image)
-            own = image.tokens
-            channel = own[:-1] if own[-1:] == ("0000",) else own
-            for folder in {_parent(image.name), *(["*"] if anywhere else [])}:
-                table = self._by.setdefault(folder, {})
-                for variant in (own, image.case[1], channel):
-                    for key in {variant, _plain(variant)}:
-                        table.setdefault(key, set()).add(image.case)
-
-    def of_case(self, case: Case) -> list[Image]:
-        return self._cases[case]
-
-    def beside_images(self, name: str) -> bool:
-        """Whether the mask is in a folder of masks that has a folder of images beside it."""
-        return any(beside and folder in self._by for folder, beside in self._folders(name))
-
-    def scan_of(self, name: str) -> tuple[Case | None, str]:
-        """The case of a label map, and the structure that it shows if it is of one."""
-        case_of_name = _without_word(tokens(name))
-        for folder, beside in self._folders(name):
-            table = self._by.get(folder)
-            if table is None:
-                continue
-            if case := _only(
-                table.get(case_of_name) or table.get(_plain(case_of_name)) if case_of_name else None
-            ):
-                return case, ""
-            for length in range(len(case_of_name) - 1, 0, -1):
-                rest = case_of_name[length:]
-                # x_b is another case, and x_oar_l one of its structures.
-                named = len(rest[0]) > 2 and all(part.isalpha() for part in rest)
-                if named and (case := _only(table.get(case_of_name[:length]))):
-                    return case, "_".join(rest)
-            cases = set().union(*table.values())
-            if folder != "*" and not beside and (case := _only(cases)):
-                # Of masks given apart only those in a case's own folder are surely of it.
-                within = folder != "." if self._anywhere else _parent(name) != folder
-                if not case_of_name or within:
-                    return case, "_".join(case_of_name)
-        return None, ""
-
-    def _folders(self, name: str) -> list[tuple[str, bool]]:
-        """Where the scan of a label map may be, and whether that is a folder of images."""
-        parts = PurePosixPath(name).parts[:-1]
-        folders = [("/".join(parts) or ".", False)]
-        for place, part in enumerate(parts):
-            if is_among(part, MASK_FOLDERS) or "/".join(parts[: place + 1]) in self._masks:
-                head, tail = parts[:place], parts[place + 1 :]
-                folders.append(("/".join(head + tail) or ".", False))
-                folders += [
-                    (folder, True)
-                    for folder in self._by
-                    if _is_beside(PurePosixPath(folder).parts, head, tail, part.lower())
-                ]
-            elif part.lower() == DERIVED:
-                folders.append(("/".join((*parts[:place], RAW, *parts[place + 1 :])), True))
-        return [*folders, ("*", False)] if self._anywhere else folders
-
-
-def _is_beside(folder: Tokens, head: Tokens, tail: Tokens, masks: str) -> bool:
-    """Whether a folder is head/images/tail, of the same part of a data set as the masks."""
-    place = len(head)
-    if (
-        len(folder) != place + 1 + len(tail)
-        or folder[:place] != head
-        or folder[place + 1 :] != tail
-    ):
-        return False
-    images = folder[place].lower()
-    parts = [end for end in ("tr", "ts", "val", "va") if masks == f"labels{end}"]
-    if is_among(images, IMAGE_FOLDERS):
-        return not parts or images == f"images{parts[0]}"
-    return _named_alike(images, masks)
-
-
-def _named_alike(images: str, masks: str) -> bool:
-    """Whether folders such as train-images and train-labels differ in these words alone."""
-    image, mask = tokens(images), tokens(masks)
-    own = tuple(token for token in image if token not in _IMAGES)
-    other = tuple(token for token in mask if not is_among(token, MASK_FOLDERS))
-    return len(own) < len(image) and len(other) < len(mask) and own == other
-
-
-def _plain(own: Tokens) -> Tokens:
-    return tuple(token for token in own if not is_among(token, IMAGE_WORDS))
-
-
-def _without_word(own: Tokens) -> Tokens:
-    """Tokens of a label map without the last word that says that it is one."""
-    for place in range(len(own) - 1, -1, -1):
-        if is_among(own[place], MASK_WORDS):
-            return own[:place] + own[place + 1 :]
-    return own
-
-
-def _only(cases: set[Case] | None) -> Case | None:
-    return next(iter(cases)) if cases and len(cases) == 1 else None
 
 
 def _single_structure(layout: Layout) -> None:

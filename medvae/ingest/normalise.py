@@ -134,21 +134,21 @@ def ends(voxels: Voxels) -> tuple[float, float]:
     return (float(inside.min()), float(inside.max())) if inside.size else (np.nan, np.nan)
 
 
-def plausible(found: tuple[float, float], modality: str) -> None:
+def plausible(extremes: tuple[float, float], modality: str) -> None:
     """Refuse intensities that cannot be in the modality's units.
 
     Args:
-        found: `ends` of the voxels.
+        extremes: `ends` of the voxels.
 
     Raises:
         InputError: the lowest or the highest finite voxel is out of the modality's range.
     """
     kind = modalities.get(modality)
-    if kind.plausible is None or np.isnan(found[0]):
+    if kind.plausible is None or np.isnan(extremes[0]):
         return
     low, high = kind.plausible
-    if not low <= found[0] <= found[1] <= high:
+    if not low <= extremes[0] <= extremes[1] <= high:
         raise InputError(
-            f"its intensities run from {found[0]:g} to {found[1]:g}, which cannot be "
+            f"its intensities run from {extremes[0]:g} to {extremes[1]:g}, which cannot be "
             f"{kind.units.words}: convert it first"
         )

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from medvae.errors import InputError, UsageError
 from medvae.ingest import bids, layouts, names, picture_files
+from medvae.ingest.layout_names import Mask
 from medvae.ingest.layouts import Layout
 from medvae.ingest.notices import Notices
 from medvae.ingest.numbering import MOST_STRUCTURES, numbering
@@ -149,7 +150,7 @@ class Pairing:
         if len(same) > 1:
             raise InputError(_several(same))
 
-    def _named_masks(self, tree: Tree, named: list[layouts.Mask]) -> Masks:
+    def _named_masks(self, tree: Tree, named: list[Mask]) -> Masks:
         files = {mask: match for mask in named if (match := tree.find(mask.name))}
         if len(files) == 1 and not named[0].structure:
             return Masks(tuple(map(self._beside_masks.parts, files.values())))

@@ -124,4 +124,5 @@ def is_orientation(letters: str) -> bool:
 
 
 def times(shape: tuple[int, ...] | list[int]) -> str:
+    """A shape in words, such as 256 x 256 x 40."""
     return " x ".join(str(n) for n in shape)

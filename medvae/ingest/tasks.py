@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any
 
 from medvae import modality as modalities
 from medvae.errors import InputError
 from medvae.ingest import (
     bids,
     channel_names,
-    facts,
-    fourth_axis,
     layouts,
     names,
-    nobody,
     picture_files,
     unread,
 )
+from medvae.ingest.file_channels import FileChannels
+from medvae.ingest.file_subjects import FileSubjects, path_of
 from medvae.ingest.notices import Notices
 from medvae.ingest.pairing import EVERY_CONTRAST, Masks, Pairing
-from medvae.ingest.participants import people
 from medvae.ingest.processed import processed
 from medvae.ingest.records import Quarantined, printable
 from medvae.ingest.steps import Passed, ReadRequest, Step, Task
-from medvae.ingest.subjects import Subjects, clean_subject
+from medvae.ingest.subjects import Subjects
 from medvae.ingest.trees import File, Tree
 
-ADNI = re.compile(r"(?:^|[/_])(\d{3}_S_\d{4,5})(?=[/_.]|$)")
 MASK_ALONE = (
     "it is named like a label map, and no scan beside it has a name that fits: put it into labels/ "
     "beside images/, give its folder with --labels, or, with scans of DICOM, as DICOM SEG"
@@ -58,9 +53,10 @@ class Scanning:
 
     def __post_init__(self) -> None:
         self._bids = bids.is_dataset(self.tree, self.tree.top())
-        self._people = people(self.tree, self.notices) if self.options.demographics else {}
-        self._labels: dict[str, set[str]] = {}
         self._suffixes: set[str] = set()
+        self._subjects = FileSubjects(
+            self.tree, self.table, self.notices, demographics=self.options.demographics
+        )
         self._pairing = Pairing(
             self.tree,
             self.masks,
@@ -70,6 +66,7 @@ class Scanning:
             self.options.channels,
             self._planar,
         )
+        self._channels = FileChannels(self.tree, self._pairing, self.options, is_bids=self._bids)
 
     def tasks(self) -> Iterator[Step]:
         """All tasks of volume files; what may be DICOM is left in `unrecognised`."""
@@ -86,13 +83,13 @@ class Scanning:
             elif names.is_volume(name):
                 if self._bids and bids.is_other_mask(file.name):
                     self.notices.add("unread", file.source)
-                yield from self._channels_of(file, self._volume(file))
+                yield from self._channels.steps_of(file, self._volume(file))
             elif step := self._beside_volumes(file, name):
                 yield step
             else:
                 self.unrecognised.append(file)
         self._pairing.add_notices(self.notices)
-        self._note_labels()
+        self._subjects.add_notices(self.notices)
         if len(self._suffixes) > 1 and not (self.options.contrast or self.options.channels):
             suffixes = printable(", ".join(sorted(self._suffixes)))
             self.notices.add("suffixes", printable(self.tree.label), suffixes)
@@ -110,12 +107,6 @@ class Scanning:
         reason = unread.why_unread(name, is_source=not file.name)
         return Quarantined(file.source, reason) if reason else None
 
-    def _note_labels(self) -> None:
-        for labels in self._labels.values():
-            if len(labels) > 1:
-                text = printable(" and ".join(sorted(labels)))
-                self.notices.add("zeros", printable(self.tree.label), text)
-
     def survey(self) -> tuple[int, File | None]:
         """How many files there are, and the first image that names no patient; by name only.
 
@@ -128,7 +119,7 @@ class Scanning:
         for file in self.tree.walk():
             count += 1
             if self.table is not None and isinstance(file, File) and self._may_be_scan(file):
-                self.table.see(_name(file), id(self.tree))
+                self.table.see(path_of(file), id(self.tree))
             if unnamed is None and isinstance(file, File) and self._names_no_patient(file):
                 unnamed = file
         return count, unnamed
@@ -153,7 +144,7 @@ class Scanning:
         if self._is_left_out(file):
             return Passed()
         try:
-            subject, own, meta = self._whose(file)
+            subject, own, meta = self._subjects.of(file, self._pairing.layout.images)
             masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
@@ -178,61 +169,8 @@ class Scanning:
         image = self._pairing.layout.images.get(file.name)
         several = own and image is not None and bool(image.contrast)
         files = (*image_files, *(part for mask in masks.files for part in mask))
-        return self._of_case(file, Task(file.source, subject, "nifti", files, job, 1, own, several))
-
-    def _of_case(self, file: File, task: Task) -> Task:
-        """A task with its case and contrasts, where channels are asked for."""
-        if not self.options.channels:
-            return task
-        if self._bids:
-            # Of a session: its CT is in another folder than its PET.
-            name, folder = PurePosixPath(file.name).name, str(PurePosixPath(file.name).parents[1])
-            contrast = channel_names.of_bids(bids.suffix(file.name), name.split("_"))
-            return replace(task, case=(id(self), folder), contrasts=(contrast,))
-        image = self._pairing.layout.images.get(file.name)
-        if image is None or not image.contrast:
-            return replace(task, case=(id(self), file.name))
-        contrasts, kinds = {image.contrast}, list(task.job["kinds"])
-        if image.contrast.isdigit():
-            contrasts.add(self._numbered.get(image.contrast, image.contrast))
-            kinds += [("numbered", "")] if image.contrast in self._by_order else []
-        return replace(
-            task,
-            job=task.job | {"kinds": kinds},
-            case=(id(self), image.case),
-            contrasts=tuple(sorted(contrasts)),
-            several=False,
-        )
-
-    def _channels_of(self, file: File, step: Step) -> Iterator[Step]:
-        """The steps of a volume file, which may hold several channels (`fourth_axis`)."""
-        image = self._pairing.layout.images.get(file.name)
-        if not isinstance(step, Task) or image is None or image.contrast or self.options.frames:
-            yield step
-        else:
-            yield from fourth_axis.layers(step, file.name, self._listed, self.options)
-
-    @cached_property
-    def _listed(self) -> tuple[str, ...]:
-        return fourth_axis.listed(self.tree)
-
-    @cached_property
-    def _numbered(self) -> Mapping[str, str]:
-        """Number of a channel in file names -> its name, by dataset.json, else by order.
-
-        Raises:
-            InputError: as `channel_names.numbered`.
-        """
-        sidecar = self.tree.find("dataset.json")
-        if sidecar is None:
-            return self._by_order
-        return channel_names.numbered(self.tree.read(sidecar.name, channel_names.MOST_JSON))
-
-    @cached_property
-    def _by_order(self) -> Mapping[str, str]:
-        if self.tree.find("dataset.json") is not None:
-            return {}
-        return {f"{at:04d}": channel.lower() for at, channel in enumerate(self.options.channels)}
+        task = Task(file.source, subject, "nifti", files, job, 1, own, several)
+        return self._channels.with_case(file, task)
 
     @property
     def _planar(self) -> bool:
@@ -259,7 +197,7 @@ class Scanning:
                 file.source, "it is a mask without a picture in the folder of images beside it"
             )
         try:
-            subject, own, meta = self._whose(file)
+            subject, own, meta = self._subjects.of(file, self._pairing.layout.images)
             masks = self._pairing.of(file)
         except InputError as error:
             return Quarantined(file.source, str(error))
@@ -276,9 +214,9 @@ class Scanning:
 
     def _kinds(self, file: File, subject: str, own: bool, masks: Masks) -> list[tuple[str, str]]:
         """Kinds of `medvae.ingest.notices` that an image is of by its name."""
-        named, asked = channel_names.modality_in(_name(file)), self.options.modality
+        named, asked = channel_names.modality_in(path_of(file)), self.options.modality
         kinds = {
-            ("adni", ""): self._is_by_adni(file, subject),
+            ("adni", ""): not self._bids and self._subjects.is_by_adni(file, subject),
             ("processed", ""): own and file.name in self._made,
             ("undecided", ""): masks.undecided,
             # Of other layouts by name alone, before a file is read (`Pairing.add_notices`).
@@ -302,10 +240,6 @@ class Scanning:
     @cached_property
     def _made(self) -> set[str]:
         return processed(self._pairing.layout.images)
-
-    def _is_by_adni(self, file: File, subject: str) -> bool:
-        match = None if self.table or self._bids else ADNI.search(file.name)
-        return match is not None and match.group(1) == subject
 
     def _no_scan(self, file: File) -> str:
         """Why a NIfTI file is not read, by its name; empty where it is."""
@@ -359,40 +293,11 @@ class Scanning:
             return ""
         return f"it is in a folder for {named}, and {modality} was asked for"
 
-    def _whose(self, file: File) -> tuple[str, bool, dict[str, Any]]:
-        """Subject, whether it is only the file's own name, and what to keep of the table."""
-        meta: dict[str, Any] = {}
-        name = _name(file)
-        named = bids.subject_of(name)
-        if named and self.options.demographics:
-            person = self._people.get(named, {})
-            meta |= facts.demographics(person.get("age", ""), person.get("sex", ""))
-        if self.table is not None:
-            row = self.table.of(name)
-            return row.subject, row.own, meta | self.table.kept(row)
-        if named:
-            if bids.is_of_two(name):
-                raise InputError("its name and its folder are of two subjects (sub-): rename one")
-            self._labels.setdefault(nobody.bare(nobody.plain(named)), set()).add(named)
-            return named, False, meta
-        if match := ADNI.search(name):
-            return match.group(1), False, meta
-        image = self._pairing.layout.images.get(file.name)
-        if image is not None and image.contrast:
-            folder, own = image.case
-            return clean_subject(f"{folder}/{'_'.join(own)}".rstrip("/")), True, meta
-        return clean_subject(picture_files.stem(names.stem(name))), True, meta
-
     def _is_companion(self, file: File) -> bool:
         return unread.is_companion(file.name) or self._is_table(file)
 
     def _is_table(self, file: File) -> bool:
         return self.table is not None and self.table.source == file.source
-
-
-def _name(file: File) -> str:
-    """A file's path in its source; of a source that is one file, its own name."""
-    return file.name or PurePosixPath(file.source).name
 
 
 def _bare(files: tuple[File, ...]) -> list[str]:

@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # nibabel warns of its reader of Siemens headers
     from medvae.ingest.dicom import headers
     from medvae.ingest.dicom import series as series_module
+    from medvae.ingest.dicom import slices as slices_module
 
 SALT = "00" * 32
 # What one slice in the middle of a series has, and the others have not.
@@ -116,7 +117,7 @@ def test_every_slice_is_read_as_it_would_be_alone(
     made = volume(files, keys), volume(files, [str(found[0].get("key"))])
     assert found == [one for file in files for one in summaries([file])]
     monkeypatch.setattr(headers, "shared_part", lambda data: None)
-    monkeypatch.setattr(series_module, "shared_part", lambda data: None)
+    monkeypatch.setattr(slices_module, "shared_part", lambda data: None)
     assert found == summaries(files)
     assert made == (volume(files, keys), volume(files, [str(found[0].get("key"))]))
 

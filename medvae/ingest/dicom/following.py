@@ -31,14 +31,14 @@ class Following:
         Raises:
             InputError: as `frame_like`.
         """
-        found = self._repeated.varying(file)
-        if found is None:
+        varied = self._repeated.varying(file)
+        if varied is None:
             return None
         if previous.pixels.size > most_voxels:
             raise InputError(TOO_LARGE)
-        if self._layout is not None and POSITION in found and PIXEL_DATA in found:
-            position = floats_in(found[POSITION][1], 3)
-            pixels = self._layout.pixels(found[PIXEL_DATA][1])
+        if self._layout is not None and POSITION in varied and PIXEL_DATA in varied:
+            position = floats_in(varied[POSITION][1], 3)
+            pixels = self._layout.pixels(varied[PIXEL_DATA][1])
             if position is not None and pixels is not None:
                 return replace(previous, pixels=pixels[0], position=np.array(position))
-        return frame_like(previous, self._repeated.dataset(found), most_voxels)
+        return frame_like(previous, self._repeated.dataset(varied), most_voxels)

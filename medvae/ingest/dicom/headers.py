@@ -84,8 +84,8 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) ->
         if not is_dicom(file):
             return {"foreign": True, "looks": looks_like(file)}
         if known.repeated is not None:
-            if (found := known.repeated.varying(file)) is not None:
-                return _following_slice(found, salt, known)
+            if (varied := known.repeated.varying(file)) is not None:
+                return _following_slice(varied, salt, known)
             file.seek(0)
         header = read_dataset(file, FIRST_PASS)
         shared = shared_part(header)
@@ -118,32 +118,32 @@ def _summary(file: BinaryIO, salt: bytes, channels: list[str], known: _Known) ->
 
 
 def _following_slice(
-    found: dict[int, tuple[int, bytes]], salt: bytes, known: _Known
+    varied: dict[int, tuple[int, bytes]], salt: bytes, known: _Known
 ) -> dict[str, Any]:
-    """`_next_slice` of what was found in a file that repeats the one before."""
+    """`_next_slice` of what varies in a file that repeats the one before."""
     assert known.repeated is not None
     if not known.repeated.is_plain:
-        return _next_slice(known.repeated.dataset(found), salt, known.facts)
-    facts, triggered = known.facts, floats_in(_value(found, TRIGGER_TIME), 1)
-    counted = floats_in(_value(found, INSTANCE_NUMBER), 1)
+        return _next_slice(known.repeated.dataset(varied), salt, known.facts)
+    facts, triggered = known.facts, floats_in(_value(varied, TRIGGER_TIME), 1)
+    counted = floats_in(_value(varied, INSTANCE_NUMBER), 1)
     times = traits.times(
         None if triggered is None else triggered[0],
-        text_in(_value(found, ACQUISITION_TIME)),
-        text_in(_value(found, CONTENT_TIME)),
+        text_in(_value(varied, ACQUISITION_TIME)),
+        text_in(_value(varied, CONTENT_TIME)),
         None if counted is None else counted[0],
         salt,
     )
     # The number of a phase, which comes before its time, is the same in both.
     moment = facts["moment"] if known.has_phase else _within(triggered)
     return facts | {
-        "position": _within(floats_in(_value(found, POSITION), 3)),
+        "position": _within(floats_in(_value(varied, POSITION), 3)),
         "moment": moment,
         "traits": [*facts["traits"][: -len(times)], *times],
     }
 
 
-def _value(found: dict[int, tuple[int, bytes]], tag: int) -> bytes:
-    return found[tag][1] if tag in found else b""
+def _value(varied: dict[int, tuple[int, bytes]], tag: int) -> bytes:
+    return varied[tag][1] if tag in varied else b""
 
 
 def _next_slice(header: Dataset, salt: bytes, facts: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,15 @@ def count_of(data: Dataset) -> int:
 
 
 def check_size(data: Dataset, count: int, most_voxels: int) -> None:
+    """Refuse pixels that cannot be stored numbers of a scan, by the header alone.
+
+    Args:
+        count: of the frames that are read.
+        most_voxels: allowed in all of them.
+
+    Raises:
+        InputError: size, bits or kind of numbers, or no pixels; says which.
+    """
     rows, columns = whole(data, "Rows") or 0, whole(data, "Columns") or 0
     if rows < 1 or columns < 1:
         raise InputError("its size is impossible: the header is damaged")
@@ -207,6 +216,7 @@ def _why_not_decoded(data: Dataset, syntax: UID) -> str:
 
 
 def padding(data: Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value that mean "outside the image"; None where none is named."""
     low = whole(data, "PixelPaddingValue")
     if low is None:
         return None

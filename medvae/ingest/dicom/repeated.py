@@ -80,19 +80,19 @@ def elements(head: bytes, implicit: bool) -> list[Element]:
     None of them where the file is in another form or has none of pixels, or where its meta
     information is not as long as it says.
     """
-    found: list[Element] = []
+    listed: list[Element] = []
     at, end, meta_end = BEGIN, len(head) - LONGEST_HEAD, 0
     while at <= end:
         begin = at
-        one = _element(head, at, implicit and bool(meta_end or head[at : at + 2] != META_GROUP))
-        if one is None or one.tag >> 16 == DELIMITERS:
+        element = _element(head, at, implicit and bool(meta_end or head[at : at + 2] != META_GROUP))
+        if element is None or element.tag >> 16 == DELIMITERS:
             return []
-        if not meta_end and one.tag >> 16 != META:
+        if not meta_end and element.tag >> 16 != META:
             meta_end = begin
-        found.append(one)
-        if one.tag in PIXELS:
-            return found if _meta_end(head, found[0]) == meta_end else []
-        at = _end(head, one, implicit, 0)
+        listed.append(element)
+        if element.tag in PIXELS:
+            return listed if _meta_end(head, listed[0]) == meta_end else []
+        at = _end(head, element, implicit, 0)
     return []
 
 
@@ -111,13 +111,13 @@ def _element(head: bytes, at: int, implicit: bool) -> Element | None:
     return None
 
 
-def _end(head: bytes, one: Element, implicit: bool, depth: int) -> int:
+def _end(head: bytes, element: Element, implicit: bool, depth: int) -> int:
     """Where an element ends; behind the head where it cannot be determined."""
-    if one.size != UNKNOWN:
-        return one.at + one.size
-    if depth > DEEPEST or not (_holds_items(one.tag) if implicit else one.kind == b"SQ"):
+    if element.size != UNKNOWN:
+        return element.at + element.size
+    if depth > DEEPEST or not (_holds_items(element.tag) if implicit else element.kind == b"SQ"):
         return NOWHERE
-    at = one.at
+    at = element.at
     while at + IMPLICIT_HEAD.size <= len(head):
         item = _element(head, at, implicit=True)
         assert item is not None
@@ -142,10 +142,10 @@ def _end_of_item(head: bytes, at: int, implicit: bool, depth: int) -> int:
     while at + LONGEST_HEAD <= len(head):
         if head[at : at + IMPLICIT_HEAD.size] == ITEM_END:
             return at + IMPLICIT_HEAD.size
-        one = _element(head, at, implicit)
-        if one is None or one.tag >> 16 == DELIMITERS:
+        element = _element(head, at, implicit)
+        if element is None or element.tag >> 16 == DELIMITERS:
             return NOWHERE
-        at = _end(head, one, implicit, depth + 1)
+        at = _end(head, element, implicit, depth + 1)
     return NOWHERE
 
 
@@ -177,16 +177,16 @@ class Form:
         return np.frombuffer(head, np.uint8, self._end).take(self._fixed).tobytes()
 
 
-def form_of(head: bytes, every: list[Element], wanted: frozenset[int]) -> Form | None:
+def form_of(head: bytes, listed: list[Element], tags: frozenset[int]) -> Form | None:
     """The form of a head, of its elements; None where some have no length of their own."""
-    fixed = np.ones(every[-1].at, bool)
+    fixed = np.ones(listed[-1].at, bool)
     fixed[: BEGIN - len(MARK)] = False
-    for one in every:
-        if one.size == UNKNOWN:
+    for element in listed:
+        if element.size == UNKNOWN:
             return None
-        if one.tag not in wanted or (one.tag in FREE and one.tag != META_LENGTH):
-            fixed[one.at : one.at + one.size] = False
-    stored = [one for one in every if one.tag in wanted]
+        if element.tag not in tags or (element.tag in FREE and element.tag != META_LENGTH):
+            fixed[element.at : element.at + element.size] = False
+    stored = [element for element in listed if element.tag in tags]
     return Form(stored, np.flatnonzero(fixed), head)
 
 
@@ -198,23 +198,23 @@ class Repeated:
         data: Dataset,
         head: bytes,
         stored: list[Element],
-        wanted: frozenset[int],
+        tags: frozenset[int],
         pixels: bool,
     ) -> None:
-        self._pixels, self._wanted = pixels, wanted
+        self._pixels, self._tags = pixels, tags
         self._values = dict(data.items())
         self._meta, self._encoding = data.file_meta, data.original_encoding
         self._head = stored[-1].at + MORE
         self._pixel_size = stored[-1].size
         self._expected = _expected(head, stored)
         self._forms: list[Form] = []
-        kinds = {one.tag: one.kind for one in stored}
+        kinds = {element.tag: element.kind for element in stored}
         self.is_plain = all(kinds.get(tag, b"") in (b"", kind) for tag, kind in PLAIN.items())
 
     def read(self, file: BinaryIO) -> Dataset | None:
         """The data set of the next file, read from its beginning; None where pydicom has to."""
-        found = self.varying(file)
-        return None if found is None else self.dataset(found)
+        varied = self.varying(file)
+        return None if varied is None else self.dataset(varied)
 
     def varying(self, file: BinaryIO) -> dict[int, tuple[int, bytes]] | None:
         """What of `VARYING` is in the next file: where it begins and its bytes, by tag.
@@ -225,7 +225,7 @@ class Repeated:
         stored = self._stored(head)
         if stored is None:
             return None
-        found: dict[int, tuple[int, bytes]] = {}
+        varied: dict[int, tuple[int, bytes]] = {}
         for tag, _, at, size in stored:
             if tag not in VARYING or (tag == PIXEL_DATA and not self._pixels):
                 continue
@@ -235,13 +235,13 @@ class Repeated:
                 continue  # empty in both
             if not value or not isinstance(element, RawDataElement):
                 return None
-            found[tag] = at, value
-        return found
+            varied[tag] = at, value
+        return varied
 
-    def dataset(self, found: dict[int, tuple[int, bytes]]) -> Dataset:
-        """The data set of a file of which `varying` has found this."""
+    def dataset(self, varied: dict[int, tuple[int, bytes]]) -> Dataset:
+        """The data set of a file that varies so (see `varying`)."""
         values = dict(self._values)
-        for tag, (at, value) in found.items():
+        for tag, (at, value) in varied.items():
             element = values[BaseTag(tag)]
             assert isinstance(element, RawDataElement), "varying has looked"
             values[element.tag] = element._replace(length=len(value), value=value, value_tell=at)
@@ -251,16 +251,16 @@ class Repeated:
         return data
 
     def _stored(self, head: bytes) -> list[Element] | None:
-        """The wanted elements of a head that repeats the first one; None of another."""
-        for known in self._forms:
-            if known.fits(head):
-                return known.stored
-        every = elements(head, self._encoding[0] is True)
-        stored = [one for one in every if one.tag in self._wanted]
+        """Elements with one of `tags`, of a head that repeats the first file's; None of another."""
+        for form in self._forms:
+            if form.fits(head):
+                return form.stored
+        listed = elements(head, self._encoding[0] is True)
+        stored = [element for element in listed if element.tag in self._tags]
         if not stored or _expected(head, stored) != self._expected:
             return None
-        if len(self._forms) < MOST_FORMS and (form := form_of(head, every, self._wanted)):
-            self._forms.append(form)
+        if len(self._forms) < MOST_FORMS and (new := form_of(head, listed, self._tags)):
+            self._forms.append(new)
         return stored
 
     def _pixels_at(self, file: BinaryIO, at: int, size: int) -> bytes:
@@ -296,15 +296,19 @@ def repeated(
     if head[128:BEGIN] != MARK:
         return None
     of_data = frozenset(map(int, as_tags(tuple(tags)))) | {int(CHARACTER_SET)}
-    wanted = of_data | frozenset(map(int, OF_META)) | {META_LENGTH, *PIXELS}
-    stored = [one for one in elements(head, implicit) if one.tag in wanted]
-    read = [one for one in stored if one.tag >> 16 != META and (pixels or one.tag not in PIXELS)]
+    kept = of_data | frozenset(map(int, OF_META)) | {META_LENGTH, *PIXELS}
+    stored = [element for element in elements(head, implicit) if element.tag in kept]
+    read = [
+        element
+        for element in stored
+        if element.tag >> 16 != META and (pixels or element.tag not in PIXELS)
+    ]
     if not read or len(read) != len(data):
         return None
     of_tags = dict(data.items())  # asked one by one, pydicom decodes what is empty
-    if not all(_is_of(one, of_tags.get(BaseTag(one.tag))) for one in read):
+    if not all(_is_of(element, of_tags.get(BaseTag(element.tag))) for element in read):
         return None
-    return Repeated(data, head, stored, wanted, pixels)
+    return Repeated(data, head, stored, kept, pixels)
 
 
 def _is_of(stored: Element, element: DataElement | RawDataElement | None) -> bool:
