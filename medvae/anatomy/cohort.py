@@ -16,7 +16,6 @@ from medvae.anatomy.drawing import OutputGrid, Renderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
 from medvae.anatomy.drawing.sequences import Contrast
-from medvae.anatomy.drawing.templates import TemplateRenderer
 from medvae.anatomy.matching import match
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.organs import distance_subject, distance_template
@@ -28,7 +27,7 @@ from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
 from medvae.anatomy.templates import DIGEST, ReleasedMaps, compared
 from medvae.config import DataConfig
-from medvae.errors import InputError, IntegrityError, UsageError
+from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
 
 
@@ -114,82 +113,6 @@ class CohortAnatomy:
             drawn_spacing=spacing,
             read_person=person,
         )
-
-    def with_figures(self, count: int) -> CohortAnatomy:
-        """The same, for a model of so many figures: older models have no volumes of labels.
-
-        Raises:
-            IntegrityError: no version has so many.
-        """
-        if count == len(self.numbers.figures):
-            return self
-        renderer = self.renderer
-        if isinstance(renderer, ClassRenderer):
-            renderer = renderer.without_volumes()
-        if count != len(renderer.names):
-            raise IntegrityError("the numbers of the model are not those of its anatomy")
-        names = ("figures", "figures_std", "figures_within")
-        fewer = {name: getattr(self.numbers, name)[:count] for name in names}
-        return replace(self, renderer=renderer, numbers=replace(self.numbers, **fewer))
-
-    @property
-    def shading_std(self) -> float:
-        """How much a coefficient of the shading is expected to differ; 0 where there is none."""
-        renderer = self.renderer
-        return renderer.shading_std if isinstance(renderer, ClassRenderer) else 0.0
-
-    def with_shading(self, std: float) -> CohortAnatomy:
-        """The same in the units of a model's shading, which are these or those of before.
-
-        Raises:
-            IntegrityError: no version has such ones.
-        """
-        renderer = self.renderer
-        if self.shading_std in (0.0, std) or not isinstance(renderer, ClassRenderer):
-            return self
-        renderer = renderer.with_earlier_shading()
-        if std != renderer.shading_std:
-            raise IntegrityError("the units of the model's shading are those of no version")
-        units = {"figures_std": renderer.public_std, "figures_within": renderer.public_within}
-        return replace(self, renderer=renderer, numbers=replace(self.numbers, **units))
-
-    @property
-    def knows_contrast(self) -> bool:
-        """Whether the grey values that are expected are those of a contrast."""
-        renderer = self.renderer
-        return isinstance(renderer, ClassRenderer) and renderer.related is not None
-
-    def with_earlier_greys(self) -> CohortAnatomy:
-        """The same for a model from before contrasts were known."""
-        renderer = self.renderer
-        if not isinstance(renderer, ClassRenderer) or renderer.related is None:
-            return self
-        renderer = renderer.with_earlier_greys()
-        numbers = self.numbers.with_error(np.zeros_like(self.numbers.figures), 0.0)
-        numbers = replace(numbers, figures=renderer.public_mean)
-        return replace(self, renderer=renderer, numbers=numbers)
-
-    @property
-    def has_splines(self) -> bool:
-        """Whether it draws images, and these by cubic splines."""
-        return isinstance(self.renderer, ImageRenderer) and self.renderer.order > 1
-
-    def with_linear_images(self) -> CohortAnatomy:
-        """The same for a model from before images were interpolated by cubic splines."""
-        if not isinstance(self.renderer, ImageRenderer):
-            return self
-        return replace(self, renderer=self.renderer.with_linear_images())
-
-    @property
-    def measures_draws(self) -> bool:
-        """Whether it draws mean maps, and measures the grey values of each draw."""
-        return isinstance(self.renderer, TemplateRenderer) and self.renderer.measures_draws
-
-    def with_one_reference(self) -> CohortAnatomy:
-        """The same for a model from before the grey values of each draw were measured."""
-        if not isinstance(self.renderer, TemplateRenderer):
-            return self
-        return replace(self, renderer=self.renderer.with_one_reference())
 
     @cached_property
     def template(self) -> Template:

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from medvae.anatomy import place
+from medvae.anatomy import place, versions
 from medvae.anatomy.cohort import CohortAnatomy
-from medvae.anatomy.drawing import OutputGrid, Pose, Renderer, shading
+from medvae.anatomy.drawing import OutputGrid, Pose, Renderer
 from medvae.anatomy.drawing.given import repainted
 from medvae.anatomy.numbers import Numbers, around
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
@@ -31,11 +31,7 @@ _RELEASED: Final = "released."
 _MAPS: Final = "maps."
 _EARLIER: Final = "earlier."
 _SHAPE_SHARE: Final = "shape_share"
-_SHADING_STD: Final = "shading_std"
-_CONTRAST: Final = "knows_contrast"
 _GREYS_APART: Final = "greys_apart"
-_SPLINES: Final = "splines"
-_MEASURES_DRAWS: Final = "measures_draws"
 
 
 @dataclass(frozen=True)
@@ -71,16 +67,18 @@ class AnatomyModel:
             **{f"{_MAPS}{name}": values for name, values in own.items()},
             **{f"{_EARLIER}{name}": values for name, values in self._earlier().items()},
             _SHAPE_SHARE: np.array(self.shape_share),
-            _SHADING_STD: np.array(self.cohort.shading_std),
-            _CONTRAST: np.array(float(self.cohort.knows_contrast)),
             _GREYS_APART: np.array(float(self.greys_apart)),
-            _SPLINES: np.array(float(self.cohort.has_splines)),
-            _MEASURES_DRAWS: np.array(float(self.cohort.measures_draws)),
+            **versions.facts(self.cohort),
         }
 
     @classmethod
     def read(cls, cohort: CohortAnatomy, arrays: Mapping[str, Array]) -> AnatomyModel:
-        """Read back `to_arrays`. KeyError where a number is missing."""
+        """Read back `to_arrays`, of this version or an earlier one.
+
+        Raises:
+            KeyError: a number is missing.
+            IntegrityError: the numbers are those of no version.
+        """
         released = _under(_RELEASED, arrays)
         if cohort.entry is None:
             maps = ReleasedMaps.read(public_maps(cohort.data), _under(_MAPS, arrays))
@@ -89,14 +87,7 @@ class AnatomyModel:
         share = float(arrays.get(_SHAPE_SHARE, EARLIER_SHAPE_SHARE))
         before = _under(_EARLIER, arrays)
         earlier = Numbers.from_arrays(before) if before else None
-        cohort = cohort.with_figures(len(numbers.figures))
-        cohort = cohort.with_shading(float(arrays.get(_SHADING_STD, shading.EARLIER_STD)))
-        if not float(arrays.get(_CONTRAST, 0.0)):
-            cohort = cohort.with_earlier_greys()
-        if not float(arrays.get(_SPLINES, 0.0)):
-            cohort = cohort.with_linear_images()
-        if not float(arrays.get(_MEASURES_DRAWS, 0.0)):
-            cohort = cohort.with_one_reference()
+        cohort = versions.as_made(cohort, arrays, len(numbers.figures))
         apart = int(arrays.get(_GREYS_APART, 0.0))
         return cls(cohort, numbers, released, share, earlier, apart)
 

@@ -214,7 +214,7 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
     again = AnatomyModel.read(cohort, AnatomyModel(cohort, cohort.numbers).to_arrays())
     assert len(again.cohort.renderer.names) == older + 1
     assert again.shape_share == SHAPE_SHARE
-    assert again.cohort.shading_std == STD
+    assert again.cohort.renderer.shading_std == STD
     assert again.to_arrays()["knows_contrast"] == 1.0
     assert again.cohort.renderer.related is not None
     with pytest.raises(IntegrityError, match="no version"):

@@ -10,16 +10,16 @@ from functools import cached_property, lru_cache, partial
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 
 from medvae.anatomy.collection import AlignedEntry, PersonMaps
 from medvae.anatomy.drawing import looks, volumes
 from medvae.anatomy.drawing.borders import Borders
-from medvae.anatomy.drawing.components import Components, mean_shares
+from medvae.anatomy.drawing.components import Components, mean_shares, summed
 from medvae.anatomy.drawing.expected import Expected
 from medvae.anatomy.drawing.lattice import Lattice
 from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.mixture import fit
+from medvae.anatomy.drawing.observed import MEASURED_MM, observe, voxel_mm3
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
 from medvae.anatomy.drawing.sequences import Contrast
 from medvae.anatomy.drawing.shading import Shading
@@ -35,9 +35,9 @@ from medvae.anatomy.drawing.texture import (
     patches,
 )
 from medvae.anatomy.numbers import Numbers
-from medvae.anatomy.registration import Alignment, pull_to_subject, sampling
-from medvae.anatomy.registration.geometry import Array, affine_points
-from medvae.anatomy.registration.subject import Maps, class_shares
+from medvae.anatomy.registration import Alignment, sampling
+from medvae.anatomy.registration.geometry import Array
+from medvae.anatomy.registration.subject import Maps
 from medvae.anatomy.related import Related
 from medvae.anatomy.scan import Scan
 from medvae.threads import one_thread
@@ -46,18 +46,11 @@ from medvae.threads import one_thread
 TEXTURED = 0.002
 # People whose volumes and borders are looked at.
 SURVEYED = 3
-# A voxel shows a tissue of a neighbour's label with this probability, relative to its own: borders
-# of masks are off by part of a voxel, and grey values are more exact.
-MISLABELLED = 0.2
 # What varies within a tissue beside its borders is at least this part of what varies at all.
 LEAST_FINE = 0.25
-# Voxels that grey values are measured on, in mm.
-MEASURED_MM = 2.0
-# One voxel in so many mm is looked at.
-MEASURED_EVERY_MM = 4.0
-# A voxel counts for its likeliest tissue where that is at least so likely, and where its anatomy is
-# at least so likely given its mask; a tissue of fewer mm^3 is not measured.
-LIKELY, LEAST_MM3, LEAST_PRIOR = 0.5, 300.0, 0.05
+# A voxel counts for its likeliest tissue where that is at least so likely; a tissue of fewer mm^3
+# is not measured.
+LIKELY, LEAST_MM3 = 0.5, 300.0
 # Points whose labels are counted are so far apart, in mm.
 COUNTED_MM = 4.0
 # Coarser voxels are means of points so far apart, in mm.
@@ -117,7 +110,7 @@ class ClassRenderer:
     @cached_property
     def class_shares(self) -> Maps:
         """[K, X, Y, Z] mean share of each rendering class."""
-        return _by(self.components.to_classes(), self.shares)
+        return summed(self.components.to_classes(), self.shares)
 
     @property
     def names(self) -> Sequence[str]:
@@ -194,23 +187,27 @@ class ClassRenderer:
 
     def measure(self, scan: Scan, alignment: Alignment) -> Array:
         with one_thread():
-            signal, prior, points, grid, sizes = self._seen(scan, alignment)
-            basis = self._shading.basis(points).numpy()
-            mixture = fit(signal, prior, basis)
+            observed = observe(scan, alignment, self.components, self.shares)
+            basis = self._shading.basis(observed.points).numpy()
+            mixture = fit(observed.signal, observed.prior, basis)
         # A voxel that is more likely an edge than any tissue counts for none.
         likely = mixture.posterior[:-1].max(axis=0)
         tissue = mixture.posterior[:-1].argmax(axis=0)
-        of_tissue = mixture.posterior[:-1].sum(axis=1) * _cell(grid.affine)
+        of_tissue = mixture.posterior[:-1].sum(axis=1) * voxel_mm3(observed.grid.affine)
         is_measured = of_tissue >= LEAST_MM3
-        residual = (signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
+        residual = (observed.signal / mixture.gain - mixture.means[tissue]).astype(np.float32)
         weights = np.where(is_measured[tissue] & (likely > LIKELY), likely, np.float32(0.0))
         fine, coarse = deviations(
-            2.0 * residual, weights, self._textures[tissue], len(self._textured), _blocks(grid)
+            2.0 * residual,
+            weights,
+            self._textures[tissue],
+            len(self._textured),
+            _blocks(observed.grid),
         )
         greys = 2.0 * mixture.means[:-1] - 1.0
         means = np.where(is_measured, greys, np.nan)
         fine = self._within(fine, greys, of_tissue)
-        sizes = sizes[: len(self._expected.mean.volumes)]
+        sizes = observed.sizes[: len(self._expected.mean.volumes)]
         return Looks(means, fine, coarse, mixture.shading, sizes).vector
 
     def draw(
@@ -301,46 +298,6 @@ class ClassRenderer:
         maps = components.maps(person)
         return SoftLabels(maps, person.affine, len(components), components.cohort > 0)
 
-    def _seen(
-        self, scan: Scan, alignment: Alignment
-    ) -> tuple[npt.NDArray[np.float32], Maps, torch.Tensor, OutputGrid, Array]:
-        """What is known of some voxels of a scan.
-
-        Returns:
-            [P] signal, 0 to 1, of voxels of about `MEASURED_MM`; [K + 1, P] prior of each tissue
-            and of an edge; [3, P] places in the template's frame; the grid of the voxels; and
-            [L] how large the labels are (see `volumes.log_ratios`).
-        """
-        factors = sampling.factors_for(scan.affine, scan.image.shape, MEASURED_MM)
-        image = sampling.thin(torch.from_numpy(scan.image)[None], factors)[0]
-        affine = sampling.thinned_affine(scan.affine, factors)
-        # One of so many voxels is enough; it keeps its own noise.
-        steps = sampling.factors_for(affine, image.shape, MEASURED_EVERY_MM)
-        part = tuple(slice(step // 2, None, step) for step in steps)
-        change = np.diag([*map(float, steps), 1.0])
-        change[:3, 3] = [step // 2 for step in steps]
-        signal = np.asarray((image[part].numpy().ravel() + 1.0) / 2.0, np.float32)
-        x, y, z = image[part].shape
-        grid = OutputGrid(affine @ change, (x, y, z))
-        shares = pull_to_subject(self.shares, alignment, grid.affine, grid.shape)
-        sizes = np.full(self.components.labels, np.nan)
-        if scan.mask is not None and self.components.labels:
-            # The mask gives the tissues that a voxel is likely to be.
-            numbers = {number: number for number in range(self.components.labels + 1)}
-            own, of_own = class_shares(scan.mask, scan.affine, numbers, len(numbers), MEASURED_MM)
-            have = own[1:].sum(axis=(1, 2, 3), dtype=np.float64) * _cell(of_own)
-            expected = volumes.by_label(shares, self.components.cohort, self.components.labels)
-            sizes = volumes.log_ratios(have, expected * _cell(grid.affine))
-            own += MISLABELLED * ndimage.uniform_filter(own, (1, 3, 3, 3), mode="nearest")
-            shares *= own[self.components.cohort][:, *part]
-        prior = _by(self.components.to_classes(), shares).reshape(-1, len(signal))
-        total = prior.sum(axis=0)
-        points = affine_points(alignment.affine @ grid.affine, grid.shape, torch.device("cpu"))
-        inside = (sampling.box_coordinates(points, alignment.box).abs() <= 1.0).all(dim=0).numpy()
-        is_usable = (total > LEAST_PRIOR) & inside.ravel()
-        scale = np.where(is_usable, 1.0 / np.maximum(total, LEAST_PRIOR), 0.0).astype(np.float32)
-        return signal, _with_edge(prior * scale), points.flatten(1), grid, sizes
-
 
 def _add(
     drawn: torch.Tensor,
@@ -360,27 +317,11 @@ def _add(
     drawn[mixed] += mixtures @ weights - weights[0]
 
 
-def _with_edge(prior: Maps) -> Maps:
-    """[K + 1, P] priors [K, P] and that of voxels which are partly air, as no tissue is."""
-    edge = np.minimum(prior[0], prior[1:].sum(axis=0))
-    return np.concatenate([prior * (1.0 - edge), edge[None]]).astype(np.float32)
-
-
-def _cell(affine: Array) -> float:
-    """mm^3 of a voxel."""
-    return abs(float(np.linalg.det(affine[:3, :3])))
-
-
 def _offsets(spacing: Array) -> list[Array]:
     """Points that a voxel is the mean of, in voxels from its centre."""
     counts = np.maximum(np.round(spacing / POINTS_MM), 1.0).astype(int)
     axes = [(np.arange(n) + 0.5) / n - 0.5 for n in counts]
     return list(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3))
-
-
-def _by(table: npt.NDArray[np.float32], shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """[K, ...] sums of shares [M, ...] by a table [K, M]."""
-    return np.asarray(np.tensordot(table, shares, axes=1), np.float32)
 
 
 def _blocks(grid: OutputGrid) -> npt.NDArray[np.intp]:

@@ -168,6 +168,11 @@ def mean_shares(components: Components, person: Callable[[int], PersonMaps], gro
     return np.asarray(total / np.maximum(total.sum(axis=0), 1e-6), np.float32)
 
 
+def summed(table: npt.NDArray[np.float32], shares: Maps) -> Maps:
+    """[K, ...] sums of shares [M, ...] by a table [K, M]."""
+    return np.asarray(np.tensordot(table, shares, axes=1), np.float32)
+
+
 def _volumes(structures: Mapping[int, str], people: Sequence[PersonMaps]) -> dict[str, float]:
     """Voxels of each structure in some people."""
     volumes = dict.fromkeys(sorted(set(structures.values())), 0.0)
