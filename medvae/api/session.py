@@ -79,9 +79,9 @@ class Session(Arrivals):
 
         `small_cohort`: go on with fewer than 20 patients, which is refused otherwise.
         """
-        from medvae.api import training
+        from medvae.api import planning
 
-        return training.plan(self.tenant, options)
+        return planning.plan(self.tenant, options)
 
     @takes(PretrainOptions)
     def pretrain(self, options: PretrainOptions) -> results.PretrainResult:

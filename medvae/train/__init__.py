@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medvae.train.public import pretrain
-    from medvae.train.run import Patients, stage_requests, train
+    from medvae.train.requests import stage_requests
+    from medvae.train.run import Patients, train
 
 _HOMES = {
     "Patients": "run",
     "pretrain": "public",
-    "stage_requests": "run",
+    "stage_requests": "requests",
     "train": "run",
 }
 

@@ -22,14 +22,12 @@ from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.scan import Scan
 from medvae.atlas import Atlas
 from medvae.atlas import fit as fit_atlas
-from medvae.atlas import mechanisms as atlas_mechanisms
-from medvae.atlas.budget import KNOWN_MEAN
 from medvae.config import RunConfig
 from medvae.errors import UsageError
 from medvae.grid import Gridded
 from medvae.model import VAE, Artifact, LatentPrior
 from medvae.model.artifact import FORMAT, model_facts
-from medvae.privacy import NoiseSource, Plan, parallel, recentre
+from medvae.privacy import NoiseSource, Plan, parallel
 from medvae.privacy.arguments import resolve_precision
 from medvae.privacy.ranks import ALONE, Ranks
 from medvae.progress import SILENT, Progress
@@ -41,12 +39,11 @@ from medvae.train import finetune as dp
 from medvae.train import sites as site_stage
 from medvae.train.codes import Codes
 from medvae.train.loop import Schedule, train_freely
-from medvae.train.public import dims_of, start, wants_bf16
+from medvae.train.public import start, wants_bf16
 from medvae.train.release import PlannedRelease
 from medvae.train.stages import Stages
 from medvae.train.state import CheckpointStore, NullCheckpointStore
 
-Request = tuple[str, float, float, int]
 # The name stands in checkpoints and must not change.
 _SAMPLES_STAGE = "curriculum"
 
@@ -61,45 +58,6 @@ class Patients(Protocol):
     def volumes(self, index: int) -> list[Gridded]: ...
 
     def scans(self, index: int) -> list[Scan]: ...
-
-
-def stage_requests(cfg: RunConfig, patients: int) -> list[Request]:
-    """Mechanisms of a run: (name, share of the budget, sample rate, steps); the shares sum to 1.
-
-    Public: depends on the configuration and the number of patients alone. The share of a stage
-    without steps or rank goes to the others.
-    """
-    if cfg.cosines.share > 0:
-        return cosine_stage.requests(cfg)
-    requests: list[Request] = []
-    for name, part in anatomy_stage.mechanisms(cfg) if cfg.anatomy.share > 0 else ():
-        requests += anatomy_stage.requests(name, cfg.anatomy.share * part, cfg, patients)
-    if dims_of(cfg) == 3:
-        for name, part in atlas_mechanisms(cfg, cfg.data.labels > 0, patients):
-            requests += _statistic(name, cfg.atlas.share * part, cfg, patients)
-    elif cfg.atlas.share > 0:
-        raise UsageError("an atlas needs volumes: set atlas.share to 0 for a grid of one slice")
-    tune = cfg.finetune
-    if tune.steps > 0:
-        requests.append((dp.STAGE, tune.share, tune.sample_rate, tune.steps))
-    for name, part in prior_fit.split(cfg).items():
-        requests.append((name, cfg.prior.share * part, 1.0, 1))
-    requests = [request for request in requests if request[1] > 0]
-    sampled = cfg.atlas.share + cfg.anatomy.share > 0
-    if not any(name in prior_fit.NAMES for name, *_ in requests) and not sampled:
-        raise UsageError(
-            "nothing to draw from: give anatomy.share, atlas.share or prior.share some budget"
-        )
-    total = sum(request[1] for request in requests)
-    return [(name, share / total, rate, steps) for name, share, rate, steps in requests]
-
-
-def _statistic(name: str, share: float, cfg: RunConfig, patients: int) -> list[Request]:
-    """One statistic of the atlas; recentred, unless its mean is known beforehand."""
-    parts = [(name, share)]
-    if name not in KNOWN_MEAN:
-        parts = recentre.requests(name, share, cfg.privacy.epsilon, patients)
-    return [(mechanism, part, 1.0, 1) for mechanism, part in parts]
 
 
 def train(

@@ -19,8 +19,8 @@ from medvae.grid import Gridded, to_grid
 from medvae.model import Artifact, load_model
 from medvae.privacy import DEFAULT_DELTA, NoiseSource, StageRequest, make_plan
 from medvae.privacy.recentre import requests as centred
+from medvae.train import stage_requests, train
 from medvae.train.release import PlannedRelease
-from medvae.train.run import stage_requests, train
 from utility.cohorts import Cohort, Memory
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import medvae
-from medvae.api import settle, training
+from medvae.api import planning, settle
 from medvae.cli.main import run as command
 from medvae.config import RunConfig
 
@@ -81,5 +81,5 @@ def test_a_run_keeps_the_shares_that_it_was_begun_with(journey: Clinic) -> None:
     # It was planned for 99 patients; that ten are left changes no share.
     between = _bounded(begun, begun.privacy.epsilon * 50)
     run |= {"config": between.model_dump(mode="json")}
-    run |= {"plan": training.make_plan(tenant, between.resolved(99), 99).to_json()}
+    run |= {"plan": planning.make_plan(tenant, between.resolved(99), 99).to_json()}
     assert settle.reopen(tenant, run, between)[0].public() == begun.public()

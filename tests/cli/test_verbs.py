@@ -81,7 +81,8 @@ def test_help_loads_no_library_that_it_does_not_need() -> None:
     """Nor does the API before a verb of it is asked for."""
     code = (
         "import sys; import medvae.api; from medvae.cli.app import build; build(); "
-        "print(sorted({'numpy', 'torch', 'pydantic', 'cryptography', 'medvae.api.training'}"
+        "print(sorted({'numpy', 'torch', 'pydantic', 'cryptography', 'medvae.api.training',"
+        " 'medvae.api.planning'}"
         " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
