@@ -17,7 +17,7 @@ from medvae.api.copies import Stored, find_likeness, note_likeness, voxel_digest
 from medvae.api.coverage import label_boxes
 from medvae.api.owners import Holder, Owners
 from medvae.api.preview import new_picture
-from medvae.api.records import Declaration, VolumeEntry
+from medvae.api.records import Declaration, Manifest, VolumeEntry
 from medvae.api.refusals import nothing, reasons
 from medvae.api.results import IngestResult, Refused
 from medvae.errors import UsageError
@@ -70,18 +70,11 @@ def ingest(
         return _dry_run(tenant, sources, options, declared, first)
     if options.sheet is not None:
         raise UsageError("--sheet goes with --dry-run; see medvae dataset preview for afterwards")
+    state = _IngestState()
     with tenant.writer():
-        state = _IngestState()
         try:
-            state.owners = Owners.of(tenant)
-            state.stored = Stored(tenant)
-            state.before = datasets.newest_entries(tenant, dataset)
-            scheme = _scheme(tenant, dataset, declared)
-            _take(tenant, _read(tenant, sources, options, scheme, state.notes, first), state)
-            if not state.entries:
-                raise nothing(sources, state.quarantined)
-            manifest, added, updated = datasets.add_version(
-                tenant, dataset, state.entries, declared
+            manifest, added, updated = _new_version(
+                tenant, sources, options, declared, first, state
             )
         except Exception as error:
             tenant.record("ingest", outcome="failure", dataset=dataset, reason=type(error).__name__)
@@ -107,6 +100,29 @@ def ingest(
         reasons=reasons(state.quarantined),
         notes=(*state.notes, *state.owners.notes(), *declaration.notes(manifest)),
     )
+
+
+def _new_version(
+    tenant: Tenant,
+    sources: Sequence[Path | Received],
+    options: IngestOptions,
+    declared: Declaration,
+    first: First | None,
+    state: _IngestState,
+) -> tuple[Manifest, int, int]:
+    """Seal what is usable; the data set's new manifest, and how many entries are new or changed.
+
+    Raises:
+        NothingUsableError: nothing was usable. Else as `ingest`.
+    """
+    state.owners = Owners.of(tenant)
+    state.stored = Stored(tenant)
+    state.before = datasets.newest_entries(tenant, options.dataset)
+    scheme = _scheme(tenant, options.dataset, declared)
+    _take(tenant, _read(tenant, sources, options, scheme, state.notes, first), state)
+    if not state.entries:
+        raise nothing(sources, state.quarantined)
+    return datasets.add_version(tenant, options.dataset, state.entries, declared)
 
 
 def _dry_run(

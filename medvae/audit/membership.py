@@ -85,13 +85,7 @@ def membership(means: Means, plan: Plan, members: Candidates, others: Candidates
     simulated = np.sort(_aucs(tracer, 1.0, _SIMULATED))
     # At most risk * (n + 1) of the n simulated AUCs and the measured one may be this high.
     critical = float(simulated[-int(RISK * (_SIMULATED + 1))])
-    power = Power(
-        tracer.members,
-        tracer.total - tracer.members,
-        _least_epsilon(tracer, plan, critical),
-        _share(means, plan),
-        tuple(sorted(name for name, mean in means.by_name.items() if not mean.exact)),
-    )
+    power = _power(tracer, means, plan, critical)
     if power.epsilon is None:
         return f"membership: {power.sentence()} (AUC {measured_auc:.3f}, p = {p:.2g})"
     passed = measured_auc <= critical
@@ -159,6 +153,17 @@ def _aucs(tracer: Tracer, noise: float, count: int) -> Array:
         scores, is_member = tracer.simulated(noise, random)
         aucs.append(auc(scores[is_member], scores[~is_member]))
     return np.array(aucs)
+
+
+def _power(tracer: Tracer, means: Means, plan: Plan, critical: float) -> Power:
+    """The power of the attack whose AUC is compared with a critical one."""
+    return Power(
+        tracer.members,
+        tracer.total - tracer.members,
+        _least_epsilon(tracer, plan, critical),
+        _share(means, plan),
+        tuple(sorted(name for name, mean in means.by_name.items() if not mean.exact)),
+    )
 
 
 def _least_epsilon(tracer: Tracer, plan: Plan, critical: float) -> float | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from medvae import api
 from medvae.api.anatomy_fetch import SAMSEG
-from medvae.api.results import Metric, Result, StagePlan
+from medvae.api.results import Metric, ReleaseResult, Result, StagePlan, TrainResult
 from medvae.demo import sources
 from medvae.demo.sources import Sources
 from medvae.errors import IntegrityError, NotFoundError, UsageError
@@ -95,35 +95,12 @@ def run(
     checked = session.verify(DATASET, read_data=True, progress=progress)
     if checked.damaged:
         raise IntegrityError(f"the demo's vault is damaged: {checked.damaged[0]}")
-    stages = None
-    if not _has(session, MODEL):
-        stages = session.plan(config, DATASET, overrides=smaller).stages
-    if not _has(session, PUBLIC):
-        session.pretrain(config, PUBLIC, overrides=smaller, progress=progress)
-    trained = session.train(
-        config,
-        DATASET,
-        MODEL,
-        init=PUBLIC,
-        resume=_begun(session),
-        overrides=smaller,
-        progress=progress,
-    )
+    stages, trained = _model(session, config, smaller, progress)
     drawn = 8 if quick else 16
     evaluated = session.evaluate(
         MODEL, DATASET, n=drawn, downstream=False, baselines=False, progress=progress
     )
-    folder = out / "release"
-    if folder.exists():
-        # An earlier demo's release: this demo made it, nothing else is there.
-        shutil.rmtree(folder)
-    volumes = 6 if quick else VOLUMES
-    release = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)
-    key = out / "keys" / "signer.pem"
-    key.write_bytes(session.tenant.public_key())
-    result = api.verify_release(folder, key)
-    if result.valid is not True:
-        raise IntegrityError(f"the demo's release does not verify: {result.problems[0]}")
+    release = _release(out, session, 6 if quick else VOLUMES, progress)
     return DemoResult(
         release=release.release,
         report=release.report,
@@ -188,6 +165,42 @@ def _cohort(
             base = cohort.head(sources.average_head(), cohort.HEAD_MM * (2.0 if quick else 1.0))
         cohort.write(folder, base, patients, twice, progress=progress)
     session.ingest([folder], DATASET, modality="mri", label_scheme=cohort.LABELS, progress=progress)
+
+
+def _model(
+    session: api.Session, config: Path, overrides: tuple[str, ...], progress: Progress
+) -> tuple[tuple[StagePlan, ...] | None, TrainResult]:
+    """The public and the private model; the plan is None where an earlier demo has trained."""
+    stages = None
+    if not _has(session, MODEL):
+        stages = session.plan(config, DATASET, overrides=overrides).stages
+    if not _has(session, PUBLIC):
+        session.pretrain(config, PUBLIC, overrides=overrides, progress=progress)
+    trained = session.train(
+        config,
+        DATASET,
+        MODEL,
+        init=PUBLIC,
+        resume=_begun(session),
+        overrides=overrides,
+        progress=progress,
+    )
+    return stages, trained
+
+
+def _release(out: Path, session: api.Session, volumes: int, progress: Progress) -> ReleaseResult:
+    """A release of so many volumes, verified by the tenant's public key."""
+    folder = out / "release"
+    if folder.exists():
+        # An earlier demo's release: this demo made it, nothing else is there.
+        shutil.rmtree(folder)
+    release = session.releases.create(MODEL, volumes, folder, seed=1, progress=progress)
+    key = out / "keys" / "signer.pem"
+    key.write_bytes(session.tenant.public_key())
+    result = api.verify_release(folder, key)
+    if result.valid is not True:
+        raise IntegrityError(f"the demo's release does not verify: {result.problems[0]}")
+    return release
 
 
 def _has(session: api.Session, model: str) -> bool:

@@ -16,6 +16,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def check_scalar(value: object) -> None:
+    """Refuse a loss that is not one number. Raises UsageError."""
     if not isinstance(value, torch.Tensor) or value.dim() != 0:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise UsageError(
@@ -24,12 +25,14 @@ def check_scalar(value: object) -> None:
 
 
 def check_chunk(chunk: int) -> int:
+    """Patients in one vectorised pass, at least 1; 0: decided by the trainer. Raises UsageError."""
     if type(chunk) is not int or chunk < 0:
         raise UsageError(f"chunk must be 0 (automatic) or more, not {chunk!r}")
     return chunk
 
 
 def check_ema(ema: float) -> float:
+    """Decay of the moving average of the weights, in [0, 1); 0: none. Raises UsageError."""
     if not 0 <= ema < 1:
         raise UsageError(f"ema must be in [0, 1), not {ema!r}")
     return float(ema)
@@ -57,6 +60,11 @@ def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> str:
+    """ "fp32" or "bf16": what is asked for, or what the device computes natively ("auto").
+
+    Raises:
+        UsageError: there is no such precision.
+    """
     if precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"precision must be 'auto', 'fp32' or 'bf16', not {precision!r}")
     if precision != "auto":

@@ -189,21 +189,23 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "looks": asdict(privacy.looks),
         "interpretation": sentences(privacy, figures),
         "side_channels": SIDE_CHANNELS,
-        "assumptions": [
-            *_ASSUMED[privacy.unit],
-            f"the number of {privacy.unit}s is public, and a person declared the label scheme, "
-            "the number of classes and the names of sites: they are facts of the study's protocol, "
-            "not measured",
-            looks_note(privacy),
-            "the noise key was not disclosed",
-            *public_note(config),
-        ],
-        "not_covered": [
-            "what others publish about the same patients: their losses add to this one",
-            "facts about groups or about medicine: these are what the data set is for",
-            "data collection: rights to use the scans are for the institution to establish",
-        ],
+        "assumptions": _assumptions(privacy, config),
+        "not_covered": list(_NOT_COVERED),
     }
+
+
+def _assumptions(privacy: PrivacyFacts, config: Mapping[str, Any]) -> list[str]:
+    """What must hold for the guarantee to hold."""
+    assert privacy.unit is not None
+    return [
+        *_ASSUMED[privacy.unit],
+        f"the number of {privacy.unit}s is public, and a person declared the label scheme, "
+        "the number of classes and the names of sites: they are facts of the study's protocol, "
+        "not measured",
+        looks_note(privacy),
+        "the noise key was not disclosed",
+        *public_note(config),
+    ]
 
 
 SIDE_CHANNELS = (
@@ -216,6 +218,12 @@ _ASSUMED = {
     "patient": ["every volume was assigned to the right patient when it was read in"],
     "file": ["no two files are of the same person: who has several is protected less, as a group"],
 }
+
+_NOT_COVERED = (
+    "what others publish about the same patients: their losses add to this one",
+    "facts about groups or about medicine: these are what the data set is for",
+    "data collection: rights to use the scans are for the institution to establish",
+)
 
 
 def _composition(privacy: PrivacyFacts) -> str:

@@ -66,20 +66,7 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
             "released; train one with a finite epsilon (medvae train --epsilon)"
         )
     epsilon, delta = _guarantee(privacy)
-    planned = privacy.planned_epsilon
-    if planned is None or privacy.tenant_limit is None:
-        raise BudgetError(
-            "nobody says what epsilon the model's plan was made for, or what limit its tenant has, "
-            "so that nothing shows that it kept to them; release it with medvae release create"
-        )
-    limits = {
-        "the plan's target": planned,
-        "the tenant's limit": privacy.tenant_limit,
-        "the limit asked for": gate.epsilon_limit,
-    }
-    for name, limit in limits.items():
-        if limit is not None and not epsilon <= limit * (1 + _ROUNDING):
-            raise BudgetError(f"the model's epsilon {epsilon:g} is above {name}, {limit:g}")
+    planned = _within_limits(privacy, epsilon, gate.epsilon_limit)
     cost = _recomputed(privacy, delta)
     if not cost <= epsilon * (1 + _ROUNDING):
         raise BudgetError(
@@ -104,6 +91,28 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
         Check("plan", True, f"within its target, {planned:g}"),
         Check("ledger", True, "the patients' budgets were charged beforehand"),
     ]
+
+
+def _within_limits(privacy: PrivacyFacts, epsilon: float, asked: float | None) -> float:
+    """The plan's target, once epsilon is seen to be within it and all other limits.
+
+    asked: the limit that the release was asked to keep to; None: none.
+    """
+    planned = privacy.planned_epsilon
+    if planned is None or privacy.tenant_limit is None:
+        raise BudgetError(
+            "nobody says what epsilon the model's plan was made for, or what limit its tenant has, "
+            "so that nothing shows that it kept to them; release it with medvae release create"
+        )
+    limits = {
+        "the plan's target": planned,
+        "the tenant's limit": privacy.tenant_limit,
+        "the limit asked for": asked,
+    }
+    for name, limit in limits.items():
+        if limit is not None and not epsilon <= limit * (1 + _ROUNDING):
+            raise BudgetError(f"the model's epsilon {epsilon:g} is above {name}, {limit:g}")
+    return planned
 
 
 def _recomputed(privacy: PrivacyFacts, delta: float) -> float:

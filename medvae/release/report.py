@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -62,7 +62,11 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "licences": licences() if volumes else "",
         "footer": escape(f"medvae {card['generator']['version']} · {card['created']}"),
     }
-    # One pass over the template: a value that looks like a placeholder stays as it is.
+    return _filled(page, parts)
+
+
+def _filled(page: str, parts: Mapping[str, str]) -> str:
+    """A page with its placeholders filled, in one pass: a value that looks like one stays."""
     pieces = page.split("{{")
     out = [pieces[0]]
     for piece in pieces[1:]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medvae.grid import Gridded
 from medvae.model.presets import initialise
-from medvae.privacy import DPTrainer, NoiseSource, PoissonSampler, StageRequest, make_plan
+from medvae.privacy import DPTrainer, NoiseSource, Plan, PoissonSampler, StageRequest, make_plan
 from utility.codes import Codes
 from utility.cohorts import Cohort
 from utility.layout import NEARER_RMS, UNION_MEAN, UNION_RMS
@@ -116,22 +116,34 @@ def scratch_vae(
     else:
         request = StageRequest("scratch", 1.0, SAMPLE_RATE, steps)
         plan = make_plan([request], patients=len(patients), epsilon=epsilon, delta=DELTA)
-        trainer = DPTrainer(
-            model,
-            optimizer,
-            mechanism=plan.mechanism("scratch"),
-            clip=CLIP,
-            divisor=SAMPLE_RATE * len(patients),
-            noise=NoiseSource(_key(seed)),
-            ema=EMA,
-        )
-        for step in range(steps):
-            trainer.step(step, [item(i) for i in sampler.batch(step)], _loss)
-        model.load_state_dict(trainer.weights(), strict=False)
+        _private(model, optimizer, sampler, item, plan, seed)
     with torch.no_grad():
         drawn = model.decode(torch.randn((count, LATENT), generator=generator))
         fields = (_finer(drawn) * scale).double().numpy()
     return [codes.volume(one) for one in fields]
+
+
+def _private(
+    model: ScratchVAE,
+    optimizer: torch.optim.Optimizer,
+    sampler: PoissonSampler,
+    item: Callable[[int], Item],
+    plan: Plan,
+    seed: int,
+) -> None:
+    mechanism = plan.mechanism("scratch")
+    trainer = DPTrainer(
+        model,
+        optimizer,
+        mechanism=mechanism,
+        clip=CLIP,
+        divisor=SAMPLE_RATE * plan.patients,
+        noise=NoiseSource(_key(seed)),
+        ema=EMA,
+    )
+    for step in range(mechanism.steps):
+        trainer.step(step, [item(i) for i in sampler.batch(step)], _loss)
+    model.load_state_dict(trainer.weights(), strict=False)
 
 
 def _plain(
