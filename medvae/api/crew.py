@@ -29,7 +29,8 @@ from medvae.progress import SILENT, Progress, notify
 if TYPE_CHECKING:
     from medvae.api.records import RunRecord
     from medvae.config import RunConfig
-    from medvae.privacy.ranks import Link, Ranks
+    from medvae.privacy.link import Link
+    from medvae.privacy.ranks import Ranks
     from medvae.privacy.turns import SharedCount
     from medvae.vault import Tenant
 
@@ -200,7 +201,7 @@ def gathered(workers: int | None, progress: Progress = SILENT) -> Iterator[Crew]
 
 
 def _awaited(own: Launched, listener: socket.socket, progress: Progress) -> Iterator[Crew]:
-    from medvae.privacy.ranks import Link
+    from medvae.privacy.link import Link
 
     links: list[Link] = []
     try:
@@ -240,7 +241,7 @@ def _started(count: int, progress: Progress) -> Iterator[Crew]:
 
 
 def _start(number: int, count: int, progress: Progress) -> tuple[Link, subprocess.Popen[bytes]]:
-    from medvae.privacy.ranks import Link
+    from medvae.privacy.link import Link
 
     ours, theirs = socket.socketpair()
     threads = str(threads_each(count))

@@ -20,7 +20,7 @@ from medvae.errors import AccessError
 from medvae.progress import SILENT
 
 if TYPE_CHECKING:
-    from medvae.privacy.ranks import Link
+    from medvae.privacy.link import Link
     from medvae.vault import Tenant
 
 _INTERRUPTED = 130
@@ -52,7 +52,7 @@ def follow() -> bool:
     own = launched()
     if own is None or own.rank == 0:
         return False
-    from medvae.privacy.ranks import Link
+    from medvae.privacy.link import Link
 
     _serve(Link(own.connect(), "the first process of this training"))
     return True
@@ -60,7 +60,7 @@ def follow() -> bool:
 
 def main() -> None:
     """Serve the socket that the command line names."""
-    from medvae.privacy.ranks import Link
+    from medvae.privacy.link import Link
 
     sock = socket.socket(fileno=int(sys.argv[1]))
     # The failure is sent over the socket.

@@ -21,7 +21,8 @@ from medvae import frames
 from medvae.errors import AccessError, InputError, IntegrityError, MedvaeError
 from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler, parallel
 from medvae.privacy.gaussian import gaussian_release
-from medvae.privacy.ranks import ALONE, FirstRank, Link, OtherRank, Ranks, share
+from medvae.privacy.link import Link
+from medvae.privacy.ranks import ALONE, FirstRank, OtherRank, Ranks, share
 from medvae.privacy.recentre import recentred_release
 
 PATIENTS, SIZE = 7, 5
@@ -219,8 +220,8 @@ def stopped(
     monkeypatch,
 ) -> Iterator[tuple[Link, subprocess.Popen[bytes], list[str], socket.socket]]:
     """The link to a process that was stopped, and what is told of it; seconds are tenths."""
-    monkeypatch.setattr("medvae.privacy.ranks.NOTIFY", 0.2)
-    monkeypatch.setattr("medvae.privacy.ranks.GIVE_UP", 1.0)
+    monkeypatch.setattr("medvae.privacy.link.NOTIFY", 0.2)
+    monkeypatch.setattr("medvae.privacy.link.GIVE_UP", 1.0)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process.send_signal(signal.SIGSTOP)
     ours, theirs = socket.socketpair()
@@ -253,8 +254,8 @@ def test_a_process_that_takes_nothing_is_given_up(stopped) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_process_that_works_is_waited_for_however_slow_it_is(monkeypatch) -> None:
-    monkeypatch.setattr("medvae.privacy.ranks.NOTIFY", 0.2)
-    monkeypatch.setattr("medvae.privacy.ranks.GIVE_UP", 0.6)
+    monkeypatch.setattr("medvae.privacy.link.NOTIFY", 0.2)
+    monkeypatch.setattr("medvae.privacy.link.GIVE_UP", 0.6)
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     ours, theirs = socket.socketpair()
     OPENED.extend((ours, theirs))

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from medvae.errors import AccessError, IntegrityError
-from medvae.privacy.ranks import FirstRank, Link, OtherRank
+from medvae.privacy.link import Link
+from medvae.privacy.ranks import FirstRank, OtherRank
 from medvae.privacy.turns import SharedCount, Turns
 
 COUNT = 400

@@ -6,7 +6,8 @@ import socket
 import sys
 
 from medvae.config import RunConfig
-from medvae.privacy.ranks import Link, OtherRank
+from medvae.privacy.link import Link
+from medvae.privacy.ranks import OtherRank
 from medvae.train import train
 from tests.train.test_run import KEY, Cohort, configuration, plan_of
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from medvae.privacy.ranks import FirstRank, Link
+from medvae.privacy.link import Link
+from medvae.privacy.ranks import FirstRank
 from medvae.train import train
 from tests.train.rank_worker import PATIENTS, RUNS, Counted
 from tests.train.test_run import KEY, plan_of, same
