@@ -1,4 +1,4 @@
-"""`medvae train` by 1, 2 and 4 processes and by torchrun: same model, one debit, how long; kills.
+"""`medvae train` by 1, 2 and 4 processes, by TLS and torchrun: same model, one debit, time; kills.
 
 A run's noise comes from a secret that is drawn when the run begins. So one `medvae train` is
 stopped between its beginning and its debit, and each training goes on from a copy of that vault.
@@ -116,7 +116,9 @@ def finished(place: Path, process: subprocess.Popen[str]) -> Outcome:
 
 
 def clocked(place: Path, workers: int, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """As `started`, with a clock: what it finds is in `place`/clock.json. workers 0: torchrun."""
+    """As `started`, with a clock: what it finds is in `place`/clock.json. workers 0: torchrun;
+    below 0: over TLS.
+    """
     return training(place, "resume", workers, CONFIG, SETTINGS, launcher)
 
 
@@ -142,6 +144,7 @@ def throughput(top: Path, quick: bool) -> list[dict[str, Any]]:
     ways: dict[str, tuple[int, tuple[str, ...]]] = {
         "1 process": (1, ()),
         "2 processes": (2, ()),
+        "2 processes over TLS": (-2, ()),
         "4 processes": (4, ()),
         "torchrun, 2 ranks": (0, TORCHRUN),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -49,14 +50,9 @@ class Clock:
         self.peaks |= {pid: peak for pid in used if (peak := peak_bytes(pid)) > 0}
 
     def _others(self) -> list[int]:
-        """Workers are children of the first process, ranks its siblings."""
+        """Workers are children of the first process or of `medvae work`, ranks its siblings."""
         parent = os.getppid() if self.torchrun else os.getpid()
-        listed = [
-            int(one)
-            for path in Path(f"/proc/{parent}/task").glob("*/children")
-            for one in path.read_text().split()
-        ]
-        return [one for one in listed if one != os.getpid()]
+        return [one for one in below(parent) if one != os.getpid()]
 
     def rows(self) -> list[dict[str, Any]]:
         """A stage each, in order: wall seconds, processor seconds of each process."""
@@ -71,6 +67,17 @@ class Clock:
                 self.marks[:-1], self.marks[1:], strict=True
             )
         ]
+
+
+def below(pid: int) -> list[int]:
+    """Processes that a process has started, and those that they have."""
+    listed: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            listed += map(int, path.read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return listed + [lower for one in listed if one != os.getpid() for lower in below(one)]
 
 
 def processor_seconds(pid: int) -> float:
@@ -112,12 +119,23 @@ def statistics(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"seconds": seconds, "busiest": max(busy), "processor": busy, "parts": parts}
 
 
+def over_tls(place: Path, invitation: Path, count: int) -> subprocess.Popen[bytes]:
+    """`medvae work` of so many processes, which waits for the invitation."""
+    words = ["--invitation", str(invitation), "--processes", str(count), "--wait", "5"]
+    line = [sys.executable, "-m", "medvae", "work", *words, "--vault", str(place / "vault"), "-q"]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL)
+
+
 def main() -> None:
-    """PLACE resume|begin CONFIG NAME WORKERS OUT SETTING...: WORKERS 0 under torchrun."""
+    """PLACE resume|begin CONFIG NAME WORKERS OUT SETTING...: WORKERS 0 under torchrun, and below 0
+    as many processes over TLS.
+    """
     place, run, config, name, workers, out, *settings = sys.argv[1:]
     if follow_training():
         return
-    clock = Clock(workers == "0")
+    clock, count, far = Clock(workers == "0"), abs(int(workers)), int(workers) < 0
+    invitation = Path(place) / "invitation"
+    others = over_tls(Path(place), invitation, count - 1) if far else None
     session = medvae.open(Path(place) / "vault", identity=Path(place) / "key")
     with session:
         session.train(
@@ -127,9 +145,13 @@ def main() -> None:
             overrides=settings,
             small_cohort=True,
             resume=run == "resume",
-            workers=int(workers) or None,
+            workers=count or None,
+            listen="127.0.0.1:0" if far else None,
+            invitation=invitation if far else None,
             progress=clock,
         )
+    if others is not None and others.wait() != 0:
+        raise SystemExit("medvae work failed")
     found = statistics(clock.rows()) | {"peaks": list(clock.peaks.values())}
     Path(out).write_text(json.dumps(found), encoding="utf-8")
 

@@ -78,6 +78,7 @@ API = {
     "tenant create": "create_tenant",
     "tenant erase": "erase_tenant",
     "tenant list": "tenants",
+    "work": "work",
 }
 
 
@@ -186,6 +187,7 @@ CONTRACT = {
     "volumes",
     results.RepairReport: "objects lost quarantined",
     results.SubjectErasure: "subject datasets volumes models",
+    results.WorkResult: "address processes seconds",
     results.TrainResult: "model epsilon delta steps dataset seconds notes",
 }
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medvae.api import Session, send_release, stitch
+from medvae.api import Session, send_release, stitch, work
 from medvae.api.namespaces import Releases
 from medvae.cli.app import build
 from medvae.cli.flags import flags
@@ -36,6 +36,7 @@ from medvae.options.ingest import IngestOptions, ReadOptions
 from medvae.options.release import ReleaseOptions
 from medvae.options.stitch import StitchOptions
 from medvae.options.train import PlanOptions, PretrainOptions, TrainOptions
+from medvae.options.work import WorkOptions
 from medvae.progress import SILENT, Progress, Silent
 
 VERBS: dict[str, tuple[Any, Any]] = {
@@ -50,11 +51,14 @@ VERBS: dict[str, tuple[Any, Any]] = {
     "listen": (ListenOptions, Session.listen),
     "send": (SendOptions, send_release),
     "stitch": (StitchOptions, stitch),
+    "work": (WorkOptions, work),
 }
 # For programs alone.
 NO_FLAG = {
     "pull": {"progress", "classes"},
     "listen": {"progress", "classes", "ready"},
+    # A global option of the command line.
+    "work": {"progress", "vault"},
 }
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         tenants,
     )
     from medvae.api.tenancy import open_session as open
+    from medvae.api.working import work
     from medvae.options.archives import Link
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "tenants",
     "verify_anatomy",
     "verify_release",
+    "work",
 ]
 
 # Where each name is: the file, and what it is called there unless it has the same name.
@@ -98,6 +100,7 @@ _PLACES = {
     "tenants": ("tenancy",),
     "verify_anatomy": ("anatomy",),
     "verify_release": ("releases", "verify"),
+    "work": ("working",),
 }
 
 if not TYPE_CHECKING:

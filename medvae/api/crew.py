@@ -3,7 +3,8 @@
 The first process begins the run, debits it, adds the noise and seals the model. Each other one
 opens its share of the patients by itself (`medvae.api.follower`), with keys that the first one
 unwraps for it, so that no passphrase and no identity leaves the first. What crosses between them
-are Unix sockets' frames: ids, public constants, clipped integer sums, released numbers.
+are Unix sockets' frames: ids, public constants, clipped integer sums, released numbers. Processes
+of other machines join by TLS (`medvae.api.joining`), and are sent the sealed catalogue besides.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
@@ -23,10 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from medvae.api.launched import Launched, launched, peer
-from medvae.errors import AccessError, IntegrityError, MedvaeError, UsageError
+from medvae.errors import IntegrityError, MedvaeError, UsageError
 from medvae.progress import SILENT, Progress, notify
 
 if TYPE_CHECKING:
+    from medvae.api.joining import Asked
     from medvae.api.records import RunRecord
     from medvae.config import RunConfig
     from medvae.privacy.link import Link
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 MOST_WORKERS = 256
+FOLLOWER = (sys.executable, "-P", "-m", "medvae.api.follower")
 # What arithmetic may depend on, beside our own code.
 _LIBRARIES = ("numpy", "scipy", "torch")
-_KEY_BYTES = 1 << 16
 _END_SECONDS = 10.0
 
 
@@ -48,7 +51,8 @@ class Job(TypedDict):
         folder, tenant: the tenant's folder and name.
         fingerprint, pins: of what opened it.
         run: its name. `config`: settled, as JSON text. `device`: of the first process.
-        rank, count, threads: which process it is, of how many, and its threads.
+        rank, count, threads: which process it is, of how many, and its threads where it is one
+            of the first one's machine.
         state: digest of all that must be the same (see `state_of`).
     """
 
@@ -72,6 +76,13 @@ def code() -> str:
     for path in sorted(package.rglob("*.py")):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def processor() -> str:
+    """What the last bits of floating-point numbers may depend on beside code and libraries."""
+    import torch
+
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def state_of(plan: bytes, data: bytes, cfg: RunConfig, checkpoint: bytes | None) -> str:
@@ -106,8 +117,12 @@ def job(tenant: Tenant, run: RunRecord, cfg: RunConfig, device: str, state: str)
 class Crew:
     """The other processes of a training; none of them where it runs alone."""
 
-    def __init__(self, links: Sequence[Link]) -> None:
+    def __init__(
+        self, links: Sequence[Link], join: Callable[[], Sequence[Link]] | None = None
+    ) -> None:
+        """join: waits for processes of other machines; where it is given, `links` are none."""
         self._links = links
+        self._join = join
         self._threads: int | None = None
         self._turns: SharedCount | None = None
         self._shown = False
@@ -131,22 +146,37 @@ class Crew:
         from medvae.privacy.ranks import ALONE, FirstRank
         from medvae.privacy.turns import SharedCount
 
+        if self._join is not None:
+            self._links = self._join()
         if not self._links:
             return ALONE
         self._shown = True
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(threads_each(self.count))
-        shared = job | {"count": self.count, "threads": threads_each(self.count)}
+        if self._join is None:
+            self._threads = torch.get_num_threads()
+            torch.set_num_threads(threads_each(self.count))
+        shared = job | {"count": self.count, "threads": torch.get_num_threads()}
         for rank, link in enumerate(self._links, 1):
             hello, _ = link.receive("code")
             _check(hello["code"] == code(), "another version of medvae or of its libraries")
+            _check_processor(str(hello.get("processor")), link.name)
             link.send({"job": shared | {"rank": rank}})
+        if self._join is not None:
+            self._send_copy(tenant, job["run"])
         for link in self._links:
             _unwrap_until_ready(tenant, link, job["state"])
         self._turns = SharedCount.fresh()
         for link in self._links:
-            link.give(self._turns.descriptor)
+            link.give(self._turns)
         return FirstRank(self._links, patients, self._turns)
+
+    def _send_copy(self, tenant: Tenant, run: str) -> None:
+        """What other machines read in place of the catalogue; sealed. The audit log names them."""
+        from medvae.vault.follow import copy_of
+
+        tenant.record("train", model=run, joined=[link.name for link in self._links])
+        ring, catalogue = copy_of(tenant)
+        for link in self._links:
+            link.send({"copy": len(ring)}, ring + catalogue)
 
     def go(self) -> None:
         """The run is debited: each process may measure patients for it."""
@@ -175,16 +205,32 @@ class Crew:
 
 
 @contextmanager
-def gathered(workers: int | None, progress: Progress = SILENT) -> Iterator[Crew]:
+def gathered(
+    workers: int | None, progress: Progress = SILENT, asked: Asked | None = None
+) -> Iterator[Crew]:
     """The crew of a training: `workers` processes, or the ranks of torchrun, with this one.
+
+    asked: all processes but this one join from other machines.
 
     Raises:
         UsageError: `workers` is out of range or given under torchrun, or this is not the first
-            rank of torchrun.
+            rank of torchrun; or as `joining`.
+        AccessError: as `joining`.
     """
     own = launched()
     if workers is not None and not 1 <= workers <= MOST_WORKERS:
         raise UsageError(f"--workers must be 1 to {MOST_WORKERS}, not {workers}")
+    if asked is not None:
+        if own is not None or workers is None or workers < 2:
+            raise UsageError(
+                "--listen needs --workers N, from 2: all processes, this one included, of which "
+                "the others join from other machines (medvae work); torchrun cannot start them"
+            )
+        from medvae.api.joining import joining
+
+        with joining(asked, workers - 1, progress) as others:
+            yield from _joined(partial(others.links, asked.minutes))
+        return
     if own is None:
         with _started((workers or 1) - 1, progress) as crew:
             try:
@@ -198,6 +244,23 @@ def gathered(workers: int | None, progress: Progress = SILENT) -> Iterator[Crew]
         raise UsageError(f"rank {own.rank} does not lead: call medvae.api.follow_training() there")
     with own.listen() as listener:
         yield from _awaited(own, listener, progress)
+
+
+def _joined(join: Callable[[], Sequence[Link]]) -> Iterator[Crew]:
+    found: list[Link] = []
+
+    def links() -> Sequence[Link]:
+        found.extend(join())
+        return found
+
+    crew = Crew((), links)
+    try:
+        yield crew
+    finally:
+        # Nobody takes a turn any more when the count is closed.
+        for link in found:
+            link.close()
+        crew.restore()
 
 
 def _awaited(own: Launched, listener: socket.socket, progress: Progress) -> Iterator[Crew]:
@@ -244,32 +307,45 @@ def _start(number: int, count: int, progress: Progress) -> tuple[Link, subproces
     from medvae.privacy.link import Link
 
     ours, theirs = socket.socketpair()
-    threads = str(threads_each(count))
-    # The passphrase is not needed there: keys are unwrapped here.
-    environment = {k: v for k, v in os.environ.items() if k != "MEDVAE_PASSPHRASE"}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
-        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads),
-    }
+    name = f"worker process {number} of {count}"
     with theirs:
         try:
-            process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-                [sys.executable, "-P", "-m", "medvae.api.follower", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # what it fails with comes over its socket
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                start_new_session=True,  # Ctrl-C is the first process's, which ends this one
-            )
-        except OSError as error:
+            process = begin((theirs,), (), threads_each(count), name)
+        except MedvaeError:
             ours.close()
-            raise MedvaeError(
-                f"worker process {number} of {count} cannot be started ({error.strerror})"
-            ) from error
-    name = f"worker process {number} of {count}"
+            raise
     notified = partial(notify, progress)
-    return Link(ours, name, lambda: _ending(process), process.pid, notified), process
+    return Link(ours, name, lambda: ending(process), process.pid, notified), process
+
+
+def begin(
+    ends: Sequence[socket.socket], words: Sequence[str], threads: int, name: str
+) -> subprocess.Popen[bytes]:
+    """A process that follows: `medvae.api.follower` with descriptors of these sockets and words.
+
+    Raises:
+        MedvaeError: it cannot be started.
+    """
+    descriptors = [end.fileno() for end in ends]
+    # The passphrase is not needed there: keys are unwrapped by the first process.
+    environment = {k: v for k, v in os.environ.items() if k != "MEDVAE_PASSPHRASE"}
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
+        **dict.fromkeys(pools, str(threads)),
+    }
+    try:
+        return subprocess.Popen(  # noqa: S603  our own interpreter and module
+            [*FOLLOWER, *map(str, descriptors), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # what it fails with comes over its sockets
+            pass_fds=descriptors,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is this process's, which ends that one
+        )
+    except OSError as error:
+        raise MedvaeError(f"{name} cannot be started ({error.strerror})") from error
 
 
 def threads_each(count: int) -> int:
@@ -277,7 +353,7 @@ def threads_each(count: int) -> int:
     return max(1, (os.cpu_count() or 1) // count)
 
 
-def _ending(process: subprocess.Popen[bytes]) -> str:
+def ending(process: subprocess.Popen[bytes]) -> str:
     """How a process ended."""
     try:
         code = process.wait(_END_SECONDS)
@@ -295,10 +371,19 @@ def _unwrap_until_ready(tenant: Tenant, link: Link, state: str) -> None:
         if message["step"] == "ready":
             _check(message["state"] == state, "another plan, data set or checkpoint")
             return
-        key = answer(tenant, bytes.fromhex(message["sealed"]), bytes.fromhex(message["bound"]))
-        if key is not None and len(key) > _KEY_BYTES:
-            raise AccessError("a key slot holds more than a key; restore the key ring")
+        parts = (bytes.fromhex(message[part]) for part in ("sealed", "bound", "public"))
+        key = answer(tenant, *parts)
         link.send({"unwrapped": None if key is None else key.hex()})
+
+
+def _check_processor(theirs: str, name: str) -> None:
+    """Refuse a machine whose floating-point numbers may be rounded otherwise."""
+    if theirs != processor():
+        raise UsageError(
+            f"{name} runs on a processor of another kind ({theirs[:60]!r}, here "
+            f"{processor()!r}): the model would depend on who measured whom; nothing was spent: "
+            "use machines of one kind, and go on with --resume"
+        )
 
 
 def _check(same: bool, what: str) -> None:

@@ -1,7 +1,8 @@
 """Another process of a training: opens its share of the patients, measures it, ends with the first.
 
-`python -m medvae.api.follower FD` is what `medvae train --workers` starts; `follow` is what a rank
-of torchrun calls. It writes nothing and holds no identity.
+`python -m medvae.api.follower FD` is what `medvae train --workers` starts, with more words what
+`medvae work` starts on another machine; `follow` is what a rank of torchrun calls. It writes
+nothing and holds no identity.
 """
 
 from __future__ import annotations
@@ -11,19 +12,41 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from medvae.api import crew
 from medvae.api.launched import launched
-from medvae.errors import AccessError
+from medvae.errors import AccessError, MedvaeError
 from medvae.progress import SILENT
 
 if TYPE_CHECKING:
     from medvae.privacy.link import Link
+    from medvae.privacy.turns import Count
     from medvae.vault import Tenant
+    from medvae.vault.copied import Copy
 
 _INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a process on another machine than the first knows; nothing of it came from there.
+
+    Attributes:
+        side: a link to `medvae work`, which asks for turns and hears of a failure.
+        threads: of this process.
+        store: of the tenant's objects: "local" (in the vault's folder) or an address.
+        vault: the folder of the vault on this machine.
+    """
+
+    side: Link
+    threads: int
+    store: str
+    vault: Path
 
 
 class _Given:
@@ -59,23 +82,32 @@ def follow() -> bool:
 
 
 def main() -> None:
-    """Serve the socket that the command line names."""
+    """Serve the socket that the command line names, and leave with an exit code."""
     from medvae.privacy.link import Link
 
-    sock = socket.socket(fileno=int(sys.argv[1]))
-    # The failure is sent over the socket.
-    with contextlib.suppress(Exception):
-        _serve(Link(sock, "the first process of this training"))
+    descriptor, *far = sys.argv[1:]
+    link = Link(socket.socket(fileno=int(descriptor)), "the first process of this training")
+    elsewhere = None
+    if far:
+        side, threads, store, vault = far
+        beside = Link(socket.socket(fileno=int(side)), "medvae work")
+        elsewhere = Elsewhere(beside, int(threads), store, Path(vault))
+    try:
+        _serve(link, elsewhere)
+    except Exception as error:  # noqa: BLE001  sent over the socket
+        if elsewhere is not None:
+            elsewhere.side.fail(error)
+        sys.exit(error.exit_code if isinstance(error, MedvaeError) else MedvaeError.exit_code)
 
 
-def _serve(link: Link) -> None:
+def _serve(link: Link, elsewhere: Elsewhere | None = None) -> None:
     over = threading.Event()
     threading.Thread(target=_end_with, args=(link, over), daemon=True).start()
     try:
-        link.send({"code": crew.code()})
+        link.send({"code": crew.code(), "processor": crew.processor()})
         job, _ = link.receive("job")
         if job["job"] is not None:
-            _work(link, cast("crew.Job", job["job"]))
+            _work(link, cast("crew.Job", job["job"]), elsewhere)
         link.receive("end")
         over.set()
         link.send({"bye": True})
@@ -95,7 +127,7 @@ def _end_with(link: Link, over: threading.Event) -> None:
         os._exit(_INTERRUPTED)
 
 
-def _work(link: Link, job: crew.Job) -> None:
+def _work(link: Link, job: crew.Job, elsewhere: Elsewhere | None) -> None:
     """Open the share, and train in step with the first process."""
     import json
 
@@ -107,10 +139,9 @@ def _work(link: Link, job: crew.Job) -> None:
     from medvae.config import RunConfig
     from medvae.privacy import Plan
     from medvae.privacy.ranks import OtherRank
-    from medvae.privacy.turns import SharedCount
 
-    torch.set_num_threads(job["threads"])
-    tenant = _open(link, job)
+    torch.set_num_threads(job["threads"] if elsewhere is None else elsewhere.threads)
+    tenant = _open(link, job, elsewhere)
     run = json.loads(tenant.get_named("run", job["run"]))
     cfg, plan = RunConfig.model_validate_json(job["config"]), Plan.from_json(run["plan"])
     manifest = datasets.load(tenant, run["dataset"])
@@ -120,7 +151,7 @@ def _work(link: Link, job: crew.Job) -> None:
     saved = TenantCheckpoint(tenant, run["name"]).load()
     state = crew.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
     link.send({"step": "ready", "state": state})
-    with contextlib.closing(SharedCount(link.given())) as turns:
+    with _turns(link, elsewhere) as turns:
         ranks = OtherRank(link, job["rank"], job["count"], plan.patients, turns)
         patients.check(SILENT, ranks)
         # Nothing is measured for a run that is not debited.
@@ -138,11 +169,31 @@ def _work(link: Link, job: crew.Job) -> None:
         )
 
 
-def _open(link: Link, job: crew.Job) -> Tenant:
+@contextmanager
+def _turns(link: Link, elsewhere: Elsewhere | None) -> Iterator[Count]:
+    """The count that all processes of the run take turns from."""
+    from medvae.privacy.turns import AskedCount, SharedCount
+
+    if elsewhere is None:
+        with contextlib.closing(SharedCount(link.given())) as shared:
+            yield shared
+        return
+    side = elsewhere.side
+
+    def ask(number: int) -> int:
+        side.send({"take": number})
+        answer, _ = side.receive("turn")
+        return int(answer["turn"])
+
+    yield AskedCount(ask)
+
+
+def _open(link: Link, job: crew.Job, elsewhere: Elsewhere | None) -> Tenant:
     from medvae.vault.follow import Asking, follow
 
-    def ask(sealed: bytes, bound: bytes) -> bytes | None:
-        link.send({"step": "unwrap", "sealed": sealed.hex(), "bound": bound.hex()})
+    def ask(sealed: bytes, bound: bytes, public: bytes) -> bytes | None:
+        asked = {"sealed": sealed.hex(), "bound": bound.hex(), "public": public.hex()}
+        link.send({"step": "unwrap"} | asked)
         message, _ = link.receive("unwrapped")
         secret = message["unwrapped"]
         if secret is not None and not isinstance(secret, str):
@@ -150,7 +201,21 @@ def _open(link: Link, job: crew.Job) -> Tenant:
         return None if secret is None else bytes.fromhex(secret)
 
     provider = Asking(job["fingerprint"], job["pins"], ask)
-    return follow(Path(job["folder"]), job["tenant"], provider)
+    if elsewhere is None:
+        return follow(Path(job["folder"]), job["tenant"], provider)
+    # The folder is this machine's user's: no path is taken from the other machine.
+    copy = _copy(link, elsewhere.store)
+    return follow(elsewhere.vault / job["tenant"], job["tenant"], provider, copy)
+
+
+def _copy(link: Link, store: str) -> Copy:
+    """The sealed key ring and catalogue that the first process has sent."""
+    from medvae.privacy.link import MOST_BODY
+    from medvae.vault.copied import Copy
+
+    head, body = link.receive("copy", MOST_BODY)
+    ring = int(head["copy"])
+    return Copy(bytes(body[:ring]), bytes(body[ring:]), store)
 
 
 if __name__ == "__main__":

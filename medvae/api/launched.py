@@ -92,7 +92,8 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launched | None:
     if int(environment["LOCAL_WORLD_SIZE"]) != count:
         raise UsageError(
             f"torchrun started {count} ranks on several machines, and sums of patients without "
-            "noise must not leave a machine: start them all on one (--nnodes 1)"
+            "noise must not leave a machine by its ways: start them all on one (--nnodes 1), or "
+            "use medvae train --listen and medvae work, which go by TLS"
         )
     if count == 1:
         return None

@@ -84,10 +84,13 @@ def train(context: TenantContext, options: TrainOptions) -> TrainResult:
         IntegrityError: a volume of the data set is damaged, or another process does not fit.
         AccessError: another process has ended.
     """
+    from medvae.api.joining import asked
+
     cfg = planning.configuration(options.config, options.overrides, options.epsilon)
     tenant = context.tenant
     datasets.check_name(options.name)
-    with crew.gathered(options.workers, options.progress) as others, tenant.writer():
+    how = asked(tenant, options)
+    with crew.gathered(options.workers, options.progress, how) as others, tenant.writer():
         try:
             return _train(context, cfg, options, others)
         except Exception as error:

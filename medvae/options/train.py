@@ -40,7 +40,13 @@ class PretrainOptions:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """`medvae train`; `workers`: processes that share the patients."""
+    """`medvae train`; `workers`: processes that share the patients.
+
+    Attributes:
+        listen: HOST:PORT at which all but this one join from other machines (`medvae.api.work()`).
+        invitation: the new file by which they do.
+        wait: minutes for which they are waited for.
+    """
 
     config: PathLike = field(metadata=_CONFIG)
     dataset: str = field(metadata=_DATASET)
@@ -65,5 +71,21 @@ class TrainOptions:
         metadata=flag(
             "Processes that share the patients; the same model for any number (default 1)."
         ),
+    )
+    listen: str | None = field(
+        default=None,
+        metadata=flag(
+            "HOST:PORT at which all other processes join from other machines by TLS (medvae work); "
+            "--workers counts them all, this one included. Needs --invitation."
+        ),
+    )
+    invitation: PathLike | None = field(
+        default=None,
+        metadata=flag(
+            "New file, mode 0600, by which they join; removed when all have, and at the end."
+        ),
+    )
+    wait: float = field(
+        default=10.0, metadata=flag("Minutes to wait for all to join (default 10).")
     )
     progress: Progress = SILENT

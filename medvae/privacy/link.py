@@ -2,7 +2,8 @@
 
 What it protects: a link is a Unix socket, which ends at the kernel of one machine; nothing is
 pickled; another process that stands still is named and given up. What it does not protect: whoever
-opens the socket must see to it that the other end is a process of the run.
+opens the socket must see to it that the other end is a process of the run, or a relay that leads to
+one (`medvae.api.relay`).
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from medvae import frames
 from medvae.errors import AccessError, IntegrityError, MedvaeError
 from medvae.idle import Watch
+from medvae.privacy.turns import SharedCount
 
 # Tensors of a finished stage cross in one frame.
 MOST_BODY = 1 << 34
 # Another process that is waited for and uses no processor time for so many seconds is named, and
 # given up.
 NOTIFY, GIVE_UP = 60.0, 1800.0
+
+
+class Waited(Protocol):
+    """A process that is waited for."""
+
+    def idle(self) -> float:
+        """Seconds since it was last seen to work; 0 where nobody says."""
 
 
 class Link:
@@ -34,19 +44,23 @@ class Link:
         ending: Callable[[], str] | None = None,
         pid: int | None = None,
         notify: Callable[[str], None] = lambda sentence: None,
+        watch: Callable[[], Waited] | None = None,
     ) -> None:
         """Args:
         name: of the other end in messages.
         ending: says how that process ended.
-        pid: of that process; one that does not work is then waited for `GIVE_UP` seconds.
-        notify: is given a sentence about it after `NOTIFY` seconds.
+        pid: of that process, where it is one of this machine.
+        watch: begins to watch that process, where it is one of another.
+        notify: is given a sentence about a process that is watched and does not work after
+            `NOTIFY` seconds; after `GIVE_UP` seconds it is waited for no longer.
         """
         if sock.family != socket.AF_UNIX:
             raise MedvaeError("ranks are connected by Unix sockets alone: others leave the machine")
         self._sock = sock
-        self._name = name
+        self.name = name
         self._ending = ending
-        self._pid = pid
+        self._whom = name if pid is None else f"{name} (process {pid})"
+        self._watch = watch if pid is None else partial(Watch, pid)
         self._notify = notify
 
     def send(self, head: dict[str, Any], body: bytes = b"") -> None:
@@ -77,19 +91,19 @@ class Link:
         except (frames.ClosedError, OSError) as error:
             raise self.lost() from error
         if "error" in head:
-            raise failure(head, self._name)
+            raise failure(head, self.name)
         if key not in head:
             raise IntegrityError(
-                f"{self._name} sent something else than {key!r}: the processes do not run one "
+                f"{self.name} sent something else than {key!r}: the processes do not run one "
                 "version; nothing was released, start the training again with --resume"
             )
         return head, body
 
     def _wait(self) -> None:
         """Return when the other end has sent something, or is gone."""
-        if self._pid is None:
+        if self._watch is None:
             return
-        poll, watch, notified = select.poll(), Watch(self._pid), False
+        poll, watch, notified = select.poll(), self._watch(), False
         poll.register(self._sock, select.POLLIN)
         while not poll.poll(min(NOTIFY, GIVE_UP) * 250):
             idle = watch.idle()
@@ -98,7 +112,7 @@ class Link:
             if idle > NOTIFY and not notified:
                 notified = True
                 self._notify(
-                    f"{self._name} (process {self._pid}) has used no processor time for "
+                    f"{self._whom} has used no processor time for "
                     f"{idle:.0f} s: it is stopped, or waits for storage; it is given up after "
                     f"{GIVE_UP / 60:g} minutes"
                 )
@@ -106,26 +120,26 @@ class Link:
     @contextmanager
     def _limited(self) -> Iterator[None]:
         """No single call on the socket takes longer than `GIVE_UP`, where the process is known."""
-        if self._pid is not None:
+        if self._watch is not None:
             self._sock.settimeout(GIVE_UP)
         try:
             yield
         finally:
-            if self._pid is not None:
+            if self._watch is not None:
                 self._sock.settimeout(None)
 
     def _stuck(self, seconds: float) -> AccessError:
         return AccessError(
-            f"{self._name} (process {self._pid}) has done nothing for {seconds / 60:.0f} minutes: "
+            f"{self._whom} has done nothing for {seconds / 60:.0f} minutes: "
             "it was stopped, or waits for storage that does not answer; the run keeps what it had "
             "and nothing is spent twice: end that process and go on with --resume"
         )
 
-    def give(self, descriptor: int) -> None:
-        """Give the other end a descriptor of an open file. AccessError if it is gone."""
+    def give(self, count: SharedCount) -> None:
+        """Give the other end a descriptor of a count's file. AccessError if it is gone."""
         try:
             with self._limited():
-                socket.send_fds(self._sock, [b"."], [descriptor])
+                socket.send_fds(self._sock, [b"."], [count.descriptor])
         except TimeoutError as error:
             raise self._stuck(GIVE_UP) from error
         except OSError as error:
@@ -148,7 +162,7 @@ class Link:
             raise self.lost()
         if len(descriptors) != 1:
             raise IntegrityError(
-                f"{self._name} sent no descriptor: the processes do not run one version; nothing "
+                f"{self.name} sent no descriptor: the processes do not run one version; nothing "
                 "was released, start the training again with --resume"
             )
         return descriptors[0]
@@ -186,7 +200,7 @@ class Link:
         """The sentence of an end that is gone."""
         how = f" ({self._ending()})" if self._ending is not None else ""
         return AccessError(
-            f"{self._name} has ended{how}; the run keeps what it had and nothing is spent twice: "
+            f"{self.name} has ended{how}; the run keeps what it had and nothing is spent twice: "
             "go on with --resume"
         )
 
@@ -196,7 +210,7 @@ class Link:
             while True:
                 head, _ = frames.receive(self._sock, MOST_BODY)
                 if "error" in head:
-                    raise failure(head, self._name)
+                    raise failure(head, self.name)
         except (frames.ClosedError, OSError):
             return
 

@@ -4,8 +4,9 @@ Each rank measures its own patients and sends the clipped integer sum of their v
 rank, which adds the sums up, adds the noise, and sends back what is released. Sums are of integers,
 so any number of ranks gives the same bits.
 
-What it protects: un-noised sums cross nothing but Unix sockets, which end at the kernel of one
-machine; no sum of another rank reaches any rank but the first, except in DP-SGD (see `parallel`).
+What it protects: un-noised sums cross nothing but links (`link`), which are Unix sockets and end at
+the kernel of one machine, or at a relay that carries them on by TLS (`medvae.api.relay`); no sum of
+another rank reaches any rank but the first, except in DP-SGD (see `parallel`).
 What it does not protect: ranks trust each other as threads of one process do. Whoever opens the
 sockets must see to it that the other end is such a process.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from medvae.errors import IntegrityError
 from medvae.privacy.discrete import Integers
 from medvae.privacy.link import MOST_BODY, Link
-from medvae.privacy.turns import SharedCount, Turns
+from medvae.privacy.turns import Count, Turns
 
 Item = TypeVar("Item")
 
@@ -107,7 +108,7 @@ def share(ranks: Ranks, items: Sequence[Item]) -> Sequence[Item]:
 class _Sharing:
     """What ranks that share a count have in common; without one, turns are fixed."""
 
-    def __init__(self, rank: int, count: int, patients: int, shared: SharedCount | None) -> None:
+    def __init__(self, rank: int, count: int, patients: int, shared: Count | None) -> None:
         self.rank, self.count, self.patients = rank, count, patients
         self._shared, self._rounds = shared, 0
 
@@ -126,9 +127,7 @@ class FirstRank(_Sharing):
     shared: the count that all of these were given, too.
     """
 
-    def __init__(
-        self, links: Sequence[Link], patients: int, shared: SharedCount | None = None
-    ) -> None:
+    def __init__(self, links: Sequence[Link], patients: int, shared: Count | None = None) -> None:
         super().__init__(0, 1 + len(links), patients, shared)
         self._links = links
 
@@ -169,7 +168,7 @@ class OtherRank(_Sharing):
     """`Ranks` as another than the first one sees them."""
 
     def __init__(
-        self, link: Link, rank: int, count: int, patients: int, shared: SharedCount | None = None
+        self, link: Link, rank: int, count: int, patients: int, shared: Count | None = None
     ) -> None:
         super().__init__(rank, count, patients, shared)
         self._link = link

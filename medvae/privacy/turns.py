@@ -3,10 +3,11 @@
 Patients differ in how long they take, and so do processes on a busy machine: whoever is done takes
 the next one. Sums are of integers, so who measured whom changes no bit of what is released.
 
-The count is a file without a name, of which each process has a descriptor: no place holds who was
-measured by whom, and a process that ends in the middle of a turn leaves nothing locked. No patient
-is taken twice, whatever the number of threads and processes. A process that takes a turn and
-forgets it shows in the number of patients of a sum (see `ranks`).
+On one machine the count is a file without a name, of which each process has a descriptor: no place
+holds who was measured by whom, and a process that ends in the middle of a turn leaves nothing
+locked. A process of another machine asks for each turn (`AskedCount`). No patient is taken twice,
+whatever the number of threads and processes. A process that takes a turn and forgets it shows in
+the number of patients of a sum (see `ranks`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,31 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 # Bytes of one round's count.
 _WIDTH: Final = 8
+
+
+class Count(Protocol):
+    """Counts of rounds, each from 0, that the processes of a run take from."""
+
+    def take(self, number: int) -> int:
+        """The next count of round `number`; nobody else is given it."""
+
+
+class AskedCount:
+    """Counts that another process keeps: `ask` gives the next one of a round."""
+
+    def __init__(self, ask: Callable[[int], int]) -> None:
+        self._ask = ask
+        # One question at a time: its answer is the next thing that comes.
+        self._lock = threading.Lock()
+
+    def take(self, number: int) -> int:
+        """As `Count.take`."""
+        with self._lock:
+            return self._ask(number)
 
 
 class SharedCount:

@@ -145,6 +145,21 @@ def load(folder: Path, tenant: str) -> Keyring:
     ) from problem
 
 
+def parse(raw: bytes, tenant: str) -> Keyring:
+    """A ring that another process has read; nothing in it is to be trusted before `unlock`.
+
+    Raises:
+        IntegrityError: it is no key ring of that tenant.
+    """
+    try:
+        ring = _decode(raw)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise IntegrityError(f"what was sent is no key ring of tenant {tenant}") from error
+    if ring.tenant != tenant:
+        raise IntegrityError(f"the key ring of tenant {ring.tenant} was sent for {tenant}")
+    return ring
+
+
 def unlock(ring: Keyring, provider: Provider, number: int) -> Keys:
     """The keys of epoch `number`.
 

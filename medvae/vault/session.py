@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from medvae.errors import AccessError, IntegrityError
-from medvae.vault import fileio, format, heads, keyring, tally
+from medvae.vault import copied, fileio, format, heads, keyring, tally
 from medvae.vault.bytestore import ByteStore
 from medvae.vault.catalogue import Catalogue, check_schema, epoch_of
+from medvae.vault.copied import CopiedCatalogue, Copy
 from medvae.vault.heads import Change
 from medvae.vault.index import Index
 from medvae.vault.keyring import Keyring
@@ -25,7 +26,7 @@ from medvae.vault.keys import Keys
 from medvae.vault.lock import WriterLock
 from medvae.vault.providers import Provider
 from medvae.vault.scan import scan
-from medvae.vault.stores import open_store
+from medvae.vault.stores import LOCAL, open_store
 
 _TRIES: Final = 5
 
@@ -39,13 +40,22 @@ def _version(connection: sqlite3.Connection) -> int:
 class Session:
     """See the module. Bound to one tenant and one provider for its whole life."""
 
-    def __init__(self, folder: Path, name: str, provider: Provider) -> None:
-        fileio.check_private(folder, f"the folder of tenant {name}")
+    def __init__(
+        self, folder: Path, name: str, provider: Provider, copy: Copy | None = None
+    ) -> None:
+        """copy: what stands for the folder's key ring and catalogue, which are then not read; the
+        tenant is for reading, and the folder holds no more than its sealed objects.
+        """
         self.folder = folder
         self.name = name
         self.provider = provider
-        self.ring = keyring.load(folder, name)
-        self.catalogue = Catalogue(folder, name)
+        self._copy = copy
+        if copy is None or copy.store == LOCAL:
+            fileio.check_private(folder, f"the folder of tenant {name}")
+        self.ring = self._load()
+        self.catalogue = (
+            Catalogue(folder, name) if copy is None else CopiedCatalogue(copy.catalogue, name)
+        )
         self.lock = WriterLock(folder, name)
         self._cleared = False
         self._sound = False
@@ -54,6 +64,11 @@ class Session:
         self._seen: tuple[sqlite3.Connection, int] | None = None
         try:
             self.keys = self._unlock_current()
+            if copy is not None and self.ring.store != copy.store:
+                raise AccessError(
+                    f"the key ring names the store {self.ring.store}, and {copy.store} was "
+                    "expected: nothing is read from there"
+                )
             self.store: ByteStore = open_store(self.ring.store, folder, self.ring.tenant_id)
             self._check_catalogue()
         except BaseException:
@@ -83,7 +98,7 @@ class Session:
         with self.catalogue.exclusive():
             with self.catalogue.writing() as connection:
                 if epoch_of(connection) != self.keys.number:  # rotated since: nobody can now
-                    self.adopt(keyring.load(self.folder, self.name), epoch_of(connection))
+                    self.adopt(self._load(), epoch_of(connection))
                 change = Change(self.keys, self.index(connection))
                 yield connection, self.keys, change
                 head = change.commit(connection)
@@ -129,8 +144,11 @@ class Session:
         """The tenant's single-writer lock; clears up after a writer that died.
 
         Raises:
-            AccessError: another writer holds it longer than `wait` seconds.
+            AccessError: another writer holds it longer than `wait` seconds, or the tenant is open
+                for reading alone.
         """
+        if self._copy is not None:
+            raise copied.refusal(self.name)
         crashed = self.lock.acquire(wait)
         outermost = not self.lock.nested
         try:
@@ -150,6 +168,8 @@ class Session:
 
     def count_if_idle(self) -> None:
         """`count_commits`, unless somebody writes, who will do it at the end."""
+        if self._copy is not None:
+            return
         try:
             crashed = self.lock.acquire(0.0)
         except AccessError:
@@ -199,10 +219,10 @@ class Session:
     def prune(self) -> None:
         """Destroy every epoch key but that of the catalogue's epoch."""
         self.refresh()
-        ring = keyring.load(self.folder, self.name)
+        ring = self._load()
         if len(ring.epochs) > 1:
             keyring.save(self.folder, keyring.only_epoch(ring, self.keys))
-            self.adopt(keyring.load(self.folder, self.name), self.keys.number)
+            self.adopt(self._load(), self.keys.number)
 
     def stored_ring(self) -> Keyring:
         """The key ring as it is on the disk now, authenticated under the tenant's root.
@@ -210,7 +230,7 @@ class Session:
         Raises:
             IntegrityError: it was changed outside medvae.
         """
-        ring = keyring.load(self.folder, self.name)
+        ring = self._load()
         keyring.authenticate(ring, self.keys, self.provider)
         return ring
 
@@ -244,12 +264,18 @@ class Session:
         if number != self.keys.number:
             self._unlock_current()
 
+    def _load(self) -> Keyring:
+        """The key ring; nothing in it is to be trusted before it is unlocked."""
+        if self._copy is None:
+            return keyring.load(self.folder, self.name)
+        return keyring.parse(self._copy.ring, self.name)
+
     def _unlock_current(self) -> Keys:
         # The ring and the catalogue are two files: read again if a rotation came between.
         for attempt in range(_TRIES):
             with self.catalogue.reading() as connection:
                 number = epoch_of(connection)
-            ring = keyring.load(self.folder, self.name)
+            ring = self._load()
             if ring.epoch(number) is not None or attempt == _TRIES - 1:
                 break
         self.adopt(ring, number)

@@ -125,7 +125,7 @@ def test_a_descriptor_crosses_between_ranks_beside_frames() -> None:
     with closing(SharedCount.fresh()) as shared, ours, theirs:
         other.send({"step": "ready"})
         assert first.receive("step")[0] == {"step": "ready"}
-        first.give(shared.descriptor)
+        first.give(shared)
         first.send({"go": True})
         with closing(SharedCount(other.given())) as given:
             assert given.descriptor != shared.descriptor

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         PretrainResult,
         StagePlan,
         TrainResult,
+        WorkResult,
     )
 
 __all__ = [
@@ -193,6 +194,7 @@ __all__ = [
     "TenantInfo",
     "TrainResult",
     "Unsent",
+    "WorkResult",
 ]
 
 # Where a value is looked for, what most verbs return first.

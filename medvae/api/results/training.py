@@ -155,6 +155,21 @@ class TrainResult(Result):
 
 
 @dataclass(frozen=True)
+class WorkResult(Result):
+    """That a training which another machine has led is done.
+
+    Attributes:
+        address: of its first process.
+        processes: of this machine that took part.
+        seconds: from the call to the end.
+    """
+
+    address: str
+    processes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Debit(Result):
     """One entry of the ledger: what a run has cost its patients."""
 
