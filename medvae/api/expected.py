@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _AUC: Final = "AUC of a classifier trained on them"
 _DICE: Final = "Dice of a network trained on them"
 _APART: Final = "largest error of a correlation between two channels"
+_AWAY: Final = "Frechet distance of network features to people held out (smaller is nearer)"
 
 
 class Row(NamedTuple):
@@ -43,6 +44,7 @@ _HEADS: Final = ("heads at 2 mm with a library of 20 label maps", "anatomy.md")
 _MAPS: Final = ("short-axis hearts without a library", "anatomy.md")
 _CROPS: Final = ("hippocampus crops on a public template", "utility.md")
 _BARE: Final = ("hippocampus crops without a template", "utility.md")
+_UNLABELLED: Final = ("short-axis hearts without masks or a library", "anatomy.md")
 
 ROWS: Final[dict[str, tuple[Row, ...]]] = {
     "pictures": (
@@ -81,6 +83,7 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_BARE, 98, 3.0, _DICE, 0.692, 0.851),
         Row(*_BARE, 98, 1.0, _DICE, 0.357, 0.851),
     ),
+    "unlabelled": (Row(*_UNLABELLED, 44, 8.0, _AWAY, 1388, 412),),
 }
 
 
@@ -121,4 +124,7 @@ def kind_of(cfg: RunConfig, *, has_images: bool = False) -> str:
         if cfg.anatomy.library == "patients":
             return "maps"
         return "images" if has_images else "library"
-    return "atlas" if cfg.atlas.public == "none" else "template"
+    if cfg.atlas.public != "none":
+        return "template"
+    # Dice says nothing of volumes without labels.
+    return "atlas" if cfg.data.labels else "unlabelled"

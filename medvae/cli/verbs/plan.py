@@ -95,9 +95,9 @@ def _expected(row: Expected | None) -> list[str]:
     if row is None:
         return []
     without = row.without_patients
-    others = "" if without is None else f", draws without any patient {without:.3g}"
+    others = "" if without is None else f", draws without any patient {without:.4g}"
     return [
-        f"What to expect: {row.figure}: draws {row.draws:.3g}, real people {row.real:.3g}{others}. "
+        f"What to expect: {row.figure}: draws {row.draws:.4g}, real people {row.real:.4g}{others}. "
         f"Measured on {row.cohort} ({row.patients:,} people, epsilon {row.epsilon:g}), the "
         f"nearest to your cohort in patients times epsilon; yours may differ ({row.page})."
     ]
