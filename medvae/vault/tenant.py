@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from medvae.errors import IntegrityError, NotFoundError, UsageError
+from medvae.errors import NotFoundError, UsageError
 from medvae.progress import SILENT, Progress
 from medvae.vault import (
     anchor,
@@ -30,11 +30,11 @@ from medvae.vault import (
 from medvae.vault import verify as checking
 from medvae.vault.approvers import Approvals
 from medvae.vault.audit import LogReport
-from medvae.vault.batch import Transaction, find_id, find_lookup
-from medvae.vault.catalogue import Row
+from medvae.vault.batch import Transaction
 from medvae.vault.journal import Journal
 from medvae.vault.naming import check_object, raw_id
 from medvae.vault.providers import Recipient
+from medvae.vault.reading import Reader
 from medvae.vault.repair import Collected, RepairReport
 from medvae.vault.session import Session
 from medvae.vault.verify import VerifyReport
@@ -43,8 +43,6 @@ _WAIT_SECONDS: Final = 10.0
 # A rotation is over by then; an ingest or a training that holds the lock for hours is not.
 _BRIEF_SECONDS: Final = 2.0
 _DAY: Final = 86400.0
-
-Result = TypeVar("Result")
 
 
 class Tenant:
@@ -57,6 +55,7 @@ class Tenant:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._transaction = Transaction(session, _WAIT_SECONDS)
+        self._reader = Reader(session, self._transaction)
 
     @property
     def name(self) -> str:
@@ -118,7 +117,7 @@ class Tenant:
 
     def get_buffer(self, kind: str, object_id: str) -> bytearray:
         """`get` without the last copy: for volumes on their way into an array."""
-        return self._read(kind, raw_id(kind, object_id))
+        return self._reader.read(kind, raw_id(kind, object_id))
 
     def get_into(self, kind: str, object_id: str, buffer: bytearray | memoryview) -> int:
         """`get` into the beginning of a buffer that the caller uses again and again.
@@ -129,24 +128,24 @@ class Tenant:
             UsageError: the buffer is smaller than `size`. Else as `get`.
         """
         raw = raw_id(kind, object_id)
-        size = objects.plain_size(self._row(kind, raw))
+        size = objects.plain_size(self._reader.row(kind, raw))
         view = memoryview(buffer).cast("B")
         if len(view) < size:
             raise UsageError(f"{kind} {object_id} needs {size} bytes, the buffer has {len(view)}")
-        return self._retried(kind, raw, functools.partial(objects.read_into, out=view))
+        return self._reader.retried(kind, raw, functools.partial(objects.read_into, out=view))
 
     def get_named(self, kind: str, name: str) -> bytes:
         """The contents of a named object; raises as `get`."""
         check_object(kind, name)
-        row = self._named(kind, name)
+        row = self._reader.named(kind, name)
         if row is None:
             raise NotFoundError(f"there is no {kind} {name} in tenant {self.name}")
-        return bytes(self._read(kind, row.object_id))
+        return bytes(self._reader.read(kind, row.object_id))
 
     def find(self, kind: str, name: str) -> str | None:
         """The id of a named object, or None."""
         check_object(kind, name)
-        row = self._named(kind, name)
+        row = self._reader.named(kind, name)
         return None if row is None else row.object_id.hex()
 
     def names(self, kind: str) -> list[str]:
@@ -174,7 +173,7 @@ class Tenant:
 
     def size(self, kind: str, object_id: str) -> int:
         """Bytes of an object's contents. Raises NotFoundError."""
-        return objects.plain_size(self._row(kind, raw_id(kind, object_id)))
+        return objects.plain_size(self._reader.row(kind, raw_id(kind, object_id)))
 
     def delete(self, kind: str, object_id: str) -> None:
         """Erase an object: its key is gone, also from backups of the catalogue.
@@ -358,38 +357,3 @@ class Tenant:
         """
         with self._session.writer(_WAIT_SECONDS):
             return recipients.remove(self._session, fingerprint)
-
-    # Inside
-
-    def _named(self, kind: str, name: str) -> Row | None:
-        batch = self._transaction.own()
-        if batch is not None:
-            return batch.named(kind, name)
-        return find_lookup(self._session, objects.lookup(self._session.keys, kind, name))
-
-    def _row(self, kind: str, object_id: bytes) -> Row:
-        batch = self._transaction.own()
-        row = batch.row(object_id) if batch is not None else find_id(self._session, object_id)
-        if row is None or row.kind != kind:
-            raise NotFoundError(f"there is no {kind} {object_id.hex()} in tenant {self.name}")
-        return row
-
-    def _read(self, kind: str, object_id: bytes) -> bytearray:
-        return self._retried(kind, object_id, objects.read)
-
-    def _retried(self, kind: str, object_id: bytes, action: Callable[..., Result]) -> Result:
-        """`action(keys, store, row, staged=...)`, again if a writer came in between."""
-        session, batch = self._session, self._transaction.own()
-        row = self._row(kind, object_id)
-        while True:
-            staged = batch is not None and batch.is_staged(row)
-            try:
-                return action(session.keys, session.store, row, staged=staged)
-            except (FileNotFoundError, IntegrityError) as error:
-                # A writer may have replaced or re-wrapped it since the row was read.
-                newer = self._row(kind, object_id)
-                if newer == row:
-                    if isinstance(error, IntegrityError):
-                        raise
-                    raise IntegrityError(f"{row.label()}: {objects.missing(row)}") from None
-                row = newer
