@@ -91,10 +91,3 @@ def invert(field: Array, iterations: int = 8) -> Array:
     scale = [(len(axis) - 1) / max(n - 1, 1) for axis, n in zip(axes, shape, strict=True)]
     points = identity(shape) * np.array(scale)[:, None, None, None]
     return np.stack([_spline(component, points, 3) for component in inverse])
-
-
-def jacobian(field: Array) -> Array:
-    """[X, Y, Z] determinant of d(x + u) / dx; positive where the map does not fold."""
-    gradient = np.stack([np.stack(np.gradient(component)) for component in field])
-    matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3)
-    return np.asarray(np.linalg.det(matrix))

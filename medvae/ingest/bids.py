@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from medvae import modality as modalities
 from medvae.ingest.layout_words import CONTRASTS
-from medvae.ingest.names import NIFTI, stem
+from medvae.ingest.names import stem
 from medvae.ingest.trees import File, Tree
 from medvae.modality import Modality
 
@@ -23,11 +23,6 @@ OTHER_MASKS = ("mask", "msk", "seg", "roi")
 MAPS = ("MTsat",)
 # Entities that a segmentation has and its scan has not.
 OF_SEGMENTATIONS = ("space", "label", "desc", "atlas", "seg", "res", "den", "hemi")
-
-
-def is_nifti(name: str) -> bool:
-    """Whether the name (not the content) is that of a NIfTI file."""
-    return name.lower().endswith(NIFTI)
 
 
 def is_dataset(tree: Tree, top: set[str]) -> bool:

@@ -11,7 +11,6 @@ from typing import BinaryIO
 from medvae.errors import InputError
 
 MOST_HEADER = 1 << 22
-MOST_NUMBER = 1 << 40
 DAMAGED = "its header is damaged"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -81,14 +81,6 @@ class AuditReport:
 
     def __getitem__(self, name: str) -> Attack:
         return next(attack for attack in self.findings if attack.name == name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON values (an unbounded leak is the text "inf")."""
-        findings = [asdict(attack) for attack in self.findings]
-        for finding in findings:
-            if finding["epsilon_at_least"] == math.inf:
-                finding["epsilon_at_least"] = "inf"
-        return {"passed": self.passed, "delta": self.delta, "findings": findings}
 
 
 def audit_engine(

@@ -97,3 +97,10 @@ class Recorder:
 
 def planned(labels: int = 2, patients: int = 6) -> list[str]:
     return [name for name, _ in mechanisms(config(labels), labels > 0, patients)]
+
+
+def jacobian(field: np.ndarray) -> np.ndarray:
+    """[X, Y, Z] determinant of d(x + u) / dx; positive where the map does not fold."""
+    gradient = np.stack([np.stack(np.gradient(component)) for component in field])
+    matrix = np.moveaxis(gradient, (0, 1), (-2, -1)) + np.eye(3)
+    return np.asarray(np.linalg.det(matrix))

@@ -11,12 +11,12 @@ import pytest
 from medvae.atlas import Atlas, boundary_profile, fit, formats, hounsfield, intensity, public
 from medvae.atlas.basis import cosines
 from medvae.atlas.classes import Classes
-from medvae.atlas.displacement import jacobian, prior_std, warp
+from medvae.atlas.displacement import prior_std, warp
 from medvae.atlas.registration import registrar
 from medvae.config import RunConfig
 from medvae.errors import IntegrityError
 from medvae.grid import Gridded
-from tests.atlas.cohorts import SIZE, Cohort, Recorder, anatomy, cohort, config
+from tests.atlas.cohorts import SIZE, Cohort, Recorder, anatomy, cohort, config, jacobian
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:

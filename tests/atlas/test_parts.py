@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from medvae.atlas import intensity, moments, public, scales, spectrum
 from medvae.atlas.basis import Basis, pack, unpack
-from medvae.atlas.displacement import invert, jacobian, prior_std, warp
+from medvae.atlas.displacement import invert, prior_std, warp
 from medvae.atlas.features import channels, label_map, shape_channels, signed_distance
 from medvae.atlas.registration import MovingImage, channel_weights, registrar
 from medvae.atlas.render import resize_labels, sharpen
 from medvae.atlas.shrinkage import power_law, shells, shrink, unshrink, weights
 from medvae.atlas.template import Layout
-from tests.atlas.cohorts import SIZE, anatomy
+from tests.atlas.cohorts import SIZE, anatomy, jacobian
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(1, 60))

@@ -32,8 +32,6 @@ def test_the_engine_passes_and_the_bounds_are_tight() -> None:
         assert 0.6 * report[name].claimed < report[name].epsilon_at_least < report[name].claimed
     assert report["DP-SGD, against others"].epsilon_at_least > 0
     assert report["DP-SGD, not a number"].epsilon_at_least == 0
-    assert report.to_dict()["passed"] is True
-    assert {"name", "passed", "sentence"} <= set(report.to_dict()["findings"][0])
 
 
 def mutant(method: str, replacement) -> type[DPTrainer]:
