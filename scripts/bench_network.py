@@ -6,22 +6,26 @@ on the people held out, and distances of `medvae-texture-1` compare samples with
 `real` has the training patients' own pictures instead of samples. The cohort is `xray_pneumonia`
 of `MEDVAE_REAL_DATA`, or another one (--cohort); without it, pictures that are made up. Targets
 are those of the large cohort.
+
+--map simulates cohorts of many sizes instead, and says what pays at which epsilon.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import platform
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pictures import cohort, evolution, merf, over, private, statistics
+from pictures import cohort, evolution, merf, over, pays, private, simulated, statistics
 from pictures.cohort import Pictures
 from pictures.measure import HeldOut, figures
 
@@ -65,6 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--develop", action="store_true", help="test on a fifth of the training part instead"
     )
+    parser.add_argument(
+        "--map", dest="chart", action="store_true", help="simulated cohorts of 50 to 5,000 people"
+    )
+    parser.add_argument("--rows", type=Path, help="with --map: keep rows here, and go on from them")
 
 
 def _epsilon(text: str) -> float:
@@ -79,9 +87,13 @@ def main(
     develop: bool = False,
     source: str = cohort.REAL,
     all_seeds: bool = False,
+    chart: bool = False,
+    rows: Path | None = None,
 ) -> dict[str, Any]:
     """machine, results and targets; a table on stdout."""
     torch.set_num_threads(1)
+    if chart:
+        return charted(quick, rows)
     name, pictures = cohort.load(QUICK_COUNT if quick else None, source)
     wanted = epsilons or list(EPSILONS[:1] if quick else EPSILONS)
     print(f"{name}: {len(pictures)} pictures{', development split' if develop else ''}")
@@ -90,20 +102,39 @@ def main(
     for seed in range(1 if quick else seeds):
         train, test = cohort.split(pictures, seed, develop)
         held_out = HeldOut.of(test)
-        rows = [(REAL, None)] if not only or re.search(only, REAL) else []
-        rows += [
+        wanted_rows = [(REAL, None)] if not only or re.search(only, REAL) else []
+        wanted_rows += [
             (method, epsilon)
             for epsilon in wanted
             if all_seeds or seed == 0 or epsilon == EPSILONS[0]
             for method in METHODS
             if not only or re.search(only, method)
         ]
-        for method, epsilon in rows:
+        for method, epsilon in wanted_rows:
             results.append(row(method, epsilon, train, held_out, seed, quick))
             print(line(results[-1]), flush=True)
     machine = {"processor": platform.machine(), "cores": os.cpu_count(), "cohort": name}
     judged = targets(results) if source == cohort.REAL else []
     return {"machine": machine, "results": results, "targets": judged}
+
+
+def charted(quick: bool, kept: Path | None) -> dict[str, Any]:
+    """The map of patients and epsilon to what pays, of simulated cohorts."""
+    results = []
+    for found in simulated.rows(simulated.points(quick), kept):
+        results.append(found)
+        print(json.dumps(found), flush=True)
+    print(pays.HEADER)
+    compared = pays.compared(results)
+    for own in compared:
+        print(pays.line(own))
+    machine = {"processor": platform.machine(), "cores": os.cpu_count(), "cohort": "simulated"}
+    verdicts = [
+        {key: _finite(value) if isinstance(value, float) else value for key, value in own.items()}
+        | {"verdict": pays.verdict(own)}
+        for own in compared
+    ]
+    return {"machine": machine, "results": results, "map": verdicts, "targets": []}
 
 
 def row(

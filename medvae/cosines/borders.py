@@ -105,12 +105,19 @@ def bordered(basis: Basis, values: Array, kept: npt.NDArray[np.int64], rounds: i
 
     values: [F] of one image; label planes stay, too.
     """
-    wanted, own = basis.by_band(values**2), values
+    return np.asarray(bordered_images(basis, values[None], kept, rounds)[0])
+
+
+def bordered_images(basis: Basis, values: Array, kept: npt.NDArray[np.int64], rounds: int) -> Array:
+    """[n, F] of n images, each as `bordered` makes it, in a fraction of the time."""
+    shape = (len(values), basis.channels, *basis.size)
     still = np.concatenate([kept, np.arange(basis.channels * math.prod(basis.size), len(basis))])
+    wanted, own = np.stack([basis.by_band(one**2) for one in values]), values
     for _ in range(rounds):
-        image = torch.from_numpy(basis.synthesise(own).reshape(basis.channels, *basis.size))
-        found = basis.analyse(sharpened(image).numpy())
-        power = np.maximum(basis.by_band(found**2), FAINTEST)
-        own = found * np.sqrt(wanted / power)[basis.band]
-        own[still] = values[still]
+        images = np.stack([basis.synthesise(one) for one in own]).reshape(-1, *basis.size)
+        sharp = sharpened(torch.from_numpy(images)).numpy().reshape(shape)
+        found = np.stack([basis.analyse(image) for image in sharp])
+        power = np.maximum(np.stack([basis.by_band(one**2) for one in found]), FAINTEST)
+        own = found * np.sqrt(wanted / power)[:, basis.band]
+        own[:, still] = values[:, still]
     return own

@@ -8,6 +8,7 @@ import bench_images
 import numpy as np
 
 from medvae.cosines.basis import Array, Basis
+from medvae.cosines.borders import bordered_images
 from medvae.cosines.model import CosineModel
 from medvae.cosines.planned import mechanisms
 from medvae.progress import SILENT
@@ -22,6 +23,8 @@ FUNCTIONS: Final = 55
 SHARES: Final = (("shares", 0.04), ("means", 0.15), ("seconds", 0.81))
 MEAN_CLIP, SECOND_CLIP = 1.5 * FUNCTIONS**0.5, 1.25 * FUNCTIONS
 LEAST_SHARE: Final = 0.01
+# Images whose borders are made in one go.
+TOGETHER: Final = 500
 
 
 def cosine_model(train: Pictures, epsilon: float, count: int, seed: int) -> Pictures:
@@ -38,11 +41,19 @@ def fitted(train: Pictures, release: PlannedRelease) -> CosineModel:
 
 
 def sampled(model: CosineModel, like: Pictures, count: int, seed: int) -> Pictures:
-    """`count` samples of a cosine model, classes as often as measured."""
-    random = np.random.default_rng([seed, 1])
+    """`count` samples of a cosine model, as `draw` makes them, classes as often as measured."""
+    random, numbers = np.random.default_rng([seed, 1]), model.numbers
     classes = np.array([model.pick(random) or 0 for _ in range(count)], np.int64)
-    images = np.stack([model.draw(random, int(own)) for own in classes])
-    return like.like(images.reshape(count, *like.images.shape[1:]), classes)
+    images = np.empty((count, *like.images.shape[1:]), np.float32)
+    for start in range(0, count, TOGETHER):
+        own = classes[start : start + TOGETHER]
+        values = np.stack([model.coefficients(random, int(category)) for category in own])
+        if len(numbers.borders):
+            rounds = int(numbers.borders[0])
+            values = bordered_images(model.basis, values, numbers.kept, rounds)
+        drawn = np.stack([model.image(one) for one in values])
+        images[start : start + TOGETHER] = drawn.reshape(len(own), *images.shape[1:])
+    return like.like(images, classes)
 
 
 def dct_gaussian(train: Pictures, epsilon: float, count: int, seed: int) -> Pictures:
