@@ -42,6 +42,11 @@ FAINTEST: Final = 1e-4
 # How far a class's share is from an equal one, and a variance from the spread that bands say.
 UNEVEN: Final = 0.3
 ASKEW: Final = 0.5
+# Noise of what a class differs by, in deviations of a coefficient; of its products the largest
+# eigenvalue of noise, in variances. Of two classes one rarer than one in eight has more, and what
+# noise drowns: there classes become alike.
+LOUDEST_MEAN: Final = 1.0
+LOUDEST_SECOND: Final = 6.0
 # Least part of a class.
 RAREST: Final = 0.01
 
@@ -163,11 +168,13 @@ class ClassMeans:
         sums = released.reshape(len(shares), -1)
         scale = state.scale(self.basis)[self.kept] / self._weights
         bands = self.basis.band[self.kept]
-        # What all classes share is known best; a class is what it differs by.
-        shared = toward_zero(sums.sum(axis=0), sigma * np.sqrt(len(shares)), bands)
+        # What all classes share is known best; a class is what it differs by. That is taken as
+        # released: shrunk, the classes of draws are alike, and nobody learns to tell them apart.
+        pooled = sums.sum(axis=0)
+        shared = toward_zero(pooled, sigma * np.sqrt(len(shares)), bands)
         means = np.zeros_like(state.means)
         for category, share in enumerate(shares):
-            own = toward_zero(sums[category] / share - shared, sigma / share, bands)
+            own = quieted(sums[category] / share - pooled, sigma / share, LOUDEST_MEAN)
             means[category, self.kept] = (shared + (own if len(shares) > 1 else 0.0)) * scale
         return replace(state, means=means)
 
@@ -221,7 +228,9 @@ class ClassSeconds:
         for category, share in enumerate(shares):
             own = np.zeros_like(shared)
             if len(shares) > 1:
-                own = spectral(unpacked(sums[category] / share, count) - shared, sigma / share)
+                edge = sigma / share * np.sqrt(2.0 * count)
+                apart = unpacked(sums[category] / share, count) - pooled
+                own = quieted(apart, edge, LOUDEST_SECOND)
             covariance[category] = nearest_covariance(shared + own) * np.outer(scale, scale)
         return replace(state, kept=self.kept, covariance=covariance)
 
@@ -261,6 +270,11 @@ def weights(scale: Array) -> Array:
     coefficient varies by, the squared error of the image is least for a norm of the vector.
     """
     return np.asarray(np.sqrt(scale / np.mean(scale)))
+
+
+def quieted(values: Array, noise: float, most: float) -> Array:
+    """Values in `noise`: as they are up to `most`, by one factor less the more there is beyond."""
+    return values * min(1.0, (most / noise) ** 2) if noise > 0 else values
 
 
 def _one_hot(category: int | None, classes: int) -> Array:

@@ -46,6 +46,12 @@ def few_coefficients(train: Pictures, epsilon: float, count: int, seed: int) -> 
         return statistics.cosine_model(train, epsilon, count, seed)
 
 
+def more_means(train: Pictures, epsilon: float, count: int, seed: int) -> Pictures:
+    """The product with means of coefficients under four times the noise."""
+    with mock.patch.object(planned, "MEAN_NOISE", 4.0 * planned.MEAN_NOISE):
+        return statistics.cosine_model(train, epsilon, count, seed)
+
+
 CANDIDATES: Final[dict[str, Method]] = {
     ALL: statistics.cosine_model,
     "without gains": without(GAINS),
@@ -53,6 +59,7 @@ CANDIDATES: Final[dict[str, Method]] = {
     "without borders": without(borders=False),
     "without all three": without(GAINS, planned.MARGINALS, borders=False),
     "few coefficients": few_coefficients,
+    "more means": more_means,
     "plain Gaussian": statistics.dct_gaussian,
     "network on draws": over.free_over_statistics,
     "network, DP decoder": over.decoder_over_statistics,

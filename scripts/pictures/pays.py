@@ -30,7 +30,7 @@ def compared(results: Sequence[Row]) -> list[Row]:
     }
     found = []
     for patients in PATIENTS:
-        for epsilon in EPSILONS:
+        for epsilon in sorted(EPSILONS):
             methods = dict.fromkeys(
                 row["method"]
                 for row in results

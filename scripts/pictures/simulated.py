@@ -14,22 +14,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import bench_images
 import numpy as np
 
 from pictures.candidates import ALL, CANDIDATES, SLOW
-from pictures.measure import HeldOut, figures
+from pictures.cohort import Pictures
+from pictures.measure import HeldOut, distances
 from pictures.worlds import KINDS, World
 
 REAL: Final = "real"
 PATIENTS: Final = (50, 200, 1000, 5000)
-EPSILONS: Final = (1.0, 3.0, 8.0)
-# Draws of a row, and people that it is tested on.
-COUNT: Final = 600
+EPSILONS: Final = (8.0, 1.0, 3.0)
+# Draws of a row, people that it is tested on, and how many of both distances are between.
+COUNT, FEATURES = 600, 300
 # (edge, number) of the worlds of each kind.
-WORLDS: Final = ((16, 0), (32, 0), (16, 1))
-# The larger pictures have these alone, networks these points alone.
-ON_LARGER: Final = (ALL, "without all three", "few coefficients", "plain Gaussian")
-NETWORK_POINTS: Final = ((1000, 8.0), (5000, 8.0), (5000, 1.0))
+WORLDS: Final = ((16, 0), (32, 0))
+# What every world has; the others are of small pictures alone, and networks at these points alone.
+EVERYWHERE: Final = (ALL, "plain Gaussian")
+COUNTS: Final = ("few coefficients", "more means")
+NETWORK_POINTS: Final = ((1000, 8.0), (5000, 8.0))
+# People of a world who train, and who test.
+PARTS: Final = (max(PATIENTS), COUNT)
 
 
 class Point(NamedTuple):
@@ -52,51 +57,57 @@ def points(quick: bool) -> list[Point]:
     if quick:
         world = World("organs", *WORLDS[0])
         return [Point(world, REAL, PATIENTS[1], None)] + [
-            Point(world, method, PATIENTS[1], EPSILONS[-1]) for method in (ALL, "plain Gaussian")
+            Point(world, method, PATIENTS[1], EPSILONS[0]) for method in (ALL, "plain Gaussian")
         ]
     worlds = [World(kind, *own) for own in WORLDS for kind in KINDS]
-    return [*(one for world in worlds for one in _statistics(world)), *_networks(worlds[:3])]
+    small = worlds[: len(KINDS)]
+    others = [one for one in CANDIDATES if one not in (*EVERYWHERE, *COUNTS, *SLOW)]
+    return [
+        *(Point(world, REAL, patients, None) for world in worlds for patients in PATIENTS),
+        *_each(small, EVERYWHERE),
+        *_each(small, COUNTS),
+        *_each(worlds[len(KINDS) :], EVERYWHERE),
+        *(Point(world, one, *at) for at in NETWORK_POINTS for world in small for one in SLOW),
+        *_each(small, others),
+    ]
 
 
-def _statistics(world: World) -> Iterator[Point]:
-    methods = [one for one in CANDIDATES if one not in SLOW]
-    for patients in PATIENTS:
-        yield Point(world, REAL, patients, None)
-        for epsilon in EPSILONS:
-            for method in methods if world.edge == WORLDS[0][0] else ON_LARGER:
-                yield Point(world, method, patients, epsilon)
-
-
-def _networks(worlds: Sequence[World]) -> Iterator[Point]:
-    for patients, epsilon in NETWORK_POINTS:
-        for world in worlds:
-            yield from (Point(world, method, patients, epsilon) for method in SLOW)
+def _each(worlds: Sequence[World], methods: Sequence[str]) -> Iterator[Point]:
+    for epsilon in EPSILONS:
+        for patients in PATIENTS:
+            for world in worlds:
+                yield from (Point(world, method, patients, epsilon) for method in methods)
 
 
 def rows(wanted: Sequence[Point], kept: Path | None) -> Iterator[dict[str, Any]]:
     """A row for each point: as `kept`, a file of JSON lines, has it, or made and added to it."""
     done = _read(kept)
-    people: dict[World, tuple[HeldOut, Any]] = {}
+    people: dict[World, tuple[Pictures, HeldOut, Pictures]] = {}
     for point in wanted:
         name = json.dumps(point.described())
         if name not in done:
             if point.world not in people:
-                held_out = HeldOut.of(point.world.people(COUNT, 1))
-                people = {point.world: (held_out, point.world.people(max(PATIENTS), 0))}
+                train, test = (point.world.people(n, part) for part, n in enumerate(PARTS))
+                few = HeldOut.of(test.part(np.arange(FEATURES)))
+                people[point.world] = train, few, test
             done[name] = _row(point, *people[point.world])
             if kept is not None:
                 _add(kept, done[name])
         yield done[name]
 
 
-def _row(point: Point, held_out: HeldOut, people: Any) -> dict[str, Any]:
-    began, samples = time.perf_counter(), people.part(np.arange(point.patients))
+def _row(point: Point, train: Pictures, held_out: HeldOut, test: Pictures) -> dict[str, Any]:
+    began, samples = time.perf_counter(), train.part(np.arange(point.patients))
+    seed = point.world.seed
     if point.epsilon is not None:
-        method = CANDIDATES[point.method]
-        samples = method(samples, point.epsilon, COUNT, point.world.seed)
-    found = figures(samples, held_out, point.world.seed)
-    # Too few people of a class may be among the first to learn from.
-    seen = {key: value if np.isfinite(value) else None for key, value in found.items()}
+        samples = CANDIDATES[point.method](samples, point.epsilon, COUNT, seed)
+    seen: dict[str, float | None] = {"auc": None}
+    # There may be none of a class among few people, and nothing to learn then.
+    if len(np.unique(samples.classes)) > 1:
+        own = samples.images, samples.classes
+        seen["auc"] = bench_images.auc(*own, test.images, test.classes, seed)
+    first = samples.part(np.arange(min(FEATURES, len(samples))))
+    seen |= distances(first, held_out)
     return point.described() | seen | {"seconds": round(time.perf_counter() - began, 1)}
 
 

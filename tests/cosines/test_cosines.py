@@ -19,9 +19,10 @@ from medvae.cosines.parts import (
     ClassSeconds,
     ClassShares,
     Part,
+    quieted,
 )
 from medvae.cosines.planned import MOST_SECONDS, SHARES, parts_of
-from medvae.cosines.shrinkage import spectral, toward_zero
+from medvae.cosines.shrinkage import packed, spectral, toward_zero, unpacked
 
 BASIS = Basis((12, 10, 1), 3)
 KNOWN = Numbers.public(BASIS, 2)
@@ -174,6 +175,40 @@ def test_shrinkage_keeps_what_stands_out_of_noise() -> None:
     kept = toward_zero(np.concatenate([np.full(30, 0.5), np.full(30, 9.0)]), 1.0, bands)
     assert not kept[:30].any()
     assert (kept[30:] > 8.8).all()
+
+
+def test_what_a_class_differs_by_is_taken_as_released_and_what_all_share_is_shrunk() -> None:
+    rng, count, sigma = np.random.default_rng(8), len(KEPT), 0.05
+    known = replace(KNOWN, shares=np.array([0.5, 0.5]))
+    part = ClassMeans(BASIS, known, KEPT)
+    released = sigma * rng.standard_normal(2 * count)
+    means = part.estimate(released, sigma, known).means[:, KEPT]
+    scale = known.scale(BASIS)[KEPT] / part._weights
+    first, second = released.reshape(2, -1)
+    np.testing.assert_allclose(means[0] - means[1], 2.0 * (first - second) * scale)
+    # Nothing but noise is left of the mean of all.
+    assert np.abs(means.mean(axis=0) / scale).mean() < 0.7 * np.abs(first + second).mean()
+    apart = ClassSeconds(BASIS, known, KEPT)
+    noisy = sigma * rng.standard_normal(apart.dimension)
+    exact = packed(np.diag(apart._weights**2)) / 2.0
+    covariance = apart.estimate(np.tile(exact, 2) + noisy, sigma, known).covariance
+    units = known.spread(BASIS)[KEPT] / apart._weights
+    found = (covariance[0] - covariance[1]) / np.outer(units, units)
+    wanted = unpacked(2.0 * np.subtract(*noisy.reshape(2, -1)), count)
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_noise_of_a_rare_class_is_brought_down_and_no_more() -> None:
+    values = np.array([3.0, -1.0])
+    np.testing.assert_array_equal(quieted(values, 0.4, 0.5), values)
+    np.testing.assert_array_equal(quieted(values, 0.0, 0.5), values)
+    np.testing.assert_allclose(quieted(values, 5.0, 0.5), 0.01 * values)
+    rare = replace(KNOWN, shares=np.array([0.99, 0.01]))
+    part = ClassMeans(BASIS, rare, KEPT)
+    released = 0.1 * np.random.default_rng(1).standard_normal(part.dimension)
+    scale = rare.scale(BASIS)[KEPT] / part._weights
+    means = part.estimate(released, 0.1, rare).means[:, KEPT] / scale
+    assert np.abs(means[1]).max() < 1.0 < 0.1 * np.abs(released[len(KEPT) :] / 0.01).max()
 
 
 def test_draws_have_the_released_moments_and_the_power_of_finer_bands() -> None:
