@@ -43,8 +43,8 @@ FAINTEST: Final = 1e-4
 UNEVEN: Final = 0.3
 ASKEW: Final = 0.5
 # Noise of what a class differs by, in deviations of a coefficient; of its products the largest
-# eigenvalue of noise, in variances. Of two classes one rarer than one in eight has more, and what
-# noise drowns: there classes become alike.
+# eigenvalue of noise, in variances. Of two classes one rarer than one in eight has more, and so
+# has a cohort that is below the noise: there classes become alike.
 LOUDEST_MEAN: Final = 1.0
 LOUDEST_SECOND: Final = 6.0
 # Least part of a class.
@@ -169,7 +169,7 @@ class ClassMeans:
         scale = state.scale(self.basis)[self.kept] / self._weights
         bands = self.basis.band[self.kept]
         # What all classes share is known best; a class is what it differs by. That is taken as
-        # released: shrunk, the classes of draws are alike, and nobody learns to tell them apart.
+        # released: shrunk, the classes of draws are alike, and nobody learns to separate them.
         pooled = sums.sum(axis=0)
         shared = toward_zero(pooled, sigma * np.sqrt(len(shares)), bands)
         means = np.zeros_like(state.means)
