@@ -173,7 +173,7 @@ class Joining:
                 link.check()
             if time.monotonic() > until:
                 raise AccessError(
-                    f"{len(found)} of {others} other processes have joined within {minutes:g} "
+                    f"{len(found)} of {_many(others, 'process', 'es')} joined within {minutes:g} "
                     "minutes (medvae work --invitation FILE on their machines); nothing was spent: "
                     "go on with --resume and a longer --wait, or fewer --workers"
                 )
@@ -189,7 +189,8 @@ class Joining:
             more = f"{others - len(found)} more awaited" if len(found) < others else "all are here"
             notify(self._progress, f"{come.name} has joined; {more}")
         self._full()
-        self._progress.finish(f"{self._dropped} other connections dropped" if self._dropped else "")
+        dropped = f"{_many(self._dropped, 'connection')} dropped" if self._dropped else ""
+        self._progress.finish(dropped)
         return found
 
     def close(self) -> None:
@@ -280,6 +281,10 @@ class Joining:
             self._come.put(f"a connection from {host} was dropped: {why}")
 
 
+def _many(count: int, what: str, more: str = "s") -> str:
+    return f"{count} other {what}{more if count != 1 else ''}"
+
+
 async def _no_more() -> str:
     """How the first process has ended, as others are shown: its own output says more."""
     return ""
@@ -312,7 +317,7 @@ def joining(asked: Asked, count: int, progress: Progress) -> Iterator[Joining]:
         paper.enter_context(invitations.written(asked.invitation, invitation))
         notify(
             progress,
-            f"listening at {invitations.shown(host, port)} for {count} other processes: "
+            f"listening at {invitations.shown(host, port)} for {_many(count, 'process', 'es')}: "
             f"medvae work --invitation {asked.invitation}",
         )
         context = invitations.server_context(made)

@@ -256,6 +256,6 @@ def test_who_does_not_come_is_not_waited_for_longer_than_said(begun, tmp_path) -
     place = copied(begun, tmp_path / "v")
     code, out, err = finished(first(place, "--wait", "0.02"))
     assert code == 5, err
-    assert "0 of 1 other processes have joined within 0.02 minutes" in json.loads(out)["error"]
+    assert "0 of 1 other process joined within 0.02 minutes" in json.loads(out)["error"]
     assert not (place / "in").exists()
     assert debits(place) == 0
