@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from medvae.api import anatomy_choice
+from medvae.api import anatomy_choice, simulated
 from medvae.api.results import Expected
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def expected(kind: str, patients: int, epsilon: float) -> Expected:
         draws=row.draws,
         real=row.real,
         without_patients=row.without_patients,
+        simulated=simulated.nearest(kind, patients, epsilon),
     )
 
 

@@ -63,6 +63,29 @@ class Coverage(Result):
 
 
 @dataclass(frozen=True)
+class Simulated(Result):
+    """The row of the map of simulated cohorts that is nearest to a plan. Public.
+
+    Attributes:
+        page: where the map is; cohorts: how many were simulated, of hidden parameters.
+        patients, epsilon: the row's own.
+        draws, real: AUC of a classifier trained on draws, and on the simulated patients.
+        plain: on draws of one plain Gaussian a class, so that `draws` less it is what the model's
+            parts gain.
+        distance: Frechet distance of the texture of draws over that of those plain ones.
+    """
+
+    page: str
+    cohorts: int
+    patients: int
+    epsilon: float
+    draws: float
+    real: float
+    plain: float
+    distance: float
+
+
+@dataclass(frozen=True)
 class Expected(Result):
     """The benchmark's row that is most like a plan, by patients times epsilon. Public.
 
@@ -71,6 +94,7 @@ class Expected(Result):
         patients, epsilon: the row's own.
         figure: what was measured of draws, and of real patients beside them.
         without_patients: the same of draws that need no patient; None: there are none.
+        simulated: what simulated cohorts of that size say; None: there are none of the kind.
     """
 
     cohort: str
@@ -81,6 +105,7 @@ class Expected(Result):
     draws: float
     real: float
     without_patients: float | None
+    simulated: Simulated | None = None
 
 
 @dataclass(frozen=True)
