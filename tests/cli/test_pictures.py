@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.bundles import check_metadata, run
+from tests.cli.alarms import nearly_passed
 from tests.cli.conftest import Clinic
 
 SMALL = ("--set", "data.size=[16,12,1]")
@@ -145,10 +146,11 @@ def test_a_release_verifies_and_is_evaluated_and_audited(ward: Clinic, tmp_path:
     audit = ward("audit", "m").json
     found = {finding["name"]: finding for finding in audit["findings"]}
     assert set(found) == {"whole copies", "copied parts", "noise"}
-    # The audit raises a false alarm in one of a hundred runs, by a little.
-    noise = found["noise"]
-    assert noise["statistic"] > 0.8 * noise["threshold"]
-    assert "quarter of a picture" in found["copied parts"]["sentence"] or audit["passed"]
+    assert nearly_passed(found["noise"])
+    assert nearly_passed(found["whole copies"])
+    # Parts of a few pictures may be found to be alike; they are called what they are.
+    copied = found["copied parts"]
+    assert nearly_passed(copied) or "quarter of a picture" in copied["sentence"]
 
 
 def test_an_export_is_png_files_that_ingest_takes_for_the_same_pictures(
