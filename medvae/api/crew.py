@@ -41,7 +41,8 @@ MOST_WORKERS = 256
 FOLLOWER = (sys.executable, "-P", "-m", "medvae.api.follower")
 # What arithmetic may depend on, beside our own code.
 _LIBRARIES = ("numpy", "scipy", "torch")
-_END_SECONDS = 10.0
+_PARTS = ("sealed", "bound", "public")
+_END_SECONDS, _MOST_STEPS = 10.0, 64  # Questions for keys: a process opens an epoch or two.
 
 
 class Job(TypedDict):
@@ -157,7 +158,8 @@ class Crew:
         shared = job | {"count": self.count, "threads": torch.get_num_threads()}
         for rank, link in enumerate(self._links, 1):
             hello, _ = link.receive("code")
-            _check(hello["code"] == code(), "another version of medvae or of its libraries")
+            if hello["code"] != code():
+                raise _unfit("has another version of medvae or of its libraries")
             _check_processor(str(hello.get("processor")), link.name)
             link.send({"job": shared | {"rank": rank}})
         if self._join is not None:
@@ -366,14 +368,19 @@ def _unwrap_until_ready(tenant: Tenant, link: Link, state: str) -> None:
     """Unwrap keys for a process until it has opened the tenant and says what it sees."""
     from medvae.vault.follow import answer
 
-    while True:
+    for _ in range(_MOST_STEPS):
         message, _ = link.receive("step")
         if message["step"] == "ready":
-            _check(message["state"] == state, "another plan, data set or checkpoint")
+            if message.get("state") != state:
+                raise _unfit("has another plan, data set or checkpoint")
             return
-        parts = (bytes.fromhex(message[part]) for part in ("sealed", "bound", "public"))
-        key = answer(tenant, *parts)
+        try:
+            sealed, bound, public = (bytes.fromhex(message[part]) for part in _PARTS)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unfit("asked for a key in a way that none of this version does") from error
+        key = answer(tenant, sealed, bound, public)
         link.send({"unwrapped": None if key is None else key.hex()})
+    raise _unfit(f"asked for {_MOST_STEPS} keys and opened nothing")
 
 
 def _check_processor(theirs: str, name: str) -> None:
@@ -386,9 +393,8 @@ def _check_processor(theirs: str, name: str) -> None:
         )
 
 
-def _check(same: bool, what: str) -> None:
-    if not same:
-        raise IntegrityError(
-            f"another process of this training has {what}; nothing more was spent: start all of "
-            "them from one installation, and go on with --resume"
-        )
+def _unfit(what: str) -> IntegrityError:
+    return IntegrityError(
+        f"another process of this training {what}; nothing more was spent: start all of "
+        "them from one installation, and go on with --resume"
+    )

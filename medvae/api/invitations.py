@@ -65,14 +65,20 @@ def parsed(listen: str) -> tuple[str, int]:
     """
     host, colon, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or not digits or int(port) > 65535:
         raise UsageError(f"--listen is {listen!r}: expected HOST:PORT, such as 10.0.0.1:7443")
-    if host in ("0.0.0.0", "::", "*"):  # noqa: S104  refused, not bound
-        raise UsageError(
-            f"--listen is {listen!r}, which is every address of this machine: name the one by "
-            "which the other machines reach it"
-        )
+    if host == "*":
+        raise everywhere(listen)
     return host, int(port)
+
+
+def everywhere(listen: str) -> UsageError:
+    """The sentence of an address that names no machine."""
+    return UsageError(
+        f"--listen is {listen!r}, which is every address of this machine: name the one by "
+        "which the other machines reach it"
+    )
 
 
 @contextmanager
@@ -102,10 +108,15 @@ def written(path: Path, invitation: Invitation) -> Iterator[None]:
         fileio.shred(path)
 
 
+class UnfinishedError(InputError):
+    """What is there is cut off: an invitation that is being written or removed, or none."""
+
+
 def load(path: Path) -> Invitation:
     """Read an invitation.
 
     Raises:
+        UnfinishedError: it may be one that is not all there yet.
         NotFoundError: no file is there.
         AccessError: others than this account can read it.
         InputError: it is none.
@@ -136,10 +147,12 @@ def load(path: Path) -> Invitation:
         values = {field.name: found[field.name] for field in fields(Invitation)}
         good = all(found[key] == value for key, value in _KIND.items())
         good &= all(type(v) is (int if k == "port" else str) for k, v in values.items())
+        good &= 0 < values["port"] < 1 << 16
     except (ValueError, KeyError, TypeError, RecursionError):
         good = False
     if not good:
-        raise InputError(f"{path} is no invitation of medvae train, or one of another version")
+        kind = InputError if raw.endswith(b"}") else UnfinishedError
+        raise kind(f"{path} is no invitation of medvae train, or one of another version")
     return Invitation(**values)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import queue
 import socket
 import ssl
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from medvae.api import invitations, relay
 from medvae.api.invitations import Invitation
@@ -106,6 +107,8 @@ class FarLink(Link):
 
     def __init__(self, sock: socket.socket, name: str, progress: Progress) -> None:
         self._count: Count | None = None
+        # Held while a turn is taken, so that none is taken of a count that is closed.
+        self._taking = threading.Lock()
         self._how, self._beats = "", _Beats()
         told, ending = partial(notify, progress), lambda: self._how or "its connection is closed"
         super().__init__(sock, name, ending, notify=told, watch=lambda: _Watch(self._beats))
@@ -123,13 +126,21 @@ class FarLink(Link):
         if kind == relay.BEAT:
             self._beats.heard(relay.idle_of(body))
             return None
-        count = self._count
-        if kind != relay.TURN or len(body) != 8 or count is None:
+        if kind != relay.TURN or len(body) != 8:
             raise ValueError("no record of ours")
         (number,) = struct.unpack("<Q", body)
         if number >= _ROUNDS:
             raise ValueError("no round")
-        return struct.pack("<Q", count.take(number))
+        with self._taking:
+            if self._count is None:
+                raise ValueError("no turn is to be had")
+            return struct.pack("<Q", self._count.take(number))
+
+    def close(self) -> None:
+        """Close this end; no turn is given any more, and the count may be closed."""
+        with self._taking:
+            self._count = None
+        super().close()
 
     def ended(self, how: str) -> None:
         """The other end is gone."""
@@ -329,12 +340,25 @@ def joining(asked: Asked, count: int, progress: Progress) -> Iterator[Joining]:
 def _bound(listen: str) -> socket.socket:
     host, port = invitations.parsed(listen)
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        sock = socket.create_server((host, port), family=family)
-    except OSError as error:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        # "0" and "::0" are others of its spellings.
+        if _is_everywhere(str(address[0])):
+            raise invitations.everywhere(listen)
+        sock = socket.create_server(cast("tuple[str, int]", address), family=family)
+    except (OSError, UnicodeError) as error:
         raise AccessError(
-            f"nothing can listen at --listen {listen} ({error.strerror or error}): give an address "
+            f"nothing can listen at --listen {listen} ({_reason(error)}): give an address "
             "of this machine and a port that is free"
         ) from error
     sock.setblocking(False)
     return sock
+
+
+def _is_everywhere(host: str) -> bool:
+    found = ipaddress.ip_address(host)
+    mapped = getattr(found, "ipv4_mapped", None)
+    return found.is_unspecified or (mapped is not None and mapped.is_unspecified)
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return getattr(error, "strerror", None) or "it is no name of a machine"

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from medvae import frames
 from medvae.api import crew, invitations, relay
-from medvae.api.invitations import Invitation
+from medvae.api.invitations import Invitation, UnfinishedError
 from medvae.api.results import WorkResult
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
 from medvae.idle import Watch
@@ -63,7 +63,8 @@ def work(options: WorkOptions) -> WorkResult:
     began = time.monotonic()
     until = began + 60 * options.wait
     path = Path(options.invitation)
-    invitation = _patiently(lambda: invitations.load(path), NotFoundError, until)
+    not_yet = (NotFoundError, UnfinishedError)
+    invitation = _patiently(lambda: invitations.load(path), not_yet, until)
     vault = (default_vault() if options.vault is None else Path(options.vault)).absolute()
     if invitation.store == "local" and not vault.is_dir():
         raise NotFoundError(
@@ -71,12 +72,14 @@ def work(options: WorkOptions) -> WorkResult:
             "vault of the training (--vault)"
         )
     context = invitations.client_context(invitation)
-    sock = _patiently(lambda: _connected(invitation), AccessError, until)
+    sock = _patiently(lambda: _connected(invitation), (AccessError,), until)
     asyncio.run(_work(sock, context, invitation, vault, options))
     return WorkResult(invitation.address, options.processes, time.monotonic() - began)
 
 
-def _patiently(what: Callable[[], Answer], refused: type[MedvaeError], until: float) -> Answer:
+def _patiently(
+    what: Callable[[], Answer], refused: tuple[type[MedvaeError], ...], until: float
+) -> Answer:
     while True:
         try:
             return what()
@@ -89,9 +92,10 @@ def _patiently(what: Callable[[], Answer], refused: type[MedvaeError], until: fl
 def _connected(invitation: Invitation) -> socket.socket:
     try:
         return socket.create_connection((invitation.host, invitation.port), relay.HELLO_SECONDS)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no name of a machine"
         raise AccessError(
-            f"nobody answers at {invitation.address} ({error.strerror or error}): the training has "
+            f"nobody answers at {invitation.address} ({why}): the training has "
             "all its processes, has ended, or its machine cannot be reached from here"
         ) from error
 

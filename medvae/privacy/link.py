@@ -25,6 +25,8 @@ MOST_BODY = 1 << 34
 # Another process that is waited for and uses no processor time for so many seconds is named, and
 # given up.
 NOTIFY, GIVE_UP = 60.0, 1800.0
+# Letters of what another process failed with.
+_TEXT = 2000
 
 
 class Waited(Protocol):
@@ -174,7 +176,7 @@ class Link:
         code = error.exit_code if isinstance(error, MedvaeError) else MedvaeError.exit_code
         kind = "memory" if isinstance(error, MemoryError) else "known" if is_ours else "defect"
         try:
-            frames.send(self._sock, {"error": text[:2000], "code": code, "kind": kind})
+            frames.send(self._sock, {"error": text[:_TEXT], "code": code, "kind": kind})
         except OSError:
             return
 
@@ -217,12 +219,14 @@ class Link:
 
 def failure(head: dict[str, Any], name: str) -> MedvaeError:
     """The error that `Link.fail` sent."""
-    text = str(head["error"])
+    # It may be sent by another machine, and shown on a terminal.
+    text = "".join(one if one.isprintable() else " " for one in str(head["error"])[:_TEXT])
     if head.get("kind") == "memory":
         return AccessError(
             f"{name} ran out of memory; give fewer --workers, or a machine with more, and --resume"
         )
     kinds = {kind.exit_code: kind for kind in MedvaeError.__subclasses__()}
-    if head.get("kind") != "known" or head.get("code") not in kinds:
+    code = head.get("code")
+    if head.get("kind") != "known" or type(code) is not int or code not in kinds:
         return MedvaeError(f"{name} failed: {text}")
-    return kinds[head["code"]](text)
+    return kinds[code](text)

@@ -137,11 +137,11 @@ class FirstRank(_Sharing):
         total, together = sums.copy(), patients
         for link in self._links:
             head, body = link.receive("sum", most=sums.nbytes)
-            values = np.frombuffer(body, "<i8")
             stated = head.get("patients")
-            fits = head["sum"] == what and len(values) == len(sums)
+            fits = head["sum"] == what and len(body) == sums.nbytes
             if not fits or (patients is None) != (stated is None):
                 raise _refused(f"the sum {what} from another process is not that of this run")
+            values = np.frombuffer(body, "<i8")
             if together is not None:
                 if type(stated) is not int or not 0 <= stated <= self.patients:
                     raise _refused(f"the sum {what} from another process has no number of patients")

@@ -22,6 +22,7 @@ from medvae.vault.identity import SUITE, Identity, public_key
 from medvae.vault.naming import check_tenant
 from medvae.vault.providers import UnwrapError
 from medvae.vault.session import Session
+from medvae.vault.slots import slot_context
 from medvae.vault.tenant import Tenant
 
 # A slot, what it is bound to and a public key -> the slot's secret, sealed to that key; None where
@@ -69,12 +70,22 @@ def recipient(tenant: Tenant) -> tuple[str, dict[str, str]]:
 def answer(tenant: Tenant, sealed: bytes, bound: bytes, public: bytes) -> bytes | None:
     """What `Asking` asked for, unwrapped by what opened the tenant here, sealed to `public`.
 
+    None for whatever is no slot of this tenant's key ring: the same identity may open others.
+
     Raises:
         AccessError: the slot holds more than a key.
-        IntegrityError: `public` is no key.
+        IntegrityError: `public` is no key, or the key ring was changed.
     """
+    provider, ring = tenant._session.provider, tenant._session.stored_ring()
+    name = provider.fingerprint()
+    if not any(
+        sealed == epoch.slots.get(name)
+        and bound == slot_context(ring.tenant_id, epoch.number, name)
+        for epoch in ring.epochs
+    ):
+        return None
     try:
-        key = tenant._session.provider.unwrap(sealed, bound)
+        key = provider.unwrap(sealed, bound)
     except UnwrapError:
         return None
     if len(key) > _KEY_BYTES:

@@ -333,7 +333,20 @@ def test_time_before_it_was_waited_for_does_not_count_as_idle() -> None:
 
 @pytest.mark.parametrize(
     "listen",
-    ["", "host", "host:", ":7000", "host:x", "host:65536", "host:²", "0.0.0.0:1", "[::]:1"],
+    [
+        "",
+        "host",
+        "host:",
+        ":7000",
+        "host:x",
+        "host:65536",
+        "host:²",
+        "0.0.0.0:1",
+        "[::]:1",
+        "0:1",
+        "[::0]:1",
+    ]
+    + ["0x0:1", "[::ffff:0.0.0.0]:1", "*:1", "host:" + "9" * 5000],
 )
 def test_an_address_that_is_none_is_refused(tmp_path, listen) -> None:
     with (
@@ -344,10 +357,11 @@ def test_an_address_that_is_none_is_refused(tmp_path, listen) -> None:
     assert not (tmp_path / "in").exists()
 
 
-def test_an_address_of_another_machine_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize("listen", ["192.0.2.1:7000", "x" * 70 + ":7000", "a..b:7000"])
+def test_an_address_of_another_machine_is_refused(tmp_path, listen) -> None:
     with (
         pytest.raises(AccessError, match="nothing can listen"),
-        joining.joining(Asked("192.0.2.1:7000", tmp_path / "in", "local", 1.0), 1, Heard()),
+        joining.joining(Asked(listen, tmp_path / "in", "local", 1.0), 1, Heard()),
     ):
         pass
 
@@ -373,6 +387,7 @@ def test_what_is_no_invitation_is_refused(tmp_path) -> None:
         "[]",
         "{}",
         json.dumps(good | {"port": "1"}),
+        json.dumps(good | {"port": 65536}),
         json.dumps(good | {"format": 2}),
     ):
         path.write_text(text)

@@ -281,3 +281,21 @@ def test_a_stopped_process_that_goes_on_in_time_costs_nothing(stopped) -> None:
     assert len(said) == 1
     # No limit of time is left on the socket.
     assert link._sock.gettimeout() is None
+
+
+@pytest.mark.parametrize("size", [8 * SIZE - 3, 8 * (SIZE - 1), 0])
+def test_a_sum_of_another_length_is_refused(size) -> None:
+    mine, theirs, _ = pair()
+    theirs.send({"sum": "x", "patients": 1}, bytes(size))
+    with pytest.raises(IntegrityError, match="the sum x from another process is not that"):
+        FirstRank([mine], PATIENTS).collect("x", np.zeros(SIZE, np.int64), PATIENTS - 1, 1.0)
+
+
+@pytest.mark.parametrize("code", [[4], {}, "4", True, None, 99])
+def test_a_failure_that_none_of_ours_sends_is_told_as_plain_text(code) -> None:
+    mine, theirs, _ = pair()
+    theirs.send({"error": "\x1b]0;title\x07\u202e" + "x" * 5000, "code": code, "kind": "known"})
+    with pytest.raises(MedvaeError, match="worker process 2 of 2 failed") as caught:
+        mine.receive("sum")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2100

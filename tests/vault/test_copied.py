@@ -11,6 +11,8 @@ from medvae.errors import AccessError, IntegrityError, NotFoundError, UsageError
 from medvae.vault import Tenant, Vault
 from medvae.vault.copied import Copy
 from medvae.vault.follow import Asking, answer, copy_of, follow, recipient, store_of
+from medvae.vault.providers import UnwrapError
+from medvae.vault.slots import wrap_for
 
 NAME = "clinic"
 
@@ -120,6 +122,24 @@ def test_who_asks_with_no_key_is_refused(tenant) -> None:
     with pytest.raises(IntegrityError, match="no public key"):
         answer(tenant, epoch.slots[name], bound, b"x" * 1216 + b"y")
     assert answer(tenant, b"no slot", bound, b"") is None
+
+
+def test_a_process_of_one_training_is_given_no_key_of_another_tenant(tenant, tmp_path) -> None:
+    """One identity opens both."""
+    other = Vault(tmp_path / "vault").create_tenant(
+        "ward", identity=tmp_path / "key", recovery=tmp_path / "spare2"
+    )
+    follow(other.root, "ward", asking(other)).close()
+    with pytest.raises(IntegrityError, match="the key slot of identity"):
+        follow(other.root, "ward", asking(tenant))
+    # Nor a slot that is sealed to it for anything else.
+    asked = asking(tenant)
+    bound = b"another use of the identity"
+    sealed = wrap_for(tenant._session.ring.recipients[0], b"k" * 32, bound)
+    assert tenant._session.provider.unwrap(sealed, bound) == b"k" * 32
+    with pytest.raises(UnwrapError):
+        asked.unwrap(sealed, bound)
+    other.close()
 
 
 def test_a_tenant_in_a_bucket_needs_no_folder(s3: str, tmp_path) -> None:
