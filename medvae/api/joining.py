@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, cast
 
 from medvae.api import invitations, relay
 from medvae.api.invitations import Invitation
-from medvae.errors import AccessError, UsageError
+from medvae.errors import AccessError, MedvaeError, UsageError
 from medvae.privacy.link import Link
 from medvae.privacy.turns import Count, SharedCount
 from medvae.progress import Progress, notify
@@ -145,6 +145,12 @@ class FarLink(Link):
     def ended(self, how: str) -> None:
         """The other end is gone."""
         self._how = how
+
+    def _failed(self, head: dict[str, object]) -> MedvaeError:
+        """As `Link`'s; a path in it is one of the other machine, which is named."""
+        error = super()._failed(head)
+        named = str(error).startswith(self.name)
+        return error if named else type(error)(f"{self.name}: {error}")
 
 
 class Joining:

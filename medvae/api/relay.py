@@ -169,6 +169,8 @@ async def _inward(far: Far, writer: asyncio.StreamWriter, handle: Handle) -> str
             return str(error)
         except ValueError:
             return "it sent what is no record"
+        if writer.is_closing():
+            continue
         with contextlib.suppress(OSError):
             # That the process here is gone is seen by who reads from it.
             writer.write(body)

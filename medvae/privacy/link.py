@@ -93,7 +93,7 @@ class Link:
         except (frames.ClosedError, OSError) as error:
             raise self.lost() from error
         if "error" in head:
-            raise failure(head, self.name)
+            raise self._failed(head)
         if key not in head:
             raise IntegrityError(
                 f"{self.name} sent something else than {key!r}: the processes do not run one "
@@ -206,13 +206,17 @@ class Link:
             "go on with --resume"
         )
 
+    def _failed(self, head: dict[str, object]) -> MedvaeError:
+        """What the other end has sent that it failed with."""
+        return failure(head, self.name)
+
     def _drain(self) -> None:
         """Raise the failure that the other end has sent last, if it sent one."""
         try:
             while True:
                 head, _ = frames.receive(self._sock, MOST_BODY)
                 if "error" in head:
-                    raise failure(head, self.name)
+                    raise self._failed(head)
         except (frames.ClosedError, OSError):
             return
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from medvae import frames
 from medvae.api import crew, joining, relay, working
 from medvae.api.joining import Asked
 from medvae.errors import InputError, IntegrityError, NotFoundError
@@ -75,6 +76,36 @@ def test_no_turn_is_taken_of_a_count_that_is_closed(tmp_path) -> None:
     for one in {fd, number}:
         os.close(one)
     assert victim.read_bytes() == b"something else"
+
+
+def test_a_failure_of_another_machine_names_it(tmp_path) -> None:
+    async def after(far: relay.Far) -> None:
+        head = json.dumps({"error": "there is no vault /x", "code": 7, "kind": "known"}).encode()
+        await far.send(relay.DATA, frames.LENGTHS.pack(len(head), 0) + head)
+        await quiet(far)
+
+    path = tmp_path / "in"
+    with joining.joining(Asked("127.0.0.1:0", path, "local", 1.0), 1, Heard()) as others:
+        (link,) = joined(others, invitation(path), after)
+        with pytest.raises(
+            NotFoundError, match=r"^worker process 2 of 2 \(127.0.0.1\): there is no"
+        ):
+            link.receive("code")
+        link.close()
+
+
+def test_what_comes_after_the_end_is_dropped_without_a_word(tmp_path, caplog) -> None:
+    async def after(far: relay.Far) -> None:
+        while (await far.receive())[0] != relay.END:
+            pass
+        for _ in range(100):
+            await far.send(relay.DATA, bytes(relay.MOST))
+
+    path = tmp_path / "in"
+    with joining.joining(Asked("127.0.0.1:0", path, "local", 1.0), 1, Heard()) as others:
+        (link,) = joined(others, invitation(path), after)
+        link.close()
+    assert caplog.messages == []
 
 
 def test_an_invitation_that_is_being_written_is_waited_for(tmp_path) -> None:
