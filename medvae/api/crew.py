@@ -9,23 +9,15 @@ of other machines join by TLS (`medvae.api.joining`), and are sent the sealed ca
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import platform
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from medvae.api import agreement, processes
 from medvae.api.launched import Launched, launched, peer
-from medvae.errors import IntegrityError, MedvaeError, UsageError
+from medvae.errors import UsageError
 from medvae.progress import SILENT, Progress, notify
 
 if TYPE_CHECKING:
@@ -38,11 +30,9 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
 
 MOST_WORKERS = 256
-FOLLOWER = (sys.executable, "-P", "-m", "medvae.api.follower")
-# What arithmetic may depend on, beside our own code.
-_LIBRARIES = ("numpy", "scipy", "torch")
 _PARTS = ("sealed", "bound", "public")
-_END_SECONDS, _MOST_STEPS = 10.0, 64  # Questions for keys: a process opens an epoch or two.
+# Questions for keys: a process opens an epoch or two.
+_MOST_STEPS = 64
 
 
 class Job(TypedDict):
@@ -54,7 +44,7 @@ class Job(TypedDict):
         run: its name. `config`: settled, as JSON text. `device`: of the first process.
         rank, count, threads: which process it is, of how many, and its threads where it is one
             of the first one's machine.
-        state: digest of all that must be the same (see `state_of`).
+        state: digest of all that must be the same (see `agreement.state_of`).
     """
 
     folder: str
@@ -68,31 +58,6 @@ class Job(TypedDict):
     count: int
     threads: int
     state: str
-
-
-def code() -> str:
-    """Digest of this package's code and of the libraries' versions: it must be one everywhere."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256("".join(map(metadata.version, _LIBRARIES)).encode())
-    for path in sorted(package.rglob("*.py")):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def processor() -> str:
-    """What the last bits of floating-point numbers may depend on beside code and libraries."""
-    import torch
-
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def state_of(plan: bytes, data: bytes, cfg: RunConfig, checkpoint: bytes | None) -> str:
-    """Digest of what the processes of one run must have in common before it begins or goes on."""
-    digest = hashlib.sha256(plan + data)
-    digest.update(json.dumps(cfg.public(), sort_keys=True).encode())
-    digest.update(json.dumps(cfg.compute.model_dump(mode="json"), sort_keys=True).encode())
-    digest.update(hashlib.sha256(checkpoint or b"").digest())
-    return digest.hexdigest()
 
 
 def job(tenant: Tenant, run: RunRecord, cfg: RunConfig, device: str, state: str) -> Job:
@@ -154,13 +119,13 @@ class Crew:
         self._shown = True
         if self._join is None:
             self._threads = torch.get_num_threads()
-            torch.set_num_threads(threads_each(self.count))
+            torch.set_num_threads(processes.threads_each(self.count))
         shared = job | {"count": self.count, "threads": torch.get_num_threads()}
         for rank, link in enumerate(self._links, 1):
             hello, _ = link.receive("code")
-            if hello["code"] != code():
-                raise _unfit("has another version of medvae or of its libraries")
-            _check_processor(str(hello.get("processor")), link.name)
+            if hello["code"] != agreement.code():
+                raise agreement.unfit("has another version of medvae or of its libraries")
+            agreement.check_processor(str(hello.get("processor")), link.name)
             link.send({"job": shared | {"rank": rank}})
         if self._join is not None:
             self._send_copy(tenant, job["run"])
@@ -234,7 +199,8 @@ def gathered(
             yield from _joined(partial(others.links, asked.minutes))
         return
     if own is None:
-        with _started((workers or 1) - 1, progress) as crew:
+        with processes.started((workers or 1) - 1, progress) as links:
+            crew = Crew(links)
             try:
                 yield crew
             finally:
@@ -283,87 +249,6 @@ def _awaited(own: Launched, listener: socket.socket, progress: Progress) -> Iter
             link.close()
 
 
-@contextmanager
-def _started(count: int, progress: Progress) -> Iterator[Crew]:
-    """So many processes of our own, which end with this one, whatever ends it."""
-    links: list[Link] = []
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for number in range(2, count + 2):
-            link, process = _start(number, count + 1, progress)
-            links.append(link)
-            processes.append(process)
-        yield Crew(links)
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_SECONDS)
-    finally:
-        for link in links:
-            link.close()
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def _start(number: int, count: int, progress: Progress) -> tuple[Link, subprocess.Popen[bytes]]:
-    from medvae.privacy.link import Link
-
-    ours, theirs = socket.socketpair()
-    name = f"worker process {number} of {count}"
-    with theirs:
-        try:
-            process = begin((theirs,), (), threads_each(count), name)
-        except MedvaeError:
-            ours.close()
-            raise
-    notified = partial(notify, progress)
-    return Link(ours, name, lambda: ending(process), process.pid, notified), process
-
-
-def begin(
-    ends: Sequence[socket.socket], words: Sequence[str], threads: int, name: str
-) -> subprocess.Popen[bytes]:
-    """A process that follows: `medvae.api.follower` with descriptors of these sockets and words.
-
-    Raises:
-        MedvaeError: it cannot be started.
-    """
-    descriptors = [end.fileno() for end in ends]
-    # The passphrase is not needed there: keys are unwrapped by the first process.
-    environment = {k: v for k, v in os.environ.items() if k != "MEDVAE_PASSPHRASE"}
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
-        **dict.fromkeys(pools, str(threads)),
-    }
-    try:
-        return subprocess.Popen(  # noqa: S603  our own interpreter and module
-            [*FOLLOWER, *map(str, descriptors), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # what it fails with comes over its sockets
-            pass_fds=descriptors,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is this process's, which ends that one
-        )
-    except OSError as error:
-        raise MedvaeError(f"{name} cannot be started ({error.strerror})") from error
-
-
-def threads_each(count: int) -> int:
-    """Threads of each of `count` processes on this machine."""
-    return max(1, (os.cpu_count() or 1) // count)
-
-
-def ending(process: subprocess.Popen[bytes]) -> str:
-    """How a process ended."""
-    try:
-        code = process.wait(_END_SECONDS)
-    except subprocess.TimeoutExpired:
-        return "its socket is closed"
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-
 def _unwrap_until_ready(tenant: Tenant, link: Link, state: str) -> None:
     """Unwrap keys for a process until it has opened the tenant and says what it sees."""
     from medvae.vault.follow import answer
@@ -372,29 +257,14 @@ def _unwrap_until_ready(tenant: Tenant, link: Link, state: str) -> None:
         message, _ = link.receive("step")
         if message["step"] == "ready":
             if message.get("state") != state:
-                raise _unfit("has another plan, data set or checkpoint")
+                raise agreement.unfit("has another plan, data set or checkpoint")
             return
         try:
             sealed, bound, public = (bytes.fromhex(message[part]) for part in _PARTS)
         except (KeyError, TypeError, ValueError) as error:
-            raise _unfit("asked for a key in a way that none of this version does") from error
+            raise agreement.unfit(
+                "asked for a key in a way that none of this version does"
+            ) from error
         key = answer(tenant, sealed, bound, public)
         link.send({"unwrapped": None if key is None else key.hex()})
-    raise _unfit(f"asked for {_MOST_STEPS} keys and opened nothing")
-
-
-def _check_processor(theirs: str, name: str) -> None:
-    """Refuse a machine whose floating-point numbers may be rounded otherwise."""
-    if theirs != processor():
-        raise UsageError(
-            f"{name} runs on a processor of another kind ({theirs[:60]!r}, here "
-            f"{processor()!r}): the model would depend on who measured whom; nothing was spent: "
-            "use machines of one kind, and go on with --resume"
-        )
-
-
-def _unfit(what: str) -> IntegrityError:
-    return IntegrityError(
-        f"another process of this training {what}; nothing more was spent: start all of "
-        "them from one installation, and go on with --resume"
-    )
+    raise agreement.unfit(f"asked for {_MOST_STEPS} keys and opened nothing")

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from medvae.api import crew
+from medvae.api import agreement
 from medvae.api.launched import launched
 from medvae.errors import AccessError, MedvaeError
 from medvae.progress import SILENT
 
 if TYPE_CHECKING:
+    from medvae.api.crew import Job
     from medvae.privacy.link import Link
     from medvae.privacy.turns import Count
     from medvae.vault import Tenant
@@ -104,10 +105,10 @@ def _serve(link: Link, elsewhere: Elsewhere | None = None) -> None:
     over = threading.Event()
     threading.Thread(target=_end_with, args=(link, over), daemon=True).start()
     try:
-        link.send({"code": crew.code(), "processor": crew.processor()})
+        link.send({"code": agreement.code(), "processor": agreement.processor()})
         job, _ = link.receive("job")
         if job["job"] is not None:
-            _work(link, cast("crew.Job", job["job"]), elsewhere)
+            _work(link, cast("Job", job["job"]), elsewhere)
         link.receive("end")
         over.set()
         link.send({"bye": True})
@@ -127,7 +128,7 @@ def _end_with(link: Link, over: threading.Event) -> None:
         os._exit(_INTERRUPTED)
 
 
-def _work(link: Link, job: crew.Job, elsewhere: Elsewhere | None) -> None:
+def _work(link: Link, job: Job, elsewhere: Elsewhere | None) -> None:
     """Open the share, and train in step with the first process."""
     import json
 
@@ -149,7 +150,7 @@ def _work(link: Link, job: crew.Job, elsewhere: Elsewhere | None) -> None:
     key = runs.run_key(tenant, run, plan, manifest)
     init, anatomy = runs.init(tenant, run["init"], cfg, plan), anatomy_choice.of_run(tenant, cfg)
     saved = TenantCheckpoint(tenant, run["name"]).load()
-    state = crew.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
+    state = agreement.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
     link.send({"step": "ready", "state": state})
     with _turns(link, elsewhere) as turns:
         ranks = OtherRank(link, job["rank"], job["count"], plan.patients, turns)
@@ -188,7 +189,7 @@ def _turns(link: Link, elsewhere: Elsewhere | None) -> Iterator[Count]:
     yield AskedCount(ask)
 
 
-def _open(link: Link, job: crew.Job, elsewhere: Elsewhere | None) -> Tenant:
+def _open(link: Link, job: Job, elsewhere: Elsewhere | None) -> Tenant:
     from medvae.vault.follow import Asking, follow
 
     def ask(sealed: bytes, bound: bytes, public: bytes) -> bytes | None:

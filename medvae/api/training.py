@@ -9,7 +9,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from medvae import space
-from medvae.api import anatomy_choice, cost, crew, datasets, integrity, planning, runs, settle
+from medvae.api import (
+    agreement,
+    anatomy_choice,
+    cost,
+    crew,
+    datasets,
+    integrity,
+    planning,
+    runs,
+    settle,
+)
 from medvae.api.accounts import ledger
 from medvae.api.coverage import cut_off
 from medvae.api.device import pick
@@ -119,7 +129,7 @@ def _train(
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
     checkpoint = TenantCheckpoint(tenant, run["name"])
-    state = crew.state_of(planned.digest(), datasets.digest(manifest), cfg, checkpoint.load())
+    state = agreement.state_of(planned.digest(), datasets.digest(manifest), cfg, checkpoint.load())
     ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), planned.patients)
     unusable = patients.check(progress, ranks)
     ledger(tenant).debit(run["id"], planned, patients.subjects, run["dataset"])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medvae import frames
-from medvae.api import crew, invitations, relay
+from medvae.api import crew, invitations, processes, relay
 from medvae.api.invitations import Invitation, UnfinishedError
 from medvae.api.results import WorkResult
 from medvae.errors import AccessError, IntegrityError, MedvaeError, NotFoundError, UsageError
@@ -116,7 +116,7 @@ async def _work(
         members.append(_Member(far, invitation, name))
     many = "1 process" if len(members) == 1 else f"{len(members)} processes"
     notify(options.progress, f"{many} joined the training at {invitation.address}")
-    threads = crew.threads_each(len(members))
+    threads = processes.threads_each(len(members))
     begun = [asyncio.create_task(one.serve(vault, threads)) for one in members]
     try:
         await asyncio.gather(*begun)
@@ -174,7 +174,7 @@ class _Member:
         ours, side = socket.socketpair()
         with link, side:
             words = (str(threads), self._invitation.store, str(vault))
-            process = crew.begin((link, side), words, threads, self._name)
+            process = processes.begin((link, side), words, threads, self._name)
         self._process = process
         asked = asyncio.create_task(self._ask(ours))
         try:
@@ -198,7 +198,7 @@ class _Member:
         if self._told is not None:
             return 0, failure(self._told, self._name)
         if self._far_end is None:
-            how = crew.ending(self._process)
+            how = processes.ending(self._process)
             return 1, AccessError(f"{self._name} has ended ({how}), and with it the training")
         why = f" ({self._far_end})" if self._far_end else ""
         return 2, AccessError(
@@ -235,7 +235,7 @@ class _Member:
         """How the process ended, for the other machine."""
         assert self._process is not None
         await self._over()
-        return "" if self._process.returncode == 0 else crew.ending(self._process)
+        return "" if self._process.returncode == 0 else processes.ending(self._process)
 
     async def _over(self) -> None:
         """Return when the process has ended by itself, or in a while."""

@@ -19,7 +19,7 @@ from medvae.privacy.link import Link
 from medvae.privacy.turns import SharedCount
 from medvae.vault import Vault
 from medvae.vault.certificates import issue
-from tests.cli.test_joining import HOUR, Heard, invitation, joined, of, quiet
+from tests.cli.joiners import HOUR, Heard, invitation, joined, of, quiet
 
 NOTHING = {"step": "unwrap", "sealed": "00", "bound": "00", "public": "00"}
 

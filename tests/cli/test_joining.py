@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from medvae.api import invitations, joining, relay, working
 from medvae.api.invitations import Invitation
 from medvae.api.joining import Asked, Joining
-from medvae.errors import AccessError, InputError, IntegrityError, NotFoundError, UsageError
-from medvae.privacy.link import Link
+from medvae.errors import AccessError, IntegrityError, UsageError
 from medvae.privacy.turns import SharedCount
-from medvae.progress import Silent
-from medvae.vault.certificates import Certificates, issue
-
-HOUR = timedelta(hours=1)
-
-
-class Heard(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def notify(self, sentence: str) -> None:
-        self.said.append(sentence)
-
-
-def invitation(path: Path) -> Invitation:
-    return invitations.load(path)
-
-
-async def come(found: Invitation) -> relay.Far:
-    """Join as `medvae work` does."""
-    sock = socket.create_connection((found.host, found.port))
-    return await working._joined(sock, invitations.client_context(found), found)
-
-
-def joined(others: Joining, found: Invitation, after: Callable[[relay.Far], Any]) -> list[Link]:
-    """The links of a training that one has joined, which then does what `after` says."""
-
-    async def other() -> None:
-        far = await come(found)
-        await after(far)
-        await far.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(other()), daemon=True)
-    thread.start()
-    return others.links(1.0)
+from medvae.vault.certificates import issue
+from tests.cli.joiners import HOUR, Heard, come, invitation, joined, of, quiet, tls, with_
 
 
 def plain(found: Invitation, seconds: float) -> None:
@@ -76,24 +36,6 @@ def silent(found: Invitation, seconds: float) -> None:
         for byte in b"\x16\x03\x01\x02\x00" * 100:
             sock.sendall(bytes([byte]))
             time.sleep(seconds / 5)
-
-
-def tls(found: Invitation, context: ssl.SSLContext) -> None:
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection((found.host, found.port)) as sock,
-        context.wrap_socket(sock) as secure,
-    ):
-        secure.sendall(struct.pack("<cI", relay.HELLO, len(relay.GREETING)) + relay.GREETING)
-        while secure.recv(100):
-            raise AssertionError("let in")
-
-
-def with_(certificate: str, key: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with invitations._in_memory((certificate + key).encode()) as path:
-        context.load_cert_chain(path)
-    return context
 
 
 def old(found: Invitation, seconds: float) -> None:
@@ -159,16 +101,6 @@ def test_a_stranger_is_dropped_and_ends_nothing(tmp_path, monkeypatch, stranger)
     assert any("has joined; all are here" in one for one in heard.said)
 
 
-async def quiet(far: relay.Far) -> None:
-    while True:
-        try:
-            kind, _ = await far.receive()
-        except relay.EndedError:
-            return
-        if kind == relay.END:
-            return
-
-
 @pytest.mark.parametrize(("valid", "dropped"), [(-1.5 * HOUR, 1), (HOUR, 0)])
 def test_an_expired_certificate_is_dropped(valid, dropped) -> None:
     # Good until half an hour ago, with the hour by which clocks may differ.
@@ -191,11 +123,6 @@ def test_an_expired_certificate_is_dropped(valid, dropped) -> None:
         others.close()
     assert let_in == (not dropped)
     assert others._joined == 1 - dropped
-
-
-def of(made: Certificates, host: str, port: int) -> Invitation:
-    pems = (made.authority, made.server, made.client, made.client_key)
-    return Invitation(host, port, "local", *(pem.decode() for pem in pems))
 
 
 @pytest.mark.parametrize("which", ["authority", "server"])
@@ -230,29 +157,6 @@ def test_nobody_joins_when_all_have_and_the_invitation_is_gone(tmp_path) -> None
         path.write_text("another's")
         link.close()
     assert path.read_text() == "another's"
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_the_invitation_goes_whatever_ends_the_training(tmp_path, error) -> None:
-    path = tmp_path / "in"
-
-    def training() -> None:
-        with joining.joining(Asked("127.0.0.1:0", path, "local", 1.0), 1, Heard()):
-            assert path.exists()
-            raise error
-
-    with pytest.raises(error):
-        training()
-    assert not path.exists()
-
-
-def asked_for_turns(numbers: list[int]) -> Callable[[relay.Far], Any]:
-    async def after(far: relay.Far) -> None:
-        for number in numbers:
-            await far.send(relay.TURN, struct.pack("<Q", number))
-        await quiet(far)
-
-    return after
 
 
 @pytest.mark.parametrize(
@@ -364,50 +268,6 @@ def test_an_address_of_another_machine_is_refused(tmp_path, listen) -> None:
         joining.joining(Asked(listen, tmp_path / "in", "local", 1.0), 1, Heard()),
     ):
         pass
-
-
-def test_an_invitation_that_is_there_is_left_alone(tmp_path) -> None:
-    path = tmp_path / "in"
-    path.write_text("somebody's")
-    with (
-        pytest.raises(UsageError, match="is there already"),
-        joining.joining(Asked("127.0.0.1:0", path, "local", 1.0), 1, Heard()),
-    ):
-        pass
-    assert path.read_text() == "somebody's"
-
-
-def test_what_is_no_invitation_is_refused(tmp_path) -> None:
-    path = tmp_path / "in"
-    with pytest.raises(NotFoundError, match="there is no invitation"):
-        invitations.load(path)
-    good = {"medvae": "invitation", "format": 1} | vars(of(issue(HOUR), "h", 1))
-    for text in (
-        "",
-        "[]",
-        "{}",
-        json.dumps(good | {"port": "1"}),
-        json.dumps(good | {"port": 65536}),
-        json.dumps(good | {"format": 2}),
-    ):
-        path.write_text(text)
-        path.chmod(0o600)
-        with pytest.raises(InputError, match="is no invitation"):
-            invitations.load(path)
-    path.write_text(json.dumps(good))
-    assert invitations.load(path).address == "h:1"
-    path.chmod(0o640)
-    with pytest.raises(AccessError, match="open to other accounts"):
-        invitations.load(path)
-    path.chmod(0o600)
-    (tmp_path / "link").symlink_to(path)
-    with pytest.raises(AccessError, match="cannot be read"):
-        invitations.load(tmp_path / "link")
-    (tmp_path / "folder").mkdir(mode=0o700)
-    with pytest.raises(InputError, match="no plain file"):
-        invitations.load(tmp_path / "folder")
-    with pytest.raises(InputError, match="no certificates"):
-        invitations.client_context(Invitation(**(vars(of(issue(HOUR), "h", 1)) | {"key": "x"})))
 
 
 @pytest.fixture(autouse=True)

@@ -68,8 +68,8 @@ def worker(invitation: Path, vault: Path, *words: str, patch: str = "") -> subpr
         follower = f"{patch}\nfrom medvae.api import follower\nfollower.main()"
         launched = (sys.executable, "-P", "-c", follower)
         code = (
-            "from medvae.api import crew\nfrom medvae.cli.main import main\n"
-            f"crew.FOLLOWER = {launched!r}\nmain({line!r})"
+            "from medvae.api import processes\nfrom medvae.cli.main import main\n"
+            f"processes.FOLLOWER = {launched!r}\nmain({line!r})"
         )
         program = [sys.executable, "-c", code]
     return subprocess.Popen(
@@ -193,9 +193,9 @@ def collect(self, what, sums, patients=None, reach=0.0):
     return honest(self, what, sums if patients is None else sums + (1 << 50), patients, reach)
 OtherRank.collect = collect
 """
-CODE = "from medvae.api import crew; crew.code = lambda: '0' * 64"
-PLAN = "from medvae.api import crew; crew.state_of = lambda *_: '0' * 64"
-CPU = "from medvae.api import crew; crew.processor = lambda: 'riscv64 DEFAULT'"
+CODE = "from medvae.api import agreement; agreement.code = lambda: '0' * 64"
+PLAN = "from medvae.api import agreement; agreement.state_of = lambda *_: '0' * 64"
+CPU = "from medvae.api import agreement; agreement.processor = lambda: 'riscv64 DEFAULT'"
 
 
 @pytest.mark.parametrize(

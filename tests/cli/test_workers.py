@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import medvae
-from medvae.api import crew
+from medvae.api import agreement, crew
 from medvae.errors import UsageError
 from medvae.model import Artifact
 from tests.anatomy.cohorts import SPACING, picture
@@ -212,7 +212,7 @@ def test_a_process_that_does_not_fit_is_refused_before_the_debit(
     begun, tmp_path, monkeypatch, what, said
 ) -> None:
     place = copied(begun, tmp_path / "v")
-    monkeypatch.setattr(crew, what, lambda *_: "0" * 64)
+    monkeypatch.setattr(agreement, what, lambda *_: "0" * 64)
     before = torch.get_num_threads()
     torch.set_num_threads(7)
     refused = Clinic(place)(*TRAIN, "--resume", "--workers=2", ok=False, small=False)
