@@ -187,7 +187,7 @@ CONTRACT = {
     "volumes",
     results.RepairReport: "objects lost quarantined",
     results.SubjectErasure: "subject datasets volumes models",
-    results.WorkResult: "address processes seconds",
+    results.WorkResult: "address processes refused seconds",
     results.TrainResult: "model epsilon delta steps dataset seconds notes",
 }
 

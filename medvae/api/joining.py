@@ -13,33 +13,33 @@ import ipaddress
 import queue
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from medvae.api import invitations, relay
+from medvae.api.far_link import FarLink
+from medvae.api.handshakes import MOST, Handshakes
 from medvae.api.invitations import Invitation
-from medvae.errors import AccessError, MedvaeError, UsageError
+from medvae.errors import AccessError, UsageError
 from medvae.privacy.link import Link
-from medvae.privacy.turns import Count, SharedCount
 from medvae.progress import Progress, notify
 
 if TYPE_CHECKING:
     from medvae.options.train import TrainOptions
     from medvae.vault import Tenant
 
-# So many may be at their handshake at a time, and as many are accepted in a second.
-_PENDING, _PER_SECOND = 64, 50
+# So many are accepted in a second.
+_PER_SECOND = 50
+# What is answered to who was invited and comes too late; then the connection is closed.
+FULL = b"all its processes have joined"
 # So many notes say who was dropped; the others are counted.
 _NOTES = 5
-_ROUNDS = 1 << 20
 _MOST_MINUTES = 7 * 24 * 60.0
 _POLL = 0.2
 
@@ -77,82 +77,6 @@ def asked(tenant: Tenant, options: TrainOptions) -> Asked | None:
     return Asked(options.listen, Path(options.invitation), store_of(tenant), options.wait)
 
 
-class _Beats:
-    """What a process of another machine says of itself."""
-
-    def __init__(self) -> None:
-        self._idle, self._at = 0.0, time.monotonic()
-
-    def heard(self, idle: float) -> None:
-        """idle: seconds for which it has used no processor time."""
-        self._idle, self._at = idle, time.monotonic()
-
-    def idle(self) -> float:
-        """Seconds since it worked, as far as is known here."""
-        return self._idle + time.monotonic() - self._at
-
-
-class _Watch:
-    """How long it has done nothing while it was waited for: before, it may have had to wait."""
-
-    def __init__(self, beats: _Beats) -> None:
-        self._beats, self._since = beats, time.monotonic()
-
-    def idle(self) -> float:
-        return min(self._beats.idle(), time.monotonic() - self._since)
-
-
-class FarLink(Link):
-    """A link to a process of another machine, which asks for its turns."""
-
-    def __init__(self, sock: socket.socket, name: str, progress: Progress) -> None:
-        self._count: Count | None = None
-        # Held while a turn is taken, so that none is taken of a count that is closed.
-        self._taking = threading.Lock()
-        self._how, self._beats = "", _Beats()
-        told, ending = partial(notify, progress), lambda: self._how or "its connection is closed"
-        super().__init__(sock, name, ending, notify=told, watch=lambda: _Watch(self._beats))
-
-    def give(self, count: SharedCount) -> None:
-        """Take turns from this count for the other process.
-
-        It must be the very one that this process takes from: a lock on its file would not hold two
-        of one process apart.
-        """
-        self._count = count
-
-    def handle(self, kind: bytes, body: bytes) -> bytes | None:
-        """A turn that is asked for, or a beat. ValueError: neither."""
-        if kind == relay.BEAT:
-            self._beats.heard(relay.idle_of(body))
-            return None
-        if kind != relay.TURN or len(body) != 8:
-            raise ValueError("no record of ours")
-        (number,) = struct.unpack("<Q", body)
-        if number >= _ROUNDS:
-            raise ValueError("no round")
-        with self._taking:
-            if self._count is None:
-                raise ValueError("no turn is to be had")
-            return struct.pack("<Q", self._count.take(number))
-
-    def close(self) -> None:
-        """Close this end; no turn is given any more, and the count may be closed."""
-        with self._taking:
-            self._count = None
-        super().close()
-
-    def ended(self, how: str) -> None:
-        """The other end is gone."""
-        self._how = how
-
-    def _failed(self, head: dict[str, object]) -> MedvaeError:
-        """As `Link`'s; a path in it is one of the other machine, which is named."""
-        error = super()._failed(head)
-        named = str(error).startswith(self.name)
-        return error if named else type(error)(f"{self.name}: {error}")
-
-
 class Joining:
     """Processes that join, and those who have; made by `joining`."""
 
@@ -168,7 +92,8 @@ class Joining:
         self._listener, self._context = listener, context
         self._count, self._progress, self._full = count, progress, full
         self._come: queue.SimpleQueue[str | Link] = queue.SimpleQueue()
-        self._joined = self._dropped = self._pending = 0
+        self._joined = self._dropped = self._certified = 0
+        self._handshakes = Handshakes()
         self._links: list[Link] = []
         self._over = asyncio.Event()
         self._greeting: set[asyncio.Task[None]] = set()
@@ -244,34 +169,20 @@ class Joining:
                     self._drop("somewhere", error.strerror or str(error))
                     continue
                 host = str(address[0])
-                if self._pending >= _PENDING:
-                    sock.close()
-                    self._drop(host, "too many were there at a time")
-                    continue
                 task = asyncio.create_task(self._greet(sock, host))
+                self._handshakes.add(task, host)
                 self._greeting.add(task)
                 task.add_done_callback(self._greeting.discard)
 
     async def _greet(self, sock: socket.socket, host: str) -> None:
         """Let one in that shows a certificate of this training, and carry its link."""
-        self._pending += 1
-        far: relay.Far | None = None
-        try:
-            async with asyncio.timeout(relay.HELLO_SECONDS):
-                far = await relay.Far.over(sock, self._context, server=True)
-                if await far.receive() != (relay.HELLO, relay.GREETING):
-                    raise relay.EndedError("it is of another version")
-        except (OSError, TimeoutError, relay.EndedError):
-            self._drop(host, "it showed no certificate of this training, or was too slow")
-            if far is None:
-                sock.close()
-            else:
-                await far.close()
+        far = await self._certificate_shown(sock, host)
+        if far is None or not await self._greeted(far, host):
             return
-        finally:
-            self._pending -= 1
         if self._joined == self._count:
             self._drop(host, "all processes had joined")
+            with contextlib.suppress(relay.EndedError):
+                await far.send(relay.END, FULL)
             await far.close()
             return
         # No await since it was looked at: no two take one place.
@@ -280,6 +191,42 @@ class Joining:
             self._accepting.cancel()
         name = f"worker process {self._joined + 1} of {self._count + 1} ({host})"
         await self._carry(far, name)
+
+    async def _certificate_shown(self, sock: socket.socket, host: str) -> relay.Far | None:
+        """TLS with one that shows a certificate of this training; None, once it is dropped."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await relay.Far.over(sock, self._context, server=True)
+        except (OSError, TimeoutError):
+            self._drop(host, "it showed no certificate of this training, or was too slow")
+        except asyncio.CancelledError:
+            # Its place was given to another, or the training is over.
+            self._drop(host, "it showed no certificate before as many others came as may wait")
+            raise
+        finally:
+            self._handshakes.remove(task)
+        sock.close()
+        return None
+
+    async def _greeted(self, far: relay.Far, host: str) -> bool:
+        """Whether one with a certificate runs this version; False, once it is dropped."""
+        why = "it said nothing that this version does, or was too slow"
+        self._certified += 1
+        try:
+            if self._certified > MOST:
+                why = "too many with a certificate of this training were there at a time"
+                raise relay.EndedError(why)
+            async with asyncio.timeout(relay.HELLO_SECONDS):
+                if await far.receive() == (relay.HELLO, relay.GREETING):
+                    return True
+        except (OSError, TimeoutError, relay.EndedError):
+            pass
+        finally:
+            self._certified -= 1
+        self._drop(host, why)
+        await far.close()
+        return False
 
     async def _carry(self, far: relay.Far, name: str) -> None:
         ours, near = socket.socketpair()

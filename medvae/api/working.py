@@ -29,6 +29,8 @@ from medvae.options.work import WorkOptions
 from medvae.progress import notify
 
 _POLL = 0.5
+# A connection that lost its place to others before it could show its certificate tries again.
+_TRIES = 5
 Answer = TypeVar("Answer")
 
 
@@ -73,8 +75,9 @@ def work(options: WorkOptions) -> WorkResult:
         )
     context = invitations.client_context(invitation)
     sock = _patiently(lambda: _connected(invitation), (AccessError,), until)
-    asyncio.run(_work(sock, context, invitation, vault, options))
-    return WorkResult(invitation.address, options.processes, time.monotonic() - began)
+    count = asyncio.run(_work(sock, context, invitation, vault, options))
+    refused = options.processes - count
+    return WorkResult(invitation.address, count, refused, time.monotonic() - began)
 
 
 def _patiently(
@@ -106,15 +109,23 @@ async def _work(
     invitation: Invitation,
     vault: Path,
     options: WorkOptions,
-) -> None:
-    members = []
-    for number in range(1, options.processes + 1):
-        if number > 1:
-            sock = await asyncio.to_thread(_connected, invitation)
-        far = await _joined(sock, context, invitation)
-        name = f"process {number} of {options.processes} of this machine"
-        members.append(_Member(far, invitation, name))
-    many = "1 process" if len(members) == 1 else f"{len(members)} processes"
+) -> int:
+    """Take part with as many processes as are let in; returns how many these were."""
+    connections = [await _let_in(sock, context, invitation)]
+    while len(connections) < options.processes:
+        try:
+            more = await asyncio.to_thread(_connected, invitation)
+            connections.append(await _let_in(more, context, invitation))
+        except AccessError as error:
+            # Those who are in stay in: the training may have no place for more.
+            surplus = _many(options.processes - len(connections))
+            notify(options.progress, f"{surplus} of {options.processes} cannot take part: {error}")
+            break
+    many = _many(len(connections))
+    members = [
+        _Member(far, invitation, f"process {number} of {many} of this machine")
+        for number, far in enumerate(connections, 1)
+    ]
     notify(options.progress, f"{many} joined the training at {invitation.address}")
     threads = processes.threads_each(len(members))
     begun = [asyncio.create_task(one.serve(vault, threads)) for one in members]
@@ -128,6 +139,28 @@ async def _work(
     # What went wrong here says more than that all ended.
     for failure in sorted((f for f in failures if f is not None), key=lambda f: f[0]):
         raise failure[1]
+    return len(members)
+
+
+def _many(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+async def _let_in(
+    sock: socket.socket, context: ssl.SSLContext, invitation: Invitation
+) -> relay.Far:
+    """As `_joined`, and once more where the connection was cut before an answer."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await _joined(sock, context, invitation)
+        except _CutOffError:
+            await asyncio.sleep(_POLL)
+        sock = await asyncio.to_thread(_connected, invitation)
+    return await _joined(sock, context, invitation)
+
+
+class _CutOffError(AccessError):
+    """The connection has ended without a word, as when others took its place."""
 
 
 async def _joined(
@@ -143,15 +176,25 @@ async def _joined(
                 await far.close()
                 raise
             await far.send(relay.HELLO, relay.GREETING)
-            if await far.receive() == (relay.HELLO, relay.GREETING):
+            kind, body = await far.receive()
+            if (kind, body) == (relay.HELLO, relay.GREETING):
                 return far
+            await far.close()
+            if kind == relay.END:
+                raise AccessError(
+                    f"the training at {invitation.address} takes no more processes: "
+                    f"{relay.printable(body)}"
+                )
     except ssl.SSLCertVerificationError as error:
         raise IntegrityError(
             f"whoever answers at {invitation.address} is not the first process of the training "
             "that this invitation is of, or the invitation has expired: nothing was sent"
         ) from error
     except (OSError, TimeoutError, relay.EndedError) as error:
-        raise AccessError(
+        # A certificate that is refused is refused by a word of TLS.
+        refused = isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError)
+        kind_of = AccessError if refused or isinstance(error, TimeoutError) else _CutOffError
+        raise kind_of(
             f"the first process at {invitation.address} did not let this one in: the invitation is "
             "of another training or has expired, or all processes have joined"
         ) from error

@@ -129,12 +129,14 @@ def test_another_machine_makes_the_same_model_and_nothing_readable_travels(
         through, tap = place / "through", tmp_path / "tap"
         through.write_text(json.dumps(found | {"port": between.port}))
         through.chmod(0o600)
-        working = worker(through, vault, patch=TAPPED % str(tap))
+        # There is a place for one of them, and the training goes on without the others.
+        working = worker(through, vault, "--processes", "3", patch=TAPPED % str(tap))
         code, out, err = finished(leading)
         assert code == 0, err
         done, said, told = finished(working)
     assert done == 0, told
-    assert json.loads(said)["processes"] == 1
+    assert [json.loads(said)[key] for key in ("processes", "refused")] == [1, 2]
+    assert "2 processes of 3 cannot take part" in told
     assert json.loads(out)["model"] == "own"
     assert "worker process 2 of 2 (127.0.0.1) has joined; all are here" in err
     assert not path.exists()

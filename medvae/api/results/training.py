@@ -186,11 +186,13 @@ class WorkResult(Result):
     Attributes:
         address: of its first process.
         processes: of this machine that took part.
+        refused: more that were asked for, for which the training had no place.
         seconds: from the call to the end.
     """
 
     address: str
     processes: int
+    refused: int
     seconds: float
 
 

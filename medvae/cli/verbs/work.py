@@ -20,5 +20,9 @@ def run(options: WorkOptions) -> None:
     with progress() as bar:
         result = work(**(arguments(options, bar) | {"vault": settings.vault_path}))
     many = "1 process" if result.processes == 1 else f"{result.processes} processes"
+    refused = f" ({result.refused} more found no place)" if result.refused else ""
     took = duration(result.seconds)
-    show(result, [f"The training at {result.address} is done; {many} took part, for {took}."])
+    show(
+        result,
+        [f"The training at {result.address} is done; {many} took part{refused}, for {took}."],
+    )
