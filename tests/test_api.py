@@ -161,7 +161,7 @@ def test_an_unbounded_leak_is_text_in_json() -> None:
 CONTRACT = {
     results.Anchor: "anchor file tenant sequence head time",
     results.AnatomyList: "anatomy entries",
-    results.AuditResult: "passed findings not_run not_attacked power model members against",
+    results.AuditResult: "attacks passed findings not_run not_attacked power model members against",
     results.Budget: "limit spent remaining delta events",
     results.Compression: "model source weights prune bytes_before bytes_after volumes",
     results.DatasetDetail: "dataset version subjects volumes masks modality shape spacing versions",

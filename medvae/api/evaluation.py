@@ -245,11 +245,14 @@ def audit(
         anatomy=anatomy_choice.of_model(context.tenant, artifact),
         progress=progress,
     )
-    context.tenant.record("audit", model=model, dataset=ref, passed=report.passed)
+    # An audit that left an attack out is not to be read as one that did not.
+    left_out = list(report.attacks["not_run"])
+    context.tenant.record("audit", model=model, dataset=ref, passed=report.passed, not_run=left_out)
     return AuditResult(
         model=model,
         members=ref,
         against=against,
+        attacks=report.attacks,
         passed=report.passed,
         findings=tuple(Finding(**vars(finding)) for finding in report.findings),
         not_run=report.not_run,

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+# Every attack there is, by the name of its finding.
+ATTACKS = ("whole copies", "copied parts", "noise", "closest record", "membership")
 # Up to this many on a side, a p-value is exact.
 _EXACT = 200
 
@@ -42,7 +44,7 @@ class Report:
 
     Attributes:
         findings: of the attacks that were run.
-        not_run: attacks that these data do not allow, with the reason.
+        not_run: attacks that these data do not allow, each as its name, a colon and the reason.
         not_attacked: parts of the model that no attack covers, with the reason.
     """
 
@@ -55,10 +57,20 @@ class Report:
         """No attack that was run succeeded; False when none was run."""
         return bool(self.findings) and all(finding.passed for finding in self.findings)
 
+    @property
+    def attacks(self) -> dict[str, tuple[str, ...]]:
+        """Names of the attacks that were "run" and of those that were "not_run": all there are."""
+        names = {finding.name for finding in self.findings}
+        return {
+            "run": tuple(name for name in ATTACKS if name in names),
+            "not_run": tuple(name for name in ATTACKS if name not in names),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """JSON values for the command line."""
         return {
             "passed": self.passed,
+            "attacks": {key: list(names) for key, names in self.attacks.items()},
             "findings": [asdict(finding) for finding in self.findings],
             "not_run": list(self.not_run),
             "not_attacked": list(self.not_attacked),

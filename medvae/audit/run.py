@@ -75,7 +75,7 @@ def audit(
     if n_others >= FEWEST:
         findings.append(closest_record(generated, real, unseen))
     classes = {**inside.classes(), **outside.classes()}
-    reason = _reason(means, real, unseen, n_others, classes)
+    reason = _no_membership(means, real, unseen, n_others, classes)
     if reason is None and means is not None and plan is not None:
         progress.start("membership", 1)
         outcome = membership(means, plan, inside, outside)
@@ -84,7 +84,12 @@ def audit(
             findings.append(outcome)
         else:
             reason = outcome
-    return Report(tuple(findings), (reason,) if reason else (), _not_attacked(plan, means))
+    not_run = [reason] if reason else []
+    if n_others < FEWEST:
+        not_run.append(f"closest record: {_few(n_others)}")
+    if noise is None:
+        not_run.append("noise: the model stores no mean exactly as it was released")
+    return Report(tuple(findings), tuple(not_run), _not_attacked(plan, means))
 
 
 def _plan(model: Artifact | None) -> Plan | None:
@@ -108,7 +113,7 @@ def gridded(pairs: Iterable[tuple[str, Volume]], data: DataConfig) -> Iterator[t
             continue
 
 
-def _reason(
+def _no_membership(
     means: Means | None,
     real: Embedded,
     unseen: Embedded,
@@ -117,10 +122,7 @@ def _reason(
 ) -> str | None:
     """Why membership cannot be measured; None where it can be."""
     if n_others < FEWEST:
-        return (
-            f"membership: needs at least {FEWEST} patients that the model never saw "
-            f"(--against), and {n_others} were given; nothing here measures it without them"
-        )
+        return f"membership: {_few(n_others)}; nothing here measures it without them"
     if means is None or not means.by_name:
         return "membership: there is no released mean of a model to attack"
     if other_kind(real, unseen, classes):
@@ -130,6 +132,13 @@ def _reason(
             "patients of the same scanner and protocol"
         )
     return None
+
+
+def _few(n_others: int) -> str:
+    return (
+        f"needs at least {FEWEST} patients that the model never saw (--against), and {n_others} "
+        "were given"
+    )
 
 
 def _not_attacked(plan: Plan | None, means: Means | None) -> tuple[str, ...]:

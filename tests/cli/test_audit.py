@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 
 from medvae.api.results import AuditResult, EngineAudit, EngineFinding, Finding
+from medvae.audit.report import ATTACKS
 from medvae.cli.verbs.audit import _lines
 from medvae.privacy.audit import audit_engine
 from tests.cli.conftest import DECLARED, Clinic
@@ -28,6 +29,9 @@ def test_membership_is_measured_against_patients_that_the_model_never_saw(
     assert "closest record" in names
     # Measured, or the reason why these ten cannot be told from ten others.
     assert ("membership" in names) != bool(found["not_run"])
+    assert set(found["attacks"]["run"]) == names
+    assert set(found["attacks"]["run"]).isdisjoint(found["attacks"]["not_run"])
+    assert {name for names in found["attacks"].values() for name in names} == set(ATTACKS)
     assert set(found["power"]) == names
     assert any("gradients" in one for one in found["not_attacked"])
 
@@ -39,10 +43,19 @@ def test_without_other_patients_membership_is_not_run(journey: Clinic) -> None:
     findings = tuple(Finding(**one) for one in found["findings"])
     text = _lines(AuditResult(**(found | {"findings": findings})))
     assert any(line.startswith("not run") and "--against" in line for line in text)
-    assert text[-1] in (
-        "No attack that was run succeeded. Not all attacks could be run.",
-        "Not passed.",
+    assert found["attacks"]["not_run"] == ["closest record", "membership"]
+    assert text[0] == (
+        "3 of 5 attacks were run (whole copies, copied parts, noise); "
+        "not run: closest record, membership."
     )
+    # Of a run that left attacks out nobody reads that it passed.
+    assert not any("passed" in line.lower() for line in text)
+    assert text[-1] in (
+        "No attack that was run succeeded. Not run: closest record, membership.",
+        "An attack succeeded.",
+    )
+    *_, event = [one for one in journey("log").json["events"] if one["event"] == "audit"]
+    assert event["details"]["not_run"] == ["closest record", "membership"]
 
 
 def test_bounds_of_the_engine_stand_in_one_column() -> None:

@@ -102,7 +102,10 @@ class AuditResult(Result):
     Attributes:
         members: the data set that it was trained on.
         against: the data set with patients that it never saw; None where none was given.
-        passed: no attack that was run succeeded; False when none was run.
+        attacks: names of the attacks that were "run" and of those that were "not_run"; together
+            they are all there are.
+        passed: no attack that was run succeeded; False when none was run. It says nothing of
+            attacks that were not run.
         not_run: attacks that these data do not allow, each with the reason.
         not_attacked: what no attack here reaches, each with the reason.
         power: attack -> the least that it would have found.
@@ -112,6 +115,7 @@ class AuditResult(Result):
     model: str
     members: str
     against: str | None
+    attacks: Mapping[str, tuple[str, ...]]
     passed: bool
     findings: tuple[Finding, ...]
     not_run: tuple[str, ...]

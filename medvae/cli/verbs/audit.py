@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,19 +46,33 @@ def run(
 
 def _lines(result: AuditResult | EngineAudit) -> list[str]:
     """One line a finding; of an engine's bounds the figures, aligned, of the rest the sentence."""
-    findings = result.findings
+    attacks = getattr(result, "attacks", {"run": (), "not_run": ()})
+    # "passed" is said of nothing where an attack was left out.
+    good = "no success" if attacks["not_run"] else "passed"
     rows = [
-        ("passed" if finding.passed else "FAILED", finding.name, _sentence(finding))
-        for finding in findings
+        (good if finding.passed else "FAILED", finding.name, _sentence(finding))
+        for finding in result.findings
     ]
-    not_run = getattr(result, "not_run", ())
-    lines = table(("", "", ""), rows)
-    lines += [f"not run: {reason}" for reason in not_run]
+    lines = [*_attacks(attacks), *table(("", "", ""), rows)]
+    lines += [f"not run: {reason}" for reason in getattr(result, "not_run", ())]
     lines += [f"not attacked: {reason}" for reason in getattr(result, "not_attacked", ())]
     if not result.passed:
-        return [*lines, "Not passed."]
-    skipped = " Not all attacks could be run." if not_run else ""
+        return [*lines, "An attack succeeded." if result.findings else "No attack could be run."]
+    skipped = f" Not run: {', '.join(attacks['not_run'])}." if attacks["not_run"] else ""
     return [*lines, f"No attack that was run succeeded.{skipped}"]
+
+
+def _attacks(attacks: Mapping[str, Sequence[str]]) -> list[str]:
+    """The first line: how many attacks were run, which, and which were not."""
+    ran, left = attacks["run"], attacks["not_run"]
+    if not ran and not left:
+        return []
+    if not left:
+        return [f"All {len(ran)} attacks were run: {', '.join(ran)}."]
+    return [
+        f"{len(ran)} of {len(ran) + len(left)} attacks were run ({', '.join(ran) or 'none'}); "
+        f"not run: {', '.join(left)}."
+    ]
 
 
 def _sentence(finding: Finding | EngineFinding) -> str:
