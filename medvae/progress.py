@@ -32,6 +32,35 @@ def notify(listener: Progress, sentence: str) -> None:
         listener.notify(sentence)
 
 
+class HeldBack:
+    """Passes on to a listener what it hears, and the end of a stage when `release` is called.
+
+    For a stage whose product can still be refused by who takes it: nobody reads "done" then.
+    """
+
+    def __init__(self, listener: Progress) -> None:
+        self._listener = listener
+        self._note: str | None = None
+
+    def start(self, stage: str, total: int) -> None:
+        self._listener.start(stage, total)
+
+    def advance(self, done: int, note: str = "") -> None:
+        self._listener.advance(done, note)
+
+    def finish(self, note: str = "") -> None:
+        self._note = note
+
+    def notify(self, sentence: str) -> None:
+        notify(self._listener, sentence)
+
+    def release(self) -> None:
+        """What was produced is taken: say that the stage is over, if it is."""
+        if self._note is not None:
+            self._listener.finish(self._note)
+            self._note = None
+
+
 class Silent:
     """Listens to nothing."""
 

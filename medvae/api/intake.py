@@ -22,6 +22,7 @@ from medvae.api.refusals import nothing, reasons
 from medvae.api.results import IngestResult, Refused
 from medvae.errors import UsageError
 from medvae.options.ingest import IngestOptions
+from medvae.progress import HeldBack, Progress
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
@@ -119,10 +120,13 @@ def _new_version(
     state.stored = Stored(tenant)
     state.before = datasets.newest_entries(tenant, options.dataset)
     scheme = _scheme(tenant, options.dataset, declared)
-    _take(tenant, _read(tenant, sources, options, scheme, state.notes, first), state)
+    progress = HeldBack(options.progress)
+    _take(tenant, _read(tenant, sources, options, scheme, state.notes, first, progress), state)
     if not state.entries:
         raise nothing(sources, state.quarantined)
-    return datasets.add_version(tenant, options.dataset, state.entries, declared)
+    version = datasets.add_version(tenant, options.dataset, state.entries, declared)
+    progress.release()
+    return version
 
 
 def _dry_run(
@@ -140,12 +144,14 @@ def _dry_run(
         new_picture(sheet)
     scheme, notes = _scheme(tenant, dataset, declared), list[str]()
     before = set(datasets.newest_entries(tenant, dataset))
-    items = _read(tenant, sources, options, scheme, notes, first)
+    progress = HeldBack(options.progress)
+    items = _read(tenant, sources, options, scheme, notes, first, progress)
     rehearsal_of_items = rehearsal.rehearse(tenant, items, before, sheet is not None)
     if not rehearsal_of_items.rows:
         raise nothing(sources, rehearsal_of_items.refused)
     if sheet is not None:
         rehearsal.draw(rehearsal_of_items, sheet, sources, scheme)
+    progress.release()
     versions = datasets.version_numbers(tenant, dataset)
     return IngestResult(
         dataset=dataset,
@@ -181,6 +187,7 @@ def _read(
     scheme: dict[str, str] | None,
     notes: list[str],
     first: First | None,
+    progress: Progress,
 ) -> Iterable[Ingested | Quarantined]:
     from medvae import ingest as stage
 
@@ -193,7 +200,7 @@ def _read(
         key=tenant.derive("studies"),
         first=first,
         notes=notes.append,
-        progress=options.progress,
+        progress=progress,
     )
 
 

@@ -68,8 +68,10 @@ def test_scans_that_were_charged_are_nobody_elses_after_a_deletion(
         refused = clinic("ingest", moved, "-d", "e", *words, ok=False)
         assert refused.code == 3
         assert "charged" in refused.err
+        # Every file was read, and none was taken.
+        assert "ingest: done" not in refused.err
     # Under the name that was charged they are welcome, to the same account.
-    clinic("ingest", scans, "-d", "d", *DECLARED)
+    assert "ingest: done" in clinic("ingest", scans, "-d", "d", *DECLARED).err
     assert clinic("budget", "-d", "d").json["spent"] > 5.9
 
 

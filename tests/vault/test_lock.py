@@ -28,17 +28,17 @@ with Vault(Path(sys.argv[1]) / "vault").open("clinic", identity=Path(sys.argv[2]
 def holder(place):
     """Another process that writes."""
     place.create("clinic").put("volume", b"data")
-    process = subprocess.Popen(
+    # Closes both pipes at its end.
+    with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(place.root), str(place.identity("clinic"))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"held\n"
-    yield process
-    process.kill()
-    process.wait()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
 
 
 def test_a_second_writer_is_refused_with_the_first_ones_process(

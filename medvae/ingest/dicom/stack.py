@@ -76,9 +76,9 @@ def _check_alike(frames: list[Frame]) -> None:
 
 
 def _is_copy(frame: Frame, other: Frame) -> bool:
-    same_place = np.abs(frame.position - other.position).max() < 1e-3
+    same_position = np.abs(frame.position - other.position).max() < 1e-3
     same_scale = (frame.slope, frame.intercept) == (other.slope, other.intercept)
-    return bool(same_place and same_scale and np.array_equal(frame.pixels, other.pixels))
+    return bool(same_position and same_scale and np.array_equal(frame.pixels, other.pixels))
 
 
 def geometry(frames: list[Frame]) -> Stack:
