@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from medvae.api import room
 from medvae.api.results import Cost
+from medvae.api.room import PROCESS_BYTES
 
 if TYPE_CHECKING:
+    from medvae.api.records import VolumeEntry
     from medvae.config import RunConfig
     from medvae.privacy import Plan
 
-# The process with its libraries loaded, and floats alive per voxel and channel of the network
-# while a gradient is taken (measured with /usr/bin/time on `medvae train`).
-_BASE_BYTES = 700 << 20
+# Floats alive per voxel and channel of the network while a gradient is taken (measured with
+# /usr/bin/time on `medvae train`).
 _FLOATS_PER_VOXEL = 150
 # A weight and the optimiser's two moments of it.
 _FLOATS_PER_WEIGHT = 3
@@ -31,8 +34,17 @@ _MEASURING_SECONDS, _DRAWING_SECONDS = 5.0, 2.0
 _MAP_PASSES = 2
 
 
-def estimate(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
-    """Seconds and bytes of a private run on this machine: within a factor of about two."""
+def estimate(cfg: RunConfig, plan: Plan, entries: Sequence[VolumeEntry]) -> Cost:
+    """Seconds and bytes of a private run on this machine: within a factor of about two.
+
+    entries: the data set's volumes, of which shapes are looked at.
+    """
+    found = _estimate(cfg, plan, len(entries))
+    scan = PROCESS_BYTES + max(room.by_patient(entries, cfg))
+    return replace(found, memory_bytes=max(found.memory_bytes, scan))
+
+
+def _estimate(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
     x, y, z = cfg.data.size
     if cfg.cosines.share:
         return _of_cosines(cfg, plan, volumes)
@@ -48,7 +60,7 @@ def estimate(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
         seconds += passes * volumes * _MEASURING_SECONDS / (os.cpu_count() or 1)
         seconds += cfg.atlas.samples * _DRAWING_SECONDS
         seconds += cfg.atlas.steps * cfg.pretrain.batch * step
-    return Cost(round(seconds, 1), _BASE_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)
+    return Cost(round(seconds, 1), PROCESS_BYTES + x * y * z * 4 * _FLOATS_PER_VOXEL)
 
 
 def stored_bytes(cfg: RunConfig) -> int:
@@ -75,7 +87,7 @@ def _of_cosines(cfg: RunConfig, plan: Plan, volumes: int) -> Cost:
     image = np.random.default_rng(0).normal(size=(basis.channels, *basis.size))
     step = _fastest(lambda: basis.analyse(image)) + _PRODUCTS_SECONDS
     floats = volumes * len(basis) * 4
-    return Cost(round(volumes * len(plan.mechanisms) * step, 1), _BASE_BYTES + floats)
+    return Cost(round(volumes * len(plan.mechanisms) * step, 1), PROCESS_BYTES + floats)
 
 
 def _gradient_seconds(cfg: RunConfig) -> float:

@@ -98,6 +98,11 @@ class Crew:
         """Processes, this one included."""
         return 1 + len(self._links)
 
+    @property
+    def here(self) -> int:
+        """Processes on this machine, this one included."""
+        return 1 if self._join is not None else self.count
+
     def ready(self, tenant: Tenant, job: Job, patients: int) -> Ranks:
         """Show each process the run; returns when all of them have opened their share.
 

@@ -25,6 +25,8 @@ from medvae.progress import SILENT
 
 if TYPE_CHECKING:
     from medvae.api.crew import Job
+    from medvae.api.records import Manifest
+    from medvae.config import RunConfig
     from medvae.privacy.link import Link
     from medvae.privacy.turns import Count
     from medvae.vault import Tenant
@@ -40,12 +42,14 @@ class Elsewhere:
     Attributes:
         side: a link to `medvae work`, which asks for turns and hears of a failure.
         threads: of this process.
+        processes: of this training on this machine.
         store: of the tenant's objects: "local" (in the vault's folder) or an address.
         vault: the folder of the vault on this machine.
     """
 
     side: Link
     threads: int
+    processes: int
     store: str
     vault: Path
 
@@ -90,9 +94,9 @@ def main() -> None:
     link = Link(socket.socket(fileno=int(descriptor)), "the first process of this training")
     elsewhere = None
     if far:
-        side, threads, store, vault = far
+        side, threads, processes, store, vault = far
         beside = Link(socket.socket(fileno=int(side)), "medvae work")
-        elsewhere = Elsewhere(beside, int(threads), store, Path(vault))
+        elsewhere = Elsewhere(beside, int(threads), int(processes), store, Path(vault))
     try:
         _serve(link, elsewhere)
     except Exception as error:  # noqa: BLE001  sent over the socket
@@ -150,6 +154,7 @@ def _work(link: Link, job: Job, elsewhere: Elsewhere | None) -> None:
     key = runs.run_key(tenant, run, plan, manifest)
     init, anatomy = runs.init(tenant, run["init"], cfg, plan), anatomy_choice.of_run(tenant, cfg)
     saved = TenantCheckpoint(tenant, run["name"]).load()
+    at_once = _room(manifest, cfg, job["count"], elsewhere)
     state = agreement.state_of(plan.digest(), datasets.digest(manifest), cfg, saved)
     link.send({"step": "ready", "state": state})
     with _turns(link, elsewhere) as turns:
@@ -167,7 +172,16 @@ def _work(link: Link, job: Job, elsewhere: Elsewhere | None) -> None:
             checkpoint=_Given(saved),
             device=job["device"],
             ranks=ranks,
+            threads=at_once,
         )
+
+
+def _room(manifest: Manifest, cfg: RunConfig, count: int, elsewhere: Elsewhere | None) -> int:
+    """Patients that this process measures at a time. AccessError: this machine holds none."""
+    from medvae.api import room
+
+    here = count if elsewhere is None else elsewhere.processes
+    return room.threads(manifest["volumes"], cfg, here, count, loaded=True)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from medvae.api import datasets
+from medvae.api import datasets, room
 from medvae.api.records import Manifest, VolumeEntry
 from medvae.errors import InputError, UsageError
 from medvae.grid import Gridded, to_grid
@@ -47,16 +47,10 @@ class SealedPatients:
     """The patients of a data set on the model's grid, opened when they are asked for.
 
     Plaintext lives in memory only. Gridded volumes are kept for the run where they are
-    small (`keep_bytes`), because every epoch would open the same objects again.
+    small (`room.kept_bytes`), because every epoch would open the same objects again.
     """
 
-    def __init__(
-        self,
-        tenant: Tenant,
-        manifest: Manifest,
-        data: DataConfig,
-        keep_bytes: int = 4 << 30,
-    ) -> None:
+    def __init__(self, tenant: Tenant, manifest: Manifest, data: DataConfig) -> None:
         self._tenant = tenant
         self._data = data
         grouped: dict[str, list[VolumeEntry]] = defaultdict(list)
@@ -65,9 +59,8 @@ class SealedPatients:
         self.subjects = sorted(grouped)
         self._entries = [grouped[subject] for subject in self.subjects]
         check_modality(data, manifest)
-        x, y, z = data.size
-        expected = len(manifest["volumes"]) * x * y * z * (4 * max(len(data.channels), 1) + 1)
-        self._kept: dict[int, list[Gridded]] | None = {} if expected <= keep_bytes else None
+        keep = room.kept_bytes(len(manifest["volumes"]), data) > 0
+        self._kept: dict[int, list[Gridded]] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.subjects)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from medvae.api import anatomy_choice, copies, cost, datasets, expected, settle
+from medvae.api import anatomy_choice, copies, cost, datasets, expected, room, settle
 from medvae.api.accounts import ledger
 from medvae.api.coverage import of_run
 from medvae.api.patients import check_modality
@@ -79,6 +79,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         UsageError: fewer than 20 patients without `small_cohort`; else as `make_plan`.
         BudgetError: the plan alone is larger than the tenant's limit.
         NotFoundError: there is no such data set.
+        AccessError: this machine cannot hold the largest scan.
     """
     written = configuration(options.config, options.overrides, options.epsilon)
     manifest = datasets.load(tenant, options.dataset)
@@ -86,6 +87,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
     cfg = resolved(tenant, written, manifest, options.small_cohort)
     planned = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
+    room.threads(manifest["volumes"], cfg)
     return PlanResult(
         epsilon=planned.epsilon,
         delta=planned.delta,
@@ -96,7 +98,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         atlas_alone_below=written.atlas.alone_below if gives_all_to_atlas(written, cfg) else None,
         anatomy=cfg.anatomy.library if cfg.anatomy.used else None,
         budget=BudgetState(spent.limit, spent.spent, spent.remaining),
-        cost=cost.estimate(cfg, planned, len(manifest["volumes"])),
+        cost=cost.estimate(cfg, planned, manifest["volumes"]),
         unit=cfg.privacy.unit or "patient",
         coverage=of_run(manifest["volumes"], cfg),
         sites=cfg.data.sites or (),

@@ -17,6 +17,7 @@ from medvae.api import (
     datasets,
     integrity,
     planning,
+    room,
     runs,
     settle,
 )
@@ -92,7 +93,7 @@ def train(context: TenantContext, options: TrainOptions) -> TrainResult:
         UsageError: the run exists (and `resume` was not asked), or was made differently; fewer
             than 20 patients without `small_cohort`; as `crew.gathered`.
         IntegrityError: a volume of the data set is damaged, or another process does not fit.
-        AccessError: another process has ended.
+        AccessError: another process has ended, or this machine lacks memory or disk.
     """
     from medvae.api.joining import asked
 
@@ -116,7 +117,7 @@ def _train(
     from medvae import train as stage
 
     tenant, progress = context.tenant, options.progress
-    run = _resume(tenant, options) if options.resume else _begin(context, cfg, options)
+    run = _resume(tenant, options) if options.resume else _begin(context, cfg, options, others)
     cfg, planned, manifest = settle.reopen(tenant, run, cfg)
     if run["state"] == "done":
         others.end()
@@ -128,6 +129,8 @@ def _train(
     anatomy = anatomy_choice.of_run(tenant, cfg)
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
+    here, of = others.here, options.workers or others.here
+    threads = room.threads(manifest["volumes"], cfg, here, of)
     checkpoint = TenantCheckpoint(tenant, run["name"])
     state = agreement.state_of(planned.digest(), datasets.digest(manifest), cfg, checkpoint.load())
     ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), planned.patients)
@@ -146,13 +149,16 @@ def _train(
         device=device,
         progress=progress,
         ranks=ranks,
+        threads=threads,
     )
     others.end()
     run = runs.finish(tenant, run, artifact, time.monotonic() - began)
     return runs.result(run, runs.notes_of(unusable, cut_off(manifest["volumes"], cfg)))
 
 
-def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> RunRecord:
+def _begin(
+    context: TenantContext, cfg: RunConfig, options: TrainOptions, others: Crew
+) -> RunRecord:
     """Check everything that can be checked before a patient's data are used, and seal the run."""
     from medvae.train import continuing
 
@@ -171,6 +177,7 @@ def _begin(context: TenantContext, cfg: RunConfig, options: TrainOptions) -> Run
     planned = planning.make_plan(tenant, cfg, len(datasets.subjects(manifest)), constants)
     _check_ancestry(tenant, options.init, init, planned)
     ledger(tenant).check(planned, datasets.subjects(manifest))
+    room.threads(manifest["volumes"], cfg, others.here)
     label = f"{manifest['name']}@{manifest['version']}"
     _check_undamaged(tenant, label, progress)
     return _sealed_run(tenant, options, label, planned, cfg)

@@ -128,7 +128,7 @@ async def _work(
     ]
     notify(options.progress, f"{many} joined the training at {invitation.address}")
     threads = processes.threads_each(len(members))
-    begun = [asyncio.create_task(one.serve(vault, threads)) for one in members]
+    begun = [asyncio.create_task(one.serve(vault, threads, len(members))) for one in members]
     try:
         await asyncio.gather(*begun)
     finally:
@@ -211,12 +211,12 @@ class _Member:
         self._process: subprocess.Popen[bytes] | None = None
         self._far_end: str | None = None
 
-    async def serve(self, vault: Path, threads: int) -> None:
+    async def serve(self, vault: Path, threads: int, here: int) -> None:
         """Start the process and carry its link until it or the other machine has ended."""
         near, link = socket.socketpair()
         ours, side = socket.socketpair()
         with link, side:
-            words = (str(threads), self._invitation.store, str(vault))
+            words = (str(threads), str(here), self._invitation.store, str(vault))
             process = processes.begin((link, side), words, threads, self._name)
         self._process = process
         asked = asyncio.create_task(self._ask(ours))

@@ -107,12 +107,16 @@ def released(
     stages: Stages,
     progress: Progress,
     earlier: Continued | None = None,
+    threads: int | None = None,
 ) -> AnatomyModel:
-    """The anatomy model of the plan; kept, so that a resumed run does not measure again."""
+    """The anatomy model of the plan; kept, so that a resumed run does not measure again.
+
+    threads: patients that are measured at a time; None: as many as there are cores for each rank.
+    """
     done = stages.result("anatomy")
     if done is None:
         release = PlannedRelease(plan, noise, stages.ranks)
-        threads = max(1, (os.cpu_count() or 1) // stages.ranks.count)
+        threads = threads or max(1, (os.cpu_count() or 1) // stages.ranks.count)
         model = fit_anatomy(
             cohort, patients, release, workers=threads, progress=progress, earlier=earlier
         )

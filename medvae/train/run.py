@@ -72,6 +72,7 @@ def train(
     device: str = "cpu",
     progress: Progress = SILENT,
     ranks: Ranks = ALONE,
+    threads: int | None = None,
 ) -> Artifact:
     """Run the plan. An interrupted run, continued with the same arguments, gives the same result.
 
@@ -91,6 +92,8 @@ def train(
         progress: gets stages and steps.
         ranks: the processes that share the patients; each calls this with the same arguments and
             a `checkpoint` that loads the same state.
+        threads: patients of this process that the anatomy model measures at a time, each on its
+            own grid; None: by the cores. The result is the same for any.
 
     Raises:
         UsageError: the number of patients is not the plan's, `init` is another network, or
@@ -119,7 +122,7 @@ def train(
         if anatomy is not None:
             earlier = continuing.continued(anatomy, init, plan.patients)
             people = anatomy_stage.released(
-                anatomy, plan, patients, noise, stages, progress, earlier
+                anatomy, plan, patients, noise, stages, progress, earlier, threads
             )
             patches = partial(anatomy_stage.patches, people, cfg)
             _train_on_samples(model, patches, cfg, stages, progress)
