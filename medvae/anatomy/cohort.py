@@ -25,7 +25,7 @@ from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
-from medvae.anatomy.templates import DIGEST, ReleasedMaps, compared
+from medvae.anatomy.templates import AUTOMATIC_DIGEST, DIGEST, ReleasedMaps, compared
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
@@ -122,7 +122,9 @@ class CohortAnatomy:
     @property
     def digest(self) -> str:
         """The digest of the entry, or of the way of drawing from patients' own maps."""
-        return DIGEST if self.entry is None else self.entry.digest
+        if self.entry is not None:
+            return self.entry.digest
+        return DIGEST if cohort_labels(self.data) else AUTOMATIC_DIGEST
 
     @property
     def box(self) -> Box:
@@ -140,6 +142,8 @@ class CohortAnatomy:
         Uses the volume and public things alone.
         """
         try:
+            if self.maps is not None:
+                scan = self.maps.fine.labelled(scan)
             subject = self._subject(scan)
             if subject is None:
                 return None

@@ -13,7 +13,14 @@ from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.public import public_numbers
 from medvae.anatomy.registration import Alignment
 from medvae.anatomy.registration.cosines import CosineBasis
-from medvae.anatomy.templates import Layout, ReleasedMaps, Templates, Tissues, box_of
+from medvae.anatomy.templates import (
+    AutomaticTissues,
+    Layout,
+    ReleasedMaps,
+    Templates,
+    Tissues,
+    box_of,
+)
 from medvae.config import DataConfig
 from medvae.errors import UsageError
 
@@ -28,12 +35,15 @@ FASTEST_PER_MM, FASTEST_PER_EDGE = 1.0 / 40.0, 5.0
 
 def refusal(data: DataConfig) -> str | None:
     """Why a cohort cannot be drawn from its own maps; None where it can."""
-    if not cohort_labels(data):
-        return "it has no labels (declare them and ingest masks)"
     if 1 in data.size:
         return "its images have two dimensions"
     if data.spacing is None:
         return "its grid has no size in millimetres (set data.spacing beside data.size)"
+    if not cohort_labels(data) and not AutomaticTissues.of(data).names:
+        return (
+            "it has no labels (declare them and ingest masks), and its window (data.window) "
+            "separates no tissues"
+        )
     return None
 
 
@@ -45,12 +55,12 @@ def anatomy_of_patients(
     """A cohort that is drawn from its own maps.
 
     Args:
-        data: with labels and a spacing.
+        data: with a spacing; without labels the maps are of automatic tissues.
         spacing: voxel size of drawn volumes, in mm; None: that of the data.
         maps: what was released; None: nothing yet, and labels are balls.
 
     Raises:
-        UsageError: the cohort has no labels, or no size in millimetres.
+        UsageError: the cohort has no size in millimetres, or neither labels nor tissues.
     """
     why = refusal(data)
     if why is not None:
@@ -60,7 +70,7 @@ def anatomy_of_patients(
         )
     assert data.spacing is not None
     templates = public_maps(data) if maps is None else maps.fine
-    renderer = TemplateRenderer(templates, cohort_labels(data))
+    renderer = TemplateRenderer(templates, _names(data), drawn=len(cohort_labels(data)))
     fastest = min(FASTEST_PER_MM, FASTEST_PER_EDGE / templates.box.edge)
     count = len(CosineBasis(templates.box, fastest))
     pose = Alignment(templates.box, fastest, np.eye(4), np.zeros((3, count)), 0.0, 1.0)
@@ -79,10 +89,19 @@ def anatomy_of_patients(
 
 
 def public_maps(data: DataConfig) -> Templates:
-    """The maps before anything is released; data: with labels and a spacing."""
+    """The maps before anything is released; data: with a spacing."""
     assert data.spacing is not None
     box = box_of(data.size, data.spacing)
-    return Templates.public(box, len(cohort_labels(data)), Tissues.of(data))
+    automatic = None if cohort_labels(data) else AutomaticTissues.of(data)
+    # The body of a small field of view without masks is all of it.
+    hidden = automatic is not None and automatic.body is None
+    tissues = None if hidden else Tissues.of(data)
+    return Templates.public(box, len(_names(data)), tissues, automatic)
+
+
+def _names(data: DataConfig) -> tuple[str, ...]:
+    """Names of the labels that maps are of."""
+    return cohort_labels(data) or AutomaticTissues.of(data).names
 
 
 def has_wide_view(data: DataConfig) -> bool:

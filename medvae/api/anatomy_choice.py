@@ -35,7 +35,7 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     """
     from medvae.anatomy.cohort import check_covers
     from medvae.anatomy.patients import anatomy_of_patients
-    from medvae.anatomy.templates import DIGEST, LIBRARY
+    from medvae.anatomy.templates import LIBRARY
 
     library, entry_name = library_of(tenant), cfg.anatomy.library
     if entry_name == "auto":
@@ -61,8 +61,8 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         )
     if entry_name == LIBRARY:
         # Refuses a cohort that cannot have any.
-        anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
-        return cfg.with_library(entry_name, DIGEST)
+        own = anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
+        return cfg.with_library(entry_name, own.digest)
     entry = library.entry(entry_name)
     check_covers(entry, cfg.data, cfg.anatomy.labels, named=cfg.anatomy.library == entry_name)
     if cfg.anatomy.digest not in ("", entry.digest):
@@ -75,10 +75,19 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
 
 def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:
     """Entries that a resolved configuration without labels or anatomy could name."""
-    if cfg.anatomy.used or cfg.cosines.share > 0 or cfg.data.label_numbers:
+    if cfg.anatomy.public or cfg.cosines.share > 0 or cfg.data.label_numbers:
         return ()
     library = library_of(tenant)
     return tuple(name for name in library.names() if _covers(library, name, cfg, named=True))
+
+
+def shape_source(cfg: RunConfig) -> str | None:
+    """Where the shapes of a resolved configuration come from (see `PlanResult`)."""
+    if not cfg.anatomy.used:
+        return None
+    if cfg.anatomy.public:
+        return "public people"
+    return "masks" if cfg.data.label_numbers else "automatic tissues"
 
 
 def _without_entry(cfg: RunConfig) -> str:
@@ -172,17 +181,17 @@ def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
     """
     from medvae.anatomy.cohort import CohortAnatomy
     from medvae.anatomy.patients import anatomy_of_patients
-    from medvae.anatomy.templates import DIGEST
 
     if not cfg.anatomy.used:
         return None
     if not cfg.anatomy.public:
-        if cfg.anatomy.digest != DIGEST:
+        own = anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
+        if cfg.anatomy.digest != own.digest:
             raise UsageError(
                 "the run draws from maps of its patients in a way of another version; train a new "
                 "one"
             )
-        return anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
+        return own
     library = library_of(tenant)
     entry = library.entry(cfg.anatomy.library)
     if entry.digest != cfg.anatomy.digest:

@@ -44,6 +44,7 @@ _HEADS: Final = ("heads at 2 mm with a library of 20 label maps", "anatomy.md")
 _MAPS: Final = ("short-axis hearts without a library", "anatomy.md")
 _CROPS: Final = ("hippocampus crops on a public template", "utility.md")
 _BARE: Final = ("hippocampus crops without a template", "utility.md")
+_HEART_TISSUES: Final = ("short-axis hearts of automatic tissues", "anatomy.md")
 _UNLABELLED: Final = ("short-axis hearts without masks or a library", "anatomy.md")
 
 ROWS: Final[dict[str, tuple[Row, ...]]] = {
@@ -83,6 +84,7 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_BARE, 98, 3.0, _DICE, 0.692, 0.851),
         Row(*_BARE, 98, 1.0, _DICE, 0.357, 0.851),
     ),
+    "tissues": (Row(*_HEART_TISSUES, 44, 8.0, _AWAY, 684, 289),),
     "unlabelled": (Row(*_UNLABELLED, 44, 8.0, _AWAY, 1388, 412),),
 }
 
@@ -123,7 +125,7 @@ def kind_of(cfg: RunConfig, *, has_images: bool = False) -> str:
         return "contrasts" if cfg.data.size[2] > 1 else "pictures"
     if cfg.anatomy.used:
         if cfg.anatomy.library == "patients":
-            return "maps"
+            return "maps" if cfg.data.label_numbers else "tissues"
         return "images" if has_images else "library"
     if cfg.atlas.public != "none":
         return "template"

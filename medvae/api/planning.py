@@ -104,6 +104,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         sites=cfg.data.sites or (),
         anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
         expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
+        shape_source=anatomy_choice.shape_source(cfg),
     )
 
 

@@ -188,12 +188,16 @@ class TissueLimits:
         body: the body is brighter, what is round it darker.
         gas: gas in the body is darker.
         soft: of soft tissue.
+        muscle: soft tissue without fat is brighter, fat darker.
+        bone: bone is brighter.
         varies: by how much the intensity of the rest of the body differs from that.
     """
 
     body: float
     gas: float
     soft: float
+    muscle: float
+    bone: float
     varies: float
 
 

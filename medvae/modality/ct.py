@@ -67,8 +67,9 @@ CT: Final = Modality(
     intensity="distribution",
     # A window that reaches down to air shows lung and soft tissue, 445 HU on either side of -405.
     field_range=(-900.0, -405.0),
-    # Fat is above -150 HU, lung below -500.
-    tissues=TissueLimits(body=-300.0, gas=-400.0, soft=0.0, varies=150.0),
+    # Lung is below -500 HU; fat is from -190 to -30, muscle from -29 to 150 (Aubrey et al. 2014),
+    # and so are organs; bone is brighter, and so is what a contrast agent makes brightest.
+    tissues=TissueLimits(body=-300.0, gas=-400.0, soft=0.0, muscle=-30.0, bone=200.0, varies=150.0),
     recognised=_recognised,
     # Extended scales for metal end near 31,000; 16 bits that are read with the wrong sign do not.
     plausible=(-40_000.0, 40_000.0),

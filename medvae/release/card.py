@@ -276,6 +276,14 @@ _OUT_OF_SCOPE = (
 
 def anatomy_limits(anatomy: Mapping[str, Any]) -> list[str]:
     """What must be known of volumes that show public people, or the patients' mean maps."""
+    if anatomy["kind"] == "tissues":
+        return [
+            "The patients' scans had no masks: shapes are mean maps of automatic tissues (body, "
+            "gas and bone, or classes of dark and bright, that a public rule found in each scan), "
+            "with smooth random variation. No organ is known, and none may be taken to be shown.",
+            "Within and beside these tissues there is a mean picture and, where patients differ, "
+            "made-up structure: nothing about texture or lesions can be learnt from it.",
+        ]
     if anatomy["kind"] == "maps":
         return [
             "Labelled organs have the patients' mean shape with smooth random variation: no two "

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from medvae.anatomy.bands import Bands
-from medvae.anatomy.cohort import CohortAnatomy
+from medvae.anatomy.cohort import CohortAnatomy, cohort_labels
 from medvae.anatomy.continued import Continued
 from medvae.anatomy.model import AnatomyModel
 from medvae.anatomy.numbers import Numbers
@@ -40,7 +40,6 @@ from medvae.anatomy.patients import has_wide_view
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.templates import (
     COARSE_MAPS,
-    DIGEST,
     FINE_MAPS,
     LAYOUT_MAPS,
     LIBRARY,
@@ -172,8 +171,8 @@ def provenance(cohort: CohortAnatomy) -> dict[str, Any]:
             "size": list(grid.shape),
             "spacing": [float(side) for side in grid.spacing],
             "library": LIBRARY,
-            "digest": DIGEST,
-            "kind": "maps",
+            "digest": cohort.digest,
+            "kind": "maps" if cohort_labels(cohort.data) else "tissues",
             "people": 0,
         }
     return {

@@ -151,7 +151,7 @@ def test_draws_differ_and_a_label_has_the_grey_values_that_are_drawn_for_it(near
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"label_scheme": None, "labels": 0}, "declare them"),
+        ({"size": (24, 26, 1)}, "two dimensions"),
         ({"spacing": None}, "data.spacing"),
     ],
 )

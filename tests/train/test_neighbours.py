@@ -193,9 +193,19 @@ def test_an_anatomy_of_public_people(tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
-@pytest.mark.parametrize("spacing", [(6.0, 6.0, 9.0), (9.0, 9.0, 14.0)], ids=["narrow", "wide"])
-def test_an_anatomy_of_the_patients_own_maps(spacing: tuple[float, float, float]) -> None:
-    data = {"size": (24, 26, 16), "spacing": spacing}
+@pytest.mark.parametrize(
+    ("spacing", "labels"),
+    [
+        ((6.0, 6.0, 9.0), {}),
+        ((9.0, 9.0, 14.0), {}),
+        ((6.0, 6.0, 9.0), {"label_scheme": {}, "labels": 0}),
+    ],
+    ids=["narrow", "wide", "automatic tissues"],
+)
+def test_an_anatomy_of_the_patients_own_maps(
+    spacing: tuple[float, float, float], labels: dict[str, Any]
+) -> None:
+    data = {"size": (24, 26, 16), "spacing": spacing} | labels
     cfg = run_config(data, library=LIBRARY)
     patients = people(PATIENTS)
     # Registered at each of up to five mechanisms: one neighbour, who moves all, takes long enough.

@@ -121,3 +121,11 @@ def shares(distances: npt.NDArray[np.float32], softness: float) -> npt.NDArray[n
     """[L, ...] part of each label in each voxel, from signed distances; sums to at most 1."""
     shares = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
     return np.asarray(shares / np.maximum(shares.sum(axis=0), 1.0), np.float32)
+
+
+def nested_shares(distances: npt.NDArray[np.float32], softness: float) -> npt.NDArray[np.float32]:
+    """The same of labels that reach behind those after them, each within the one before it."""
+    within = np.clip(0.5 - distances / (2.0 * softness), 0.0, 1.0)
+    within = np.minimum.accumulate(within, axis=0)
+    within[:-1] -= within[1:]
+    return np.asarray(within, np.float32)

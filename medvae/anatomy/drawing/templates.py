@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from medvae.anatomy.drawing.cells import cells
-from medvae.anatomy.drawing.layers import Layers, figure_names, shares
+from medvae.anatomy.drawing.layers import Layers, figure_names, nested_shares, shares
 from medvae.anatomy.drawing.pose import OutputGrid, Pose, in_box
 from medvae.anatomy.drawing.texture import field
 from medvae.anatomy.numbers import Numbers
@@ -46,15 +46,19 @@ class TemplateRenderer:
     its grey values are distributed as drawn.
     """
 
-    def __init__(self, templates: Templates, labels: Sequence[str]) -> None:
+    def __init__(self, templates: Templates, labels: Sequence[str], drawn: int) -> None:
         """Args:
         templates: the mean maps.
-        labels: names of the cohort's labels.
+        labels: names of the labels that they are of.
+        drawn: how many of these, from the first on, drawn masks have.
         """
+        self._drawn = drawn
         self._box, self._tissues = templates.box, templates.tissues
         # Gas has grey values of its own as labels have, and is none in a mask.
         hidden = () if self._tissues is None else self._tissues.names[:-1]
         self._organs, self._labels = len(labels), (*labels, *hidden)
+        # Automatic tissues are each within the one before it.
+        self._shares = shares if templates.automatic is None else nested_shares
         self._distances = sampling.side_by_side(torch.from_numpy(templates.sharp))
         self._picture = sampling.side_by_side(torch.from_numpy(templates.picture()))
         self._own = self._reference()
@@ -152,7 +156,7 @@ class TemplateRenderer:
                 body = self._body(distances, parts, softness)
                 # What is round the body is as dark as the window shows.
                 image[where] = body * (own.repaint(values, parts, layers) + 1.0) - 1.0
-                mask[where] = _labels(distances[: self._organs])
+                mask[where] = _labels(distances[: self._organs], self._drawn)
         return image, mask
 
     def _body(
@@ -172,7 +176,7 @@ class TemplateRenderer:
     ) -> npt.NDArray[np.float32]:
         """[L, ...] part of each label in each voxel, and of gas, which is behind the labels."""
         count = self._organs
-        parts = shares(distances[:count], softness)
+        parts = self._shares(distances[:count], softness)
         if len(self._labels) == count:
             return parts
         gas = shares(distances[count : len(self._labels)], softness)
@@ -238,6 +242,8 @@ class TemplateRenderer:
         return Layers.measure(image, labels, inside, len(self._labels), absolute=False).figures
 
 
-def _labels(distances: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def _labels(distances: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.uint8]:
+    """[...] the label of the smallest of the distances [L, ...] below 0, of the first `count`."""
     nearest = distances.argmin(axis=0)
-    return np.where(distances.min(axis=0) < 0.0, nearest + 1, 0).astype(np.uint8)
+    inside = (distances.min(axis=0) < 0.0) & (nearest < count)
+    return np.where(inside, nearest + 1, 0).astype(np.uint8)

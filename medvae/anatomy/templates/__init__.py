@@ -1,5 +1,6 @@
 """Mean maps of a cohort's own patients, where there are no public people of its region."""
 
+from medvae.anatomy.templates.automatic import AutomaticTissues
 from medvae.anatomy.templates.layout import Layout
 from medvae.anatomy.templates.maps import Templates, box_of
 from medvae.anatomy.templates.measure import compared
@@ -13,10 +14,11 @@ from medvae.anatomy.templates.parts import (
     MapPart,
     steps,
 )
-from medvae.anatomy.templates.released import DIGEST, LIBRARY, ReleasedMaps
+from medvae.anatomy.templates.released import AUTOMATIC_DIGEST, DIGEST, LIBRARY, ReleasedMaps
 from medvae.anatomy.templates.tissues import Tissues
 
 __all__ = [
+    "AUTOMATIC_DIGEST",
     "COARSE_MAPS",
     "DIGEST",
     "FINE_MAPS",
@@ -24,6 +26,7 @@ __all__ = [
     "LIBRARY",
     "PLACES_MAPS",
     "SITES_MAPS",
+    "AutomaticTissues",
     "Layout",
     "MapMechanism",
     "MapPart",

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from medvae.anatomy.organs import LIMIT_MM
 from medvae.anatomy.registration import Settings, Template, signed_distances
 from medvae.anatomy.registration.geometry import Array, Box, BoxGrid
+from medvae.anatomy.scan import Scan
+from medvae.anatomy.templates.automatic import AutomaticTissues
 from medvae.anatomy.templates.layout import VOXELS, Layout
 from medvae.anatomy.templates.tissues import Tissues
 from medvae.anatomy.templates.waves import LabelWaves, Waves
@@ -48,6 +50,7 @@ class Templates:
         square: [1, S] mean square of pictures.
         tissues: what a picture shows without a mask; its maps come after those of the labels, and
             `image` and `square` are of what is left of the picture without them.
+        automatic: what labels are where patients have no masks; None: their masks have them.
     """
 
     layout: Layout
@@ -56,20 +59,29 @@ class Templates:
     image: Array
     square: Array
     tissues: Tissues | None = None
+    automatic: AutomaticTissues | None = None
 
     @classmethod
-    def public(cls, box: Box, organs: int, tissues: Tissues | None = None) -> Templates:
+    def public(
+        cls,
+        box: Box,
+        organs: int,
+        tissues: Tissues | None = None,
+        automatic: AutomaticTissues | None = None,
+    ) -> Templates:
         """Nothing of any patient: balls in a mean grey that varies.
 
         Args:
             box: the declared field of view, in mm, the middle at the origin.
             organs: how many labels the cohort has.
             tissues: what a picture shows without a mask.
+            automatic: what these labels are where patients have no masks.
         """
         labels = organs + (0 if tissues is None else len(tissues.names))
         layout = Layout.public(box, organs, labels - organs)
         nothing = np.zeros((1, 1))
-        templates = cls(layout, nothing, layout.parts, nothing, nothing, tissues).laid_out(layout)
+        templates = cls(layout, nothing, layout.parts, nothing, nothing, tissues, automatic)
+        templates = templates.laid_out(layout)
         image, square = (
             np.zeros((1, len(templates.pictures))),
             np.zeros((1, len(templates.squares))),
@@ -83,6 +95,10 @@ class Templates:
         """Ellipsoids of a layout, with these pictures."""
         bare = replace(self, layout=layout, volumes=layout.parts)
         return replace(bare, distances=bare.fine.analyse(layout.in_units(layout.ellipsoids())))
+
+    def labelled(self, scan: Scan) -> Scan:
+        """A scan with the labels that these maps are of."""
+        return scan if self.automatic is None else self.automatic.labelled(scan)
 
     @property
     def box(self) -> Box:
@@ -150,11 +166,15 @@ class Templates:
         own = [distance * unit for distance, unit in zip(distances, units, strict=True)]
         means = self.layout.in_view(self.layout.within(own), self.grid)
         # No label is larger than the box, whatever noise says.
-        parts, count = np.exp(np.minimum(self.volumes, 0.0)), self.organs
-        organs = as_large(means[:count], parts[:count])
-        labels = np.where(organs.min(axis=0) < 0.0, organs.argmin(axis=0) + 1, 0).astype(np.uint8)
-        spacing = self.grid.spacing
-        maps = [signed_distances(labels, range(1, count + 1), spacing, LIMIT_MM)]
+        parts, spacing = np.exp(np.minimum(self.volumes, 0.0)), self.grid.spacing
+        # Automatic tissues are each within the one before it: none takes voxels from another.
+        count = self.organs if self.automatic is None else 0
+        maps = []
+        if count:
+            organs = as_large(means[:count], parts[:count])
+            nearest = organs.argmin(axis=0) + 1
+            labels = np.where(organs.min(axis=0) < 0.0, nearest, 0).astype(np.uint8)
+            maps.append(signed_distances(labels, range(1, count + 1), spacing, LIMIT_MM))
         for tissue in range(count, self.labels):
             # A tissue reaches behind the labels and the other tissues.
             (enlarged,) = as_large(means[tissue : tissue + 1], parts[tissue : tissue + 1])
@@ -205,7 +225,7 @@ class Templates:
         """These templates with the maps of `to_arrays`. KeyError where one is missing."""
         fields = {name: np.asarray(arrays[name]) for name in _NAMES}
         layout = replace(self.layout, numbers=np.asarray(arrays["layout"]))
-        return Templates(layout, **fields, tissues=self.tissues)
+        return Templates(layout, **fields, tissues=self.tissues, automatic=self.automatic)
 
 
 _NAMES = ("distances", "volumes", "image", "square")

@@ -103,7 +103,10 @@ def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
         ValueError: no voxel is labelled.
     """
     edge, tissues = templates.box.edge, templates.tissues
-    subject = distance_subject(scan, templates.organs, edge)
+    if templates.automatic is None:
+        subject = distance_subject(scan, templates.organs, edge)
+    else:
+        subject = _nested(scan, templates.organs, edge)
     if not (subject.channels < 0).any():
         raise ValueError("no voxel is labelled")
     if tissues is None:
@@ -116,6 +119,19 @@ def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
         replace(subject, channels=np.concatenate([subject.channels, *channels])),
         tissues.interior(scan.image, masks),
     )
+
+
+def _nested(scan: Scan, count: int, edge: float) -> Subject:
+    """Distances [L, X, Y, Z] of labels each of which is within the one before it.
+
+    Of a layer between two others, mean distances would be flat.
+    """
+    assert scan.mask is not None
+    channels = [
+        label_distances((scan.mask >= label).astype(np.uint8), scan.affine, 1, edge)
+        for label in range(1, count + 1)
+    ]
+    return replace(channels[0], channels=np.concatenate([own.channels for own in channels]))
 
 
 def _to_middle(subject: Subject, templates: Templates) -> Array:

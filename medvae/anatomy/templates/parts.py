@@ -312,7 +312,7 @@ class MapMechanism:
     def vectors(self, scan: Scan) -> dict[str, Array] | None:
         """By part, the vector of one volume; None where it shows nothing, whatever is wrong."""
         try:
-            maps = self.show(scan, self.state)
+            maps = self.show(self.state.labelled(scan), self.state)
             return {part.name: part.measure(maps) for part in self.parts}
         except MemoryError:
             # A matter of the machine: resumed on a larger one, the run goes on.

@@ -17,8 +17,9 @@ from medvae.config import DataConfig
 
 Mask = npt.NDArray[np.bool_]
 
-# On the scale of -1 to 1: what is not brighter than this is as dark as the window shows.
-_DARKEST: Final = -0.95
+# On the scale of -1 to 1: a level beyond this or its negative is at an end of the window, and does
+# not separate tissues.
+VISIBLE: Final = 0.95
 # Things thinner than this are no body: the table, sheets, clothes.
 _THIN_MM: Final = 6.0
 
@@ -47,11 +48,11 @@ class Tissues:
             return None
         low, high = data.window
         body, gas, soft = (
-            2.0 * (value - low) / (high - low) - 1.0 for value in (rule.body, rule.gas, rule.soft)
+            on_scale(value, data.window) for value in (rule.body, rule.gas, rule.soft)
         )
         varies = min(2.0 * rule.varies / (high - low), 0.5)
-        gas_level = gas if gas > _DARKEST else None
-        return cls(max(body, _DARKEST), gas_level, min(max(soft, -1.0), 1.0), varies)
+        gas_level = gas if gas > -VISIBLE else None
+        return cls(max(body, -VISIBLE), gas_level, min(max(soft, -1.0), 1.0), varies)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class Tissues:
 
     def shown(self, scan: Scan) -> tuple[Mask, ...]:
         """[X, Y, Z] masks, as `names`: gas is within the body and not labelled."""
-        body = _body(scan.image > self.body, scan.spacing)
+        body = body_of(scan.image > self.body, scan.spacing)
         if scan.mask is not None:
             body |= scan.mask > 0
         if self.gas is None:
@@ -79,8 +80,18 @@ class Tissues:
         return np.asarray(np.where(solid, image, np.float32(self.soft)), np.float32)
 
 
-def _body(bright: Mask, spacing: Array) -> Mask:
-    """The largest connected part without what is thin, filled slice by slice."""
+def on_scale(value: float, window: tuple[float, float]) -> float:
+    """An intensity on the scale that has -1 and 1 at the ends of a window."""
+    low, high = window
+    return 2.0 * (value - low) / (high - low) - 1.0
+
+
+def body_of(bright: Mask, spacing: Array) -> Mask:
+    """The largest connected part without what is thin, filled slice by slice.
+
+    Args:
+        bright: [X, Y, Z] what is not air. spacing: [3] of a voxel, in mm.
+    """
     size = [2 * max(0, round(_THIN_MM / 2.0 / float(s))) + 1 for s in spacing]
     # Opening by a box, as two passes along each axis.
     thick = ndimage.maximum_filter(ndimage.minimum_filter(bright, size), size)

@@ -121,6 +121,9 @@ class PlanResult(Result):
             None where it does not.
         anatomy: the entry of the public library that volumes are drawn from; None: none covers
             the cohort, or the configuration wants none.
+        shape_source: where the shapes of drawn volumes come from: "public people", the patients'
+            "masks", or "automatic tissues" that a public rule finds in each scan; None where
+            volumes have no anatomy model.
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
         sites: names of those whose grey values are learnt apart.
         anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
@@ -143,6 +146,7 @@ class PlanResult(Result):
     sites: tuple[str, ...] = ()
     anatomy_if_named: tuple[str, ...] = ()
     expected: Expected | None = None
+    shape_source: str | None = None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,13 @@ def _lines(result: PlanResult) -> list[str]:
 
 def _anatomy(result: PlanResult) -> list[str]:
     """Where the volumes come from, and what would be better."""
+    if result.shape_source == "automatic tissues":
+        return [
+            "The scans have no labels: volumes are drawn from mean maps of automatic tissues, "
+            "which a public rule finds in each scan by its grey values. They show where the "
+            "patients' body, gas and bone are, or what is dark and bright, and no organ.",
+            *_named(result.anatomy_if_named),
+        ]
     if result.anatomy == "patients":
         return [
             "No entry of the public anatomy library covers this cohort: volumes are drawn from "
@@ -65,19 +72,28 @@ def _anatomy(result: PlanResult) -> list[str]:
             "finer has the power of its band, and borders that are made up."
         ]
     if result.anatomy_if_named:
-        names = " or ".join(result.anatomy_if_named)
         return [
             "These scans have no labels, so nothing says which entry of the public anatomy library "
             "shows their region: an atlas is made of the patients alone, whose volumes are blurred "
-            f"and of low resolution. Where {names} shows it, name it (--set anatomy.library="
-            f"{result.anatomy_if_named[0]}); to have labels drawn, too, declare them first by the "
-            "entry's names (medvae dataset declare --label-scheme)."
+            "and of low resolution.",
+            *_named(result.anatomy_if_named),
         ]
     return [
         "No entry of the public anatomy library covers this cohort: an atlas is made of the "
         "patients alone, whose volumes are blurred and of low resolution. With labels and "
         "data.spacing set, mean maps of the patients' labels make better ones; public images of "
         "the region with the same labels better still (medvae anatomy add)."
+    ]
+
+
+def _named(entries: tuple[str, ...]) -> list[str]:
+    """How to use an entry whose region nothing but the user can say to be the cohort's."""
+    if not entries:
+        return []
+    return [
+        f"Where {' or '.join(entries)} of the public anatomy library shows their region, name it "
+        f"(--set anatomy.library={entries[0]}); to have labels drawn, too, declare them first by "
+        "the entry's names (medvae dataset declare --label-scheme)."
     ]
 
 
