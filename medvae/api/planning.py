@@ -10,7 +10,7 @@ from medvae.api.accounts import ledger
 from medvae.api.coverage import of_run
 from medvae.api.patients import check_modality
 from medvae.api.records import Manifest
-from medvae.api.results import BudgetState, PlanResult, StagePlan
+from medvae.api.results import BudgetState, Coefficients, PlanResult, StagePlan
 from medvae.errors import BudgetError, UsageError
 from medvae.options.flags import PathLike
 from medvae.options.train import PlanOptions
@@ -105,7 +105,14 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
         expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
         shape_source=anatomy_choice.shape_source(cfg),
+        coefficients=_coefficients(cfg, planned),
     )
+
+
+def _coefficients(cfg: RunConfig, planned: Plan) -> Coefficients | None:
+    from medvae.train import cosines
+
+    return Coefficients(*cosines.counts(cfg, planned)) if cfg.cosines.share > 0 else None
 
 
 def resolved(tenant: Tenant, cfg: RunConfig, manifest: Manifest, small_cohort: bool) -> RunConfig:

@@ -74,25 +74,38 @@ def parts_of(name: str, basis: Basis, state: Numbers, sigma: Sigma) -> list[Part
         powers = BandPowers(basis)
         return [powers] if classes == 1 else [powers, ClassShares(classes)]
     if name == MEANS:
-        count = _most(len(basis), lambda n: _mean_noise(n, state, sigma) <= MEAN_NOISE)
-        return [ClassMeans(basis, state, _kept(basis, state, min(count, MOST_MEANS)))]
+        count = means_count(basis, len(state.shares), sigma)
+        return [ClassMeans(basis, state, _kept(basis, state, count))]
     if name == GAINS:
         return [BandGains(basis, state)]
-    count = _most(len(basis), lambda n: _second_noise(n, state, sigma) <= SECOND_NOISE)
-    seconds = ClassSeconds(basis, state, _kept(basis, state, min(count, MOST_SECONDS)))
+    count = seconds_count(basis, len(state.shares), sigma)
+    seconds = ClassSeconds(basis, state, _kept(basis, state, count))
     return [PlaneCorrelations(basis, state), seconds] if basis.related else [seconds]
+
+
+def means_count(basis: Basis, classes: int, sigma: Sigma) -> int:
+    """How many coefficients have their means released.
+
+    Of public numbers alone: the grid, the declared classes, and `sigma`, which follows from the
+    plan's noise multipliers and the number of patients. Which ones they are follows from powers
+    that were released before.
+    """
+    count = _most(len(basis), lambda n: sigma(MEANS, mean_clip(n)) * classes <= MEAN_NOISE)
+    return min(count, MOST_MEANS)
+
+
+def seconds_count(basis: Basis, classes: int, sigma: Sigma) -> int:
+    """How many have their products released, and so their covariance; as `means_count`."""
+
+    def noise(count: int) -> float:
+        # Largest eigenvalue of the noise, over all classes.
+        return sigma(SECONDS, second_clip(count)) * float(np.sqrt(2.0 * count * classes))
+
+    return min(_most(len(basis), lambda n: noise(n) <= SECOND_NOISE), MOST_SECONDS)
 
 
 def _kept(basis: Basis, state: Numbers, count: int) -> npt.NDArray[np.int64]:
     return basis.strongest(state.scale(basis) ** 2, count)
-
-
-def _mean_noise(count: int, state: Numbers, sigma: Sigma) -> float:
-    return sigma(MEANS, mean_clip(count)) * len(state.shares)
-
-
-def _second_noise(count: int, state: Numbers, sigma: Sigma) -> float:
-    return sigma(SECONDS, second_clip(count)) * float(np.sqrt(2.0 * count * len(state.shares)))
 
 
 def _most(limit: int, fits: Callable[[int], bool]) -> int:

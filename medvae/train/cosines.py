@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,10 +22,11 @@ from medvae.cosines.borders import ROUNDS, ROUNDS_OF_CONTRASTS
 from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import Part
-from medvae.cosines.planned import mechanisms, parts_of
+from medvae.cosines.planned import means_count, mechanisms, parts_of, seconds_count
 from medvae.grid import Gridded
 from medvae.privacy import NoiseSource, Plan, joint
 from medvae.privacy.accounting import title_of
+from medvae.privacy.recentre import sigma_of
 from medvae.progress import Progress
 from medvae.train.release import PlannedRelease
 from medvae.train.stages import Stages
@@ -50,6 +52,15 @@ def requests(cfg: RunConfig) -> list[tuple[str, float, float, int]]:
 def basis_of(data: DataConfig) -> Basis:
     """The coefficients of a configuration's grid."""
     return Basis.of(data)
+
+
+def counts(cfg: RunConfig, plan: Plan) -> tuple[int, int, int]:
+    """Coefficients there are, and of how many means and covariances will be released.
+
+    A function of the plan and of public constants alone; `cfg` is resolved.
+    """
+    basis, sigma, classes = basis_of(cfg.data), partial(sigma_of, plan), max(cfg.data.classes, 1)
+    return len(basis), means_count(basis, classes, sigma), seconds_count(basis, classes, sigma)
 
 
 def released(

@@ -12,6 +12,8 @@ import pydicom
 import pytest
 from PIL import Image
 
+from medvae.api.results import Coefficients
+from medvae.cli.verbs.plan import _coefficients
 from tests.bundles import check_metadata, run
 from tests.cli.alarms import nearly_passed
 from tests.cli.conftest import Clinic
@@ -72,6 +74,10 @@ def test_a_plan_says_what_pictures_are_learnt_by(ward: Clinic) -> None:
         "cosines-seconds",
         "cosines-gains",
     ]
+    kept = plan["coefficients"]
+    assert 3 <= kept["covariances"] <= kept["means"] <= kept["total"]
+    (line,) = _coefficients(Coefficients(**kept))
+    assert line.startswith(f"Of {kept['total']:,} cosines of an image means of {kept['means']:,}")
     assert ward("budget", "-d", "cohort").json["spent"] == pytest.approx(8.0, rel=0.01)
 
 

@@ -8,6 +8,7 @@ import pytest
 from medvae.audit.means import Means
 from medvae.config import RunConfig
 from medvae.config_files import load_config
+from medvae.cosines import planned
 from medvae.cosines.marginals import LEVELS
 from medvae.errors import UsageError
 from medvae.generate import generate
@@ -15,6 +16,7 @@ from medvae.grid import Gridded
 from medvae.model import Artifact, load_model
 from medvae.privacy import NoiseSource, Plan, StageRequest, make_plan
 from medvae.progress import SILENT
+from medvae.train import cosines as cosine_stage
 from medvae.train import stage_requests, train
 from medvae.train.cosines import fit
 from medvae.train.release import PlannedRelease
@@ -26,8 +28,8 @@ SIZE = (12, 10, 1)
 class Cohort:
     """Pictures of two classes; the second one is brighter on the left."""
 
-    def __init__(self, count: int, channels: int = 3, pictures: int = 1) -> None:
-        random = np.random.default_rng(9)
+    def __init__(self, count: int, channels: int = 3, pictures: int = 1, seed: int = 9) -> None:
+        random = np.random.default_rng(seed)
         self.subjects = [f"p{i:03d}" for i in range(count)]
         self.held: list[list[Gridded]] = []
         shape = (channels, *SIZE) if channels > 1 else SIZE
@@ -96,6 +98,33 @@ def test_a_run_ends_in_an_artifact_that_draws_pictures(modality: str, channels: 
         generate(artifact, 1, 0, category=2)
     with pytest.raises(UsageError, match="holds statistics and no network"):
         load_model(artifact)
+
+
+@pytest.mark.parametrize(("patients", "epsilon"), [(12, 1.0), (60, 8.0), (400, 20.0)])
+def test_how_many_coefficients_are_kept_is_known_before_a_patient_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, patients: int, epsilon: float
+) -> None:
+    cfg = configuration("xray", epsilon)
+    plan = plan_of(cfg, patients)
+    found: dict[str, int] = {}
+
+    def parts_of(*given):  # type: ignore[no-untyped-def]
+        parts = planned.parts_of(*given)
+        found.update({part.name: len(part.kept) for part in parts if hasattr(part, "kept")})
+        return parts
+
+    monkeypatch.setattr(cosine_stage, "parts_of", parts_of)
+    counted = cosine_stage.counts(cfg, plan)
+    # Whoever the patients are: others, and such as show nothing.
+    for seed, dark in ((0, False), (1, False), (2, True)):
+        cohort = Cohort(patients, 1, seed=seed)
+        if dark:
+            for volume in (one for own in cohort.held for one in own):
+                volume.image[...] = -1.0
+        artifact = train(cfg, plan, cohort, key=bytes([seed]) * 32)
+        assert list(found.values()) == list(counted[1:])
+        said = artifact.facts["model"]
+        assert (said["coefficients"], said["with_covariance"]) == (counted[0], counted[2])
 
 
 @pytest.mark.parametrize("wild", ["bright", "nan", "none", "many"])

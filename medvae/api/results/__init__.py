@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from medvae.api.results.training import (
         Budget,
         BudgetState,
+        Coefficients,
         Cost,
         Coverage,
         Debit,
@@ -120,6 +121,7 @@ __all__ = [
     "AuditResult",
     "Budget",
     "BudgetState",
+    "Coefficients",
     "Collection",
     "Compression",
     "Cost",

@@ -109,6 +109,21 @@ class Expected(Result):
 
 
 @dataclass(frozen=True)
+class Coefficients(Result):
+    """How much of an image the cosine model learns: by the plan, whatever the patients are.
+
+    Attributes:
+        total: cosine coefficients of an image on the grid, with its channels and labels.
+        means: of how many the means of each class are released.
+        covariances: of how many the covariance is; what is finer has the power of its band.
+    """
+
+    total: int
+    means: int
+    covariances: int
+
+
+@dataclass(frozen=True)
 class PlanResult(Result):
     """What a training would spend, before anything is spent.
 
@@ -129,6 +144,7 @@ class PlanResult(Result):
         anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
             where the user names one in `anatomy.library`: nothing says that they show its region.
         expected: what the model is likely to be worth; None: nothing like it was measured.
+        coefficients: how many a cosine model keeps; None: the run has none.
     """
 
     epsilon: float
@@ -147,6 +163,7 @@ class PlanResult(Result):
     anatomy_if_named: tuple[str, ...] = ()
     expected: Expected | None = None
     shape_source: str | None = None
+    coefficients: Coefficients | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from medvae.options.train import PlanOptions
 from medvae.space import words
 
 if TYPE_CHECKING:
-    from medvae.api.results import Coverage, Expected, PlanResult, Simulated
+    from medvae.api.results import Coefficients, Coverage, Expected, PlanResult, Simulated
 
 AFTER = "repair"
 
@@ -69,7 +69,8 @@ def _anatomy(result: PlanResult) -> list[str]:
     if any(stage.name.startswith("cosines") for stage in result.stages):
         return [
             "Images are drawn from means and covariances of few cosines of each class; what is "
-            "finer has the power of its band, and borders that are made up."
+            "finer has the power of its band, and borders that are made up.",
+            *_coefficients(result.coefficients),
         ]
     if result.anatomy_if_named:
         return [
@@ -94,6 +95,16 @@ def _named(entries: tuple[str, ...]) -> list[str]:
         f"Where {' or '.join(entries)} of the public anatomy library shows their region, name it "
         f"(--set anatomy.library={entries[0]}); to have labels drawn, too, declare them first by "
         "the entry's names (medvae dataset declare --label-scheme)."
+    ]
+
+
+def _coefficients(kept: Coefficients | None) -> list[str]:
+    if kept is None:
+        return []
+    return [
+        f"Of {kept.total:,} cosines of an image means of {kept.means:,} are released and "
+        f"covariances of {kept.covariances:,}: as many as noise leaves of use with so many "
+        "patients at this epsilon, whoever they are."
     ]
 
 
