@@ -44,6 +44,12 @@ def write_scans(folder: Path, patients: int) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is noted in the account's own state folder."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten patients: a small cohort, as `plan` and `train` have to be told."""

@@ -27,6 +27,7 @@ def examine(device: str = "auto") -> Examination:
         "reading": _reading,
         "accountant": _accountant,
         "noise": _noise,
+        "invitations": _invitations,
     }
     done = tuple(_try(name, check) for name, check in checks.items())
     return Examination(all(check.ok for check in done), done)
@@ -128,3 +129,10 @@ def _noise() -> str:
     if abs(mean) > 0.02 or abs(deviation - 1) > 0.02:
         raise MedvaeError(f"noise has mean {mean:.3f} and standard deviation {deviation:.3f}")
     return "discrete Gaussians from AES-CTR: mean 0, standard deviation 1"
+
+
+def _invitations() -> str:
+    """Files by which other machines were to join a training that was killed since."""
+    from medvae.api import invitations
+
+    return "; ".join(invitations.notes_of_left()) or "none was left by a training that was killed"

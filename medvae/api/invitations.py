@@ -12,13 +12,21 @@ import json
 import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvae.errors import AccessError, InputError, IntegrityError, NotFoundError, UsageError
+from medvae.api import stale
+from medvae.errors import (
+    AccessError,
+    InputError,
+    IntegrityError,
+    MedvaeError,
+    NotFoundError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from medvae.vault.certificates import Certificates
@@ -36,6 +44,7 @@ class Invitation:
         store: where the tenant's sealed objects are: "local" (the vault's folder) or an address.
         authority, server: PEM of the authority of this training, and of the first process.
         certificate, key: PEM by which another process shows that it was invited.
+        process: which process has written it (`stale.process`).
     """
 
     host: str
@@ -45,6 +54,7 @@ class Invitation:
     server: str
     certificate: str
     key: str
+    process: str = ""
 
     @property
     def address(self) -> str:
@@ -82,17 +92,39 @@ def everywhere(listen: str) -> UsageError:
 
 
 @contextmanager
-def written(path: Path, invitation: Invitation) -> Iterator[None]:
+def written(
+    path: Path, invitation: Invitation, say: Callable[[str], None] = lambda sentence: None
+) -> Iterator[None]:
     """The file is there, for this account alone, until the block ends.
 
+    One that a killed process has left there is replaced, of which `say` is given a sentence.
+
     Raises:
-        UsageError: something is at `path`, or its folder is missing.
+        UsageError: something else is at `path`, or its folder is missing.
         AccessError: the disk refuses.
     """
     from medvae.vault import fileio
 
+    # Before this one is noted, for the same place.
+    left = stale.left()
+    with stale.noted(path):
+        _create(path, json.dumps(_KIND | asdict(invitation), indent=1).encode(), left, say)
+        try:
+            yield
+        finally:
+            fileio.shred(path)
+
+
+def _create(path: Path, data: bytes, left: Sequence[Path], say: Callable[[str], None]) -> None:
+    from medvae.vault import fileio
+
     try:
-        fileio.new_file(path, json.dumps(_KIND | asdict(invitation), indent=1).encode())
+        # Who replaces a file that was left holds the folder, as whoever else would write one.
+        with fileio.file_lock(path.parent):
+            if _is_left(path, left):
+                say(f"{path} was left by a training whose first process was killed: replaced")
+                fileio.shred(path)
+            fileio.new_file(path, data)
     except FileExistsError:
         raise UsageError(
             f"{path} is there already: give --invitation a new name, or remove the file if no "
@@ -102,10 +134,30 @@ def written(path: Path, invitation: Invitation) -> Iterator[None]:
         raise UsageError(f"the folder of --invitation {path} does not exist") from None
     except PermissionError as error:
         raise AccessError(f"--invitation {path} cannot be written ({error.strerror})") from error
+
+
+def _is_left(path: Path, left: Sequence[Path]) -> bool:
+    """Whether a killed process has left an invitation there, or a part of one."""
     try:
-        yield
-    finally:
-        fileio.shred(path)
+        return stale.has_ended(_read(path).process)
+    except UnfinishedError:
+        return path.absolute() in left
+    except MedvaeError:
+        return False
+
+
+def notes_of_left(but: Path | None = None) -> list[str]:
+    """A sentence of each invitation that a killed process has left, but that at `but`."""
+    return [
+        f"the invitation {path} is stale: the first process of its training was killed; it lets "
+        "nobody in: remove it, or name it by --invitation again, which replaces it"
+        for path in stale.left()
+        if but is None or path != but.absolute()
+    ]
+
+
+class StaleError(NotFoundError):
+    """The invitation was left by a process that was killed."""
 
 
 class UnfinishedError(InputError):
@@ -120,7 +172,18 @@ def load(path: Path) -> Invitation:
         NotFoundError: no file is there.
         AccessError: others than this account can read it.
         InputError: it is none.
+        StaleError: its training was killed, on this machine.
     """
+    found = _read(path)
+    if stale.has_ended(found.process):
+        raise StaleError(
+            f"the invitation {path} is stale, for the first process of its training was killed: "
+            "go on with that training by --resume --listen, which writes a new one"
+        )
+    return found
+
+
+def _read(path: Path) -> Invitation:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:

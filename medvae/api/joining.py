@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from medvae.api import invitations, relay
+from medvae.api import invitations, relay, stale
 from medvae.api.far_link import FarLink
 from medvae.api.handshakes import MOST, Handshakes
 from medvae.api.invitations import Invitation
@@ -272,13 +273,18 @@ def joining(asked: Asked, count: int, progress: Progress) -> Iterator[Joining]:
         made = issue(timedelta(minutes=asked.minutes))
         host, port = listener.getsockname()[:2]
         invitation = Invitation(
-            invitations.parsed(asked.listen)[0],
-            port,
-            asked.store,
-            *(pem.decode() for pem in (made.authority, made.server, made.client, made.client_key)),
+            host=invitations.parsed(asked.listen)[0],
+            port=port,
+            store=asked.store,
+            authority=made.authority.decode(),
+            server=made.server.decode(),
+            certificate=made.client.decode(),
+            key=made.client_key.decode(),
+            process=stale.process(),
         )
         paper = stack.enter_context(ExitStack())
-        paper.enter_context(invitations.written(asked.invitation, invitation))
+        say = partial(notify, progress)
+        paper.enter_context(invitations.written(asked.invitation, invitation, say))
         notify(
             progress,
             f"listening at {invitations.shown(host, port)} for {_many(count, 'process', 'es')}: "

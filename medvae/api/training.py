@@ -16,6 +16,7 @@ from medvae.api import (
     crew,
     datasets,
     integrity,
+    invitations,
     planning,
     room,
     runs,
@@ -29,7 +30,7 @@ from medvae.api.records import RunRecord
 from medvae.api.results import PretrainResult, TrainResult
 from medvae.errors import BudgetError, IntegrityError, NotFoundError, UsageError
 from medvae.options.train import PretrainOptions, TrainOptions
-from medvae.progress import Progress
+from medvae.progress import Progress, notify
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
@@ -101,6 +102,8 @@ def train(context: TenantContext, options: TrainOptions) -> TrainResult:
     tenant = context.tenant
     datasets.check_name(options.name)
     how = asked(tenant, options)
+    for sentence in invitations.notes_of_left(how.invitation if how is not None else None):
+        notify(options.progress, sentence)
     with crew.gathered(options.workers, options.progress, how) as others, tenant.writer():
         try:
             return _train(context, cfg, options, others)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from medvae.api import invitations, joining
+from medvae.api import doctor, invitations, joining, stale, work
 from medvae.api.invitations import Invitation
 from medvae.api.joining import Asked
 from medvae.errors import AccessError, InputError, NotFoundError, UsageError
 from medvae.vault.certificates import issue
+from tests.cli.conftest import QUICK, Clinic
 from tests.cli.joiners import HOUR, Heard, of
 
 
@@ -72,6 +78,101 @@ def test_what_is_no_invitation_is_refused(tmp_path) -> None:
         invitations.load(tmp_path / "folder")
     with pytest.raises(InputError, match="no certificates"):
         invitations.client_context(Invitation(**(vars(of(issue(HOUR), "h", 1)) | {"key": "x"})))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from medvae.api import invitations, stale
+from medvae.api.invitations import Invitation
+from medvae.vault import fileio
+
+at, path = sys.argv[1], Path(sys.argv[2])
+write_all = fileio.write_all
+class Cut:
+    writes = 0
+def half(fd, data):
+    Cut.writes += 1
+    write_all(fd, data[: len(data) // 2] if (at, Cut.writes) == ("written", 1) else data)
+    if (at, Cut.writes) in (("written", 1), ("shredded", 2)):
+        os.kill(os.getpid(), signal.SIGKILL)
+fileio.write_all = half
+found = Invitation("h", 1, "local", "a", "s", "c", "k", stale.process())
+if at == "noted":
+    fileio.new_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with invitations.written(path, found):
+    if at == "waiting":
+        print("there", flush=True)
+        sys.stdin.read()
+if at == "removed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(at: str, path: Path) -> None:
+    """A process that is killed while it writes an invitation, waits, or removes it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, at, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        if at == "waiting":
+            assert process.stdout.readline() == b"there\n"
+            # While it runs the file is its own, and so is a copy.
+            assert invitations.load(path).host == "h"
+            assert invitations.notes_of_left() == []
+            with (
+                pytest.raises(UsageError, match="is there already"),
+                invitations.written(path, of(issue(HOUR), "h", 2)),
+            ):
+                pass
+            process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("at", ["noted", "written", "waiting", "shredded", "removed"])
+def test_what_a_killed_training_leaves_is_said_and_replaced(tmp_path, at) -> None:
+    path = tmp_path / "in"
+    killed(at, path)
+    assert path.exists() == (at in ("written", "waiting", "shredded"))
+    said = invitations.notes_of_left()
+    assert len(said) == path.exists()
+    assert all(f"the invitation {path} is stale" in one for one in said)
+    assert ("is stale" in doctor._invitations()) == path.exists()
+    if at == "waiting":
+        shutil.copy(path, tmp_path / "copy")
+        for one in (path, tmp_path / "copy"):
+            with pytest.raises(NotFoundError, match=f"{one} is stale, for the first process of"):
+                work(one)
+    heard, good = Heard(), of(issue(HOUR), "h", 2)
+    with invitations.written(path, good, heard.notify):
+        assert invitations.load(path) == good
+        assert invitations.notes_of_left() == []
+    assert len(heard.said) == len(said)
+    assert not path.exists()
+    assert invitations.notes_of_left() == []
+    assert list(stale.folder().glob("*")) == []
+
+
+def test_a_training_says_what_another_one_has_left(tmp_path, clinic: Clinic) -> None:
+    path = tmp_path / "in"
+    killed("waiting", path)
+    refused = clinic("train", "-c", QUICK, "-d", "none", "--name", "m", ok=False)
+    assert refused.code == 7
+    assert f"Note: the invitation {path} is stale" in refused.err
+    path.unlink()
+    refused = clinic("train", "-c", QUICK, "-d", "none", "--name", "m", "--resume", ok=False)
+    assert "is stale" not in refused.err
+
+
+def test_a_number_that_another_process_was_given_is_not_taken_for_the_first() -> None:
+    boot, namespace, pid, start = stale.process().split(" ")
+    assert not stale.has_ended(stale.process())
+    assert stale.has_ended(f"{boot} {namespace} {pid} {int(start) - 1}")
+    # Of other machines and containers, and of what is no process, nothing is known.
+    for other in (f"x {namespace} {pid} 1", f"{boot} pid:[1] {pid} 1", "", "a b c d"):
+        assert not stale.has_ended(other)
 
 
 @pytest.fixture(autouse=True)
