@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,31 @@ def with_(certificate: str, key: str) -> ssl.SSLContext:
 def of(made: Certificates, host: str, port: int) -> Invitation:
     pems = (made.authority, made.server, made.client, made.client_key)
     return Invitation(host, port, "local", *(pem.decode() for pem in pems))
+
+
+@contextlib.contextmanager
+def flood(found: Invitation, count: int) -> Iterator[None]:
+    """Keep so many silent connections open, each of which comes again when it is dropped."""
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.is_set():
+            try:
+                with socket.create_connection((found.host, found.port), 1.0) as sock:
+                    sock.settimeout(0.2)
+                    while not over.is_set():
+                        with contextlib.suppress(TimeoutError):
+                            if not sock.recv(1):
+                                break
+            except OSError:
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=hold) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()

@@ -7,7 +7,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,40 +16,12 @@ from medvae.api.invitations import Invitation, client_context
 from medvae.api.joining import Asked
 from medvae.api.working import _connected, _let_in
 from medvae.errors import AccessError
-from tests.cli.joiners import Heard, invitation, joined, quiet
+from tests.cli.joiners import Heard, flood, invitation, joined, quiet
 
 
 def opened(found: Invitation, count: int) -> list[socket.socket]:
     """Connections that say nothing."""
     return [socket.create_connection((found.host, found.port)) for _ in range(count)]
-
-
-@contextlib.contextmanager
-def flood(found: Invitation, count: int) -> Iterator[None]:
-    """Keep so many silent connections open, each of which comes again when it is dropped."""
-    over = threading.Event()
-
-    def hold() -> None:
-        while not over.is_set():
-            try:
-                with socket.create_connection((found.host, found.port), 1.0) as sock:
-                    sock.settimeout(0.2)
-                    while not over.is_set():
-                        with contextlib.suppress(TimeoutError):
-                            if not sock.recv(1):
-                                break
-            except OSError:
-                time.sleep(0.05)
-
-    threads = [threading.Thread(target=hold) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 @pytest.mark.parametrize("count", [handshakes.MOST, handshakes.MOST + 40])

@@ -6,6 +6,7 @@ The vault that the worker is given holds sealed objects alone, at another path t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,10 @@ from pathlib import Path
 import pytest
 
 import medvae
+from medvae.api import handshakes, invitations
+from medvae.errors import MedvaeError
 from tests.cli.conftest import Clinic
+from tests.cli.joiners import flood
 from tests.cli.recorded import Recorder
 from tests.cli.test_workers import (  # noqa: F401  fixtures among them
     ROOT,
@@ -261,3 +265,38 @@ def test_who_does_not_come_is_not_waited_for_longer_than_said(begun, tmp_path) -
     assert "0 of 1 other process joined within 0.02 minutes" in json.loads(out)["error"]
     assert not (place / "in").exists()
     assert debits(place) == 0
+
+
+def is_fresh(path: Path) -> bool:
+    with contextlib.suppress(MedvaeError):
+        return bool(invitations.load(path))
+    return False
+
+
+def test_neither_a_crowd_nor_what_a_killed_process_left_ends_a_training(
+    begun, alone, tmp_path
+) -> None:
+    place = copied(begun, tmp_path / "v")
+    vault = objects_alone(place, tmp_path)
+    killed = first(place)
+    invited(place, killed)
+    killed.kill()
+    killed.communicate()
+    refused, said, _ = finished(worker(place / "in", vault))
+    assert refused == 7
+    assert "is stale, for the first process of its training was killed" in json.loads(said)["error"]
+    leading = first(place)
+    until = time.monotonic() + 120
+    while not is_fresh(place / "in") and time.monotonic() < until:
+        assert leading.poll() is None, leading.communicate()
+        time.sleep(0.1)
+    with flood(invitations.load(place / "in"), 2 * handshakes.MOST):
+        time.sleep(2)
+        working = worker(place / "in", vault, "--processes", "2")
+        code, _, err = finished(leading)
+        done, said, told = finished(working)
+    assert (code, done) == (0, 0), err + told
+    assert f"{place / 'in'} was left by a training whose first process was killed" in err
+    assert json.loads(said)["refused"] == 1
+    assert not (place / "in").exists()
+    assert outcome(place) == (alone, 1)
