@@ -102,9 +102,11 @@ class AnatomyConfig(Section):
         default="auto",
         description="The entry of the public library (medvae anatomy list) that shows the "
         "cohort's region (label maps, for scans without labels, too); auto: the one entry that "
-        "covers the declared labels, and where there is none patients, if the cohort has labels "
-        "and data.spacing, else none; patients: mean maps of the patients' own labels and "
-        "pictures; none: an atlas of the patients, in voxels.",
+        "covers the declared labels, and where there is none patients, if data.spacing is set and "
+        "the cohort has labels, or is MRI of a field of view with an edge of 80 mm or more or CT "
+        "of one above 160 mm, else none; patients: mean maps of the patients' own labels, or "
+        "without labels of automatic tissues, and pictures; none: an atlas of the patients, in "
+        "voxels.",
     )
     labels: dict[str, list[str]] = Field(
         default={},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -29,6 +30,10 @@ from medvae.errors import UsageError
 ROTATION, SIZE, SHAPE = 2.0, 1.5, 0.45
 # In a wide field of view patients lie as the scanner has them.
 WIDE_ROTATION = 0.6
+# Without labels, and where nobody says so, scans of this edge (mm) at least are drawn from maps, of
+# modalities that it was measured on. Distances are measured up to 20 mm: a view that is not several
+# times that shows a part of an organ, where tissues are no shapes.
+LEAST_MM: Final = 80.0
 # Fastest cosine of a deformation: of a large box not what its coefficients cannot be fitted for.
 FASTEST_PER_MM, FASTEST_PER_EDGE = 1.0 / 40.0, 5.0
 
@@ -45,6 +50,21 @@ def refusal(data: DataConfig) -> str | None:
             "separates no tissues"
         )
     return None
+
+
+def is_default(data: DataConfig) -> bool:
+    """Whether a cohort that no entry covers is drawn from its own maps unless somebody says none.
+
+    By declared facts alone. Without labels: MRI of a field of view from `LEAST_MM`, and CT of a
+    wide one, whose draws were nearer to people than the atlas's (docs/benchmarks/anatomy.md).
+    """
+    if refusal(data) is not None:
+        return False
+    if cohort_labels(data):
+        return True
+    if data.modality == "ct":
+        return has_wide_view(data)
+    return data.modality == "mri" and AutomaticTissues.of(data).edge >= LEAST_MM
 
 
 def anatomy_of_patients(

@@ -95,11 +95,11 @@ def _without_entry(cfg: RunConfig) -> str:
 
     A configuration with another model of its own (cosines, an atlas on a public template) keeps it.
     """
-    from medvae.anatomy.patients import refusal
+    from medvae.anatomy.patients import is_default
     from medvae.anatomy.templates import LIBRARY
 
     other = cfg.cosines.share > 0 or cfg.atlas.public != "none"
-    return "none" if other or refusal(cfg.data) else LIBRARY
+    return LIBRARY if is_default(cfg.data) and not other else "none"
 
 
 def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:

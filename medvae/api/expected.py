@@ -45,6 +45,7 @@ _MAPS: Final = ("short-axis hearts without a library", "anatomy.md")
 _CROPS: Final = ("hippocampus crops on a public template", "utility.md")
 _BARE: Final = ("hippocampus crops without a template", "utility.md")
 _HEART_TISSUES: Final = ("short-axis hearts of automatic tissues", "anatomy.md")
+_HEAD_TISSUES: Final = ("heads at 4 mm of automatic tissues", "anatomy.md")
 _UNLABELLED: Final = ("short-axis hearts without masks or a library", "anatomy.md")
 
 ROWS: Final[dict[str, tuple[Row, ...]]] = {
@@ -84,7 +85,10 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_BARE, 98, 3.0, _DICE, 0.692, 0.851),
         Row(*_BARE, 98, 1.0, _DICE, 0.357, 0.851),
     ),
-    "tissues": (Row(*_HEART_TISSUES, 44, 8.0, _AWAY, 684, 289),),
+    "tissues": (
+        Row(*_HEAD_TISSUES, 67, 8.0, _AWAY, 767, 66),
+        Row(*_HEART_TISSUES, 44, 8.0, _AWAY, 682, 289),
+    ),
     "unlabelled": (Row(*_UNLABELLED, 44, 8.0, _AWAY, 1388, 412),),
 }
 

@@ -188,8 +188,8 @@ def _check_sites(cfg: RunConfig) -> RunConfig:
         model = "the cosine model" if cfg.cosines.share > 0 else "the atlas"
         raise UsageError(
             f"the sites {', '.join(cfg.data.sites)} are declared, and {model} has no statistics of "
-            "sites: draw from an anatomy (anatomy.library auto or patients, which needs labels), "
-            "or set data.sites to [] to learn all as one"
+            "sites: draw from an anatomy (anatomy.library auto or patients, which needs "
+            "data.spacing), or set data.sites to [] to learn all as one"
         )
     return cfg
 

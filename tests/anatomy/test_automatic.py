@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medvae.anatomy.model import AnatomyModel
-from medvae.anatomy.patients import anatomy_of_patients, public_maps, refusal
+from medvae.anatomy.patients import anatomy_of_patients, is_default, public_maps, refusal
 from medvae.anatomy.registration.geometry import Array
 from medvae.anatomy.scan import Scan
 from medvae.anatomy.templates import (
@@ -21,6 +21,7 @@ from medvae.anatomy.templates import (
     steps,
 )
 from medvae.anatomy.templates.automatic import BINS, otsu_levels
+from medvae.anatomy.templates.measure import compared
 from medvae.config import DataConfig, RunConfig
 from medvae.errors import UsageError
 from medvae.grid import normalise
@@ -37,6 +38,7 @@ MRI = DataConfig.model_validate(
     {"modality": "mri", "size": (24, 24, 16), "spacing": (4.0, 4.0, 6.0)}
     | {"label_scheme": {}, "labels": 0}
 )
+WIDE = MRI.model_copy(update={"spacing": (10.0, 10.0, 12.0)})
 PATIENTS = 4
 
 
@@ -56,7 +58,8 @@ def chest(seed: int, *, bone: bool = True) -> tuple[Scan, dict[str, np.ndarray]]
     if bone:
         voxels[spine] = 600.0
     voxels += random.normal(0.0, 30.0, SHAPE)
-    # A speck of contrast agent.
+    # A table below the back, and a speck of contrast agent.
+    voxels[5:35, :3, :] = 100.0
     voxels[30, 17, 3] = 250.0
     image, _ = normalise(voxels, CT)
     truth = {"body": body, "muscle": muscle & ~lungs & ~spine, "lungs": lungs, "spine": spine}
@@ -216,9 +219,40 @@ def test_a_scan_of_relative_units_has_classes_of_its_own_grey_values() -> None:
         assert dice(mask == 2, core) > 0.85
 
 
+def test_each_tissue_is_mapped_with_all_that_are_brighter() -> None:
+    scan, shell, core = ball(0)
+    public = public_maps(MRI)
+    subject = compared(public.labelled(scan), public)
+    assert subject is not None
+    outer, inner = (channel < 0 for channel in subject.channels)
+    assert dice(outer, shell | core) > 0.9
+    assert outer[core].mean() > 0.9
+    assert dice(inner, core) > 0.85
+
+
 def test_in_a_wide_field_of_view_air_is_one_class_more() -> None:
-    wide = MRI.model_copy(update={"spacing": (10.0, 10.0, 12.0)})
-    assert AutomaticTissues.of(wide).names == ("dark", *AutomaticTissues.of(MRI).names)
+    assert AutomaticTissues.of(WIDE).names == ("dark", *AutomaticTissues.of(MRI).names)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({}, True),
+        ({"spacing": (3.3, 3.3, 4.95)}, False),
+        ({"spacing": None}, False),
+        ({"size": (24, 24, 1)}, False),
+        ({"modality": "ct"}, False),
+        ({"modality": "ct", "spacing": (8.0, 8.0, 12.0)}, True),
+        ({"modality": "pet", "window": (0.0, 20.0)}, False),
+        ({"modality": "ct", "label_scheme": {"1": "liver"}, "labels": 1}, True),
+    ],
+)
+def test_declared_facts_alone_say_whether_they_are_the_default(
+    change: dict[str, object], wanted: bool
+) -> None:
+    # An edge of 84 mm, or one of 79.2.
+    data = MRI.model_dump() | {"size": (24, 24, 16), "spacing": (3.5, 3.5, 5.25)} | change
+    assert is_default(DataConfig.model_validate(data)) == wanted
 
 
 def test_a_scan_that_shows_nothing_counts_as_none_whatever_the_mechanism() -> None:

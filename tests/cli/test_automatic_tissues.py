@@ -42,6 +42,7 @@ def test_the_plan_says_where_shapes_come_from_and_what_to_expect(trained: Clinic
     wanted = [f"anatomy-{step}" for step in ("coarse", "fine", "means", "spreads")]
     assert list(dict.fromkeys(names)) == wanted
     assert "automatic tissues" in planned["expected"]["cohort"]
+    assert trained("plan", "-c", QUICK, "-d", "hearts", *GRID).json["anatomy"] == "patients"
     none = ("--set", "anatomy.library=none")
     assert trained("plan", "-c", QUICK, "-d", "hearts", *GRID, *none).json["shape_source"] is None
 
