@@ -66,14 +66,27 @@ class CosineModel:
 
         What is finer than the kept coefficients has the released power of its band, the released
         correlation between planes, and the signs that borders have. Each band has a gain of its
-        own.
+        own. Channels have the released moments of their voxels.
         """
-        values = self.coefficients(random, category or 0)
-        mask = self.basis.mask(values)
-        if len(self.numbers.borders):
-            rounds = int(self.numbers.borders[0])
-            values = bordered(self.basis, values, self.numbers.kept, rounds)
-        return np.clip(self.image(values), -1.0, 1.0).astype(np.float32), mask
+        values = self.bordered(self.coefficients(random, category or 0))
+        channels = self.channel_values(values)
+        if len(self.numbers.voxels):
+            matrix, shift = self.numbers.voxels[:, :-1], self.numbers.voxels[:, -1]
+            channels = (np.tensordot(matrix, channels, 1).T + shift).T
+        image = to_grey(channels, self.numbers.marginals)
+        return np.clip(image, -1.0, 1.0).astype(np.float32), self.basis.mask(values)
+
+    def bordered(self, coefficients: Array) -> Array:
+        """[F] coefficients of one image, with borders where draws have them."""
+        if not len(self.numbers.borders):
+            return coefficients
+        rounds = int(self.numbers.borders[0])
+        return bordered(self.basis, coefficients, self.numbers.kept, rounds)
+
+    def channel_values(self, coefficients: Array) -> Array:
+        """[X, Y, Z] or [C, X, Y, Z] of the image alone: scores, or else grey values in [-1, 1]."""
+        values = self.basis.synthesise(coefficients)
+        return values if len(self.numbers.marginals) else np.clip(values, -1.0, 1.0)
 
     def coefficients(self, random: np.random.Generator, category: int) -> Array:
         """[F] coefficients of one image of a class."""

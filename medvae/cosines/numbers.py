@@ -29,6 +29,8 @@ class Numbers:
             `marginals.LEVELS`; empty where it was
             not measured, and coefficients are of the grey values themselves.
         borders: [1] rounds of sharpening (`borders.bordered`); empty: draws have no borders.
+        voxels: [C, C + 1] linear map and shift of the channels of each voxel of a draw; empty where
+            channels' moments were not measured.
     """
 
     shares: Array
@@ -40,6 +42,7 @@ class Numbers:
     gains: Array = field(default_factory=lambda: np.zeros((0, 0)))
     marginals: Array = field(default_factory=lambda: np.zeros(0))
     borders: Array = field(default_factory=lambda: np.zeros(0))
+    voxels: Array = field(default_factory=lambda: np.zeros((0, 1)))
 
     @classmethod
     def public(cls, basis: Basis, classes: int) -> Numbers:
@@ -82,5 +85,5 @@ class Numbers:
 
 LEAST_LEFT = 0.1
 # Models of earlier versions lack these.
-_LATER = ("planes", "gains", "marginals", "borders")
+_LATER = ("planes", "gains", "marginals", "borders", "voxels")
 _NAMES = ("shares", "power", "means", "kept", "covariance", *_LATER)

@@ -26,12 +26,15 @@ from medvae.cosines.parts import (
     second_clip,
 )
 from medvae.cosines.planes import PlaneCorrelations
+from medvae.cosines.voxels import VoxelMoments
 
 # Of the budget, in order of release: products are the most numbers by far.
 SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.76, GAINS: 0.05}
 # Of the whole budget, before them.
 MARGINALS: Final = "cosines-marginals"
 MARGINALS_SHARE: Final = 0.05
+# Of the budget, after them, where channels have no public basis: in place of gains.
+VOXELS: Final = "cosines-voxels"
 # Means are released of coefficients as long as the noise of a class's mean is below this part of
 # their scale; there is no more to say of an image in means than this many.
 MEAN_NOISE: Final = 0.25
@@ -49,12 +52,14 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     """(name, share of the budget) in order of release; the shares sum to 1.
 
     Contrasts have no gains: measured, these cost their channel planes more than they are worth.
+    They have moments of their voxels in their place.
     Grey values have shares in images of one channel without labels, and in channels on public
     scales; in colours and in contrasts that are scaled by patient they gained nothing.
     """
     shares = dict(SHARES)
     if basis.related:
-        shares[SECONDS] += shares.pop(GAINS)
+        rest_of = VOXELS if basis.channels > 1 else SECONDS
+        shares[rest_of] = shares.get(rest_of, 0.0) + shares.pop(GAINS)
     if not basis.absolute and (basis.related or basis.channels > 1):
         return list(shares.items())
     rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in shares.items()]
@@ -78,6 +83,8 @@ def parts_of(name: str, basis: Basis, state: Numbers, sigma: Sigma) -> list[Part
         return [ClassMeans(basis, state, _kept(basis, state, count))]
     if name == GAINS:
         return [BandGains(basis, state)]
+    if name == VOXELS:
+        return [VoxelMoments(basis, state)]
     count = seconds_count(basis, len(state.shares), sigma)
     seconds = ClassSeconds(basis, state, _kept(basis, state, count))
     return [PlaneCorrelations(basis, state), seconds] if basis.related else [seconds]
