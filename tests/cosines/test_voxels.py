@@ -12,7 +12,8 @@ from medvae.cosines.basis import Basis
 from medvae.cosines.marginals import DEVIATION
 from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
-from medvae.cosines.planned import GAINS, SECONDS, VOXELS, mechanisms, parts_of
+from medvae.cosines.parts import GAINS, SECONDS
+from medvae.cosines.planned import VOXELS, mechanisms, parts_of
 from medvae.cosines.shrinkage import packed
 from medvae.cosines.voxels import MOST_STRETCH, VoxelMoments
 
