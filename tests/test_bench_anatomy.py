@@ -212,6 +212,14 @@ def test_targets_at_their_boundaries() -> None:
     assert not judged["heart: Dice above public rows, public library, at 8"]["met"]
 
 
+def test_nodules_are_judged_by_auc_for_they_have_no_dice() -> None:
+    real = {"method": "real, all patients", "epsilon": None, "auc": 0.9}
+    drawn = [{"method": NONE, "epsilon": 8.0, "auc": value} for value in (0.84, 0.87)]
+    (judged,) = targets.targets([real, *drawn], "nodules")
+    assert judged["value"] == pytest.approx(0.855)
+    assert judged["met"]
+
+
 def size(spacing: float, patient: float, draw: float) -> dict:
     return {
         "spacing": spacing,

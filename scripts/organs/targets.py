@@ -82,7 +82,9 @@ def _above(
 
 
 def _mean(results: Results, method: str, epsilon: float | None, key: str = "dice") -> float | None:
-    values = [r[key] for r in results if (r["method"], r["epsilon"]) == (method, epsilon)]
+    """None where no such row was run, or its volumes have no such figure (nodules no Dice)."""
+    rows = [r for r in results if (r["method"], r["epsilon"]) == (method, epsilon)]
+    values = [row[key] for row in rows if key in row]
     return float(np.mean(values)) if values else None
 
 
