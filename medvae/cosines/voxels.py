@@ -28,7 +28,7 @@ CLOSE: Final = 0.3
 MOST_STRETCH: Final = 2.0
 # Draws that are simulated to learn the moments that the model has without this, in coefficients.
 SIMULATED: Final = 20_000_000
-FEWEST_IMAGES, MOST_IMAGES = 24, 64
+FEWEST_IMAGES, MOST_IMAGES = 12, 64
 # And so many times as many of them without borders.
 PLAIN_IMAGES: Final = 10
 
