@@ -33,8 +33,10 @@ SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.76, GAINS: 0.05}
 # Of the whole budget, before them.
 MARGINALS: Final = "cosines-marginals"
 MARGINALS_SHARE: Final = 0.05
-# Of the budget, after them, where channels have no public basis: in place of gains.
+# Of the budget, after them, where channels have no public basis: in place of gains, and as much of
+# what products have, for the noise of these few numbers moves all voxels.
 VOXELS: Final = "cosines-voxels"
+VOXELS_SHARE: Final = 0.10
 # Means are released of coefficients as long as the noise of a class's mean is below this part of
 # their scale; there is no more to say of an image in means than this many.
 MEAN_NOISE: Final = 0.25
@@ -58,8 +60,10 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     """
     shares = dict(SHARES)
     if basis.related:
-        rest_of = VOXELS if basis.channels > 1 else SECONDS
-        shares[rest_of] = shares.get(rest_of, 0.0) + shares.pop(GAINS)
+        shares[SECONDS] += shares.pop(GAINS)
+        if basis.channels > 1:
+            shares[SECONDS] -= VOXELS_SHARE
+            shares[VOXELS] = VOXELS_SHARE
     if not basis.absolute and (basis.related or basis.channels > 1):
         return list(shares.items())
     rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in shares.items()]
