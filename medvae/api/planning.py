@@ -9,9 +9,9 @@ from medvae.api import anatomy_choice, copies, cost, datasets, expected, room, s
 from medvae.api.accounts import ledger
 from medvae.api.coverage import of_run
 from medvae.api.patients import check_modality
-from medvae.api.records import Manifest
+from medvae.api.records import Manifest, VolumeEntry
 from medvae.api.results import BudgetState, Coefficients, PlanResult, StagePlan
-from medvae.errors import BudgetError, UsageError
+from medvae.errors import AccessError, BudgetError, UsageError
 from medvae.options.flags import PathLike
 from medvae.options.train import PlanOptions
 
@@ -79,7 +79,6 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         UsageError: fewer than 20 patients without `small_cohort`; else as `make_plan`.
         BudgetError: the plan alone is larger than the tenant's limit.
         NotFoundError: there is no such data set.
-        AccessError: this machine cannot hold the largest scan.
     """
     written = configuration(options.config, options.overrides, options.epsilon)
     manifest = datasets.load(tenant, options.dataset)
@@ -87,7 +86,6 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
     cfg = resolved(tenant, written, manifest, options.small_cohort)
     planned = make_plan(tenant, cfg, len(patients))
     spent = ledger(tenant).spent(patients)
-    room.threads(manifest["volumes"], cfg)
     return PlanResult(
         epsilon=planned.epsilon,
         delta=planned.delta,
@@ -106,7 +104,17 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
         shape_source=anatomy_choice.shape_source(cfg),
         coefficients=_coefficients(cfg, planned),
+        memory_lacks=_memory_lacks(manifest["volumes"], cfg),
     )
+
+
+def _memory_lacks(volumes: Sequence[VolumeEntry], cfg: RunConfig) -> str | None:
+    """Why `train` would refuse here; a plan may be made on another machine than its training."""
+    try:
+        room.threads(volumes, cfg)
+    except AccessError as error:
+        return str(error)
+    return None
 
 
 def _coefficients(cfg: RunConfig, planned: Plan) -> Coefficients | None:

@@ -139,6 +139,8 @@ class PlanResult(Result):
         shape_source: where the shapes of drawn volumes come from: "public people", the patients'
             "masks", or "automatic tissues" that a public rule finds in each scan; None where
             volumes have no anatomy model.
+        memory_lacks: why this machine's memory cannot hold the training, so that `train` would
+            refuse; None: it can.
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
         sites: names of those whose grey values are learnt apart.
         anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
@@ -164,6 +166,7 @@ class PlanResult(Result):
     expected: Expected | None = None
     shape_source: str | None = None
     coefficients: Coefficients | None = None
+    memory_lacks: str | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def _lines(result: PlanResult) -> list[str]:
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
         f"About {duration(cost.seconds)} and {words(cost.memory_bytes)} of memory here.",
+        *([] if result.memory_lacks is None else [f"train would refuse: {result.memory_lacks}"]),
     ]
 
 
