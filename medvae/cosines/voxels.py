@@ -2,7 +2,7 @@
 
 Correlations of waves are many numbers, each in noise, and borders take some of them away. Mean
 values of the channels and of products of two are a few numbers of little noise. They say what a
-voxel of one channel tells of the same voxel in another, and a draw is brought to them by one linear
+voxel of one channel shows of the same voxel in another, and a draw is brought to them by one linear
 map of its channels: the one that moves voxels least (Olkin and Pukelsheim 1982).
 """
 
