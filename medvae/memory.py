@@ -75,12 +75,12 @@ def _left(group: Path, most: str, used: str) -> int | None:
     except (OSError, ValueError):
         return None
     with contextlib.suppress(OSError, ValueError):
-        # Files that were read and can be dropped.
-        for line in (group / "memory.stat").read_text(encoding="ascii").splitlines():
-            name, _, size = line.partition(" ")
-            if name in ("inactive_file", "total_inactive_file"):
-                taken -= int(size)
-                break
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        kinds = {name: int(size) for name, _, size in (line.partition(" ") for line in lines)}
+        # Files that were read, once or more often, can be dropped. In version 1 the totals are
+        # those of the group with all below it, as what is taken is.
+        for kind in ("inactive_file", "active_file"):
+            taken -= kinds.get(f"total_{kind}", kinds.get(kind, 0))
     return limit - taken
 
 

@@ -179,6 +179,24 @@ def test_limits_of_control_groups_count(tmp_path: Path) -> None:
     (old / "memory.limit_in_bytes").write_text("400\n")
     (old / "memory.usage_in_bytes").write_text("100\n")
     assert memory._of_groups(member, root) == [300]
+    # Its totals come after the group's own, which has groups below it.
+    (old / "memory.stat").write_text(
+        "inactive_file 1\nactive_file 2\ntotal_inactive_file 30\ntotal_active_file 40\n"
+    )
+    assert memory._of_groups(member, root) == [370]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="control groups are Linux's")
+def test_files_that_were_read_more_than_once_are_no_memory_that_is_taken(tmp_path: Path) -> None:
+    """A container of 16 GiB that holds 14.5 GiB of its own data in the page cache."""
+    member, gib = tmp_path / "cgroup", 1 << 30
+    member.write_text("0::/\n")
+    (tmp_path / "memory.max").write_text(f"{16 * gib}\n")
+    (tmp_path / "memory.current").write_text(f"{31 * gib // 2}\n")
+    (tmp_path / "memory.stat").write_text(
+        f"anon {gib}\nfile {29 * gib // 2}\ninactive_file {gib}\nactive_file {27 * gib // 2}\n"
+    )
+    assert memory._of_groups(member, tmp_path) == [15 * gib]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
