@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,12 +78,26 @@ def left() -> list[Path]:
             continue
         if not has_ended(writer):
             running.add(path)
-        elif path.is_file():
+            continue
+        try:
+            there = _is_there(path)
+        except OSError:
+            # Nobody can say now: its folder is closed to this account, or its storage is gone.
+            continue
+        if there:
             found.add(path)
         else:
             with contextlib.suppress(OSError):
                 note.unlink()
     return sorted(found - running)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a plain file is there. OSError: that cannot be seen."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 def _notes() -> list[Path]:

@@ -166,6 +166,25 @@ def test_a_training_says_what_another_one_has_left(tmp_path, clinic: Clinic) -> 
     assert "is stale" not in refused.err
 
 
+def test_an_invitation_that_cannot_be_looked_at_stops_nothing_and_stays_noted(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = tmp_path / "in"
+    killed("waiting", path)
+    boot, namespace, pid, start = stale.process().split(" ")
+    gone = f"{boot} {namespace} {pid} {int(start) - 1}"
+    # As of a folder that is closed to the account, or of storage that is gone: no name is so long.
+    unseen, removed = tmp_path / ("x" * 300), tmp_path / "removed"
+    for name, where in (("0", unseen), ("1", removed)):
+        note = {"path": str(where), "process": gone}
+        (stale.folder() / f"{name}.json").write_text(json.dumps(note))
+    assert stale.left() == [path]
+    assert (stale.folder() / "0.json").exists()
+    assert not (stale.folder() / "1.json").exists()
+    assert len(invitations.notes_of_left()) == 1
+
+
 def test_a_number_that_another_process_was_given_is_not_taken_for_the_first() -> None:
     boot, namespace, pid, start = stale.process().split(" ")
     assert not stale.has_ended(stale.process())
