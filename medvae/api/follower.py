@@ -181,7 +181,7 @@ def _room(manifest: Manifest, cfg: RunConfig, count: int, elsewhere: Elsewhere |
     from medvae.api import room
 
     here = count if elsewhere is None else elsewhere.processes
-    return room.threads(manifest["volumes"], cfg, here, count, loaded=True)
+    return room.threads(manifest["volumes"], cfg, here, count)
 
 
 @contextmanager

@@ -40,22 +40,19 @@ def threads(
     cfg: RunConfig,
     processes: int = 1,
     of: int = 1,
-    *,
-    loaded: bool = False,
 ) -> int:
     """How many patients each process of this machine can measure at a time; by its cores.
 
     Args:
         volumes: the data set's.
-        processes: of this training on this machine; of: on all machines.
-        loaded: the others have loaded their libraries, whose memory is taken already.
+        processes: of this training on this machine; of: on all machines. What they have loaded by
+            now is no longer available, and is not counted again.
 
     Raises:
         AccessError: not even one a process can be held. Nothing was spent.
     """
     usual = max(1, (os.cpu_count() or 1) // of) if cfg.anatomy.used else 1
     held = kept_bytes(len(volumes), cfg.data) * processes // of
-    held += 0 if loaded else (processes - 1) * PROCESS_BYTES
     available = memory.available()
     largest = sorted(by_patient(volumes, cfg), reverse=True)
     for each in range(usual, 0, -1):

@@ -7,12 +7,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import medvae
 from medvae import memory
-from medvae.api import cost, planning, room
+from medvae.api import cost, crew, planning, room
 from medvae.api.records import VolumeEntry
 from medvae.config import RunConfig
 from medvae.errors import AccessError
@@ -92,11 +93,11 @@ def test_fewer_patients_are_measured_at_a_time_where_memory_is_short(monkeypatch
     for patients, wanted in ((8, 8), (7.5, 7), (1, 1), (100, 8)):
         monkeypatch.setattr(memory, "available", lambda n=patients: int(n * each))
         assert room.threads(entries, config(**ANATOMY)) == wanted
-    # Four processes with two cores each; what they load is theirs.
-    monkeypatch.setattr(memory, "available", lambda: 7 * each + 3 * room.PROCESS_BYTES)
-    assert room.threads(entries, config(**ANATOMY), 4, 4) == 1
-    monkeypatch.setattr(memory, "available", lambda: 8 * each)
-    assert room.threads(entries, config(**ANATOMY), 4, 4, loaded=True) == 2
+    # Four processes with two cores each; what they have loaded is not available any more.
+    for patients, wanted in ((7, 1), (8, 2)):
+        monkeypatch.setattr(memory, "available", lambda n=patients: n * each)
+        assert room.threads(entries, config(**ANATOMY), 4, 4) == wanted
+    monkeypatch.setattr(memory, "available", lambda: 3 * each)
     with pytest.raises(AccessError, match=r"4 patients at a time .* fewer processes"):
         room.threads(entries, config(**ANATOMY), 4, 4)
     monkeypatch.setattr(memory, "available", lambda: each - 1)
@@ -119,6 +120,28 @@ def test_what_no_machine_of_this_size_holds_is_refused_before_the_debit(
     assert why in refused.err
     tenant = medvae.open(clinic.root / "vault", identity=clinic.root / "key").tenant
     assert tenant.find("run", "m") is None
+    assert tenant.journal("ledger").entries() == []
+    tenant.close()
+
+
+def test_memory_is_looked_at_again_when_the_other_processes_have_loaded_their_libraries(
+    clinic: Clinic, scans: Path, monkeypatch
+) -> None:
+    clinic("ingest", scans, "-d", "d", *DECLARED)
+    ready, honest = [], crew.Crew.ready
+
+    def loaded(*given: Any) -> Any:
+        ready.append(honest(*given))
+        return ready[0]
+
+    monkeypatch.setattr(crew.Crew, "ready", loaded)
+    monkeypatch.setattr(memory, "available", lambda: 100_000 if ready else 1 << 40)
+    train = ("train", "-c", QUICK, "-d", "d", "--name", "m", "--workers", "2")
+    refused = clinic(*train, ok=False)
+    assert refused.code == 5
+    assert ready
+    assert f"and {words(100_000)} are available here" in refused.err
+    tenant = medvae.open(clinic.root / "vault", identity=clinic.root / "key").tenant
     assert tenant.journal("ledger").entries() == []
     tenant.close()
 
