@@ -181,7 +181,8 @@ def _room(manifest: Manifest, cfg: RunConfig, count: int, elsewhere: Elsewhere |
     from medvae.api import room
 
     here = count if elsewhere is None else elsewhere.processes
-    return room.threads(manifest["volumes"], cfg, here, count)
+    # Whether this run is debited already the first process alone knows.
+    return room.threads(manifest["volumes"], cfg, here, count, resumed=True)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ def threads(
     cfg: RunConfig,
     processes: int = 1,
     of: int = 1,
+    *,
+    resumed: bool = False,
 ) -> int:
     """How many patients each process of this machine can measure at a time; by its cores.
 
@@ -47,9 +49,10 @@ def threads(
         volumes: the data set's.
         processes: of this training on this machine; of: on all machines. What they have loaded by
             now is no longer available, and is not counted again.
+        resumed: the run may be debited already.
 
     Raises:
-        AccessError: not even one a process can be held. Nothing was spent.
+        AccessError: not even one a process can be held. Nothing more was spent.
     """
     usual = max(1, (os.cpu_count() or 1) // of) if cfg.anatomy.used else 1
     held = kept_bytes(len(volumes), cfg.data) * processes // of
@@ -61,10 +64,11 @@ def threads(
     needed = sum(largest[:processes]) + held
     many = "one patient" if processes == 1 else f"{processes} patients at a time"
     fewer = "" if processes == 1 else ", fewer processes (--workers)"
+    more = "more " if resumed else ""
     raise AccessError(
         f"measuring {many} of this data set takes about {words(needed)} of memory, by the size of "
-        f"its largest scans, and {words(available)} are available here; nothing was "
-        f"spent: take a machine with more{fewer}, or scans of fewer voxels"
+        f"its largest scans, and {words(available)} are available here; nothing {more}"
+        f"was spent: take a machine with more{fewer}, or scans of fewer voxels"
     )
 
 

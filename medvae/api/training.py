@@ -133,12 +133,12 @@ def _train(
     device = str(pick(context.device))
     space.check(tenant.root, cost.stored_bytes(cfg), "training")
     here, of = others.here, options.workers or others.here
-    room.threads(manifest["volumes"], cfg, here, of)
+    room.threads(manifest["volumes"], cfg, here, of, resumed=options.resume)
     checkpoint = TenantCheckpoint(tenant, run["name"])
     state = agreement.state_of(planned.digest(), datasets.digest(manifest), cfg, checkpoint.load())
     ranks = others.ready(tenant, crew.job(tenant, run, cfg, device, state), planned.patients)
     # Once more, for by now the others have loaded all that they will.
-    threads = room.threads(manifest["volumes"], cfg, here, of)
+    threads = room.threads(manifest["volumes"], cfg, here, of, resumed=options.resume)
     unusable = patients.check(progress, ranks)
     ledger(tenant).debit(run["id"], planned, patients.subjects, run["dataset"])
     others.go()

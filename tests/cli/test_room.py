@@ -13,7 +13,7 @@ import pytest
 
 import medvae
 from medvae import memory
-from medvae.api import cost, crew, planning, room
+from medvae.api import cost, crew, follower, planning, room
 from medvae.api.records import VolumeEntry
 from medvae.config import RunConfig
 from medvae.errors import AccessError
@@ -158,11 +158,22 @@ def test_a_resumed_training_is_refused_too(clinic: Clinic, scans: Path, monkeypa
 
     monkeypatch.setattr(memory, "available", available)
     assert clinic(*train, ok=False).code == 5
-    assert clinic(*train, "--resume", ok=False).code == 5
+    refused = clinic(*train, "--resume", ok=False)
+    assert refused.code == 5
+    # It may have been debited when it was begun.
+    assert "nothing more was spent" in refused.err
     tenant = medvae.open(clinic.root / "vault", identity=clinic.root / "key").tenant
     assert tenant.find("run", "m") is not None
     assert tenant.journal("ledger").entries() == []
     tenant.close()
+
+
+def test_another_process_does_not_say_that_nothing_was_spent(monkeypatch) -> None:
+    """Whether the run is debited already is not known to it."""
+    manifest: Any = {"volumes": [entry("a", (100, 100, 10))]}
+    monkeypatch.setattr(memory, "available", lambda: 100_000)
+    with pytest.raises(AccessError, match=r"2 patients at a time .*; nothing more was spent"):
+        follower._room(manifest, config(), 2, None)
 
 
 def test_memory_of_a_plan_is_at_least_that_of_the_largest_scan(clinic: Clinic, scans: Path) -> None:
