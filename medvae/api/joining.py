@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 # So many are accepted in a second.
 _PER_SECOND = 50
-# What is answered to who was invited and comes too late; then the connection is closed.
-FULL = b"all its processes have joined"
 # So many notes say who was dropped; the others are counted.
 _NOTES = 5
 _MOST_MINUTES = 7 * 24 * 60.0
@@ -183,7 +181,7 @@ class Joining:
         if self._joined == self._count:
             self._drop(host, "all processes had joined")
             with contextlib.suppress(relay.EndedError):
-                await far.send(relay.END, FULL)
+                await far.send(relay.END, relay.FULL)
             await far.close()
             return
         # No await since it was looked at: no two take one place.

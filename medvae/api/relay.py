@@ -25,6 +25,8 @@ MOST = 1 << 16
 HELLO, DATA, TURN, BEAT, END = b"h", b"d", b"t", b"b", b"e"
 # Both ends must say the same first of all.
 GREETING = b"medvae training 1"
+# The end of who was invited and comes too late.
+FULL = b"all its processes have joined"
 # A handshake and a hello take no longer.
 HELLO_SECONDS = 10.0
 # The other machine, its relay or the network is gone when no beat comes for so long.
@@ -124,7 +126,7 @@ async def relay(
     reader, writer = await asyncio.open_unix_connection(sock=near)
     outward = asyncio.create_task(_outward(reader, far))
     inward = asyncio.create_task(_inward(far, writer, handle))
-    beat = asyncio.create_task(_beat(far, idle))
+    beating = asyncio.create_task(beat(far, idle))
     try:
         await asyncio.wait({outward, inward}, return_when=asyncio.FIRST_COMPLETED)
         if not inward.done():
@@ -135,13 +137,21 @@ async def relay(
         if inward.done():
             ended(inward.result())
     finally:
-        for task in (outward, inward, beat):
+        for task in (outward, inward, beating):
             task.cancel()
-        await asyncio.gather(outward, inward, beat, return_exceptions=True)
+        await asyncio.gather(outward, inward, beating, return_exceptions=True)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         await far.close()
+
+
+async def beat(far: Far, idle: Callable[[], float]) -> None:
+    """Say now and then that this machine is there, until the connection ends; as `relay` does."""
+    with contextlib.suppress(EndedError):
+        while True:
+            await far.send(BEAT, struct.pack("<d", idle()))
+            await asyncio.sleep(BEAT_SECONDS)
 
 
 async def _outward(reader: asyncio.StreamReader, far: Far) -> None:
@@ -175,13 +185,6 @@ async def _inward(far: Far, writer: asyncio.StreamWriter, handle: Handle) -> str
             # That the process here is gone is seen by who reads from it.
             writer.write(body)
             await writer.drain()
-
-
-async def _beat(far: Far, idle: Callable[[], float]) -> None:
-    with contextlib.suppress(EndedError):
-        while True:
-            await far.send(BEAT, struct.pack("<d", idle()))
-            await asyncio.sleep(BEAT_SECONDS)
 
 
 def printable(body: bytes) -> str:

@@ -75,7 +75,7 @@ def work(options: WorkOptions) -> WorkResult:
         )
     context = invitations.client_context(invitation)
     sock = _patiently(lambda: _connected(invitation), (AccessError,), until)
-    count = asyncio.run(_work(sock, context, invitation, vault, options))
+    count = asyncio.run(_work(sock, context, invitation, vault, options, until))
     refused = options.processes - count
     return WorkResult(invitation.address, count, refused, time.monotonic() - began)
 
@@ -96,8 +96,11 @@ def _connected(invitation: Invitation) -> socket.socket:
     try:
         return socket.create_connection((invitation.host, invitation.port), relay.HELLO_SECONDS)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no name of a machine"
-        raise AccessError(
+        slow = isinstance(error, TimeoutError)
+        why = "no answer in time" if slow else "it is no name of a machine"
+        why = getattr(error, "strerror", None) or why
+        kind = _NoPlaceError if isinstance(error, ConnectionRefusedError) else AccessError
+        raise kind(
             f"nobody answers at {invitation.address} ({why}): the training has "
             "all its processes, has ended, or its machine cannot be reached from here"
         ) from error
@@ -109,18 +112,10 @@ async def _work(
     invitation: Invitation,
     vault: Path,
     options: WorkOptions,
+    until: float,
 ) -> int:
     """Take part with as many processes as are let in; returns how many these were."""
-    connections = [await _let_in(sock, context, invitation)]
-    while len(connections) < options.processes:
-        try:
-            more = await asyncio.to_thread(_connected, invitation)
-            connections.append(await _let_in(more, context, invitation))
-        except AccessError as error:
-            # Those who are in stay in: the training may have no place for more.
-            surplus = _many(options.processes - len(connections))
-            notify(options.progress, f"{surplus} of {options.processes} cannot take part: {error}")
-            break
+    connections = await _all_let_in(sock, context, invitation, options, until)
     many = _many(len(connections))
     members = [
         _Member(far, invitation, f"process {number} of {many} of this machine")
@@ -142,6 +137,51 @@ async def _work(
     return len(members)
 
 
+async def _all_let_in(
+    sock: socket.socket,
+    context: ssl.SSLContext,
+    invitation: Invitation,
+    options: WorkOptions,
+    until: float,
+) -> list[relay.Far]:
+    """Connections of as many processes as are let in, which is tried until then."""
+    found = [await _let_in(sock, context, invitation)]
+    beats: list[asyncio.Task[None]] = []
+    try:
+        while len(found) < options.processes:
+            # Nothing is started for it yet; without a word its place would be lost meanwhile.
+            idle = partial(_since, time.monotonic())
+            beats.append(asyncio.create_task(relay.beat(found[-1], idle)))
+            found.append(await _one_more(context, invitation, until))
+    except AccessError as error:
+        # Those who are in stay in: the training may have no place for more.
+        surplus = _many(options.processes - len(found))
+        notify(options.progress, f"{surplus} of {options.processes} cannot take part: {error}")
+    finally:
+        for one in beats:
+            one.cancel()
+        await asyncio.gather(*beats, return_exceptions=True)
+    return found
+
+
+async def _one_more(context: ssl.SSLContext, invitation: Invitation, until: float) -> relay.Far:
+    """Another connection of this machine, unless there is no place for it, or none until then."""
+    while True:
+        try:
+            sock = await asyncio.to_thread(_connected, invitation)
+            return await _let_in(sock, context, invitation)
+        except _NoPlaceError:
+            raise
+        except AccessError:
+            if time.monotonic() >= until:
+                raise
+        await asyncio.sleep(_POLL)
+
+
+def _since(began: float) -> float:
+    return time.monotonic() - began
+
+
 def _many(count: int) -> str:
     return "1 process" if count == 1 else f"{count} processes"
 
@@ -159,6 +199,10 @@ async def _let_in(
     return await _joined(sock, context, invitation)
 
 
+class _NoPlaceError(AccessError):
+    """All processes of the training have joined, or it listens no longer."""
+
+
 class _CutOffError(AccessError):
     """The connection has ended without a word, as when others took its place."""
 
@@ -167,6 +211,7 @@ async def _joined(
     sock: socket.socket, context: ssl.SSLContext, invitation: Invitation
 ) -> relay.Far:
     sock.setblocking(False)
+    far = None
     try:
         async with asyncio.timeout(2 * relay.HELLO_SECONDS):
             far = await relay.Far.over(sock, context, server=False)
@@ -181,7 +226,8 @@ async def _joined(
                 return far
             await far.close()
             if kind == relay.END:
-                raise AccessError(
+                kind_of = _NoPlaceError if body == relay.FULL else AccessError
+                raise kind_of(
                     f"the training at {invitation.address} takes no more processes: "
                     f"{relay.printable(body)}"
                 )
@@ -191,6 +237,8 @@ async def _joined(
             "that this invitation is of, or the invitation has expired: nothing was sent"
         ) from error
     except (OSError, TimeoutError, relay.EndedError) as error:
+        if far is not None:
+            await far.close()
         # A certificate that is refused is refused by a word of TLS.
         refused = isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError)
         kind_of = AccessError if refused or isinstance(error, TimeoutError) else _CutOffError
