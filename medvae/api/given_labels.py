@@ -18,13 +18,18 @@ def read(path: Path, data: DataConfig) -> LabelMap:
     """The labels of a file as the model numbers them; parsed in the sandbox, as scans are.
 
     Raises:
-        InputError: the file cannot be read, has a number that the model's scheme lacks, or more
-            voxels than a volume may have.
+        InputError: the model has no labels, or the file cannot be read, has a number that the
+            model's scheme lacks, or more voxels than a volume may have.
     """
     from medvae.anatomy.scan import LabelMap
     from medvae.api.anatomy_files import Reader
     from medvae.grid import MOST_VOXELS
 
+    if not data.label_numbers:
+        raise InputError(
+            f"{path} cannot be drawn: the model was trained on scans without labels; train one on "
+            "scans with masks"
+        )
     with Reader() as reader:
         maps = reader.label_map(path)
     if maps.labels.size > MOST_VOXELS:
@@ -36,7 +41,7 @@ def read(path: Path, data: DataConfig) -> LabelMap:
         named = ", ".join(f"{number} {scheme.get(str(number), '')}".strip() for number in numbers)
         raise InputError(
             f"{path} has labels that the model does not ({', '.join(map(str, others[:5]))}); "
-            f"its labels are {named or 'none'}"
+            f"its labels are {named}"
         )
     table = np.zeros(max(numbers) + 1, np.uint8)
     table[numbers] = np.arange(1, len(numbers) + 1)

@@ -51,11 +51,12 @@ def test_volumes_are_pictures_alone_where_no_label_is_declared(clinic, tmp_path)
     assert len(paths) == 6
     assert "region" in json.dumps(clinic("model", "show", "m").json)
     labels, affine = person(90, SPACING)
-    write(tmp_path / "labels.nii.gz", labels.astype(np.uint8), affine)
-    words = ("--from-labels", tmp_path / "labels.nii.gz", "-n", "1", "-o", tmp_path / "given")
-    refused = clinic("generate", "m", *words, ok=False)
-    assert refused.code == 3
-    assert "its labels are none" in refused.err
+    for name, given in (("some", labels), ("no", np.zeros_like(labels))):
+        write(tmp_path / f"{name}.nii.gz", given.astype(np.uint8), affine)
+        words = ("--from-labels", tmp_path / f"{name}.nii.gz", "-n", "1", "-o", tmp_path / "given")
+        refused = clinic("generate", "m", *words, ok=False)
+        assert refused.code == 3
+        assert "the model was trained on scans without labels" in refused.err
 
 
 def test_declared_without_any_mask_labels_are_drawn(clinic, tmp_path):
