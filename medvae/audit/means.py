@@ -34,7 +34,7 @@ from medvae.cosines.basis import Basis
 from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.parts import Part as CosinePart
-from medvae.cosines.planned import mechanisms
+from medvae.cosines.planned import VOXELS, mechanisms
 from medvae.cosines.planned import parts_of as parts_of_cosines
 from medvae.errors import InputError, IntegrityError
 from medvae.grid import Gridded
@@ -195,7 +195,8 @@ class Means:
             parts = parts_of_cosines(name, basis, public, partial(sigma_of, self._plan))
             own, noisy = joined(parts), model.released[name]
             sigma, before = sigma_of(self._plan, name, own.clip), CosineModel(basis, public)
-            for part in parts:
+            # Nothing is measured around moments of voxels, and what they make takes many draws.
+            for part in parts if name != VOXELS else ():
                 piece = own.split(noisy)[part.name]
                 public = part.estimate(piece, own.sigma(part.name, sigma), public)
             # Products of many coefficients of many patients may exceed the memory.

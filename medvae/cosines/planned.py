@@ -33,10 +33,8 @@ SHARES: Final = {POWERS: 0.04, MEANS: 0.15, SECONDS: 0.76, GAINS: 0.05}
 # Of the whole budget, before them.
 MARGINALS: Final = "cosines-marginals"
 MARGINALS_SHARE: Final = 0.05
-# Of the budget, after them, where channels have no public basis: in place of gains, and as much of
-# what products have, for the noise of these few numbers moves all voxels.
+# After them, in place of gains, of contrasts that are scaled by patient.
 VOXELS: Final = "cosines-voxels"
-VOXELS_SHARE: Final = 0.10
 # Means are released of coefficients as long as the noise of a class's mean is below this part of
 # their scale; there is no more to say of an image in means than this many.
 MEAN_NOISE: Final = 0.25
@@ -54,16 +52,16 @@ def mechanisms(basis: Basis) -> list[tuple[str, float]]:
     """(name, share of the budget) in order of release; the shares sum to 1.
 
     Contrasts have no gains: measured, these cost their channel planes more than they are worth.
-    They have moments of their voxels in their place.
+    Those of relative scales have moments of their voxels in their place; CT and PET, whose grey
+    values have shares, gained nothing by them.
     Grey values have shares in images of one channel without labels, and in channels on public
     scales; in colours and in contrasts that are scaled by patient they gained nothing.
     """
     shares = dict(SHARES)
     if basis.related:
-        shares[SECONDS] += shares.pop(GAINS)
-        if basis.channels > 1:
-            shares[SECONDS] -= VOXELS_SHARE
-            shares[VOXELS] = VOXELS_SHARE
+        contrasts = basis.channels > 1 and not basis.absolute
+        own = VOXELS if contrasts else SECONDS
+        shares[own] = shares.get(own, 0.0) + shares.pop(GAINS)
     if not basis.absolute and (basis.related or basis.channels > 1):
         return list(shares.items())
     rest = [(name, part * (1.0 - MARGINALS_SHARE)) for name, part in shares.items()]

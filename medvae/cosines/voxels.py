@@ -9,23 +9,26 @@ map of its channels: the one that moves voxels least (Olkin and Pukelsheim 1982)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from medvae.cosines.basis import Array, Basis
-from medvae.cosines.marginals import DEVIATION
 from medvae.cosines.model import CosineModel
 from medvae.cosines.numbers import Numbers
 from medvae.cosines.shrinkage import packed, unpacked
 
-# Clip, over the root of the number of channels: of images whose channels have means of a fourth.
-VOXEL_REACH: Final = 0.5
+# Clip, over the root of the number of channels: of images whose channels have means, and squares,
+# that are a fourth from those of the model.
+VOXEL_REACH: Final = 0.35
 # How far the moments of a model's draws are from those of images, in a population: in deviations
 # and variances of the directions in which its channels vary independently.
 CLOSE: Final = 0.3
 # No direction of channel values is stretched by more than this, or shrunk.
 MOST_STRETCH: Final = 2.0
+# Draws, without borders, that vectors are measured around.
+CENTRE_IMAGES: Final = 24
 # Draws that are simulated to learn the moments that the model has without this, in coefficients.
 SIMULATED: Final = 20_000_000
 FEWEST_IMAGES, MOST_IMAGES = 12, 64
@@ -35,7 +38,9 @@ PLAIN_IMAGES: Final = 10
 
 @dataclass(frozen=True)
 class VoxelMoments:
-    """Mean over voxels of each channel, and of each product of two, less what squares are likely.
+    """Mean over voxels of each channel, and of each product of two, around those of the model.
+
+    Around 0 most of a vector would be air, which is -1, and no clip fits images with and without.
 
     Attributes:
         basis: of the grid.
@@ -57,7 +62,7 @@ class VoxelMoments:
         return VOXEL_REACH * float(np.sqrt(self.basis.channels))
 
     def measure(self, coefficients: Array, category: int | None) -> Array:
-        return _moments(self.basis.synthesise(coefficients).reshape(self.basis.channels, -1))
+        return _moments(self._voxels(coefficients)) - self._centre
 
     def estimate(self, released: Array, sigma: float, state: Numbers) -> Numbers:
         mean, covariance = self._parts(self._of_draws(state))
@@ -78,24 +83,31 @@ class VoxelMoments:
             plain.append(self.measure(values, None))
             if index < count:
                 image = model.channel_values(model.bordered(values))
-                changes.append(_moments(image.reshape(self.basis.channels, -1)) - plain[-1])
+                own = _moments(image.reshape(self.basis.channels, -1)) - self._centre
+                changes.append(own - plain[-1])
         return np.asarray(np.mean(plain, axis=0) + np.mean(changes, axis=0))
 
+    @cached_property
+    def _centre(self) -> Array:
+        """[dimension] means and products that the model has without this, roughly."""
+        random, model = np.random.default_rng(0), CosineModel(self.basis, self.state)
+        draws = [model.coefficients(random, model.pick(random) or 0) for _ in range(CENTRE_IMAGES)]
+        return np.asarray(np.mean([_moments(self._voxels(values)) for values in draws], axis=0))
+
+    def _voxels(self, coefficients: Array) -> Array:
+        """[C, V] of coefficients [F]."""
+        return self.basis.synthesise(coefficients).reshape(self.basis.channels, -1)
+
     def _parts(self, vector: Array) -> tuple[Array, Array]:
-        """([C] means, [C, C] covariance)."""
-        count = self.basis.channels
-        mean = vector[:count]
-        likely = DEVIATION**2 * np.eye(count)
-        return mean, unpacked(vector[count:], count) + likely - np.outer(mean, mean)
+        """([C] means, [C, C] covariance) that a vector says."""
+        count, values = self.basis.channels, vector + self._centre
+        mean = values[:count]
+        return mean, unpacked(values[count:], count) - np.outer(mean, mean)
 
 
-def _moments(values: Array) -> Array:
-    """[C + C (C + 1) / 2] means and products of the channels of voxels [C, V], around likely ones.
-
-    Channels have squares of `DEVIATION` squared by the public law.
-    """
-    products = values @ values.T / values.shape[1] - DEVIATION**2 * np.eye(len(values))
-    return np.concatenate([values.mean(axis=1), packed(products)])
+def _moments(voxels: Array) -> Array:
+    """[C + C (C + 1) / 2] means and products of the channels of voxels [C, V]."""
+    return np.concatenate([voxels.mean(axis=1), packed(voxels @ voxels.T / voxels.shape[1])])
 
 
 def _trusted(
