@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from medvae.anatomy.templates import AUTOMATIC_DIGEST
 from medvae.api.expected import ROWS, Row, expected, kind_of
 from medvae.config_files import load_config
 
@@ -52,3 +53,16 @@ def test_volumes_without_labels_are_not_told_a_dice() -> None:
 )
 def test_a_preset_is_of_the_kind_that_was_measured(preset: str, kind: str) -> None:
     assert kind_of(load_config(preset, [])) == kind
+
+
+def test_ct_without_masks_is_held_against_ct() -> None:
+    patients = ["data.labels=0", "anatomy.library=patients", "data.spacing=[5, 5, 6]"]
+    shares = [
+        f"anatomy.digest={AUTOMATIC_DIGEST}",
+        "anatomy.share=1",
+        "atlas.share=0",
+        "finetune.share=0",
+        "prior.share=0",
+    ]
+    for preset, kind in (("ct", "tissues-ct"), ("mri", "tissues")):
+        assert kind_of(load_config(preset, [*patients, *shares])) == kind

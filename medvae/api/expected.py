@@ -46,6 +46,7 @@ _CROPS: Final = ("hippocampus crops on a public template", "utility.md")
 _BARE: Final = ("hippocampus crops without a template", "utility.md")
 _HEART_TISSUES: Final = ("short-axis hearts of automatic tissues", "anatomy.md")
 _HEAD_TISSUES: Final = ("heads at 4 mm of automatic tissues", "anatomy.md")
+_BODY_TISSUES: Final = ("made-up CT bodies of automatic tissues", "anatomy.md")
 _UNLABELLED: Final = ("short-axis hearts without masks or a library", "anatomy.md")
 
 ROWS: Final[dict[str, tuple[Row, ...]]] = {
@@ -89,6 +90,7 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_HEAD_TISSUES, 67, 8.0, _AWAY, 767, 66),
         Row(*_HEART_TISSUES, 44, 8.0, _AWAY, 682, 289),
     ),
+    "tissues-ct": (Row(*_BODY_TISSUES, 30, 8.0, _AWAY, 611, 98),),
     "unlabelled": (Row(*_UNLABELLED, 44, 8.0, _AWAY, 1388, 412),),
 }
 
@@ -129,7 +131,9 @@ def kind_of(cfg: RunConfig, *, has_images: bool = False) -> str:
         return "contrasts" if cfg.data.size[2] > 1 else "pictures"
     if cfg.anatomy.used:
         if cfg.anatomy.library == "patients":
-            return "maps" if cfg.data.label_numbers else "tissues"
+            if cfg.data.label_numbers:
+                return "maps"
+            return "tissues-ct" if cfg.data.modality == "ct" else "tissues"
         return "images" if has_images else "library"
     if cfg.atlas.public != "none":
         return "template"
