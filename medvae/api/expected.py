@@ -62,8 +62,8 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_SKIN, 112, 1.0, _AUC, 0.505, 0.693),
     ),
     "contrasts": (
-        Row(*_CONTRASTS, 113, 8.0, _APART, 0.18, 0.15),
-        Row(*_CONTRASTS, 113, 3.0, _APART, 0.34, 0.15),
+        Row(*_CONTRASTS, 180, 8.0, _APART, 0.11, 0.12),
+        Row(*_CONTRASTS, 180, 3.0, _APART, 0.2, 0.12),
     ),
     "library": (
         Row(*_HEADS, 67, 8.0, _DICE, 0.687, 0.739, 0.409),
