@@ -48,8 +48,8 @@ def check_processor(theirs: str, name: str) -> None:
     if theirs != processor():
         raise UsageError(
             f"{name} runs on a processor of another kind ({theirs[:60]!r}, here "
-            f"{processor()!r}): the model would depend on who measured whom; nothing was spent: "
-            "use machines of one kind, and go on with --resume"
+            f"{processor()!r}): the model would depend on who measured whom; nothing more was "
+            "spent: use machines of one kind, and go on with --resume"
         )
 
 

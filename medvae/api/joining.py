@@ -115,8 +115,8 @@ class Joining:
             if time.monotonic() > until:
                 raise AccessError(
                     f"{len(found)} of {_many(others, 'process', 'es')} joined within {minutes:g} "
-                    "minutes (medvae work --invitation FILE on their machines); nothing was spent: "
-                    "go on with --resume and a longer --wait, or fewer --workers"
+                    "minutes (medvae work --invitation FILE on their machines); nothing more was "
+                    "spent: go on with --resume and a longer --wait, or fewer --workers"
                 )
             try:
                 come = self._come.get(timeout=_POLL)

@@ -54,7 +54,7 @@ class Launched:
         except TimeoutError:
             raise AccessError(
                 f"not all {self.count} ranks of torchrun have reported on this machine within "
-                f"{_ACCEPT_SECONDS:g} seconds; nothing was spent, start it again"
+                f"{_ACCEPT_SECONDS:g} seconds; nothing more was spent, start it again"
             ) from None
         sock.settimeout(None)
         _check_account(sock)
@@ -118,5 +118,5 @@ def _check_account(sock: socket.socket) -> None:
         sock.close()
         raise AccessError(
             f"a process of another account (user id {user}) is at the other end of the ranks' "
-            "socket: nothing was spent, start torchrun again with another --master-port"
+            "socket: nothing more was spent, start torchrun again with another --master-port"
         )
