@@ -41,6 +41,7 @@ SESSION = {
     "log verify": "log.verify",
     "model compress": "models.compress",
     "model export": "models.export",
+    "model join": "models.join",
     "model list": "models.list",
     "model nearest": "models.nearest",
     "model shift": "models.shift",

@@ -12,14 +12,12 @@ from medvae.api import models
 from medvae.api.datasets import check_name
 from medvae.api.records import CompressionNote
 from medvae.api.results import Compression, Drift
-from medvae.errors import UsageError
 from medvae.options.generate import GenerateOptions
 from medvae.progress import Progress
 
 if TYPE_CHECKING:
     from medvae.api.context import TenantContext
     from medvae.model import Artifact
-    from medvae.vault import Tenant
     from medvae.volume import Volume
 
 # Volumes drawn from both models to say how far they are apart.
@@ -53,7 +51,7 @@ def compress(context: TenantContext, request: CompressRequest, progress: Progres
     check_name(request.to)
     with tenant.writer():
         artifact = models.load_outgoing(tenant, request.name)
-        _free(tenant, request.to)
+        models.check_free(tenant, request.to, "--to")
         progress.start("compress", 3)
         compressed = stage(artifact, request.weights, request.prune)
         progress.advance(1, "drawing from both")
@@ -77,15 +75,6 @@ def compress(context: TenantContext, request: CompressRequest, progress: Progres
         assert stated is not None  # The stage has just said it.
         progress.finish(f"{stated.bytes_before / stated.bytes_after:.1f} times smaller")
     return stated
-
-
-def _free(tenant: Tenant, name: str) -> None:
-    """Neither a model nor a run that will become one has this name."""
-    for kind in ("model", "run"):
-        if tenant.find(kind, name) is not None:
-            raise UsageError(
-                f"tenant {tenant.name} has a {kind} {name!r} already; choose another --to"
-            )
 
 
 def _drift(context: TenantContext, before: Artifact, after: Artifact) -> Drift | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from medvae.api import charged, datasets, nearest
 from medvae.api.accounts import ledger
-from medvae.api.models import compression_of
+from medvae.api.models import compression_of, join_of
 from medvae.api.records import Manifest
 from medvae.api.results import DatasetDeletion, SubjectErasure
 from medvae.errors import IntegrityError, NotFoundError
@@ -119,6 +119,8 @@ def _models_of(tenant: Tenant, pseudonym: str) -> list[str]:
     """Every run that was charged to this patient, from the ledger, and what came from it."""
     book = ledger(tenant)
     charged = {entry["run"].partition("#")[0] for entry in book.history([pseudonym])}
+    joins = {name: join_of(tenant, name) for name in tenant.names("join")}
+    charged |= {name for name, note in joins.items() if note and charged & set(note["own"])}
     notes = {name: compression_of(tenant, name) for name in tenant.names("compression")}
     smaller = {name for name, note in notes.items() if note and note["source"] in charged}
     return sorted(charged | smaller)

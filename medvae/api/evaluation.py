@@ -225,9 +225,7 @@ def audit(
     """
     from medvae import audit as stage
 
-    ref = models.show(context.tenant, model).dataset
-    if ref is None:
-        raise UsageError(f"model {model} was trained on no patient: there is nothing to attack")
+    ref = models.patients_of(context.tenant, model)
     members = list(real_volumes(context, ref))
     subjects = {subject for subject, _ in members}
     others: list[tuple[str, Volume]] = []

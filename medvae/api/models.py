@@ -12,7 +12,7 @@ from medvae.api import one_scan
 from medvae.api.device import pick
 from medvae.api.files import REAL, SYNTHETIC, bytes_of, filling, fresh_folder, new_file
 from medvae.api.formats import chosen
-from medvae.api.records import CompressionNote, CompressionRecord, RunRecord
+from medvae.api.records import CompressionNote, CompressionRecord, JoinNote, RunRecord
 from medvae.api.results import (
     Compression,
     Decoding,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from medvae.vault import Tenant
     from medvae.volume import Volume
 
-BUNDLE = "monai-bundle"
+BUNDLE, STATISTICS = "monai-bundle", "statistics"
 
 
 def load(tenant: Tenant, name: str) -> Artifact:
@@ -68,6 +68,45 @@ def run_of(tenant: Tenant, name: str) -> RunRecord | None:
     return run
 
 
+def join_of(tenant: Tenant, name: str) -> JoinNote | None:
+    """What a model was joined from, a compressed one's through its source; None: it was not."""
+    note = compression_of(tenant, name)
+    joined = name if note is None else note["source"]
+    if tenant.find("join", joined) is None:
+        return None
+    record: JoinNote = json.loads(tenant.get_named("join", joined))
+    return record
+
+
+def patients_of(tenant: Tenant, name: str) -> str:
+    """The data set, as name@version, whose patients the model was trained on in this tenant.
+
+    Raises:
+        NotFoundError: there is no such model.
+        UsageError: there is none, and why.
+    """
+    load(tenant, name)
+    run = run_of(tenant, name)
+    if run is not None:
+        return run["dataset"]
+    if join_of(tenant, name) is not None:
+        raise UsageError(
+            f"model {name} was joined from hospitals' statistics, and their patients are not in "
+            "this tenant: each hospital compares the model that it gave with its own (medvae "
+            "audit, medvae model nearest)"
+        )
+    raise UsageError(f"model {name} was trained on no patient: there is nobody to compare with")
+
+
+def check_free(tenant: Tenant, name: str, option: str) -> None:
+    """Neither a model nor a run that will become one has this name. UsageError."""
+    for kind in ("model", "run"):
+        if tenant.find(kind, name) is not None:
+            raise UsageError(
+                f"tenant {tenant.name} has a {kind} {name!r} already; choose another {option}"
+            )
+
+
 def compression_of(tenant: Tenant, name: str) -> CompressionNote | None:
     """What a compressed model came from and how its weights are kept; None for another."""
     if tenant.find("compression", name) is None:
@@ -78,14 +117,21 @@ def compression_of(tenant: Tenant, name: str) -> CompressionNote | None:
 
 def _summary(tenant: Tenant, name: str) -> ModelInfo:
     note = compression_of(tenant, name)
-    run = run_of(tenant, name)
+    run, joined = run_of(tenant, name), join_of(tenant, name)
+    epsilon: float | None = 0.0
+    delta: float | None = 0.0
+    if joined is not None:
+        epsilon, delta = joined["epsilon"], joined["delta"]
+    elif run is not None:
+        epsilon, delta = run.get("model_epsilon", run.get("epsilon")), run.get("delta")
+    finished = None if run is None else run.get("finished")
     return ModelInfo(
         model=name,
-        private=run is not None,
-        epsilon=0.0 if run is None else run.get("model_epsilon", run.get("epsilon")),
-        delta=0.0 if run is None else run.get("delta"),
+        private=run is not None or joined is not None,
+        epsilon=epsilon,
+        delta=delta,
         dataset=None if run is None else run["dataset"],
-        finished=None if run is None else run.get("finished"),
+        finished=finished if joined is None else joined["finished"],
         source=None if note is None else note["source"],
         weights="fp32" if note is None else note["weights"],
         prune=0.0 if note is None else note["prune"],
@@ -142,7 +188,7 @@ def export(tenant: Tenant, name: str, out: Path, fmt: str) -> ModelExport:
         if fmt == BUNDLE:
             files = write_bundle(artifact, out)
         else:
-            files = export_model(artifact, out, fmt, others=(BUNDLE,))
+            files = export_model(artifact, out, fmt, others=(BUNDLE, STATISTICS))
     tenant.record("export", model=name, format=fmt)
     return ModelExport(name, fmt, tuple(files))
 

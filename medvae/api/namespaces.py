@@ -132,10 +132,35 @@ class Models:
         return nearest.nearest(self._context, name, request, progress)
 
     def export(self, name: str, out: PathLike, fmt: str = "safetensors") -> results.ModelExport:
-        """Write a model's weights to a folder; a model without a guarantee is refused."""
-        from medvae.api import models
+        """Write a model's weights to a folder; a model without a guarantee is refused.
 
+        `fmt`: "statistics" writes what the training released, for `join`.
+        """
+        from medvae.api import hospitals, models
+
+        if fmt == models.STATISTICS:
+            return hospitals.export(self._context.tenant, name, Path(out))
         return models.export(self._context.tenant, name, Path(out), fmt)
+
+    def join(
+        self,
+        sources: Sequence[PathLike],
+        name: str,
+        *,
+        public_keys: Sequence[PathLike] = (),
+        progress: Progress = SILENT,
+    ) -> results.JoinedModel:
+        """Seal one model of several hospitals' patients, from exports of format "statistics".
+
+        `sources`: files, folders that hold one, or models of the tenant. Costs no privacy.
+        `public_keys`: files of the hospitals' keys; where any is given, every file must be signed
+        by one of them.
+        """
+        from medvae.api import hospitals
+
+        keys = tuple(Path(key) for key in public_keys)
+        request = hospitals.JoinRequest([str(source) for source in sources], name, keys)
+        return hospitals.join(self._context, request, progress)
 
     def compress(
         self,

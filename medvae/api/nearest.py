@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from medvae.api import datasets, models
 from medvae.api.results import Nearest, NearestRow
-from medvae.errors import NotFoundError, UsageError
+from medvae.errors import NotFoundError
 from medvae.options.generate import GenerateOptions
 from medvae.progress import Progress
 
@@ -43,16 +43,14 @@ def nearest(
     """Draw volumes, find the patients they are nearest to, and seal that in the tenant.
 
     Raises:
-        UsageError: the model was trained on no patient.
+        UsageError: the model was trained on no patient of this tenant.
         InputError: it was trained on fewer than eight.
     """
     from medvae.api.evaluation import real_volumes
     from medvae.audit.nearest import neighbours
 
     tenant = context.tenant
-    ref = models.show(tenant, model).dataset
-    if ref is None:
-        raise UsageError(f"model {model} was trained on no patient: there is nobody to be near")
+    ref = models.patients_of(tenant, model)
     label = None if request.against is None else datasets.resolve(tenant, request.against)
     members = list(real_volumes(context, ref))
     subjects = {subject for subject, _ in members}

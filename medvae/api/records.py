@@ -127,6 +127,20 @@ class CompressionNote(TypedDict):
     prune: float
 
 
+class JoinNote(TypedDict):
+    """What was joined from several hospitals' statistics.
+
+    `own`: models of this tenant among them. `finished`: ISO 8601.
+    """
+
+    own: list[str]
+    epsilon: float
+    delta: float
+    patients: int
+    hospitals: int
+    finished: str
+
+
 class DriftRecord(TypedDict):
     """How far a compressed model's volumes are from its source's, as `results.Drift` has it."""
 

@@ -59,7 +59,7 @@ def _create(context: TenantContext, options: ReleaseOptions) -> tuple[Written, s
         release.one_line(options.recipient, "--recipient")
     fmt = chosen(options.fmt, artifact.config().data, RELEASED)
     seed, drawn = models.draw(context, artifact, _drawing(options))
-    accounted = _accounted(tenant, name, artifact)
+    accounted = accounted_of(tenant, name, artifact)
     people, public = None, None
     if options.with_public:
         people, public = public_images.of_model(tenant, name, artifact)
@@ -100,7 +100,7 @@ def _facts(
     artifact: Artifact,
     options: ReleaseOptions,
     seed: int,
-    accounted: _Accounted,
+    accounted: Accounted,
     public: PublicImages | None,
 ) -> ReleaseFacts:
     """What the card says of the model, of its patients' accounts, and in the user's words."""
@@ -157,7 +157,7 @@ def _gate(facts: ReleaseFacts) -> GateInputs:
 
 
 @dataclass(frozen=True)
-class _Accounted:
+class Accounted:
     """As `release.PrivacyFacts` has them; None of a public model, which has no patients."""
 
     debited: bool | None = None
@@ -165,7 +165,7 @@ class _Accounted:
     looks: Looks | None = None
 
 
-def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
+def accounted_of(tenant: Tenant, name: str, artifact: Artifact) -> Accounted:
     """What ledger and audit log say of the trainings behind a model, and of those it goes on from.
 
     Whatever is in it goes on the card, so nothing of it says who took part in which training.
@@ -176,8 +176,10 @@ def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
     from medvae.release import Account, Looks
 
     run = models.run_of(tenant, name)
+    if models.join_of(tenant, name) is not None:
+        return _of_hospitals(tenant, artifact)
     if run is None:
-        return _Accounted()
+        return Accounted()
     book = ledger(tenant)
     runs = [(run, Plan.from_json(run["plan"]))]
     for earlier in artifact.facts.get("continues", []):
@@ -185,10 +187,32 @@ def _accounted(tenant: Tenant, name: str, artifact: Artifact) -> _Accounted:
         record = models.run_of(tenant, earlier["name"]) or {**run, "id": ""}
         runs.append((record, Plan.from_json(earlier["plan"])))
     most = book.most()
-    return _Accounted(
+    return Accounted(
         debited=all(book.holds(record["id"], plan) for record, plan in runs),
         account=Account(most.spent, most.delta, most.events),
         looks=Looks(**looks(tenant)),
+    )
+
+
+def _of_hospitals(tenant: Tenant, artifact: Artifact) -> Accounted:
+    """What the hospitals of a joint model have stated and signed; their ledgers are not here.
+
+    The largest account of any, and all looks: of this tenant, too, which may be one of them.
+    """
+    from medvae.api.accounts import ledger
+    from medvae.api.evaluation import looks as looks_here
+    from medvae.release import Account, Looks
+
+    hospitals = artifact.facts["hospitals"]
+    most = ledger(tenant).most()
+    here = {"epsilon": most.spent, "delta": most.delta, "debits": most.events}
+    accounts = [here, *(hospital["account"] for hospital in hospitals)]
+    figures = {key: max(account[key] for account in accounts) for key in accounts[0]}
+    looks = [looks_here(tenant), *(hospital["looks"] for hospital in hospitals)]
+    return Accounted(
+        debited=all(hospital["debited"] is True for hospital in hospitals),
+        account=Account(**figures),
+        looks=Looks(**{key: sum(look[key] for look in looks) for key in looks[0]}),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from medvae import modality as modalities
 from medvae.config import DataConfig
+from medvae.release import hospitals
 from medvae.release.facts import Check, PrivacyFacts, ReleaseFacts
 from medvae.release.meaning import UNITS, readings, sentences
 from medvae.release.quality import Quality
@@ -120,11 +121,15 @@ def looks_note(privacy: PrivacyFacts) -> str:
     """What was chosen without figures on patients, and how often such figures were looked at."""
     assert privacy.looks is not None
     evaluate, audit = privacy.looks.evaluate, privacy.looks.audit
+    whose, when = "of this tenant", "this release"
+    if privacy.hospitals:
+        whose = "of these hospitals or of the tenant that joined them"
+        when = "their exports and this release"
     before = (
-        "neither evaluate nor audit was run on patients of this tenant before this release"
+        f"neither evaluate nor audit was run on patients {whose} before {when}"
         if evaluate + audit == 0
-        else f"before this release, evaluate was run {_times(evaluate)} and audit "
-        f"{_times(audit)} on patients of this tenant, and whatever was chosen by their figures is "
+        else f"before {when}, evaluate was run {_times(evaluate)} and audit "
+        f"{_times(audit)} on patients {whose}, and whatever was chosen by their figures is "
         "not covered by the guarantee"
     )
     return (
@@ -159,6 +164,7 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
     assert privacy.account is not None
     assert privacy.looks is not None
     figures = readings(privacy)
+    joint = _of_hospitals(privacy)
     return {
         "guarantee": "differential privacy",
         "summary": _summary(privacy),
@@ -182,16 +188,41 @@ def privacy_statement(privacy: PrivacyFacts, config: Mapping[str, Any]) -> dict[
         "per_patient_limit": privacy.tenant_limit,
         "lost_in_all": {
             **asdict(privacy.account),
-            "note": f"no {privacy.unit} has lost more at this tenant up to the signing of this "
-            "release: all its trainings composed, whoever took part in which, and at most the "
-            "limit; accounts of other tenants are not linked to it",
+            "note": _lost_note(privacy),
         },
         "looks": asdict(privacy.looks),
         "interpretation": sentences(privacy, figures),
         "side_channels": SIDE_CHANNELS,
-        "assumptions": _assumptions(privacy, config),
+        "assumptions": [*_assumptions(privacy, config), *joint.pop("assumptions", [])],
         "not_covered": list(_NOT_COVERED),
+        **joint,
     }
+
+
+def _of_hospitals(privacy: PrivacyFacts) -> dict[str, Any]:
+    """Parts of the statement that a joint model has in place of one institution's; {} of others."""
+    if not privacy.hospitals:
+        return {}
+    assert privacy.everywhere is not None
+    assert privacy.epsilon is not None
+    joint = hospitals.statements(
+        privacy.hospitals, privacy.everywhere, privacy.epsilon, privacy.unit or ""
+    )
+    return joint | {"assumptions": [joint.pop("assumption")]}
+
+
+def _lost_note(privacy: PrivacyFacts) -> str:
+    if privacy.hospitals:
+        return (
+            f"at none of the {len(privacy.hospitals)} hospitals has a {privacy.unit} lost more up "
+            "to the export of its numbers, as each states: all its trainings composed; accounts of "
+            "several hospitals are not linked"
+        )
+    return (
+        f"no {privacy.unit} has lost more at this tenant up to the signing of this "
+        "release: all its trainings composed, whoever took part in which, and at most the "
+        "limit; accounts of other tenants are not linked to it"
+    )
 
 
 def _assumptions(privacy: PrivacyFacts, config: Mapping[str, Any]) -> list[str]:
@@ -254,7 +285,11 @@ def _summary(privacy: PrivacyFacts) -> str:
         if privacy.unit == "patient"
         else "the level of the file (no patient identifiers were given)"
     )
-    people = f"{'at most ' if privacy.continues else ''}{privacy.patients} {privacy.unit}s"
+    several = privacy.continues or len(privacy.hospitals) > 1
+    people = f"{'at most ' if several else ''}{privacy.patients} {privacy.unit}s"
+    if privacy.hospitals:
+        people += f" of {len(privacy.hospitals)} hospitals"
+        level += f", for whoever is a {privacy.unit} of one of these hospitals"
     return (
         f"Everything in this release that depends on the {people} was "
         f"computed under ({privacy.epsilon:g}, {privacy.delta:g})-differential privacy at {level}."
@@ -337,4 +372,10 @@ def known_limits(facts: ReleaseFacts) -> list[str]:
         )
     if facts.data.sites:
         limits.append(LIMIT)
+    if facts.privacy.hospitals:
+        limits.append(
+            "Numbers are those of several hospitals' patients taken together, and do not say what "
+            "those of one are like; a hospital that made numbers up within its clip cannot be seen "
+            "in them."
+        )
     return limits

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medvae import modality as modalities
+from medvae.release import hospitals
 from medvae.release.huggingface import head
 from medvae.release.scores import score_text
 from medvae.release.sites import sentence
@@ -201,6 +202,7 @@ def privacy_rows(privacy: dict[str, Any]) -> dict[str, str]:
         "trust model": privacy["trust_model"],
         "composition": privacy["composition"],
         **_continues(privacy.get("continues", [])),
+        **hospitals.rows(privacy.get("hospitals", [])),
         "accountant": privacy["accountant"],
         "second accountant": "none"
         if second is None

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from medvae import modality as modalities
 from medvae.config import DataConfig
 from medvae.errors import IntegrityError, UsageError
+from medvae.release import hospitals
 from medvae.release.continued import shown, worst_of
 
 _LONGEST = 200
@@ -90,6 +91,9 @@ class PrivacyFacts:
         continues: the models that the training went on from, the nearest first, each with name,
             epsilon, delta, patients and plan_digest. Then epsilon and mechanisms are of all
             trainings together, and who is in several counts among the patients of each.
+        hospitals: of a joint model those whose patients it is of (see `hospitals.shown`). Then
+            epsilon and mechanisms are of the one whose patients have lost most, and `everywhere`
+            is epsilon of somebody who is a patient of all of them.
     """
 
     training: Training
@@ -108,6 +112,8 @@ class PrivacyFacts:
     account: Account | None = None
     looks: Looks | None = None
     continues: tuple[Mapping[str, Any], ...] = ()
+    hospitals: tuple[Mapping[str, Any], ...] = ()
+    everywhere: float | None = None
 
     def __post_init__(self) -> None:
         if self.training not in get_args(Training):
@@ -138,6 +144,13 @@ class PrivacyFacts:
         from medvae.privacy import Plan, accountant_name, second_opinion
 
         check_outgoing(facts)
+        given: dict[str, Any] = {
+            "debited": debited,
+            "tenant_limit": tenant_limit,
+            "account": account,
+        }
+        if "hospitals" in facts:
+            return cls("private", looks=looks, **given, **hospitals.privacy_of(facts))
         raw = facts.get("plan")
         if not raw:
             raise IntegrityError("the model was trained on patients but carries no plan")
@@ -159,10 +172,8 @@ class PrivacyFacts:
             cross_check=second.epsilon,
             cross_check_note=f"{second.accountant}; stated error {second.error:g}",
             plan_digest=plan.digest().hex(),
-            debited=debited,
-            tenant_limit=tenant_limit,
-            account=account,
             looks=looks,
+            **given,
             continues=tuple(
                 shown(training["name"], its)
                 for training, its in zip(earlier, plans[1:], strict=True)

@@ -89,8 +89,18 @@ def check_privacy(privacy: PrivacyFacts, gate: GateInputs) -> list[Check]:
         ),
         Check("accounting", True, f"epsilon {cost:.4g} recomputed from the mechanisms"),
         Check("plan", True, f"within its target, {planned:g}"),
-        Check("ledger", True, "the patients' budgets were charged beforehand"),
+        Check("ledger", True, _charged(privacy)),
     ]
+
+
+def _charged(privacy: PrivacyFacts) -> str:
+    """Who says that the patients' budgets were charged."""
+    if privacy.hospitals:
+        return (
+            f"{len(privacy.hospitals)} hospitals state over their signatures that their patients' "
+            "budgets were charged beforehand; their ledgers were not seen here"
+        )
+    return "the patients' budgets were charged beforehand"
 
 
 def _within_limits(privacy: PrivacyFacts, epsilon: float, asked: float | None) -> float:

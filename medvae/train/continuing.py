@@ -42,6 +42,11 @@ def check(cfg: RunConfig, name: str, earlier: Artifact) -> None:
             f"--init {name} is a model of format {earlier.facts.get('format')} of kind "
             f"{earlier.facts['kind']}, which cannot be continued; train it again"
         )
+    if "hospitals" in earlier.facts:
+        raise UsageError(
+            f"--init {name} was joined from several hospitals' statistics, round which no further "
+            "patients are measured; train without --init, and join the result with theirs"
+        )
     if "compression" in earlier.facts:
         raise UsageError(f"--init {name} is compressed; name the model that it was made from")
     begun = earlier.config()
@@ -52,7 +57,7 @@ def check(cfg: RunConfig, name: str, earlier: Artifact) -> None:
                 "round such people can be continued; start from a model of medvae pretrain, or "
                 "train on all patients as one data set"
             )
-    key, was, now = _difference(begun, cfg)
+    key, was, now = difference(begun, cfg)
     if key:
         raise UsageError(
             f"--init {name} was trained with {key} {was}, and this training has {now}: only what "
@@ -60,7 +65,7 @@ def check(cfg: RunConfig, name: str, earlier: Artifact) -> None:
         )
 
 
-def _difference(begun: RunConfig, cfg: RunConfig) -> tuple[str, Any, Any]:
+def difference(begun: RunConfig, cfg: RunConfig) -> tuple[str, Any, Any]:
     """The first key that decides what a model's numbers mean, and both values; "" if none."""
     old, new = begun.public(), cfg.public()
     for section in _SAME:

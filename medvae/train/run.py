@@ -125,11 +125,11 @@ def train(
                 anatomy, plan, patients, noise, stages, progress, earlier, threads
             )
             patches = partial(anatomy_stage.patches, people, cfg)
-            _train_on_samples(model, patches, cfg, stages, progress)
+            train_on_samples(model, patches, cfg, stages, progress)
         atlas = _atlas(cfg, plan, patients, noise, stages, progress)
         if atlas is not None:
             images = partial(_images, atlas, cfg)
-            _train_on_samples(model, images, cfg, stages, progress)
+            train_on_samples(model, images, cfg, stages, progress)
     _finetune(model, patients, cfg, plan, key, noise, stages, device, progress)
     prior = _prior(model, atlas, patients, cfg, plan, noise, stages, progress)
     artifact = _artifact(cfg, plan, model, prior, atlas, people)
@@ -188,7 +188,7 @@ def _images(atlas: Atlas, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
     return [image for image, _ in atlas.pairs(cfg.atlas.samples, cfg.seed)]
 
 
-def _train_on_samples(
+def train_on_samples(
     model: VAE,
     draw: Callable[[], Sequence[npt.NDArray[np.float32]]],
     cfg: RunConfig,

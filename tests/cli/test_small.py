@@ -52,7 +52,7 @@ def test_such_a_run_is_stopped_resumed_and_drawn_from(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("medvae.train.run._train_on_samples", stopped)
+        patched.setattr("medvae.train.run.train_on_samples", stopped)
         assert clinic("train", *SMALL, "--name", "small", ok=False).code != 0
     # With shares of its own it would be another run; with another bound that decides alike, not.
     refused = clinic("train", *SMALL[:-2], "--name", "small", "--resume", ok=False)

@@ -80,6 +80,49 @@ class Compression(Result):
 
 
 @dataclass(frozen=True)
+class JoinedHospital(Result):
+    """One file that a joint model was made of.
+
+    Attributes:
+        source: as it was named.
+        tenant, model: the hospital's names for itself and for its model.
+        epsilon, delta: for each of its patients.
+        signer: fingerprint of the key that signed it; known: whether whoever joined gave that key.
+        sha256: of the numbers in it.
+    """
+
+    source: str
+    tenant: str
+    model: str
+    patients: int
+    epsilon: float
+    delta: float
+    signer: str
+    known: bool
+    sha256: str
+
+
+@dataclass(frozen=True)
+class JoinedModel(Result):
+    """A model of several hospitals' patients; nothing was spent for it.
+
+    Attributes:
+        epsilon, delta: for a patient of one hospital, whose patients have lost most.
+        everywhere: epsilon of somebody who is a patient of all of them.
+        unit: who is protected: "patient" or "file".
+        patients: of all hospitals; who is in several counts in each.
+    """
+
+    model: str
+    epsilon: float
+    delta: float
+    everywhere: float
+    unit: str
+    patients: int
+    hospitals: tuple[JoinedHospital, ...]
+
+
+@dataclass(frozen=True)
 class ModelDetail(ModelInfo):
     """A model with its size.
 

@@ -1,8 +1,9 @@
-"""medvae model list | show | shift | nearest | compress | export"""
+"""medvae model list | show | shift | nearest | compress | export | join"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +46,8 @@ def show_(name: Model) -> None:
     lines = table(("", ""), rows)
     if result.compression is not None:
         lines += ["", *_compressed(result.compression)]
-    rest = {key: value for key, value in facts.items() if key in ("config", "plan", "stages")}
+    shown = ("config", "plan", "stages", "hospitals")
+    rest = {key: value for key, value in facts.items() if key in shown}
     show(result, [*lines, "", *json.dumps(rest, indent=2, default=str).splitlines()])
 
 
@@ -175,9 +177,56 @@ def export(
     out: NewFolder,
     fmt: Annotated[
         str,
-        typer.Option("--format", help="Format: safetensors, onnx, torchscript or monai-bundle."),
+        typer.Option(
+            "--format",
+            help="Format: safetensors, onnx, torchscript, monai-bundle, or statistics, which model "
+            "join joins with those of other hospitals.",
+        ),
     ] = "safetensors",
 ) -> None:
     """Write a model's weights as plain files; they carry its guarantee."""
     result = settings.session().models.export(name, out, fmt)
     show(result, [f"Wrote {', '.join(map(str, result.files))}"])
+
+
+@app.command()
+def join(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="What hospitals exported with --format statistics: files, or their folders; or "
+            "models of this tenant."
+        ),
+    ],
+    name: Annotated[str, typer.Option("--as", help="Name of the joint model.")],
+    public_keys: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--public-key",
+            help="File with the public key (PEM) of a hospital; once for each. Where any is given, "
+            "every file must be signed by one of them.",
+        ),
+    ] = None,
+) -> None:
+    """Make one model of several hospitals' patients, from released numbers. Costs no privacy."""
+    with progress() as bar:
+        result = settings.session().models.join(
+            sources, name, public_keys=public_keys or (), progress=bar
+        )
+    if not all(hospital.known for hospital in result.hospitals):
+        note("Nobody checked who signed these files: give the hospitals' keys with --public-key.")
+    heads = ("hospital", "model", "patients", "epsilon", "delta", "signer known")
+    rows = [
+        [
+            *(hospital.tenant, hospital.model, hospital.patients),
+            *(f"{hospital.epsilon:.4g}", f"{hospital.delta:.3g}", hospital.known),
+        ]
+        for hospital in result.hospitals
+    ]
+    lines = table(heads, rows)
+    lines.append(
+        f"Model {result.model}: {result.patients} {result.unit}s; epsilon {result.epsilon:.4g}, "
+        f"delta {result.delta:.3g} for whoever is in one hospital, and epsilon "
+        f"{result.everywhere:.4g} for whoever is in all of them."
+    )
+    show(result, lines)
