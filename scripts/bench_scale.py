@@ -1,7 +1,7 @@
-"""Scale: `scripts/bench scale [--quick]`: processes, memory, sites, a large catalogue, stitching.
+"""Scale: `scripts/bench scale`: processes, memory, sites, hospitals, a large catalogue, stitching.
 
-The trainings are described in scale_processes.py, scale_memory.py and scale_sites.py, the catalogue
-in scale_catalogue.py. For stitching, real scans and
+The trainings are described in scale_processes.py, scale_memory.py, scale_sites.py and
+scale_hospitals.py, the catalogue in scale_catalogue.py. For stitching, real scans and
 pictures are cut in two and joined again. Each of 50 seeded cuts has its own overlap, noise, gain
 and offset; half of the cuts of scans have headers that claim one place for both parts. That part
 needs MEDVAE_REAL_DATA (mri_ixi_t1, rgb_skin).
@@ -20,6 +20,7 @@ import nibabel as nib
 import numpy as np
 import pages
 import scale_catalogue
+import scale_hospitals
 import scale_memory
 import scale_processes
 import scale_sites
@@ -39,7 +40,7 @@ COLOURS = ("red", "green", "blue")
 # Standard deviations of noise, in those of the image; the least overlap, in voxels.
 NOISE, LEAST = (0.0, 0.05, 0.15), 6
 REGISTRATION, SEAM = 0.5, 1.5
-PARTS = ["stitch", "processes", "memory", "sites", "catalogue"]
+PARTS = ["stitch", "processes", "memory", "sites", "hospitals", "catalogue"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ def main(quick: bool = False, only: str | None = None, docs: bool = False) -> di
         found = scale_sites.run(quick)
         outcome["results"] |= found
         outcome["targets"] += scale_sites.targets(found)
+    if only in (None, "hospitals"):
+        found = scale_hospitals.run(quick)
+        outcome["results"] |= found
+        outcome["targets"] += scale_hospitals.targets(found)
     if only in (None, "catalogue"):
         outcome["results"] |= scale_catalogue.run(quick)
     if only in (None, "stitch"):

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_scale  # noqa: E402
 import pages  # noqa: E402
+import scale_hospitals  # noqa: E402
 import scale_memory  # noqa: E402
 import scale_processes  # noqa: E402
 import scale_sites  # noqa: E402
@@ -133,3 +134,21 @@ def test_another_scanner_changes_contrast_sharpness_and_noise() -> None:
     assert seen.std(axis=(1, 2)).min() > 2.0
     assert seen[9:11].mean() > steps[9:11].mean() + 10.0
     assert abs(seen[-2:].mean() - 100.0) < 5.0
+
+
+@pytest.mark.parametrize(("joined", "met"), [(0.1, True), (0.3, False), (float("nan"), False)])
+def test_a_joint_model_that_is_no_nearer_than_one_hospital_is_a_missed_target(
+    joined: float, met: bool
+) -> None:
+    ways = {"one hospital alone (mean of all)": 0.2, "joined": joined, "pooled": 0.05}
+    rows = [{"hospitals": 2, "way": way, "mean": mean} for way, mean in ways.items()]
+    (judged,) = scale_hospitals.targets({"hospitals": rows})
+    assert judged["met"] is met
+
+
+def test_errors_are_of_means_and_deviations_in_public_units() -> None:
+    truth = scale_hospitals.Measured(np.array([[0.0], [2.0]]), np.array([[1.0], [1.0]]))
+    found = scale_hospitals.Measured(np.array([[1.0], [1.0]]), np.array([[1.0], [1.0]]))
+    assert scale_hospitals.error(truth, truth) == {"mean": 0.0, "std": 0.0}
+    assert scale_hospitals.error(found, truth)["mean"] == 0.0
+    assert scale_hospitals.error(found, truth)["std"] == pytest.approx(0.5**0.5)
