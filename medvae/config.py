@@ -118,6 +118,11 @@ class AnatomyConfig(Section):
         description="Contrast of the cohort's MRI, where the entry is label maps: what grey values "
         "are expected of tissues before any patient is measured.",
     )
+    contrasts: dict[str, Literal["t1", "t2", "pd", "flair"]] = Field(
+        default={},
+        description="Channel -> its contrast, where its name does not say it (t1, t1w, t1ce, t2, "
+        "flair, pd, ... do).",
+    )
     share: Share = Field(
         default=0.0,
         description="Its part of the budget; 0: all of the budget where a library is used.",
@@ -316,11 +321,17 @@ class RunConfig(Section):
         modality, share = modalities.get(self.data.modality), self.cosines.share
         if 0 < share < 1:
             raise ValueError("cosines.share is 1, the whole budget, or 0")
-        if (modality.planar or self.data.channels) and share < 1:
+        if modality.planar and share < 1:
             raise ValueError(
-                f"{modality.images} {'with channels ' if self.data.channels else ''}are learnt by "
-                "cosines alone: set cosines.share to 1 and the other shares to 0, as the preset "
-                f"{modality.name if modality.planar else 'contrasts'} does"
+                f"{modality.images} are learnt by cosines alone: set cosines.share to 1 and the "
+                f"other shares to 0, as the preset {modality.name} does"
+            )
+        # Whether an entry of the library covers channels is known when one is looked for.
+        if self.data.channels and share < 1 and self.anatomy.library in ("none", "patients"):
+            raise ValueError(
+                f"{modality.images} with channels are learnt by cosines or drawn from an entry of "
+                "the public library: set cosines.share to 1 and the other shares to 0, as the "
+                "preset contrasts does, or name an entry in anatomy.library"
             )
         return self
 
@@ -335,14 +346,14 @@ class RunConfig(Section):
         """The configuration with an entry of the public library; it has the whole budget.
 
         A budget that was shared out with `anatomy.share` stays as it is, and one that the cosine
-        model has.
+        model has where nobody has named an entry.
         """
-        if self.cosines.share > 0:
+        if self.cosines.share > 0 and self.anatomy.library == "auto":
             return self
         entry = {"library": name, "digest": digest}
         if self.anatomy.share > 0:
             return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=entry)})
-        shares = {"anatomy": 1.0, "atlas": 0.0, "finetune": 0.0, "prior": 0.0}
+        shares = {"anatomy": 1.0, "cosines": 0.0, "atlas": 0.0, "finetune": 0.0, "prior": 0.0}
         updated = {
             section: getattr(self, section).model_copy(update={"share": share})
             for section, share in shares.items()

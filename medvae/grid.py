@@ -94,24 +94,29 @@ def to_grid(volume: Volume, data: DataConfig) -> Gridded:
     """
     if not np.isfinite(volume.voxels).any():
         raise InputError("none of its voxels is a finite number")
+    check_channels(volume, data)
+    zoom = _zoom(volume, data)
+    # Each channel by itself: the units of two contrasts have nothing in common.
+    image = scaled(volume.voxels, data)
+    mask = None if volume.mask is None else to_indices(volume.mask, data)
+    if zoom is not None:
+        image = each_channel(image, lambda channel: _resample(channel, zoom, order=1))
+        mask = None if mask is None else _resample(mask, zoom, order=0)
+    middle = middle_of(image, mask, data)
+    image = each_channel(image, lambda channel: crop_or_pad(channel, data.size, "edge", middle))
+    if mask is not None:
+        mask = crop_or_pad(mask, data.size, "constant", middle)
+    return Gridded(image, mask, volume.category)
+
+
+def check_channels(volume: Volume, data: DataConfig) -> None:
+    """Refuse a volume whose channels are others than the configuration's, with an InputError."""
     if volume.channels != data.channels:
         have, want = (", ".join(names) or "none" for names in (volume.channels, data.channels))
         raise InputError(f"its channels are {have}, and the grid's are {want}")
     if volume.modalities != data.modalities:
         have, want = (", ".join(of.modalities or (of.modality,)) for of in (volume, data))
         raise InputError(f"its channels are of {have}, and the grid's of {want}")
-    zoom = _zoom(volume, data)
-    # Each channel by itself: the units of two contrasts have nothing in common.
-    image = _scaled(volume.voxels, data)
-    mask = None if volume.mask is None else to_indices(volume.mask, data)
-    if zoom is not None:
-        image = _each_channel(image, lambda channel: _resample(channel, zoom, order=1))
-        mask = None if mask is None else _resample(mask, zoom, order=0)
-    middle = middle_of(image, mask, data)
-    image = _each_channel(image, lambda channel: crop_or_pad(channel, data.size, "edge", middle))
-    if mask is not None:
-        mask = crop_or_pad(mask, data.size, "constant", middle)
-    return Gridded(image, mask, volume.category)
 
 
 def middle_of(
@@ -146,13 +151,13 @@ def _others(axis: int) -> tuple[int, ...]:
     return tuple(other for other in range(3) if other != axis)
 
 
-def _each_channel(image: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], Array]) -> Array:
+def each_channel(image: npt.NDArray[Any], change: Callable[[npt.NDArray[Any]], Array]) -> Array:
     """`change` of [X, Y, Z], or of each channel of [C, X, Y, Z]."""
     return change(image) if image.ndim == 3 else np.stack([change(channel) for channel in image])
 
 
-def _scaled(voxels: npt.NDArray[Any], data: DataConfig) -> Array:
-    """[X, Y, Z] or [C, X, Y, Z], each channel scaled as its own modality says."""
+def scaled(voxels: npt.NDArray[Any], data: DataConfig) -> Array:
+    """`normalise` of [X, Y, Z], or of each channel of [C, X, Y, Z] as its own modality says."""
     if voxels.ndim == 3:
         return normalise(voxels, data)[0]
     pairs = zip(voxels, data.of_channels, strict=True)

@@ -13,6 +13,7 @@ from medvae.anatomy import place
 from medvae.anatomy.bands import Bands
 from medvae.anatomy.collection import AlignedEntry, Entry, Library
 from medvae.anatomy.drawing import OutputGrid, Renderer
+from medvae.anatomy.drawing.channels import ChannelRenderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
 from medvae.anatomy.drawing.sequences import Contrast
@@ -26,6 +27,7 @@ from medvae.anatomy.registration import Alignment, Settings, Subject, Template, 
 from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
 from medvae.anatomy.templates import AUTOMATIC_DIGEST, DIGEST, ReleasedMaps, compared
+from medvae.cine import is_cine
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
 from medvae.volume import Volume
@@ -68,14 +70,15 @@ class CohortAnatomy:
         data: DataConfig,
         declared: Mapping[str, Sequence[str]] | None = None,
         spacing: tuple[float, float, float] | None = None,
-        contrast: Contrast = "t1",
+        contrasts: Sequence[Contrast] = ("t1",),
     ) -> CohortAnatomy:
         """Make an entry ready for a cohort.
 
         declared: cohort label -> the entry's labels that it stands for, where names do not match.
         spacing: [3] voxel size of drawn volumes, in mm, over the extent of the entry's people;
             None: as `grid` says.
-        contrast: of the cohort's MRI: what grey values are expected of the entry's label maps.
+        contrasts: of the cohort's MRI, of each channel where it has some (`contrasts.of`): what
+            grey values are expected of the entry's label maps.
 
         Raises:
             UsageError: the entry does not cover the cohort (see `check_covers`).
@@ -84,12 +87,12 @@ class CohortAnatomy:
         matched = check_covers(entry, data, declared, named=True)
         aligned = library.aligned(entry)
         group = aligned.group
-        opener = _of_images if entry.kind == "images" else partial(_of_labels, contrast=contrast)
+        opener = _of_images if entry.kind == "images" else partial(_of_labels, contrasts=contrasts)
         make_template, renderer, person = opener(library, entry, data, matched, aligned)
         centres = [library.person(entry, index).centre for index in range(len(entry.people))]
         figures = (renderer.public_mean, renderer.public_std, renderer.public_within)
         numbers = public_numbers(group.alignments, centres, figures)
-        if isinstance(renderer, ClassRenderer) and renderer.related is not None:
+        if isinstance(renderer, ClassRenderer | ChannelRenderer) and renderer.related is not None:
             rest = renderer.public_std**2 - renderer.public_within**2
             numbers = numbers.with_error(np.sqrt(rest), np.inf)
         places = [
@@ -264,19 +267,23 @@ def _of_labels(
     data: DataConfig,
     own: Sequence[Sequence[int]],
     aligned: AlignedEntry,
-    contrast: Contrast,
+    contrasts: Sequence[Contrast],
 ) -> tuple[Callable[[], Template], Renderer, Callable[[int], Scan] | None]:
     """Template and renderer of label maps of a whole region; there is nobody's image."""
     absolute = modalities.get(data.modality).scaling.absolute
-    renderer = ClassRenderer(
+    first = ClassRenderer(
         lambda index: library.person(entry, index),
         aligned,
         entry.label_scheme,
         own,
         window=data.window if absolute else None,
-        contrast=contrast,
+        contrast=contrasts[0],
     )
-    return partial(class_template, renderer), renderer, None
+    template = partial(class_template, first)
+    if not data.channels:
+        return template, first, None
+    others = [first.of_contrast(contrast) for contrast in contrasts[1:]]
+    return template, ChannelRenderer(data.channels, [first, *others]), None
 
 
 def cohort_labels(data: DataConfig) -> tuple[str, ...]:
@@ -306,6 +313,17 @@ def check_covers(
         raise UsageError(
             f"the anatomy entry {entry.name} needs a cohort with labels; declare them (medvae "
             "dataset declare --label-scheme) and ingest masks, or set anatomy.library to none"
+        )
+    if data.channels and (entry.kind != "labels" or data.modalities or data.modality != "mri"):
+        raise UsageError(
+            f"the anatomy entry {entry.name} cannot be drawn in the channels "
+            f"{', '.join(data.channels)}: label maps of a whole region are, in contrasts of MRI; "
+            "use -c contrasts"
+        )
+    if is_cine(data.channels):
+        raise UsageError(
+            f"the anatomy entry {entry.name} cannot be drawn in frames, for it does not move; use "
+            "-c contrasts"
         )
     if entry.kind == "labels" and data.modality not in ("mri", "ct"):
         raise UsageError(

@@ -115,6 +115,8 @@ class AnatomyModel:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], Array]:
         """One subject: [X, Y, Z] image in [-1, 1], labels 1..L of the cohort, [4, 4] affine.
 
+        Of a cohort with channels the image is [C, X, Y, Z].
+
         grid: None: the cohort's own (see `CohortAnatomy.grid`).
         category: the subject's class (see `pick`); None: of no class.
         site: its site (see `pick_site`); None: of all sites.
@@ -148,7 +150,7 @@ class AnatomyModel:
         category: int | None = None,
         site: int | None = None,
     ) -> npt.NDArray[np.float32]:
-        """[X, Y, Z] image in [-1, 1] of given labels, on their own grid.
+        """[X, Y, Z] image in [-1, 1] of given labels, on their own grid; of channels [C, X, Y, Z].
 
         Texture and what is not labelled are a public person's, in the place and shape of the
         labels (of released maps where there are no people); grey values are drawn.
@@ -166,7 +168,14 @@ class AnatomyModel:
         with one_thread():
             pose = Pose(placed, self.cohort.people[person])
             image, label_map = renderer.draw(person, pose, grid, figures, random)
-        return repainted(image, label_map, labels.labels, grid.spacing, renderer.greys(figures))
+        greys = renderer.greys(figures)
+        if image.ndim == 3:
+            return repainted(image, label_map, labels.labels, grid.spacing, greys)
+        painted = [
+            repainted(channel, label_map, labels.labels, grid.spacing, own)
+            for channel, own in zip(image, greys, strict=True)
+        ]
+        return np.stack(painted)
 
     def _shape(
         self, numbers: Numbers, person: Alignment, second: Alignment, random: np.random.Generator

@@ -42,6 +42,8 @@ def refusal(data: DataConfig) -> str | None:
     """Why a cohort cannot be drawn from its own maps; None where it can."""
     if 1 in data.size:
         return "its images have two dimensions"
+    if data.channels:
+        return "its images have channels"
     if data.spacing is None:
         return "its grid has no size in millimetres (set data.spacing beside data.size)"
     if not cohort_labels(data) and not AutomaticTissues.of(data).names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from medvae.anatomy.registration.geometry import Array
 from medvae.config import DataConfig
 from medvae.errors import InputError
-from medvae.grid import MOST_VOXELS, middle_of, normalise, to_indices
+from medvae.grid import MOST_VOXELS, check_channels, middle_of, scaled, to_indices
 from medvae.volume import Volume
 
 
@@ -19,12 +19,14 @@ class Scan:
     """A patient's volume.
 
     Attributes:
-        image: [X, Y, Z] float32 in [-1, 1], scaled as the modality says (`grid.normalise`).
+        image: [X, Y, Z] float32 in [-1, 1], scaled as the modality says (`grid.normalise`); of a
+            volume with channels the first one.
         affine: [4, 4] voxel index to scanner mm, axes closest to RAS+.
         mask: [X, Y, Z] uint8, the cohort's labels 1..L in the order of its scheme; None: no mask.
         middle: [3] the voxel index that drawn volumes are centred on; None: that of the image.
         category: the class 0, 1, ... that the volume was ingested with, or None.
         site: the number 0, 1, ... among the declared sites, or None.
+        further: the other channels, as `image` and on its grid.
     """
 
     image: npt.NDArray[np.float32]
@@ -33,6 +35,14 @@ class Scan:
     middle: Array | None = None
     category: int | None = None
     site: int | None = None
+    further: tuple[npt.NDArray[np.float32], ...] = ()
+
+    @property
+    def channels(self) -> tuple[Scan, ...]:
+        """The same with each channel alone; itself where there is one."""
+        if not self.further:
+            return (self,)
+        return tuple(replace(self, image=own, further=()) for own in (self.image, *self.further))
 
     @property
     def spacing(self) -> Array:
@@ -65,7 +75,8 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
     mask: labels 1..L in place of the volume's own mask.
 
     Raises:
-        InputError: no voxel is finite, its voxels have no size, or it is too large.
+        InputError: no voxel is finite, its voxels have no size, it is too large, or its channels
+            are others than the configuration's.
     """
     if not np.isfinite(volume.voxels).any():
         raise InputError("none of its voxels is a finite number")
@@ -73,13 +84,15 @@ def scan_of(volume: Volume, data: DataConfig, mask: npt.NDArray[np.uint8] | None
         raise InputError("its voxels have no size")
     if volume.voxels.size > MOST_VOXELS:
         raise InputError(f"it has more than {MOST_VOXELS} voxels")
-    image, _ = normalise(volume.single("the anatomy model"), data)
+    check_channels(volume, data)
+    image = scaled(volume.voxels, data)
     if mask is None and volume.mask is not None:
         mask = to_indices(volume.mask, data)
     middle = _middle(image, mask, volume.spacing, data)
     affine = np.asarray(volume.affine, np.float64)
     site = data.site_number(volume.site)
-    return Scan(image, affine, mask, middle, volume.category, site)
+    first, *further = image if data.channels else [image]
+    return Scan(first, affine, mask, middle, volume.category, site, tuple(further))
 
 
 def _middle(
@@ -88,7 +101,10 @@ def _middle(
     spacing: tuple[float, float, float],
     data: DataConfig,
 ) -> Array | None:
-    """[3] voxel index in the middle of what `data.crop` takes; None for the image's own."""
+    """[3] voxel index in the middle of what `data.crop` takes; None for the image's own.
+
+    image: [X, Y, Z], or [C, X, Y, Z] of channels.
+    """
     try:
         centre = middle_of(image, mask, data)
     except InputError:
@@ -96,7 +112,7 @@ def _middle(
         return None
     if centre is None or data.spacing is None:
         return None
-    have = np.asarray(image.shape, np.float64)
+    have = np.asarray(image.shape[-3:], np.float64)
     window = np.asarray(data.size) * np.asarray(data.spacing) / np.asarray(spacing)
     # As near as the image reaches; where it does not fill the window, its own middle.
     low, high = np.minimum(window, have) / 2.0, have - np.minimum(window, have) / 2.0

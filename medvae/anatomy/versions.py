@@ -10,6 +10,7 @@ import numpy as np
 
 from medvae.anatomy.cohort import CohortAnatomy
 from medvae.anatomy.drawing import shading
+from medvae.anatomy.drawing.channels import ChannelRenderer
 from medvae.anatomy.drawing.classes import ClassRenderer
 from medvae.anatomy.drawing.images import ImageRenderer
 from medvae.anatomy.drawing.templates import TemplateRenderer
@@ -26,7 +27,8 @@ _MEASURES_DRAWS: Final = "measures_draws"
 def facts(cohort: CohortAnatomy) -> dict[str, Array]:
     """What a model file says of the version that made it."""
     renderer = cohort.renderer
-    knows_contrast = isinstance(renderer, ClassRenderer) and renderer.related is not None
+    of_classes = isinstance(renderer, ClassRenderer | ChannelRenderer)
+    knows_contrast = of_classes and renderer.related is not None
     has_splines = isinstance(renderer, ImageRenderer) and renderer.order > 1
     measures_draws = isinstance(renderer, TemplateRenderer) and renderer.measures_draws
     return {
@@ -65,7 +67,7 @@ def as_made(cohort: CohortAnatomy, arrays: Mapping[str, Array], figures: int) ->
 def _shading_std(cohort: CohortAnatomy) -> float:
     """How much a coefficient of the shading is expected to differ; 0 where there is none."""
     renderer = cohort.renderer
-    return renderer.shading_std if isinstance(renderer, ClassRenderer) else 0.0
+    return renderer.shading_std if isinstance(renderer, ClassRenderer | ChannelRenderer) else 0.0
 
 
 def _with_figures(cohort: CohortAnatomy, count: int) -> CohortAnatomy:

@@ -9,6 +9,7 @@ from medvae.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from medvae.anatomy.cohort import CohortAnatomy
     from medvae.anatomy.collection import Entry, Library
+    from medvae.anatomy.drawing.sequences import Contrast
     from medvae.config import RunConfig
     from medvae.model import Artifact
     from medvae.vault import Tenant
@@ -38,6 +39,8 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     from medvae.anatomy.templates import LIBRARY
 
     library, entry_name = library_of(tenant), cfg.anatomy.library
+    if entry_name == "auto" and cfg.cosines.share > 0:
+        entry_name = "none"
     if entry_name == "auto":
         covering = [name for name in library.names() if _covers(library, name, cfg)]
         if len(covering) > 1:
@@ -63,8 +66,14 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         # Refuses a cohort that cannot have any.
         own = anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
         return cfg.with_library(entry_name, own.digest)
+    if cfg.cosines.share > 0 and not cfg.data.channels:
+        raise UsageError(
+            f"anatomy.library is {entry_name}, and cosines.share is {cfg.cosines.share:g}: images "
+            "are drawn by cosines or from public people; leave one of them out"
+        )
     entry = library.entry(entry_name)
     check_covers(entry, cfg.data, cfg.anatomy.labels, named=cfg.anatomy.library == entry_name)
+    _contrasts(cfg)
     if cfg.anatomy.digest not in ("", entry.digest):
         raise UsageError(
             f"the anatomy entry {entry_name} is not the one that anatomy.digest stands for; put "
@@ -74,8 +83,12 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
 
 
 def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:
-    """Entries that a resolved configuration without labels or anatomy could name."""
-    if cfg.anatomy.public or cfg.cosines.share > 0 or cfg.data.label_numbers:
+    """Entries that a resolved configuration without anatomy could name.
+
+    Of scans without labels, whose region nobody has declared, and of channels that cosines draw.
+    """
+    has_choice = bool(cfg.data.channels) if cfg.cosines.share > 0 else not cfg.data.label_numbers
+    if cfg.anatomy.public or not has_choice:
         return ()
     library = library_of(tenant)
     return tuple(name for name in library.names() if _covers(library, name, cfg, named=True))
@@ -93,13 +106,12 @@ def shape_source(cfg: RunConfig) -> str | None:
 def _without_entry(cfg: RunConfig) -> str:
     """What `auto` stands for where no entry covers the cohort: the patients' own maps, or none.
 
-    A configuration with another model of its own (cosines, an atlas on a public template) keeps it.
+    A configuration with an atlas on a public template keeps it.
     """
     from medvae.anatomy.patients import is_default
     from medvae.anatomy.templates import LIBRARY
 
-    other = cfg.cosines.share > 0 or cfg.atlas.public != "none"
-    return LIBRARY if is_default(cfg.data) and not other else "none"
+    return LIBRARY if is_default(cfg.data) and cfg.atlas.public == "none" else "none"
 
 
 def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
@@ -127,6 +139,13 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         facts = {"label_scheme": named, "labels": len(named)}
         cfg = cfg.model_copy(update={"data": cfg.data.model_copy(update=facts)})
     return choose(tenant, cfg)
+
+
+def _contrasts(cfg: RunConfig) -> tuple[Contrast, ...]:
+    """What grey values are expected of each channel. UsageError where nobody says it."""
+    from medvae.anatomy.contrasts import contrasts_of
+
+    return contrasts_of(cfg.data.channels, cfg.anatomy.contrast, cfg.anatomy.contrasts)
 
 
 def _covers(library: Library, name: str, cfg: RunConfig, *, named: bool = False) -> bool:
@@ -201,7 +220,7 @@ def of_run(tenant: Tenant, cfg: RunConfig) -> CohortAnatomy | None:
         )
     anatomy = cfg.anatomy
     return CohortAnatomy.open(
-        library, entry, cfg.data, anatomy.labels, anatomy.spacing, anatomy.contrast
+        library, entry, cfg.data, anatomy.labels, anatomy.spacing, _contrasts(cfg)
     )
 
 

@@ -23,7 +23,8 @@ def resolve(tenant: Tenant, cfg: RunConfig, manifest: Manifest) -> RunConfig:
         UsageError: labels, classes or the unit of privacy are not declared or not as configured,
             or the public template or the anatomy entry cannot be used.
     """
-    settled = _check_sites(anatomy_choice.choose(tenant, _declared(cfg, manifest)))
+    settled = anatomy_choice.choose(tenant, _declared(cfg, manifest))
+    settled = _check_channels(_check_sites(settled), manifest["name"])
     return _with_template(settled.resolved(len(datasets.subjects(manifest))))
 
 
@@ -120,12 +121,19 @@ def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
             f"data.channels is {', '.join(wanted)}, but the volumes of data set {name} have "
             f"{', '.join(channels) or 'none'}; leave data.channels out"
         )
-    if channels and cfg.cosines.share < 1:
-        raise UsageError(
-            f"data set {name} has the channels {', '.join(channels)}, which the cosine model alone "
-            "draws together; use -c contrasts, or set cosines.share to 1 and the other shares to 0"
-        )
     return channels
+
+
+def _check_channels(cfg: RunConfig, name: str) -> RunConfig:
+    """Refuse channels where nothing draws them together."""
+    if cfg.data.channels and cfg.cosines.share < 1 and not cfg.anatomy.used:
+        raise UsageError(
+            f"data set {name} has the channels {', '.join(cfg.data.channels)}, which the cosine "
+            "model draws together, or an entry of the public library (medvae anatomy list) that "
+            "has label maps of the region: use -c contrasts, or name such an entry in "
+            "anatomy.library"
+        )
+    return cfg
 
 
 def _modalities(data: DataConfig, manifest: Manifest) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def restoration(artifact: Artifact, images: Sequence[Array]) -> dict[str, dict[s
         if None not in values:
             figures[f"reconstruction_{name}"] = {
                 "value": float(np.mean(values)),
-                "task": f"{len(metrics)} real volumes, posterior means, on the model's grid",
+                "task": f"{len(metrics)} real images, posterior means, on the model's grid",
             }
     return figures
 

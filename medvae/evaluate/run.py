@@ -132,7 +132,9 @@ def evaluate(
     if data.channels:
         figures |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
     if artifact is not None and not artifact.part("cosines"):
-        figures |= restoration(artifact, [pair.image for pair in true.gridded])
+        # A code is that of one channel.
+        images = [one for pair in true.gridded for one in pictures.channels_of(pair.image)]
+        figures |= restoration(artifact, images)
     if options.downstream:
         figures |= _downstream(fake, true, halves, data, options, progress)
     counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}

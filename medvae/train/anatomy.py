@@ -127,7 +127,8 @@ def released(
 def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]]:
     """Parts of drawn volumes at random places: of the network's size, or of a large grid windows.
 
-    Post-processing. Several windows of one large volume: to draw it takes a minute.
+    Post-processing. Several windows of one large volume: to draw it takes a minute. Of volumes with
+    channels one after the other, for the network's code is that of one image.
     """
     x, y, z = (min(edge, LARGEST_WINDOW) for edge in cfg.data.size)
     window = (x, y, z)
@@ -137,6 +138,8 @@ def patches(model: AnatomyModel, cfg: RunConfig) -> list[npt.NDArray[np.float32]
         random = np.random.Generator(np.random.Philox(key=[cfg.seed, number]))
         category, site = model.numbers.pick(random), model.numbers.pick_site(random)
         image, _, _ = model.draw_volume(random, category=category, site=site)
+        if image.ndim > 3:
+            image = image[number % len(image)]
         image = padded(image, window)
         for _ in range(min(each, cfg.atlas.samples - len(parts))):
             corner = [

@@ -5,35 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from medvae.anatomy.collection import AlignedEntry, PersonMaps
+from medvae.anatomy.collection import AlignedEntry, Group, PersonMaps
 from medvae.anatomy.drawing import looks, volumes
 from medvae.anatomy.drawing.borders import Borders
 from medvae.anatomy.drawing.components import Components, mean_shares, summed
 from medvae.anatomy.drawing.expected import Expected
 from medvae.anatomy.drawing.lattice import Lattice
-from medvae.anatomy.drawing.looks import Looks
+from medvae.anatomy.drawing.looks import Looks, Seen
 from medvae.anatomy.drawing.mixture import fit
-from medvae.anatomy.drawing.observed import MEASURED_MM, observe, voxel_mm3
+from medvae.anatomy.drawing.observed import MEASURED_MM, Observed, observe, voxel_mm3
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
 from medvae.anatomy.drawing.sequences import Contrast
 from medvae.anatomy.drawing.shading import Shading
 from medvae.anatomy.drawing.soft import SoftLabels
-from medvae.anatomy.drawing.texture import (
-    BLOCK_MM,
-    BUNDLE_MM,
-    COARSE_MM,
-    COAT_MM,
-    FINE_MM,
-    deviations,
-    field,
-    patches,
-)
+from medvae.anatomy.drawing.texture import BLOCK_MM, deviations, textures
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment, sampling
 from medvae.anatomy.registration.geometry import Array
@@ -51,10 +42,14 @@ LEAST_FINE = 0.25
 # A voxel counts for its likeliest tissue where that is at least so likely; a tissue of fewer mm^3
 # is not measured.
 LIKELY, LEAST_MM3 = 0.5, 300.0
+# And one that is surely of its tissue is so likely.
+SURE = 0.95
 # Points whose labels are counted are so far apart, in mm.
 COUNTED_MM = 4.0
 # Coarser voxels are means of points so far apart, in mm.
 POINTS_MM = 2.0
+# What a component adds to a picture: its grey value, and the amplitudes of `textures`.
+PARTS = 5
 
 
 class ClassRenderer:
@@ -86,7 +81,7 @@ class ClassRenderer:
         self.components = Components.of(scheme, matched, some)
         with one_thread():
             self._borders = Borders(self.components, some, MEASURED_MM)
-        self._read = person
+        self._shares = cache(partial(_mean_shares, self.components, person, group))
         self._shading = Shading(group.template.box, used=window is None)
         of_component = self.components.volumes(some)
         of_class = self.components.to_classes() @ of_component
@@ -101,11 +96,10 @@ class ClassRenderer:
         self._expected, self._make_expected = expected(contrast), expected
         self._person = lru_cache(maxsize=4)(lambda index: self._soft(person(index)))
 
-    @cached_property
+    @property
     def shares(self) -> Maps:
         """[M, X, Y, Z] mean share of each component; read from everybody when first asked for."""
-        with one_thread():
-            return mean_shares(self.components, self._read, self.group)
+        return self._shares()
 
     @cached_property
     def class_shares(self) -> Maps:
@@ -116,6 +110,17 @@ class ClassRenderer:
     def names(self) -> Sequence[str]:
         waves, labels = self._shading.waves.tolist(), len(self._expected.mean.volumes)
         return looks.names(self.components.names, self._textured, waves, labels)
+
+    def of_contrast(self, contrast: Contrast) -> ClassRenderer:
+        """The same anatomy in MRI of another contrast."""
+        renderer = copy(self)
+        renderer._expected = self._make_expected(contrast)
+        return renderer
+
+    @property
+    def expected(self) -> Expected:
+        """What is known of the figures publicly."""
+        return self._expected
 
     def without_volumes(self) -> ClassRenderer:
         """The same with the figures of models from before volumes were measured."""
@@ -188,8 +193,12 @@ class ClassRenderer:
     def measure(self, scan: Scan, alignment: Alignment) -> Array:
         with one_thread():
             observed = observe(scan, alignment, self.components, self.shares)
-            basis = self._shading.basis(observed.points).numpy()
-            mixture = fit(observed.signal, observed.prior, basis)
+            return self.see(observed).looks.vector
+
+    def see(self, observed: Observed) -> Seen:
+        """What one image of a patient shows."""
+        basis = self._shading.basis(observed.points).numpy()
+        mixture = fit(observed.signal, observed.prior, basis)
         # A voxel that is more likely an edge than any tissue counts for none.
         likely = mixture.posterior[:-1].max(axis=0)
         tissue = mixture.posterior[:-1].argmax(axis=0)
@@ -208,7 +217,9 @@ class ClassRenderer:
         means = np.where(is_measured, greys, np.nan)
         fine = self._within(fine, greys, of_tissue)
         sizes = observed.sizes[: len(self._expected.mean.volumes)]
-        return Looks(means, fine, coarse, mixture.shading, sizes).vector
+        # Noise of air says nothing of tissues, nor do borders, which are seen in all contrasts.
+        inside = np.where((tissue > 0) & (likely > SURE), weights, np.float32(0.0))
+        return Seen(Looks(means, fine, coarse, mixture.shading, sizes), residual, inside)
 
     def draw(
         self,
@@ -218,29 +229,55 @@ class ClassRenderer:
         figures: Array,
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-        source = self._person(person)
-        drawn_looks = self._expected.mean.like(figures)
-        weights = torch.from_numpy(self._adds(drawn_looks))
-        noise = [field(grid.shape, grid.spacing, width, random) for width in (FINE_MM, COARSE_MM)]
-        bundles = field(grid.shape, grid.spacing, BUNDLE_MM, random)
-        noise += [patches(bundles), field(grid.shape, grid.spacing, COAT_MM, random)]
-        image, mask = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
+        looks = self._expected.mean.like(figures)
+        images, mask = self.draw_looks(person, pose, grid, [looks], np.eye(1), random)
+        return images[0], mask
+
+    def draw_looks(
+        self,
+        person: int,
+        pose: Pose,
+        grid: OutputGrid,
+        drawn_looks: Sequence[Looks],
+        together: Array,
+        random: np.random.Generator,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+        """`draw` of one subject in several contrasts.
+
+        Args:
+            drawn_looks: of each of C contrasts; labels are as large as the first one's.
+            together: [C, C] lower triangular: texture of contrast c is the sum over d of
+                `together[c, d]` times independent fields of variance 1.
+
+        Returns:
+            [C, X, Y, Z] images in [-1, 1] and [X, Y, Z] labels.
+        """
+        source, count = self._person(person), len(drawn_looks)
+        added = [self._adds(looks) for looks in drawn_looks]
+        weights = torch.from_numpy(np.concatenate([*added, self.components.to_cohort().T], axis=1))
+        noise = textures(grid.shape, grid.spacing, together, random)
+        images = np.empty((count, *grid.shape), np.float32)
+        mask = np.empty(grid.shape, np.uint8)
         with one_thread():
-            lattice = Lattice(pose, grid, self._shading, drawn_looks.shading)
+            lattices = [Lattice(pose, grid, self._shading, looks.shading) for looks in drawn_looks]
             offsets = _offsets(grid.spacing)
-            factors = self._factors(source, pose, grid, drawn_looks.volumes)
+            factors = self._factors(source, pose, grid, drawn_looks[0].volumes)
             for where, slab in grid.slabs():
                 drawn = torch.zeros(int(np.prod(slab.shape)), weights.shape[1])
                 for offset in offsets:
-                    _add(drawn, source, lattice.points(where, offset), weights, factors)
+                    _add(drawn, source, lattices[0].points(where, offset), weights, factors)
                 parts = (drawn / len(offsets)).reshape(*slab.shape, -1).numpy()
-                values = parts[..., 0]
-                for at, texture in enumerate(noise, 1):
-                    values = values + parts[..., at] * texture[where]
-                gain = lattice.gain(where)
-                image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
-                mask[where] = parts[..., 5:].argmax(axis=-1)
-        return image, mask
+                for at, (image, own, lattice) in enumerate(
+                    zip(images, noise, lattices, strict=True)
+                ):
+                    first = PARTS * at
+                    values = parts[..., first]
+                    for part, texture in enumerate(own, first + 1):
+                        values = values + parts[..., part] * texture[where]
+                    gain = lattice.gain(where)
+                    image[where] = np.clip((values + 1.0) * gain - 1.0, -1.0, 1.0)
+                mask[where] = parts[..., PARTS * count :].argmax(axis=-1)
+        return images, mask
 
     def _factors(
         self, source: SoftLabels, pose: Pose, grid: OutputGrid, ratios: Array
@@ -271,10 +308,9 @@ class ClassRenderer:
         return torch.from_numpy(np.exp(biases[cohort]).astype(np.float32))
 
     def _adds(self, looks: Looks) -> npt.NDArray[np.float32]:
-        """[M, 5 + L + 1] what a component adds to the parts of a picture.
+        """[M, PARTS] what a component adds to the parts of a picture.
 
-        Grey value, fine and coarse deviation, deviation between patches and along the surface, and
-        shares of no and of each cohort label.
+        Grey value, fine and coarse deviation, deviation between patches and along the surface.
         """
         coarse = np.maximum(looks.coarse, 0.0)[self._textures]
         classes = np.arange(len(coarse))
@@ -283,8 +319,7 @@ class ClassRenderer:
         plain = ~(patched | coat)
         fine = np.maximum(looks.fine, 0.0)[self._textures]
         rows = np.stack([looks.means, fine, coarse * plain, coarse * patched, coarse * coat])
-        of_component = rows[:, self.components.classes]
-        return np.concatenate([of_component, self.components.to_cohort()]).T.astype(np.float32)
+        return rows[:, self.components.classes].T.astype(np.float32)
 
     def _within(self, fine: Array, means: Array, of_tissue: Array) -> Array:
         """[T] fine deviations without what the borders of tissues [K] make vary."""
@@ -297,6 +332,11 @@ class ClassRenderer:
         components = self.components
         maps = components.maps(person)
         return SoftLabels(maps, person.affine, len(components), components.cohort > 0)
+
+
+def _mean_shares(components: Components, person: Callable[[int], PersonMaps], group: Group) -> Maps:
+    with one_thread():
+        return mean_shares(components, person, group)
 
 
 def _add(

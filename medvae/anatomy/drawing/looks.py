@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from medvae.anatomy.registration.geometry import Array
 
@@ -35,6 +36,21 @@ class Looks:
         """The parts of another vector of the same layout."""
         sizes = [len(part) for part in astuple(self)]
         return Looks(*np.split(vector, np.cumsum(sizes[:-1])))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one image of a patient shows.
+
+    Attributes:
+        looks: its figures.
+        residual: [P] of each voxel that is looked at, from the mean of its tissue.
+        weights: [P] how likely a voxel is of its tissue; 0 in air and where that is not sure.
+    """
+
+    looks: Looks
+    residual: npt.NDArray[np.float32]
+    weights: npt.NDArray[np.float32]
 
 
 def names(

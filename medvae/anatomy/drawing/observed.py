@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,10 @@ class Observed:
     points: torch.Tensor
     grid: OutputGrid
     sizes: Array
+
+    def with_image(self, scan: Scan) -> Observed:
+        """The same places in another image on the scan's grid."""
+        return replace(self, signal=_thinned(scan)[0])
 
 
 def observe(scan: Scan, alignment: Alignment, components: Components, shares: Maps) -> Observed:

@@ -61,7 +61,10 @@ class Renderer(Protocol):
         """[F] figures for a picture of labels that are given, whatever size they have."""
 
     def greys(self, figures: Array) -> Array:
-        """[L] mean grey value of each cohort label in a picture of figures [F]."""
+        """[L] mean grey value of each cohort label in a picture of figures [F].
+
+        Of several channels [C, L].
+        """
 
     def measure(self, scan: Scan, alignment: Alignment) -> Array:
         """[F] figures of one patient from his or her own scan, registered to the template.
@@ -82,6 +85,7 @@ class Renderer(Protocol):
         """Public person `person` in a new pose, looking as `figures` [F] say.
 
         Returns:
-            [X, Y, Z] image in [-1, 1] and [X, Y, Z] labels 1..L of the cohort's scheme, on
-            `grid`. The memory needed is a few times that of the result, whatever its size.
+            [X, Y, Z] image in [-1, 1], of several channels [C, X, Y, Z], and [X, Y, Z] labels 1..L
+            of the cohort's scheme, on `grid`. The memory needed is a few times that of the
+            result, whatever its size.
         """

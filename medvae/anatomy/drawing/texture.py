@@ -76,6 +76,28 @@ def patches(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(np.clip(values, -PATCHES, PATCHES) / np.float32(np.sqrt(variance)))
 
 
+def textures(
+    shape: tuple[int, int, int], spacing: Array, together: Array, random: np.random.Generator
+) -> list[list[npt.NDArray[np.float32]]]:
+    """For each of C images a fine and a coarse field, patches, and a field along the surface.
+
+    together: [C, C] lower triangular, rows of norm 1: each field of image c is the sum over d of
+        `together[c, d]` times independent ones, so it is correlated with those of others.
+    """
+    widths = (FINE_MM, COARSE_MM, BUNDLE_MM, COAT_MM)
+    images = [[field(shape, spacing, width, random) for width in widths] for _ in together]
+    # From the last on: an image needs the independent fields of those before it.
+    for at in reversed(range(len(images))):
+        for kind in range(len(widths)):
+            mixed = np.float32(together[at, at]) * images[at][kind]
+            for other in range(at):
+                mixed += np.float32(together[at, other]) * images[other][kind]
+            images[at][kind] = mixed
+    for own in images:
+        own[2] = patches(own[2])
+    return images
+
+
 def deviations(
     residual: npt.NDArray[np.float32],
     weights: npt.NDArray[np.float32],

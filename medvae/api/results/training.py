@@ -143,8 +143,8 @@ class PlanResult(Result):
             refuse; None: it can.
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
         sites: names of those whose grey values are learnt apart.
-        anatomy_if_named: entries of label maps that a cohort without labels can be drawn from,
-            where the user names one in `anatomy.library`: nothing says that they show its region.
+        anatomy_if_named: entries of label maps that a cohort without labels, or with channels that
+            cosines draw, can be drawn from where the user names one in `anatomy.library`.
         expected: what the model is likely to be worth; None: nothing like it was measured.
         coefficients: how many a cosine model keeps; None: the run has none.
     """

@@ -72,6 +72,7 @@ def _anatomy(result: PlanResult) -> list[str]:
             "Images are drawn from means and covariances of few cosines of each class; what is "
             "finer has the power of its band, and borders that are made up.",
             *_coefficients(result.coefficients),
+            *_of_channels(result.anatomy_if_named),
         ]
     if result.anatomy_if_named:
         return [
@@ -96,6 +97,17 @@ def _named(entries: tuple[str, ...]) -> list[str]:
         f"Where {' or '.join(entries)} of the public anatomy library shows their region, name it "
         f"(--set anatomy.library={entries[0]}); to have labels drawn, too, declare them first by "
         "the entry's names (medvae dataset declare --label-scheme)."
+    ]
+
+
+def _of_channels(entries: tuple[str, ...]) -> list[str]:
+    """How to draw contrasts from an entry in place of cosines."""
+    if not entries:
+        return []
+    return [
+        f"Where {' or '.join(entries)} of the public anatomy library shows their region, name it "
+        f"(--set anatomy.library={entries[0]}): volumes then have its anatomy in every contrast, "
+        "where cosines have clouds."
     ]
 
 

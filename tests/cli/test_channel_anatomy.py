@@ -1,0 +1,152 @@
+"""Contrasts of a patient drawn from public label maps: every verb, from ingest to a release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medvae import Release
+from tests.anatomy.cohorts import SPACING, picture
+from tests.anatomy.conftest import person, write
+from tests.cli.conftest import QUICK, Clinic
+
+SCHEME = "1=body,2=left core,3=right core,4=lens"
+NAMES = ("t1", "flair")
+FEW = ("--set", "atlas.samples=4", "--set", "atlas.steps=1")
+PATIENTS = 24
+# Background, body, both cores, lens: cores are brighter than the body in t1, darker in flair.
+GREYS = {"t1": (0.05, 0.5, 0.9, 0.9, 0.95), "flair": (0.05, 0.8, 0.3, 0.3, 0.1)}
+
+
+def save_patients(folder: Path) -> Path:
+    for seed in range(PATIENTS):
+        labels, affine = person(70 + seed, SPACING)
+        for name in NAMES:
+            image = picture(labels, seed, np.array(GREYS[name]))
+            write(folder / "images" / f"s{seed:02}_{name}.nii.gz", image, affine)
+        write(folder / "labels" / f"s{seed:02}.nii.gz", labels.astype(np.uint8), affine)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
+    made = Clinic(tmp_path_factory.mktemp("contrasts"))
+    made("tenant", "create", "clinic", "--recovery-out", made.root / "spare")
+    made("ingest", save_patients(made.root / "hospital"), "-d", "d", "--modality", "mri",
+         "--files-are-patients", "--channels", ",".join(NAMES),
+         "--label-scheme", SCHEME)  # fmt: skip
+    for seed in range(3):
+        write(made.root / "public" / f"p{seed}.nii.gz", *person(20 + seed, SPACING))
+    return made
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def test_without_an_entry_the_refusal_names_both_ways(clinic):
+    refused = clinic("plan", "-c", QUICK, "-d", "d", ok=False)
+    assert refused.code == 2
+    assert "use -c contrasts" in refused.err
+    assert "anatomy.library" in refused.err
+
+
+@pytest.fixture(scope="module")
+def model(clinic) -> Clinic:
+    clinic("anatomy", "add", clinic.root / "public", "--name", "region", "--label-scheme", SCHEME,
+           "--licence", "CC0", "--source", "made up")  # fmt: skip
+    planned = clinic("plan", "-c", QUICK, "-d", "d").json
+    assert (planned["anatomy"], planned["shape_source"]) == ("region", "public people")
+    clinic("train", "-c", QUICK, "-d", "d", "--name", "m", "--epsilon", "15", *FEW)
+    return clinic
+
+
+def test_cosines_draw_contrasts_until_somebody_names_an_entry(model):
+    small = ("-c", "contrasts", "-d", "d", "--set", "data.size=[16,16,8]")
+    planned = model("plan", *small).json
+    assert (planned["anatomy"], planned["anatomy_if_named"]) == (None, ["region"])
+    named = model("plan", *small, "--set", "anatomy.library=region").json
+    assert (named["anatomy"], named["anatomy_if_named"]) == ("region", [])
+    assert not any(stage["name"].startswith("cosines") for stage in named["stages"])
+
+
+def test_draws_hold_every_contrast_and_one_label_map(model, tmp_path):
+    model("generate", "m", "-n", "6", "-o", tmp_path / "drawn", "--seed", "1")
+    greys: dict[tuple[str, int], list[float]] = {}
+    for index in range(1, 7):
+        stem = tmp_path / "drawn" / f"synth{index:04d}"
+        mask = read(Path(f"{stem}_dseg.nii.gz"))
+        assert set(np.unique(mask)) <= {0, 1, 2, 3, 4}
+        for name in NAMES:
+            image = read(Path(f"{stem}_{name}.nii.gz")).astype(float)
+            assert image.shape == mask.shape
+            scale = np.percentile(image, 99)
+            for label in np.unique(mask[mask > 0]):
+                own = float(np.median(image[mask == label])) / scale
+                greys.setdefault((name, label), []).append(own)
+    mean = {key: float(np.mean(values)) for key, values in greys.items()}
+    for core in (2, 3):
+        assert mean["t1", core] > mean["t1", 1] + 0.03
+        assert mean["flair", core] < mean["flair", 1] - 0.03
+
+
+def test_the_same_seed_gives_the_same_voxels_in_any_shard(model, tmp_path):
+    for name, words in (("whole", ()), ("half", ("--shard", "2/2"))):
+        model("generate", "m", "-n", "2", "-o", tmp_path / name, "--seed", "4", *words)
+    last = "synth0002_flair.nii.gz"
+    (other,) = (tmp_path / "half").rglob(last)
+    np.testing.assert_array_equal(read(tmp_path / "whole" / last), read(other))
+
+
+def test_given_labels_are_drawn_in_every_contrast(model, tmp_path):
+    labels, affine = person(90, SPACING)
+    write(tmp_path / "given.nii.gz", labels.astype(np.uint8), affine)
+    model("generate", "m", "-n", "1", "-o", tmp_path / "out", "--seed", "1",
+          "--from-labels", tmp_path / "given.nii.gz")  # fmt: skip
+    (mask,) = (tmp_path / "out").glob("*_dseg.nii.gz")
+    np.testing.assert_array_equal(read(mask), labels)
+    for name in NAMES:
+        assert read(Path(str(mask).replace("dseg", name))).shape == labels.shape
+
+
+def test_figures_audit_and_card_are_of_all_contrasts(model):
+    metrics = model("evaluate", "m", "--against", "d", "--no-downstream", "--no-baselines").json[
+        "metrics"
+    ]
+    assert set(metrics["channel_correlation"]["pairs"]) == {"t1 flair"}
+    shown = json.dumps(model("model", "show", "m").json)
+    assert "region" in shown
+    attacked = model("audit", "m").json
+    assert attacked["attacks"]["run"]
+
+
+@pytest.mark.parametrize("fmt", ["bids", "nnunet"])
+def test_a_release_holds_every_contrast(model, tmp_path, fmt):
+    out = tmp_path / "release"
+    model("release", "create", "m", "-n", "4", "-o", out, "--format", fmt)
+    assert model("release", "verify", out).json["unchanged"] is True
+    item = Release.open(out).dataset()[0]
+    assert np.asarray(item["image"]).shape[0] == len(NAMES)
+
+
+def test_a_contrast_that_no_name_says_is_asked_for(model):
+    """Before anything is spent."""
+    source = model.root / "other"
+    for path in (model.root / "hospital").rglob("*.nii.gz"):
+        target = source / path.parent.name / path.name.replace("flair", "stir")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        voxels = nib.load(path)
+        # Another person's file: the same scan may not be ingested twice.
+        data = np.roll(np.asarray(voxels.dataobj), 2, axis=0)
+        nib.save(nib.Nifti1Image(data, voxels.affine), target)
+    model("ingest", source, "-d", "stir", "--modality", "mri", "--files-are-patients",
+          "--channels", "t1,stir", "--label-scheme", SCHEME)  # fmt: skip
+    refused = model("plan", "-c", QUICK, "-d", "stir", ok=False)
+    assert refused.code == 2
+    assert "contrast of MRI the channel stir is; set anatomy.contrasts" in refused.err
+    named = ("--set", "anatomy.contrasts={stir: t2}")
+    assert model("plan", "-c", QUICK, "-d", "stir", *named).json["anatomy"] == "region"
