@@ -4,8 +4,8 @@ By the command line, as a hospital would: for each seed the cases are split, a f
 the others are ingested with their contrasts as channels, a model is trained on them, and its draws
 are evaluated beside the cases held out. A small network that predicts FLAIR from the other
 contrasts is trained on the draws, and on the patients that the model learnt from, and tested on
-the cases held out. Made-up cohorts (contrasts/made.py) go the
-same way once.
+the cases held out. Made-up cohorts (contrasts/made.py) and whole heads in two contrasts
+(contrasts/heads.py) go the same way once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contrasts import made, prediction
+from contrasts import heads, made, prediction
 
 from medvae.errors import UsageError
 
@@ -39,7 +39,7 @@ PREDICTION = "prediction_error"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--only", choices=["brats", *made.COHORTS], help="one cohort")
+    parser.add_argument("--only", choices=["brats", "heads", *made.COHORTS], help="one cohort")
     parser.add_argument("--sheets", type=Path, help="keep pictures of made-up cohorts here")
 
 
@@ -60,19 +60,42 @@ def main(quick: bool, only: str | None = None, sheets: Path | None = None) -> di
         print(f"\n{name}")
         for figure, both in results[name].items():
             print(f"  {figure:20} {both['value']:9.3f}  real {both['real']:9.3f}")
+    if only in (None, "heads"):
+        results["heads"] = of_heads(sheets)
     machine = {"processor": platform.machine(), "cores": os.cpu_count()}
     return {"machine": machine, "results": results, "targets": judged}
 
 
-def brats(seeds: int) -> dict[str, Any]:
-    """Figures of the real cohort, means over splits."""
+def of_heads(sheets: Path | None) -> dict[str, Any]:
+    """Figures of whole heads, by the model that draws them."""
+    with tempfile.TemporaryDirectory() as work:
+        found = heads.run(real_data(), Path(work), medvae)
+        if sheets is not None:
+            sheets.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(work) / "heads.png", sheets)
+    for model, figures in found.items():
+        print(f"\nheads, {model}")
+        for name, figure in figures.items():
+            beside = f"  real {figure['real']:9.3f}" if figure.get("real") is not None else ""
+            print(f"  {name:28} {figure['value']:9.3f}{beside}")
+    return found
+
+
+def real_data() -> Path:
+    """The folder of real cohorts."""
     root = os.environ.get("MEDVAE_REAL_DATA")
     if not root:
         raise UsageError("set MEDVAE_REAL_DATA to the folder of real cohorts")
+    return Path(root)
+
+
+def brats(seeds: int) -> dict[str, Any]:
+    """Figures of the real cohort, means over splits."""
+    root = real_data()
     found: dict[str, list[dict[str, Any]]] = {}
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as work:
-            one_seed(Path(root) / "mri_brats_cubes", Path(work), seed, found)
+            one_seed(root / "mri_brats_cubes", Path(work), seed, found)
     results = {row: summary(each) for row, each in found.items()}
     show(results)
     return results

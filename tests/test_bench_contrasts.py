@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medvae.volume import Volume
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_contrasts  # noqa: E402
-from contrasts import made, prediction  # noqa: E402
+from contrasts import heads, made, prediction  # noqa: E402
 
 
 def test_figures_are_means_over_splits() -> None:
@@ -64,6 +66,29 @@ def test_it_runs_the_command_line(tmp_path: Path) -> None:
         tmp_path, "tenant", "create", "bench", "--recovery-out", tmp_path / "spare"
     )
     assert answered["tenant"] == "bench"
+
+
+class _Ward:
+    """One person: a ball of white matter round a ball of fluid, beside which there is fluid."""
+
+    scheme = heads.GREYS
+
+    def read(self, scan: object) -> Volume:
+        far = np.sqrt(sum((one - 12.0) ** 2 for one in np.indices((24, 24, 24))))
+        labels = np.where(far < 4.0, 4, np.where(far < 8.0, 1, 0)).astype(np.uint8)
+        t1 = np.where(labels == 1, 800, np.where(labels == 4, 150, 0)) + 100 * (far < 11.0)
+        return Volume(t1.astype(np.int16), np.diag([2.0, 2.0, 2.0, 1.0]), "mri", labels, {})
+
+
+def test_a_made_flair_has_the_anatomy_of_its_person() -> None:
+    t1, flair, labels, affine = heads.contrasts(_Ward(), object())  # type: ignore[arg-type]
+    assert t1.shape == flair.shape == labels.shape == (12, 12, 12)
+    np.testing.assert_allclose(np.diag(affine), [4.0, 4.0, 4.0, 1.0])
+    np.testing.assert_allclose(affine[:3, 3], 1.0)
+    assert flair[labels == 4].mean() < 0.3 < flair[labels == 1].mean()
+    # Fluid round the brain is dark, and the corner is air.
+    assert flair[6, 6, 1] < 0.3
+    assert abs(flair[0, 0, 0]) < 0.01
 
 
 def test_bodies_and_hearts_are_what_they_are_said_to_be(tmp_path: Path) -> None:
