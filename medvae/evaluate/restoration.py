@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 MOST_VOLUMES = 32
 
 
-def restoration(artifact: Artifact, images: Sequence[Array]) -> dict[str, dict[str, Any]]:
+def restoration(
+    artifact: Artifact, images: Sequence[Array], what: str = "volumes"
+) -> dict[str, dict[str, Any]]:
     """Means over up to `MOST_VOLUMES` real images [X, Y, Z] in [-1, 1], spread over the set.
 
     ms_ssim is left out where volumes are too small for two scales.
+
+    what: they are, in words.
     """
     from medvae.model import load_model
 
@@ -32,7 +36,7 @@ def restoration(artifact: Artifact, images: Sequence[Array]) -> dict[str, dict[s
         if None not in values:
             figures[f"reconstruction_{name}"] = {
                 "value": float(np.mean(values)),
-                "task": f"{len(metrics)} real images, posterior means, on the model's grid",
+                "task": f"{len(metrics)} real {what}, posterior means, on the model's grid",
             }
     return figures
 

@@ -20,6 +20,8 @@ from organs.cohorts import Cohort, People, Scan, heads
 from PIL import Image
 from scipy import ndimage
 
+from medvae.grid import crop_or_pad
+
 from contrasts import prediction
 
 CHANNELS = ("t1", "flair")
@@ -66,7 +68,7 @@ def run(root: Path, work: Path, medvae: Words) -> dict[str, dict[str, Any]]:
     grid = cohort.measured
     settings = [f"data.size={list(grid.size)}", f"data.spacing={list(grid.spacing or ())}"]
     words = [word for setting in settings for word in ("--set", setting)]
-    learnt, held = (_people(work / name / "images") for name in ("rest", "held"))
+    learnt, held = (_people(work / name / "images", grid.size) for name in ("rest", "held"))
     real = {
         "value": prediction.error(learnt, held, 0),
         "without_others": prediction.without_others(learnt, held),
@@ -82,7 +84,7 @@ def run(root: Path, work: Path, medvae: Words) -> dict[str, dict[str, Any]]:
         metrics = {name: metrics[name] for name in FIGURES if name in metrics}
         out = work / "drawn" / preset
         medvae(work, "generate", preset, "-n", str(len(learnt)), "-o", out)
-        drawn = _people(out)
+        drawn = _people(out, grid.size)
         metrics["prediction_error"] = {"value": prediction.error(drawn, held, 0)}
         found[preset] = metrics
         rows.append(_middle(drawn[:SHOWN]))
@@ -149,10 +151,10 @@ def _likeliest(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(counts.argmax(axis=0), np.uint8)
 
 
-def _people(folder: Path) -> prediction.Volumes:
-    """[n, C, X, Y, Z] of files of any size, cropped to what the smallest has."""
-    endings = [f"_{name}" for name in CHANNELS]
-    return prediction.people(folder, endings)
+def _people(folder: Path, size: tuple[int, int, int]) -> prediction.Volumes:
+    """[n, C, X, Y, Z] of a folder, on a grid of so many voxels."""
+    found = prediction.people(folder, [f"_{name}" for name in CHANNELS])
+    return np.stack([[crop_or_pad(one, size, "edge") for one in person] for person in found])
 
 
 def _middle(volumes: prediction.Volumes) -> npt.NDArray[Any]:

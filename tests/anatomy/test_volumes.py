@@ -222,7 +222,7 @@ def test_a_model_of_an_earlier_version_opens_and_draws(cohort):
 
 
 def test_the_contrast_says_what_greys_to_expect(library, cohort):
-    of_t2 = opened(library, contrast="t2")
+    of_t2 = opened(library, contrasts=["t2"])
     names = cohort.renderer.components.names
     for made, contrast in ((cohort, "t1"), (of_t2, "t2")):
         expected = greys(names, contrast).mean
