@@ -345,11 +345,8 @@ class RunConfig(Section):
     def with_library(self, name: str, digest: str) -> RunConfig:
         """The configuration with an entry of the public library; it has the whole budget.
 
-        A budget that was shared out with `anatomy.share` stays as it is, and one that the cosine
-        model has where nobody has named an entry.
+        A budget that was shared out with `anatomy.share` stays as it is.
         """
-        if self.cosines.share > 0 and self.anatomy.library == "auto":
-            return self
         entry = {"library": name, "digest": digest}
         if self.anatomy.share > 0:
             return self.model_copy(update={"anatomy": self.anatomy.model_copy(update=entry)})

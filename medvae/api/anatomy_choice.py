@@ -39,10 +39,8 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     from medvae.anatomy.templates import LIBRARY
 
     library, entry_name = library_of(tenant), cfg.anatomy.library
-    if entry_name == "auto" and cfg.cosines.share > 0:
-        entry_name = "none"
     if entry_name == "auto":
-        covering = [name for name in library.names() if _covers(library, name, cfg)]
+        covering = [name for name in _candidates(library, cfg) if _covers(library, name, cfg)]
         if len(covering) > 1:
             raise UsageError(
                 f"several anatomy entries cover the cohort ({', '.join(covering)}); name the one "
@@ -103,15 +101,29 @@ def shape_source(cfg: RunConfig) -> str | None:
     return "masks" if cfg.data.label_numbers else "automatic tissues"
 
 
+def _candidates(library: Library, cfg: RunConfig) -> list[str]:
+    """Entries that `auto` may stand for: none for pictures, nor for contrasts that nobody knows."""
+    if cfg.cosines.share > 0:
+        try:
+            known = bool(cfg.data.channels) and bool(_contrasts(cfg))
+        except UsageError:
+            # Cosines draw them without knowing what they are.
+            known = False
+        if not known:
+            return []
+    return library.names()
+
+
 def _without_entry(cfg: RunConfig) -> str:
     """What `auto` stands for where no entry covers the cohort: the patients' own maps, or none.
 
-    A configuration with an atlas on a public template keeps it.
+    A configuration with another model of its own (cosines, an atlas on a public template) keeps it.
     """
     from medvae.anatomy.patients import is_default
     from medvae.anatomy.templates import LIBRARY
 
-    return LIBRARY if is_default(cfg.data) and cfg.atlas.public == "none" else "none"
+    other = cfg.cosines.share > 0 or cfg.atlas.public != "none"
+    return LIBRARY if is_default(cfg.data) and not other else "none"
 
 
 def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:

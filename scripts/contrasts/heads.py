@@ -20,9 +20,8 @@ from organs.cohorts import Cohort, People, Scan, heads
 from PIL import Image
 from scipy import ndimage
 
-from medvae.grid import crop_or_pad
-
 from contrasts import prediction
+from medvae.grid import crop_or_pad
 
 CHANNELS = ("t1", "flair")
 EPSILON = 8.0
@@ -75,18 +74,18 @@ def run(root: Path, work: Path, medvae: Words) -> dict[str, dict[str, Any]]:
     }
     found: dict[str, dict[str, Any]] = {"real": {"prediction_error": real}}
     rows = [_middle(held[:SHOWN])]
-    for preset in ("mri", "contrasts"):
+    for model, entry in (("anatomy", "heads"), ("cosines", "none")):
         medvae(
-            work, "train", "-c", preset, "-d", "rest", "--name", preset, *words,
-            "--epsilon", f"{EPSILON:g}",
+            work, "train", "-c", "contrasts", "-d", "rest", "--name", model, *words,
+            "--set", f"anatomy.library={entry}", "--epsilon", f"{EPSILON:g}",
         )  # fmt: skip
-        metrics = medvae(work, "evaluate", preset, "--against", "held", "--no-baselines")["metrics"]
+        metrics = medvae(work, "evaluate", model, "--against", "held", "--no-baselines")["metrics"]
         metrics = {name: metrics[name] for name in FIGURES if name in metrics}
-        out = work / "drawn" / preset
-        medvae(work, "generate", preset, "-n", str(len(learnt)), "-o", out)
+        out = work / "drawn" / model
+        medvae(work, "generate", model, "-n", str(len(learnt)), "-o", out)
         drawn = _people(out, grid.size)
         metrics["prediction_error"] = {"value": prediction.error(drawn, held, 0)}
-        found[preset] = metrics
+        found[model] = metrics
         rows.append(_middle(drawn[:SHOWN]))
     sheet = np.concatenate(rows)
     Image.fromarray(np.uint8(127.5 * (sheet + 1))).save(work / "heads.png")

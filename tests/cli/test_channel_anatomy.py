@@ -65,13 +65,15 @@ def model(clinic) -> Clinic:
     return clinic
 
 
-def test_cosines_draw_contrasts_until_somebody_names_an_entry(model):
+def test_contrasts_are_drawn_from_the_entry_that_covers_them_or_as_somebody_says(model):
     small = ("-c", "contrasts", "-d", "d", "--set", "data.size=[16,16,8]")
-    planned = model("plan", *small).json
+    for words in ((), ("--set", "anatomy.library=region")):
+        planned = model("plan", *small, *words).json
+        assert (planned["anatomy"], planned["anatomy_if_named"]) == ("region", [])
+        assert not any(stage["name"].startswith("cosines") for stage in planned["stages"])
+    planned = model("plan", *small, "--set", "anatomy.library=none").json
     assert (planned["anatomy"], planned["anatomy_if_named"]) == (None, ["region"])
-    named = model("plan", *small, "--set", "anatomy.library=region").json
-    assert (named["anatomy"], named["anatomy_if_named"]) == ("region", [])
-    assert not any(stage["name"].startswith("cosines") for stage in named["stages"])
+    assert all(stage["name"].startswith("cosines") for stage in planned["stages"])
 
 
 def test_draws_hold_every_contrast_and_one_label_map(model, tmp_path):
@@ -148,5 +150,8 @@ def test_a_contrast_that_no_name_says_is_asked_for(model):
     refused = model("plan", "-c", QUICK, "-d", "stir", ok=False)
     assert refused.code == 2
     assert "contrast of MRI the channel stir is; set anatomy.contrasts" in refused.err
+    # Cosines need not know what it is.
+    cosines = model("plan", "-c", "contrasts", "-d", "stir", "--set", "data.size=[16,16,8]").json
+    assert cosines["anatomy"] is None
     named = ("--set", "anatomy.contrasts={stir: t2}")
     assert model("plan", "-c", QUICK, "-d", "stir", *named).json["anatomy"] == "region"

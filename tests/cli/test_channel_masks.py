@@ -62,10 +62,14 @@ def test_draws_hold_all_channels_and_the_mask_together(ward: Clinic, tmp_path: P
         stem = tmp_path / "drawn" / f"synth{index:04d}"
         mask = read(Path(f"{stem}_dseg.nii.gz"))
         assert set(np.unique(mask)) <= {0, 3, 7}
+        if not mask.any():
+            # Noise may hide the ball of a draw.
+            continue
         for name in NAMES:
             image = read(Path(f"{stem}_{name}.nii.gz")).astype(float)
             z = (image - image.mean()) / image.std()
             apart[name].append(z[mask > 0].mean() - z[mask == 0].mean())
+    assert len(apart["t1"]) >= 8
     assert np.mean(apart["t1"]) < -0.5
     assert np.mean(apart["flair"]) > 0.5
 
