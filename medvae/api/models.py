@@ -91,9 +91,9 @@ def patients_of(tenant: Tenant, name: str) -> str:
         return run["dataset"]
     if join_of(tenant, name) is not None:
         raise UsageError(
-            f"model {name} was joined from hospitals' statistics, and their patients are not in "
-            "this tenant: each hospital compares the model that it gave with its own (medvae "
-            "audit, medvae model nearest)"
+            f"model {name} was joined from hospitals' statistics, and this tenant does not hold "
+            "the patients of all of them: each hospital compares the model that it gave with its "
+            "own (medvae audit, medvae model nearest)"
         )
     raise UsageError(f"model {name} was trained on no patient: there is nobody to compare with")
 

@@ -182,8 +182,8 @@ def test_a_joint_model_whose_hospital_broke_its_promise_is_never_released(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("audit", "both"), "not in this tenant"),
-        (("model", "nearest", "both"), "not in this tenant"),
+        (("audit", "both"), "does not hold the patients"),
+        (("model", "nearest", "both"), "does not hold the patients"),
         (("model", "shift", "both"), "has no sites"),
         (("model", "export", "both", "-o", "x", "--format", "statistics"), "was joined"),
     ],
@@ -205,7 +205,7 @@ def test_a_joint_model_is_not_trained_on_but_can_be_made_smaller(world, joined) 
     office("model", "compress", "both", "--to", "small", "--weights", "bf16")
     shown = office("model", "show", "small").json
     assert (shown["private"], shown["epsilon"]) == (True, joined["epsilon"])
-    assert "not in this tenant" in office("audit", "small", ok=False).err
+    assert "does not hold the patients" in office("audit", "small", ok=False).err
 
 
 @pytest.mark.parametrize("kind", WRONG)
