@@ -135,6 +135,13 @@ WRONG: dict[str, tuple[Wrong, int, str]] = {
         2,
         "has sites",
     ),
+    "channels": (
+        lambda data: resigned(
+            data, plan=other_plan(plan_of(data), constants__data__channels=["t1", "t2"])
+        ),
+        2,
+        "has channels",
+    ),
     "maps of patients": (
         lambda data: resigned(
             data, plan=other_plan(plan_of(data), constants__anatomy__library="patients")
