@@ -109,6 +109,9 @@ class Numbers:
         stored_names = _ALWAYS | (_OF_CLASSES if self.classes else set())
         stored_names |= _OF_SITES if self.sites else set()
         stored_names |= _OF_ERROR if len(self.figures_error) else set()
+        # A model file holds finite numbers alone.
+        noise = arrays["figures_noise"]
+        arrays["figures_noise"] = np.where(np.isinf(noise), _NOT_RELEASED, noise)
         return {name: values for name, values in arrays.items() if name in stored_names}
 
     @classmethod
@@ -117,9 +120,15 @@ class Numbers:
         names = set(_ALWAYS)
         for optional in (_OF_CLASSES, _OF_SITES, _OF_ERROR):
             names |= optional if optional & set(arrays) else set()
-        return cls(**{name: np.asarray(arrays[name]) for name in names})
+        values = {name: np.asarray(arrays[name]) for name in names}
+        if "figures_noise" in values:
+            noise = values["figures_noise"]
+            values["figures_noise"] = np.where(noise == _NOT_RELEASED, np.inf, noise)
+        return cls(**values)
 
 
+# Noise of a figure of which nothing was released, in a model file.
+_NOT_RELEASED = -1.0
 _OF_CLASSES = {"class_shares", "class_place", "class_shape", "class_figures"}
 _OF_SITES = {"site_shares", "site_figures"}
 _OF_ERROR = {"figures_error", "figures_noise"}

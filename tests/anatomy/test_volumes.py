@@ -16,6 +16,7 @@ from medvae.anatomy.drawing.expected import ALIKE
 from medvae.anatomy.drawing.shading import EARLIER_STD, EARLIER_WITHIN_STD, STD
 from medvae.anatomy.drawing.tissues import textbook
 from medvae.anatomy.model import AnatomyModel
+from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.parts import EARLIER_SHAPE_SHARE, SHAPE_SHARE
 from medvae.api import add_anatomy
 from medvae.config import DataConfig
@@ -229,6 +230,19 @@ def test_the_contrast_says_what_greys_to_expect(library, cohort):
         np.testing.assert_array_equal(made.numbers.figures[: len(names)], expected)
         np.testing.assert_array_equal(made.renderer.tissue_means, expected)
     assert (of_t2.numbers.figures != cohort.numbers.figures).any()
+
+
+def test_a_file_keeps_that_nothing_was_released(cohort):
+    """In finite numbers, which a model file holds alone."""
+    numbers = cohort.numbers
+    assert np.isinf(numbers.figures_noise).all()
+    arrays = numbers.to_arrays()
+    assert all(np.isfinite(values).all() for values in arrays.values())
+    again = Numbers.from_arrays(arrays)
+    np.testing.assert_array_equal(again.figures_noise, numbers.figures_noise)
+    known = numbers.with_error(numbers.figures_error, 0.25)
+    again = Numbers.from_arrays(known.to_arrays())
+    np.testing.assert_array_equal(again.figures_noise, known.figures_noise)
 
 
 def test_numbers_of_another_anatomy_are_refused(cohort):

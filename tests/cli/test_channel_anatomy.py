@@ -135,6 +135,20 @@ def test_a_release_holds_every_contrast(model, tmp_path, fmt):
     assert np.asarray(item["image"]).shape[0] == len(NAMES)
 
 
+@pytest.mark.parametrize("channels", [(), ("--set", "data.channels=[t1,flair]")])
+def test_public_people_are_drawn_without_any_patient(model, tmp_path, channels):
+    """Of whom nothing was released, so that all of a textbook's doubt is drawn."""
+    name = f"public{len(channels)}"
+    grid = ("--set", "data.size=[32,32,16]", "--set", "data.spacing=[6,6,9]")
+    model("pretrain", "-c", QUICK, "--name", name, "--set", "anatomy.library=region", *grid,
+          *channels, "--set", "pretrain.steps=1")  # fmt: skip
+    model("generate", name, "-n", "2", "-o", tmp_path / "drawn", "--seed", "1")
+    images = sorted((tmp_path / "drawn").glob("*.nii.gz"))
+    # A label map, and a file a contrast, each.
+    assert len(images) == 2 * (1 + (len(NAMES) if channels else 1))
+    assert all(read(path).std() > 0 for path in images)
+
+
 def test_a_contrast_that_no_name_says_is_asked_for(model):
     """Before anything is spent."""
     source = model.root / "other"
