@@ -21,7 +21,7 @@ from medvae.release.scores import score_text
 from medvae.release.sites import sentence
 from medvae.release.solids import elements, licences, solids, viewer_code
 from medvae.release.sprites import sprites
-from medvae.release.survey import Survey
+from medvae.release.survey import Survey, looks
 from medvae.release.viewer import sprite_rules, viewer
 
 
@@ -31,10 +31,12 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
     page = assets.joinpath("report.html").read_text(encoding="utf-8")
     script = assets.joinpath("report.js").read_text(encoding="utf-8").strip()
     solid = assets.joinpath("solid.js").read_text(encoding="utf-8").strip()
-    sheets = sprites(survey)
+    offered = looks(survey)
+    sheets = sprites(offered)
+    offered = offered[: len(sheets)]
     style = assets.joinpath("report.css").read_text(encoding="utf-8").strip()
     style += "\n" + sprite_rules(sheets)
-    volumes = solids(survey, len(sheets))
+    volumes = solids(offered)
     three: list[str | bytes] = [solid, viewer_code()] if volumes else []
     parts = {
         "csp": _policy(style, script, *three),
@@ -49,7 +51,7 @@ def render(card: dict[str, Any], survey: Survey, sheet: bytes) -> str:
         "signer": escape(card["signer"]),
         "summary": escape(card["privacy"]["summary"]),
         "privacy": _privacy(card["privacy"]),
-        "viewer": viewer(sheets, card["data"]["labels"]),
+        "viewer": viewer(sheets, [look.name for look in offered], card["data"]["labels"]),
         "sheet": _sheet(survey, sheet, modalities.get(card["data"]["modality"])),
         "histogram": _histograms(survey, card["data"]),
         "labels": _labels(card["data"]["labels"], survey),

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from medvae.release.figures import LABEL_COLOURS
 from medvae.release.nifti import SYNTHETIC, gzipped, nifti
-from medvae.release.survey import Survey
+from medvae.release.survey import Look
 from medvae.volume import Volume
 
 # Voxels of a volume at most; of a larger one so many are shown, evenly spread.
@@ -46,16 +47,17 @@ def viewer_code() -> bytes:
     return code
 
 
-def solids(survey: Survey, count: int) -> list[Solid]:
-    """The first `count` volumes; none where they are pictures."""
-    if survey.shown[0].shape[2] == 1:
+def solids(looks: Sequence[Look]) -> list[Solid]:
+    """Each of them; none where they are pictures."""
+    if looks[0].volume.shape[2] == 1:
         return []
-    return [_solid(volume, survey) for volume in survey.shown[:count]]
+    return [_solid(look) for look in looks]
 
 
-def _solid(volume: Volume, survey: Survey) -> Solid:
+def _solid(look: Look) -> Solid:
+    volume = look.volume
     voxels, affine = _thinned(volume)
-    scaled = (volume.grey[voxels].astype(np.float32) - survey.low) / (survey.high - survey.low)
+    scaled = (volume.grey[voxels].astype(np.float32) - look.low) / (look.high - look.low)
     levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     image = nifti(levels, affine, display=(0.0, 255.0), description=SYNTHETIC)
     labels = None

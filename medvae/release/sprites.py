@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medvae.release.figures import LABEL_COLOURS, best_slice, planes_of
-from medvae.release.survey import Survey, grey_or_colour, slice_of
+from medvae.release.survey import Look, grey_or_colour, slice_of
 from medvae.volume import Volume
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ class Sprite:
     overlay: str | None
 
 
-def sprites(survey: Survey, most: int = 6) -> list[list[Sprite]]:
-    """Three sprites for each of the first volumes, as many as the pixel budget allows."""
+def sprites(looks: Sequence[Look]) -> list[list[Sprite]]:
+    """Three sprites for each of the first looks, as many as the pixel budget allows."""
     sheets: list[list[Sprite]] = []
     spent = 0
-    for volume in survey.shown[:most]:
-        planes = planes_of(volume)
-        sheets.append([_sprite(volume, axis, name, survey) for axis, name in planes.items()])
-        spent += sum(_cost(volume, axis) for axis in planes)
+    for look in looks:
+        planes = planes_of(look.volume)
+        sheets.append([_sprite(look, axis, name) for axis, name in planes.items()])
+        spent += sum(_cost(look.volume, axis) for axis in planes)
         if spent + spent // len(sheets) > _PIXELS:
             break
     return sheets
@@ -67,10 +68,11 @@ def _cost(volume: Volume, axis: int) -> int:
     return a * b * min(volume.shape[axis], _FRAMES)
 
 
-def _sprite(volume: Volume, axis: int, plane: str, survey: Survey) -> Sprite:
+def _sprite(look: Look, axis: int, plane: str) -> Sprite:
+    volume = look.volume
     frames = _chosen(volume.shape[axis], _FRAMES)
     across, up = (volume.spacing[a] * volume.shape[a] for a in range(3) if a != axis)
-    ends = survey.low, survey.high, survey.exponent
+    ends = look.low, look.high, look.exponent
     pictures = [_thinned(grey_or_colour(volume, axis, f, *ends)) for f in frames]
     overlay = None
     if volume.mask is not None:

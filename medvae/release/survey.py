@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from medvae.cine import is_cine
 from medvae.volume import Volume
 
 BINS = 64
@@ -59,6 +60,45 @@ class Survey:
     def edges(self) -> npt.NDArray[np.float64]:
         """[BINS + 1] borders of the bins, in the volumes' unit."""
         return np.linspace(self.low, self.high, BINS + 1)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of the pictures that the viewer offers.
+
+    Attributes:
+        name: as it offers it.
+        volume: grey, or a picture in colour.
+        low, high, exponent: see `Survey`.
+    """
+
+    name: str
+    volume: Volume
+    low: float
+    high: float
+    exponent: float
+
+
+def looks(survey: Survey, most: int = 8) -> list[Look]:
+    """The first volumes, whole ones; contrasts each by itself, for their mean shows nothing.
+
+    most: pictures; the first volume is there however many channels it has.
+    """
+    found: list[Look] = []
+    for number, volume in enumerate(survey.shown, 1):
+        noun = "picture" if volume.shape[2] == 1 else "volume"
+        name = f"{noun} {number:04d}"
+        own = [(name, volume, survey)]
+        if volume.channels and not _is_colour(volume) and not is_cine(volume.channels):
+            scales = list(survey.channels.values()) or [survey] * len(volume.channels)
+            own = [
+                (f"{name}, {channel}", volume.channel(at), scales[at])
+                for at, channel in enumerate(volume.channels)
+            ]
+        if found and len(found) + len(own) > most:
+            break
+        found += [Look(text, one, of.low, of.high, of.exponent) for text, one, of in own]
+    return found
 
 
 def grey_or_colour(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from medvae.release.figures import LABEL_COLOURS, SIDES
@@ -53,11 +54,12 @@ def sprite_rules(sheets: list[list[Sprite]]) -> str:
     return "\n".join(rules)
 
 
-def viewer(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
+def viewer(sheets: list[list[Sprite]], names: Sequence[str], labels: dict[str, str]) -> str:
     """The viewer's elements.
 
     Args:
-        sheets: the sprites of each volume, as `sprites` gives them.
+        sheets: the sprites of each volume, or of each of its contrasts, as `sprites` gives them.
+        names: what each is offered as.
         labels: number -> name.
     """
     panels = "".join(
@@ -67,7 +69,7 @@ def viewer(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
     hint = "" if _is_picture(sheets) else f'<p class="note">{KEYS}</p>'
     scene = "" if _is_picture(sheets) else SCENE
     return (
-        f'<div class="viewer" data-volume="0">{_controls(sheets, labels)}'
+        f'<div class="viewer" data-volume="0">{_controls(sheets, names, labels)}'
         f'<div class="panels">{panels}</div>{scene}{hint}</div>'
     )
 
@@ -76,10 +78,10 @@ def _is_picture(sheets: list[list[Sprite]]) -> bool:
     return len(sheets[0]) == 1
 
 
-def _controls(sheets: list[list[Sprite]], labels: dict[str, str]) -> str:
+def _controls(sheets: list[list[Sprite]], names: Sequence[str], labels: dict[str, str]) -> str:
     noun = "picture" if _is_picture(sheets) else "volume"
     choices = "".join(
-        f'<option value="{index}">{noun} {index + 1:04d}</option>' for index in range(len(sheets))
+        f'<option value="{index}">{escape(name)}</option>' for index, name in enumerate(names)
     )
     ticks = [("labels", "labels")] if labels else []
     if not _is_picture(sheets):

@@ -18,7 +18,7 @@ from medvae.release import ReleaseResult, figures, verify
 from medvae.release.figures import contact_sheet, planes_of
 from medvae.release.png import pixels, png
 from medvae.release.sprites import sprites
-from medvae.release.survey import Survey, grey_or_colour
+from medvae.release.survey import Survey, grey_or_colour, looks
 from medvae.release.viewer import MOST_HEIGHT
 from medvae.volume import Volume
 from tests.release.made import facts, synthetic
@@ -121,8 +121,42 @@ def test_the_screen_shows_the_colours(tmp_path: object) -> None:
     sheet = np.asarray(Image.open(io.BytesIO(contact_sheet(survey, "a", "b"))))
     # Some of it is neither grey nor white.
     assert (np.ptp(sheet[..., :3].astype(int), axis=-1) > 60).any()
-    ((sprite,), *_) = sprites(survey)
+    ((sprite,), *_) = sprites(looks(survey))
     assert (sprite.plane, sprite.frames) == ("picture", 1)
+
+
+def test_the_viewer_offers_each_contrast_by_itself_and_whole_volumes() -> None:
+    values = np.arange(3 * 3 * 4 * 5, dtype=np.int16).reshape(3, 3, 4, 5)
+    survey = Survey(0.0, 255.0)
+    for _ in range(4):
+        survey.add(Volume(values, np.eye(4), "mri", channels=("t1", "t2", "flair")))
+    offered = looks(survey)
+    assert [look.name for look in offered[:4]] == [
+        *("volume 0001, t1", "volume 0001, t2", "volume 0001, flair"),
+        "volume 0002, t1",
+    ]
+    # A third volume would be cut: eight at most.
+    assert len(offered) == 6
+    for look, channel in zip(offered, values, strict=False):
+        assert np.array_equal(look.volume.voxels, channel)
+    (one, *_) = looks(surveyed_once(("frame01", "frame02")))
+    assert (one.name, one.volume.channels) == ("volume 0001", ("frame01", "frame02"))
+
+
+def test_channels_of_several_modalities_have_ranges_of_their_own() -> None:
+    survey = surveyed_once(("ct", "pet"), ("ct", "pet"))
+    found = [(look.name, look.low, look.high) for look in looks(survey)]
+    assert found == [("volume 0001, ct", -1000.0, 1000.0), ("volume 0001, pet", 0.0, 20.0)]
+
+
+def surveyed_once(channels: tuple[str, ...], modalities: tuple[str, ...] = ()) -> Survey:
+    survey = Survey(-1000.0, 1000.0)
+    if modalities:
+        survey.channels = {"ct": Survey(-1000.0, 1000.0), "pet": Survey(0.0, 20.0)}
+    values = np.zeros((len(channels), 3, 4, 5), np.float32)
+    own = modalities[0] if modalities else "mri"
+    survey.add(Volume(values, np.eye(4), own, channels=channels, modalities=modalities))
+    return survey
 
 
 def test_a_sheet_has_a_row_for_each_contrast_and_one_for_a_colour_picture() -> None:

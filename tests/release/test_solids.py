@@ -20,7 +20,7 @@ from PIL import Image
 from medvae.config import DataConfig
 from medvae.grid import from_grid
 from medvae.release import ReleaseResult, solids
-from medvae.release.survey import Survey
+from medvae.release.survey import Survey, looks
 from tests.release.made import MRI, facts, synthetic
 from tests.release.test_accessible import BROWSER, MISSING, WIDTHS, _violations
 from tests.release.test_report import Page
@@ -66,7 +66,7 @@ def test_a_file_that_was_changed_is_not_put_into_a_report(
 
 def test_a_volume_and_its_labels_are_where_they_were() -> None:
     survey = surveyed((12, 16, 10))
-    (one,) = solids.solids(survey, 3)
+    (one,) = solids.solids(looks(survey))
     volume = survey.shown[0]
     assert one.labels is not None
     image, labels = read(one.image), read(one.labels)
@@ -80,7 +80,7 @@ def test_a_volume_and_its_labels_are_where_they_were() -> None:
 def test_a_large_volume_is_thinned_and_keeps_its_extent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solids, "MOST_VOXELS", 2000)
     survey = surveyed((31, 40, 20))
-    (one,) = solids.solids(survey, 1)
+    (one,) = solids.solids(looks(survey)[:1])
     image, volume = read(one.image), survey.shown[0]
     assert 1000 < np.prod(image.shape) <= 2000
     for end in (-0.5, 1.0):
