@@ -36,7 +36,7 @@ BRIGHT = 0.35
 SHOWN, UP = 8, 3
 FIGURES = (
     "segmentation_dice",
-    "efficientnet-lite0_frechet",
+    "efficientnet_frechet",
     "texture_frechet",
     "texture_precision",
     "texture_recall",
