@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medvae.anatomy.contrasts import contrasts_of
-from medvae.anatomy.drawing import OutputGrid, Pose
+from medvae.anatomy.drawing import OutputGrid, Pose, classes
 from medvae.anatomy.drawing.channels import MOST_TOGETHER, ChannelRenderer, _root
 from medvae.anatomy.drawing.texture import textures
 from medvae.anatomy.scan import Scan
@@ -122,6 +122,16 @@ def test_a_flat_channel_and_another_number_of_channels_raise_nothing(both, rende
     figures = both.measure(replace(patient, further=(flat,)), found)
     assert figures.shape == (len(both.names),)
     assert np.isnan(both.measure(patient, found)).all()
+
+
+def test_what_components_add_lies_in_memory_as_ever(both, group, monkeypatch):
+    """Last bits of products depend on it: models of one channel draw what they drew before."""
+    seen = []
+    monkeypatch.setattr(classes, "_add", lambda drawn, *rest: seen.append(rest[2]))
+    pose = Pose(group.alignments[1], group.alignments[1])
+    both.first.draw(1, pose, GRID, both.first.public_mean, np.random.default_rng(0))
+    assert seen[0].T.is_contiguous()
+    assert not seen[0].is_contiguous()
 
 
 def test_correlations_that_are_impossible_together_become_possible():

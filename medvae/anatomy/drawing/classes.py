@@ -253,8 +253,10 @@ class ClassRenderer:
             [C, X, Y, Z] images in [-1, 1] and [X, Y, Z] labels.
         """
         source, count = self._person(person), len(drawn_looks)
-        added = [self._adds(looks) for looks in drawn_looks]
-        weights = torch.from_numpy(np.concatenate([*added, self.components.to_cohort().T], axis=1))
+        added = [self._adds(looks).T for looks in drawn_looks]
+        # In this order in memory, which last bits of products depend on: models of one channel
+        # draw as they did before there were several.
+        weights = torch.from_numpy(np.concatenate([*added, self.components.to_cohort()])).T
         noise = textures(grid.shape, grid.spacing, together, random)
         images = np.empty((count, *grid.shape), np.float32)
         mask = np.empty(grid.shape, np.uint8)
