@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medvae.evaluate.pictures import channels_of
 from medvae.evaluate.reconstruction import Array, ReconstructionMetrics, reconstruction_metrics
 
 if TYPE_CHECKING:
@@ -19,17 +20,20 @@ MOST_VOLUMES = 32
 def restoration(
     artifact: Artifact, images: Sequence[Array], what: str = "volumes"
 ) -> dict[str, dict[str, Any]]:
-    """Means over up to `MOST_VOLUMES` real images [X, Y, Z] in [-1, 1], spread over the set.
+    """Means over up to `MOST_VOLUMES` real images in [-1, 1], spread over the set.
 
     ms_ssim is left out where volumes are too small for two scales.
 
+    images: [X, Y, Z] of volumes; or [C, X, Y, Z], each channel of as many volumes as give so many.
     what: they are, in words.
     """
     from medvae.model import load_model
 
     model = load_model(artifact)
-    numbers = np.unique(np.linspace(0, len(images) - 1, MOST_VOLUMES).astype(int))
-    metrics = [_restored(model, images[i]) for i in numbers]
+    # Volumes are picked, and not their channels in a row: a step of two would pass over the second.
+    most = max(1, MOST_VOLUMES // len(channels_of(images[0])))
+    numbers = np.unique(np.linspace(0, len(images) - 1, most).astype(int))
+    metrics = [_restored(model, channel) for i in numbers for channel in channels_of(images[i])]
     figures: dict[str, dict[str, Any]] = {}
     for name in ("psnr", "ssim", "ms_ssim"):
         values = [getattr(metric, name) for metric in metrics]

@@ -133,9 +133,8 @@ def evaluate(
         figures |= channels.figures(fake.correlations, true.correlations, halves, data.channels)
     if artifact is not None and not artifact.part("cosines"):
         # A code is that of one channel.
-        images = [one for pair in true.gridded for one in pictures.channels_of(pair.image)]
         what = "channels of volumes" if data.channels else "volumes"
-        figures |= restoration(artifact, images, what)
+        figures |= restoration(artifact, [pair.image for pair in true.gridded], what)
     if options.downstream:
         figures |= _downstream(fake, true, halves, data, options, progress)
     counts = {"n_synthetic": len(fake), "n_real": len(true), "release_ok": False, "note": _PRIVATE}

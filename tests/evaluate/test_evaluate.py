@@ -112,6 +112,21 @@ def test_a_model_is_also_measured_by_what_it_restores(size: tuple[int, int, int]
     assert "4 real volumes" in good["reconstruction_psnr"]["task"]
 
 
+def test_channels_are_restored_all_alike() -> None:
+    """Of 32 volumes with two channels, each second image in a row would be of one channel."""
+    size = (16, 16, 16)
+    cfg = RunConfig.model_validate({"data": {"size": size}, "model": {"latent_channels": 8}})
+    model = public_artifact(cfg, start(cfg))
+    smooth = random_volume(size, "mri", 77, 0)
+    noise = np.random.default_rng(0).uniform(-1, 1, size).astype(np.float32)
+    each = [restoration(model, [image] * 4) for image in (smooth, noise)]
+    both = restoration(model, [np.stack([smooth, noise])] * 32, "channels of volumes")
+    for name, figure in both.items():
+        mean = np.mean([found[name]["value"] for found in each])
+        assert figure["value"] == pytest.approx(mean, rel=1e-6)
+        assert "32 real channels of volumes" in figure["task"]
+
+
 def test_every_figure_says_what_it_is(
     figures: Callable[[float], dict[str, dict[str, object]]],
 ) -> None:
