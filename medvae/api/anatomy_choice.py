@@ -60,15 +60,15 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )
+    if cfg.cosines.share > 0 and not cfg.data.channels:
+        raise UsageError(
+            f"anatomy.library is {entry_name}, and cosines.share is {cfg.cosines.share:g}: images "
+            "are drawn by cosines or from an anatomy; leave one of them out"
+        )
     if entry_name == LIBRARY:
         # Refuses a cohort that cannot have any.
         own = anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
         return cfg.with_library(entry_name, own.digest)
-    if cfg.cosines.share > 0 and not cfg.data.channels:
-        raise UsageError(
-            f"anatomy.library is {entry_name}, and cosines.share is {cfg.cosines.share:g}: images "
-            "are drawn by cosines or from public people; leave one of them out"
-        )
     entry = library.entry(entry_name)
     check_covers(entry, cfg.data, cfg.anatomy.labels, named=cfg.anatomy.library == entry_name)
     _contrasts(cfg)
@@ -107,6 +107,9 @@ def _candidates(library: Library, cfg: RunConfig) -> list[str]:
         try:
             known = bool(cfg.data.channels) and bool(_contrasts(cfg))
         except UsageError:
+            if cfg.anatomy.contrasts or cfg.anatomy.labels:
+                # Somebody meant an entry.
+                raise
             # Cosines draw them without knowing what they are.
             known = False
         if not known:
@@ -132,10 +135,16 @@ def for_public(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     Labels that the configuration does not name are all that the entry has.
 
     Raises:
-        UsageError: classes are asked for; else as `choose`.
+        UsageError: classes are asked for, or channels without an entry; else as `choose`.
         NotFoundError: as `choose`.
     """
     if cfg.anatomy.library in ("auto", "none", "patients"):
+        if cfg.data.channels:
+            raise UsageError(
+                f"data.channels is {', '.join(cfg.data.channels)}, and a network without an "
+                "anatomy is of one image: leave data.channels out, or name an entry of label maps "
+                "in anatomy.library"
+            )
         return cfg.model_copy(
             update={"anatomy": cfg.anatomy.model_copy(update={"library": "none"})}
         )

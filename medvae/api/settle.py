@@ -125,13 +125,19 @@ def _channels(cfg: RunConfig, manifest: Manifest) -> tuple[str, ...]:
 
 
 def _check_channels(cfg: RunConfig, name: str) -> RunConfig:
-    """Refuse channels where nothing draws them together."""
+    """Refuse channels where nothing draws them together, and to train a network on patients'."""
     if cfg.data.channels and cfg.cosines.share < 1 and not cfg.anatomy.used:
         raise UsageError(
             f"data set {name} has the channels {', '.join(cfg.data.channels)}, which the cosine "
             "model draws together, or an entry of the public library (medvae anatomy list) that "
             "has label maps of the region: use -c contrasts, or name such an entry in "
             "anatomy.library"
+        )
+    if cfg.data.channels and cfg.finetune.share > 0:
+        raise UsageError(
+            f"data set {name} has the channels {', '.join(cfg.data.channels)}, and the network "
+            "that finetune.share trains takes one image: set finetune.share to 0 and anatomy.share "
+            "to 1"
         )
     return cfg
 

@@ -149,6 +149,33 @@ def test_public_people_are_drawn_without_any_patient(model, tmp_path, channels):
     assert all(read(path).std() > 0 for path in images)
 
 
+def test_dp_sgd_on_channels_is_refused_before_anything_is_spent(model):
+    """Its network takes one image; the anatomy would have been paid for by then."""
+    parts = ("anatomy.share=0.8", "finetune.share=0.2", "atlas.share=0", "prior.share=0")
+    sets = [word for part in parts for word in ("--set", part)]
+    spent = model("budget").json["spent"]
+    for words in (("plan",), ("train", "--name", "tuned", "--epsilon", "1")):
+        refused = model(words[0], "-c", QUICK, "-d", "d", *words[1:], *sets, ok=False)
+        assert refused.code == 2
+        assert "set finetune.share to 0" in refused.err
+    assert model("budget").json["spent"] == spent
+
+
+def test_what_somebody_says_of_contrasts_or_labels_is_not_passed_over(model):
+    """A slip of the pen would have drawn cosines."""
+    small = ("-c", "contrasts", "-d", "d", "--set", "data.size=[16,16,8]")
+    refused = model("plan", *small, "--set", "anatomy.contrasts={flaire: t2}", ok=False)
+    assert refused.code == 2
+    assert "names flaire, and the data set has t1, flair" in refused.err
+
+
+def test_a_network_without_an_anatomy_has_no_channels(model):
+    contrasts = ("--set", "data.channels=[t1,flair]", "--set", "pretrain.steps=1")
+    refused = model("pretrain", "-c", QUICK, "--name", "alone", *contrasts, ok=False)
+    assert refused.code == 2
+    assert "leave data.channels out, or name an entry" in refused.err
+
+
 def test_a_contrast_that_no_name_says_is_asked_for(model):
     """Before anything is spent."""
     source = model.root / "other"
@@ -167,5 +194,27 @@ def test_a_contrast_that_no_name_says_is_asked_for(model):
     # Cosines need not know what it is.
     cosines = model("plan", "-c", "contrasts", "-d", "stir", "--set", "data.size=[16,16,8]").json
     assert cosines["anatomy"] is None
+    # But who maps labels means an entry.
+    labels = ("--set", "anatomy.labels={body: [body]}", "--set", "data.size=[16,16,8]")
+    refused = model("plan", "-c", "contrasts", "-d", "stir", *labels, ok=False)
+    assert "contrast of MRI the channel stir is; set anatomy.contrasts" in refused.err
     named = ("--set", "anatomy.contrasts={stir: t2}")
     assert model("plan", "-c", QUICK, "-d", "stir", *named).json["anatomy"] == "region"
+
+
+def test_images_are_drawn_by_cosines_or_from_an_anatomy(model):
+    source = model.root / "single"
+    for seed in range(8):
+        labels, affine = person(170 + seed, SPACING)
+        write(source / "images" / f"s{seed}.nii.gz", picture(labels, seed), affine)
+        write(source / "labels" / f"s{seed}.nii.gz", labels.astype(np.uint8), affine)
+    model("ingest", source, "-d", "single", "--modality", "mri", "--files-are-patients",
+          "--label-scheme", SCHEME)  # fmt: skip
+    shares = ("cosines.share=1", "atlas.share=0", "finetune.share=0", "prior.share=0")
+    sets = [word for part in (*shares, "data.spacing=[8,8,9]") for word in ("--set", part)]
+    for library in ("region", "patients"):
+        named = ("--set", f"anatomy.library={library}")
+        refused = model("plan", "-c", QUICK, "-d", "single", *sets, *named, ok=False)
+        assert refused.code == 2
+        assert f"anatomy.library is {library}, and cosines.share is 1" in refused.err
+    assert model("plan", "-c", QUICK, "-d", "single", *sets).json["anatomy"] is None
