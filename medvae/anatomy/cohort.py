@@ -318,12 +318,12 @@ def check_covers(
         raise UsageError(
             f"the anatomy entry {entry.name} cannot be drawn in the channels "
             f"{', '.join(data.channels)}: label maps of a whole region are, in contrasts of MRI; "
-            "use -c contrasts"
+            "leave anatomy.library out and use -c contrasts"
         )
     if is_cine(data.channels):
         raise UsageError(
-            f"the anatomy entry {entry.name} cannot be drawn in frames, for it does not move; use "
-            "-c contrasts"
+            f"the anatomy entry {entry.name} cannot be drawn in frames, for it does not move; "
+            "leave anatomy.library out and use -c contrasts"
         )
     if entry.kind == "labels" and data.modality not in ("mri", "ct"):
         raise UsageError(

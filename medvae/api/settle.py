@@ -200,10 +200,12 @@ def _check_sites(cfg: RunConfig) -> RunConfig:
     """Refuse sites where nothing of them would be learnt, before anything is spent."""
     if cfg.data.sites and not cfg.anatomy.used:
         model = "the cosine model" if cfg.cosines.share > 0 else "the atlas"
+        anatomy = "anatomy.library auto or patients, which needs data.spacing"
+        if cfg.data.channels:
+            anatomy = "an entry of label maps of MRI, in anatomy.library"
         raise UsageError(
             f"the sites {', '.join(cfg.data.sites)} are declared, and {model} has no statistics of "
-            "sites: draw from an anatomy (anatomy.library auto or patients, which needs "
-            "data.spacing), or set data.sites to [] to learn all as one"
+            f"sites: draw from an anatomy ({anatomy}), or set data.sites to [] to learn all as one"
         )
     return cfg
 

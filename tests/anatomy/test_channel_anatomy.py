@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from medvae.anatomy.cohort import check_covers
+from medvae.anatomy.collection import Entry
+from medvae.anatomy.collection.entries import FileDigest
 from medvae.anatomy.contrasts import contrasts_of
 from medvae.anatomy.drawing import OutputGrid, Pose, classes
 from medvae.anatomy.drawing.channels import MOST_TOGETHER, ChannelRenderer, _root
 from medvae.anatomy.drawing.texture import textures
 from medvae.anatomy.scan import Scan
+from medvae.cine import frame_names
+from medvae.config import DataConfig
 from medvae.errors import UsageError
 from tests.anatomy.test_classes import (
     aligned,
@@ -162,3 +167,21 @@ def test_the_contrast_of_a_channel_is_its_name_or_declared():
         contrasts_of(("t1", "stir"), "t1", {})
     with pytest.raises(UsageError, match="names dwi, and the data set has t1, t2"):
         contrasts_of(("t1", "t2"), "t1", {"dwi": "t2"})
+
+
+@pytest.mark.parametrize(
+    ("kind", "facts"),
+    [
+        ("images", {"modality": "mri", "channels": ("t1", "t2")}),
+        ("labels", {"modality": "ct", "channels": ("ct", "pet"), "modalities": ("ct", "pet")}),
+        ("labels", {"modality": "mri", "channels": frame_names(3)}),
+    ],
+)
+def test_who_names_an_entry_that_cannot_be_drawn_reads_to_leave_it_out(kind, facts):
+    """The advice to use -c contrasts alone was no help to who did."""
+    file = FileDigest.of("alignment", b"")
+    entry = Entry("heads", kind, "made up", "free", None, {1: "body"}, (), file)
+    scheme = {"labels": 1, "label_scheme": {"1": "body"}}
+    data = DataConfig().model_copy(update=scheme | facts)
+    with pytest.raises(UsageError, match=r"leave anatomy\.library out and use -c contrasts"):
+        check_covers(entry, data, named=True)
