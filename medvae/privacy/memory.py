@@ -11,6 +11,8 @@ import ctypes
 import resource
 from pathlib import Path
 
+from medvae.memory import available
+
 # Parameters of mallopt(3), from <malloc.h>.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _NEVER, _LARGEST = -1, 1 << 30
@@ -39,15 +41,10 @@ def keep_freed_memory() -> bool:
 def affordable(most: int, each: int) -> int:
     """How many of `most` computations of `each` bytes fit in half of the memory that is left.
 
-    1 or more; all of them where the system does not say (no /proc/meminfo).
+    1 or more. What is left is this process's (`medvae.memory.available`): in a container or a job
+    the machine has more than may be taken.
     """
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return most
-    fields = dict(line.split(":", 1) for line in lines)
-    left = int(fields["MemAvailable"].split()[0]) * 1024
-    return max(1, min(most, left // (2 * max(each, 1))))
+    return max(1, min(most, available() // (2 * max(each, 1))))
 
 
 def resident() -> int:
