@@ -29,7 +29,7 @@ def test_the_page_has_each_row_of_the_map() -> None:
 
 def test_there_is_a_row_for_each_size_and_epsilon_of_the_benchmark() -> None:
     points = {(row.patients, row.epsilon) for row in ROWS}
-    assert points == {(n, e) for n in simulated.PATIENTS for e in (1.0, 8.0)}
+    assert points == {(n, e) for n in simulated.PATIENTS for e in (1.0, 3.0, 8.0)}
     assert {epsilon for _, epsilon in points} <= set(simulated.EPSILONS)
     assert len(ROWS) == len(points)
 
@@ -38,7 +38,7 @@ def test_there_is_a_row_for_each_size_and_epsilon_of_the_benchmark() -> None:
     ("patients", "epsilon", "row"),
     [
         (12, 0.1, (50, 1.0)),
-        (90, 4.0, (50, 8.0)),
+        (90, 5.5, (50, 8.0)),
         (110, 1.5, (200, 1.0)),
         (10**6, 99.0, (5000, 8.0)),
     ],
