@@ -56,7 +56,10 @@ def check_config(cfg: RunConfig, plan: Plan, what: str) -> None:
             "data.sites []"
         )
     if cfg.data.channels:
-        raise UsageError(f"{what} has channels, whose anatomy model cannot be joined")
+        raise UsageError(
+            f"{what} has channels, whose anatomy model cannot be joined; let each hospital make a "
+            "release, and join the folders"
+        )
     names = {mechanism.name.removesuffix(centre_name("")) for mechanism in plan.mechanisms}
     known = set(Public.names_of(max(cfg.data.classes, 0)))
     if names != known:
