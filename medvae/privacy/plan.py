@@ -109,7 +109,7 @@ class Plan:
                 raise ValueError(f"version {raw['version']} is not {_VERSION}")
             mechanisms = tuple(mechanism_from_dict(mechanism) for mechanism in raw["mechanisms"])
             plan = cls(raw["epsilon"], raw["delta"], raw["patients"], mechanisms, raw["constants"])
-        except (ValueError, KeyError, TypeError, UsageError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, UsageError) as error:
             raise IntegrityError(f"the plan cannot be read ({error}); make it again") from error
         actual = epsilon(mechanisms, plan.delta)
         # Earlier accountants were pessimistic by less than .2%; none was below today's.

@@ -1,8 +1,8 @@
 """Which statistics of hospitals can be joined: of one entry, one protocol, and within their clips.
 
 Every refusal comes before anything is made of the numbers, and names the file. Numbers that a
-hospital invents within its clip cannot be distinguished from others: what such a one can do is
-move the joint mean by its clip times its part of all patients (SECURITY.md).
+hospital invents within its clip and noise cannot be distinguished from others: what such a one can
+do is move the joint mean by both times its part of all patients (SECURITY.md).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ _FAR: Final = 7.0
 _ROUNDING: Final = 1e-6
 # Voxels of a drawn volume, and volumes and steps that the joint model's network trains on.
 _VOXELS, _SAMPLES, _STEPS = 1 << 28, 1024, 10_000
+# Channels of its latents; usual are 8.
+_LATENTS: Final = 256
 _NUMBERS: Final = (
     *("place", "place_std", "shape", "shape_std"),
     *("figures", "figures_std", "figures_within"),
@@ -55,6 +57,10 @@ def check_config(cfg: RunConfig, plan: Plan, what: str) -> None:
             f"{what} has sites of its own, which cannot be joined with those of others; train with "
             "data.sites []"
         )
+    if cfg.cosines.share > 0:
+        raise UsageError(
+            f"{what} is drawn by cosines, which cannot be joined; train with anatomy.library"
+        )
     if cfg.data.channels:
         raise UsageError(
             f"{what} has channels, whose anatomy model cannot be joined; let each hospital make a "
@@ -70,6 +76,22 @@ def check_config(cfg: RunConfig, plan: Plan, what: str) -> None:
         )
     if cfg.privacy.unit is None:
         raise UsageError(f"{what} does not say who is protected (privacy.unit); train it again")
+
+
+def check_bounds(cfg: RunConfig, source: str) -> None:
+    """Refuse what would take memory or hours beyond all bounds, before anything is made of it.
+
+    Raises:
+        UsageError: a grid, a network or a training that is too large.
+    """
+    if math.prod(cfg.data.size) > _VOXELS:
+        raise UsageError(f"{source} asks for volumes of more than {_VOXELS} voxels")
+    if cfg.model.latent_channels > _LATENTS:
+        raise UsageError(f"{source} asks for latents of more than {_LATENTS} channels")
+    if cfg.atlas.samples > _SAMPLES or cfg.atlas.steps > _STEPS:
+        raise UsageError(
+            f"{source} asks for more than {_SAMPLES} volumes or {_STEPS} steps of training"
+        )
 
 
 def check_alike(members: Sequence[Statistics]) -> None:
@@ -108,12 +130,14 @@ def member_of(statistics: Statistics, cohort: CohortAnatomy) -> Member:
     check_config(cfg, plan, source)
     if statistics.statement.artifact != FORMAT:
         raise UsageError(f"{source} is of a model whose noise does not protect; train it again")
-    if math.prod(cfg.data.size) > _VOXELS or math.prod(cohort.grid().shape) > _VOXELS:
+    check_bounds(cfg, source)
+    try:
+        voxels = math.prod(cohort.grid().shape)
+    except OverflowError:
+        # Voxels so small that no number says how many there are.
+        voxels = _VOXELS + 1
+    if voxels > _VOXELS:
         raise UsageError(f"{source} asks for volumes of more than {_VOXELS} voxels")
-    if cfg.atlas.samples > _SAMPLES or cfg.atlas.steps > _STEPS:
-        raise UsageError(
-            f"{source} asks for more than {_SAMPLES} volumes or {_STEPS} steps of training"
-        )
     public = public_of(cohort)
     expected = {f"{CENTRE}{name}" for name in _NUMBERS} | {f"{MADE}{name}" for name in made(cohort)}
     expected |= {f"{RELEASED}{name}" for name in public.names}

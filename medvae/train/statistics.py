@@ -28,13 +28,18 @@ from safetensors.numpy import save as save_arrays
 from medvae.anatomy.registration.geometry import Array
 from medvae.config import RunConfig
 from medvae.errors import InputError, IntegrityError
-from medvae.privacy import Plan
+from medvae.privacy import Plan, epsilon
+from medvae.privacy.plan import MAX_EPSILON
 
 # Bytes of a file: vectors of 64 classes of the largest entry are far below.
 LARGEST: Final = 64 << 20
+# Bytes of its header, which become many times as many once they are read as JSON.
+_LARGEST_HEADER: Final = 2 << 20
 RELEASED, CENTRE, MADE = "released.", "centre.", "made."
 _DOMAIN: Final = b"medvae statistics v1\x00"
 _METADATA: Final = {"statement", "signature", "signer"}
+# Two accountants round differently.
+_ROUNDING: Final = 1e-3
 # Mechanisms of an anatomy model with a centre, and some to spare.
 _MECHANISMS: Final = 8
 _WANTED: Final = "make one with medvae model export NAME -o FOLDER --format statistics"
@@ -53,8 +58,9 @@ class AccountFacts(_Facts):
     """What no patient of the hospital had lost more than, when the file was made."""
 
     epsilon: Figure
-    delta: Figure
-    debits: Number
+    # As a tenant has it.
+    delta: Annotated[float, Field(ge=1e-15, lt=1)]
+    debits: Annotated[Number, Field(ge=1)]
 
 
 class LookFacts(_Facts):
@@ -84,7 +90,7 @@ class Statement(_Facts):
     plan: Annotated[str, Field(max_length=1 << 18)]
     arrays: Hex
     debited: Literal[True]
-    limit: Figure
+    limit: Annotated[Figure, Field(le=MAX_EPSILON)]
     account: AccountFacts
     looks: LookFacts
 
@@ -165,8 +171,8 @@ def read(
         IntegrityError: it was damaged or changed after it was signed.
     """
     metadata = _metadata(data, source)
-    text, signer = metadata["statement"].encode(), metadata["signer"].encode()
     try:
+        text, signer = metadata["statement"].encode(), metadata["signer"].encode()
         signed = verify(signer, bytes.fromhex(metadata["signature"]), _DOMAIN + text)
     except Exception as error:
         raise IntegrityError(f"{source}: its signature cannot be read: {error}") from error
@@ -190,6 +196,7 @@ def read(
         raise IntegrityError(f"{source} holds other numbers than were signed; {_again()}")
     statistics = Statistics(statement, arrays, signer, source)
     _check_plan(statistics)
+    _check_account(statistics)
     return statistics
 
 
@@ -205,6 +212,11 @@ def _metadata(data: bytes, source: str) -> dict[str, str]:
     if len(data) < 8 or not 2 <= size <= len(data) - 8:
         raise InputError(
             f"{source} is no export of statistics, or the beginning of one alone; {_WANTED}"
+        )
+    if size > _LARGEST_HEADER:
+        raise InputError(
+            f"{source} has a header of more than {_LARGEST_HEADER >> 20} MiB, as no export has; "
+            f"{_WANTED}"
         )
     try:
         found = json.loads(data[8 : 8 + size])["__metadata__"]
@@ -230,13 +242,26 @@ def _check_plan(statistics: Statistics) -> None:
             raise ValueError(f"it has {len(mechanisms)} mechanisms")
         if any(one["sample_rate"] != 1 or one["steps"] != 1 for one in mechanisms):
             raise ValueError("a mechanism of it does not see every patient once")
+        if type(raw["constants"]["privacy"]["epsilon"]) not in (int, float):
+            raise ValueError("its target is no number")
         _ = statistics.plan
         _ = statistics.config
     except IntegrityError as error:
         raise IntegrityError(f"{source}: {error}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{source} has no plan of an anatomy model ({said}): only statistics of one can be "
             f"joined; {_WANTED}"
         ) from error
+
+
+def _check_account(statistics: Statistics) -> None:
+    """What the hospital says that nobody has lost more than holds its plan, at least."""
+    account = statistics.statement.account
+    cost = epsilon(statistics.plan.mechanisms, account.delta)
+    if not cost <= account.epsilon * (1 + _ROUNDING):
+        raise InputError(
+            f"{statistics.source} states what no hospital can state (account: no patient lost more "
+            f"than epsilon {account.epsilon:.4g}, and its plan alone costs {cost:.4g}); {_WANTED}"
+        )
