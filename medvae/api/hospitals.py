@@ -114,7 +114,8 @@ def join(context: TenantContext, request: JoinRequest, progress: Progress) -> Jo
         InputError, IntegrityError, UsageError: a file cannot be joined with the others, and why
             (see `medvae.train.statistics` and `medvae.train.alike`).
         AccessError: a file is signed by none of the keys that were given.
-        BudgetError: the result would be above the tenant's limit, and could not be released.
+        BudgetError: a hospital is above its plan's target or its limit, or the result above the
+            tenant's limit or delta, so that it could not be released.
     """
     from medvae.release import fingerprint
     from medvae.train import alike, joining
@@ -126,6 +127,7 @@ def join(context: TenantContext, request: JoinRequest, progress: Progress) -> Jo
         files = _read_all(tenant, request.sources)
         for file in files:
             alike.check_config(file.config, file.plan, file.source)
+            alike.check_bounds(file.config, file.source)
         alike.check_alike(files)
         hospitals = _known(tenant, files, request.public_keys)
         guarantee = _guarantee(tenant, hospitals)
@@ -173,9 +175,16 @@ def _shown(hospital: Hospital) -> JoinedHospital:
 
 
 def _guarantee(tenant: Tenant, hospitals: Sequence[Hospital]) -> Apart:
-    from medvae.privacy.apart import apart
+    from medvae.release.hospitals import guarantee as guarantee_of
 
-    guarantee = apart([(one.signer, one.statistics.plan) for one in hospitals])
+    # As the gate of a release asks.
+    guarantee, _ = guarantee_of([one.facts() for one in hospitals])
+    if not guarantee.delta <= tenant.delta:
+        raise BudgetError(
+            f"the joint model would have delta {guarantee.delta:.4g}, above {tenant.delta:g}, at "
+            f"which tenant {tenant.name} has its limit; leave out the hospital with the largest, "
+            "or join in a tenant with a larger delta"
+        )
     if not guarantee.epsilon <= tenant.epsilon_limit:
         raise BudgetError(
             f"the joint model would have epsilon {guarantee.epsilon:.4g}, above the limit "

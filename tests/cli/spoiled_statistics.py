@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medvae.privacy import Plan, epsilon
 from medvae.train import statistics as stage
 from medvae.vault import verify_signature
 from tests.release.made import Key
@@ -52,6 +53,13 @@ def lying(data: bytes, length: float) -> bytes:
 
 def plan_of(data: bytes) -> str:
     return stage.read(data, verify_signature).statement.plan
+
+
+def of_large_delta(data: bytes) -> bytes:
+    """The same mechanisms, at a delta that no tenant has."""
+    plan = Plan.from_json(plan_of(data))
+    cost = epsilon(plan.mechanisms, 0.01)
+    return resigned(data, plan=other_plan(plan_of(data), delta=0.01, epsilon=cost))
 
 
 Wrong = Callable[[bytes], bytes]
@@ -104,6 +112,19 @@ WRONG: dict[str, tuple[Wrong, int, str]] = {
         4,
         "mechanisms cost",
     ),
+    "a plan above its target": (
+        lambda data: resigned(
+            data, plan=other_plan(plan_of(data), constants__privacy__epsilon=2.0)
+        ),
+        6,
+        "above the target of its plan",
+    ),
+    "a plan above its hospital's limit": (
+        lambda data: resigned(data, limit=3.0),
+        6,
+        "above its limit",
+    ),
+    "a plan at a large delta": (of_large_delta, 6, "above 1e-05"),
     "a plan of many steps": (
         lambda data: resigned(data, plan=other_plan(plan_of(data), mechanisms__0__steps=10**9)),
         3,
