@@ -35,7 +35,8 @@ def save_patients(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     made = Clinic(tmp_path_factory.mktemp("contrasts"))
-    made("tenant", "create", "clinic", "--recovery-out", made.root / "spare")
+    made("tenant", "create", "clinic", "--recovery-out", made.root / "spare",
+         "--epsilon-limit", "50")  # fmt: skip
     made("ingest", save_patients(made.root / "hospital"), "-d", "d", "--modality", "mri",
          "--files-are-patients", "--channels", ",".join(NAMES),
          "--label-scheme", SCHEME)  # fmt: skip
@@ -61,7 +62,7 @@ def model(clinic) -> Clinic:
            "--licence", "CC0", "--source", "made up")  # fmt: skip
     planned = clinic("plan", "-c", QUICK, "-d", "d").json
     assert (planned["anatomy"], planned["shape_source"]) == ("region", "public people")
-    clinic("train", "-c", QUICK, "-d", "d", "--name", "m", "--epsilon", "15", *FEW)
+    clinic("train", "-c", QUICK, "-d", "d", "--name", "m", "--epsilon", "50", *FEW)
     return clinic
 
 
