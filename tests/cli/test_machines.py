@@ -172,7 +172,9 @@ def test_a_kill_costs_nothing_twice(begun, alone, tmp_path, whom) -> None:
     done, said, told = finished(working)
     if whom == "first":
         assert done == 5
-        assert "ended before it was done" in json.loads(said)["error"]
+        # Whether its own process or the relay beside it sees it first is a matter of the moment.
+        said_so = ("ended before it was done", "the first process of this training has ended")
+        assert any(words in json.loads(said)["error"] for words in said_so)
         (place / "in").unlink(missing_ok=True)
     else:
         assert code == 5, err
