@@ -327,11 +327,12 @@ class RunConfig(Section):
                 f"other shares to 0, as the preset {modality.name} does"
             )
         # Whether an entry of the library covers channels is known when one is looked for.
-        if self.data.channels and share < 1 and self.anatomy.library in ("none", "patients"):
+        if self.data.channels and share < 1 and self.anatomy.library == "none":
             raise ValueError(
-                f"{modality.images} with channels are learnt by cosines or drawn from an entry of "
-                "the public library: set cosines.share to 1 and the other shares to 0, as the "
-                "preset contrasts does, or name an entry in anatomy.library"
+                f"{modality.images} with channels are learnt by cosines or drawn from an anatomy: "
+                "set cosines.share to 1 and the other shares to 0, as the preset contrasts does, "
+                "or name an entry of the public library in anatomy.library, or patients where they "
+                "have masks"
             )
         return self
 

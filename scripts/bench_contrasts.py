@@ -4,8 +4,8 @@ By the command line, as a hospital would: for each seed the cases are split, a f
 the others are ingested with their contrasts as channels, a model is trained on them, and its draws
 are evaluated beside the cases held out. A small network that predicts FLAIR from the other
 contrasts is trained on the draws, and on the patients that the model learnt from, and tested on
-the cases held out. Made-up cohorts (contrasts/made.py) and whole heads in two contrasts
-(contrasts/heads.py) go the same way once.
+the cases held out. Made-up cohorts (contrasts/made.py), and heads and hearts with masks in
+two contrasts (contrasts/masked.py), go the same way once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contrasts import heads, made, prediction
+from contrasts import made, masked, prediction
 
 from medvae.errors import UsageError
 
@@ -39,7 +39,9 @@ PREDICTION = "prediction_error"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--only", choices=["brats", "heads", *made.COHORTS], help="one cohort")
+    parser.add_argument(
+        "--only", choices=["brats", *masked.COHORTS, *made.COHORTS], help="one cohort"
+    )
     parser.add_argument("--sheets", type=Path, help="keep pictures of made-up cohorts here")
 
 
@@ -60,21 +62,21 @@ def main(quick: bool, only: str | None = None, sheets: Path | None = None) -> di
         print(f"\n{name}")
         for figure, both in results[name].items():
             print(f"  {figure:20} {both['value']:9.3f}  real {both['real']:9.3f}")
-    if only in (None, "heads"):
-        results["heads"] = of_heads(sheets)
+    for name in (one for one in masked.COHORTS if only in (None, one)):
+        results[name] = with_masks(name, sheets)
     machine = {"processor": platform.machine(), "cores": os.cpu_count()}
     return {"machine": machine, "results": results, "targets": judged}
 
 
-def of_heads(sheets: Path | None) -> dict[str, Any]:
-    """Figures of whole heads, by the model that draws them."""
+def with_masks(cohort: str, sheets: Path | None) -> dict[str, Any]:
+    """Figures of a cohort with masks, by the model that draws it."""
     with tempfile.TemporaryDirectory() as work:
-        found = heads.run(real_data(), Path(work), medvae)
+        found = masked.run(cohort, real_data(), Path(work), medvae)
         if sheets is not None:
             sheets.mkdir(parents=True, exist_ok=True)
-            shutil.copy(Path(work) / "heads.png", sheets)
+            shutil.copy(Path(work) / f"{cohort}.png", sheets)
     for model, figures in found.items():
-        print(f"\nheads, {model}")
+        print(f"\n{cohort}, {model}")
         for name, figure in figures.items():
             beside = f"  real {figure['real']:9.3f}" if figure.get("real") is not None else ""
             print(f"  {name:28} {figure['value']:9.3f}{beside}")
@@ -160,7 +162,10 @@ def medvae(work: Path, *words: str | Path) -> dict[str, Any]:
     """Run the command line in a vault of its own; the JSON that it prints."""
     command = [sys.executable, "-m", "medvae", "--vault", work / "vault", "--identity", work / "id"]
     ran = subprocess.run(
-        [*map(str, command), *map(str, words), "--json"], check=True, capture_output=True, text=True
+        [*map(str, command), *map(str, words), "--json"],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     found: dict[str, Any] = json.loads(ran.stdout)
     return found

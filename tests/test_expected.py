@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medvae.anatomy.templates import AUTOMATIC_DIGEST
+from medvae.anatomy.templates import AUTOMATIC_DIGEST, CHANNELS_DIGEST
 from medvae.api.expected import ROWS, Row, expected, kind_of
 from medvae.config_files import load_config
 
@@ -66,3 +66,11 @@ def test_ct_without_masks_is_held_against_ct() -> None:
     ]
     for preset, kind in (("ct", "tissues-ct"), ("mri", "tissues")):
         assert kind_of(load_config(preset, [*patients, *shares])) == kind
+
+
+def test_contrasts_of_an_anatomy_are_held_against_contrasts() -> None:
+    both = ["data.channels=[t1, flair]", "data.labels=2", "data.spacing=[2, 2, 2]"]
+    shares = [f"anatomy.digest={CHANNELS_DIGEST}", "anatomy.share=1", "cosines.share=0"]
+    for library, kind in (("patients", "maps-contrasts"), ("heads", "library-contrasts")):
+        cfg = load_config("contrasts", [*both, *shares, f"anatomy.library={library}"])
+        assert kind_of(cfg) == kind

@@ -26,7 +26,13 @@ from medvae.anatomy.regions import class_subject, class_template
 from medvae.anatomy.registration import Alignment, Settings, Subject, Template, register
 from medvae.anatomy.registration.geometry import Array, Box
 from medvae.anatomy.scan import LabelMap, Scan, scan_of
-from medvae.anatomy.templates import AUTOMATIC_DIGEST, DIGEST, ReleasedMaps, compared
+from medvae.anatomy.templates import (
+    AUTOMATIC_DIGEST,
+    CHANNELS_DIGEST,
+    DIGEST,
+    ReleasedMaps,
+    compared,
+)
 from medvae.cine import is_cine
 from medvae.config import DataConfig
 from medvae.errors import InputError, UsageError
@@ -127,7 +133,9 @@ class CohortAnatomy:
         """The digest of the entry, or of the way of drawing from patients' own maps."""
         if self.entry is not None:
             return self.entry.digest
-        return DIGEST if cohort_labels(self.data) else AUTOMATIC_DIGEST
+        if not cohort_labels(self.data):
+            return AUTOMATIC_DIGEST
+        return CHANNELS_DIGEST if self.data.channels else DIGEST
 
     @property
     def box(self) -> Box:

@@ -22,6 +22,7 @@ from medvae.anatomy.templates import (
     Tissues,
     box_of,
 )
+from medvae.cine import is_cine
 from medvae.config import DataConfig
 from medvae.errors import UsageError
 
@@ -42,10 +43,12 @@ def refusal(data: DataConfig) -> str | None:
     """Why a cohort cannot be drawn from its own maps; None where it can."""
     if 1 in data.size:
         return "its images have two dimensions"
-    if data.channels:
-        return "its images have channels"
+    if data.channels and (data.modalities or data.modality != "mri" or is_cine(data.channels)):
+        return "its channels are no contrasts of MRI"
     if data.spacing is None:
         return "its grid has no size in millimetres (set data.spacing beside data.size)"
+    if data.channels and not cohort_labels(data):
+        return "its images have channels and no labels (declare them and ingest masks)"
     if not cohort_labels(data) and not AutomaticTissues.of(data).names:
         return (
             "it has no labels (declare them and ingest masks), and its window (data.window) "
@@ -92,7 +95,8 @@ def anatomy_of_patients(
         )
     assert data.spacing is not None
     templates = public_maps(data) if maps is None else maps.fine
-    renderer = TemplateRenderer(templates, _names(data), drawn=len(cohort_labels(data)))
+    drawn = len(cohort_labels(data))
+    renderer = TemplateRenderer(templates, _names(data), drawn, data.channels)
     fastest = min(FASTEST_PER_MM, FASTEST_PER_EDGE / templates.box.edge)
     count = len(CosineBasis(templates.box, fastest))
     pose = Alignment(templates.box, fastest, np.eye(4), np.zeros((3, count)), 0.0, 1.0)
@@ -118,7 +122,8 @@ def public_maps(data: DataConfig) -> Templates:
     # The body of a small field of view without masks is all of it.
     hidden = automatic is not None and automatic.body is None
     tissues = None if hidden else Tissues.of(data)
-    return Templates.public(box, len(_names(data)), tissues, automatic)
+    channels = max(len(data.channels), 1)
+    return Templates.public(box, len(_names(data)), tissues, automatic, channels)
 
 
 def _names(data: DataConfig) -> tuple[str, ...]:

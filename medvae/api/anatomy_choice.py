@@ -92,6 +92,16 @@ def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:
     return tuple(name for name in library.names() if _covers(library, name, cfg, named=True))
 
 
+def if_spaced(cfg: RunConfig) -> bool:
+    """Whether contrasts that cosines draw could have maps if the grid had a size in mm."""
+    from medvae.anatomy.patients import refusal
+
+    data = cfg.data
+    if cfg.cosines.share == 0 or not data.channels or data.spacing is not None:
+        return False
+    return refusal(data.model_copy(update={"spacing": (1.0, 1.0, 1.0)})) is None
+
+
 def shape_source(cfg: RunConfig) -> str | None:
     """Where the shapes of a resolved configuration come from (see `PlanResult`)."""
     if not cfg.anatomy.used:
@@ -120,12 +130,15 @@ def _candidates(library: Library, cfg: RunConfig) -> list[str]:
 def _without_entry(cfg: RunConfig) -> str:
     """What `auto` stands for where no entry covers the cohort: the patients' own maps, or none.
 
-    A configuration with another model of its own (cosines, an atlas on a public template) keeps it.
+    A configuration with another model of its own (cosines of pictures, an atlas on a public
+    template) keeps it. Contrasts with masks are nearer to people from maps than by cosines
+    (docs/benchmarks/contrasts.md).
     """
     from medvae.anatomy.patients import is_default
     from medvae.anatomy.templates import LIBRARY
 
-    other = cfg.cosines.share > 0 or cfg.atlas.public != "none"
+    of_pictures = cfg.cosines.share > 0 and not cfg.data.channels
+    other = of_pictures or cfg.atlas.public != "none"
     return LIBRARY if is_default(cfg.data) and not other else "none"
 
 

@@ -42,6 +42,8 @@ _CONTRASTS: Final = ("four contrasts of 32 x 32 x 32 round a tumour", "contrasts
 _HEARTS: Final = ("short-axis hearts with a library of 35 people", "anatomy.md")
 _HEADS: Final = ("heads at 2 mm with a library of 20 label maps", "anatomy.md")
 _MAPS: Final = ("short-axis hearts without a library", "anatomy.md")
+_HEART_CONTRASTS: Final = ("short-axis hearts in two contrasts without a library", "contrasts.md")
+_HEAD_CONTRASTS: Final = ("heads at 4 mm in two contrasts with a library", "contrasts.md")
 _CROPS: Final = ("hippocampus crops on a public template", "utility.md")
 _BARE: Final = ("hippocampus crops without a template", "utility.md")
 _HEART_TISSUES: Final = ("short-axis hearts of automatic tissues", "anatomy.md")
@@ -57,9 +59,9 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_NODULES, 298, 8.0, _AUC, 0.856, 0.822),
         Row(*_NODULES, 298, 3.0, _AUC, 0.754, 0.822),
         Row(*_NODULES, 298, 1.0, _AUC, 0.719, 0.822),
-        Row(*_SKIN, 112, 8.0, _AUC, 0.686, 0.693),
-        Row(*_SKIN, 112, 3.0, _AUC, 0.597, 0.693),
-        Row(*_SKIN, 112, 1.0, _AUC, 0.505, 0.693),
+        Row(*_SKIN, 112, 8.0, _AUC, 0.72, 0.689),
+        Row(*_SKIN, 112, 3.0, _AUC, 0.698, 0.689),
+        Row(*_SKIN, 112, 1.0, _AUC, 0.654, 0.689),
     ),
     "contrasts": (
         Row(*_CONTRASTS, 180, 8.0, _APART, 0.11, 0.12),
@@ -76,6 +78,8 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_HEARTS, 44, 1.0, _DICE, 0.626, 0.694, 0.645),
     ),
     "maps": (Row(*_MAPS, 44, 8.0, _DICE, 0.622, 0.694),),
+    "maps-contrasts": (Row(*_HEART_CONTRASTS, 44, 8.0, _DICE, 0.669, 0.808),),
+    "library-contrasts": (Row(*_HEAD_CONTRASTS, 67, 8.0, _DICE, 0.686, 0.72),),
     "template": (
         Row(*_CROPS, 98, 8.0, _DICE, 0.794, 0.851, 0.244),
         Row(*_CROPS, 98, 3.0, _DICE, 0.759, 0.851, 0.244),
@@ -132,8 +136,10 @@ def kind_of(cfg: RunConfig, *, has_images: bool = False) -> str:
     if cfg.anatomy.used:
         if cfg.anatomy.library == "patients":
             if cfg.data.label_numbers:
-                return "maps"
+                return "maps-contrasts" if cfg.data.channels else "maps"
             return "tissues-ct" if cfg.data.modality == "ct" else "tissues"
+        if cfg.data.channels:
+            return "library-contrasts"
         return "images" if has_images else "library"
     if cfg.atlas.public != "none":
         return "template"

@@ -14,10 +14,11 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 
 from medvae.config import DataConfig
-from medvae.grid import normalise
+from medvae.grid import crop_or_pad, normalise
 
 Volumes = npt.NDArray[np.float32]
 WIDTH, STEPS, BATCH, EDGE = 16, 500, 8, 16
@@ -30,16 +31,31 @@ def scaled(channels: Sequence[npt.NDArray[np.generic]]) -> Volumes:
     return np.stack([normalise(np.asarray(one, np.float32), data)[0] for one in channels])
 
 
-def people(folder: Path, endings: Sequence[str]) -> Volumes:
-    """[n, C, X, Y, Z] of a folder with one file a channel, of names that end so, in this order."""
+def people(folder: Path, endings: Sequence[str], grid: DataConfig | None = None) -> Volumes:
+    """[n, C, X, Y, Z] of a folder with one file a channel, of names that end so, in this order.
+
+    grid: with a spacing; volumes are brought to it and cropped or padded. None: they are on one.
+    """
     first = sorted(folder.glob(f"*{endings[0]}.nii.gz"))
     names = [path.name.removesuffix(f"{endings[0]}.nii.gz") for path in first]
     return np.stack(
         [
-            scaled([nib.load(folder / f"{name}{own}.nii.gz").get_fdata() for own in endings])
+            _on_grid(scaled([own.get_fdata() for own in images]), images[0], grid)
             for name in names
+            for images in [[nib.load(folder / f"{name}{own}.nii.gz") for own in endings]]
         ]
     )
+
+
+def _on_grid(images: Volumes, header: nib.Nifti1Image, grid: DataConfig | None) -> Volumes:
+    """[C, X, Y, Z] on the grid's voxels, linearly between those of the file."""
+    if grid is None or grid.spacing is None:
+        return images
+    ratio = np.asarray(header.header.get_zooms()[:3]) / np.asarray(grid.spacing)
+    found = [
+        ndimage.zoom(image, ratio, order=1, grid_mode=True, mode="nearest") for image in images
+    ]
+    return np.stack([crop_or_pad(image, grid.size, "edge") for image in found])
 
 
 def error(train: Volumes, test: Volumes, seed: int, steps: int = STEPS) -> float:
@@ -68,10 +84,10 @@ def error(train: Volumes, test: Volumes, seed: int, steps: int = STEPS) -> float
 
 
 def crops(volumes: Volumes, random: np.random.Generator) -> Tensor:
-    """[BATCH, C, EDGE, EDGE, EDGE] at random places of random volumes."""
+    """[BATCH, C, EDGE, EDGE, EDGE] at random places of random volumes; of thin ones all of it."""
     found = []
     for own in random.integers(len(volumes), size=BATCH):
-        x, y, z = (int(random.integers(n - EDGE + 1)) for n in volumes.shape[2:])
+        x, y, z = (int(random.integers(max(n - EDGE, 0) + 1)) for n in volumes.shape[2:])
         found.append(volumes[own][:, x : x + EDGE, y : y + EDGE, z : z + EDGE])
     return torch.from_numpy(np.stack(found))
 

@@ -12,7 +12,8 @@ from medvae.anatomy.collection import Entry
 from medvae.anatomy.collection.entries import FileDigest
 from medvae.anatomy.contrasts import contrasts_of
 from medvae.anatomy.drawing import OutputGrid, Pose, classes
-from medvae.anatomy.drawing.channels import MOST_TOGETHER, ChannelRenderer, _root
+from medvae.anatomy.drawing.channels import ChannelRenderer
+from medvae.anatomy.drawing.pairs import MOST_TOGETHER, root
 from medvae.anatomy.drawing.texture import textures
 from medvae.anatomy.scan import Scan
 from medvae.cine import frame_names
@@ -141,17 +142,17 @@ def test_what_components_add_lies_in_memory_as_ever(both, group, monkeypatch):
 
 def test_correlations_that_are_impossible_together_become_possible():
     pairs = ((0, 1), (0, 2), (1, 2))
-    root = _root(pairs, np.array([0.95, 0.95, -0.95]))
-    np.testing.assert_allclose((root**2).sum(axis=1), 1.0)
+    own = root(pairs, np.array([0.95, 0.95, -0.95]))
+    np.testing.assert_allclose((own**2).sum(axis=1), 1.0)
     # And possible ones stay.
-    root = _root(pairs, np.array([0.5, 0.2, 0.1]))
-    np.testing.assert_allclose((root @ root.T)[[0, 0, 1], [1, 2, 2]], [0.5, 0.2, 0.1])
-    assert abs(_root(((0, 1),), np.array([3.0]))[1, 0]) <= MOST_TOGETHER + 1e-9
+    own = root(pairs, np.array([0.5, 0.2, 0.1]))
+    np.testing.assert_allclose((own @ own.T)[[0, 0, 1], [1, 2, 2]], [0.5, 0.2, 0.1])
+    assert abs(root(((0, 1),), np.array([3.0]))[1, 0]) <= MOST_TOGETHER + 1e-9
 
 
 def test_textures_are_correlated_as_asked():
-    root = _root(((0, 1),), np.array([0.6]))
-    made = textures((48, 48, 48), np.full(3, 2.0), root, np.random.default_rng(3))
+    together = root(((0, 1),), np.array([0.6]))
+    made = textures((48, 48, 48), np.full(3, 2.0), together, np.random.default_rng(3))
     for one, other in zip(made[0][:1], made[1][:1], strict=True):
         assert float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) == pytest.approx(0.6, abs=0.05)
     alone = textures((16, 16, 16), np.full(3, 2.0), np.eye(1), np.random.default_rng(3))

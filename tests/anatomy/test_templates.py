@@ -66,9 +66,11 @@ def test_slow_waves_come_first_and_weigh_least():
 def test_without_noise_all_is_kept_and_noise_alone_is_nothing():
     waves, wanted = random_waves()
     for own in wanted:
-        np.testing.assert_allclose(waves.above_noise(own * waves.weights, 0.0, 1.0)[0], own)
+        np.testing.assert_allclose(
+            LabelWaves((waves,)).above_noise(own * waves.weights, 0.0, 1.0)[0], own
+        )
     noise = np.random.default_rng(2).standard_normal((20, len(waves)))
-    kept = np.concatenate([waves.above_noise(own, 1.0, 1.0) for own in noise])
+    kept = np.concatenate([LabelWaves((waves,)).above_noise(own, 1.0, 1.0) for own in noise])
     assert (kept**2).sum() < 0.05 * (noise**2).sum()
 
 
@@ -99,7 +101,7 @@ def test_a_label_that_noise_hides_is_seen_by_the_power_that_all_labels_have():
         released = wanted + sigma * random.standard_normal(len(labels))
         kept = labels.weighted(labels.above_noise(released, sigma, 1.0))
         own = [
-            waves.above_noise(row, sigma, 1.0)[0] * waves.weights
+            LabelWaves((waves,)).above_noise(row, sigma, 1.0)[0] * waves.weights
             for waves, row in zip(labels.own, np.split(released, 6), strict=True)
         ]
         together += float(((kept - wanted) ** 2).sum())

@@ -55,15 +55,15 @@ class Nobody(Cohort):
         return []
 
 
-def fitted(patients, epsilon: float, workers: int = 1) -> AnatomyModel:
+def fitted(patients, epsilon: float, workers: int = 1, cfg: RunConfig = CFG) -> AnatomyModel:
     wanted = [
         StageRequest(*one)
-        for name, share in stage.mechanisms(CFG)
-        for one in stage.requests(name, share, CFG, PATIENTS)
+        for name, share in stage.mechanisms(cfg)
+        for one in stage.requests(name, share, cfg, PATIENTS)
     ]
     plan = make_plan(wanted, patients=PATIENTS, epsilon=epsilon, delta=1e-5)
     release = PlannedRelease(plan, NoiseSource(b"k" * 32, "test"))
-    cohort = anatomy_of_patients(CFG.data)
+    cohort = anatomy_of_patients(cfg.data)
     return stage.fit_anatomy(cohort, patients, release, workers=workers, progress=SILENT)
 
 
@@ -153,6 +153,9 @@ def test_draws_differ_and_a_label_has_the_grey_values_that_are_drawn_for_it(near
     [
         ({"size": (24, 26, 1)}, "two dimensions"),
         ({"spacing": None}, "data.spacing"),
+        ({"channels": ("t1", "t2"), "label_scheme": None, "labels": 0}, "no labels"),
+        ({"channels": ("frame01", "frame02")}, "no contrasts of MRI"),
+        ({"channels": ("ct", "pet"), "modalities": ("ct", "pet"), "modality": "ct"}, "no contra"),
     ],
 )
 def test_a_cohort_that_cannot_have_maps_is_refused_in_a_sentence(change, words):

@@ -22,26 +22,34 @@ FEWEST = 8
 
 
 def cells(
-    shape: tuple[int, int, int], spacing: Array, edge: float, random: np.random.Generator
+    shape: tuple[int, int, int],
+    spacing: Array,
+    edge: float,
+    random: np.random.Generator,
+    count: int = 1,
 ) -> npt.NDArray[np.float32]:
-    """[X, Y, Z] of variance about 1, without any patient; edge: of the box, in mm."""
-    total = GRAIN[1] * field(shape, spacing, GRAIN[0] * edge, random)
+    """[C, X, Y, Z] of variance about 1, without any patient; edge: of the box, in mm.
+
+    count: of images. Their cells have the same borders, and grey values that are independent.
+    """
+    grain = [field(shape, spacing, GRAIN[0] * edge, random) for _ in range(count)]
+    total = GRAIN[1] * np.stack(grain)
     power = GRAIN[1] ** 2
     for size, amplitude in SIZES:
-        total += np.float32(amplitude) * _cells(shape, spacing, size * edge, random)
+        total += np.float32(amplitude) * _cells(shape, spacing, size * edge, random, count)
         power += amplitude**2
     return np.asarray(total / np.float32(np.sqrt(power)), np.float32)
 
 
 def _cells(
-    shape: Sequence[int], spacing: Array, size: float, random: np.random.Generator
+    shape: Sequence[int], spacing: Array, size: float, random: np.random.Generator, images: int
 ) -> npt.NDArray[np.float32]:
-    """Cells of about `size` mm, each of one normal value."""
+    """[C, X, Y, Z] cells of about `size` mm, each of one normal value an image."""
     extent = np.asarray(shape) * spacing
     # Seeds also beside the box, so that cells at its border are like the others.
     count = max(FEWEST, int(np.prod(extent + size) / size**3))
     seeds = random.random((count, 3)) * (extent + size) - size / 2.0
-    values = random.standard_normal(count).astype(np.float32)
+    values = random.standard_normal((images, count)).astype(np.float32)
     points = np.stack(
         np.meshgrid(
             *[np.arange(n) * s for n, s in zip(shape, spacing, strict=True)], indexing="ij"
@@ -56,4 +64,4 @@ def _cells(
     axes = np.linalg.qr(random.standard_normal((3, 3)))[0]
     stretched = axes * np.exp(STRETCH * random.standard_normal(3))
     _, nearest = cKDTree(seeds @ stretched).query(points.reshape(-1, 3) @ stretched)
-    return np.asarray(values[nearest].reshape(shape))
+    return np.asarray(values[:, nearest].reshape(images, *shape))

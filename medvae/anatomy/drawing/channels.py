@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from medvae.anatomy.drawing.classes import ClassRenderer
-from medvae.anatomy.drawing.looks import Looks, Seen
+from medvae.anatomy.drawing.looks import Looks
 from medvae.anatomy.drawing.observed import observe
+from medvae.anatomy.drawing.pairs import (
+    TOGETHER_STD,
+    TOGETHER_WITHIN,
+    pairs_of,
+    root,
+)
 from medvae.anatomy.drawing.pose import OutputGrid, Pose
 from medvae.anatomy.numbers import Numbers
 from medvae.anatomy.registration import Alignment
@@ -26,11 +31,6 @@ from medvae.anatomy.related import Related
 from medvae.anatomy.scan import Scan
 from medvae.threads import one_thread
 
-# What a textbook knows of the correlation of two contrasts within tissues: nothing but that it is
-# one; and how much people of one scanner differ in it.
-TOGETHER_STD, TOGETHER_WITHIN = 0.4, 0.15
-# The largest that is drawn: contrasts that are one image are none.
-MOST_TOGETHER = 0.95
 # Kinds of figures of a contrast (see `Expected.related`); volumes are the last of them.
 _KINDS: Final = 4
 
@@ -48,7 +48,7 @@ class ChannelRenderer:
         renderers: of the same anatomy in each of them.
         """
         self._channels, self._renderers = tuple(channels), tuple(renderers)
-        self._pairs = tuple(combinations(range(len(channels)), 2))
+        self._pairs = pairs_of(len(channels))
         mean = renderers[0].expected.mean
         greys, sizes = len(mean.means), len(mean.volumes)
         rest = len(mean.vector) - greys - sizes
@@ -152,7 +152,7 @@ class ChannelRenderer:
             ]
         for own, image in zip(self._own, seen, strict=True):
             figures[own] = image.looks.vector
-        pairs = [_correlation(seen[a], seen[b]) for a, b in self._pairs]
+        pairs = [seen[a].together(seen[b]) for a, b in self._pairs]
         figures[self._together] = pairs
         return figures
 
@@ -165,7 +165,7 @@ class ChannelRenderer:
         random: np.random.Generator,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         looks = [self._looks(figures, at) for at in range(len(self._renderers))]
-        together = _root(self._pairs, figures[self._together])
+        together = root(self._pairs, figures[self._together])
         return self.first.draw_looks(person, pose, grid, looks, together, random)
 
     def _looks(self, figures: Array, channel: int) -> Looks:
@@ -191,25 +191,3 @@ class ChannelRenderer:
 
 def _has(numbers: Numbers, name: str) -> bool:
     return len(getattr(numbers, name)) > 0
-
-
-def _correlation(one: Seen, other: Seen) -> float:
-    """Of what varies within tissues in two contrasts of a patient; NaN where nothing does."""
-    weights = np.minimum(one.weights, other.weights).astype(np.float64)
-    squares = (weights @ one.residual**2) * (weights @ other.residual**2)
-    if not squares > 0.0:
-        return np.nan
-    return float(np.clip(weights @ (one.residual * other.residual) / np.sqrt(squares), -1.0, 1.0))
-
-
-def _root(pairs: Sequence[tuple[int, int]], values: Array) -> Array:
-    """[C, C] lower triangular root of the correlation matrix that is nearest to what pairs have."""
-    count = max(b for _, b in pairs) + 1
-    matrix = np.eye(count)
-    for (a, b), value in zip(pairs, values, strict=True):
-        matrix[a, b] = matrix[b, a] = np.clip(value, -MOST_TOGETHER, MOST_TOGETHER)
-    # Pairs that were drawn one by one need not be possible together.
-    powers, axes = np.linalg.eigh(matrix)
-    possible = (axes * np.maximum(powers, 1.0 - MOST_TOGETHER)) @ axes.T
-    scale = np.sqrt(np.diag(possible))
-    return np.asarray(np.linalg.cholesky(possible / np.outer(scale, scale)))

@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from medvae.anatomy.drawing.pairs import correlation
 from medvae.anatomy.registration.geometry import Array
 
 
@@ -51,6 +52,11 @@ class Seen:
     looks: Looks
     residual: npt.NDArray[np.float32]
     weights: npt.NDArray[np.float32]
+
+    def together(self, other: Seen) -> float:
+        """Correlation of what varies within tissues in two images; NaN where nothing does."""
+        weights = np.minimum(self.weights, other.weights)
+        return correlation(weights, self.residual, other.residual)
 
 
 def names(

@@ -14,11 +14,18 @@ from medvae.anatomy.templates.parts import (
     MapPart,
     steps,
 )
-from medvae.anatomy.templates.released import AUTOMATIC_DIGEST, DIGEST, LIBRARY, ReleasedMaps
+from medvae.anatomy.templates.released import (
+    AUTOMATIC_DIGEST,
+    CHANNELS_DIGEST,
+    DIGEST,
+    LIBRARY,
+    ReleasedMaps,
+)
 from medvae.anatomy.templates.tissues import Tissues
 
 __all__ = [
     "AUTOMATIC_DIGEST",
+    "CHANNELS_DIGEST",
     "COARSE_MAPS",
     "DIGEST",
     "FINE_MAPS",

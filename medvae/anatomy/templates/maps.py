@@ -46,8 +46,8 @@ class Templates:
         layout: where labels are; their boxes.
         distances: [L, K] signed distances in `Layout.units`, on each label's box.
         volumes: [L] logarithm of each label's part of the field of view.
-        image: [1, J] mean picture, on the scale of -1 to 1.
-        square: [1, S] mean square of pictures.
+        image: [C, J] mean picture of each channel, on the scale of -1 to 1.
+        square: [C, S] mean square of pictures.
         tissues: what a picture shows without a mask; its maps come after those of the labels, and
             `image` and `square` are of what is left of the picture without them.
         automatic: what labels are where patients have no masks; None: their masks have them.
@@ -68,6 +68,7 @@ class Templates:
         organs: int,
         tissues: Tissues | None = None,
         automatic: AutomaticTissues | None = None,
+        channels: int = 1,
     ) -> Templates:
         """Nothing of any patient: balls in a mean grey that varies.
 
@@ -76,6 +77,7 @@ class Templates:
             organs: how many labels the cohort has.
             tissues: what a picture shows without a mask.
             automatic: what these labels are where patients have no masks.
+            channels: of a picture.
         """
         labels = organs + (0 if tissues is None else len(tissues.names))
         layout = Layout.public(box, organs, labels - organs)
@@ -83,12 +85,12 @@ class Templates:
         templates = cls(layout, nothing, layout.parts, nothing, nothing, tissues, automatic)
         templates = templates.laid_out(layout)
         image, square = (
-            np.zeros((1, len(templates.pictures))),
-            np.zeros((1, len(templates.squares))),
+            np.zeros((channels, len(templates.pictures))),
+            np.zeros((channels, len(templates.squares))),
         )
-        square[0, 0] = PUBLIC_SQUARE
+        square[:, 0] = PUBLIC_SQUARE
         if tissues is not None:
-            image[0, 0], square[0, 0] = tissues.soft, tissues.soft**2 + tissues.varies**2
+            image[:, 0], square[:, 0] = tissues.soft, tissues.soft**2 + tissues.varies**2
         return replace(templates, image=image, square=square)
 
     def laid_out(self, layout: Layout) -> Templates:
@@ -119,6 +121,11 @@ class Templates:
     def labels(self) -> int:
         """How many maps there are, tissues included."""
         return len(self.distances)
+
+    @property
+    def channels(self) -> int:
+        """How many channels a picture has."""
+        return len(self.image)
 
     @property
     def organs(self) -> int:
@@ -207,15 +214,15 @@ class Templates:
         return [*range(self.organs), *body]
 
     def picture(self) -> npt.NDArray[np.float32]:
-        """[2, X, Y, Z] the mean picture, and how much pictures differ from it (deviation)."""
-        mean = np.clip(self.pictures.synthesise(self.image), -1.0, 1.0)[0]
-        square = self.squares.synthesise(self.square)[0]
+        """[2 C, X, Y, Z] mean pictures, and how much pictures differ from them (deviations)."""
+        mean = np.clip(self.pictures.synthesise(self.image), -1.0, 1.0)
+        square = self.squares.synthesise(self.square)
         # The part of the mean's own square that the slower waves of `square` hold.
-        own = self.squares.synthesise(self.squares.analyse(mean[None] ** 2))[0]
+        own = self.squares.synthesise(self.squares.analyse(mean**2))
         # No variable between -1 and 1 varies more than that (Bhatia and Davis 2000): air is air.
         variance = np.minimum(square - own, 1.0 - mean**2)
         deviation = np.sqrt(np.maximum(variance, LEAST_SPREAD**2))
-        return np.stack([mean, deviation]).astype(np.float32)
+        return np.concatenate([mean, deviation]).astype(np.float32)
 
     def to_arrays(self) -> dict[str, Array]:
         """By name, for a model file; the field of view follows from the configuration."""

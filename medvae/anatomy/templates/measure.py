@@ -24,8 +24,8 @@ class Shown:
     parts: [L] logarithm of each label's part of the field of view; NaN as before.
     distances: signed distances [X, Y, Z] in mm of each label on its own grid, or None where they
         are not looked at.
-    picture: [1, X, Y, Z] on the grid of the mean picture, or None where it is not looked at.
-    greys: [2] mean and mean square of the scan's voxels.
+    picture: [C, X, Y, Z] on the grid of the mean pictures, or None where it is not looked at.
+    greys: [2 C] mean of each channel's voxels, and mean square of each.
     """
 
     layout: Array
@@ -46,9 +46,11 @@ def placed(scan: Scan, templates: Templates) -> Shown:
     Raises:
         ValueError: no voxel is labelled.
     """
-    subject, image = _subject(scan, templates)
+    subject, images = _subject(scan, templates)
     affine = _to_middle(subject, templates)
-    greys = np.array([image.mean(dtype=np.float64), np.square(image, dtype=np.float64).mean()])
+    means = [image.mean(dtype=np.float64) for image in images]
+    squares = [np.square(image, dtype=np.float64).mean() for image in images]
+    greys = np.array([*means, *squares])
     return replace(_placed(subject, affine, templates), greys=greys)
 
 
@@ -67,12 +69,12 @@ def registered(scan: Scan, templates: Templates) -> Shown:
     Raises:
         ValueError: no voxel is labelled.
     """
-    subject, image = _subject(scan, templates)
+    subject, images = _subject(scan, templates)
     settings = Settings(max_frequency=0.0, angles=templates.angles)
     compared = replace(subject, channels=subject.channels[templates.compared])
     fit = register(compared, templates.template, settings)
     affine = similarity(fit.affine, subject.centre)
-    picture = _pulled(Subject(scan.affine, image[None]), affine, templates.pictures.grid)
+    picture = _pulled(Subject(scan.affine, images), affine, templates.pictures.grid)
     return replace(_shown(subject, affine, templates), picture=picture)
 
 
@@ -97,11 +99,14 @@ def similarity(affine: Array, fixed: Array) -> Array:
 
 
 def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
-    """Distances [L, X, Y, Z] of labels and tissues, and the picture that mean pictures are of.
+    """Distances [L, X, Y, Z] of labels and tissues, and [C, X, Y, Z] that mean pictures are of.
 
     Raises:
-        ValueError: no voxel is labelled.
+        ValueError: no voxel is labelled, or the scan has other channels.
     """
+    images = np.stack([channel.image for channel in scan.channels])
+    if len(images) != templates.channels:
+        raise ValueError("the scan has other channels than the maps")
     edge, tissues = templates.box.edge, templates.tissues
     if templates.automatic is None:
         subject = distance_subject(scan, templates.organs, edge)
@@ -110,14 +115,14 @@ def _subject(scan: Scan, templates: Templates) -> tuple[Subject, Maps]:
     if not (subject.channels < 0).any():
         raise ValueError("no voxel is labelled")
     if tissues is None:
-        return subject, scan.image
+        return subject, images
     masks = tissues.shown(scan)
     channels = [
         label_distances(mask.astype(np.uint8), scan.affine, 1, edge).channels for mask in masks
     ]
     return (
         replace(subject, channels=np.concatenate([subject.channels, *channels])),
-        tissues.interior(scan.image, masks),
+        np.stack([tissues.interior(image, masks) for image in images]),
     )
 
 

@@ -115,26 +115,30 @@ class Greys:
     reach: float
     share: float
     name: str = "greys"
-    dimension: int = 2
+
+    @property
+    def dimension(self) -> int:
+        return 2 * self.state.channels
 
     @property
     def clip(self) -> float:
-        return self.reach
+        return self.reach * float(np.sqrt(self.state.channels))
 
     def measure(self, maps: Shown) -> Array:
         return np.asarray(_known(maps.greys) - self._own)
 
     def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
         part = self.reach**2 / (self.reach**2 + sigma**2)
-        mean, square = self._own + part * released
+        means, mean_squares = np.split(self._own + part * released, 2)
         image, squares = state.image.copy(), state.square.copy()
         # Cosines have the mean square 1: the first one is 1 everywhere.
-        image[0, 0], squares[0, 0] = np.clip(mean, -1.0, 1.0), np.clip(square, 0.0, 1.0)
+        image[:, 0] = np.clip(means, -1.0, 1.0)
+        squares[:, 0] = np.clip(mean_squares, 0.0, 1.0)
         return replace(state, image=image, square=squares)
 
     @property
     def _own(self) -> Array:
-        return np.array([self.state.image[0, 0], self.state.square[0, 0]])
+        return np.concatenate([self.state.image[:, 0], self.state.square[:, 0]])
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Image:
-    """The mean picture."""
+    """The mean picture of each channel."""
 
     state: Templates
     share: float
@@ -205,26 +209,26 @@ class Image:
 
     @property
     def clip(self) -> float:
-        return IMAGE_REACH * self.state.contrast
+        return IMAGE_REACH * self.state.contrast * float(np.sqrt(self.state.channels))
 
     @property
     def dimension(self) -> int:
-        return len(self.state.pictures)
+        return self.state.image.size
 
     def measure(self, maps: Shown) -> Array:
         waves = self.state.pictures
-        return np.asarray(
-            (waves.analyse(_known(maps.picture))[0] - self.state.image[0]) * waves.weights
-        )
+        change = waves.analyse(_known(maps.picture)) - self.state.image
+        return np.asarray(change * waves.weights).reshape(-1)
 
     def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
-        change = state.pictures.above_noise(released, sigma, self.clip)
+        waves = LabelWaves((state.pictures,) * state.channels)
+        change = waves.above_noise(released, sigma, IMAGE_REACH * state.contrast)
         return replace(state, image=state.image + change)
 
 
 @dataclass(frozen=True)
 class Square:
-    """The mean square of pictures."""
+    """The mean square of each channel's pictures."""
 
     state: Templates
     share: float
@@ -232,19 +236,20 @@ class Square:
 
     @property
     def clip(self) -> float:
-        return SQUARE_REACH * self.state.contrast
+        return SQUARE_REACH * self.state.contrast * float(np.sqrt(self.state.channels))
 
     @property
     def dimension(self) -> int:
-        return len(self.state.squares)
+        return self.state.square.size
 
     def measure(self, maps: Shown) -> Array:
         waves = self.state.squares
-        own = waves.analyse(_known(maps.picture) ** 2)[0]
-        return np.asarray((own - self.state.square[0]) * waves.weights)
+        change = waves.analyse(_known(maps.picture) ** 2) - self.state.square
+        return np.asarray(change * waves.weights).reshape(-1)
 
     def estimate(self, released: Array, sigma: float, state: Templates) -> Templates:
-        change = state.squares.above_noise(released, sigma, self.clip)
+        waves = LabelWaves((state.squares,) * state.channels)
+        change = waves.above_noise(released, sigma, SQUARE_REACH * state.contrast)
         return replace(state, square=state.square + change)
 
 

@@ -15,6 +15,8 @@ from medvae.anatomy.templates.parts import FINE_MAPS, MapMechanism, steps
 # way of drawing: another version of it would draw other volumes.
 LIBRARY: Final = "patients"
 DIGEST: Final = hashlib.sha256(b"medvae: mean maps of patients, 4").hexdigest()
+# The same for maps of patients whose images have channels.
+CHANNELS_DIGEST: Final = hashlib.sha256(b"medvae: mean maps of channels, 1").hexdigest()
 # The same for maps of automatic tissues, of patients without masks.
 AUTOMATIC_DIGEST: Final = hashlib.sha256(b"medvae: mean maps of automatic tissues, 1").hexdigest()
 

@@ -91,10 +91,6 @@ class Waves:
             target[...] = idctn(flat.reshape(shape), norm="ortho")
         return maps
 
-    def above_noise(self, released: Array, sigma: float, reach: float) -> Array:
-        """[1, K] coefficients of released weighted ones [K] (see `LabelWaves.above_noise`)."""
-        return LabelWaves((self,)).above_noise(released, sigma, reach)
-
     def likely(self, reach: float) -> Array:
         """[K] variances of weighted coefficients whose norm is `reach`, by the law."""
         falling = self.weights**-2.0

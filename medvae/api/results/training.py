@@ -145,6 +145,8 @@ class PlanResult(Result):
         sites: names of those whose grey values are learnt apart.
         anatomy_if_named: entries of label maps that a cohort without labels, or with channels that
             cosines draw, can be drawn from where the user names one in `anatomy.library`.
+        maps_if_spaced: whether channels with masks that cosines draw would be drawn from mean maps
+            if data.spacing said how large a voxel is.
         expected: what the model is likely to be worth; None: nothing like it was measured.
         coefficients: how many a cosine model keeps; None: the run has none.
     """
@@ -163,6 +165,7 @@ class PlanResult(Result):
     coverage: Coverage | None = None
     sites: tuple[str, ...] = ()
     anatomy_if_named: tuple[str, ...] = ()
+    maps_if_spaced: bool = False
     expected: Expected | None = None
     shape_source: str | None = None
     coefficients: Coefficients | None = None

@@ -73,6 +73,7 @@ def _anatomy(result: PlanResult) -> list[str]:
             "finer has the power of its band, and borders that are made up.",
             *_coefficients(result.coefficients),
             *_of_channels(result.anatomy_if_named),
+            *(_SPACED if result.maps_if_spaced else ()),
         ]
     if result.anatomy_if_named:
         return [
@@ -98,6 +99,12 @@ def _named(entries: tuple[str, ...]) -> list[str]:
         f"(--set anatomy.library={entries[0]}); to have labels drawn, too, declare them first by "
         "the entry's names (medvae dataset declare --label-scheme)."
     ]
+
+
+_SPACED = (
+    "With data.spacing set (--set data.spacing=[1,1,1], the millimetres of a voxel of the grid) "
+    "they are drawn from mean maps of the patients' labels and pictures: labels then have borders.",
+)
 
 
 def _of_channels(entries: tuple[str, ...]) -> list[str]:
