@@ -22,8 +22,8 @@ PATIENTS = 24
 GREYS = {"t1": (0.05, 0.5, 0.9, 0.9, 0.95), "flair": (0.05, 0.8, 0.3, 0.3, 0.1)}
 
 
-def save_patients(folder: Path) -> Path:
-    for seed in range(PATIENTS):
+def save_patients(folder: Path, count: int = PATIENTS) -> Path:
+    for seed in range(count):
         labels, affine = person(70 + seed, SPACING)
         for name in NAMES:
             image = picture(labels, seed, np.array(GREYS[name]))

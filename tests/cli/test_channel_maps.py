@@ -13,7 +13,7 @@ from medvae import Release
 from tests.anatomy.cohorts import SPACING
 from tests.anatomy.conftest import person, write
 from tests.cli.conftest import Clinic
-from tests.cli.test_channel_anatomy import NAMES, SCHEME, save_patients
+from tests.cli.test_channel_anatomy import FEW, NAMES, SCHEME, save_patients
 
 GRID = ("--set", "data.size=[24, 24, 16]", "--set", "data.spacing=[6, 6, 9]")
 CONTRASTS = ("-c", "contrasts", "-d", "d", *GRID)
@@ -24,10 +24,10 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     made = Clinic(tmp_path_factory.mktemp("maps"))
     made("tenant", "create", "clinic", "--recovery-out", made.root / "spare",
          "--epsilon-limit", "50")  # fmt: skip
-    made("ingest", save_patients(made.root / "hospital"), "-d", "d", "--modality", "mri",
+    made("ingest", save_patients(made.root / "hospital", 8), "-d", "d", "--modality", "mri",
          "--files-are-patients", "--channels", ",".join(NAMES),
          "--label-scheme", SCHEME)  # fmt: skip
-    made("train", *CONTRASTS, "--name", "m", "--epsilon", "50")
+    made("train", *CONTRASTS, *FEW, "--name", "m", "--epsilon", "50")
     return made
 
 
