@@ -163,6 +163,43 @@ def test_mean_pictures_leave_to_the_rest_what_they_do_not_say():
     assert abs(varies.of_rest(((0, 1),), np.array([-1.0]))[0]) <= MOST_TOGETHER
 
 
+def test_what_is_drawn_round_mean_pictures_counts_by_what_is_seen_within_a_label():
+    """Half of the power is one value a label, which is in the mean of that label."""
+    labels = np.repeat(np.array([1, 2], np.uint8), 100)
+    apart = np.where(labels == 1, 1.0, -1.0)
+    seen = np.tile([1.0, -1.0], 100)
+    drawn = (np.stack([apart + seen, apart - seen]) * np.sqrt(0.5)).astype(np.float32)
+    deviations = np.array([[0.2], [0.4]], np.float32) * np.ones((2, 200), np.float32)
+    varies = Variation.of(np.zeros_like(deviations), deviations, drawn, labels > 0, labels)
+    np.testing.assert_allclose(varies.rest, [[0.02, 0.04], [0.04, 0.08]], rtol=1e-5)
+    np.testing.assert_allclose(varies.means, 0.0, atol=1e-12)
+
+
+def test_mean_pictures_that_go_together_do_not_carry_what_is_drawn_with_them():
+    """Mean pictures that are opposite where nothing is wanted to go together."""
+    public = public_maps(BOTH.data)
+    waves = public.pictures
+    one = np.random.default_rng(1).normal(size=(2, len(waves))) / waves.weights**2
+    one[:, 0] = 0.0
+    image = np.stack([one[0], -0.7 * one[0] + np.sqrt(1.0 - 0.7**2) * one[1]])
+    image *= 0.3 / np.sqrt((image**2).sum(axis=1, keepdims=True))
+    square = public.squares.analyse((waves.synthesise(image) ** 2 + 0.3**2).astype(np.float32))
+    maps = replace(public, image=image, square=square)
+    cohort = anatomy_of_patients(
+        BOTH.data, maps=ReleasedMaps(dict.fromkeys(steps(public.layout), maps))
+    )
+    renderer, found = cohort.renderer, []
+    pose, names = Pose(cohort.people[0], cohort.people[0]), list(cohort.renderer.names)
+    for seed in range(8):
+        images, mask = renderer.draw(
+            0, pose, cohort.grid(), renderer.public_mean, np.random.default_rng(seed)
+        )
+        again = Scan(images[0], cohort.grid().affine, mask, further=(images[1],))
+        measured = renderer.measure(again, cohort.people[0])
+        found.append([measured[names.index(name)] for name in (BESIDE, WITHIN)])
+    np.testing.assert_allclose(np.mean(found, axis=0), 0.0, atol=0.16)
+
+
 def test_any_number_of_workers_gives_the_same_bits():
     one, two = (fitted(Ward(), 8.0, workers=workers, cfg=BOTH) for workers in (1, 2))
     assert PATIENTS > 2

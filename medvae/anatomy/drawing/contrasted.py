@@ -23,28 +23,40 @@ class Variation:
 
     Attributes:
         means: [C, C] covariance of mean pictures between voxels.
-        rest: [C, C] mean product of the deviations from them.
+        rest: [C, C] the same of what is drawn round them, were it one in all contrasts.
     """
 
     means: Array
     rest: Array
 
     @classmethod
+    def nothing(cls, count: int) -> Variation:
+        """Of so many pictures of even grey, round which all varies alike."""
+        return cls(np.zeros((count, count)), np.eye(count))
+
+    @classmethod
     def of(
         cls,
         means: npt.NDArray[np.float32],
         deviations: npt.NDArray[np.float32],
+        drawn: npt.NDArray[np.float32],
         inside: npt.NDArray[np.bool_],
         labels: npt.NDArray[np.uint8],
     ) -> Variation:
-        """Of pictures [C, ...] and voxels `inside`, each round the mean of its label."""
-        count = len(means)
+        """Of pictures [C, ...] and voxels `inside`, each round the mean of its label.
+
+        drawn: [N, ...] what is multiplied by the deviations, in some draws. It has cells as large
+            as labels, and so much of it is in the means of labels, where it is not seen.
+        """
         if not inside.any():
-            return cls(np.zeros((count, count)), np.eye(count))
-        residual = _residual(means[:, inside], labels[inside])
-        own = deviations[:, inside].astype(np.float64)
-        voxels = int(inside.sum())
-        return cls(residual @ residual.T / voxels, own @ own.T / voxels)
+            return cls.nothing(len(means))
+        own, voxels = labels[inside], int(inside.sum())
+        residual = _residual(means[:, inside], own)
+        rest = np.zeros((len(means), len(means)))
+        for one in drawn[:, inside]:
+            varies = _residual(deviations[:, inside] * one, own)
+            rest += varies @ varies.T / (voxels * len(drawn))
+        return cls(residual @ residual.T / voxels, rest)
 
     def of_rest(self, pairs: Sequence[tuple[int, int]], wanted: Array) -> Array:
         """[P] correlations of the deviations with which whole pictures have the wanted ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,9 @@ FINEST_CELLS = 112
 WITHIN = ((0.03, 0.5), (0.12, 0.85))
 # Voxels along the box's edge where the grey values of a draw are measured before it is painted.
 ALONG = 56.0
-# The seed of the picture that stands for all where its grey values are looked at.
-REFERENCE = 0
+# The seed of the picture that stands for all where its grey values are looked at, and how many
+# draws after it say how much of what is drawn varies within a label.
+REFERENCE, LOOKED = 0, 3
 
 
 class TemplateRenderer:
@@ -77,7 +79,6 @@ class TemplateRenderer:
         names = figure_names(self._labels)
         self._contrasts = Contrasted(tuple(channels), tuple(names), len(self._labels))
         self._own = self._reference()
-        self._varies = self._variation()
         self.measures_draws = True
 
     def with_one_reference(self) -> TemplateRenderer:
@@ -217,11 +218,17 @@ class TemplateRenderer:
         where = sampling.box_coordinates(points, self._box)
         distances = sampling.sample(self._distances, where).numpy()
         mean, deviation = self._pictures(where)
-        beside, within = np.split(sampling.sample(noise, _mirrored(where)).numpy(), 2)
         parts = self._parts(distances, softness)
+        return mean + deviation * self._mixed(noise, where, parts), distances, parts
+
+    @staticmethod
+    def _mixed(
+        noise: torch.Tensor, where: torch.Tensor, parts: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """[C, ...] what varies at box coordinates [3, ...], by the parts [L, ...] of labels."""
+        beside, within = np.split(sampling.sample(noise, _mirrored(where)).numpy(), 2)
         labelled = parts.sum(axis=0)
-        mixed = labelled * within + (1.0 - labelled) * beside
-        return mean + deviation * mixed, distances, parts
+        return np.asarray(labelled * within + (1.0 - labelled) * beside, np.float32)
 
     def _pictures(
         self, where: torch.Tensor
@@ -258,10 +265,9 @@ class TemplateRenderer:
 
     def _reference(self) -> list[Layers]:
         """Layers of a picture in the template's own frame; deviations that it lacks are public."""
-        random = np.random.Generator(np.random.Philox(key=[REFERENCE, 0]))
         points, softness = self._reference_points()
         with one_thread():
-            each = self._measured(points, self._noise(softness, random), softness)
+            each = self._measured(points, self._noise(softness, _looked(0)), softness)
         std = np.zeros(self._contrasts.own)
         std[len(self._labels) : 2 * len(self._labels)] = 0.1
         return [Layers.of(np.where(np.isfinite(own), own, std), len(self._labels)) for own in each]
@@ -272,16 +278,26 @@ class TemplateRenderer:
         softness = float(OutputGrid(grid.affine, grid.shape).spacing.min())
         return grid.centres(torch.device("cpu")), softness
 
-    def _variation(self) -> tuple[Variation, Variation]:
-        """What of pictures varies beside the labels, and within them."""
+    @cached_property
+    def _varies(self) -> tuple[Variation, Variation]:
+        """What of pictures varies beside the labels, and within them; of one channel nothing."""
+        if not self._contrasts.pairs:
+            return Variation.nothing(1), Variation.nothing(1)
         points, softness = self._reference_points()
         with one_thread():
             where = sampling.box_coordinates(points, self._box)
             means, deviations = self._pictures(where)
             parts = self._parts(sampling.sample(self._distances, where).numpy(), softness)
+            drawn = np.concatenate(
+                [
+                    self._mixed(self._noise(softness, _looked(number)), where, parts)
+                    for number in range(1, LOOKED + 1)
+                ]
+            )
         labels = _likeliest(parts)
         beside, within = (
-            Variation.of(means, deviations, inside, labels) for inside in (labels == 0, labels > 0)
+            Variation.of(means, deviations, drawn, inside, labels)
+            for inside in (labels == 0, labels > 0)
         )
         return beside, within
 
@@ -307,6 +323,11 @@ class TemplateRenderer:
             Layers.measure(image, labels, inside, count, absolute=False).figures
             for image in np.clip(values, -1.0, 1.0)
         ]
+
+
+def _looked(number: int) -> np.random.Generator:
+    """The random numbers of a draw in which grey values are looked at."""
+    return np.random.Generator(np.random.Philox(key=[REFERENCE, number]))
 
 
 def _likeliest(parts: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
