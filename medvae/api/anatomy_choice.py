@@ -83,21 +83,26 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
 def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:
     """Entries that a resolved configuration without anatomy could name.
 
-    Of scans without labels, whose region nobody has declared, and of channels that cosines draw.
+    Of scans without labels, whose region nobody has declared, and of channels that nobody has said
+    the contrasts of.
     """
-    has_choice = bool(cfg.data.channels) if cfg.cosines.share > 0 else not cfg.data.label_numbers
-    if cfg.anatomy.public or not has_choice:
+    of_region = cfg.cosines.share == 0 and not cfg.data.label_numbers
+    if cfg.anatomy.public or not (of_region or cfg.data.channels):
         return ()
     library = library_of(tenant)
     return tuple(name for name in library.names() if _covers(library, name, cfg, named=True))
 
 
-def if_spaced(cfg: RunConfig) -> bool:
-    """Whether contrasts that cosines draw could have maps if the grid had a size in mm."""
+def if_spaced(written: RunConfig, cfg: RunConfig) -> bool:
+    """Whether contrasts that cosines draw would have maps if the grid had a size in mm.
+
+    written: what `cfg` was resolved from; who has said none there has none with a size, too.
+    """
     from medvae.anatomy.patients import refusal
 
     data = cfg.data
-    if cfg.cosines.share == 0 or not data.channels or data.spacing is not None:
+    said_none = written.anatomy.library == "none"
+    if said_none or cfg.cosines.share == 0 or not data.channels or data.spacing is not None:
         return False
     return refusal(data.model_copy(update={"spacing": (1.0, 1.0, 1.0)})) is None
 

@@ -101,7 +101,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         coverage=of_run(manifest["volumes"], cfg),
         sites=cfg.data.sites or (),
         anatomy_if_named=anatomy_choice.if_named(tenant, cfg),
-        maps_if_spaced=anatomy_choice.if_spaced(cfg),
+        maps_if_spaced=anatomy_choice.if_spaced(written, cfg),
         expected=expected.of_plan(tenant, cfg, len(patients), planned.epsilon),
         shape_source=anatomy_choice.shape_source(cfg),
         coefficients=_coefficients(cfg, planned),

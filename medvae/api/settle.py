@@ -129,9 +129,9 @@ def _check_channels(cfg: RunConfig, name: str) -> RunConfig:
     if cfg.data.channels and cfg.cosines.share < 1 and not cfg.anatomy.used:
         raise UsageError(
             f"data set {name} has the channels {', '.join(cfg.data.channels)}, which the cosine "
-            "model draws together, or an entry of the public library (medvae anatomy list) that "
-            "has label maps of the region: use -c contrasts, or name such an entry in "
-            "anatomy.library"
+            "model draws together, or an anatomy: use -c contrasts, or name in anatomy.library an "
+            "entry of the public library (medvae anatomy list) that has label maps of the region, "
+            "or patients, which needs contrasts of MRI, masks and data.spacing"
         )
     if cfg.data.channels and cfg.finetune.share > 0:
         raise UsageError(
@@ -202,7 +202,10 @@ def _check_sites(cfg: RunConfig) -> RunConfig:
         model = "the cosine model" if cfg.cosines.share > 0 else "the atlas"
         anatomy = "anatomy.library auto or patients, which needs data.spacing"
         if cfg.data.channels:
-            anatomy = "an entry of label maps of MRI, in anatomy.library"
+            anatomy = (
+                "anatomy.library patients, which needs contrasts of MRI, masks and data.spacing, "
+                "or an entry of label maps"
+            )
         raise UsageError(
             f"the sites {', '.join(cfg.data.sites)} are declared, and {model} has no statistics of "
             f"sites: draw from an anatomy ({anatomy}), or set data.sites to [] to learn all as one"

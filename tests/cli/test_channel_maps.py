@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from medvae import Release
+from medvae.api.results import PlanResult
+from medvae.cli.verbs.plan import _anatomy
 from tests.anatomy.cohorts import SPACING
 from tests.anatomy.conftest import person, write
-from tests.cli.conftest import Clinic
+from tests.cli.conftest import QUICK, Clinic
 from tests.cli.test_channel_anatomy import FEW, NAMES, SCHEME, save_patients
 
 GRID = ("--set", "data.size=[24, 24, 16]", "--set", "data.spacing=[6, 6, 9]")
@@ -50,9 +54,39 @@ def test_without_a_spacing_the_plan_says_what_lacks(clinic):
     planned = clinic("plan", *words)
     assert planned.json["anatomy"] is None
     assert planned.json["maps_if_spaced"]
+    none = clinic("plan", *words, "--set", "anatomy.library=none").json
+    assert not none["maps_if_spaced"]
     named = clinic("plan", *words, "--set", "anatomy.library=patients", ok=False)
     assert named.code == 2
     assert "set data.spacing" in named.err
+
+
+def test_without_channels_drawn_together_the_refusal_names_maps_too(clinic):
+    refused = clinic("plan", "-c", QUICK, "-d", "d", ok=False)
+    assert refused.code == 2
+    assert "patients, which needs contrasts of MRI, masks and data.spacing" in refused.err
+
+
+def test_of_contrasts_that_no_name_says_the_plan_names_the_entry_that_covers_them(tmp_path):
+    made = Clinic(tmp_path)
+    made("tenant", "create", "clinic", "--recovery-out", tmp_path / "spare")
+    source = save_patients(tmp_path / "hospital")
+    for path in source.rglob("*_flair.nii.gz"):
+        path.rename(path.with_name(path.name.replace("flair", "stir")))
+    made("ingest", source, "-d", "d", "--modality", "mri", "--files-are-patients",
+         "--channels", "t1,stir", "--label-scheme", SCHEME)  # fmt: skip
+    for seed in range(3):
+        write(tmp_path / "public" / f"p{seed}.nii.gz", *person(20 + seed, SPACING))
+    made("anatomy", "add", tmp_path / "public", "--name", "region", "--label-scheme", SCHEME,
+         "--licence", "CC0", "--source", "made up")  # fmt: skip
+    planned = made("plan", *CONTRASTS).json
+    assert (planned["anatomy"], planned["anatomy_if_named"]) == ("patients", ["region"])
+    result = SimpleNamespace(shape_source="masks", anatomy="patients", anatomy_if_named=("region",))
+    said = " ".join(_anatomy(cast(PlanResult, result)))
+    assert "No entry" not in said
+    assert "name it (--set anatomy.library=region)" in said
+    refused = made("plan", *CONTRASTS, "--set", "anatomy.library=region", ok=False)
+    assert "contrast of MRI the channel stir is; set anatomy.contrasts" in refused.err
 
 
 def test_draws_hold_every_contrast_on_one_label_map_and_a_seed_repeats_them(clinic, tmp_path):

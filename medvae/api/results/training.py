@@ -144,7 +144,7 @@ class PlanResult(Result):
         coverage: of the cohort's labels by the grid; None: nothing is known of it.
         sites: names of those whose grey values are learnt apart.
         anatomy_if_named: entries of label maps that a cohort without labels, or with channels that
-            cosines draw, can be drawn from where the user names one in `anatomy.library`.
+            no entry draws, can be drawn from where the user names one in `anatomy.library`.
         maps_if_spaced: whether channels with masks that cosines draw would be drawn from mean maps
             if data.spacing said how large a voxel is.
         expected: what the model is likely to be worth; None: nothing like it was measured.

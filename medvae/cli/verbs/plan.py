@@ -56,9 +56,16 @@ def _anatomy(result: PlanResult) -> list[str]:
             *_named(result.anatomy_if_named),
         ]
     if result.anatomy == "patients":
+        maps = "mean maps of the patients' labels and pictures. What is not labelled is made up."
+        if result.anatomy_if_named:
+            made_up = "where maps have made-up structure beside the labels"
+            return [
+                f"Volumes are drawn from {maps}",
+                *_of_channels(result.anatomy_if_named, made_up),
+            ]
         return [
             "No entry of the public anatomy library covers this cohort: volumes are drawn from "
-            "mean maps of the patients' labels and pictures. What is not labelled is made up. "
+            f"{maps} "
             "Public images of the region with the same labels make better ones (medvae anatomy "
             "add; docs/benchmarks/anatomy.md has figures)."
         ]
@@ -72,7 +79,7 @@ def _anatomy(result: PlanResult) -> list[str]:
             "Images are drawn from means and covariances of few cosines of each class; what is "
             "finer has the power of its band, and borders that are made up.",
             *_coefficients(result.coefficients),
-            *_of_channels(result.anatomy_if_named),
+            *_of_channels(result.anatomy_if_named, "where cosines have clouds"),
             *(_SPACED if result.maps_if_spaced else ()),
         ]
     if result.anatomy_if_named:
@@ -107,14 +114,14 @@ _SPACED = (
 )
 
 
-def _of_channels(entries: tuple[str, ...]) -> list[str]:
-    """How to draw contrasts from an entry in place of cosines."""
+def _of_channels(entries: tuple[str, ...], otherwise: str) -> list[str]:
+    """How to draw contrasts from an entry; `otherwise`: what they have without one."""
     if not entries:
         return []
     return [
         f"Where {' or '.join(entries)} of the public anatomy library shows their region, name it "
         f"(--set anatomy.library={entries[0]}): volumes then have its anatomy in every contrast, "
-        "where cosines have clouds."
+        f"{otherwise}."
     ]
 
 
