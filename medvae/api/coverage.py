@@ -20,8 +20,9 @@ Array = npt.NDArray[np.float64]
 # The proposed grid shows so large a part of the boxes round labels, with so many mm on either side;
 # it has at most so many voxels along an axis, in steps of so many, of a multiple of so many mm.
 SHARE, MARGIN_MM, LONGEST, STEP, ROUND_MM = 0.9, 10.0, 96, 8, 0.5
-# Slices thicker than that are kept as they are: what is between them was not scanned.
-THICK_MM = 4.0
+# Slices thicker than that, or than so many times the finest axis, are kept as they are: what is
+# between them was not scanned, and voxels as long within a slice would lose what it shows.
+THICK_MM, THICK_TIMES = 4.0, 2.0
 # A label that ends so near the grid's border counts as shown.
 TOLERANCE_MM = 1.0
 
@@ -80,7 +81,7 @@ def coverage(volumes: list[VolumeEntry], data: DataConfig) -> Coverage | None:
         middle = shape[..., None] / 2
         reach = np.abs(ends - middle).max(axis=-1) * spacing
     beyond = (reach > grid / 2 + TOLERANCE_MM).any(axis=1)
-    size, proposed = _proposed(extent, spacing)
+    size, proposed = _proposed(extent, spacing, shape * spacing)
     return Coverage(
         volumes=len(labelled),
         beyond=int(beyond.sum()),
@@ -115,15 +116,23 @@ def cut_off(volumes: list[VolumeEntry], cfg: RunConfig) -> str:
 
 
 def _proposed(
-    extent: Array, spacing: Array
+    extent: Array, spacing: Array, scanned: Array
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Voxels and their size in mm of a grid that shows nearly all labels whole."""
-    edges = np.quantile(extent, SHARE, axis=0) + 2 * MARGIN_MM
+    """Voxels and their size in mm of a grid that shows nearly all labels whole.
+
+    Args:
+        extent, spacing, scanned: [N, 3] mm of the labels, of a voxel and of the whole scan.
+    """
+    # Labels that scans cut off get no margin: nothing was scanned there.
+    margin = np.minimum(extent + 2 * MARGIN_MM, scanned)
+    edges = np.quantile(margin, SHARE, axis=0)
     own = np.median(spacing, axis=0)
     # One size along all axes but those of thick slices.
-    fine = max(float(edges.max()) / LONGEST, float(own[own <= THICK_MM].max(initial=0.0)))
+    thick = (own > THICK_MM) | (own > THICK_TIMES * own.min())
+    fine = max(float(edges.max()) / LONGEST, float(own[~thick].max(initial=0.0)))
     fine = max(math.ceil(round(fine / ROUND_MM, 3)) * ROUND_MM, ROUND_MM)
-    steps = [float(round(step, 2)) if step > THICK_MM else fine for step in own]
+    kept = thick & ((own > THICK_MM) | (own > fine))
+    steps = [float(round(step, 2)) if keep else fine for step, keep in zip(own, kept, strict=True)]
     sizes = [
         STEP * math.ceil(float(edge) / step / STEP) for edge, step in zip(edges, steps, strict=True)
     ]

@@ -95,6 +95,51 @@ def test_the_proposed_grid_shows_the_labels_and_keeps_thick_slices() -> None:
     assert found.size == (56, 56, 16)
 
 
+def scan(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], box: list[list[int]]
+) -> dict[str, Any]:
+    return {"shape": list(shape), "spacing": list(spacing), "label_boxes": {"1": box}}
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "box", "expected"),
+    [
+        # A prostate in slices of 3.6 mm: at 3.6 mm within them its zones would be a few voxels.
+        (
+            (160, 160, 20),
+            (0.6, 0.6, 3.6),
+            [[40, 119], [45, 114], [3, 15]],
+            ((72, 64, 24), (1.0, 1.0, 3.6)),
+        ),
+        # Sagittal knee.
+        (
+            (24, 144, 144),
+            (4.0, 0.9, 0.9),
+            [[3, 20], [20, 123], [0, 143]],
+            ((24, 80, 88), (4.0, 1.5, 1.5)),
+        ),
+        # A chest: the slices are finer than the grid that shows it.
+        (
+            (512, 512, 150),
+            (0.7, 0.7, 2.0),
+            [[20, 480], [80, 400], [5, 144]],
+            ((88, 64, 80), (4.0, 4.0, 4.0)),
+        ),
+        ((64, 64, 56), (5.5, 5.5, 5.0), [[10, 40]] * 3, ((40, 40, 40), (5.5, 5.5, 5.0))),
+    ],
+)
+def test_the_proposed_grid_keeps_what_slices_show(shape, spacing, box, expected) -> None:
+    data = grid((32, 32, 8), spacing=(1.0, 1.0, 1.0))
+    found = coverage([scan(shape, spacing, box)], data)
+    assert (found.size, found.spacing) == expected
+
+
+def test_the_proposed_grid_has_no_margin_where_nothing_was_scanned() -> None:
+    found = coverage([line(mask_of((0, 5, 0), (60, 45, 10)))], grid((32, 32, 8)))
+    # 60 voxels of 2 mm and no margin; 40 with 10 mm on either side; 10 of 8 mm.
+    assert found.size == (64, 56, 16)
+
+
 def test_draws_as_large_as_the_public_people_are_cut_off_by_no_grid() -> None:
     lines = [line(mask_of((10, 10, 1), (50, 50, 9)))]
     named = load_config(QUICK, []).with_library("heads", "0" * 64)
