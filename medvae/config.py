@@ -372,6 +372,14 @@ class RunConfig(Section):
             }
         )
 
+    @property
+    def knows_voxels(self) -> bool:
+        """Whether drawn volumes have a voxel size that somebody declared, or public people have.
+
+        Of a resolved configuration. Files of other volumes say 1 mm.
+        """
+        return self.data.spacing is not None or self.anatomy.used
+
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs).
 

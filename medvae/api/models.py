@@ -238,7 +238,8 @@ def generate(context: TenantContext, options: GenerateOptions) -> GenerateResult
         files += _write_kinds(out, rows)
     count = len(options.indices)
     context.tenant.record("generate", model=options.model, volumes=count)
-    return GenerateResult(options.model, seed, count, tuple(files))
+    known = artifact.config().knows_voxels
+    return GenerateResult(options.model, seed, count, tuple(files), known)
 
 
 def _write_synthetic(

@@ -106,6 +106,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         shape_source=anatomy_choice.shape_source(cfg),
         coefficients=_coefficients(cfg, planned),
         memory_lacks=_memory_lacks(manifest["volumes"], cfg),
+        spacing_known=cfg.knows_voxels,
     )
 
 

@@ -139,12 +139,17 @@ class ModelDetail(ModelInfo):
 
 @dataclass(frozen=True)
 class GenerateResult(Result):
-    """Synthetic volumes that were written; the same seed gives the same voxels."""
+    """Synthetic volumes that were written; the same seed gives the same voxels.
+
+    Attributes:
+        spacing_known: whether they have a true voxel size; else their files say 1 mm.
+    """
 
     model: str
     seed: int
     n: int
     files: tuple[Path, ...]
+    spacing_known: bool = True
 
 
 @dataclass(frozen=True)

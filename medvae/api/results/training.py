@@ -149,6 +149,7 @@ class PlanResult(Result):
             if data.spacing said how large a voxel is.
         expected: what the model is likely to be worth; None: nothing like it was measured.
         coefficients: how many a cosine model keeps; None: the run has none.
+        spacing_known: whether drawn volumes have a true voxel size; else their files say 1 mm.
     """
 
     epsilon: float
@@ -170,6 +171,7 @@ class PlanResult(Result):
     shape_source: str | None = None
     coefficients: Coefficients | None = None
     memory_lacks: str | None = None
+    spacing_known: bool = True
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def _lines(result: PlanResult) -> list[str]:
         *_anatomy(result),
         *_sites(result.sites),
         *_coverage(result.coverage),
+        *_voxels(result),
         *_expected(result.expected),
         f"Budget: {budget.spent:.4g} of {budget.limit:g} spent by the {result.unit} that spent "
         "most",
@@ -168,6 +169,16 @@ def _simulated(row: Simulated | None) -> list[str]:
         f"{row.page}) a classifier trained on draws had AUC {row.draws:.2f}, on the people "
         f"{row.real:.2f}. Beside a plain Gaussian that is {row.draws - row.plain:+.2f}, at "
         f"{row.distance:.2f} of its distance in texture."
+    ]
+
+
+def _voxels(result: PlanResult) -> list[str]:
+    """That drawn volumes will have no true size, if so."""
+    if result.spacing_known:
+        return []
+    return [
+        "Nobody declares a voxel size (data.spacing): the files of drawn volumes will say 1 mm, "
+        "whatever that of the scans is. Declare one where sizes matter."
     ]
 
 
