@@ -376,9 +376,10 @@ class RunConfig(Section):
     def knows_voxels(self) -> bool:
         """Whether drawn volumes have a voxel size that somebody declared, or public people have.
 
-        Of a resolved configuration. Files of other volumes say 1 mm.
+        Of a resolved configuration. Files of other volumes say 1 mm; those of pictures say none.
         """
-        return self.data.spacing is not None or self.anatomy.used
+        is_picture = modalities.get(self.data.modality).planar
+        return is_picture or self.data.spacing is not None or self.anatomy.used
 
     def public(self) -> dict[str, Any]:
         """Everything that may influence the result, as JSON values (no compute knobs).

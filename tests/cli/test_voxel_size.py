@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 
+from medvae.config_files import load_config
 from tests.cli.conftest import QUICK, Clinic
 
 
@@ -26,3 +27,11 @@ def test_volumes_of_the_patients_maps_have_the_declared_size(journey: Clinic) ->
     settings = ("--set", "anatomy.library=patients", "--set", "data.spacing=[2,2,2]")
     planned = journey("plan", "-c", QUICK, "-d", "phantoms", *settings).json
     assert (planned["anatomy"], planned["spacing_known"]) == ("patients", True)
+
+
+def test_pictures_need_none() -> None:
+    assert [load_config(name, []).knows_voxels for name in ("xray", "photo", "ct")] == [
+        True,
+        True,
+        False,
+    ]
