@@ -78,7 +78,7 @@ ROWS: Final[dict[str, tuple[Row, ...]]] = {
         Row(*_HEARTS, 44, 1.0, _DICE, 0.626, 0.694, 0.645),
     ),
     "maps": (Row(*_MAPS, 44, 8.0, _DICE, 0.622, 0.694),),
-    "maps-contrasts": (Row(*_HEART_CONTRASTS, 44, 8.0, _DICE, 0.669, 0.808),),
+    "maps-contrasts": (Row(*_HEART_CONTRASTS, 44, 8.0, _DICE, 0.682, 0.808),),
     "library-contrasts": (Row(*_HEAD_CONTRASTS, 67, 8.0, _DICE, 0.686, 0.72),),
     "template": (
         Row(*_CROPS, 98, 8.0, _DICE, 0.794, 0.851, 0.244),
