@@ -50,6 +50,11 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
             # Somebody meant an entry: the first one says what is wrong.
             for name in library.names():
                 check_covers(library.entry(name), cfg.data, cfg.anatomy.labels)
+            if not library.names():
+                raise UsageError(
+                    "anatomy.labels says which labels of an entry stand for the cohort's, and the "
+                    "public library has no entry; add one (medvae anatomy add), or leave it out"
+                )
         entry_name = covering[0] if covering else _without_entry(cfg)
     if entry_name == "none":
         if cfg.anatomy.share > 0:
@@ -68,6 +73,7 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
     if entry_name == LIBRARY:
         # Refuses a cohort that cannot have any.
         own = anatomy_of_patients(cfg.data, cfg.anatomy.spacing)
+        _check_names_no_entry(cfg)
         return cfg.with_library(entry_name, own.digest)
     entry = library.entry(entry_name)
     check_covers(entry, cfg.data, cfg.anatomy.labels, named=cfg.anatomy.library == entry_name)
@@ -78,6 +84,16 @@ def choose(tenant: Tenant, cfg: RunConfig) -> RunConfig:
             "that entry back"
         )
     return cfg.with_library(entry_name, entry.digest)
+
+
+def _check_names_no_entry(cfg: RunConfig) -> None:
+    """Refuse what somebody says of an entry where patients are drawn from their own maps."""
+    for key, value in (("labels", cfg.anatomy.labels), ("contrasts", cfg.anatomy.contrasts)):
+        if value:
+            raise UsageError(
+                f"anatomy.{key} is of entries of the public library, and the cohort is drawn from "
+                "its own mean maps; leave it out, or name an entry in anatomy.library"
+            )
 
 
 def if_named(tenant: Tenant, cfg: RunConfig) -> tuple[str, ...]:

@@ -61,6 +61,19 @@ def test_without_a_spacing_the_plan_says_what_lacks(clinic):
     assert "set data.spacing" in named.err
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("anatomy.labels={body: [torso]}", "the public library has no entry"),
+        ("anatomy.contrasts={flair: t2}", "is drawn from its own mean maps; leave it out"),
+    ],
+)
+def test_what_somebody_says_of_an_entry_is_not_passed_over(clinic, said, words):
+    refused = clinic("plan", *CONTRASTS, "--set", said, ok=False)
+    assert refused.code == 2
+    assert words in refused.err
+
+
 def test_without_channels_drawn_together_the_refusal_names_maps_too(clinic):
     refused = clinic("plan", "-c", QUICK, "-d", "d", ok=False)
     assert refused.code == 2
