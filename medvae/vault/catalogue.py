@@ -19,6 +19,7 @@ from typing import Any, Final
 from medvae import space
 from medvae.errors import AccessError, IntegrityError
 from medvae.vault import fileio, format
+from medvae.vault.held import Hold, hold
 
 FILE: Final = "catalogue.db"
 # I/O errors by which SQLite says that the file holds other bytes than were written.
@@ -101,6 +102,7 @@ class Catalogue:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._abandoned: list[sqlite3.Connection] = []
+        self._hold: Hold | None = None
         self._pid = 0
 
     @staticmethod
@@ -133,7 +135,9 @@ class Catalogue:
         with self._lock:
             if self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
-            self._connection = None
+                if self._hold is not None:
+                    self._hold.release()
+            self._connection = self._hold = None
 
     def exclusive(self) -> threading.RLock:
         """Keeps the other threads of this process away from the catalogue while entered."""
@@ -199,29 +203,42 @@ class Catalogue:
                 f"the catalogue of tenant {self._tenant} is missing ({self._path}): restore it "
                 "from a backup"
             )
-        self._check_header()
-        connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("PRAGMA trusted_schema=OFF")
-        connection.execute("PRAGMA mmap_size=0")
-        self._connection, self._pid = connection, os.getpid()
+        held = self._held()
+        try:
+            self._check_header(held)
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("PRAGMA trusted_schema=OFF")
+            connection.execute("PRAGMA mmap_size=0")
+        except BaseException:
+            held.release()
+            raise
+        self._connection, self._hold, self._pid = connection, held, os.getpid()
         return connection
 
-    def _check_header(self) -> None:
+    def _held(self) -> Hold:
+        try:
+            return hold(self._path)
+        except OSError as error:
+            raise self._unread(error) from error
+
+    def _check_header(self, held: Hold) -> None:
         """Not marked as of another journal mode, nor as read-only (SQLite file format, 1.3.3)."""
         try:
-            with fileio.opened(self._path) as fd:
-                header = os.pread(fd, 20, 0)
+            header = held.head(20)
         except OSError as error:
-            raise AccessError(
-                f"the catalogue of tenant {self._tenant} cannot be read "
-                f"({error.strerror or error}): check {self._path}"
-            ) from error
+            raise self._unread(error) from error
         if header[:16] != b"SQLite format 3\0" or header[18:20] != b"\2\2":
             raise self._damaged(ValueError("its header was changed"))
+
+    def _unread(self, error: OSError) -> AccessError:
+        return AccessError(
+            f"the catalogue of tenant {self._tenant} cannot be read "
+            f"({error.strerror or error}): check {self._path}"
+        )
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

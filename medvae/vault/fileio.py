@@ -96,6 +96,15 @@ def unfinished(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int]:
+    """`descriptor`, closed at the end. Never of a catalogue: see `held`."""
+    fd = descriptor(path)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def descriptor(path: Path) -> int:
     """A descriptor to read a regular file; a symbolic link or a device is refused.
 
     Raises:
@@ -110,12 +119,10 @@ def opened(path: Path) -> Iterator[int]:
         if path.is_symlink():
             raise IntegrityError(f"{path} is a symbolic link, which is not followed") from error
         raise
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise IntegrityError(f"{path} is not a regular file")
-        yield fd
-    finally:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
+        raise IntegrityError(f"{path} is not a regular file")
+    return fd
 
 
 def read_small(path: Path) -> bytes:
