@@ -107,6 +107,7 @@ def plan(tenant: Tenant, options: PlanOptions) -> PlanResult:
         coefficients=_coefficients(cfg, planned),
         memory_lacks=_memory_lacks(manifest["volumes"], cfg),
         spacing_known=cfg.knows_voxels,
+        channels=cfg.data.channels,
     )
 
 

@@ -134,6 +134,7 @@ def _result(written: Written, name: str, status: str) -> ReleaseResult:
         bytes=written.bytes,
         epsilon=written.epsilon or 0.0,
         delta=written.delta or 0.0,
+        unit=written.unit or "patient",
         passed=written.passed,
         checks=tuple(GateCheck(**vars(check)) for check in written.checks),
         signer=written.signer,

@@ -112,6 +112,7 @@ def create(
         bytes=sum(entry.size for entry in entries.values()),
         epsilon=facts.privacy.epsilon if facts.privacy.training == "private" else None,
         delta=facts.privacy.delta if facts.privacy.training == "private" else None,
+        unit=facts.privacy.unit if facts.privacy.training == "private" else None,
         passed=all(check.passed for check in checks),
         checks=tuple(checks),
         signer=signer,

@@ -364,6 +364,7 @@ class ReleaseResult:
         files: files under the manifest.
         bytes: their size together.
         epsilon, delta: as on the card (None for a public model).
+        unit: whom they are for, "patient" or "file"; None for a public model.
         passed: every check of the gate (a release that fails one is not made at all).
         checks: the gate's answers.
         signer: fingerprint of the signing key.
@@ -379,6 +380,7 @@ class ReleaseResult:
     bytes: int
     epsilon: float | None
     delta: float | None
+    unit: str | None
     passed: bool
     checks: tuple[Check, ...]
     signer: str

@@ -42,6 +42,12 @@ def read(path: Path) -> np.ndarray:
 def test_masks_and_a_spacing_make_maps_and_somebody_may_say_none(clinic):
     planned = clinic("plan", *CONTRASTS).json
     assert (planned["anatomy"], planned["shape_source"]) == ("patients", "masks")
+    assert planned["channels"] == list(NAMES)
+    # An entry of images would have one contrast.
+    result = SimpleNamespace(
+        shape_source="masks", anatomy="patients", anatomy_if_named=(), channels=NAMES
+    )
+    assert "Public label maps of the region" in " ".join(_anatomy(cast(PlanResult, result)))
     assert not planned["maps_if_spaced"]
     assert "anatomy-fine" in {stage["name"] for stage in planned["stages"]}
     none = clinic("plan", *CONTRASTS, "--set", "anatomy.library=none").json
@@ -140,7 +146,9 @@ def test_figures_audit_and_card_are_of_all_contrasts(clinic):
 
 def test_a_release_holds_every_contrast_and_its_masks(clinic, tmp_path):
     out = tmp_path / "release"
-    clinic("release", "create", "m", "-n", "4", "-o", out)
+    created = clinic("release", "create", "m", "-n", "4", "-o", out)
+    # Nobody said whose the files are.
+    assert created.json["unit"] == "file"
     assert clinic("release", "verify", out).json["unchanged"] is True
     item = Release.open(out).dataset()[0]
     assert np.asarray(item["image"]).shape[0] == len(NAMES)

@@ -27,7 +27,8 @@ class ReleaseResult(Result):
         volumes, n: synthetic ones in it.
         public: images of public people in it.
         files, bytes: under the manifest.
-        epsilon, delta: for each patient; 0 of a public model.
+        epsilon, delta: for each unit; 0 of a public model.
+        unit: "patient" or "file": whom the guarantee protects.
         signer: fingerprint of the signing key.
         id: 64 hex digits, the SHA-256 of the manifest; `release recall` takes it.
         status: "released" or "awaiting approval".
@@ -51,6 +52,7 @@ class ReleaseResult(Result):
     id: str
     status: str
     scores: Mapping[str, float | None]
+    unit: str = "patient"
 
 
 @dataclass(frozen=True)

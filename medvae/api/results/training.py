@@ -149,6 +149,7 @@ class PlanResult(Result):
             if data.spacing said how large a voxel is.
         expected: what the model is likely to be worth; None: nothing like it was measured.
         coefficients: how many a cosine model keeps; None: the run has none.
+        channels: names of the contrasts or modalities of a volume; empty: it has one image.
         spacing_known: whether drawn volumes have a true voxel size; else their files say 1 mm.
     """
 
@@ -172,6 +173,7 @@ class PlanResult(Result):
     coefficients: Coefficients | None = None
     memory_lacks: str | None = None
     spacing_known: bool = True
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

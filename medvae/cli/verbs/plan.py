@@ -64,11 +64,12 @@ def _anatomy(result: PlanResult) -> list[str]:
                 f"Volumes are drawn from {maps}",
                 *_of_channels(result.anatomy_if_named, made_up),
             ]
+        # Images have one contrast, and others are not known of them.
+        public = "label maps" if result.channels else "images"
         return [
             "No entry of the public anatomy library covers this cohort: volumes are drawn from "
-            f"{maps} "
-            "Public images of the region with the same labels make better ones (medvae anatomy "
-            "add; docs/benchmarks/anatomy.md has figures)."
+            f"{maps} Public {public} of the region with the same labels make better ones (medvae "
+            "anatomy add; docs/benchmarks/anatomy.md has figures)."
         ]
     if result.anatomy is not None:
         return [

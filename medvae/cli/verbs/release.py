@@ -31,7 +31,8 @@ def create(options: ReleaseOptions) -> None:
         f"Release: {result.release}",
         f"Report:  {result.report}",
         f"Id:      {result.id}",
-        f"{plural(options.n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each patient; "
+        f"{plural(options.n, 'volume')}{images}; epsilon {result.epsilon:.4g} for each "
+        f"{result.unit}; "
         f"signed by {result.signer}",
         "Scores: " + ", ".join(f"{name} {_score(score)}" for name, score in result.scores.items()),
     ]
