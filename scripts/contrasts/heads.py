@@ -14,6 +14,8 @@ import numpy.typing as npt
 from organs.cohorts import Cohort, Scan
 from scipy import ndimage
 
+from contrasts import person
+
 CHANNELS = ("t1", "flair")
 # Voxels of files are means of so many along each axis: heads of 2 mm are fine enough at 4 mm.
 THINNED = 2
@@ -29,12 +31,7 @@ def contrasts(
     cohort: Cohort, scan: Scan
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """T1 and FLAIR [X, Y, Z] in [0, 1], labels, and affine of one person's thinned head."""
-    volume = cohort.read(scan)
-    assert volume.mask is not None
-    labels = volume.mask
-    random = np.random.default_rng([len(labels), int(volume.voxels.sum()) % 2**31])
-    t1 = volume.voxels.astype(np.float64)
-    t1 /= max(float(np.percentile(t1, 99.5)), 1e-6)
+    t1, labels, of_voxels, random = person.read(cohort, scan)
     brain = labels > 0
     flair = OUTSIDE * t1
     # Round the brain, what is dark in T1 is fluid.
@@ -47,8 +44,8 @@ def contrasts(
             flair[own] = grey + DIFFERS * random.standard_normal() + AGAINST * varies
     flair = ndimage.gaussian_filter(np.maximum(flair, 0.0), 0.6)
     flair += NOISE * random.standard_normal(flair.shape) * (t1 > 0.02)
-    affine = np.asarray(volume.affine @ np.diag([THINNED, THINNED, THINNED, 1.0]))
-    affine[:3, 3] += volume.affine[:3, :3] @ np.full(3, (THINNED - 1) / 2.0)
+    affine = np.asarray(of_voxels @ np.diag([THINNED, THINNED, THINNED, 1.0]))
+    affine[:3, 3] += of_voxels[:3, :3] @ np.full(3, (THINNED - 1) / 2.0)
     return _thinned(t1), _thinned(np.maximum(flair, 0.0)), _likeliest(labels), affine
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from organs.cohorts import Cohort, Scan
 from scipy import ndimage
 
+from contrasts import person
+
 CHANNELS = ("cine", "dark")
 # Of the labels of the cohort (right ventricle, wall, left ventricle), how people differ in them,
 # and what the cine frame says within one; beside them what is half as bright as the brightest is
@@ -27,12 +29,8 @@ def contrasts(
     cohort: Cohort, scan: Scan
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.uint8], npt.NDArray[Any]]:
     """Cine frame and dark blood [X, Y, Z] in [0, 1], labels, and affine of one person."""
-    volume = cohort.read(scan)
-    assert volume.mask is not None
-    labels = volume.mask
-    random = np.random.default_rng([len(labels), int(volume.voxels.sum()) % 2**31])
-    cine = volume.voxels.astype(np.float64)
-    cine = np.clip(cine / max(float(np.percentile(cine, 99.5)), 1e-6), 0.0, 1.2)
+    cine, labels, affine, random = person.read(cohort, scan)
+    cine = np.clip(cine, 0.0, 1.2)
     dark = np.clip(BESIDE * 4.0 * cine * (1.0 - cine), 0.0, 1.0)
     for label, grey in GREYS.items():
         own = labels == label
@@ -41,4 +39,4 @@ def contrasts(
             dark[own] = grey + DIFFERS * random.standard_normal() + ALONG * varies
     dark = ndimage.gaussian_filter(dark, (0.6, 0.6, 0.0))
     dark += NOISE * random.standard_normal(dark.shape)
-    return cine, np.maximum(dark, 0.0), labels, np.asarray(volume.affine)
+    return cine, np.maximum(dark, 0.0), labels, affine
