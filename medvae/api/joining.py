@@ -221,6 +221,10 @@ class Joining:
                     return True
         except (OSError, TimeoutError, relay.EndedError):
             pass
+        except asyncio.CancelledError:
+            # The training is over; the other end is to hear so, not to wait for its own limit.
+            far.abort()
+            raise
         finally:
             self._certified -= 1
         self._drop(host, why)

@@ -99,6 +99,10 @@ class Far:
         except (OSError, EOFError) as error:
             raise EndedError("the connection has ended") from error
 
+    def abort(self) -> None:
+        """End the connection at once; what was not sent yet is lost."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Close the connection; what was sent before goes out first."""
         self._writer.close()
