@@ -33,22 +33,21 @@ def frechet(first: Features, second: Features) -> float:
     of equal n can be compared.
     """
     shift = first.mean(axis=0) - second.mean(axis=0)
-    covariance, two = _covariance(first), _covariance(second)
-    root = _root(covariance)
-    # The same trace as (S1 S2)^(1/2), from a symmetric matrix: no complex numbers.
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ two @ root), 0, None)).sum()
-    distance = shift @ shift + np.trace(covariance) + np.trace(two) - 2 * cross
+    one, two = _factor(first), _factor(second)
+    # With S1 = A'A and S2 = B'B, the trace of (S1 S2)^(1/2) is the sum of the singular values of
+    # AB': no root of a d x d matrix, where there are often fewer samples than d.
+    cross = np.linalg.svd(one @ two.T, compute_uv=False).sum()
+    distance = shift @ shift + (one**2).sum() + (two**2).sum() - 2 * cross
     return max(0.0, float(distance))
 
 
-def _covariance(features: Features) -> Features:
-    return np.atleast_2d(np.cov(features, rowvar=False))
-
-
-def _root(matrix: Features) -> Features:
-    values, vectors = np.linalg.eigh(matrix)
-    root: Features = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
-    return root
+def _factor(features: Features) -> Features:
+    """[min(n, d), d]: a matrix A whose A'A is the covariance of the features."""
+    centred = features - features.mean(axis=0)
+    if len(centred) > centred.shape[1]:
+        centred = np.linalg.qr(centred, mode="r")
+    factor: Features = centred / np.sqrt(max(len(features) - 1, 1))
+    return factor
 
 
 def mmd(first: Features, second: Features) -> float:

@@ -30,9 +30,12 @@ class Network:
     """`features(image)` -> [3, 1280]: one vector a plane; [1, 1280] of a picture."""
 
     def __init__(self) -> None:
+        import torch
+
         from medvae.model import imagenet
 
-        self._model = imagenet.load()
+        # Channels last in memory: its convolutions take two thirds of the time.
+        self._model = imagenet.load().to(memory_format=torch.channels_last)
 
     def features(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Features of an image [X, Y, Z] in [-1, 1], or of a picture [C, X, Y, 1].
@@ -64,7 +67,13 @@ def _picture(image: npt.NDArray[np.float32]) -> torch.Tensor:
         channels = channels.mean(axis=0, keepdims=True)
     scaled = torch.from_numpy(np.ascontiguousarray((channels + 1) / 2))[None]
     resized = interpolate(scaled, (_EDGE, _EDGE), mode="bilinear", antialias=True)
-    return as_pictures(resized)
+    return _channels_last(as_pictures(resized))
+
+
+def _channels_last(pictures: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return pictures.contiguous(memory_format=torch.channels_last)
 
 
 def _slices(image: npt.NDArray[np.float32]) -> torch.Tensor:
@@ -81,4 +90,4 @@ def _slices(image: npt.NDArray[np.float32]) -> torch.Tensor:
             picture = torch.from_numpy(np.take(image, index, axis=axis).copy())
             grey = ((picture + 1) / 2)[None, None]
             pictures.append(interpolate(grey, (_EDGE, _EDGE), mode="bilinear", antialias=True))
-    return as_pictures(torch.cat(pictures))
+    return _channels_last(as_pictures(torch.cat(pictures)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,20 @@ def test_frechet_of_gaussians_that_do_not_commute() -> None:
     expected = np.trace(first + second) - 2 * cross
     zero = np.zeros(2)
     assert frechet(exact(zero, first), exact(zero, second)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(6, 9, 30), (40, 5, 12), (50, 60, 8)])
+def test_frechet_is_that_of_the_covariances(n: int, m: int, d: int) -> None:
+    """By the root of a matrix that SciPy finds, with fewer points than dimensions and more."""
+    random = np.random.default_rng(n)
+    one, two = random.normal(size=(n, d)), 2 * random.normal(size=(m, d)) + 1
+    first, second = np.cov(one, rowvar=False), np.cov(two, rowvar=False)
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    cross = np.trace(scipy.linalg.sqrtm(root @ second @ root + 1e-12 * np.eye(d))).real
+    shift = np.sum((one.mean(axis=0) - two.mean(axis=0)) ** 2)
+    expected = shift + np.trace(first) + np.trace(second) - 2 * cross
+    assert frechet(one, two) == pytest.approx(expected, rel=1e-4)
 
 
 @settings(max_examples=25, deadline=None)

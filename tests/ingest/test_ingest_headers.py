@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
-from ingest_makers import AFFINE, nifti, one, patched, refusal, save, voxels
+from ingest_makers import AFFINE, nifti, one, patched, refusal, save, taken, voxels
 
 SHAPE = (9, 10, 11)
 
@@ -127,11 +127,12 @@ def test_a_mask_is_compared_in_space_whichever_way_its_axes_run(
         itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)
     )
     for number, (order, signs) in enumerate(places):
-        root = tmp_path / str(number)
-        save(root / "images/x.nii", nifti(image, affine))
-        flip(root / "labels/x.nii", mask, affine, order, signs)
-        volume = one(root, modality="mri").volume
-        assert np.array_equal(volume.mask == 2, volume.voxels > 700)
+        save(tmp_path / f"images/{number}.nii", nifti(image, affine))
+        flip(tmp_path / f"labels/{number}.nii", mask, affine, order, signs)
+    found = taken(tmp_path, modality="mri")
+    assert len(found) == 48
+    for item in found:
+        assert np.array_equal(item.volume.mask == 2, item.volume.voxels > 700)
 
 
 @pytest.mark.parametrize("place", [(2, 2), (0, 3)])
