@@ -27,6 +27,17 @@ def test_importing_is_light() -> None:
     assert not [heavy for heavy in heavies if f"'{heavy}'" in out.stdout]
 
 
+def test_what_trains_no_network_loads_neither_monai_nor_opacus() -> None:
+    """They take seconds, in each process: of a worker, of a plan, of a drawing."""
+    code = (
+        "import sys, medvae.train.run, medvae.train.requests, medvae.generate, medvae.audit.run\n"
+        "print(sorted(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'torch'" in out.stdout
+    assert not [heavy for heavy in ("monai", "opacus") if f"'{heavy}'" in out.stdout]
+
+
 def test_the_wheel_holds_presets_pages_and_the_one_version(tmp_path: Path) -> None:
     """Built from a copy, as `pip wheel` does it."""
     root = Path(__file__).parents[1]

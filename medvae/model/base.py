@@ -65,6 +65,13 @@ class Shape:
         return self.encoder_blocks, self.decoder_blocks
 
 
+@dataclass(frozen=True)
+class TokenShape(Shape):
+    """Size of a transformer; `width` is the number of channels of a token."""
+
+    heads: int
+
+
 # Makes a network [B, inputs, *H] -> [B, outputs, *H] that starts at 0.
 Trunk = Callable[[int, int], nn.Module]
 

@@ -9,9 +9,7 @@ from torch import nn
 
 from medvae.config import ModelConfig
 from medvae.errors import UsageError
-from medvae.model.base import VAE, Common, Shape
-from medvae.model.conv import LinearPathVAE, PlainVAE, conv_trunks
-from medvae.model.transformer import TokenShape, TransformerVAE, token_trunks
+from medvae.model.base import VAE, Common, Shape, TokenShape
 
 CONV: dict[str, Shape] = {
     "tiny": Shape(width=8, encoder_blocks=1, decoder_blocks=1),
@@ -53,6 +51,10 @@ def build(
 
 
 def _network(cfg: ModelConfig, common: Common) -> VAE:
+    # MONAI takes seconds to load: a model without a network does not wait for it.
+    from medvae.model.conv import LinearPathVAE, PlainVAE, conv_trunks
+    from medvae.model.transformer import TransformerVAE, token_trunks
+
     if cfg.kind == "conv":
         shape = CONV[cfg.preset]
         if cfg.front_end == "none":

@@ -7,7 +7,6 @@ token. LayerNorm only, so samples do not mix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,14 +14,7 @@ from monai.networks.blocks.transformerblock import TransformerBlock
 from torch import Tensor, nn
 
 from medvae.model import frontend
-from medvae.model.base import RESIDUAL, VAE, Common, Shape, Trunk
-
-
-@dataclass(frozen=True)
-class TokenShape(Shape):
-    """Size of a network; `width` is the number of channels of a token."""
-
-    heads: int
+from medvae.model.base import RESIDUAL, VAE, Common, TokenShape, Trunk
 
 
 class Tokens(nn.Module):

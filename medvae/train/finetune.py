@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,15 @@ from medvae.model import VAE, parameters_for
 from medvae.model.adapters import choose
 from medvae.model.lora import add_lora, merge_lora
 from medvae.model.procedural import batch
-from medvae.privacy import DPTrainer, Mechanism, NoiseSource, PoissonSampler
+from medvae.privacy import Mechanism, NoiseSource, PoissonSampler
 from medvae.progress import Progress
 from medvae.threads import one_torch_thread
 from medvae.train.public import MEASURE_STREAM, crop_size
 from medvae.train.state import CheckpointStore, pack, unpack
 from medvae.train.views import views
+
+if TYPE_CHECKING:
+    from medvae.privacy import DPTrainer
 
 STAGE = "finetune"
 Volumes = Callable[[int], list[Gridded]]
@@ -54,6 +57,9 @@ def finetune(
         store: of the run's state.
         progress: gets steps only.
     """
+    # Here: what only takes a stage's name from this module does not wait for Opacus.
+    from medvae.privacy import DPTrainer
+
     names = select(model, cfg, patients)
     saved = store.load()
     tensors, facts = unpack(saved) if saved is not None else ({}, {})

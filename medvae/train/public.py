@@ -14,12 +14,10 @@ from medvae.config import RunConfig
 from medvae.model import Artifact, build
 from medvae.model.artifact import FORMAT, model_facts
 from medvae.model.base import VAE
-from medvae.model.conv import LinearPathVAE
 from medvae.model.procedural import batch
 from medvae.model.weights import shipped
 from medvae.progress import SILENT, Progress
 from medvae.train import anatomy as anatomy_stage
-from medvae.train.adversarial import Adversary
 from medvae.train.loop import Penalties, Penalty, Schedule, train_freely
 from medvae.train.perceptual import Perceptual
 from medvae.train.state import CheckpointStore, NullCheckpointStore
@@ -89,6 +87,8 @@ def _penalties(cfg: RunConfig, model: VAE) -> Penalty | None:
     stage = cfg.pretrain
     parts: dict[str, Penalty] = {}
     if stage.adversarial > 0:
+        from medvae.train.adversarial import Adversary
+
         rate = stage.learning_rate / 2
         parts["adversarial"] = Adversary(model, stage.adversarial, rate, cfg.seed)
     if stage.perceptual > 0:
@@ -116,6 +116,8 @@ def start(cfg: RunConfig, channels: int = 1) -> VAE:
 
 def measure_scale(model: VAE, size: tuple[int, ...], cfg: RunConfig) -> None:
     """Set the std of latents to 1 on procedural volumes: a public constant."""
+    from medvae.model.conv import LinearPathVAE
+
     if not isinstance(model, LinearPathVAE):
         return
     values = batch(size, cfg.data.modality, cfg.seed * 8 + MEASURE_STREAM, 0, 32)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from monai.transforms import RandAdjustContrast, RandAffine, RandScaleIntensity
 from torch import Tensor
 
 from medvae.grid import Gridded
@@ -32,6 +31,8 @@ def views(volumes: list[Gridded], count: int, seed: int) -> Tensor | None:
 
 
 def _view(volume: Gridded, random: np.random.RandomState) -> Tensor:
+    from monai.transforms import RandAdjustContrast, RandAffine, RandScaleIntensity
+
     image = torch.from_numpy(np.squeeze(volume.image, axis=_flat(volume))).float()[None]
     dims = image.ndim - 1
     move = RandAffine(

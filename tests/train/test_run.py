@@ -156,7 +156,7 @@ def test_the_engine_gets_the_compute_knobs(monkeypatch: pytest.MonkeyPatch) -> N
         told.append((options["chunk"], options["precision"]))
         return DPTrainer(*args, **options)
 
-    monkeypatch.setattr("medvae.train.finetune.DPTrainer", recorded)
+    monkeypatch.setattr("medvae.privacy.engine.DPTrainer", recorded)
     made = []
     for chunk in (1, 3):
         cfg = configuration(compute={"chunk": chunk, "precision": "fp32"})
