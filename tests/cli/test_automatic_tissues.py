@@ -66,6 +66,6 @@ def test_the_card_of_a_release_says_that_no_organ_is_known(trained: Clinic, tmp_
 
 
 def test_an_audit_attacks_the_released_maps(trained: Clinic) -> None:
-    words = json.dumps(trained("audit", "own", "--against", "hearts").json)
+    words = json.dumps(trained("audit", "own", "--against", "hearts", "-n", 4).json)
     assert "anatomy-coarse" in words
     assert "anatomy-fine" in words

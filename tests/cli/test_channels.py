@@ -141,7 +141,7 @@ def test_a_model_and_its_files_are_evaluated_alike(trained: Clinic, tmp_path: Pa
     out = tmp_path / "drawn"
     trained("generate", "m", "-n", "6", "-o", out, "--seed", "5")
     for what in ("m", out):
-        metrics = trained("evaluate", what, "--against", "cohort").json["metrics"]
+        metrics = trained("evaluate", what, "--against", "cohort", "-n", "6").json["metrics"]
         pairs = metrics["channel_correlation"]["pairs"]
         assert set(pairs) == {"t1 t2", "t1 flair", "t2 flair"}
         assert pairs["t1 t2"]["real"] < -0.8

@@ -28,12 +28,12 @@ def bright(category: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Clinic:
-    """A tenant with 24 patients of two classes, and a model of them; every third is of 1."""
+    """A tenant with 15 patients of two classes, and a model of them; every third is of 1."""
     made = Clinic(tmp_path_factory.mktemp("classes"))
     made("tenant", "create", "clinic", "--recovery-out", made.root / "spare", "--epsilon-limit", 50)
     add_people(made.root / "vault", made.root / "public")
     folder, rows = made.root / "hospital", [("filename", "subject", "stage")]
-    for seed in range(24):
+    for seed in range(15):
         category = int(seed % 3 == 0)
         labels, affine = person(70 + seed, SPACING)
         image = picture(labels, seed, bright(category))
@@ -97,7 +97,7 @@ def test_a_release_names_the_class_of_each_volume(trained: Clinic, tmp_path: Pat
 def test_it_is_evaluated_beside_public_people_and_audited(trained: Clinic) -> None:
     found = trained("evaluate", "m", "--against", "d", "-n", 6, "--no-downstream").json
     assert found["baselines"]
-    assert "anatomy-classes" in json.dumps(trained("audit", "m", "--against", "d").json)
+    assert "anatomy-classes" in json.dumps(trained("audit", "m", "--against", "d", "-n", 4).json)
 
 
 def test_of_public_people_no_class_is_known(trained: Clinic) -> None:

@@ -109,7 +109,7 @@ def test_a_release_says_what_is_made_up_and_verifies(trained, tmp_path):
 
 
 def test_an_audit_attacks_the_released_maps_too(trained):
-    found = trained("audit", "own", "--against", "hearts").json
+    found = trained("audit", "own", "--against", "hearts", "-n", 4).json
     words = json.dumps(found)
     assert "anatomy-coarse" in words
     assert "anatomy-fine" in words
