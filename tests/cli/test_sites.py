@@ -272,7 +272,7 @@ def test_an_evaluation_compares_each_site_with_its_own_patients(
     trained: Clinic, tmp_path: Path
 ) -> None:
     words = ("--against", "d", "--no-downstream", "--no-baselines")
-    figure = trained("evaluate", "m", *words, "-n", 12).json["metrics"]["site_frechet"]
+    figure = trained("evaluate", "m", *words).json["metrics"]["site_frechet"]
     assert set(figure["sites"]) == set(SITES)
     for name, site in figure["sites"].items():
         assert site["own"] > 0
@@ -280,6 +280,6 @@ def test_an_evaluation_compares_each_site_with_its_own_patients(
         # How near is for cohorts of more than a handful of patients (tests/evaluate/test_sites.py).
         assert site["nearer"] is (site["own"] < site["pooled"])
     # A folder of draws says itself of which site each is.
-    trained("generate", "m", "-n", 12, "-o", tmp_path / "drawn", "--seed", 2)
+    trained("generate", "m", "-n", 20, "-o", tmp_path / "drawn", "--seed", 2)
     again = trained("evaluate", tmp_path / "drawn", *words).json["metrics"]["site_frechet"]
-    assert sum(site["draws"] for site in again["sites"].values()) == 12
+    assert sum(site["draws"] for site in again["sites"].values()) == 20
