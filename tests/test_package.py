@@ -27,8 +27,8 @@ def test_importing_is_light() -> None:
     assert not [heavy for heavy in heavies if f"'{heavy}'" in out.stdout]
 
 
-def test_what_trains_no_network_loads_neither_monai_nor_opacus() -> None:
-    """They take seconds, in each process: of a worker, of a plan, of a drawing."""
+def test_modules_that_draw_and_audit_load_neither_monai_nor_opacus() -> None:
+    """Nor do those of a run, which a drawing shares, until a network is built or trained."""
     code = (
         "import sys, medvae.train.run, medvae.train.requests, medvae.generate, medvae.audit.run\n"
         "print(sorted(sys.modules))"

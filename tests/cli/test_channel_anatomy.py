@@ -17,7 +17,7 @@ from tests.cli.conftest import QUICK, Clinic
 SCHEME = "1=body,2=left core,3=right core,4=lens"
 NAMES = ("t1", "flair")
 FEW = ("--set", "atlas.samples=4", "--set", "atlas.steps=1")
-PATIENTS = 14
+PATIENTS, EPSILON = 24, "50"
 # Background, body, both cores, lens: cores are brighter than the body in t1, darker in flair.
 GREYS = {"t1": (0.05, 0.5, 0.9, 0.9, 0.95), "flair": (0.05, 0.8, 0.3, 0.3, 0.1)}
 
@@ -36,7 +36,7 @@ def save_patients(folder: Path, count: int = PATIENTS) -> Path:
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Clinic:
     made = Clinic(tmp_path_factory.mktemp("contrasts"))
     made("tenant", "create", "clinic", "--recovery-out", made.root / "spare",
-         "--epsilon-limit", "50")  # fmt: skip
+         "--epsilon-limit", EPSILON)  # fmt: skip
     made("ingest", save_patients(made.root / "hospital"), "-d", "d", "--modality", "mri",
          "--files-are-patients", "--channels", ",".join(NAMES),
          "--label-scheme", SCHEME)  # fmt: skip
@@ -62,7 +62,7 @@ def model(clinic) -> Clinic:
            "--licence", "CC0", "--source", "made up")  # fmt: skip
     planned = clinic("plan", "-c", QUICK, "-d", "d").json
     assert (planned["anatomy"], planned["shape_source"]) == ("region", "public people")
-    clinic("train", "-c", QUICK, "-d", "d", "--name", "m", "--epsilon", "50", *FEW)
+    clinic("train", "-c", QUICK, "-d", "d", "--name", "m", "--epsilon", EPSILON, *FEW)
     return clinic
 
 

@@ -16,7 +16,8 @@ from tests.anatomy.phantoms import MEANS
 from tests.cli.conftest import QUICK, Clinic
 
 CORES = (2, 3)
-SETTINGS = ("--set", "atlas.samples=2", "--set", "atlas.steps=1", "--epsilon", "50")
+PATIENTS, EPSILON = 24, "50"
+SETTINGS = ("--set", "atlas.samples=2", "--set", "atlas.steps=1", "--epsilon", EPSILON)
 
 
 def bright(category: int) -> np.ndarray:
@@ -28,12 +29,20 @@ def bright(category: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Clinic:
-    """A tenant with 15 patients of two classes, and a model of them; every third is of 1."""
+    """A tenant with 24 patients of two classes, and a model of them; every third is of 1."""
     made = Clinic(tmp_path_factory.mktemp("classes"))
-    made("tenant", "create", "clinic", "--recovery-out", made.root / "spare", "--epsilon-limit", 50)
+    made(
+        "tenant",
+        "create",
+        "clinic",
+        "--recovery-out",
+        made.root / "spare",
+        "--epsilon-limit",
+        EPSILON,
+    )
     add_people(made.root / "vault", made.root / "public")
     folder, rows = made.root / "hospital", [("filename", "subject", "stage")]
-    for seed in range(15):
+    for seed in range(PATIENTS):
         category = int(seed % 3 == 0)
         labels, affine = person(70 + seed, SPACING)
         image = picture(labels, seed, bright(category))
