@@ -14,6 +14,7 @@ x 8 mm; the others at 1 mm. Two thirds of the people train (of the hippocampus f
 by person; "own library" sets a quarter of all people aside, who are then no patients. Epsilon 50,
 the largest that can be planned, stands for no noise. Seeds of one row are trainings of their own:
 the product's noise cannot be chosen.
+Brain stem and deep grey matter are crops of the heads: small fields of view with many labels.
 
 With --scale: seconds and memory of training on heads and drawing them at 4, 2 and 1 mm, instead.
 With --large: seconds and memory of each verb on made-up CT of 512 x 512 x 300 voxels, instead.
@@ -42,7 +43,8 @@ import torch
 from comparison.bench import SHOWN, Bench, in_order
 from comparison.sheet import Slices, sheet, slices
 from comparison.store import Store
-from organs.cohorts import COHORTS, Cohort
+from organs import COHORTS
+from organs.cohorts import Cohort
 from organs.product import Product
 from organs.rows import rows
 from organs.scale import SPACINGS

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import bench_anatomy  # noqa: E402
-from organs import cohorts, scale, targets  # noqa: E402
+from organs import COHORTS, cohorts, crops, scale, targets  # noqa: E402
 from organs.product import Product  # noqa: E402
 from organs.rows import DRAWN, IMAGES, MIXED, NONE, OWN, PRIVATE, rows  # noqa: E402
 
@@ -57,13 +57,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_nobody_is_in_two_parts(data: Path, name: str) -> None:
-    cohort = cohorts.COHORTS[name](data, fold=0)
+    cohort = COHORTS[name](data, fold=0)
     library, patients = cohort.set_aside()
     parts = [set(library), set(patients), set(cohort.test)]
     assert sum(map(len, parts)) == len(set.union(*parts)) == PATIENTS
     assert len(library) == PATIENTS // 4
     assert set(cohort.train) == parts[0] | parts[1]
-    other = cohorts.COHORTS[name](data, fold=1)
+    other = COHORTS[name](data, fold=1)
     assert set(other.test) != set(cohort.test)
 
 
@@ -82,6 +82,24 @@ def test_labels_are_merged_in_memory_and_on_disk_alike(data: Path, tmp_path: Pat
     assert not (tmp_path / "hospital" / "labels" / "other").exists()
 
 
+def test_crops_hold_the_labels_and_lie_where_they_were(tmp_path: Path) -> None:
+    scans(tmp_path / "mri_ixi_t1", "head", 6, (59, 60))
+    small = (12, 12, 6)
+    cohort = crops._crops("deep", crops.DEEP_GREY, small, tmp_path, 0)
+    subject, (scan, *_) = next(iter(cohort.train.items()))
+    cut, whole = cohort.read(scan), cohorts.Cohort.read(cohort, scan)
+    assert cut.voxels.shape == cut.mask.shape == small
+    assert {1, 2} <= set(np.unique(cut.mask))
+    # The first voxel of the crop, in the whole scan: the same place has the same values.
+    corner = np.linalg.solve(whole.affine, cut.affine[:, 3])[:3].round().astype(int)
+    where = tuple(slice(low, low + n) for low, n in zip(corner, small, strict=True))
+    assert np.array_equal(whole.voxels[where], cut.voxels)
+    assert np.array_equal(whole.mask[where], cut.mask)
+    written = nib.load(cohort.write({subject: [scan]}, tmp_path / "h") / "images" / scan.image.name)
+    assert np.array_equal(np.asarray(written.dataobj), cut.voxels)
+    assert np.allclose(written.affine, cut.affine)
+
+
 def test_every_number_of_a_protocol_is_one_tissue() -> None:
     numbers = [number for one in cohorts._MUSE.values() for number in one]
     assert len(numbers) == len(set(numbers))
@@ -96,7 +114,7 @@ def test_all_labels_of_the_public_heads_are_named(real_data: Path) -> None:
 def test_rows_are_those_that_a_cohort_can_have(data: Path, tmp_path: Path) -> None:
     found = {}
     for name in FOLDERS:
-        cohort = cohorts.COHORTS[name](data, fold=0)
+        cohort = COHORTS[name](data, fold=0)
         all_rows = rows(cohort, Product(cohort, tmp_path), seeds=3)
         titles = [row.title for row in all_rows]
         assert len(set(titles)) == len(titles)
@@ -114,7 +132,7 @@ def test_rows_are_those_that_a_cohort_can_have(data: Path, tmp_path: Path) -> No
 def bench(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def small(root: Path, fold: int) -> cohorts.Cohort:
         scheme = {1: "right ventricle", 2: "myocardium"}
-        grid = cohorts._data("mri", (16, 20, 8), (2.0, 2.0, 3.0), scheme)
+        grid = cohorts.data_config("mri", (16, 20, 8), (2.0, 2.0, 3.0), scheme)
         cohort = cohorts.heart(root, fold)
         assert cohort.public is not None
         public = dataclasses.replace(cohort.public, scheme=scheme)
@@ -186,7 +204,7 @@ def row(method: str, epsilon: float | None, dice: float, frechet: float = 100.0)
 
 
 def test_targets_of_rows_that_were_not_run_are_not_met() -> None:
-    for name in cohorts.COHORTS:
+    for name in COHORTS:
         judged = targets.targets([], name)
         assert judged
         assert not any(one["met"] for one in judged)

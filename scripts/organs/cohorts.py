@@ -117,7 +117,7 @@ class Cohort:
         return folder
 
 
-def _people(folder: Path, class_column: str | None = None) -> People:
+def people_of(folder: Path, class_column: str | None = None) -> People:
     """The scans of a folder's table, by person."""
     found: People = {}
     labelled = (folder / "labels").is_dir()
@@ -198,11 +198,11 @@ def _freesurfer() -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _numbers(groups: Mapping[int, Iterable[int]]) -> dict[int, int]:
+def numbers_of(groups: Mapping[int, Iterable[int]]) -> dict[int, int]:
     return {number: tissue for tissue, numbers in groups.items() for number in numbers}
 
 
-def _data(
+def data_config(
     modality: str,
     size: tuple[int, int, int],
     spacing: tuple[float, float, float],
@@ -224,7 +224,7 @@ def _data(
 
 def heads(root: Path, fold: int) -> Cohort:
     """Whole heads at 2 mm, compared at 4 mm: two thirds of 100 people train, six tissues."""
-    train, test = split(_people(root / "mri_ixi_t1"), 2 / 3, fold)
+    train, test = split(people_of(root / "mri_ixi_t1"), 2 / 3, fold)
     public = PublicPeople(
         root / "public_head_labels",
         "Apache-2.0",
@@ -236,9 +236,9 @@ def heads(root: Path, fold: int) -> Cohort:
         "heads",
         "mri",
         TISSUES,
-        _numbers(_MUSE),
-        _data("mri", (88, 120, 120), (2.0, 2.0, 2.0), TISSUES),
-        _data("mri", (44, 60, 60), (4.0, 4.0, 4.0), TISSUES),
+        numbers_of(_MUSE),
+        data_config("mri", (88, 120, 120), (2.0, 2.0, 2.0), TISSUES),
+        data_config("mri", (44, 60, 60), (4.0, 4.0, 4.0), TISSUES),
         public,
         train,
         test,
@@ -251,11 +251,11 @@ def heads(root: Path, fold: int) -> Cohort:
 def heart(root: Path, fold: int) -> Cohort:
     """Short-axis hearts of 8 mm slices: two thirds of 66 people train, three labels."""
     scheme = {1: "right ventricle", 2: "myocardium", 3: "left ventricle"}
-    train, test = split(_people(root / "mri_cardiac_acdc"), 2 / 3, fold)
+    train, test = split(people_of(root / "mri_cardiac_acdc"), 2 / 3, fold)
     public = PublicPeople(
         root / "public_heart", "research use", "MS-CMRSeg 2019", scheme, images=True
     )
-    grid = _data("mri", (64, 64, 8), (2.0, 2.0, 8.0), scheme)
+    grid = data_config("mri", (64, 64, 8), (2.0, 2.0, 8.0), scheme)
     return Cohort(
         "heart",
         "mri",
@@ -275,8 +275,8 @@ def heart(root: Path, fold: int) -> Cohort:
 def hippocampus(root: Path, fold: int) -> Cohort:
     """Crops round the hippocampus at 1 mm: five sixths of 118 people train, two labels."""
     scheme = {1: "anterior", 2: "posterior"}
-    train, test = split(_people(root / "mri_hippocampus"), 5 / 6, fold)
-    grid = _data("mri", (32, 48, 32), (1.0, 1.0, 1.0), scheme)
+    train, test = split(people_of(root / "mri_hippocampus"), 5 / 6, fold)
+    grid = data_config("mri", (32, 48, 32), (1.0, 1.0, 1.0), scheme)
     return Cohort(
         "hippocampus",
         "mri",
@@ -295,8 +295,8 @@ def hippocampus(root: Path, fold: int) -> Cohort:
 
 def nodules(root: Path, fold: int) -> Cohort:
     """CT round lung nodules at 1 mm: two thirds of 372 people train, malignancy as the class."""
-    train, test = split(_people(root / "ct_lung_nodule", "malignant"), 2 / 3, fold)
-    grid = _data("ct", (32, 32, 16), (1.0, 1.0, 1.0), {}, classes=2)
+    train, test = split(people_of(root / "ct_lung_nodule", "malignant"), 2 / 3, fold)
+    grid = data_config("ct", (32, 32, 16), (1.0, 1.0, 1.0), {}, classes=2)
     return Cohort(
         "nodules",
         "ct",
@@ -312,9 +312,6 @@ def nodules(root: Path, fold: int) -> Cohort:
         compared=600,
         classes=2,
     )
-
-
-COHORTS = {"heads": heads, "heart": heart, "hippocampus": hippocampus, "nodules": nodules}
 
 
 def public_scans(public: PublicPeople) -> People:
